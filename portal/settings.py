@@ -1,0 +1,250 @@
+"""Every choice of a deployment, read from the environment in this one place.
+
+docs/install.md has the table of the variables. Paths lie below BOATHOUSE_DATA, so that moving the
+folder and changing that one setting moves everything.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from django.utils.translation import gettext_lazy as _
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def _secret(path: Path) -> str:
+    """The content of a secret file, or a random one that dies with this process: never a default."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return secrets.token_urlsafe(48)
+
+
+# -- the data folder ---------------------------------------------------------------------------
+DATA = Path(_text("BOATHOUSE_DATA", str(BASE_DIR / "var"))).expanduser().absolute()
+STORE_DIR = DATA / "registry"  # the registry's own folder: docker/registry/v2 is below it
+TLS_DIR = DATA / "tls"
+SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
+CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.yml
+LOG_DIR = DATA / "log"
+RUN_DIR = DATA / "run"  # process ids, the ports of the parts
+HTPASSWD_FILE = DATA / "htpasswd"
+
+# -- where people and clients find us ------------------------------------------------------------
+HOST = _text("BOATHOUSE_HOST", "localhost")  # the name in every command that the pages show
+PORT = int(_text("BOATHOUSE_PORT", "8443"))
+HTTP_PORT = int(_text("BOATHOUSE_HTTP_PORT", "0"))  # 0: no plain port; else it only redirects
+BIND = _text("BOATHOUSE_BIND").split(",") if _text("BOATHOUSE_BIND") else ["0.0.0.0", "[::]"]
+NAMES = [name.strip() for name in _text("BOATHOUSE_NAMES").split(",") if name.strip()]
+REGISTRY_NAME = HOST if PORT == 443 else f"{HOST}:{PORT}"  # what stands before the first slash
+PUBLIC_URL = f"https://{REGISTRY_NAME}"
+TLS_CERTIFICATE = _text("BOATHOUSE_TLS_CERTIFICATE")  # a certificate of the user's own, with
+TLS_KEY = _text("BOATHOUSE_TLS_KEY")  # its key; then no CA of ours is made
+
+
+def _ports() -> dict[str, int]:
+    """Loopback ports of the parts as the last `up` chose them; empty before the first."""
+    try:
+        found = json.loads((RUN_DIR / "ports.json").read_text())
+        return {str(name): int(port) for name, port in found.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+REGISTRY_PORT = int(_text("BOATHOUSE_REGISTRY_PORT", str(_ports().get("registry", 5000))))
+WEB_PORT = int(_text("BOATHOUSE_WEB_PORT", str(_ports().get("web", 8000))))
+REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
+HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
+SYNC_MINUTES = int(_text("BOATHOUSE_SYNC_MINUTES", "15"))
+
+# -- Django ---------------------------------------------------------------------------------------
+SECRET_KEY = _secret(SECRETS_DIR / "django-key")
+DEBUG = False
+ALLOWED_HOSTS = [HOST, "localhost", "127.0.0.1", "[::1]", *NAMES]
+ROOT_URLCONF = "portal.urls"
+WSGI_APPLICATION = "portal.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "registryui",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "huey.contrib.djhuey",
+    "axes",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "registryui.views.context.page",
+            ],
+        },
+    },
+]
+
+# -- database -------------------------------------------------------------------------------------
+DATABASE_URL = _text("DATABASE_URL", f"sqlite:///{DATA / 'index.sqlite3'}")
+_database: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL, conn_max_age=60))
+IS_POSTGRESQL = _database["ENGINE"].endswith("postgresql")
+if IS_POSTGRESQL:
+    _database["CONN_HEALTH_CHECKS"] = True
+else:
+    _database["OPTIONS"] = {
+        # Readers and the one writer do not wait for each other; the writer takes its lock at the
+        # start of a transaction, because a read lock cannot be raised while another one writes.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000;",
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+    }
+DATABASES = {"default": _database}
+
+# -- background jobs --------------------------------------------------------------------------------
+HUEY: dict[str, Any] = {
+    "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "huey.SqliteHuey",
+    "name": "boathouse",
+    "results": False,
+    "immediate": False,
+    "consumer": {
+        "workers": 2,
+        "worker_type": "thread",
+        "initial_delay": 0.02,
+        "backoff": 1.15,
+        "max_delay": 0.1,  # a push is on the page within a second: look ten times as often
+        "scheduler_interval": 5,
+    },
+}
+if IS_POSTGRESQL:
+    HUEY["connection"] = {"dsn": DATABASE_URL}
+else:
+    HUEY["connection"] = {"filename": str(DATA / "jobs.sqlite3"), "fsync": False}
+
+# -- operators and their sessions -------------------------------------------------------------------
+AUTH_USER_MODEL = "registryui.Operator"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "dashboard"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True  # "stay signed in" on the login page makes it 12 hours
+# Name and address together: nobody can lock somebody else out from another machine.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "registryui.views.access.client_address"
+AXES_LOCKOUT_CALLABLE = "registryui.views.login.locked_out"
+AXES_VERBOSE = False
+AXES_DISABLE_ACCESS_LOG = True
+
+# -- protections --------------------------------------------------------------------------------------
+SECURE_PROXY_SSL_HEADER = (
+    "HTTP_X_FORWARDED_PROTO",
+    "https",
+)  # nginx sets it; nobody else reaches us
+SECURE_SSL_REDIRECT = True
+SECURE_REDIRECT_EXEMPT = [r"^hooks/", r"^healthz$"]  # the registry and `up` ask on loopback
+SECURE_HSTS_SECONDS = 31536000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = False  # other names below this host are not ours to speak for
+SECURE_HSTS_PRELOAD = False
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # the two lines above are the reason
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True
+CSRF_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SECURE = True
+LANGUAGE_COOKIE_HTTPONLY = True
+SESSION_COOKIE_NAME = "boathouse_session"
+CSRF_COOKIE_NAME = "boathouse_csrf"
+LANGUAGE_COOKIE_NAME = "boathouse_language"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # also the cap of a notification
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# -- languages, times, files ----------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "portal" / "locale"]
+USE_TZ = True
+TIME_ZONE = _text("BOATHOUSE_TIME_ZONE", "UTC")
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA / "static"
+STATICFILES_DIRS = [BASE_DIR / "static", DATA / "fonts"]  # fonts: made by `up` from two packages
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "registryui": {"level": "INFO"},
+        "huey": {"level": "WARNING"},
+        # A wrong host name in a request is the sender's mistake, not a line for the log at night.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
+}

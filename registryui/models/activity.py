@@ -1,0 +1,78 @@
+"""What happened: the registry's notifications, what they add up to, and our own long work."""
+
+from django.db import models
+from django.db.models import Q
+
+from .repository import UNKNOWN, Repository
+
+
+class RegistryEvent(models.Model):
+    """One notification. Pushes and deletes are kept as the history of a tag; pulls are pruned."""
+
+    event_id = models.CharField(max_length=64, unique=True)  # the registry repeats itself: no harm
+    action = models.CharField(max_length=16)  # push, pull, delete, mount
+    repository = models.CharField(max_length=255)  # a name: the row may come later, or be gone
+    tag = models.CharField(max_length=128, blank=True)
+    digest = models.CharField(max_length=255, blank=True)
+    media_type = models.CharField(max_length=255, blank=True)
+    at = models.DateTimeField()  # by the registry's clock
+    actor = models.CharField(max_length=255, blank=True)  # the verified Basic user
+    address = models.CharField(max_length=64, blank=True)
+    client = models.CharField(max_length=255, blank=True)  # User-Agent, cut
+    received_at = models.DateTimeField(auto_now_add=True)
+    applied_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    error = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        indexes = [
+            # what is still to apply, oldest first
+            models.Index(fields=["id"], name="event_pending", condition=Q(applied_at=None)),
+            models.Index(fields=["repository", "tag", "at"], name="event_tag"),  # history of a tag
+            models.Index(fields=["action", "at"], name="event_prune"),  # pulls past their time
+        ]
+
+
+class DailyActivity(models.Model):
+    """Pulls and pushes of a repository on one day (UTC): the charts, without reading events."""
+
+    repository = models.ForeignKey(Repository, models.CASCADE, related_name="days")
+    day = models.DateField()
+    pulls = models.PositiveIntegerField(default=0)
+    pushes = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "day"], name="activity_once")]
+        indexes = [models.Index(fields=["day"], name="activity_day")]  # dashboard: 30 days
+
+
+class Run(models.Model):
+    """Long work with a beginning and an end. The database allows one running of a kind."""
+
+    class Kind(models.TextChoices):
+        SYNC = "sync"
+        DOCTOR = "doctor"  # result: {"findings": [...]}, what pages show of the health
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
+    by = models.CharField(max_length=255, blank=True)  # an operator, "schedule", "command line"
+    started_at = models.DateTimeField(auto_now_add=True)
+    heartbeat_at = models.DateTimeField(default=UNKNOWN)  # older than a minute: the worker died
+    finished_at = models.DateTimeField(null=True, blank=True)
+    done = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(default=0)
+    result = models.JSONField(default=dict)  # what it did, as counts; see the module that ran it
+    log = models.TextField(blank=True)  # lines for a person, newest last
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind"], condition=Q(state="running"), name="one_running_of_a_kind"
+            )
+        ]
+        indexes = [models.Index(fields=["kind", "-started_at"], name="run_latest")]  # dashboard

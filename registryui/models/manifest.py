@@ -1,0 +1,125 @@
+"""Manifests, what image indexes list, and blobs. Only index/ingest.py writes here."""
+
+from django.db import models
+
+from .repository import UNKNOWN, Repository
+
+
+class Manifest(models.Model):
+    class Kind(models.TextChoices):
+        IMAGE = "image"
+        IMAGE_INDEX = "image index"
+        ARTIFACT = "artifact"  # no image config: Helm chart, signature, SBOM …
+        CACHE = "cache"  # BuildKit's: an image index whose entries are layers
+        UNKNOWN = "unknown"  # stored, but nothing we can read
+
+    repository = models.ForeignKey(Repository, models.CASCADE, related_name="manifests")
+    digest = models.CharField(max_length=255)
+    media_type = models.CharField(max_length=255, blank=True)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    artifact_type = models.CharField(max_length=255, blank=True)
+    subject_digest = models.CharField(max_length=255, blank=True)
+    # Bytes to pull: manifest, config and layers; of an image index those of its children, each
+    # blob once. Foreign layers (with URLs) are not in the registry and do not count.
+    size = models.BigIntegerField(default=0)
+    layer_count = models.PositiveIntegerField(default=0)
+    os = models.CharField(max_length=64, blank=True)
+    architecture = models.CharField(max_length=64, blank=True)
+    variant = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(null=True, blank=True)  # what the config says; only shown
+    annotations = models.JSONField(default=dict)
+    raw = models.BinaryField()  # as the registry stores it; undo puts these bytes back
+    config = models.BinaryField(null=True, blank=True)  # the config blob, if it is JSON and small
+    pushed_at = models.DateTimeField(default=UNKNOWN)
+    pushed_by = models.CharField(max_length=255, blank=True)
+    pulled_at = models.DateTimeField(default=UNKNOWN)
+    pulled_by = models.CharField(max_length=255, blank=True)
+    pull_count = models.BigIntegerField(default=0)
+    untagged_at = models.DateTimeField(null=True, blank=True)  # since no tag names it
+    seen_at = models.DateTimeField(auto_now_add=True)  # when the index first had it
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["repository", "digest"], name="manifest_once")
+        ]
+        indexes = [
+            models.Index(fields=["digest"], name="manifest_digest"),  # search; known elsewhere?
+            # the page of a tag: its referrers
+            models.Index(
+                fields=["repository", "subject_digest"],
+                name="manifest_subject",
+                condition=~models.Q(subject_digest=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.repository.name}@{self.digest}"
+
+    @property
+    def platform(self) -> str:
+        """`os/architecture[/variant]`, "" where the config names none."""
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class ImageIndexEntry(models.Model):
+    """One line of an image index, in its order. The child is found by its digest in the same
+    repository: it may arrive before, after or never."""
+
+    image_index = models.ForeignKey(Manifest, models.CASCADE, related_name="entries")
+    position = models.PositiveIntegerField()
+    digest = models.CharField(max_length=255)
+    media_type = models.CharField(max_length=255, blank=True)
+    size = models.BigIntegerField(default=0)  # of the child manifest itself, as the index says
+    os = models.CharField(max_length=64, blank=True)
+    architecture = models.CharField(max_length=64, blank=True)
+    variant = models.CharField(max_length=64, blank=True)
+    annotations = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["image_index", "position"], name="entry_once")
+        ]
+        indexes = [models.Index(fields=["digest"], name="entry_digest")]  # which index lists it
+
+    @property
+    def platform(self) -> str:
+        """`os/architecture[/variant]`, "" where the index names none."""
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class Blob(models.Model):
+    digest = models.CharField(max_length=255, unique=True)  # once in the whole store
+    size = models.BigIntegerField(default=0)
+    media_type = models.CharField(max_length=255, blank=True)
+    manifest_count = models.PositiveIntegerField(
+        default=0
+    )  # manifests that name it, all repositories
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class ManifestBlob(models.Model):
+    """An edge: this manifest needs this blob."""
+
+    class Role(models.TextChoices):
+        CONFIG = "config"
+        LAYER = "layer"
+
+    manifest = models.ForeignKey(Manifest, models.CASCADE, related_name="edges")
+    repository = models.ForeignKey(Repository, models.CASCADE, related_name="+")  # the manifest's
+    blob = models.ForeignKey(Blob, models.PROTECT, related_name="edges")
+    role = models.CharField(max_length=8, choices=Role.choices)
+    position = models.PositiveIntegerField(default=0)  # of a layer, from the base up
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["manifest", "role", "position"], name="edge_once")
+        ]
+        indexes = [
+            models.Index(fields=["blob", "position"], name="edge_blob"),  # used by
+            # is this blob new to the repository? (Repository.size)
+            models.Index(fields=["repository", "blob"], name="edge_repository"),
+        ]

@@ -1,0 +1,95 @@
+"""Repositories and tags as the registry has them now. Only index/ingest.py writes here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.db import models
+
+# Sortable times are never NULL: keyset paging needs an order. This one means "not known", "never".
+UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RepositoryQuerySet(models.QuerySet["Repository"]):
+    def within(self, namespace: str) -> RepositoryQuerySet:
+        """Repositories below `namespace` at any depth; `team` holds `team/a`, not `team` itself."""
+        return self.filter(name__startswith=f"{namespace}/")
+
+
+class Repository(models.Model):
+    name = models.CharField(max_length=255, unique=True)
+    namespace = models.CharField(
+        max_length=255, blank=True
+    )  # the first part, "" for one-part names
+    tag_count = models.PositiveIntegerField(default=0)  # without attachments (see Tag.attached_to)
+    manifest_count = models.PositiveIntegerField(default=0)
+    size = models.BigIntegerField(default=0)  # bytes of its distinct blobs: what it takes on disk
+    pushed_at = models.DateTimeField(default=UNKNOWN)  # the newest push that an event told of
+    pushed_by = models.CharField(max_length=255, blank=True)
+    pulled_at = models.DateTimeField(default=UNKNOWN)
+    pull_count = models.BigIntegerField(default=0)
+    newest_tag = models.CharField(max_length=128, blank=True)
+    changed_at = models.DateTimeField(auto_now_add=True)  # an open page compares it and refreshes
+
+    objects = RepositoryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "repositories"
+        ordering = ["name"]
+        indexes = [
+            # the list of repositories, one for each column that sorts it
+            models.Index(fields=["namespace", "name"], name="repository_namespace"),
+            models.Index(fields=["size", "id"], name="repository_size"),
+            models.Index(fields=["pushed_at", "id"], name="repository_pushed"),
+            models.Index(fields=["pulled_at", "id"], name="repository_pulled"),
+            models.Index(fields=["tag_count", "id"], name="repository_tags"),
+            models.Index(fields=["changed_at"], name="repository_changed"),  # "did anything move?"
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tag(models.Model):
+    class Problem(models.TextChoices):
+        NONE = "", ""
+        DANGLING = "dangling"  # the registry lists the tag and has no manifest for it
+        UNREADABLE = "unreadable"  # the registry answers with something that is no manifest
+        INCOMPLETE = "incomplete"  # a child, config or layer that the manifest names is not there
+
+    repository = models.ForeignKey(Repository, models.CASCADE, related_name="tags")
+    name = models.CharField(max_length=128)
+    manifest = models.ForeignKey(
+        "Manifest", models.SET_NULL, related_name="tags", null=True, blank=True
+    )
+    moved_at = models.DateTimeField(default=UNKNOWN)  # when a push last set it, if an event told
+    moved_by = models.CharField(max_length=255, blank=True)
+    # The digest that this tag is an attachment of (referrers fallback tag, cosign's tags), else "".
+    # People do not think of these as tags: lists leave them out, the image they belong to shows them.
+    attached_to = models.CharField(max_length=255, blank=True)
+    problem = models.CharField(max_length=16, choices=Problem.choices, blank=True)
+    # Copies for sorting, so that every column sorts over all rows by an index.
+    size = models.BigIntegerField(default=0)
+    pulled_at = models.DateTimeField(default=UNKNOWN)
+    version_key = models.BinaryField(max_length=512, default=b"")  # natural order: oci.names
+    group_key = models.BinaryField(max_length=512, default=b"")  # highest version_key of its digest
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="tag_once")]
+        indexes = [
+            # the page of a repository, one for each order; tags of one digest stand together
+            models.Index(
+                fields=["repository", "attached_to", "group_key", "version_key", "id"],
+                name="tag_version",
+            ),
+            models.Index(fields=["repository", "attached_to", "moved_at", "id"], name="tag_moved"),
+            models.Index(fields=["repository", "attached_to", "size", "id"], name="tag_size"),
+            models.Index(
+                fields=["repository", "attached_to", "pulled_at", "id"], name="tag_pulled"
+            ),
+            models.Index(fields=["moved_at", "id"], name="tag_latest"),  # dashboard: latest pushes
+            models.Index(fields=["name", "id"], name="tag_name"),  # search
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.repository.name}:{self.name}"

@@ -1,0 +1,1 @@
+"""TALKING TO THE REGISTRY and its store."""

@@ -1,0 +1,17 @@
+"""The settings of the tests: the product's own, with a data folder that goes away."""
+
+import os
+import tempfile
+
+os.environ["BOATHOUSE_DATA"] = tempfile.mkdtemp(prefix="boathouse-tests-")
+
+from portal.settings import *  # noqa: E402, F403  (the environment must be set first)
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+STATICFILES_DIRS = [BASE_DIR / "static"]  # noqa: F405
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+SECURE_SSL_REDIRECT = False
+HUEY = {**HUEY, "immediate": True, "immediate_use_memory": True}  # noqa: F405
