@@ -22,14 +22,14 @@ def _text(name: str, default: str = "") -> str:
 
 
 def _secret(path: Path) -> str:
-    """The content of a secret file, or a random one that dies with this process: never a default."""
+    """The content of a secret file, else a random one that dies with this process: no default."""
     try:
         return path.read_text().strip()
     except OSError:
         return secrets.token_urlsafe(48)
 
 
-# -- the data folder ---------------------------------------------------------------------------
+# -- the data folder -----------------------------------------------------------------------------
 DATA = Path(_text("BOATHOUSE_DATA", str(BASE_DIR / "var"))).expanduser().absolute()
 STORE_DIR = DATA / "registry"  # the registry's own folder: docker/registry/v2 is below it
 TLS_DIR = DATA / "tls"
@@ -43,7 +43,7 @@ HTPASSWD_FILE = DATA / "htpasswd"
 HOST = _text("BOATHOUSE_HOST", "localhost")  # the name in every command that the pages show
 PORT = int(_text("BOATHOUSE_PORT", "8443"))
 HTTP_PORT = int(_text("BOATHOUSE_HTTP_PORT", "0"))  # 0: no plain port; else it only redirects
-BIND = _text("BOATHOUSE_BIND").split(",") if _text("BOATHOUSE_BIND") else ["0.0.0.0", "[::]"]
+BIND = _text("BOATHOUSE_BIND").split(",") if _text("BOATHOUSE_BIND") else ["*", "[::]"]
 NAMES = [name.strip() for name in _text("BOATHOUSE_NAMES").split(",") if name.strip()]
 REGISTRY_NAME = HOST if PORT == 443 else f"{HOST}:{PORT}"  # what stands before the first slash
 PUBLIC_URL = f"https://{REGISTRY_NAME}"
@@ -66,7 +66,7 @@ REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
 SYNC_MINUTES = int(_text("BOATHOUSE_SYNC_MINUTES", "15"))
 
-# -- Django ---------------------------------------------------------------------------------------
+# -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
 DEBUG = False
 ALLOWED_HOSTS = [HOST, "localhost", "127.0.0.1", "[::1]", *NAMES]
@@ -120,7 +120,7 @@ TEMPLATES = [
     },
 ]
 
-# -- database -------------------------------------------------------------------------------------
+# -- database ------------------------------------------------------------------------------------
 DATABASE_URL = _text("DATABASE_URL", f"sqlite:///{DATA / 'index.sqlite3'}")
 _database: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL, conn_max_age=60))
 IS_POSTGRESQL = _database["ENGINE"].endswith("postgresql")
@@ -130,13 +130,15 @@ else:
     _database["OPTIONS"] = {
         # Readers and the one writer do not wait for each other; the writer takes its lock at the
         # start of a transaction, because a read lock cannot be raised while another one writes.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000;",
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000;"
+        ),
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
     }
 DATABASES = {"default": _database}
 
-# -- background jobs --------------------------------------------------------------------------------
+# -- background jobs -----------------------------------------------------------------------------
 HUEY: dict[str, Any] = {
     "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "huey.SqliteHuey",
     "name": "boathouse",
@@ -153,10 +155,12 @@ HUEY: dict[str, Any] = {
 }
 if IS_POSTGRESQL:
     HUEY["connection"] = {"dsn": DATABASE_URL}
-else:
+elif DATA.is_dir():
     HUEY["connection"] = {"filename": str(DATA / "jobs.sqlite3"), "fsync": False}
+else:  # before the first `up`: huey would open the file at once
+    HUEY["huey_class"] = "huey.MemoryHuey"
 
-# -- operators and their sessions -------------------------------------------------------------------
+# -- operators and their sessions ----------------------------------------------------------------
 AUTH_USER_MODEL = "registryui.Operator"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -184,7 +188,7 @@ AXES_LOCKOUT_CALLABLE = "registryui.views.login.locked_out"
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
 
-# -- protections --------------------------------------------------------------------------------------
+# -- protections ---------------------------------------------------------------------------------
 SECURE_PROXY_SSL_HEADER = (
     "HTTP_X_FORWARDED_PROTO",
     "https",
@@ -220,7 +224,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# -- languages, times, files ----------------------------------------------------------------------------
+# -- languages, times, files ---------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "portal" / "locale"]

@@ -5,7 +5,7 @@ import tempfile
 
 os.environ["BOATHOUSE_DATA"] = tempfile.mkdtemp(prefix="boathouse-tests-")
 
-from portal.settings import *  # noqa: E402, F403  (the environment must be set first)
+from portal.settings import *  # noqa: F403  (the environment must be set first)
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

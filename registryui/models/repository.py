@@ -65,7 +65,7 @@ class Tag(models.Model):
     moved_at = models.DateTimeField(default=UNKNOWN)  # when a push last set it, if an event told
     moved_by = models.CharField(max_length=255, blank=True)
     # The digest that this tag is an attachment of (referrers fallback tag, cosign's tags), else "".
-    # People do not think of these as tags: lists leave them out, the image they belong to shows them.
+    # People do not think of these as tags: lists leave them out, their image's page shows them.
     attached_to = models.CharField(max_length=255, blank=True)
     problem = models.CharField(max_length=16, choices=Problem.choices, blank=True)
     # Copies for sorting, so that every column sorts over all rows by an index.
