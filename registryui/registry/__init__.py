@@ -1,1 +1,1 @@
-"""TALKING TO THE REGISTRY and its store."""
+"""TALKING TO THE REGISTRY: one protocol to read it by, HTTP to do so, and its errors. No tables."""

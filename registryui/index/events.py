@@ -1,0 +1,277 @@
+"""The fast path: notifications of the registry.
+
+An event is a hint. It is stored, then the registry is asked about the tag it names, so neither
+repeats nor the order of arrival matter. Only what cannot be asked is taken from the event itself:
+who pushed, when, and that somebody pulled. What got lost is found by the next sync.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date, timedelta
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from registryui.models import (
+    DailyActivity,
+    ImageIndexEntry,
+    Manifest,
+    RegistryEvent,
+    Repository,
+    Tag,
+)
+from registryui.oci import media_types
+from registryui.oci.event import Event, parse_events
+from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge
+from registryui.registry.source import Source
+
+from . import ingest
+from .fetch import Known, complete, look
+from .sync import AT_ONCE, known_elsewhere, known_here, write
+
+log = logging.getLogger(__name__)
+
+OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests: nobody pulled
+BATCH = 500
+ATTEMPTS = 20  # with a registry that does not answer; then the sync is left to it
+PULLS_KEPT = timedelta(days=30)
+_one_at_a_time = threading.Lock()
+
+
+def receive(body: bytes) -> int:
+    """Stores the events of one notification; returns how many are new and of use.
+
+    Raises ValueError if the body is no notification.
+    """
+    rows = [_row(event) for event in parse_events(body) if _is_of_use(event)]
+    ids = [row.event_id for row in rows]
+    known = set(RegistryEvent.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
+    fresh = {row.event_id: row for row in rows if row.event_id not in known}
+    RegistryEvent.objects.bulk_create(fresh.values(), ignore_conflicts=True)
+    return len(fresh)
+
+
+def _is_of_use(event: Event) -> bool:
+    if event.action == "pull":  # a HEAD counts as a pull for the registry; not for people
+        is_manifest = media_types.is_manifest(event.media_type)
+        return event.method == "GET" and is_manifest and not event.client.startswith(OWN_CLIENT)
+    if event.action == "push":
+        return media_types.is_manifest(event.media_type)
+    return event.action == "delete"
+
+
+def _row(event: Event) -> RegistryEvent:
+    return RegistryEvent(
+        event_id=event.id[:64],
+        action=event.action[:16],
+        repository=event.repository,
+        tag=event.tag,
+        digest=event.digest,
+        media_type=event.media_type[:255],
+        at=event.at,
+        actor=event.actor[:255],
+        address=event.address[:64],
+        client=event.client[:255],
+    )
+
+
+def apply_pending(source: Source) -> int:
+    """Applies every stored event, oldest first; returns how many. Waits for a run under way."""
+    applied = 0
+    with _one_at_a_time, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
+        while batch := list(RegistryEvent.objects.filter(applied_at=None).order_by("id")[:BATCH]):
+            by_repository: dict[str, list[RegistryEvent]] = defaultdict(list)
+            for event in batch:
+                by_repository[event.repository].append(event)
+            for repository, events in by_repository.items():
+                try:
+                    _apply(source, repository, events, pool)
+                except RegistryError as error:
+                    _postpone(repository, events, error)
+                else:
+                    applied += len(events)
+            if RegistryEvent.objects.filter(
+                pk__in=[event.pk for event in batch], applied_at=None
+            ).exists():
+                break  # the registry does not answer: the next call tries again
+    return applied
+
+
+def _apply(
+    source: Source, repository: str, events: Sequence[RegistryEvent], pool: Executor
+) -> None:
+    """Looks at everything that these events of one repository name, and writes it down."""
+    moves = _moves(events)
+    tags = {event.tag for event in events if event.tag and event.action != "pull"}
+    for _attempt in range(3):
+        tags = set(_look_at_tags(source, repository, tags, moves, pool)) if tags else set()
+    _look_at_untagged(source, repository, events, pool)
+    for digest in {event.digest for event in events if event.action == "delete" and event.digest}:
+        _look_at_deleted(source, repository, digest)
+    with transaction.atomic():
+        _count(repository, events)
+        RegistryEvent.objects.filter(pk__in=[event.pk for event in events]).update(
+            applied_at=timezone.now(), error=""
+        )
+
+
+def _moves(events: Iterable[RegistryEvent]) -> dict[str, ingest.Move]:
+    """The newest push of each tag."""
+    moves: dict[str, ingest.Move] = {}
+    for event in sorted(events, key=lambda one: one.at):
+        if event.action == "push" and event.tag:
+            moves[event.tag] = ingest.Move(event.digest, event.at, event.actor)
+    return moves
+
+
+def _look_at_tags(
+    source: Source,
+    repository: str,
+    tags: Iterable[str],
+    moves: dict[str, ingest.Move],
+    pool: Executor,
+) -> Sequence[str]:
+    """Returns the tags that changed in the index while we looked: look again."""
+    known = dict(
+        Tag.objects.filter(repository__name=repository, name__in=tags).values_list(
+            "name", "manifest__digest"
+        )
+    )
+    futures = [
+        pool.submit(look, source, repository, tag, expected=known.get(tag) or "") for tag in tags
+    ]
+    looks = []
+    listed: set[str] | None = None
+    for future in futures:
+        one = future.result()
+        if not one.digest and one.problem == Tag.Problem.DANGLING:
+            if listed is None:
+                listed = _listed(source, repository)
+            if one.tag not in listed:  # deleted, not dangling
+                one = replace(one, is_gone=True)
+                if one.tag not in known:
+                    continue
+        looks.append(one)
+    if not looks:
+        return ()
+    return write(source, repository, looks, pool, moves=moves).skipped
+
+
+def _listed(source: Source, repository: str) -> set[str]:
+    try:
+        return set(source.tags(repository))
+    except NotFound:
+        return set()
+
+
+def _look_at_untagged(
+    source: Source, repository: str, events: Iterable[RegistryEvent], pool: Executor
+) -> None:
+    """Manifests pushed by digest that no tag brought along: no list of the registry has them."""
+    digests = {
+        event.digest
+        for event in events
+        if event.action == "push" and event.digest and not event.tag
+    }
+    stored = []
+    for digest in digests - known_here(repository, digests):
+        try:
+            one = source.manifest(repository, digest)
+        except (NotFound, BadAnswer, TooLarge):
+            continue
+        if one is not None:
+            stored.append(one)
+    if stored:
+        known = Known(lambda some: known_here(repository, some), known_elsewhere)
+        ingest.save(repository, [], complete(source, repository, stored, known=known, pool=pool))
+
+
+def _look_at_deleted(source: Source, repository: str, digest: str) -> None:
+    """Forgets a manifest that was deleted by digest. An event of a blob finds no row: no harm."""
+    rows = Manifest.objects.filter(repository__name=repository, digest=digest)
+    if rows.exists() and source.resolve(repository, digest) is None:
+        ingest.drop_manifest(repository, digest)
+
+
+def _postpone(repository: str, events: Sequence[RegistryEvent], error: RegistryError) -> None:
+    log.warning("events %s: %s", repository, error)
+    rows = RegistryEvent.objects.filter(pk__in=[event.pk for event in events])
+    rows.update(attempts=F("attempts") + 1, error=str(error)[:255])
+    rows.filter(attempts__gte=ATTEMPTS).update(applied_at=timezone.now())
+
+
+# -- what only events know: pulls and pushes a day -----------------------------------------------
+
+
+def _count(name: str, events: Sequence[RegistryEvent]) -> None:
+    repository = Repository.objects.filter(name=name).first()
+    if repository is None:
+        return
+    days: dict[date, list[int]] = defaultdict(lambda: [0, 0])
+    for event in events:
+        if event.action == "push" and event.tag:
+            days[event.at.date()][1] += 1
+    for event in _pulls_of_tags(repository, events):
+        days[event.at.date()][0] += 1
+    for day, (pulls, pushes) in days.items():
+        row, _new = DailyActivity.objects.get_or_create(repository=repository, day=day)
+        DailyActivity.objects.filter(pk=row.pk).update(
+            pulls=F("pulls") + pulls, pushes=F("pushes") + pushes
+        )
+
+
+def _pulls_of_tags(repository: Repository, events: Sequence[RegistryEvent]) -> list[RegistryEvent]:
+    """Writes pulls to their manifests; returns those that count for the repository.
+
+    A client that pulls an image index fetches the index and then one child: one pull, not two.
+    """
+    pulls: dict[str, list[RegistryEvent]] = defaultdict(list)
+    for event in events:
+        if event.action == "pull":
+            pulls[event.digest].append(event)
+    if not pulls:
+        return []
+    children = set(
+        ImageIndexEntry.objects.filter(
+            image_index__repository=repository, digest__in=pulls.keys()
+        ).values_list("digest", flat=True)
+    )
+    tagged = set(
+        repository.tags.filter(manifest__digest__in=pulls.keys()).values_list(
+            "manifest__digest", flat=True
+        )
+    )
+    counted: list[RegistryEvent] = []
+    for digest, of_digest in pulls.items():
+        newest = max(of_digest, key=lambda one: one.at)
+        rows = repository.manifests.filter(digest=digest)
+        rows.update(pull_count=F("pull_count") + len(of_digest))
+        rows.filter(pulled_at__lt=newest.at).update(pulled_at=newest.at, pulled_by=newest.actor)
+        repository.tags.filter(manifest__digest=digest, pulled_at__lt=newest.at).update(
+            pulled_at=newest.at
+        )
+        if digest in tagged or digest not in children:
+            counted += of_digest
+    if counted:
+        newest_at = max(repository.pulled_at, *(event.at for event in counted))
+        Repository.objects.filter(pk=repository.pk).update(
+            pull_count=F("pull_count") + len(counted),
+            pulled_at=newest_at,
+            changed_at=timezone.now(),
+        )
+    return counted
+
+
+def prune() -> int:
+    """Removes pulls past their time, which are counted already; pushes are a tag's history."""
+    old = RegistryEvent.objects.filter(
+        action="pull", at__lt=timezone.now() - PULLS_KEPT, applied_at__isnull=False
+    )
+    return old.delete()[0]

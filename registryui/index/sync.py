@@ -1,0 +1,256 @@
+"""Reads the whole registry and makes the index equal to it.
+
+Only what changed is fetched: a HEAD for a tag that the index has, one GET for a new one, and
+manifests and configs once per digest ever. Each chunk of tags is one transaction, so a run that
+was killed goes on where it was. Rows are dropped only when the registry said so: the list was read
+to its end *and* the thing is still not there when looked at again. An error drops nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from registryui.models import Manifest, Repository, Run, Tag
+from registryui.oci.manifest import parse_manifest
+from registryui.registry.errors import NotFound, RegistryError
+from registryui.registry.source import Source
+
+from . import ingest, runs
+from .fetch import Known, Look, NewManifest, complete, look
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 16  # requests in flight; more do not make the registry faster
+CHUNK = 100  # tags of one transaction
+LOG_LINES = 200
+
+Progress = Callable[[Run], None]
+
+
+@dataclass(slots=True)
+class _State:
+    """One run while it goes on."""
+
+    run: Run
+    progress: Progress | None
+    changes: ingest.Changes = field(default_factory=ingest.Changes)
+    errors: int = 0
+    lines: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        if len(self.lines) < LOG_LINES:
+            self.lines.append(text)
+
+    def failed(self, what: str, error: RegistryError) -> None:
+        self.errors += 1
+        self.note(f"{what}: {error}")
+        log.warning("sync %s: %s", what, error)
+
+    def advance(self, tags: int) -> None:
+        self.run.done += tags
+        runs.beat(self.run)
+        if self.progress is not None:
+            self.progress(self.run)
+
+
+def sync(
+    source: Source, *, by: str, full: bool = False, progress: Progress | None = None
+) -> Run | None:
+    """One run over all repositories; None if another one is under way.
+
+    `full` fetches tags again even if their digest is known. `progress` is called after each
+    chunk. The result counts: repositories, tags, added, moved, removed, manifests, problems,
+    errors. State FAILED means that the registry could not be read to its end; what was read is
+    kept.
+    """
+    run = runs.begin(Run.Kind.SYNC, by=by)
+    if run is None:
+        return None
+    state = _State(run, progress)
+    outcome, repositories = Run.State.FAILED, 0
+    try:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sync") as pool:
+            repositories = _walk(source, state, pool, full=full)
+        outcome = Run.State.FAILED if state.errors and not repositories else Run.State.DONE
+    except RegistryError as error:
+        state.failed("repositories", error)
+    finally:
+        result = {name: getattr(state.changes, name) for name in _COUNTS}
+        result |= {"repositories": repositories, "tags": run.done, "errors": state.errors}
+        runs.end(run, outcome, result, state.lines)
+    return run
+
+
+_COUNTS = ("added", "moved", "removed", "manifests", "problems")
+
+
+def _walk(source: Source, state: _State, pool: Executor, *, full: bool) -> int:
+    """Syncs what the registry lists, then forgets what it no longer has; returns repositories."""
+    listed: set[str] = set()
+    for name, chunk in _ahead(source, state, pool, listed, full=full):
+        _save_chunk(source, state, pool, name, chunk)
+    for name in Repository.objects.exclude(name__in=listed).values_list("name", flat=True):
+        try:
+            tags = source.tags(name)
+        except NotFound:
+            state.changes.removed += ingest.drop_repository(name)
+            state.note(f"{name}: the registry no longer has it")
+        except RegistryError as error:
+            state.failed(name, error)
+        else:
+            listed.add(name)
+            if tags:  # pushed after the list was read
+                for chunk in _looks(source, pool, name, tags, _known_tags(name), full=full):
+                    _save_chunk(source, state, pool, name, chunk)
+    return len(listed)
+
+
+Chunk = list[tuple[str, Future[Look]]]
+
+
+def _ahead(
+    source: Source, state: _State, pool: Executor, listed: set[str], *, full: bool
+) -> Iterator[tuple[str, Chunk]]:
+    """Chunks of looks, one asked for ahead: the registry answers while we write."""
+    waiting: tuple[str, Chunk] | None = None
+    for name, tags in _tag_lists(source, state, pool):
+        listed.add(name)
+        known = _known_tags(name)
+        state.run.total += len(tags)
+        if not tags and not known:
+            ingest.save(name, [], [])  # an empty repository is shown too
+        for chunk in _looks(source, pool, name, tags, known, full=full):
+            if waiting is not None:
+                yield waiting
+            waiting = (name, chunk)
+    if waiting is not None:
+        yield waiting
+
+
+def _tag_lists(source: Source, state: _State, pool: Executor) -> Iterator[tuple[str, list[str]]]:
+    """Repositories with their tags; the lists are fetched some ahead of their use."""
+    queue: list[tuple[str, Future[list[str]]]] = []
+    for name in source.repositories():
+        queue.append((name, pool.submit(source.tags, name)))
+        if len(queue) > AT_ONCE * 2:
+            yield from _finished(queue.pop(0), state)
+    for waiting in queue:
+        yield from _finished(waiting, state)
+
+
+def _finished(
+    waiting: tuple[str, Future[list[str]]], state: _State
+) -> Iterator[tuple[str, list[str]]]:
+    name, future = waiting
+    try:
+        yield name, future.result()
+    except NotFound:
+        return  # in the catalogue, but gone: dropped below, after another look
+    except RegistryError as error:
+        state.failed(name, error)
+        yield name, _names_of(name)  # look at what we know; nothing is dropped
+
+
+def _names_of(repository: str) -> list[str]:
+    return list(Tag.objects.filter(repository__name=repository).values_list("name", flat=True))
+
+
+def _known_tags(repository: str) -> dict[str, tuple[str, str]]:
+    """Tags that the index has: name to (digest or "", problem)."""
+    rows = Tag.objects.filter(repository__name=repository)
+    return {
+        name: (digest or "", problem)
+        for name, digest, problem in rows.values_list("name", "manifest__digest", "problem")
+    }
+
+
+def _looks(
+    source: Source,
+    pool: Executor,
+    repository: str,
+    tags: Sequence[str],
+    known: Mapping[str, tuple[str, str]],
+    *,
+    full: bool,
+) -> Iterator[Chunk]:
+    """Chunks of what the registry lists, and of what only the index has: look before dropping."""
+    listed = set(tags)
+    every = [*tags, *sorted(known.keys() - listed)]
+    for start in range(0, len(every), CHUNK):
+        chunk: Chunk = []
+        for tag in every[start : start + CHUNK]:
+            digest, problem = known.get(tag, ("", ""))
+            future = pool.submit(
+                look,
+                source,
+                repository,
+                tag,
+                expected=digest,
+                again=full or bool(problem),
+                is_listed=tag in listed,
+            )
+            chunk.append((tag, future))
+        yield chunk
+
+
+def _save_chunk(source: Source, state: _State, pool: Executor, name: str, chunk: Chunk) -> None:
+    looks = []
+    for tag, future in chunk:
+        try:
+            looks.append(future.result())
+        except RegistryError as error:
+            state.failed(f"{name}:{tag}", error)
+    try:
+        state.changes += write(source, name, looks, pool)
+    except RegistryError as error:  # a child or config did not come: the next run takes it up
+        state.failed(name, error)
+    state.advance(len(chunk))
+
+
+def write(
+    source: Source,
+    repository: str,
+    looks: Sequence[Look],
+    pool: Executor,
+    *,
+    moves: Mapping[str, ingest.Move] | None = None,
+) -> ingest.Changes:
+    """Fetches what these looks need and saves them. Raises RegistryError before writing."""
+    stored = [one.stored for one in looks if one.stored is not None]
+    again = {one.digest for one in looks if one.stored and one.digest == one.expected}
+    fresh = {one.digest for one in stored} - known_here(repository, (s.digest for s in stored))
+    manifests = complete(
+        source,
+        repository,
+        [one for one in stored if one.digest in fresh | again],
+        known=Known(lambda digests: known_here(repository, digests), known_elsewhere),
+        pool=pool,
+    )
+    return ingest.save(repository, looks, manifests, moves=moves)
+
+
+def known_here(repository: str, digests: Iterable[str]) -> set[str]:
+    """Which of these manifests the index has in this repository."""
+    rows = Manifest.objects.filter(repository__name=repository, digest__in=list(digests))
+    return set(rows.values_list("digest", flat=True))
+
+
+def known_elsewhere(digests: Iterable[str]) -> dict[str, NewManifest]:
+    """Manifests that the index has in any repository, with their configs: no need to ask."""
+    found: dict[str, NewManifest] = {}
+    for row in Manifest.objects.filter(digest__in=list(digests)).only(
+        "digest", "media_type", "raw", "config"
+    ):
+        raw = bytes(row.raw)
+        try:
+            parsed = parse_manifest(raw, row.media_type)
+        except ValueError:
+            continue
+        if parsed.entries:
+            continue  # its children may lack here: fetch and walk it
+        config = bytes(row.config) if row.config is not None else None
+        found[row.digest] = NewManifest(row.digest, row.media_type, raw, parsed, config)
+    return found

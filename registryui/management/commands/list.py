@@ -1,0 +1,108 @@
+"""./boathouse list: what the index has, for people and for scripts."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import humanize
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from registryui.models import UNKNOWN, Manifest, Repository, Tag
+
+
+class Command(BaseCommand):
+    help = "Lists the repositories, or the tags of one, from the index (the registry is not asked)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("repository", nargs="?", help="list the tags of this one")
+        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["repository"]
+        rows = _tags(name) if name else _repositories()
+        if options["json"]:
+            self.stdout.write(json.dumps(rows, indent=2))
+        elif not rows:
+            self.stdout.write("Nothing here yet. A repository appears with its first push.")
+        else:
+            self._table(rows)
+
+    def _table(self, rows: Sequence[dict[str, Any]]) -> None:
+        head = [column.upper() for column in rows[0]]
+        lines = [head, *([_cell(item) for item in row.items()] for row in rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        for line in lines:
+            cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+
+
+def _cell(item: tuple[str, Any]) -> str:
+    column, value = item
+    if value is None:
+        return "unknown"
+    if column == "size":
+        return humanize.naturalsize(value, format="%.1f")
+    if column == "digest":
+        return str(value)[:19]
+    if isinstance(value, list):
+        return ", ".join(value) or "-"
+    return str(value) or "-"
+
+
+def _repositories() -> list[dict[str, Any]]:
+    return [
+        {
+            "repository": row.name,
+            "tags": row.tag_count,
+            "size": row.size,
+            "newest": row.newest_tag,
+            "pushed": _time(row.pushed_at),
+        }
+        for row in Repository.objects.order_by("name")
+    ]
+
+
+def _tags(name: str) -> list[dict[str, Any]]:
+    if not Repository.objects.filter(name=name).exists():
+        raise CommandError(
+            f"There is no repository {name} in the index. ./boathouse list shows all of them; "
+            "./boathouse sync reads the registry now."
+        )
+    tags = (
+        Tag.objects.filter(repository__name=name)
+        .select_related("manifest")
+        .defer("manifest__raw", "manifest__config", "manifest__annotations")
+        .order_by("-group_key", "-version_key")
+    )
+    platforms = _platforms(tag.manifest for tag in tags if tag.manifest)
+    return [
+        {
+            "tag": tag.name,
+            "digest": tag.manifest.digest if tag.manifest else "",
+            "size": tag.size,
+            "platforms": platforms.get(tag.manifest_id or 0, []),
+            "pushed": _time(tag.moved_at),
+            "by": tag.moved_by,
+            "problem": tag.problem,
+        }
+        for tag in tags
+    ]
+
+
+def _platforms(manifests: Iterable[Manifest]) -> dict[int, list[str]]:
+    """Platforms of each manifest by its id; those of an image index in its order."""
+    found: dict[int, list[str]] = {}
+    for manifest in (
+        Manifest.objects.filter(pk__in={one.pk for one in manifests})
+        .prefetch_related("entries")
+        .defer("raw", "config")
+    ):
+        own = [manifest.platform] if manifest.platform else []
+        children = [entry.platform for entry in manifest.entries.all()]
+        found[manifest.pk] = own + [one for one in children if one and "unknown" not in one]
+    return found
+
+
+def _time(when: datetime) -> str | None:
+    return None if when == UNKNOWN else when.isoformat(timespec="seconds")

@@ -1,0 +1,39 @@
+"""What a digest is: the name of content by its hash. Called by everyone."""
+
+import hashlib
+import re
+
+from .untrusted import quoted
+
+# The algorithms that the registry knows (opencontainers/go-digest); in practice all is sha256.
+DIGEST = r"(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})"
+
+_DIGEST = re.compile(DIGEST)
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is a digest, written in lower case as the registry wants it."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def check_digest(text: object) -> str:
+    """`text` if it is a digest, else ValueError."""
+    if not isinstance(text, str) or not is_digest(text):
+        raise ValueError(f"not a digest: {quoted(text)}")
+    return text
+
+
+def sha256(data: bytes) -> str:
+    """`sha256:<64 hex digits>` of `data`."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def matches(digest: str, data: bytes) -> bool:
+    """Whether `digest` is the digest of `data`, by whichever algorithm it names."""
+    algorithm, _, hexadecimal = check_digest(digest).partition(":")
+    return hashlib.new(algorithm, data).hexdigest() == hexadecimal
+
+
+def short(digest: str) -> str:
+    """The first 12 hex digits, as Docker shows a digest to people."""
+    return digest.partition(":")[2][:12]

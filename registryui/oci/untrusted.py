@@ -1,0 +1,129 @@
+"""Reading JSON that strangers wrote. Called by the other modules of this room and by registry/.
+
+JSON is taken as the registry itself takes it (Go's encoding/json): UTF-8 only, no NaN, the last of
+duplicate keys wins, a missing value and null are the same.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+MANIFEST_LIMIT = 4 * 1024 * 1024  # bytes; the registry's own limit for a manifest
+TEXT_LIMIT = 65_536  # characters of one label or history line; buildpacks write labels of 50 kB
+LIST_LIMIT = 10_000  # items of one list: layers, entries, steps
+# 281 TB. Ten thousand layers of it still add up to less than a database's 64 bits.
+SIZE_LIMIT = 2**48
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_RFC3339 = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})"
+    r"(?:[.,]([0-9]{1,32}))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+)
+
+
+def quoted(value: object) -> str:
+    """`value` for an error message: short, and harmless in a log or a terminal."""
+    if isinstance(value, str | bytes):
+        return ascii(value[:80])
+    if value is None or isinstance(value, int | float):
+        return ascii(value)[:80]
+    return (
+        f"<{type(value).__name__}>"  # printing a nested list can exhaust the stack, as reading can
+    )
+
+
+def read_object(raw: bytes, *, limit: int = MANIFEST_LIMIT) -> dict[str, Any]:
+    """The JSON object in `raw`; ValueError for anything else, or more than `limit` bytes."""
+    if len(raw) > limit:
+        raise ValueError(f"{len(raw)} bytes, more than the {limit} allowed")
+    try:
+        found = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"nested too deeply: {quoted(raw)}") from None
+    except ValueError as error:  # also UnicodeDecodeError, and integers of thousands of digits
+        raise ValueError(f"not JSON ({quoted(str(error))}): {quoted(raw)}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"not a JSON object: {quoted(raw)}")
+    return found
+
+
+def text(value: object, *, limit: int = TEXT_LIMIT) -> str:
+    """`value` without NUL and lone surrogates, cut to `limit` characters; "" if it is no text."""
+    if not isinstance(value, str):
+        return ""
+    # Go replaces lone surrogates in the same way when it decodes JSON.
+    return _UNSTORABLE.sub("\ufffd", value[:limit])
+
+
+def texts(value: object, *, limit: int = TEXT_LIMIT) -> tuple[str, ...]:
+    """The texts in the list `value`, others left out; () if it is no list."""
+    if not isinstance(value, list):
+        return ()
+    return tuple(text(item, limit=limit) for item in value[:LIST_LIMIT] if isinstance(item, str))
+
+
+def text_map(value: object, *, limit: int = TEXT_LIMIT) -> dict[str, str]:
+    """The pairs of texts in the object `value`, others left out; {} if it is no object."""
+    if not isinstance(value, dict):
+        return {}
+    pairs = list(value.items())[:LIST_LIMIT]
+    return {text(key, limit=1024): text(v, limit=limit) for key, v in pairs if isinstance(v, str)}
+
+
+def keys(value: object) -> tuple[str, ...]:
+    """The sorted keys of the object `value`: how Docker writes a set. () if it is no object."""
+    if not isinstance(value, dict):
+        return ()
+    return tuple(sorted(text(key, limit=1024) for key in list(value)[:LIST_LIMIT]))
+
+
+def items(found: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The list of objects under `key`, [] if missing; ValueError if it is anything else."""
+    value = found.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not _all_objects(value):
+        raise ValueError(f"{key} is not a list of objects: {quoted(value)}")
+    if len(value) > LIST_LIMIT:
+        raise ValueError(f"{key} has {len(value)} items, more than the {LIST_LIMIT} allowed")
+    return value
+
+
+def size(value: object) -> int:
+    """`value` in bytes, 0 if missing; ValueError if it cannot be the size of a blob."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= SIZE_LIMIT:
+        raise ValueError(f"not a size: {quoted(value)}")
+    return value
+
+
+def moment(value: object) -> datetime | None:
+    """The RFC 3339 time `value` in UTC, to the microsecond; None if it is none that can be kept.
+
+    Go's zero time, `0001-01-01T00:00:00Z`, stands for "not set": None.
+    """
+    match = _RFC3339.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    try:
+        found = datetime(
+            *(int(year), int(month), int(day), int(hour), int(minute), int(second)),
+            microsecond=int((fraction or "")[:6].ljust(6, "0")),
+            tzinfo=timezone(-offset if sign == "-" else offset),
+        ).astimezone(UTC)
+    except (ValueError, OverflowError):  # 30 February, an offset of 99 hours, the year 0
+        return None
+    return found if found.year > 1 else None
+
+
+def _all_objects(value: Iterable[object]) -> bool:
+    return all(isinstance(item, dict) for item in value)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,403 @@
+"""The registry over HTTP (distribution-spec). The only module that imports requests.
+
+Everything the registry answers is checked: digests are computed, lengths capped while reading, and
+links and redirects never carry the password to another host. A 404 counts as "not there" only if
+the registry itself says it: a proxy's 404 would otherwise empty the index.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import parse_header_links
+from urllib3.util import Retry
+
+from ..oci import media_types
+from ..oci.digest import check_digest, is_digest, matches, sha256
+from ..oci.manifest import digest_of, signed_bytes
+from ..oci.names import check_repository, check_tag
+from ..oci.untrusted import MANIFEST_LIMIT, quoted, read_object, text
+from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
+from .source import Stored
+
+logger = logging.getLogger(__name__)
+
+USER_AGENT = "boathouse/0.1"  # by which the registry's events are known to be our own doing
+PAGE = 1000  # names of one page of the catalogue: each page walks the store from its start
+PAGES_LIMIT = 100_000
+LIST_LIMIT = 64 * 1024 * 1024  # bytes of one page: 2.8 answers all tags of a repository at once
+ERROR_LIMIT = 64 * 1024
+REDIRECTS_LIMIT = 3
+
+_ABSENT = frozenset(("NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
+_API_VERSION = "Docker-Distribution-Api-Version"  # the registry sets it on every answer
+
+
+class RegistryClient:
+    """A registry at `url`, which may have a path in front of /v2/. A Source that also writes."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        username: str = "",
+        password: str = "",
+        ca: Path | None = None,
+        timeout: tuple[float, float] = (3.05, 30),
+        pool: int = 16,
+    ) -> None:
+        """`timeout`: seconds to connect, and to wait for each piece of an answer. `ca`: a PEM
+        file of the authorities to trust instead of the system's."""
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self._session = _session(pool=pool, ca=ca)
+        if username:
+            # Bytes: requests would write the text in latin-1, Docker and nginx take it as UTF-8.
+            self._session.auth = (username.encode(), password.encode())  # type: ignore[assignment]
+        self._elsewhere = _session(pool=pool, ca=None)  # object stores: never with our password
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+        self._elsewhere.close()
+
+    # -- reading ---------------------------------------------------------------------------------
+    def ping(self) -> str:
+        """The version of the API, "registry/2.0"; "" if it is a registry that does not say."""
+        with self._request("GET", f"{self.url}/v2/") as response:
+            self._expect(response, 200)
+            version = text(response.headers.get(_API_VERSION, ""), limit=64)
+            if not version:
+                _json(response, self._read(response, ERROR_LIMIT))
+            return version
+
+    def repositories(self) -> Iterator[str]:
+        """See Source. Names that no client can use are left out and logged."""
+        path = f"{self.url}/v2/_catalog"
+        try:
+            yield from self._names(f"{path}?n={PAGE}", "repositories", check_repository)
+        except RegistryError as error:
+            if error.status != 400:
+                raise
+            # Configured to refuse so many. It refuses the first page or none: no name comes twice.
+            yield from self._names(path, "repositories", check_repository)
+
+    def tags(self, repository: str) -> list[str]:
+        """See Source. Asks for no page size: 2.8 has no pages, 3.x refuses what it finds large."""
+        url = f"{self.url}/v2/{check_repository(repository)}/tags/list"
+        return list(dict.fromkeys(self._names(url, "tags", check_tag)))
+
+    def resolve(self, repository: str, reference: str) -> str | None:
+        """See Source. One HEAD; a GET where the answer has no digest or is a doubtful 404."""
+        with self._request("HEAD", self._manifest_url(repository, reference), _ACCEPT) as response:
+            is_absent = response.status_code == 404 and _API_VERSION in response.headers
+            digest = response.headers.get("Docker-Content-Digest", "")
+            if is_absent:
+                return None
+            if response.status_code not in (200, 404):
+                raise _error(response, b"")
+            if response.status_code == 200 and is_digest(digest):
+                if is_digest(reference) and digest != reference:
+                    raise _bad(response, f"asked for {reference}, answers with {digest}")
+                return digest
+        stored = self.manifest(repository, reference)
+        return stored.digest if stored else None
+
+    def manifest(self, repository: str, reference: str) -> Stored | None:
+        """See Source."""
+        with self._request("GET", self._manifest_url(repository, reference), _ACCEPT) as response:
+            if self._is_absent(response):
+                return None
+            media_type = media_types.bare(response.headers.get("Content-Type", ""))
+            if not media_types.is_manifest(media_type) and not media_type.endswith("json"):
+                raise _bad(response, f"a manifest of type {quoted(media_type)}")
+            raw = self._read(response, MANIFEST_LIMIT)
+            return Stored(_checked(response, reference, raw, media_type), media_type, raw)
+
+    def blob(self, repository: str, digest: str, *, limit: int) -> bytes | None:
+        """See Source. Follows redirects to an object store."""
+        url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
+        for _ in range(REDIRECTS_LIMIT + 1):
+            with self._request("GET", url, elsewhere=not self._is_ours(url)) as response:
+                if response.is_redirect:
+                    url = self._redirect(response)
+                    continue
+                if self._is_absent(response):
+                    return None
+                data = self._read(response, limit)
+                if not matches(digest, data):
+                    raise _bad(response, f"content of another digest than {digest}")
+                return data
+        raise BadAnswer(f"more than {REDIRECTS_LIMIT} redirects for {digest}")
+
+    # -- writing ---------------------------------------------------------------------------------
+    def upload_blob(self, repository: str, data: bytes) -> str:
+        """The digest of `data`, which the repository holds afterwards; sent only if it lacks it."""
+        digest = sha256(data)
+        base = f"{self.url}/v2/{check_repository(repository)}/blobs"
+        with self._request("HEAD", f"{base}/{digest}") as response:
+            if response.status_code == 200:
+                return digest
+            if response.status_code != 404 and not response.is_redirect:
+                raise _error(response, b"")
+            if response.is_redirect:  # it is there, in an object store
+                return digest
+        with self._request("POST", f"{base}/uploads/") as response:
+            self._expect(response, 202)
+            url = self._upload_url(response)
+        headers = {"Content-Type": "application/octet-stream"}
+        with self._request("PUT", f"{url}digest={digest}", headers, data=data) as response:
+            self._expect(response, 201)
+        return digest
+
+    def put_manifest(self, repository: str, reference: str, raw: bytes, media_type: str) -> str:
+        """Push `raw` under a tag, or its digest; returns the digest. What it names is there."""
+        url = self._manifest_url(repository, reference)
+        with self._request("PUT", url, {"Content-Type": media_type}, data=raw) as response:
+            self._expect(response, 201)
+            return _checked(response, reference, raw, media_type)
+
+    # -- one request -----------------------------------------------------------------------------
+    @contextmanager
+    def _request(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str] | None = None,
+        *,
+        data: bytes | None = None,
+        elsewhere: bool = False,
+    ) -> Iterator[requests.Response]:
+        session = self._elsewhere if elsewhere else self._session
+        try:
+            response = session.request(
+                method,
+                url,
+                headers=headers,
+                data=data,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                yield response
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise Unreachable(f"{method} {_shown(url)}: {_reason(error)}") from error
+
+    def _read(self, response: requests.Response, limit: int) -> bytes:
+        """The body as it was sent; TooLarge as soon as it passes `limit` bytes."""
+        told = response.headers.get("Content-Length", "")
+        if told.isascii() and told.isdigit() and len(told) < 20 and int(told) > limit:
+            raise TooLarge(f"{_shown(response.url)}: {told} bytes, more than {limit}")
+        # The time-out starts anew with each byte: a server that drips needs an end as well.
+        deadline = time.monotonic() + 10 * self._timeout[1]
+        body = bytearray()
+        for piece in response.raw.stream(65_536, decode_content=False):
+            body += piece
+            if len(body) > limit:
+                raise TooLarge(f"{_shown(response.url)}: more than {limit} bytes")
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{_shown(response.url)}: the answer does not end")
+        return bytes(body)
+
+    def _expect(self, response: requests.Response, status: int) -> None:
+        """Raise what the registry answered instead of `status`."""
+        if response.is_redirect:
+            raise _bad(response, f"redirects to {_shown(response.headers['Location'])}")
+        if response.status_code != status:
+            raise _error(response, self._read(response, ERROR_LIMIT))
+
+    def _is_absent(self, response: requests.Response) -> bool:
+        """Whether the registry says that it has no such thing; other errors are raised."""
+        try:
+            self._expect(response, 200)
+        except NotFound:
+            return True
+        return False
+
+    def _names(self, url: str, key: str, check: Any) -> Iterator[str]:
+        """The valid names under `key` of all pages, from `url` on."""
+        seen = set()
+        while url:
+            seen.add(url)
+            with self._request("GET", url) as response:
+                self._expect(response, 200)
+                found = _json(response, self._read(response, LIST_LIMIT)).get(key)
+                if not isinstance(found, list | None):
+                    raise _bad(response, f"{key} is no list")
+                url = self._next(response)
+                if url in seen or len(seen) >= PAGES_LIMIT:
+                    raise _bad(response, "pages without end")
+            for name in found or ():  # null and [] both mean: none
+                try:
+                    yield check(name)
+                except ValueError as error:
+                    logger.warning("left out of %s: %s", key, error)
+
+    def _next(self, response: requests.Response) -> str:
+        """The next page, "" if this is the last. Only one more page of the same list is followed:
+        not silently, because half a list looks like deleted repositories."""
+        links = parse_header_links(response.headers.get("Link", ""))
+        targets = [link.get("url", "") for link in links if link.get("rel") == "next"]
+        if not targets:
+            return ""
+        url = _joined(response, targets[0])
+        if not self._is_ours(url) or urlsplit(url).path != urlsplit(response.url).path:
+            raise _bad(response, f"its next page is elsewhere: {_shown(url)}")
+        return url
+
+    def _redirect(self, response: requests.Response) -> str:
+        url = _joined(response, response.headers["Location"])
+        scheme = urlsplit(url).scheme
+        if scheme != "https" and not (scheme == "http" and self.url.startswith("http:")):
+            raise _bad(response, f"redirects to {_shown(url)}")
+        return url
+
+    def _upload_url(self, response: requests.Response) -> str:
+        """Where to send the content, ready for one more parameter."""
+        url = _joined(response, response.headers.get("Location", ""))
+        if not self._is_ours(url):
+            raise _bad(response, f"wants the content sent to {_shown(url)}")
+        return f"{url}{'&' if urlsplit(url).query else '?'}"
+
+    def _is_ours(self, url: str) -> bool:
+        """Whether `url` lies below our registry: same scheme, host, port and path in front."""
+        ours, theirs = urlsplit(f"{self.url}/v2/"), urlsplit(url)
+        is_below = theirs.path.startswith(ours.path) and "/../" not in theirs.path
+        return _origin(ours) == _origin(theirs) and is_below
+
+    def _manifest_url(self, repository: str, reference: str) -> str:
+        if not is_digest(reference):
+            check_tag(reference)
+        return f"{self.url}/v2/{check_repository(repository)}/manifests/{reference}"
+
+
+_ACCEPT = {"Accept": media_types.ACCEPT}
+
+
+def _session(*, pool: int, ca: Path | None) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # no proxies, no ~/.netrc: settings are the only source of settings
+    session.verify = str(ca) if ca else True
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["User-Agent"] = USER_AGENT
+    session.headers["Accept-Encoding"] = "identity"  # digests and limits are of the bytes as sent
+    retry = Retry(
+        total=3,
+        read=1,  # a kept connection that the registry had just closed
+        allowed_methods=("GET", "HEAD"),
+        status_forcelist=(502, 503, 504),
+        backoff_factor=0.2,  # seconds: 0, 0.4, 0.8
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
+    adapter = HTTPAdapter(max_retries=retry, pool_connections=4, pool_maxsize=pool)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def _checked(response: requests.Response, reference: str, raw: bytes, media_type: str) -> str:
+    """The digest of `raw`, if it is what was asked for and what the registry says it is."""
+    told = response.headers.get("Docker-Content-Digest", "")
+    wanted = [digest for digest in (reference, told) if is_digest(digest)]
+    try:
+        content = signed_bytes(raw, media_type)
+        if all(matches(digest, content) for digest in wanted):
+            return wanted[0] if wanted else digest_of(raw, media_type)
+    except ValueError as error:
+        raise _bad(response, str(error)) from error
+    raise _bad(response, f"content of another digest than {wanted[-1]}")
+
+
+def _json(response: requests.Response, body: bytes) -> dict[str, Any]:
+    try:
+        return read_object(body, limit=LIST_LIMIT)
+    except ValueError as error:
+        raise _bad(response, str(error)) from error
+
+
+def _error(response: requests.Response, body: bytes) -> RegistryError:
+    """The error that the answer is, with the registry's own code and message if it has them."""
+    status = response.status_code
+    code, message = _registry_error(body)
+    line = f"{response.request.method} {_shown(response.url)}: {status} {code} {message}".strip()
+    is_registry = code in _ABSENT or (not code and _API_VERSION in response.headers)
+    if status == 404 and is_registry:
+        return NotFound(line, code=code, status=status)
+    if status < 400 or (status == 404 and not code):
+        return BadAnswer(line, code=code, status=status)
+    return RegistryError(line, code=code, status=status, temporary=status == 429 or status >= 500)
+
+
+def _registry_error(body: bytes) -> tuple[str, str]:
+    """Code and message of the first error in `body`; "" where it is no registry's."""
+    try:
+        errors = read_object(body).get("errors")
+    except ValueError:
+        return "", ""
+    first = errors[0] if isinstance(errors, list) and errors else None
+    if not isinstance(first, dict):
+        return "", ""
+    return text(first.get("code"), limit=64), quoted(text(first.get("message")))[1:-1]
+
+
+def _bad(response: requests.Response, reason: str) -> BadAnswer:
+    return BadAnswer(f"{_shown(response.url)}: {reason}", status=response.status_code)
+
+
+def _joined(response: requests.Response, target: str) -> str:
+    """`target`, which may be relative, as a full URL; BadAnswer if it is none."""
+    try:
+        url = urljoin(response.url, target)
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:  # reading a bad port raises, too
+            return url
+    except ValueError:
+        pass
+    raise _bad(response, f"points to {quoted(target)}")
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, in one line: requests wraps urllib3, which wraps the socket's error."""
+    while (inner := error.__cause__ or error.__context__) and isinstance(inner, Exception):
+        error = inner
+    return f"{type(error).__name__}: {text(str(error), limit=200)}"
+
+
+def _shown(url: str) -> str:
+    """`url` for a log: without a password, and without a query, which may hold a signature."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname}{_port(parts.port)}{parts.path}"[:400]
+    except ValueError:
+        return quoted(url)
+
+
+def _port(port: int | None) -> str:
+    return f":{port}" if port else ""
+
+
+def _origin(parts: Any) -> tuple[str, str | None, int | None]:
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or default

@@ -1,0 +1,75 @@
+"""Background jobs, a few lines each. Each may run twice or be killed: the state is in tables."""
+
+from datetime import datetime
+
+from django.conf import settings
+from huey import crontab
+from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
+
+from registryui import doctor, tls
+from registryui.index import events
+from registryui.index import sync as index_sync
+from registryui.registry.client import RegistryClient
+from registryui.setup import configuration
+
+
+@db_task()
+def apply_events() -> None:
+    """What the registry just told us; the hook asks for it."""
+    with RegistryClient(settings.REGISTRY_URL) as source:
+        events.apply_pending(source)
+
+
+@db_periodic_task(crontab(minute="*"))
+def apply_late_events() -> None:
+    """Events that waited for the registry, or whose job died with its worker."""
+    apply_events.call_local()
+
+
+@db_task()
+def sync(by: str, full: bool = False) -> None:
+    """A whole sync, asked for by an operator or at the start of the worker."""
+    with RegistryClient(settings.REGISTRY_URL) as source:
+        index_sync.sync(source, by=by, full=full)
+
+
+def _every_sync_minutes(when: datetime) -> bool:
+    return int(when.timestamp()) // 60 % settings.SYNC_MINUTES == 0
+
+
+@db_periodic_task(_every_sync_minutes)
+def sync_by_schedule() -> None:
+    """Events are the fast path; this is the truth."""
+    sync.call_local("schedule")
+
+
+@db_task()
+def examine() -> None:
+    """The doctor's round; pages show its newest result."""
+    doctor.record(doctor.examine())
+
+
+@db_periodic_task(crontab(minute="*"))
+def examine_by_schedule() -> None:
+    """Pages say that the worker does not answer when this stops."""
+    examine.call_local()
+
+
+@db_periodic_task(crontab(hour="3", minute="17"))
+def prune() -> None:
+    """Old pulls, once a day."""
+    events.prune()
+
+
+@db_periodic_task(crontab(hour="*/6", minute="7"))
+def renew_certificate() -> None:
+    """A leaf that ends soon is made anew and nginx takes it without dropping a connection."""
+    if not settings.TLS_CERTIFICATE and tls.ensure(settings.TLS_DIR, names=settings.TLS_NAMES):
+        configuration.reload()
+
+
+@HUEY.on_startup()
+def at_start() -> None:
+    """Events that came while the worker was away may be lost: look at everything once."""
+    examine()
+    sync("start")
