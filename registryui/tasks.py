@@ -64,7 +64,7 @@ def prune() -> None:
 @db_periodic_task(crontab(hour="*/6", minute="7"))
 def renew_certificate() -> None:
     """A leaf that ends soon is made anew and nginx takes it without dropping a connection."""
-    if not settings.TLS_CERTIFICATE and tls.ensure(settings.TLS_DIR, names=settings.TLS_NAMES):
+    if not settings.TLS_CERTIFICATE and tls.ensure(settings.TLS_DIR, names=tls.wanted_names()):
         configuration.reload()
 
 

@@ -342,8 +342,7 @@ def _error(response: requests.Response, body: bytes) -> RegistryError:
     status = response.status_code
     code, message = _registry_error(body)
     line = f"{response.request.method} {_shown(response.url)}: {status} {code} {message}".strip()
-    is_registry = code in _ABSENT or (not code and _API_VERSION in response.headers)
-    if status == 404 and is_registry:
+    if status == 404 and code in _ABSENT:
         return NotFound(line, code=code, status=status)
     if status < 400 or (status == 404 and not code):
         return BadAnswer(line, code=code, status=status)

@@ -1,9 +1,95 @@
-"""What every page's template gets."""
+"""What every page's template gets: who is looking, the navigation, the theme."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from registryui.models import Operator, Repository
+
+from .access import may_open
+
+THEME_COOKIE = "boathouse_theme"
+THEMES = ("light", "dark")  # no cookie: as the system says
+
+# Group, then the pages in it: URL name, icon, label, other pages that stand below it.
+_NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]], ...] = (
+    (
+        "",
+        (
+            ("dashboard", "layout-dashboard", _("Overview"), ()),
+            ("repositories", "boxes", _("Repositories"), ("repository", "tag", "manifest")),
+            ("search", "search", _("Search"), ()),
+        ),
+    ),
+    (
+        _("Access"),
+        (
+            ("operators", "user-cog", _("Operators"), ("operator",)),
+            ("trust", "shield-check", _("Trust this registry"), ()),
+        ),
+    ),
+    (_("Upkeep"), (("doctor", "heart-pulse", _("Health"), ()),)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One line of the navigation."""
+
+    name: str
+    url: str
+    icon: str
+    label: Any
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class May:
+    """`{% if may.doctor %}`: may this person open the page of that URL name?"""
+
+    user: Operator | AnonymousUser
+
+    def __getitem__(self, name: str) -> bool:
+        return may_open(self.user, name)
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    return {}
+    """operator (None: nobody logged in), may, nav, section, theme, and the registry's names."""
+    user = getattr(request, "user", None) or AnonymousUser()
+    match = getattr(request, "resolver_match", None)
+    here = match.url_name if match else ""
+    theme = request.COOKIES.get(THEME_COOKIE, "")
+    return {
+        "operator": user if isinstance(user, Operator) else None,
+        "may": May(user),
+        "nav": cache(lambda: _navigation(user, here)),
+        "here": here,
+        "theme": theme if theme in THEMES else "",
+        "registry_name": settings.REGISTRY_NAME,
+        "public_url": settings.PUBLIC_URL,
+        # Counted only where a template shows it: fragments do not.
+        "repository_count": cache(Repository.objects.count),
+    }
+
+
+def _navigation(user: Operator | AnonymousUser, here: str | None) -> list[tuple[Any, list[Link]]]:
+    groups = [
+        (
+            group,
+            [
+                Link(name, reverse(name), icon, label, here == name or here in below)
+                for name, icon, label, below in links
+                if may_open(user, name)
+            ],
+        )
+        for group, links in _NAVIGATION
+    ]
+    return [(group, links) for group, links in groups if links]

@@ -1,0 +1,476 @@
+"""One function for each part. Each asks the part itself, and a broken part stops no other.
+
+What may hang (network, disks) runs beside the others in a thread with a time limit; what reads
+tables runs here, because a database connection belongs to its thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import logging
+import os
+import pwd
+import re
+import secrets
+import shutil
+import socket
+import ssl
+import stat
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from registryui import tls
+from registryui.models import RegistryEvent, Run
+from registryui.registry.client import RegistryClient
+from registryui.registry.errors import RegistryError, Unreachable
+
+from .findings import NAMES, Finding, from_json, latest, worker
+
+log = logging.getLogger(__name__)
+
+LIMIT = 5.0  # seconds that one part may take
+_CONNECT, _READ = 1.5, 3.0
+MANY_SYNCS_LATE = 4  # rounds of the schedule: by then it is no slow run
+
+
+def examine() -> list[Finding]:
+    """What each part is like now, in the order of NAMES. Never raises; takes LIMIT at most for
+    the parts that may hang, all at once."""
+    apart: dict[str, Callable[[], Finding]] = {
+        "registry": check_registry,
+        "front door": check_front_door,
+        "htpasswd": check_htpasswd,
+        "certificate": check_certificate,
+        "disk": check_disk,
+    }
+    waiting = {name: _start(name, check) for name, check in apart.items()}
+    found = {
+        "events": _safely("events", check_events),
+        "index": _safely("index", check_index),
+        "worker": _safely("worker", lambda: worker(latest())),
+    }
+    until = time.monotonic() + LIMIT
+    for name, (thread, answers) in waiting.items():
+        thread.join(max(0.0, until - time.monotonic()))
+        # A list, so that a thread that comes late changes nothing that was returned.
+        found[name] = answers[0] if answers else _late(name)
+    found["disk"] = _safely("disk", lambda: _with_days(found["disk"]))
+    return [found[name] for name in NAMES]
+
+
+def _start(name: str, check: Callable[[], Finding]) -> tuple[threading.Thread, list[Finding]]:
+    """`check` at work in a thread of its own, and the list that will hold its answer.
+
+    Daemon: a disk that hangs for ever must not keep the process alive.
+    """
+    answers: list[Finding] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(_safely(name, check)), name=f"doctor-{name}", daemon=True
+    )
+    thread.start()
+    return thread, answers
+
+
+def _safely(name: str, check: Callable[[], Finding]) -> Finding:
+    """What `check` finds; a check that breaks is itself a finding, not the end of the round."""
+    try:
+        return check()
+    except Exception as error:
+        log.warning("doctor %s: %r", name, error)
+        return Finding(name, "bad", "broken", {"error": _short(error)})
+
+
+def _late(name: str) -> Finding:
+    return Finding(name, "bad", "late", {"seconds": LIMIT})
+
+
+# -- registry ------------------------------------------------------------------------------------
+def check_registry() -> Finding:
+    """Does it answer on loopback, and does its configuration have what Boathouse needs?"""
+    start = time.monotonic()
+    try:
+        with RegistryClient(settings.REGISTRY_URL, timeout=(1.0, 2.0)) as client:
+            version = client.ping()
+    except RegistryError as error:
+        code = "registry-unreachable" if isinstance(error, Unreachable) else "registry-answer"
+        told = {"url": settings.REGISTRY_URL, "error": _short(error)}
+        return Finding("registry", "bad", code, told)
+    milliseconds = round((time.monotonic() - start) * 1000)
+    path = Path(settings.CONFIG_DIR) / "registry.yml"
+    try:
+        lacks = configuration_lacks(path.read_text())
+    except OSError:
+        return Finding("registry", "warn", "registry-unconfigured", {"path": str(path)})
+    if lacks:
+        return Finding("registry", "warn", f"registry-{lacks}", {"path": str(path)})
+    return Finding("registry", "ok", "registry-ok", {"ms": milliseconds, "version": version[:80]})
+
+
+def configuration_lacks(text: str) -> str:
+    """What a registry.yml lacks: "delete", "cache" (has a descriptor cache), "hook", or "".
+
+    The file is ours and generated, two spaces a level; nobody needs a YAML reader for it.
+    """
+    values = _yaml_paths(text)
+    if values.get("storage.delete.enabled", "").lower() != "true":
+        return "delete"
+    if values.get("storage.cache.blobdescriptor"):
+        return "cache"
+    hook = f":{settings.WEB_PORT}/hooks/registry"
+    if not any(path.startswith("notifications.") and hook in v for path, v in values.items()):
+        return "hook"
+    return ""
+
+
+def _yaml_paths(text: str) -> dict[str, str]:
+    """`{"storage.delete.enabled": "true"}` for nested mappings; lists count as mappings."""
+    values: dict[str, str] = {}
+    stack: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        match = re.match(r"( *(?:- )?)([\w.-]+):(?:\s+(.*))?$", re.sub(r"\s#.*|^#.*", "", line))
+        if not match:
+            continue
+        depth = len(match[1])
+        stack = [(d, key) for d, key in stack if d < depth] + [(depth, match[2])]
+        value = (match[3] or "").strip().strip("\"'")
+        if value.startswith("{"):  # {enabled: true}
+            for key, inner in re.findall(r"(\w+):\s*([^,}\s]+)", value):
+                values[".".join([*(k for _, k in stack), key])] = inner
+        values[".".join(key for _, key in stack)] = value
+    return values
+
+
+# -- front door ----------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    challenge: str  # WWW-Authenticate
+    protocol: str  # "TLSv1.3"
+    fingerprint: str  # SHA-256 of the certificate that was shown
+
+
+def check_front_door() -> Finding:
+    """Does nginx show the right certificate, want a password for /v2/, and reach the portal?
+
+    The request bears a name that nobody has: to refuse it, nginx must have read the password file.
+    """
+    nobody = base64.b64encode(f"doctor-{secrets.token_hex(8)}:x".encode()).decode()
+    start = time.monotonic()
+    try:
+        door = _ask("/v2/", {"Authorization": f"Basic {nobody}"})
+        milliseconds = round((time.monotonic() - start) * 1000)
+        portal = _ask("/healthz", {}).status
+    except ssl.SSLCertVerificationError as error:
+        reason = error.verify_message or _short(error)
+        return _door("bad", "door-untrusted", host=settings.HOST, error=reason)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        address = f"{_address()}:{settings.PORT}"
+        return _door("bad", "door-closed", address=address, error=_short(error))
+    if problem := _door_problem(door, portal):
+        code, status = problem
+        return _door("bad", code, status=status)
+    shown = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
+    if shown != door.fingerprint:
+        return _door("warn", "door-old-certificate")
+    return _door("ok", "door-ok", ms=milliseconds, protocol=door.protocol.replace("v", " "))
+
+
+def _door(state: str, code: str, **params: Any) -> Finding:
+    return Finding("front door", state, code, params)
+
+
+def _door_problem(door: _Answer, portal: int) -> tuple[str, int] | None:
+    """(code, status) of what is wrong with the two answers, the more serious one first."""
+    if door.status == 200:
+        return "door-open", door.status
+    if door.status in (403, 500):  # nginx: file missing, file unreadable
+        return "door-no-passwords", door.status
+    if door.status in (502, 503, 504):
+        return "door-no-registry", door.status
+    if door.status != 401 or not door.challenge.lower().startswith("basic "):
+        return "door-answer", door.status
+    return ("door-no-portal", portal) if portal != 200 else None
+
+
+def _ask(path: str, headers: dict[str, str]) -> _Answer:
+    """GET at nginx on this machine, by the name that clients use, trusting only our CA.
+
+    A certificate of the user's own is trusted by itself: who signed it is the clients' affair.
+    """
+    anchor = tls.ca_certificate() or tls.server_certificate()
+    context = ssl.create_default_context(cafile=str(anchor))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    plain = socket.create_connection((_address(), settings.PORT), timeout=_CONNECT)
+    plain.settimeout(_READ)
+    with plain, context.wrap_socket(plain, server_hostname=settings.HOST.strip("[]")) as secure:
+        connection = http.client.HTTPConnection(settings.HOST)
+        connection.sock = secure
+        headers = {"Host": settings.REGISTRY_NAME, "User-Agent": "boathouse-doctor", **headers}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        response.read(1 << 16)
+        shown = secure.getpeercert(binary_form=True) or b""
+        return _Answer(
+            response.status,
+            response.headers.get("WWW-Authenticate", ""),
+            secure.version() or "",
+            hashlib.sha256(shown).hexdigest(),
+        )
+
+
+def _address() -> str:
+    """The address of this machine on which nginx listens."""
+    bare = [address.strip().strip("[]") for address in settings.BIND]
+    if "*" in bare or "0.0.0.0" in bare:  # noqa: S104 (compared, not bound)
+        return "127.0.0.1"
+    return "::1" if "::" in bare else bare[0]
+
+
+# -- htpasswd ------------------------------------------------------------------------------------
+def check_htpasswd() -> Finding:
+    """Can nginx's worker read the password file, and does each line say something to it?"""
+    path = Path(settings.HTPASSWD_FILE)
+    user = nginx_user()
+    if blocked := unreadable_part(path, user):
+        told = {"path": str(path), "user": user.name, "blocked": str(blocked)}
+        code = "htpasswd-unreadable" if blocked.exists() else "htpasswd-missing"
+        return Finding("htpasswd", "bad", code, told)
+    users, wrong = read_lines(path.read_bytes())
+    if wrong:
+        params = {"path": str(path), "lines": wrong[:20], "users": users}
+        return Finding("htpasswd", "warn", "htpasswd-lines", params)
+    if not users:
+        return Finding("htpasswd", "warn", "htpasswd-empty", {"path": str(path)})
+    return Finding("htpasswd", "ok", "htpasswd-ok", {"users": users})
+
+
+# What Debian's nginx checks a password against; anything else never matches.
+_HASH = re.compile(
+    rb"\$(?:2[aby]|5|6|1|apr1|y|7|gy)\$.+|\{SHA\}[A-Za-z0-9+/]{27}=|\{SSHA\}.+|[./0-9A-Za-z]{13}"
+)
+
+
+def read_lines(content: bytes) -> tuple[int, list[int]]:
+    """(users, numbers of the lines that let nobody in), lines counted from 1."""
+    users, wrong = 0, []
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        name, _, rest = line.partition(b":")
+        if name.strip() and _HASH.fullmatch(rest.partition(b":")[0].strip()):
+            users += 1
+        else:
+            wrong.append(number)
+    return users, wrong
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account of this machine."""
+
+    name: str
+    uid: int
+    groups: frozenset[int]
+
+
+def nginx_user() -> User:
+    """Whom nginx's workers run as: `user` in nginx.conf if its master is root, else ourselves."""
+    own = os.geteuid()
+    if own == 0:
+        try:
+            text = (Path(settings.CONFIG_DIR) / "nginx.conf").read_text()
+            named = re.search(r"^\s*user\s+([^\s;]+)", text, re.MULTILINE)
+            row = pwd.getpwnam(named[1] if named else "www-data")
+            groups = os.getgrouplist(row.pw_name, row.pw_gid)
+            return User(row.pw_name, row.pw_uid, frozenset(groups))
+        except (OSError, KeyError):
+            pass  # no configuration yet, or no such account: ask for ourselves
+    return User(_user_name(own), own, frozenset({os.getegid(), *os.getgroups()}))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's made-up number
+        return str(uid)
+
+
+def unreadable_part(path: Path, user: User) -> Path | None:
+    """The first folder that `user` may not pass, or the file that he may not read; None: all fine.
+
+    By the mode bits; what an access list adds is not seen.
+    """
+    for part in [*reversed(path.resolve().parents), path.resolve()]:
+        try:
+            status = part.stat()
+        except OSError:
+            return part
+        wanted = stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else stat.S_IROTH
+        if status.st_uid == user.uid:
+            wanted <<= 6
+        elif status.st_gid in user.groups:
+            wanted <<= 3
+        if user.uid != 0 and not status.st_mode & wanted:
+            return part
+    return None
+
+
+# -- certificate ---------------------------------------------------------------------------------
+def check_certificate() -> Finding:
+    """Does it hold the host's name, who else can read its key, and for how many days is it good?"""
+    path, key = tls.server_certificate(), tls.server_key()
+    try:
+        leaf = tls.read_certificate(path)
+        authority = tls.ca_certificate()
+        ca = tls.read_certificate(authority) if authority else None
+    except ValueError as error:
+        return _certificate("bad", "certificate-unreadable", error=_short(error))
+    days = leaf.days_left()
+    ca_days = ca.days_left() if ca else None
+    own = authority is None
+    if days < 0:
+        return _certificate("bad", "certificate-expired", days=-days, own=own)
+    try:
+        tls.check_pair(path, key)
+    except ValueError as error:
+        return _certificate("bad", "certificate-wrong", error=_short(error), own=own)
+    if ca_days is not None and ca_days < 180:
+        state = "bad" if ca_days < 30 else "warn"
+        return _certificate(state, "certificate-authority", days=max(ca_days, 0))
+    if days < tls.RENEW_DAYS - 2:  # two days of grace for the worker that renews
+        return _certificate("bad" if days < 7 else "warn", "certificate-ends", days=days, own=own)
+    if key.stat().st_mode & (0o007 if own else 0o077):
+        return _certificate("bad", "certificate-key", path=str(key))
+    until = leaf.not_after.date().isoformat()
+    return _certificate("ok", "certificate-ok", days=days, until=until, ca_days=ca_days)
+
+
+def _certificate(state: str, code: str, **params: Any) -> Finding:
+    return Finding("certificate", state, code, params)
+
+
+# -- events --------------------------------------------------------------------------------------
+def check_events(*, now: datetime | None = None) -> Finding:
+    """Does the registry tell us what happens, and do we keep up with it?"""
+    now = now or timezone.now()
+    waiting = RegistryEvent.objects.filter(applied_at=None).order_by("id")
+    if oldest := waiting.first():
+        seconds = int((now - oldest.received_at).total_seconds())
+        if seconds > 60:
+            params = {"seconds": seconds, "count": waiting.count(), "error": oldest.error}
+            state = "bad" if seconds > 300 else "warn"
+            return Finding("events", state, "events-late", params)
+    newest = RegistryEvent.objects.order_by("-id").values_list("received_at", flat=True).first()
+    if untold := changes_without_event(newest):
+        return Finding("events", "bad", "events-silent", {"changes": untold})
+    if newest is None:
+        return Finding("events", "ok", "events-none")
+    return Finding("events", "ok", "events-ok", {"at": newest.isoformat()})
+
+
+def changes_without_event(newest: datetime | None) -> int:
+    """Tags that the newest sync found changed although no event came since the sync before it.
+
+    The very first sync finds everything by itself: that says nothing.
+    """
+    runs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
+    pair = list(runs.values_list("finished_at", "result")[:2])
+    if len(pair) < 2 or pair[1][0] is None or (newest and newest >= pair[1][0]):
+        return 0
+    counts = (pair[0][1].get(name, 0) for name in ("added", "moved"))
+    return sum(count for count in counts if isinstance(count, int))
+
+
+# -- index ---------------------------------------------------------------------------------------
+def check_index(*, now: datetime | None = None) -> Finding:
+    """How long ago was the registry last read to its end?"""
+    now = now or timezone.now()
+    runs = Run.objects.filter(kind=Run.Kind.SYNC).order_by("-started_at")
+    done = runs.filter(state=Run.State.DONE).values_list("finished_at", flat=True).first()
+    last = runs.values_list("state", "done", "log", "heartbeat_at").first()
+    params: dict[str, Any] = {"every": settings.SYNC_MINUTES}
+    if last and last[0] == Run.State.RUNNING and now - last[3] < timedelta(minutes=1):
+        return Finding("index", "ok", "index-running", {"done": last[1]})
+    if last and last[0] == Run.State.FAILED:
+        params["error"] = last[2].strip().splitlines()[-1][:200] if last[2].strip() else ""
+        params["at"] = done.isoformat() if done else ""
+        return Finding("index", "bad", "index-failed", params)
+    if done is None:
+        return Finding("index", "warn", "index-never", params)
+    params["at"] = done.isoformat()
+    late = (now - done) / timedelta(minutes=settings.SYNC_MINUTES)
+    if late > 2:
+        return Finding("index", "bad" if late > MANY_SYNCS_LATE else "warn", "index-old", params)
+    return Finding("index", "ok", "index-ok", params)
+
+
+# -- disk ----------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Below which free bytes, or free share of a disk that is not huge, there is a word to say."""
+
+    warn_share: float = 0.10
+    warn_bytes: int = 5_000_000_000
+    bad_share: float = 0.02
+    bad_bytes: int = 1_000_000_000
+
+
+def check_disk(thresholds: Thresholds = Thresholds()) -> Finding:
+    """Is there room for what comes? Also in file entries: a tag takes a dozen small files."""
+    folder = Path(settings.DATA)
+    usage = shutil.disk_usage(folder)
+    entries = os.statvfs(folder)
+    params = {"free": usage.free, "total": usage.total, "path": str(folder)}
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", "bad", "disk-readonly", params)
+    if entries.f_files and entries.f_favail / entries.f_files < thresholds.bad_share:
+        return Finding("disk", "bad", "disk-entries", {**params, "entries": entries.f_favail})
+    share = usage.free / usage.total if usage.total else 0.0
+    # A small share of a huge disk is still room: a share counts only where the bytes are few too.
+    few = usage.free < 10 * thresholds.warn_bytes
+    if usage.free < thresholds.bad_bytes or (share < thresholds.bad_share and few):
+        return Finding("disk", "bad", "disk-low", params)
+    if usage.free < thresholds.warn_bytes or (share < thresholds.warn_share and few):
+        return Finding("disk", "warn", "disk-low", params)
+    return Finding("disk", "ok", "disk-ok", params)
+
+
+def _with_days(finding: Finding, *, now: datetime | None = None) -> Finding:
+    """`finding` with `days` until the disk is full, from the oldest round of the last month.
+
+    No `days` if nothing was measured for a day, or the disk does not fill.
+    """
+    free = finding.params.get("free")
+    first = (
+        Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE)
+        .order_by("started_at")
+        .values_list("started_at", "result")
+        .first()
+    )
+    if first is None or not isinstance(free, int):
+        return finding
+    then = next((one for one in from_json(first[1].get("findings")) if one.name == "disk"), None)
+    before = then.params.get("free") if then else None
+    days = ((now or timezone.now()) - first[0]) / timedelta(days=1)
+    if days < 1 or not isinstance(before, int) or before <= free:
+        return finding
+    left = int(free / ((before - free) / days))
+    state, code = finding.state, finding.code
+    if finding.state == "ok" and left < 14:
+        state, code = "warn", "disk-soon"
+    return Finding("disk", state, code, {**finding.params, "days": left})
+
+
+def _short(error: BaseException) -> str:
+    """An error's own words in one line of sane length."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]

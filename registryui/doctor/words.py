@@ -1,0 +1,516 @@
+"""What a finding says to a person, in the language that is active when it is shown.
+
+Advice is what to do, as a command where there is one. The values in `params` come from the machine
+(paths, numbers, error texts of programs) and stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import humanize
+from django.utils.formats import date_format
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .findings import Finding
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Sentences about one part. `note` and `advice` may be empty."""
+
+    title: str  # the part: "Front door"
+    value: str  # the fact in a few words: "Answers in 12 ms"
+    note: str  # one thing more
+    advice: str  # what to do; empty when nothing is to be done
+
+
+def texts(finding: Finding) -> Words:
+    """The words for a finding; one that another version wrote is said by its code."""
+    title = _title(finding.name)
+    say = _SAY.get(finding.code)
+    try:
+        if say is not None:
+            return Words(title, *say(finding.params))
+    except (KeyError, TypeError, ValueError):
+        pass  # written by another version
+    return Words(title, finding.code, "", "")
+
+
+def _title(name: str) -> str:
+    titles = {
+        "registry": _("Registry"),
+        "front door": _("Front door"),
+        "htpasswd": _("Password file"),
+        "certificate": _("Certificate"),
+        "events": _("Events"),
+        "index": _("Index"),
+        "disk": _("Disk"),
+        "worker": _("Worker"),
+    }
+    return titles.get(name, name)
+
+
+Said = tuple[str, str, str]  # value, note, advice
+
+
+# -- any part ------------------------------------------------------------------------------------
+def _broken(p: Params) -> Said:
+    return (
+        _("The check itself failed"),
+        str(p["error"]),
+        _("Run ./boathouse doctor on the server; if it says the same, this is a bug."),
+    )
+
+
+def _late(p: Params) -> Said:
+    return (
+        _("No answer in %(seconds)d seconds") % {"seconds": p["seconds"]},
+        "",
+        _("Look whether the disk or the network of the server hangs."),
+    )
+
+
+# -- registry ------------------------------------------------------------------------------------
+def _registry_ok(p: Params) -> Said:
+    return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, str(p["version"]), ""
+
+
+def _registry_unreachable(p: Params) -> Said:
+    return (
+        _("Does not answer"),
+        f"{p['url']}: {p['error']}",
+        _("Start it with ./boathouse up, and read what it says; pushes and pulls stand still."),
+    )
+
+
+def _registry_answer(p: Params) -> Said:
+    return (
+        _("Answers, but not as a registry"),
+        f"{p['url']}: {p['error']}",
+        _("Another program may have its port: run ./boathouse down, then ./boathouse up."),
+    )
+
+
+def _registry_unconfigured(p: Params) -> Said:
+    return (
+        _("Its configuration cannot be read"),
+        str(p["path"]),
+        _("Run ./boathouse up: it writes the configuration anew."),
+    )
+
+
+def _registry_delete(p: Params) -> Said:
+    return (
+        _("Deleting is switched off"),
+        str(p["path"]),
+        _("Set storage.delete.enabled to true, or run ./boathouse up, which writes it anew."),
+    )
+
+
+def _registry_cache(p: Params) -> Said:
+    return (
+        _("Keeps a cache of blob descriptors"),
+        str(p["path"]),
+        _(
+            "Take storage.cache.blobdescriptor out, or run ./boathouse up: with this cache a push "
+            "after a collection leaves out blobs that are gone."
+        ),
+    )
+
+
+def _registry_hook(p: Params) -> Said:
+    return (
+        _("Does not tell the portal what happens"),
+        str(p["path"]),
+        _("Run ./boathouse up: it writes the notification address of this portal."),
+    )
+
+
+# -- front door ----------------------------------------------------------------------------------
+def _door_ok(p: Params) -> Said:
+    return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, f"nginx, {p['protocol']}", ""
+
+
+def _door_closed(p: Params) -> Said:
+    return (
+        _("Nothing answers at %(address)s") % {"address": p["address"]},
+        str(p["error"]),
+        _("Start it with ./boathouse up, and read what nginx says."),
+    )
+
+
+def _door_untrusted(p: Params) -> Said:
+    return (
+        _("Shows a certificate that clients refuse"),
+        str(p["error"]),
+        _(
+            "Run ./boathouse manage tls --renew, then ./boathouse up. If another program has the "
+            "port, stop that one first."
+        ),
+    )
+
+
+def _door_old_certificate(p: Params) -> Said:
+    return (
+        _("Shows an older certificate than the file"),
+        _("nginx was not reloaded since the renewal."),
+        _("Run ./boathouse up: it reloads nginx."),
+    )
+
+
+def _door_open(p: Params) -> Said:
+    return (
+        _("Lets everybody in without a password"),
+        "",
+        _("Stop it with ./boathouse down, then run ./boathouse up, which writes nginx.conf anew."),
+    )
+
+
+def _door_no_passwords(p: Params) -> Said:
+    return (
+        _("nginx cannot read the password file"),
+        _("It answers %(status)d to a login.") % {"status": p["status"]},
+        _("See what is said of the password file, and nginx's error log."),
+    )
+
+
+def _door_no_registry(p: Params) -> Said:
+    return (
+        _("nginx does not reach the registry"),
+        _("It answers %(status)d to a client.") % {"status": p["status"]},
+        _("See what is said of the registry; ./boathouse up starts it."),
+    )
+
+
+def _door_no_portal(p: Params) -> Said:
+    return (
+        _("nginx does not reach the portal"),
+        _("It answers %(status)d to a browser. Pushes and pulls go on.") % {"status": p["status"]},
+        _("Start it with ./boathouse up, and read what the web process says."),
+    )
+
+
+def _door_answer(p: Params) -> Said:
+    return (
+        _("Answers, but not as a front door"),
+        _("It answers %(status)d to a client.") % {"status": p["status"]},
+        _("Another program may have its port: run ./boathouse down, then ./boathouse up."),
+    )
+
+
+# -- password file -------------------------------------------------------------------------------
+def _htpasswd_ok(p: Params) -> Said:
+    users = int(p["users"])
+    return (
+        ngettext("%(users)d registry user", "%(users)d registry users", users) % {"users": users},
+        _("Readable for nginx"),
+        "",
+    )
+
+
+def _htpasswd_missing(p: Params) -> Said:
+    return (
+        _("Is missing"),
+        str(p["path"]),
+        _("Put it back from a backup, or run ./boathouse up, which makes one with a first user."),
+    )
+
+
+def _htpasswd_unreadable(p: Params) -> Said:
+    return (
+        _("nginx cannot read it"),
+        _("The user %(user)s may not open %(blocked)s.")
+        % {"user": p["user"], "blocked": p["blocked"]},
+        _("Give that user the right: chmod o+r for the file, chmod o+x for a folder above it."),
+    )
+
+
+def _htpasswd_lines(p: Params) -> Said:
+    lines = ", ".join(str(int(number)) for number in p["lines"])
+    return (
+        ngettext("%(count)d line lets nobody in", "%(count)d lines let nobody in", len(p["lines"]))
+        % {"count": len(p["lines"])},
+        _("Lines: %(lines)s") % {"lines": lines},
+        _("Mend or remove them in %(path)s: a line is a name, a colon and a hash that nginx knows.")
+        % {"path": p["path"]},
+    )
+
+
+def _htpasswd_empty(p: Params) -> Said:
+    return (
+        _("Nobody may log in"),
+        _("The file holds no user."),
+        _("Add a registry user: htpasswd -B %(path)s NAME") % {"path": p["path"]},
+    )
+
+
+# -- certificate ---------------------------------------------------------------------------------
+def _certificate_ok(p: Params) -> Said:
+    days = int(p["days"])
+    until = date_format(date.fromisoformat(p["until"]), "DATE_FORMAT")
+    return _days_left(days), _("until %(date)s") % {"date": until}, ""
+
+
+def _certificate_ends(p: Params) -> Said:
+    return _days_left(int(p["days"])), _("It should have been renewed by now."), _renewal(p)
+
+
+def _certificate_expired(p: Params) -> Said:
+    days = int(p["days"])
+    value = ngettext("Expired %(days)d day ago", "Expired %(days)d days ago", days)
+    return value % {"days": days}, _("Every client refuses it."), _renewal(p)
+
+
+def _certificate_unreadable(p: Params) -> Said:
+    return (
+        _("Cannot be read"),
+        str(p["error"]),
+        _("Put the file back, or run ./boathouse up, which makes what is missing."),
+    )
+
+
+def _certificate_wrong(p: Params) -> Said:
+    return _("Does not fit"), str(p["error"]), _renewal(p)
+
+
+def _certificate_authority(p: Params) -> Said:
+    days = int(p["days"])
+    value = ngettext(
+        "The authority ends in %(days)d day", "The authority ends in %(days)d days", days
+    )
+    return (
+        value % {"days": days},
+        _("It is never replaced by itself, because every client has to trust the new one."),
+        _(
+            "Choose a day, run ./boathouse manage tls --new-authority and ./boathouse up, and "
+            "send everybody to the page that says how to trust it."
+        ),
+    )
+
+
+def _certificate_key(p: Params) -> Said:
+    return (
+        _("Its key can be read by others"),
+        str(p["path"]),
+        _("Run chmod 600 %(path)s; if strangers have accounts on this server, renew it too.")
+        % {"path": p["path"]},
+    )
+
+
+def _days_left(days: int) -> str:
+    return ngettext("%(days)d day left", "%(days)d days left", days) % {"days": days}
+
+
+def _renewal(p: Params) -> str:
+    if p.get("own"):
+        return _("Get a new certificate from where this one came, then run ./boathouse up.")
+    return _("Run ./boathouse manage tls --renew, then ./boathouse up, which reloads nginx.")
+
+
+# -- events --------------------------------------------------------------------------------------
+def _events_ok(p: Params) -> Said:
+    return _ago(_("Last one %(age)s ago"), p["at"]), _("None is waiting"), ""
+
+
+def _events_none(p: Params) -> Said:
+    return _("None yet"), _("The first push sends one."), ""
+
+
+def _events_late(p: Params) -> Said:
+    count = int(p["count"])
+    return (
+        ngettext("%(count)d is waiting", "%(count)d are waiting", count) % {"count": count},
+        str(p["error"])
+        or _("The oldest one for %(minutes)d minutes.") % {"minutes": int(p["seconds"]) // 60},
+        _("See what is said of the registry and the worker; they are applied when both answer."),
+    )
+
+
+def _events_silent(p: Params) -> Said:
+    changes = int(p["changes"])
+    value = ngettext(
+        "%(changes)d change came without an event",
+        "%(changes)d changes came without an event",
+        changes,
+    )
+    return (
+        value % {"changes": changes},
+        _("The sync found them; the registry did not tell."),
+        _(
+            "Run ./boathouse up, which writes the notification address anew, and look for "
+            "“notifications” in the registry's log."
+        ),
+    )
+
+
+# -- index ---------------------------------------------------------------------------------------
+def _index_ok(p: Params) -> Said:
+    return _ago(_("Read %(age)s ago"), p["at"]), _every(p), ""
+
+
+def _index_running(p: Params) -> Said:
+    done = int(p["done"])
+    value = ngettext("%(done)d tag read so far", "%(done)d tags read so far", done)
+    return _("Is being read now"), value % {"done": done}, ""
+
+
+def _index_never(p: Params) -> Said:
+    return (
+        _("Not read yet"),
+        _every(p),
+        _("Run ./boathouse sync, or wait for the worker."),
+    )
+
+
+def _index_old(p: Params) -> Said:
+    return (
+        _ago(_("Read %(age)s ago"), p["at"]),
+        _every(p),
+        _("Look whether the worker runs; ./boathouse sync reads the registry now."),
+    )
+
+
+def _index_failed(p: Params) -> Said:
+    return (
+        _("The last run failed"),
+        str(p["error"]),
+        _("See what is said of the registry; ./boathouse sync tries again and shows every error."),
+    )
+
+
+def _every(p: Params) -> str:
+    every = int(p["every"])
+    return ngettext("every %(every)d minute", "every %(every)d minutes", every) % {"every": every}
+
+
+# -- disk ----------------------------------------------------------------------------------------
+def _disk_ok(p: Params) -> Said:
+    return _free(p), _full_in(p), ""
+
+
+def _disk_low(p: Params) -> Said:
+    return (
+        _free(p),
+        _full_in(p) or str(p["path"]),
+        _(
+            "Make the disk bigger, or move the data folder to a bigger one; when it is full, "
+            "pushes fail."
+        ),
+    )
+
+
+def _disk_entries(p: Params) -> Said:
+    return (
+        _("%(count)s file entries left") % {"count": humanize.intcomma(p["entries"])},
+        str(p["path"]),
+        _("There is room, but not for more files: move the data folder to another file system."),
+    )
+
+
+def _disk_readonly(p: Params) -> Said:
+    return (
+        _("Cannot be written"),
+        str(p["path"]),
+        _("Look whether it is mounted read-only, or belongs to another user."),
+    )
+
+
+def _free(p: Params) -> str:
+    sizes = {"free": humanize.naturalsize(p["free"]), "total": humanize.naturalsize(p["total"])}
+    return _("%(free)s free of %(total)s") % sizes
+
+
+def _full_in(p: Params) -> str:
+    if "days" not in p:
+        return ""
+    days = int(p["days"])
+    if days > 365:
+        return _("full in more than a year")
+    return ngettext("full in about %(days)d day", "full in about %(days)d days", days) % {
+        "days": days
+    }
+
+
+# -- worker --------------------------------------------------------------------------------------
+def _worker_ok(p: Params) -> Said:
+    return _("Is at work"), _ago(_("Last round %(age)s ago"), p["at"]), ""
+
+
+def _worker_never(p: Params) -> Said:
+    return (
+        _("Has not made a round yet"),
+        "",
+        _("If this stays for a minute, start it with ./boathouse up and read what it says."),
+    )
+
+
+def _worker_silent(p: Params) -> Said:
+    return (
+        _("Does not answer"),
+        _ago(_("Last round %(age)s ago; what is said of the other parts is as old."), p["at"]),
+        _("Start it with ./boathouse up, and read what it says. Pushes and pulls go on."),
+    )
+
+
+def _ago(sentence: str, at: str) -> str:
+    """`sentence` with %(age)s filled in: "3 minutes", rounded down."""
+    return sentence % {"age": timesince(datetime.fromisoformat(at), depth=1)}
+
+
+_SAY: dict[str, Callable[[Params], Said]] = {
+    "broken": _broken,
+    "late": _late,
+    "registry-ok": _registry_ok,
+    "registry-unreachable": _registry_unreachable,
+    "registry-answer": _registry_answer,
+    "registry-unconfigured": _registry_unconfigured,
+    "registry-delete": _registry_delete,
+    "registry-cache": _registry_cache,
+    "registry-hook": _registry_hook,
+    "door-ok": _door_ok,
+    "door-closed": _door_closed,
+    "door-untrusted": _door_untrusted,
+    "door-old-certificate": _door_old_certificate,
+    "door-open": _door_open,
+    "door-no-passwords": _door_no_passwords,
+    "door-no-registry": _door_no_registry,
+    "door-no-portal": _door_no_portal,
+    "door-answer": _door_answer,
+    "htpasswd-ok": _htpasswd_ok,
+    "htpasswd-missing": _htpasswd_missing,
+    "htpasswd-unreadable": _htpasswd_unreadable,
+    "htpasswd-lines": _htpasswd_lines,
+    "htpasswd-empty": _htpasswd_empty,
+    "certificate-ok": _certificate_ok,
+    "certificate-ends": _certificate_ends,
+    "certificate-expired": _certificate_expired,
+    "certificate-unreadable": _certificate_unreadable,
+    "certificate-wrong": _certificate_wrong,
+    "certificate-authority": _certificate_authority,
+    "certificate-key": _certificate_key,
+    "events-ok": _events_ok,
+    "events-none": _events_none,
+    "events-late": _events_late,
+    "events-silent": _events_silent,
+    "index-ok": _index_ok,
+    "index-running": _index_running,
+    "index-never": _index_never,
+    "index-old": _index_old,
+    "index-failed": _index_failed,
+    "disk-ok": _disk_ok,
+    "disk-soon": _disk_low,
+    "disk-low": _disk_low,
+    "disk-entries": _disk_entries,
+    "disk-readonly": _disk_readonly,
+    "worker-ok": _worker_ok,
+    "worker-never": _worker_never,
+    "worker-silent": _worker_silent,
+}

@@ -1,0 +1,51 @@
+"""`./boathouse doctor`: look at every part now."""
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from registryui import doctor
+
+
+class Command(BaseCommand):
+    help = (
+        "Examine every part: registry, front door, password file, certificate, events, index, "
+        "disk, worker. Ends with 1 if one of them is bad."
+    )
+    requires_system_checks = []  # noqa: RUF012 (Django's own form); a sick system must still be examined
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the same for programs")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        findings = doctor.examine()
+        if options["json"]:
+            self.stdout.write(_as_json(findings))
+        else:
+            self.stdout.write(_as_table(findings))
+        if doctor.worst(findings) == "bad":
+            sys.exit(1)
+
+
+def _as_json(findings: list[doctor.Finding]) -> str:
+    rows = []
+    for row, finding in zip(doctor.to_json(findings), findings, strict=True):
+        words = doctor.texts(finding)
+        rows.append({**row, "value": words.value, "note": words.note, "advice": words.advice})
+    return json.dumps({"state": doctor.worst(findings), "findings": rows}, indent=2)
+
+
+def _as_table(findings: list[doctor.Finding]) -> str:
+    said = [(finding.state, doctor.texts(finding)) for finding in findings]
+    width = max(len(words.title) for _, words in said)
+    lines = []
+    for state, words in said:
+        lines.append(f"{state:<4}  {words.title:<{width}}  {words.value}")
+        # What is fine needs one line; what is not needs the rest.
+        if words.note:
+            lines[-1] += f" ({words.note})" if state == "ok" else ""
+        if state != "ok":
+            lines += [f"{'':<{width + 8}}{text}" for text in (words.note, words.advice) if text]
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""`./boathouse manage tls`: the certificates, and their renewal by hand."""
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from registryui import tls
+
+
+class Command(BaseCommand):
+    help = (
+        "Show the certificates in use. nginx takes a new one at its next reload: run "
+        "./boathouse up after --renew or --new-authority."
+    )
+
+    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the same for programs")
+        act = parser.add_mutually_exclusive_group()
+        act.add_argument("--renew", action="store_true", help="issue a new server certificate now")
+        act.add_argument(
+            "--new-authority",
+            action="store_true",
+            help="make a new authority too: every client must then trust the new one",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["renew"] or options["new_authority"]:
+                _renew(new_authority=options["new_authority"])
+            found = _certificates()
+        except (ValueError, OSError) as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            facts = {name: _facts(certificate) for name, certificate in found.items()}
+            self.stdout.write(json.dumps(facts, indent=2))
+        else:
+            self.stdout.write("\n\n".join(_text(name, one) for name, one in found.items()))
+
+
+def _renew(*, new_authority: bool) -> None:
+    if settings.TLS_CERTIFICATE:
+        raise ValueError(
+            f"The certificate {settings.TLS_CERTIFICATE} is your own: renew it where it came from."
+        )
+    act = tls.replace_ca if new_authority else tls.renew
+    act(settings.TLS_DIR, names=tls.wanted_names())
+
+
+def _certificates() -> dict[str, tls.Certificate]:
+    """By use: "authority" (only if it is ours) and "server"."""
+    authority = tls.ca_certificate()
+    found = {"authority": tls.read_certificate(authority)} if authority else {}
+    return {**found, "server": tls.read_certificate(tls.server_certificate())}
+
+
+def _facts(certificate: tls.Certificate) -> dict[str, Any]:
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "names": list(certificate.names),
+        "not_before": certificate.not_before.isoformat(),
+        "not_after": certificate.not_after.isoformat(),
+        "days_left": certificate.days_left(),
+        "key": certificate.key,
+        "fingerprint": certificate.fingerprint,
+        "is_ca": certificate.is_ca,
+    }
+
+
+def _text(name: str, certificate: tls.Certificate) -> str:
+    rows = [
+        (name.capitalize(), certificate.subject),
+        ("Issued by", certificate.issuer),
+        ("Names", ", ".join(certificate.names)),
+        ("Until", f"{certificate.not_after:%Y-%m-%d} ({certificate.days_left()} days left)"),
+        ("Key", certificate.key),
+        ("SHA-256", certificate.fingerprint),
+    ]
+    return "\n".join(f"{label:<10} {value}" for label, value in rows if value)

@@ -1,0 +1,119 @@
+"""`./boathouse manage units FOLDER`: systemd units for this instance, made from deploy/systemd."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from registryui.setup import parts
+from registryui.setup.data import Refused
+
+TEMPLATES = settings.BASE_DIR / "deploy" / "systemd"
+SECRET_ENVIRONMENT = Path("/etc/boathouse/environment")
+
+
+class Command(BaseCommand):
+    help = (
+        "Write systemd units for this instance (its data folder, host and ports) into FOLDER. Run "
+        "./boathouse up once before, as the user that the units name."
+    )
+
+    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, metavar="FOLDER", help="e.g. /etc/systemd/system")
+        parser.add_argument("--user", default="boathouse", help="runs all parts (%(default)s)")
+        parser.add_argument("--group", default="", help="its group (default: the same name)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder: Path = options["folder"]
+        try:
+            units = render(user=options["user"], group=options["group"] or options["user"])
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in units.items():
+                (folder / name).write_text(text)
+        except (Refused, ValueError) as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{folder} cannot be written: {error.strerror}.") from error
+        self.stdout.write("\n".join(str(folder / name) for name in units))
+        if os.environ.get("DATABASE_URL"):
+            self.stdout.write(
+                f"Write the line DATABASE_URL=… into {SECRET_ENVIRONMENT} (mode 0600): units "
+                "can be read by everybody, so it is not in them."
+            )
+        self.stdout.write(
+            f"Next: chown -R {options['user']} {settings.DATA}; systemctl daemon-reload; "
+            "systemctl enable --now boathouse.target"
+        )
+
+
+def render(*, user: str, group: str) -> dict[str, str]:
+    """File name to text of each unit. Refused if a program lacks, ValueError for an odd path."""
+    values = {
+        "user": user,
+        "group": group,
+        "base": _plain(settings.BASE_DIR),
+        "data": _plain(settings.DATA),
+        "protect_home": _protect_home(),
+        "environment": "\n".join(f"Environment={_quoted(line)}" for line in _environment()),
+        "secret_environment": str(SECRET_ENVIRONMENT),
+        "registry": _command(parts.registry_command()),
+        "nginx": _command(parts.nginx_command()),
+        "web": _command(parts.web_command(settings.WEB_PORT)),
+        "worker": _command(parts.worker_command()),
+    }
+    return {
+        path.name: Template(path.read_text()).substitute(values)
+        for path in sorted(TEMPLATES.glob("boathouse*.*"))
+    }
+
+
+def _environment() -> list[str]:
+    """The settings of this instance but DATABASE_URL, which holds a password."""
+    chosen = {name: value for name, value in os.environ.items() if name.startswith("BOATHOUSE_")}
+    chosen |= {
+        "BOATHOUSE_DATA": str(settings.DATA),
+        "BOATHOUSE_HOST": settings.HOST,
+        "BOATHOUSE_PORT": str(settings.PORT),
+        "BOATHOUSE_REGISTRY_PORT": str(settings.REGISTRY_PORT),
+        "BOATHOUSE_WEB_PORT": str(settings.WEB_PORT),
+        "DJANGO_SETTINGS_MODULE": "portal.settings",
+    }
+    return [f"{name}={value}" for name, value in sorted(chosen.items())]
+
+
+def _protect_home() -> str:
+    """How much of /home and /root may be hidden: not what we run from or write to."""
+    ours = (settings.BASE_DIR.resolve(), Path(settings.DATA).resolve())
+    homes = (Path("/home"), Path("/root"), Path("/run/user"))
+    return (
+        "read-only" if any(path.is_relative_to(home) for path in ours for home in homes) else "yes"
+    )
+
+
+def _command(words: Iterable[str]) -> str:
+    return " ".join(_quoted(word.replace("$", "$$")) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """One word as systemd reads it: % begins a specifier, quotes and spaces end a word."""
+    if not word.isprintable():
+        raise ValueError(f"{word!r} cannot stand in a systemd unit.")
+    word = word.replace("%", "%%")
+    if re.fullmatch(r"[\w@%+=:,./$*-]+", word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _plain(path: Path) -> str:
+    """A path where systemd takes no quotes around one."""
+    if re.search(r"[\s\"'\\]", str(path)) or not str(path).isprintable():
+        raise ValueError(f"The path {str(path)!r} cannot stand in a systemd unit: rename it.")
+    return str(path).replace("%", "%%")

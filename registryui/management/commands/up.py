@@ -1,0 +1,74 @@
+"""`./boathouse up`: everything is set up, started and watched."""
+
+import json
+import os
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from registryui.setup import report
+from registryui.setup import up as setup
+from registryui.setup.data import Refused
+
+
+class Command(BaseCommand):
+    help = (
+        "Sets up what is missing, starts registry, nginx, web and worker, and prints where they "
+        "are and how to push. Stays in the foreground until Ctrl-C."
+    )
+    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--background", action="store_true", help="return once all is healthy; log in log/"
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="print the facts as one line of JSON on stdout"
+        )
+        parser.add_argument("--tell", type=int, default=-1, help="used by --background itself")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            code = self._up(options)
+        except Refused as refusal:
+            self._fail(str(refusal), options)
+            code = 1
+        except KeyboardInterrupt:
+            self._fail("Stopped before all was up; the next up goes on from here.", options)
+            code = 130
+        sys.exit(code)
+
+    def _up(self, options: dict[str, Any]) -> int:
+        if options["background"]:
+            facts, was_up = setup.up_in_background()
+            self._ready(facts, was_up, options)
+            return 0
+        if options["tell"] >= 0:
+            os.set_inheritable(options["tell"], False)  # not into the parts
+        return setup.up(
+            say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+            lines=sys.stderr if options["json"] else sys.stdout,
+            ready=lambda facts, was_up: self._ready(facts, was_up, options),
+        )
+
+    def _ready(self, facts: dict[str, Any], was_up: bool, options: dict[str, Any]) -> None:
+        if options["tell"] >= 0:
+            setup.tell(options["tell"], {"facts": facts, "was_up": was_up})
+            print("All parts are healthy.", flush=True)  # the log gets no secret
+        elif options["json"]:
+            print(json.dumps(facts), flush=True)
+        else:
+            title = (
+                "Boathouse was already up; nothing was changed." if was_up else "Boathouse is up."
+            )
+            print(report.block(facts, title=title), flush=True)
+
+    def _fail(self, sentence: str, options: dict[str, Any]) -> None:
+        if options["tell"] >= 0:
+            setup.tell(options["tell"], {"error": sentence})
+        if options["json"]:
+            print(json.dumps({"error": sentence}), flush=True)
+        else:
+            print(f"boathouse: {sentence}", file=sys.stderr, flush=True)

@@ -1,0 +1,171 @@
+"""Pages of a list by keyset: as fast at the millionth row as at the first.
+
+    page(Tag.objects.filter(…), ["-size"], after=request.GET.get("after", ""))
+
+A token is the direction and the sort values of the row at the edge. It comes back from the
+browser, so it may hold anything; what does not fit the columns means the first page.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from django.db import models
+from django.db.models import QuerySet
+
+Row = TypeVar("Row", bound=models.Model)
+
+FORWARD, BACK = ">", "<"
+MAX_TOKEN = 4096  # characters; the longest real one holds two version keys of 512 bytes
+MAX_INTEGER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Rows in the asked order, and the tokens of the pages beside it ("": there is none)."""
+
+    rows: list[Row]
+    previous: str
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    is_descending: bool
+    field: models.Field[Any, Any]
+
+
+def page(
+    queryset: QuerySet[Row], order: Sequence[str], *, after: str = "", size: int = 50
+) -> Page[Row]:
+    """The `size` rows behind (or before, as the token says) the edge that `after` names.
+
+    order: columns of the model itself, never NULL, "-" for descending. The id comes last by
+    itself, in the direction of the last column, so that ties are in an order too.
+    """
+    columns = _columns(queryset.model, order)
+    direction, values = _read(after, columns)
+    if direction == BACK:
+        rows = _rows(queryset, [_turned(column) for column in columns], values, size)
+        if len(rows) > size:
+            rows = rows[:size][::-1]
+            return Page(rows, _write(BACK, rows[0], columns), _write(FORWARD, rows[-1], columns))
+        direction, values = "", []  # the start is reached: the first page, in full
+    rows = _rows(queryset, columns, values, size)
+    if direction and not rows:  # all behind the edge is gone by now
+        return page(queryset, order, size=size)
+    shown = rows[:size]
+    return Page(
+        shown,
+        _write(BACK, shown[0], columns) if direction else "",
+        _write(FORWARD, shown[-1], columns) if len(rows) > size else "",
+    )
+
+
+def _columns(model: type[models.Model], order: Sequence[str]) -> list[_Column]:
+    names = list(order)
+    if not any(name.lstrip("-") in ("id", "pk") for name in names):
+        names.append("-id" if names and names[-1].startswith("-") else "id")
+    return [
+        _Column(name.lstrip("-"), name.startswith("-"), _field(model, name.lstrip("-")))
+        for name in names
+    ]
+
+
+def _field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    field = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    if not isinstance(field, models.Field) or field.null:
+        raise ValueError(f"{name!r} cannot order pages: not a column, or it may be NULL")
+    return field
+
+
+def _turned(column: _Column) -> _Column:
+    return _Column(column.name, not column.is_descending, column.field)
+
+
+def _rows(
+    queryset: QuerySet[Row], columns: Sequence[_Column], values: Sequence[Any], size: int
+) -> list[Row]:
+    """One row more than asked, so that the caller sees whether there are others."""
+    if values:
+        queryset = _behind(queryset, columns, values)
+    keys = [f"-{column.name}" if column.is_descending else column.name for column in columns]
+    return list(queryset.order_by(*keys)[: size + 1])
+
+
+def _behind(
+    queryset: QuerySet[Row], columns: Sequence[_Column], values: Sequence[Any]
+) -> QuerySet[Row]:
+    """Rows behind the edge: first column not before it, and no tie that stands before it.
+
+    Written as OR of AND the database walks the whole index: 70 ms against 0.9 ms at 1 M rows.
+    """
+    first = columns[0]
+    queryset = queryset.filter(
+        **{f"{first.name}__{'lte' if first.is_descending else 'gte'}": values[0]}
+    )
+    ties: dict[str, Any] = {first.name: values[0]}
+    for place, column in enumerate(columns[1:], start=1):
+        is_last = place == len(columns) - 1
+        before = "gt" if column.is_descending else "lt"
+        lookup = f"{column.name}__{before}e" if is_last else f"{column.name}__{before}"
+        queryset = queryset.exclude(**ties, **{lookup: values[place]})
+        ties[column.name] = values[place]
+    if len(columns) == 1:
+        queryset = queryset.exclude(**ties)
+    return queryset
+
+
+def _write(direction: str, row: models.Model, columns: Sequence[_Column]) -> str:
+    values = [_plain(getattr(row, column.name)) for column in columns]
+    text = json.dumps([direction, *values], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (bytes, memoryview)):
+        return base64.b64encode(bytes(value)).decode()
+    return value
+
+
+def _read(token: str, columns: Sequence[_Column]) -> tuple[str, list[Any]]:
+    """Direction and values of a token; ("", []) for none and for one that is not ours."""
+    if not token or len(token) > MAX_TOKEN:
+        return "", []
+    try:
+        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+        parts = json.loads(base64.urlsafe_b64decode(padded))
+        direction, *values = parts
+        if direction not in (FORWARD, BACK) or len(values) != len(columns):
+            return "", []
+        return direction, [
+            _value(value, column.field) for value, column in zip(values, columns, strict=True)
+        ]
+    except (ValueError, TypeError, RecursionError):
+        return "", []
+
+
+def _value(value: Any, field: models.Field[Any, Any]) -> Any:
+    """A value that the column can be compared with; ValueError for any other."""
+    if isinstance(field, models.IntegerField):
+        if type(value) is int and abs(value) <= MAX_INTEGER:
+            return value
+    elif isinstance(value, str):
+        if isinstance(field, models.DateTimeField):
+            when = datetime.fromisoformat(value)
+            if when.tzinfo is not None and 1 < when.year < 9999:
+                return when
+        elif isinstance(field, models.BinaryField):
+            return base64.b64decode(value, validate=True)
+        elif isinstance(field, models.CharField) and "\0" not in value:
+            value.encode()  # half a character would fail in the database
+            return value
+    raise ValueError(f"{value!r} is no value of {field.name}")

@@ -1,0 +1,211 @@
+"""The files that nginx and the registry read, made from deploy/*.template.
+
+A configuration is written beside the one in use, read by `nginx -t`, and only then renamed into
+place: what nginx finds at its next start or reload has always been tested.
+"""
+
+import ipaddress
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from string import Template
+
+from django.conf import settings
+
+from registryui import tls
+
+from . import keys, ports
+from .data import NGINX_USER, Refused, closed_folder, write_file
+
+TEMPLATES = settings.BASE_DIR / "deploy"
+
+
+class _Percent(Template):
+    delimiter = "%"  # nginx has its own $variables
+
+
+def nginx_program() -> str:
+    """The path of nginx; Refused if it is not installed."""
+    return _program("nginx")
+
+
+def registry_program() -> str:
+    """The path of the registry; Refused if it is not installed."""
+    return _program("docker-registry")
+
+
+def _program(name: str) -> str:
+    # /usr/sbin is not in the PATH of a Debian user.
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
+    if not found:
+        raise Refused(f"{name} is not installed: run ./boathouse up, or apt-get install {name}.")
+    return found
+
+
+def nginx_file() -> Path:
+    """Where nginx's configuration in use lies."""
+    return Path(settings.CONFIG_DIR / "nginx.conf")
+
+
+def registry_file() -> Path:
+    """Where the registry's configuration in use lies."""
+    return Path(settings.CONFIG_DIR / "registry.yml")
+
+
+def write(*, registry_port: int, web_port: int) -> None:
+    """Renders both configurations and puts them in place if nginx accepts its own.
+
+    Raises Refused with nginx's words if it does not; then nothing is changed.
+    """
+    write_file(
+        settings.CONFIG_DIR / "pages" / "down.html",
+        (TEMPLATES / "down.html").read_bytes(),
+        mode=0o644,
+    )
+    put_nginx(render_nginx(registry_port=registry_port, web_port=web_port))
+    text = render_registry(registry_port=registry_port, web_port=web_port)
+    write_file(registry_file(), text.encode())
+
+
+def render_nginx(*, registry_port: int, web_port: int) -> str:
+    """The text of nginx.conf for the settings of this instance."""
+    values: dict[str, object] = {
+        "user": _user_line(),
+        **_limits(),
+        "run": settings.RUN_DIR,
+        "log": settings.LOG_DIR,
+        "pages": settings.CONFIG_DIR / "pages",
+        "htpasswd": settings.HTPASSWD_FILE,
+        "certificate": tls.server_certificate(),
+        "key": tls.server_key(),
+        "registry_port": registry_port,
+        "web_port": web_port,
+        "port_suffix": "" if settings.PORT == 443 else f":{settings.PORT}",
+        "listen": _listen(settings.PORT, "ssl"),
+        "headers": _headers(),
+        "redirect_server": _redirect_server(),
+    }
+    values["to_portal"] = _render("portal-location.template", values).rstrip()
+    return _render("nginx.conf.template", values)
+
+
+def render_registry(*, registry_port: int, web_port: int) -> str:
+    """The text of registry.yml; holds secrets. JSON strings are YAML strings."""
+    values = {
+        "store": str(settings.STORE_DIR),
+        "address": f"127.0.0.1:{registry_port}",
+        "http_secret": keys.read("registry-key"),
+        "hook": f"http://127.0.0.1:{web_port}/hooks/registry",
+        "hook_authorization": f"Bearer {keys.read('hook-token')}",
+    }
+    return _render(
+        "registry.yml.template", {name: json.dumps(value) for name, value in values.items()}
+    )
+
+
+def _render(name: str, values: dict[str, object] | dict[str, str]) -> str:
+    text = (TEMPLATES / name).read_text()
+    # The placeholder is named in the head of the file, for people.
+    return _Percent(text.replace("%{…}", "%%{…}")).substitute(values)
+
+
+def _user_line() -> str:
+    if os.geteuid() != 0:
+        return "# no `user`: nginx runs as the user who started it"
+    closed = closed_folder()
+    if closed is None:
+        return f"user {NGINX_USER};"
+    return f"# {NGINX_USER} cannot pass {closed}\nuser root root;"
+
+
+def _limits() -> dict[str, object]:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = 16384 if hard == resource.RLIM_INFINITY or os.geteuid() == 0 else min(16384, hard)
+    return {"open_files": most, "connections": most // 4}
+
+
+def _listen(port: int, options: str = "") -> str:
+    lines = (f"listen {address}:{port} {options}".rstrip() for address in ports.addresses())
+    return "\n".join(f"        {line};" for line in lines)
+
+
+def _headers() -> str:
+    # nginx forgets inherited add_header lines in a block that has one of its own: repeat them all.
+    lines = ["add_header X-Content-Type-Options nosniff always;"]
+    if speaks_for_a_name(settings.HOST):
+        lines.append('add_header Strict-Transport-Security "max-age=31536000" always;')
+    return "\n".join(f"            {line}" for line in lines)
+
+
+def speaks_for_a_name(host: str) -> bool:
+    """True if HSTS makes sense: not for an address, and localhost belongs to other programs too."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host != "localhost" and not host.endswith(".localhost")
+    return False
+
+
+def _redirect_server() -> str:
+    if not settings.HTTP_PORT:
+        return ""
+    suffix = "" if settings.PORT == 443 else f":{settings.PORT}"
+    return (
+        "    server {\n"
+        f"{_listen(settings.HTTP_PORT)}\n"
+        "        server_name _;\n"
+        f"        return 301 https://$host{suffix}$request_uri;\n"
+        "    }"
+    )
+
+
+def put_nginx(text: str) -> None:
+    """Puts `text` in place as nginx.conf if `nginx -t` accepts it; else Refused, and no change."""
+    handle, name = tempfile.mkstemp(prefix=".nginx.conf.", dir=settings.CONFIG_DIR)
+    trial = Path(name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        complaint = test(trial)
+        if complaint:
+            raise Refused(
+                f"nginx does not accept its new configuration ({complaint}); the old one stays."
+            )
+        trial.rename(nginx_file())
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def test(path: Path) -> str:
+    """What nginx has against that configuration file, in its own words; "" if nothing."""
+    done = subprocess.run(  # noqa: S603  (our own program, no shell)
+        [nginx_program(), "-t", "-q", "-c", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stderr.splitlines() if "[emerg]" in line] or [done.stderr]
+    return lines[0].partition("[emerg]")[2].strip() or lines[0].strip()
+
+
+def reload() -> bool:
+    """Lets a running nginx read its configuration, certificate and key again, if they are sound.
+
+    False if no nginx of ours runs. Raises Refused if `nginx -t` finds a fault: the running one
+    then goes on with what it has.
+    """
+    complaint = test(nginx_file())
+    if complaint:
+        raise Refused(f"nginx was not reloaded: {complaint}")
+    try:
+        os.kill(int((settings.RUN_DIR / "nginx.pid").read_text()), signal.SIGHUP)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,149 @@
+"""The data folder: where everything of one instance lives, and who may read it.
+
+    DATA/              0711  others may pass through, not look around (nginx's workers need that)
+      registry/        0700  the registry's store
+      tls/             0700  CA, certificate, keys (0600)
+      secrets/         0700  Django's key, the tokens between the parts
+      config/          0711  generated: nginx.conf (0600), registry.yml (0600), pages/ for nginx
+      log/             0711  access.json, boathouse.log of `up --background`
+      run/             0711  locks, ports, process ids, nginx's temporary files
+      fonts/ static/   0700  made by `up` for the pages
+      htpasswd         0640  registry users; the group is nginx's when root set it up
+      index.sqlite3 jobs.sqlite3
+
+`make` refuses before it makes anything, with one sentence that says what to do.
+"""
+
+import contextlib
+import grp
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from django.conf import settings
+
+LEAST_FREE_BYTES = 200 * 1000 * 1000
+NGINX_USER = "www-data"
+
+
+class Refused(Exception):
+    """A set-up that cannot go on; the text is one sentence for a person, with the mend."""
+
+
+def make() -> None:
+    """Makes what is missing of the data folder and closes what stands open; else touches nothing.
+
+    Raises Refused when the place cannot be used.
+    """
+    _check_name(settings.DATA)
+    _check_place(settings.DATA)
+    for folder, mode in _folders().items():
+        _make_folder(folder, mode)
+
+
+def _folders() -> dict[Path, int]:
+    return {
+        settings.STORE_DIR: 0o700,
+        settings.TLS_DIR: 0o700,
+        settings.SECRETS_DIR: 0o700,
+        settings.CONFIG_DIR: 0o711,
+        settings.CONFIG_DIR / "pages": 0o711,
+        settings.LOG_DIR: 0o711,
+        settings.RUN_DIR: 0o711,
+        settings.RUN_DIR / "nginx": 0o711,
+        settings.DATA / "fonts": 0o700,
+        settings.STATIC_ROOT: 0o700,
+    }
+
+
+def _check_name(folder: Path) -> None:
+    # The path goes into nginx.conf (where $ cannot be escaped) and into a database URL.
+    bad = [letter for letter in str(folder) if letter in "\"'$\\%?#;{}" or not letter.isprintable()]
+    if bad:
+        raise Refused(
+            f"The path of the data folder, {str(folder)!r}, has the character {bad[0]!r}, which "
+            "cannot stand in the configuration of nginx: choose another BOATHOUSE_DATA."
+        )
+
+
+def _check_place(folder: Path) -> None:
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise Refused(
+            f"{nearest} is not a folder, but the data folder {folder} must be one or lie below "
+            "one: move it away or choose another BOATHOUSE_DATA."
+        )
+    ours = [nearest]
+    if nearest == folder:
+        ours += [place for place in (*_folders(), *_files()) if place.exists()]
+    for place in ours:
+        if not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
+            raise Refused(
+                f"{place} cannot be written by this user: give it to the user that runs "
+                "./boathouse, run it as that user, or choose another BOATHOUSE_DATA."
+            )
+    for place in ours:
+        if place in _folders() and not place.is_dir():
+            raise Refused(
+                f"{place} must be a folder and is a file: move it away, or choose another "
+                "BOATHOUSE_DATA."
+            )
+    free = shutil.disk_usage(nearest).free
+    if free < LEAST_FREE_BYTES:
+        raise Refused(
+            f"Only {free // 1_000_000} MB are free where {folder} lies, and "
+            f"{LEAST_FREE_BYTES // 1_000_000} MB are needed: free some space or choose another "
+            "BOATHOUSE_DATA."
+        )
+
+
+def _files() -> tuple[Path, ...]:
+    return (
+        settings.HTPASSWD_FILE,
+        settings.DATA / "index.sqlite3",
+        settings.DATA / "jobs.sqlite3",
+    )
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    missing = [place for place in (*reversed(folder.parents), folder) if not place.exists()]
+    for place in missing:
+        with contextlib.suppress(FileExistsError):  # a second `up` was faster
+            place.mkdir()
+            place.chmod(mode if place == folder else 0o711)
+    if mode == 0o700 and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        folder.chmod(mode)
+
+
+def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Puts `content` at `path` at once: a reader sees the old file or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        Path(temporary).rename(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def closed_folder() -> Path | None:
+    """The first folder on the way to the htpasswd file that nginx's own user cannot pass.
+
+    None if it reaches the file. Where there is one, nginx's workers run as the owner instead.
+    """
+    try:
+        group = grp.getgrnam(NGINX_USER).gr_gid
+    except KeyError:
+        return Path(settings.DATA)  # no such user on this machine
+    for folder in reversed(settings.HTPASSWD_FILE.parents):
+        found = folder.stat()
+        by_group = found.st_gid == group
+        if not found.st_mode & (stat.S_IXGRP if by_group else stat.S_IXOTH):
+            return Path(folder)
+    return None

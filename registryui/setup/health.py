@@ -1,0 +1,181 @@
+"""What runs of this instance, and whether it answers. Asks the parts, changes nothing."""
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import ssl
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from django.conf import settings
+
+from registryui import tls
+
+from . import ports
+from .data import write_file
+
+State = Literal["ok", "down"]
+SECONDS = 3.0  # for one answer on loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An instance that is up, as it told us at its start: its settings may not be ours."""
+
+    pid: int  # of `up`
+    url: str
+    registry_name: str
+    address: str  # where the front door is reached on this machine
+    port: int
+    registry_port: int
+    web_port: int
+    certificate: str  # path of what nginx shows
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part's health; `note` says in a few words what it answered."""
+
+    health: State
+    pid: int  # 0 if it does not run
+    note: str
+
+
+def this_instance(chosen: dict[str, int]) -> Running:
+    """What `running` will say of the instance that this process starts now."""
+    first = ports.addresses()[0]
+    address = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(first, first)  # noqa: S104
+    return Running(
+        pid=os.getpid(),
+        url=settings.PUBLIC_URL,
+        registry_name=settings.REGISTRY_NAME,
+        address=address.strip("[]"),
+        port=settings.PORT,
+        registry_port=chosen["registry"],
+        web_port=chosen["web"],
+        certificate=str(tls.server_certificate()),
+    )
+
+
+# -- is it up? -----------------------------------------------------------------------------------
+def lock_file() -> Path:
+    """Held by `up` for its whole life, by the kernel: no stale lock after a crash."""
+    return Path(settings.RUN_DIR / "up.lock")
+
+
+@contextlib.contextmanager
+def claim() -> Iterator[bool]:
+    """True if this process is now the one `up` of this data folder; False if another one is."""
+    with lock_file().open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        _record_file().unlink(missing_ok=True)  # of an `up` that was killed
+        try:
+            yield True
+        finally:
+            _record_file().unlink(missing_ok=True)
+
+
+def is_claimed() -> bool:
+    """True while an `up` of this data folder lives, also one that is still starting."""
+    try:
+        with lock_file().open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # no such folder: never set up
+    return False
+
+
+def record(running: Running) -> None:
+    """Lets `status`, `down` and a second `up` know this instance."""
+    write_file(_record_file(), json.dumps(asdict(running)).encode(), mode=0o644)
+
+
+def running() -> Running | None:
+    """The instance of this data folder; None if it does not run, or only begins to start."""
+    if not is_claimed():
+        return None
+    try:
+        return Running(**json.loads(_record_file().read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _record_file() -> Path:
+    return Path(settings.RUN_DIR / "up.json")
+
+
+# -- does it answer? -----------------------------------------------------------------------------
+def examine(instance: Running) -> dict[str, Part]:
+    """The health of each part, asked now."""
+    pids = _pids()
+    answers = {
+        "registry": _ask(_plain(instance.registry_port), "/v2/", 200),
+        "nginx": _ask(_front_door(instance), "/v2/", 401),
+        "web": _ask(_plain(instance.web_port), "/healthz", 200),
+        "worker": "" if _is_worker(pids.get("worker", 0)) else "is not running",
+    }
+    if not answers["nginx"] and not answers["web"]:
+        through = _ask(_front_door(instance), "/healthz", 200)
+        answers["nginx"] = through and f"portal through it: {through}"
+    return {
+        name: Part(health="down" if trouble else "ok", pid=pids.get(name, 0), note=trouble)
+        for name, trouble in answers.items()
+    }
+
+
+def _plain(port: int) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+
+
+def _front_door(instance: Running) -> http.client.HTTPConnection:
+    # What nginx shows must be the very certificate in the file; who signed it does not matter here.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    with contextlib.suppress(OSError):
+        context.load_verify_locations(instance.certificate)
+    return http.client.HTTPSConnection(
+        instance.address, instance.port, timeout=SECONDS, context=context
+    )
+
+
+def _ask(connection: http.client.HTTPConnection, path: str, expected: int) -> str:
+    """ "" if `path` answers with that status, else what happened in a few words."""
+    try:
+        connection.request("GET", path, headers={"User-Agent": "boathouse-health"})
+        status = connection.getresponse().status
+    except TimeoutError:
+        return f"no answer to {path} within {SECONDS:.0f} s"
+    except ConnectionRefusedError:
+        return "does not listen"
+    except (OSError, http.client.HTTPException) as trouble:
+        return f"{path}: {trouble}"
+    finally:
+        connection.close()
+    return "" if status == expected else f"{path} answers {status}, not {expected}"
+
+
+def _pids() -> dict[str, int]:
+    try:
+        found = json.loads((settings.RUN_DIR / "parts.json").read_text())
+        return {name: pid for name, pid in found.items() if psutil.pid_exists(pid)}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return bool(pid) and "run_huey" in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False

@@ -1,0 +1,178 @@
+"""Which ports the parts listen on, and who is in the way.
+
+The registry and the portal listen on loopback; their ports are chosen once and kept in
+RUN_DIR/ports.json, where settings.py finds them. nginx's port is the user's choice and is never
+replaced by another one.
+"""
+
+import errno
+import json
+import socket
+from pathlib import Path
+
+import psutil
+from django.conf import settings
+
+from .data import Refused, write_file
+
+FIRST = {"registry": 5000, "web": 8000}
+TRIED = 200  # ports in a row; below the range that the kernel gives to outgoing connections
+
+
+class Chosen:
+    """Ports of the parts, held for us until `release`.
+
+    Between choosing a port and the part's own bind, another instance could choose the same one.
+    So each chosen port is also claimed as an abstract Unix socket: it belongs to the same network
+    namespace as the port, and it goes when this process goes.
+    """
+
+    __slots__ = ("_claims", "ports")
+
+    def __init__(self) -> None:
+        self.ports: dict[str, int] = {}
+        self._claims: list[socket.socket] = []
+
+    def take(self, name: str, port: int) -> bool:
+        """Takes `port` for `name` if it is free and nobody else's; True if it was."""
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0boathouse-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+        if not is_free("127.0.0.1", port):
+            claim.close()
+            return False
+        self._claims.append(claim)
+        self.ports[name] = port
+        return True
+
+    def release(self) -> None:
+        """Gives the claims back."""
+        for claim in self._claims:
+            claim.close()
+        self._claims.clear()
+
+
+def choose() -> Chosen:
+    """The ports of registry and web: those of last time if they are free, else new ones; kept.
+
+    Raises Refused if a port that was set by hand is busy.
+    """
+    kept = _kept()
+    chosen = Chosen()
+    wanted = {"registry": settings.REGISTRY_PORT, "web": settings.WEB_PORT}
+    taken = {settings.PORT, settings.HTTP_PORT}
+    for name, first in FIRST.items():
+        by_hand = wanted[name] not in (kept.get(name, first), first)
+        candidates = [wanted[name]]
+        if not by_hand:
+            candidates += [port for port in range(first, first + TRIED) if port not in taken]
+        if not any(chosen.take(name, port) for port in candidates):
+            chosen.release()
+            raise Refused(_busy(wanted[name], f"BOATHOUSE_{name.upper()}_PORT"))
+    if kept != chosen.ports:
+        write_file(settings.RUN_DIR / "ports.json", json.dumps(chosen.ports).encode(), mode=0o644)
+    return chosen
+
+
+def _kept() -> dict[str, int]:
+    try:
+        found = json.loads(Path(settings.RUN_DIR / "ports.json").read_text())
+        return {name: int(found[name]) for name in FIRST}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def check_front_door() -> None:
+    """Raises Refused if nginx could not listen: the port is held, or this user may not take it."""
+    wanted = [(settings.PORT, "BOATHOUSE_PORT")]
+    if settings.HTTP_PORT:
+        wanted.append((settings.HTTP_PORT, "BOATHOUSE_HTTP_PORT"))
+    for port, variable in wanted:
+        for address in addresses():
+            _check(address, port, variable)
+
+
+def _check(address: str, port: int, variable: str) -> None:
+    try:
+        _try(address, port)
+    except OverflowError as bad:
+        raise Refused(f"{port} is no port: set {variable} to one from 1 to 65535.") from bad
+    except OSError as refusal:
+        if refusal.errno == errno.EADDRINUSE:
+            raise Refused(_busy(port, variable)) from refusal
+        if refusal.errno == errno.EACCES:
+            raise Refused(
+                f"Only root may listen on port {port}: run ./boathouse as root, or choose a port "
+                f"above 1023 with {variable}."
+            ) from refusal
+        raise Refused(
+            f"This machine cannot listen on {address!r} ({refusal.strerror}): set BOATHOUSE_BIND "
+            "to addresses that it has."
+        ) from refusal
+
+
+def _busy(port: int, variable: str) -> str:
+    return (
+        f"Port {port} is held by {holder(port)}: stop that, or choose another port, "
+        f"for example {variable}={_next_free(port)} ./boathouse up."
+    )
+
+
+def _next_free(port: int) -> int:
+    later = range(port + 1, min(port + TRIED, 65536))
+    return next((number for number in later if is_free("", number)), 0)
+
+
+def addresses() -> list[str]:
+    """The addresses nginx listens on, as settings.BIND has them, less IPv6 where there is none."""
+    wanted = [address.strip() for address in settings.BIND if address.strip()]
+    return [address for address in wanted if not address.startswith("[") or _has_ipv6()]
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as trial:
+            trial.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def is_free(address: str, port: int) -> bool:
+    """True if nobody listens there and this user may."""
+    try:
+        _try(address, port)
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _try(address: str, port: int) -> None:
+    is_ipv6 = address.startswith("[")
+    family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+    with socket.socket(family) as trial:
+        if is_ipv6:
+            trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # As the parts do it: a connection that is still closing is not in the way.
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(("" if address == "*" else address.strip("[]"), port))
+        trial.listen(1)
+
+
+def holder(port: int) -> str:
+    """Who listens on that TCP port, in words; "another program" if we may not know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid
+            ):
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass
+    return "another program"

@@ -1,0 +1,204 @@
+"""The words of the design system for templates: {% load boathouse %}.
+
+{% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
+{{ when|ago }} {{ when|ago:"never" }} {{ size|bytes }} {{ count|thousands }} {{ digest|short }}
+{{ name|hue }} {{ name|initials }} {{ text|highlight:query }} {{ text|cut:200 }}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import lucide
+from django import template
+from django.utils import timezone
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+
+from registryui.models import UNKNOWN
+
+register = template.Library()
+
+HUES = 6  # data colours of portal.css; hue-0 is "no group"
+CHARGES = (  # what stands on a flag, in a field of 24 × 24
+    "M0 0h24v12H0z",
+    "M8 0h8v24H8z",
+    "M9 0h6v9h9v6h-9v9H9v-9H0V9h9z",
+    "M0 0l24 24H0z",
+    "M7 7h10v10H7z",
+    "M0 0h12v12h12v12H12V12H0z",
+    "M0 8h24v8H0z",
+    "M12 3l9 9-9 9-9-9z",
+    "M0 0h6l6 6 6-6h6v6l-6 6 6 6v6h-6l-6-6-6 6H0v-6l6-6-6-6z",
+    "M0 0l14 12L0 24z",
+    "M12 5a7 7 0 1 1 0 14 7 7 0 0 1 0-14z",
+    "M0 0h5v24H0zM9.500 0h5v24h-5zM19 0h5v24h-5z",
+)
+MARK = (
+    '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true">'
+    '<path class="mark__wall" d="M6 13h20v10H6z"/>'
+    '<path class="mark__door" d="M12 23v-5a4 4 0 0 1 8 0v5z"/>'
+    '<path class="mark__roof" d="M16 3 30 13.500h-4.500L16 7.500 6.500 13.500H2z"/>'
+    '<path class="mark__wave" d="M2.500 25.500c2.200 0 2.200-1.600 4.500-1.600s2.200 1.600 '
+    "4.500 1.600 2.200-1.600 4.500-1.600 2.200 1.600 4.500 1.600 2.200-1.600 4.500-1.600 2.200 "
+    "1.600 4.500 1.600M7 29.500c2.200 0 2.200-1.600 4.500-1.600s2.200 1.600 4.500 1.600 2.200"
+    '-1.600 4.500-1.600 2.200 1.600 4.500 1.600"/></svg>'
+)
+# portal.css says this once for all icons.
+DRAWN_BY_CSS = (
+    ' fill="none" stroke="currentColor" stroke-width="2"'
+    ' stroke-linecap="round" stroke-linejoin="round"'
+)
+UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
+
+
+@register.simple_tag
+@lru_cache(maxsize=512)  # drawing one takes 0.1 ms, and a list has hundreds of the same
+def icon(name: str, css: str = "") -> SafeString:
+    """A Lucide icon, hidden from screen readers: the word next to it speaks."""
+    classes = f"icon {css}" if css else "icon"
+    svg = re.sub(r">\s+<", "><", lucide._render_icon(str(name), 16)).strip()
+    svg = svg.replace(DRAWN_BY_CSS, "")
+    start = f'<svg aria-hidden="true" focusable="false" class="{escape(classes)}"'
+    return mark_safe(svg.replace("<svg", start, 1))  # noqa: S308 (drawn by lucide, class escaped)
+
+
+@register.simple_tag
+@lru_cache(maxsize=2048)
+def flag(name: str, size: str = "") -> SafeString:
+    """A signal flag made from a repository's name: its hue is the namespace's. size: "", s, l."""
+    charge = CHARGES[_number(name, 1) % len(CHARGES)]
+    return format_html(
+        '<svg class="flag{} hue-{}" viewBox="0 0 24 24" aria-hidden="true">'
+        '<path class="flag__field" d="M0 0h24v24H0z"/><path class="flag__charge" d="{}"/></svg>',
+        f" flag--{size}" if size else "",
+        hue(name),
+        charge,
+    )
+
+
+@register.simple_tag
+def mark() -> SafeString:
+    """Boathouse's own sign."""
+    return mark_safe(MARK)  # noqa: S308 (a constant)
+
+
+@register.simple_tag
+def repository_name(name: str, query: str = "") -> SafeString:
+    """`<span>team/</span>api`: the last part stands out; what matches `query` is marked."""
+    head, slash, tail = name.rpartition("/")
+    if "/" in query:  # it may stand across both parts
+        return highlight(name, query)
+    if query:
+        return format_html(
+            "<span>{}</span>{}", highlight(head + slash, query), highlight(tail, query)
+        )
+    return format_html("<span>{}</span>{}", head + slash, tail)
+
+
+@register.filter
+def hue(name: str) -> int:
+    """1–6, the same for all repositories of a namespace; "" (nobody known) is 0, grey."""
+    return 1 + _number(name.split("/")[0], 0) % HUES if name else 0
+
+
+@register.filter
+def initials(name: str) -> str:
+    """At most two letters for the circle beside a name: `ci-platform` -> CP, `jana` -> JA."""
+    words = [word for word in re.split(r"[\W_]+", name) if word]
+    letters = words[0][:2] if len(words) == 1 else "".join(word[0] for word in words[:2])
+    return letters.upper() or "?"
+
+
+@register.filter
+def ago(when: datetime | None, unknown: str = "unknown") -> SafeString:
+    """`<time>2 h ago</time>` with the exact UTC time on hover. None and 1970 are "unknown", or
+    "never" when asked so."""
+    if when is None or when == UNKNOWN:
+        return format_html(
+            '<span class="soft">{}</span>', _("never") if unknown == "never" else _("unknown")
+        )
+    exact = when.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        exact.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        exact.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        age_in_words((timezone.now() - when).total_seconds()),
+    )
+
+
+def age_in_words(seconds: float) -> str:
+    """A rounded age: "12 s ago" … "3 y ago". The near future counts as now: clocks differ."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if seconds < 2:
+        return _("just now")
+    if minutes < 1:
+        return _("%(number)d s ago") % {"number": int(seconds)}
+    if hours < 1:
+        return _("%(number)d min ago") % {"number": minutes}
+    if days < 1:
+        return _("%(number)d h ago") % {"number": hours}
+    if days < 14:
+        return _("%(number)d d ago") % {"number": days}
+    if days < 60:
+        return _("%(number)d w ago") % {"number": days // 7}
+    if days < 730:
+        return _("%(number)d mo ago") % {"number": days // 30}
+    return _("%(number)d y ago") % {"number": days // 365}
+
+
+@register.filter
+def bytes(size: int | None) -> str:
+    """Bytes as Docker says them, in decimal units: 84.6 MB. Unknown (None) is a dash."""
+    if size is None:
+        return "–"
+    if abs(size) < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in UNITS:
+        value /= 1000
+        if abs(value) < 999.5 or unit == UNITS[-1]:
+            break
+    # Three digits are what a person compares: 9.8, 84.6, 188.
+    return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
+
+
+@register.filter
+def thousands(number: int) -> str:
+    """12345 -> 12,345 in every language; columns of figures must line up."""
+    return f"{number:,}"
+
+
+@register.filter
+def short(digest: str) -> str:
+    """The 12 hex digits of a digest that a list shows."""
+    return digest.partition(":")[2][:12]
+
+
+@register.filter
+def cut(text: str, length: int) -> str:
+    """At most `length` characters: text of a pushed image has no limit of its own."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+@register.filter
+def highlight(text: str, query: str) -> SafeString:
+    """`text` with each place where `query` stands (in any case) in <mark>; both are escaped."""
+    if not query:
+        return escape(text)
+    # With the group in the pattern, every second part is a hit.
+    parts = re.split(f"({re.escape(query)})", text, flags=re.IGNORECASE)
+    marked = (
+        format_html("<mark>{}</mark>", part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+    return mark_safe("".join(marked))  # noqa: S308 (every part is escaped)
+
+
+def _number(text: str, place: int) -> int:
+    """0–255, always the same for a text: a choice of colour, no secret."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).digest()[place]

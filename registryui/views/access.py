@@ -1,0 +1,165 @@
+"""Who may open what: every view wears `needs` or `anyone`, and nothing else tests a role.
+
+The navigation reads the same marks (`may_open`), so a page never offers a link that would end
+in "not allowed".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from urllib.parse import urlsplit
+
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.shortcuts import render
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from registryui.models import Operator, Role
+
+if TYPE_CHECKING:
+    from django_htmx.middleware import HtmxDetails
+
+
+class Request(HttpRequest):
+    """What a view behind `needs` gets: somebody is logged in, and htmx may be asking."""
+
+    user: Operator
+    htmx: HtmxDetails
+
+
+P = ParamSpec("P")
+View = Callable[Concatenate[Request, P], HttpResponseBase]
+Wrapped = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+
+
+def needs(role: Role, *, methods: Sequence[str] = ("GET",)) -> Callable[[View[P]], Wrapped[P]]:
+    """Let an operator with `role` (or a higher one) in. GET includes HEAD.
+
+    Others: login page with the way back; 401 for a fragment; 403 with words; 405.
+    """
+
+    def decorate(view: View[P]) -> Wrapped[P]:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            operator = request.user
+            if not isinstance(operator, Operator) or not operator.is_active:
+                response: HttpResponseBase = _to_login(request)
+            elif not operator.has_role(role):
+                response = _refuse(request, role)
+            elif not _is_allowed(request, methods):
+                response = HttpResponseNotAllowed(_with_head(methods))
+            else:
+                response = view(request, *args, **kwargs)  # type: ignore[arg-type]
+            return _private(response)
+
+        guarded.role = role  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+def anyone(*, methods: Sequence[str] = ("GET",)) -> Callable[[Wrapped[P]], Wrapped[P]]:
+    """Let everybody in: for pages that show nothing of the registry's content."""
+
+    def decorate(view: Wrapped[P]) -> Wrapped[P]:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            if not _is_allowed(request, methods):
+                return HttpResponseNotAllowed(_with_head(methods))
+            return view(request, *args, **kwargs)
+
+        guarded.role = None  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+def may_open(user: Operator | AnonymousUser, name: str) -> bool:
+    """True if `user` may open the page of that URL name; False if there is no such page."""
+    roles = _roles()
+    if name not in roles:
+        return False
+    role = roles[name]
+    return role is None or (isinstance(user, Operator) and user.has_role(role))
+
+
+def client_address(request: HttpRequest) -> str:
+    """The address of the person's machine. nginx, and only nginx on loopback, may tell us another
+    than the one that connected."""
+    peer = request.META.get("REMOTE_ADDR", "")
+    told = request.META.get("HTTP_X_REAL_IP", "").strip()
+    if told and (not peer or _is_loopback(peer)):
+        try:
+            return str(ipaddress.ip_address(told))
+        except ValueError:
+            return peer
+    return peer
+
+
+def safe_next(request: HttpRequest, url: str, *, default: str) -> str:
+    """`url` as a path on this site, else `default`: nobody is sent to a stranger's page."""
+    hosts = {request.get_host()}
+    if not url or not url_has_allowed_host_and_scheme(url, hosts, request.is_secure()):
+        return default
+    parts = urlsplit(url)
+    path = parts.path if parts.path.startswith("/") else ""
+    # A path may begin with one slash only: with two, a browser reads a host.
+    path = "/" + path.lstrip("/\\") if path else default
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def _to_login(request: HttpRequest) -> HttpResponse:
+    """The login page; a fragment gets the order to load its page again, which then comes here."""
+    if getattr(request, "htmx", False):
+        return HttpResponse(status=401, headers={"HX-Refresh": "true"})
+    back = request.get_full_path() if request.method in ("GET", "HEAD") else "/"
+    return redirect_to_login(back)
+
+
+def _refuse(request: HttpRequest, role: Role) -> HttpResponse:
+    return render(request, "403.html", {"needed": role.label}, status=403)
+
+
+def _is_allowed(request: HttpRequest, methods: Sequence[str]) -> bool:
+    return request.method in _with_head(methods)
+
+
+def _with_head(methods: Sequence[str]) -> list[str]:
+    return [*methods, "HEAD"] if "GET" in methods else list(methods)
+
+
+def _private(response: HttpResponseBase) -> HttpResponseBase:
+    """Keep it out of every cache: one address is a page or a fragment, and a logout is an end."""
+    if isinstance(response, HttpResponse) and not response.has_header("Cache-Control"):
+        add_never_cache_headers(response)
+    patch_vary_headers(response, ["HX-Request"])
+    return response
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _roles() -> dict[str, Role | None]:
+    """URL name -> role that its view needs; None: everybody's."""
+    found: dict[str, Role | None] = {}
+
+    def walk(patterns: Sequence[Any]) -> None:
+        for pattern in patterns:
+            if isinstance(pattern, URLResolver):
+                walk(pattern.url_patterns)
+            elif isinstance(pattern, URLPattern) and pattern.name:
+                found[pattern.name] = getattr(pattern.callback, "role", None)
+
+    walk(get_resolver().url_patterns)
+    return found

@@ -1,0 +1,254 @@
+"""Geometry of the overview's drawings: numbers in, coordinates out. Templates draw, CSS colours.
+
+Bars start at 0; pulls and pushes are two charts on one time axis, each with its own scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+LEFT = 38.0  # room for the labels of the scale
+TOP = 18.0  # room for the title of a band
+GAP = 30.0  # between the bands: the title of the lower one
+BOTTOM = 22.0  # dates below the axis
+PULLS_SHARE = 0.66  # of the height: there are more pulls than pushes, and they vary more
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    day: date
+    pulls: int
+    pushes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str  # "23 Nov: 12 pulls"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A grid line with its label, or a date below the axis."""
+
+    at: float
+    text_at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One chart of the two: bars over a common axis."""
+
+    title: str
+    title_y: float
+    hue: int
+    base: float  # y of 0
+    grid: list[Mark]
+    bars: list[Bar]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityChart:
+    width: float
+    height: float
+    left: float
+    label_x: float
+    dates_y: float
+    bands: list[Band]
+    weekends: list[Bar]
+    dates: list[Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of a tree map. label is "" where it would not fit."""
+
+    name: str
+    size: int
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    has_room_for_size: bool
+
+    @property
+    def text_x(self) -> float:
+        return round(self.x + 10, 1)
+
+    @property
+    def text_y(self) -> float:
+        return round(self.y + 21, 1)
+
+    @property
+    def second_y(self) -> float:
+        return round(self.y + 37, 1)
+
+
+def days_until(last: date, count: int, known: Iterable[Day]) -> list[Day]:
+    """`count` days up to `last`, oldest first; those nobody counted are 0."""
+    by_day = {day.day: day for day in known}
+    dates = [last - timedelta(days=back) for back in range(count - 1, -1, -1)]
+    return [by_day.get(day, Day(day, 0, 0)) for day in dates]
+
+
+def activity_chart(days: Sequence[Day], *, width: float, height: float) -> ActivityChart:
+    """Pulls above, pushes below. Needs at least one day."""
+    room = height - TOP - GAP - BOTTOM
+    upper = round(room * PULLS_SHARE)
+    lower = room - upper
+    step = (width - LEFT) / len(days)
+    second = TOP + upper + GAP
+    pulls = [(day.pulls, ngettext("%(count)d pull", "%(count)d pulls", day.pulls)) for day in days]
+    pushes = [
+        (day.pushes, ngettext("%(count)d push", "%(count)d pushes", day.pushes)) for day in days
+    ]
+    return ActivityChart(
+        width=width,
+        height=height,
+        left=LEFT,
+        label_x=LEFT - 6,
+        dates_y=height - 4,
+        bands=[
+            _band(_("Pulls a day"), 1, days, pulls, top=TOP, height=upper, step=step),
+            _band(_("Pushes a day"), 6, days, pushes, top=second, height=lower, step=step),
+        ],
+        weekends=[
+            Bar(round(LEFT + place * step, 1), TOP, round(step, 1), second + lower - TOP, "")
+            for place, day in enumerate(days)
+            if day.day.weekday() >= 5
+        ],
+        dates=_dates(days, step, every=7 if width > 500 else 14),
+    )
+
+
+def nice_top(highest: int) -> int:
+    """The upper end of a scale with a whole number at its half: 2, 4, 10, 20, 40, 100 …"""
+    top = 2
+    while top < highest:
+        top = top * 5 // 2 if str(top).startswith("4") else top * 2
+    return top
+
+
+def day_in_words(day: date) -> str:
+    """The day without its year as the language writes it: 26 Oct."""
+    # Translators: a day without its year, in Django's date format, such as "j M" or "n月j日"
+    return date_format(day, _("j M"))
+
+
+def spark_line(values: Sequence[int]) -> str:
+    """A path over 100 × 30 through two values or more: a small line, its own scale from 0."""
+    top = max(values) or 1
+    step = 100 / (len(values) - 1)
+    points = (
+        f"{place * step:.1f},{28 - value / top * 26:.1f}" for place, value in enumerate(values)
+    )
+    return "M" + "L".join(points)
+
+
+def tree_map(
+    sizes: Iterable[tuple[str, int]], *, width: float = 560, height: float = 330
+) -> list[Tile]:
+    """Squarified tree map (Bruls, Huizing, van Wijk): areas are true, tiles nearly square.
+
+    `sizes` biggest first; those of 0 are left out, they have no area.
+    """
+    items = [(name, size) for name, size in sizes if size > 0]
+    total = sum(size for _name, size in items)
+    areas = [size * width * height / total for _name, size in items]
+    x, y, start, tiles = 0.0, 0.0, 0, list[Tile]()
+    while start < len(items):
+        side = min(width, height)
+        end = _row_end(areas, start, side)
+        thick = sum(areas[start:end]) / side
+        along = 0.0
+        for (name, size), area in zip(items[start:end], areas[start:end], strict=True):
+            length = area / thick
+            if width >= height:
+                tiles.append(_tile(name, size, x, y + along, thick, length))
+            else:
+                tiles.append(_tile(name, size, x + along, y, length, thick))
+            along += length
+        if width >= height:
+            x, width = x + thick, width - thick
+        else:
+            y, height = y + thick, height - thick
+        start = end
+    return tiles
+
+
+def _band(
+    title: str,
+    hue: int,
+    days: Sequence[Day],
+    values: Sequence[tuple[int, str]],
+    *,
+    top: float,
+    height: float,
+    step: float,
+) -> Band:
+    scale = nice_top(max(value for value, _words in values))
+    base = top + height
+    thick = round(step * 0.72, 1)
+    bars = []
+    for place, (value, words) in enumerate(values):
+        bar = round(value / scale * height, 1)
+        x = round(LEFT + place * step + (step - thick) / 2, 1)
+        title_of_bar = f"{day_in_words(days[place].day)}: {words % {'count': value}}"
+        bars.append(Bar(x, round(base - bar, 1), thick, bar, title_of_bar))
+    lines = [(scale, top), (scale // 2, top + height / 2)]
+    grid = [Mark(round(y, 1), round(y + 4, 1), f"{value:,}") for value, y in lines]
+    return Band(title, top - 7, hue, base, grid, bars)
+
+
+def _dates(days: Sequence[Day], step: float, *, every: int) -> list[Mark]:
+    """Dates counted back from the last day, which people look for first."""
+    marks = []
+    for place in range(len(days) - 1, -1, -every):
+        x = round(LEFT + (place + 0.5) * step, 1)
+        marks.append(Mark(x, x, day_in_words(days[place].day)))
+    return marks[::-1]
+
+
+def _row_end(areas: Sequence[float], start: int, side: float) -> int:
+    """Where the row that starts there ends: one more tile would make its tiles less square."""
+    end = start + 1
+    while end < len(areas):
+        if _worst(areas[start : end + 1], side) > _worst(areas[start:end], side):
+            break
+        end += 1
+    return end
+
+
+def _worst(areas: Sequence[float], side: float) -> float:
+    """How far from square the worst tile of a row would be; 1 is square."""
+    total = sum(areas)
+    return max(
+        max(side * side * area / total**2, total**2 / (side * side * area)) for area in areas
+    )
+
+
+def _tile(name: str, size: int, x: float, y: float, width: float, height: float) -> Tile:
+    last = name.rpartition("/")[2]
+    fitting = (text for text in (name, last) if len(text) * 7.4 < width - 16)
+    label = next(fitting, "") if height >= 28 else ""
+    return Tile(
+        name,
+        size,
+        round(x, 1),
+        round(y, 1),
+        round(width, 1),
+        round(height, 1),
+        label,
+        has_room_for_size=height > 46 and bool(label),
+    )

@@ -1,0 +1,192 @@
+"""The overview: is all well, what is there, what changed, what is big?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Q, Sum
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from registryui import doctor
+from registryui.models import (
+    UNKNOWN,
+    Blob,
+    DailyActivity,
+    ImageIndexEntry,
+    Manifest,
+    Repository,
+    Role,
+    Tag,
+)
+from registryui.oci import media_types
+
+from . import charts
+from .access import Request, needs
+from .live import index_token, not_changed, wants_fragment
+
+DAYS = 30
+LATEST = 7  # the last two only where the page is very wide
+BIGGEST = 14
+BARS = 7  # of them on phones
+# Lights that are always shown; the others only when they are not green.
+STRIP = ("registry", "front door", "index", "certificate", "disk")
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    state: str  # ok, warn, bad
+    words: doctor.Words
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    tag: Tag
+    note: str  # "3 platforms", "linux/amd64", "Helm chart"; "" if nothing is known
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Bytes. All tags together name `named`; what lies on disk for them is `on_disk`."""
+
+    on_disk: int
+    shared: int  # of it, in more than one image
+    blobs: int
+    named: int
+
+    @property
+    def alone(self) -> int:
+        return self.on_disk - self.shared
+
+    @property
+    def saved(self) -> int:
+        return max(self.named - self.on_disk, 0)
+
+    @property
+    def shared_share(self) -> float:
+        """0–1000: where the bar changes its colour is 1000 minus this."""
+        return round(1000 * self.shared / self.on_disk, 1) if self.on_disk else 0
+
+    @property
+    def alone_share(self) -> float:
+        return 1000 - self.shared_share
+
+
+@needs(Role.VIEWER)
+def dashboard(request: Request) -> HttpResponse:
+    token = index_token()
+    if (unchanged := not_changed(request, token)) is not None:
+        return unchanged
+    context: dict[str, Any] = {"token": token, **_health()}
+    figures = Repository.objects.aggregate(
+        count=Count("pk"), tags=Sum("tag_count"), images=Sum("manifest_count")
+    )
+    context["figures"] = figures
+    if figures["count"]:
+        days = _days()
+        biggest = list(
+            Repository.objects.filter(size__gt=0)
+            .order_by("-size", "-id")
+            .values_list("name", "size")[:BIGGEST]
+        )
+        context |= {
+            "days": days[::-1],
+            "pulls": sum(day.pulls for day in days),
+            "pushes": sum(day.pushes for day in days),
+            "wide": charts.activity_chart(days, width=720, height=300),
+            "narrow": charts.activity_chart(days, width=340, height=230),
+            "storage": _storage(),
+            "latest": _latest(),
+            "tiles": charts.tree_map(biggest),
+            "bars": [
+                (name, size, round(100 * size / biggest[0][1], 1)) for name, size in biggest[:BARS]
+            ],
+            "legend": _legend(biggest),
+        }
+    template = "_fragment" if wants_fragment(request) else "page"
+    return render(request, f"dashboard/{template}.html", context)
+
+
+def _health() -> dict[str, Any]:
+    """The lights, and the one sentence on top of the page."""
+    findings = doctor.current()
+    needing = [doctor.texts(one).title for one in findings if one.state != "ok"]
+    lights = [
+        Light(one.state, doctor.texts(one))
+        for one in findings
+        if one.name in STRIP or one.state != "ok"
+    ]
+    if not any(one.name in STRIP for one in findings):
+        sentence = _(
+            "No check of the registry's health was made yet; the worker makes one a minute."
+        )
+    elif not needing:
+        sentence = _("All parts are well. Nothing needs you now.")
+    else:
+        sentence = ngettext(
+            "One part needs you: %(names)s.", "%(count)d parts need you: %(names)s.", len(needing)
+        ) % {"count": len(needing), "names": ", ".join(needing)}
+    return {"lights": lights, "sentence": sentence}
+
+
+def _days() -> list[charts.Day]:
+    today = timezone.now().date()
+    first = today - timedelta(days=DAYS - 1)
+    known = (
+        DailyActivity.objects.filter(day__gte=first)
+        .values_list("day")
+        .annotate(Sum("pulls"), Sum("pushes"))
+    )
+    return charts.days_until(today, DAYS, (charts.Day(*row) for row in known))
+
+
+def _storage() -> Storage:
+    blobs = Blob.objects.aggregate(
+        count=Count("pk"), size=Sum("size"), shared=Sum("size", filter=Q(manifest_count__gt=1))
+    )
+    named = Tag.objects.filter(attached_to="").aggregate(size=Sum("size"))["size"]
+    return Storage(blobs["size"] or 0, blobs["shared"] or 0, blobs["count"], named or 0)
+
+
+def _latest() -> list[Push]:
+    """The newest tags that an event told of; attachments are their image's business."""
+    tags = list(
+        Tag.objects.filter(attached_to="", moved_at__gt=UNKNOWN)
+        .select_related("repository", "manifest")
+        .only(
+            *("name", "moved_at", "moved_by", "size", "repository__name", "manifest__kind"),
+            *("manifest__os", "manifest__architecture", "manifest__variant"),
+            *("manifest__media_type", "manifest__artifact_type"),
+        )
+        .order_by("-moved_at", "-id")[:LATEST]
+    )
+    platforms = dict(
+        # BuildKit's attestations stand in an image index as platform unknown/unknown.
+        ImageIndexEntry.objects.filter(image_index__in=[tag.manifest_id for tag in tags])
+        .exclude(os__in=("", "unknown"))
+        .order_by()
+        .values_list("image_index")
+        .annotate(Count("pk"))
+    )
+    return [Push(tag, _note(tag.manifest, platforms)) for tag in tags]
+
+
+def _note(manifest: Manifest | None, platforms: dict[int, int]) -> str:
+    if manifest is None:
+        return ""
+    if manifest.kind == Manifest.Kind.IMAGE_INDEX:
+        count = platforms.get(manifest.pk, 0)
+        return ngettext("%(count)d platform", "%(count)d platforms", count) % {"count": count}
+    return manifest.platform or media_types.words(manifest.artifact_type or manifest.media_type)
+
+
+def _legend(biggest: Sequence[tuple[str, int]]) -> list[str]:
+    """The first namespaces of the tree map, for its colours."""
+    seen = dict.fromkeys(name.split("/")[0] for name, _size in biggest if "/" in name)
+    return list(seen)[:4]

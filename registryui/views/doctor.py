@@ -1,0 +1,70 @@
+"""The health page: what the doctor found in the newest round, and when that changed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+
+from registryui import doctor as the_doctor
+from registryui import tasks
+from registryui.models import Role, Run
+
+from .access import Request, needs
+
+PATIENCE = 15  # seconds until a round that was asked for should have come
+
+
+@needs(Role.ADMIN)
+def doctor(request: Request) -> HttpResponse:
+    """The page, or its fragment; 204 while the fragment that asks has the newest round.
+
+    `asked` is the time (seconds of the epoch) at which "Check now" was pressed.
+    """
+    run = the_doctor.latest()
+    token = _token(run)
+    waited = time.time() - _number(request.GET.get("asked", ""))
+    is_same = request.GET.get("seen", "") == token
+    is_waiting = is_same and waited < PATIENCE
+    is_late = is_same and PATIENCE <= waited < 10 * PATIENCE
+    if request.htmx and is_same and not is_late:
+        return HttpResponse(status=204)
+    template = "doctor/_findings.html" if request.htmx else "doctor/page.html"
+    return render(request, template, _context(run, token, is_waiting=is_waiting, is_late=is_late))
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def doctor_check(request: Request) -> HttpResponse:
+    """Asks the worker for a round now; the page that follows waits for it."""
+    seen = _token(the_doctor.latest())
+    tasks.examine()
+    query = urlencode({"seen": seen, "asked": int(time.time())})
+    return HttpResponseRedirect(f"{reverse('doctor')}?{query}")
+
+
+def _context(run: Run | None, token: str, *, is_waiting: bool, is_late: bool) -> dict[str, Any]:
+    findings = the_doctor.current(run)
+    changes = the_doctor.history()
+    return {
+        "run": run,
+        "token": token,
+        "is_waiting": is_waiting,
+        "is_late": is_late,
+        "findings": [(finding, the_doctor.texts(finding)) for finding in findings],
+        "worst": the_doctor.worst(findings),
+        "care": sum(finding.state != "ok" for finding in findings),
+        "changes": [(at, finding, the_doctor.texts(finding)) for at, finding in changes],
+    }
+
+
+def _token(run: Run | None) -> str:
+    """Changes with each round, and when the worker falls silent."""
+    return f"{run.pk if run else 0}-{the_doctor.worker(run).state}"
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0

@@ -1,0 +1,10 @@
+"""Is the web process alive? For `up` and for watchers: tells nothing else."""
+
+from django.http import HttpRequest, HttpResponse
+
+from .access import anyone
+
+
+@anyone()
+def healthz(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok\n", content_type="text/plain")

@@ -1,0 +1,42 @@
+"""Pages that refresh by themselves: a fragment asks every two seconds with the token of what it
+shows, and gets 204 (nothing to swap) while nothing has changed.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Count, Max
+from django.http import HttpResponse
+from django.utils import timezone
+
+from registryui.models import Repository
+
+from .access import Request
+
+
+def index_token() -> str:
+    """What "something in the index changed" is told by. One query.
+
+    The minute is in it, so that "4 min ago" goes on while nobody pushes.
+    """
+    found = Repository.objects.aggregate(at=Max("changed_at"), count=Count("pk"))
+    at = f"{found['at'].timestamp():.6f}" if found["at"] else "0"
+    return f"{at}-{found['count']}-{minute()}"
+
+
+def minute() -> int:
+    """The minute we live in, as part of a token."""
+    return int(timezone.now().timestamp()) // 60
+
+
+def wants_fragment(request: Request) -> bool:
+    """True if htmx will put the answer into a page that is there already. With #main as its
+    target it takes that out of the whole page: how an empty list becomes a full one."""
+    htmx = request.htmx
+    return bool(htmx) and htmx.target != "main" and not htmx.history_restore_request
+
+
+def not_changed(request: Request, token: str) -> HttpResponse | None:
+    """204 for a fragment that shows what `token` stands for; None: render it."""
+    if request.htmx and request.GET.get("seen") == token:
+        return HttpResponse(status=204)
+    return None

@@ -1,0 +1,298 @@
+"""The page of a repository: its tags, what is attached to its images, what no tag names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import (
+    BigIntegerField,
+    Count,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+    Window,
+)
+from django.db.models.functions import Coalesce, RowNumber
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from registryui.models import (
+    DailyActivity,
+    ImageIndexEntry,
+    Manifest,
+    Repository,
+    Role,
+    Tag,
+)
+from registryui.models.paging import Page
+from registryui.models.paging import page as keyset_page
+
+from . import image, related, tag_filter
+from .access import Request, needs
+from .live import minute, not_changed, wants_fragment
+from .plain_text import line
+from .tag_rows import Group, PlatformRow, kind_words, problem_words, tag_rows
+
+PAGE_SIZE = 50
+PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
+COUNT_LIMIT = 20_000  # manifests; above it "untagged" goes without its number
+
+# What ?sort= says, its words, and the order; each is an index of Tag read backwards or forwards.
+SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "version": (_("Newest version first"), ("-group_key", "-version_key", "-id")),
+    "pushed": (_("Last pushed first"), ("-moved_at", "-id")),
+    "size": (_("Biggest first"), ("-size", "-id")),
+    "pulled": (_("Not pulled for longest"), ("pulled_at", "id")),
+}
+SHOWS = ("tags", "attachments", "untagged")
+
+
+@needs(Role.VIEWER)
+def repository(request: Request, repository: str) -> HttpResponse:
+    """The page, or for htmx the list alone; 204 while nothing changed since ?seen=."""
+    token = _token(repository)
+    if (unchanged := not_changed(request, token)) is not None:
+        return unchanged
+    row: Any = _repositories().filter(name=repository).first()
+    if row is None:
+        return missing(request, repository)
+    show = request.GET.get("show", "")
+    show = show if show in SHOWS else "tags"
+    context = {
+        "repository": row,
+        "last_part": last_part(row),
+        "token": token,
+        "show": show,
+        "counts": {
+            "tags": row.tag_count,
+            "attachments": row.attachment_count,
+            "untagged": _untagged_count(row),
+        },
+        "pull": f"docker pull {_host(row)}",
+        "push": f"docker push {_host(row)}:TAG",
+        **_LISTS[show](request, row),
+    }
+    template = "repository/_live.html" if wants_fragment(request) else "repository/page.html"
+    return render(request, template, context)
+
+
+def last_part(row: Repository) -> str:
+    """The name below its namespace, as the way to the page shows it."""
+    return row.name.removeprefix(f"{row.namespace}/")
+
+
+def missing(request: Request, repository: str, *, reference: str = "") -> HttpResponse:
+    """404 in words, with a way on; an open fragment is told to load its page anew."""
+    if wants_fragment(request):
+        return HttpResponse(status=200, headers={"HX-Refresh": "true"})
+    context = {
+        "name": repository,
+        "reference": reference,
+        "is_digest": ":" in reference,
+        "is_known": Repository.objects.filter(name=repository).exists(),
+    }
+    return render(request, "repository/missing.html", context, status=404)
+
+
+def _host(row: Repository) -> str:
+    return f"{settings.REGISTRY_NAME}/{row.name}"
+
+
+def _token(name: str) -> str:
+    """What an open page compares: it changes with the repository, and with the minute, so that
+    "4 min ago" goes on. One query."""
+    found = Repository.objects.filter(name=name).values_list("changed_at", flat=True).first()
+    return f"{found.timestamp():.6f}-{minute()}" if found else ""
+
+
+def _repositories() -> QuerySet[Repository]:
+    """Repositories with `attachment_count` and `pulls` of 30 days."""
+    attachments = (
+        Tag.objects.filter(repository=OuterRef("pk"), attached_to__gt="")
+        .order_by()
+        .values("repository")
+        .annotate(number=Count("pk"))
+        .values("number")
+    )
+    pulls = (
+        DailyActivity.objects.filter(
+            repository=OuterRef("pk"), day__gt=timezone.now().date() - timedelta(days=30)
+        )
+        .order_by()
+        .values("repository")
+        .annotate(number=Sum("pulls"))
+        .values("number")
+    )
+    return Repository.objects.annotate(
+        attachment_count=Coalesce(Subquery(attachments), Value(0), output_field=BigIntegerField()),
+        pulls=Coalesce(Subquery(pulls), Value(0), output_field=BigIntegerField()),
+    )
+
+
+# -- tags ----------------------------------------------------------------------------------------
+
+
+def _tags(request: Request, row: Repository) -> dict[str, Any]:
+    query = tag_filter.cleaned(request.GET.get("q", ""))
+    sort = request.GET.get("sort", "")
+    sort = sort if sort in SORTS else "version"
+    wanted = Tag.objects.filter(tag_filter.condition(query), repository=row, attached_to="")
+    page = keyset_page(
+        wanted.select_related("manifest").defer(
+            "manifest__raw", "manifest__config", "manifest__annotations"
+        ),
+        SORTS[sort][1],
+        after=request.GET.get("after", ""),
+        size=PAGE_SIZE,
+    )
+    edges = (bool(page.previous), bool(page.next))
+    manifests = [tag.manifest for tag in page.rows if tag.manifest is not None]
+    rows = tag_rows(
+        page.rows,
+        platforms=_platforms(row, manifests),
+        groups=_groups([manifest.pk for manifest in manifests]),
+        signed=related.signed(row, {manifest.digest for manifest in manifests}),
+        goes_on=edges if sort == "version" and not query else (False, False),
+    )
+    return {
+        "list": "repository/_tags.html",
+        "page": page,
+        "rows": rows,
+        "query": query,
+        "sort": sort,
+        "sorts": [(key, words) for key, (words, _order) in SORTS.items()],
+        "total": wanted.count() if query else row.tag_count,
+        "has_lanes": any(one.lane for one in rows),
+    }
+
+
+def _platforms(row: Repository, manifests: Sequence[Manifest]) -> dict[int, list[PlatformRow]]:
+    """The images in each image index, by its id; build attestations are left out. One query."""
+    wanted = {one.pk for one in manifests if one.kind == Manifest.Kind.IMAGE_INDEX}
+    if not wanted:
+        return {}
+    child = Manifest.objects.filter(repository=row, digest=OuterRef("digest"))
+    entries = (
+        ImageIndexEntry.objects.filter(image_index__in=wanted, position__lt=PLATFORM_LIMIT)
+        .annotate(
+            child_size=Subquery(child.values("size")[:1]),
+            child_layers=Subquery(child.values("layer_count")[:1]),
+        )
+        .order_by("image_index", "position")
+    )
+    found: dict[int, list[PlatformRow]] = defaultdict(list)
+    for entry in entries:
+        if not image.is_attestation(entry.platform, entry.annotations):
+            found[entry.image_index_id].append(
+                PlatformRow(
+                    line(entry.platform, 60), entry.digest, entry.child_size, entry.child_layers
+                )
+            )
+    return found
+
+
+def _groups(manifests: Sequence[int]) -> dict[int, Group]:
+    """The tags on each of these manifests: some names, and their number. One query."""
+    ranked = (
+        Tag.objects.filter(manifest__in=set(manifests), attached_to="")
+        .annotate(
+            rank=Window(
+                RowNumber(),
+                partition_by="manifest",
+                order_by=[F("version_key").desc(), F("pk").desc()],
+            ),
+            total=Window(Count("pk"), partition_by="manifest"),
+        )
+        .filter(rank__lte=6)
+        .order_by("manifest", "rank")
+    )
+    names: dict[int, list[str]] = defaultdict(list)
+    totals: dict[int, int] = {}
+    for manifest, name, total in ranked.values_list("manifest_id", "name", "total"):
+        names[manifest].append(name)
+        totals[manifest] = total
+    return {key: Group(tuple(names[key]), totals[key]) for key in names}
+
+
+# -- attachments ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRow:
+    tag: Tag
+    words: str
+    by: str
+    problem_words: str
+
+
+def _attachments(request: Request, row: Repository) -> dict[str, Any]:
+    page: Page[Tag] = keyset_page(
+        Tag.objects.filter(repository=row, attached_to__gt="")
+        .select_related("manifest")
+        .defer("manifest__raw", "manifest__config", "manifest__annotations"),
+        ("attached_to", "group_key", "version_key", "id"),
+        after=request.GET.get("after", ""),
+        size=PAGE_SIZE,
+    )
+    rows = [
+        AttachmentRow(
+            tag,
+            image.attachment_words(tag.name),
+            line(tag.moved_by, 80),
+            problem_words(tag.problem),
+        )
+        for tag in page.rows
+    ]
+    return {"list": "repository/_attachments.html", "page": page, "rows": rows}
+
+
+# -- untagged ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UntaggedRow:
+    manifest: Manifest
+    words: str
+    platform: str
+    by: str
+
+
+def _untagged(request: Request, row: Repository) -> dict[str, Any]:
+    page: Page[Manifest] = keyset_page(
+        _untagged_manifests(row).defer("raw", "config", "annotations"),
+        ("-seen_at", "-id"),
+        after=request.GET.get("after", ""),
+        size=PAGE_SIZE,
+    )
+    rows = [
+        UntaggedRow(one, kind_words(one), line(one.platform, 60), line(one.pushed_by, 80))
+        for one in page.rows
+    ]
+    return {"list": "repository/_untagged.html", "page": page, "rows": rows}
+
+
+def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
+    """Manifests without a tag; children of image indexes are left out, theirs is the index's."""
+    listing = ImageIndexEntry.objects.filter(
+        digest=OuterRef("digest"), image_index__repository=OuterRef("repository")
+    )
+    return Manifest.objects.filter(~Q(Exists(listing)), repository=row, untagged_at__isnull=False)
+
+
+def _untagged_count(row: Repository) -> int | None:
+    return _untagged_manifests(row).count() if row.manifest_count <= COUNT_LIMIT else None
+
+
+_LISTS = {"tags": _tags, "attachments": _attachments, "untagged": _untagged}

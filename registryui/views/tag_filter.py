@@ -1,0 +1,52 @@
+"""What people type above a list of tags, as a condition: `2.13.*`, `!rc`, `rc !arm`."""
+
+from __future__ import annotations
+
+from django.db.models import F, Q, Value
+from django.db.models.lookups import Lookup
+
+TEXT_LIMIT = 200
+TERM_LIMIT = 8
+
+
+class Like(Lookup):  # type: ignore[type-arg]  # generic in the stubs only
+    """`name LIKE pattern`, upper and lower case alike on every database.
+
+    A LIKE and no regular expression: it cannot be made slow by what somebody types.
+    """
+
+    lookup_name = "like"
+
+    def as_sql(self, compiler, connection):  # type: ignore[no-untyped-def]  # Django's own shape
+        name, name_params = self.process_lhs(compiler, connection)
+        pattern, params = self.process_rhs(compiler, connection)
+        return f"UPPER({name}) LIKE UPPER({pattern}) ESCAPE '\\'", [*name_params, *params]
+
+
+def condition(text: str) -> Q:
+    """All terms must hold. `*` and `?` stand for any text and any character of the whole name;
+    without them a term is a part of the name; `!` turns a term around. "" holds for every tag.
+    """
+    found = Q()
+    for term in _terms(text):
+        is_turned, word = term.startswith("!"), term.removeprefix("!")
+        if word:
+            one = Q(Like(F("name"), Value(_pattern(word))))
+            found &= ~one if is_turned else one
+    return found
+
+
+def cleaned(text: str) -> str:
+    """The text as the page puts it back into its field."""
+    return text.replace("\x00", "").strip()[:TEXT_LIMIT]
+
+
+def _terms(text: str) -> list[str]:
+    return cleaned(text).split()[:TERM_LIMIT]
+
+
+def _pattern(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    if "*" in word or "?" in word:
+        return escaped.replace("*", "%").replace("?", "_")
+    return f"%{escaped}%"

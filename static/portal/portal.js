@@ -1,0 +1,48 @@
+// The only script of ours; every page works without it. Copy buttons, the "/" key, and manners
+// for fragments that refresh by themselves: what is open stays open, focus stays where it is.
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const code = button.closest(".copy-line").querySelector("code");
+  const words = button.querySelector("span");
+  try {
+    // innerText leaves prompts in; they are not part of a command.
+    await navigator.clipboard.writeText(code.innerText.replace(/^[$#] /gm, ""));
+    words.textContent = button.dataset.copy;
+  } catch {
+    // No clipboard outside a secure context: select the text, and say what to press.
+    getSelection().selectAllChildren(code);
+    words.textContent = button.dataset.select || button.dataset.copy;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const box = document.querySelector("input[type=search]");
+  if (box) { event.preventDefault(); box.focus(); }
+});
+
+// A page that nobody looks at asks for nothing.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.target.matches("[data-live]")) event.preventDefault();
+});
+
+let open = [];
+let focus = "";
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const old = event.detail.target;
+  open = [...old.querySelectorAll("details[id][open]")].map((details) => details.id);
+  const active = document.activeElement;
+  focus = "";
+  if (old.contains(active) && !active.id && active.getAttribute("href")) {
+    focus = `a[href="${CSS.escape(active.getAttribute("href"))}"]`;
+  } else if (old.contains(active) && active.matches("summary") && active.parentElement.id) {
+    focus = `#${CSS.escape(active.parentElement.id)} > summary`;
+  }
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
+});

@@ -1,0 +1,184 @@
+"""Walking the pages of a list shows every row once, whatever the order and the ties."""
+
+import base64
+import json
+import random
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from registryui.models import Repository, Tag
+from registryui.models.paging import Page, page
+from tests.factories import NOW, make_repository
+
+pytestmark = pytest.mark.django_db
+
+ORDERS = (
+    ["name"],
+    ["-name"],
+    ["size"],
+    ["-size"],
+    ["-pushed_at"],
+    ["pushed_at", "-size"],
+    ["-size", "pushed_at", "-id"],
+    ["id"],
+    ["-pk"],
+)
+TAG_ORDERS = (["-group_key", "-version_key"], ["group_key", "version_key", "name"], ["-moved_at"])
+
+
+@pytest.fixture
+def repositories() -> None:
+    """37 rows with few different sizes and times: nearly all are ties."""
+    chance = random.Random(3)
+    for number in range(37):
+        make_repository(
+            f"team/r{number:02}",
+            size=chance.choice([0, 5, 5, 10**12]),
+            pushed_at=NOW - timedelta(microseconds=chance.randrange(4)),
+        )
+
+
+@pytest.fixture
+def tags() -> None:
+    chance = random.Random(4)
+    repository = make_repository()
+    Tag.objects.bulk_create(
+        Tag(
+            repository=repository,
+            name=f"t{number}",
+            group_key=chance.choice([b"", b"\x00", b"\xff\x00", b"a"]),
+            version_key=chance.choice([b"", b"\x7f", b"\xff"]),
+            moved_at=NOW,
+        )
+        for number in range(41)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 36, 37, 50])
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+def test_walking_forward_and_back_shows_all_rows_once(
+    repositories: None, order: list[str], size: int
+) -> None:
+    _walk(Repository.objects.all(), order, size)
+
+
+@pytest.mark.parametrize("order", TAG_ORDERS, ids=str)
+def test_binary_keys_page_too(tags: None, order: list[str]) -> None:
+    _walk(Tag.objects.all(), order, 4)
+
+
+def _walk(queryset, order, size):
+    tail = (
+        [] if "id" in order[-1] or "pk" in order[-1] else ["-id" if order[-1][0] == "-" else "id"]
+    )
+    expected = list(queryset.order_by(*order, *tail))
+    current: Page = page(queryset, order, size=size)
+    assert current.previous == ""
+    seen = [current]
+    while current.next:
+        current = page(queryset, order, after=current.next, size=size)
+        seen.append(current)
+    assert [row for part in seen for row in part.rows] == expected
+    for earlier in reversed(seen[:-1]):
+        current = page(queryset, order, after=current.previous, size=size)
+        assert current.rows == earlier.rows
+    assert current.previous == ""
+
+
+def test_a_row_that_arrives_or_goes_moves_no_other_off_the_walk(repositories: None) -> None:
+    first = page(Repository.objects.all(), ["name"], size=10)
+    make_repository("team/a-new-one-before")
+    first.rows[-1].delete()
+    second = page(Repository.objects.all(), ["name"], after=first.next, size=10)
+    assert second.rows[0].name == "team/r10"
+
+
+def test_when_all_behind_the_edge_is_gone_the_first_page_is_shown(repositories: None) -> None:
+    first = page(Repository.objects.all(), ["name"], size=30)
+    Repository.objects.filter(name__gte="team/r30").delete()
+    assert page(Repository.objects.all(), ["name"], after=first.next, size=30).rows == first.rows
+
+
+def test_an_empty_list_is_one_empty_page() -> None:
+    assert page(Repository.objects.all(), ["name"]) == Page([], "", "")
+
+
+def test_a_column_that_may_be_null_is_refused() -> None:
+    with pytest.raises(ValueError, match="manifest"):
+        page(Tag.objects.all(), ["manifest"])
+
+
+def test_a_page_is_one_query(repositories: None, django_assert_num_queries) -> None:
+    with django_assert_num_queries(1):
+        page(Repository.objects.all(), ["-size"])
+
+
+def _token(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        "%",
+        "é",
+        "A" * 5000,
+        "====",
+        _token(None),
+        _token([]),
+        _token(["?", 1, 1]),
+        _token([">", 1]),
+        _token([">", "1", 1]),
+        _token([">", 1, True]),
+        _token([">", None, 1]),
+        _token([">", 10**30, 1]),
+        _token([">", {"a": 1}, []]),
+        "W1t" * 1000,
+    ],
+)
+def test_a_token_that_is_not_ours_means_the_first_page(repositories: None, token: str) -> None:
+    first = page(Repository.objects.all(), ["-size"])
+    assert page(Repository.objects.all(), ["-size"], after=token) == first
+
+
+@pytest.mark.parametrize(
+    ("order", "value"),
+    [
+        ("name", "a\x00b"),
+        ("name", "\ud800"),
+        ("pushed_at", "2026-01-01"),
+        ("pushed_at", "0001-01-01T00:00:00+23:59"),
+        ("pushed_at", "never"),
+    ],
+)
+def test_values_that_a_database_would_choke_on_mean_the_first_page(
+    repositories: None, order: str, value: str
+) -> None:
+    first = page(Repository.objects.all(), [order])
+    assert page(Repository.objects.all(), [order], after=_token([">", value, 1])) == first
+
+
+# Nothing is written, so the examples may share one empty database.
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
+def test_no_token_is_an_error(db, value: object) -> None:
+    for order in ("name", "-size", "pushed_at"):
+        page(Repository.objects.all(), [order], after=_token([">", value, 7]))
+
+
+@pytest.mark.parametrize("order", ["-size", "name"])
+def test_the_filter_has_no_or(repositories: None, order: str) -> None:
+    """With one, the database walks the whole index: 70 ms against 0.9 ms at a million rows."""
+    token = page(Repository.objects.all(), [order], size=5).next
+    with CaptureQueriesContext(connection) as queries:
+        page(Repository.objects.all(), [order], after=token, size=5)
+    assert " OR " not in queries.captured_queries[0]["sql"]
