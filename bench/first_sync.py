@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
-from tests.parts import running_registry
 
 from registryui.registry.client import RegistryClient
+from tests.parts import running_registry
 
 from .measure import Row
 

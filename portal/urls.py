@@ -2,10 +2,11 @@
 
 from django.urls import URLPattern, URLResolver, path, register_converter
 
-from registryui.views import converters
+from registryui.views import converters, hooks
 from registryui.views.dashboard import dashboard
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.health import healthz
+from registryui.views.hooks import registry as hook
 from registryui.views.login import login, logout
 from registryui.views.operators import (
     operator,
@@ -18,8 +19,8 @@ from registryui.views.preferences import preferences
 from registryui.views.repositories import repositories
 from registryui.views.repository import repository
 from registryui.views.search import search
-from registryui.views.trust import ca, trust
 from registryui.views.tag import manifest, tag
+from registryui.views.trust import ca, trust
 
 register_converter(converters.RepositoryConverter, "repository")
 register_converter(converters.TagConverter, "tag")
@@ -46,4 +47,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout", logout, name="logout"),
     path("preferences", preferences, name="preferences"),
     path("healthz", healthz, name="healthz"),
+    # -- for the registry on loopback: nginx answers 404 in its place
+    path("hooks/registry", hooks.registry, name="hook"),
+    # -- for the registry; nginx answers 404
+    path("hooks/registry", hook, name="hook"),
 ]

@@ -150,8 +150,8 @@ def believable(when: datetime | None) -> datetime | None:
 
 
 def capital(words: str) -> str:
-    """The words as they begin a line."""
-    return words[:1].upper() + words[1:]
+    """The words as they begin a line; a media type that has no words stays as it is."""
+    return words if "/" in words else words[:1].upper() + words[1:]
 
 
 def _short(digest: str) -> str:

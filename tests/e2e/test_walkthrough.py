@@ -45,7 +45,7 @@ WRITE = "echo Hello ubuntu > /root/new_image"
 def test_a_wrong_password_is_refused(boathouse: Product, docker: Engine) -> None:
     said = docker.login(boathouse.name, boathouse.user[0], "not the secret", check=False)
     assert "Login Succeeded" not in said
-    assert "unauthorized" in said
+    assert "401 Unauthorized" in said
     docker.login(boathouse.name, *boathouse.user)
 
 
