@@ -116,7 +116,7 @@ def make_image_index(
 def make_tag(
     repository: Repository, name: str = "1.0", manifest: Manifest | None = None, **fields: Any
 ) -> Tag:
-    """A tag; the repository's counts follow. """
+    """A tag; the repository's counts follow."""
     defaults: dict[str, Any] = {
         "moved_at": timezone.now(),
         "moved_by": "ci-team",

@@ -179,13 +179,13 @@ class Parts(Manager):  # type: ignore[misc]
 
     def _all_started(self) -> bool:
         self._turn()
-        return self._terminating or super()._all_started()
+        return bool(self._terminating or super()._all_started())
 
     def _any_stopped(self) -> bool:
-        return self._terminating  # a part that died is not the end of the others
+        return bool(self._terminating)  # a part that died is not the end of the others
 
     def _all_stopped(self) -> bool:
-        return self._terminating and not any(
+        return bool(self._terminating) and not any(
             "returncode" not in part and part["process"].is_alive()
             for part in self._processes.values()
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
 from urllib.parse import urlsplit
 
 from django.contrib.auth.models import AnonymousUser
@@ -59,7 +59,7 @@ def needs(role: Role, *, methods: Sequence[str] = ("GET",)) -> Callable[[View[P]
             return _private(response)
 
         guarded.role = role  # type: ignore[attr-defined]
-        return guarded
+        return cast("Wrapped[P]", guarded)
 
     return decorate
 
@@ -75,7 +75,7 @@ def anyone(*, methods: Sequence[str] = ("GET",)) -> Callable[[Wrapped[P]], Wrapp
             return view(request, *args, **kwargs)
 
         guarded.role = None  # type: ignore[attr-defined]
-        return guarded
+        return cast("Wrapped[P]", guarded)
 
     return decorate
 
@@ -92,7 +92,7 @@ def may_open(user: Operator | AnonymousUser, name: str) -> bool:
 def client_address(request: HttpRequest) -> str:
     """The address of the person's machine. nginx, and only nginx on loopback, may tell us another
     than the one that connected."""
-    peer = request.META.get("REMOTE_ADDR", "")
+    peer = str(request.META.get("REMOTE_ADDR", ""))
     told = request.META.get("HTTP_X_REAL_IP", "").strip()
     if told and (not peer or _is_loopback(peer)):
         try:

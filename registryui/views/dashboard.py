@@ -148,10 +148,10 @@ def _days() -> list[charts.Day]:
 
 def _storage() -> Storage:
     blobs = Blob.objects.aggregate(
-        count=Count("pk"), size=Sum("size"), shared=Sum("size", filter=Q(manifest_count__gt=1))
+        count=Count("pk"), total=Sum("size"), shared=Sum("size", filter=Q(manifest_count__gt=1))
     )
     named = Tag.objects.filter(attached_to="").aggregate(size=Sum("size"))["size"]
-    return Storage(blobs["size"] or 0, blobs["shared"] or 0, blobs["count"], named or 0)
+    return Storage(blobs["total"] or 0, blobs["shared"] or 0, blobs["count"], named or 0)
 
 
 def _latest() -> list[Push]:

@@ -53,10 +53,11 @@ def locked_out(
     """django-axes asks for this page. It counts by name and address together, known or not."""
     wait = get_cool_off(request)
     again_at = timezone.now() + wait
-    return render(
+    page = render(
         request,
         "login/locked_out.html",
         {"again_at": again_at, "minutes": round(wait.total_seconds() / 60)},
         status=429,
-        headers={"Retry-After": str(int(wait.total_seconds()))},
     )
+    page["Retry-After"] = str(int(wait.total_seconds()))
+    return page

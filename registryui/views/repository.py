@@ -73,6 +73,7 @@ def repository(request: Request, repository: str) -> HttpResponse:
     context = {
         "repository": row,
         "last_part": last_part(row),
+        "pushed_by": line(row.pushed_by, 80),
         "token": token,
         "show": show,
         "counts": {

@@ -9,7 +9,7 @@ TEXT_LIMIT = 200
 TERM_LIMIT = 8
 
 
-class Like(Lookup):  # type: ignore[type-arg]  # generic in the stubs only
+class Like(Lookup):
     """`name LIKE pattern`, upper and lower case alike on every database.
 
     A LIKE and no regular expression: it cannot be made slow by what somebody types.

@@ -98,7 +98,15 @@ class Registry:
     ) -> str:
         """An image with these layers; `more` goes into its manifest."""
         of_manifest, of_config, of_layer = media_types
-        config = encode({"os": "linux", "architecture": architecture})
+        made_by = [{"created_by": f"make {number}"} for number, _ in enumerate(layers)]
+        config = encode(
+            {
+                "os": "linux",
+                "architecture": architecture,
+                "history": made_by,
+                "rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]},
+            }
+        )
         for blob in (config, *layers):
             self.push_blob(repository, blob)
         raw = encode(

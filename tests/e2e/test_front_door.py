@@ -1,0 +1,199 @@
+"""What nginx lets in, and how: asked over the network with curl and openssl."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+
+import psutil
+import pytest
+
+from .product import Answer, Product, exchange
+from .waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+NGINX = "nginx"
+
+
+def curl(boathouse: Product, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """curl with the CA of the instance and nothing of this computer's own."""
+    return subprocess.run(
+        ["curl", "--silent", "--show-error", "--cacert", str(boathouse.ca), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def plain(boathouse: Product, path: str) -> Answer:
+    """A request without TLS to the TLS port."""
+    connection = http.client.HTTPConnection(boathouse.host, boathouse.port, timeout=30)
+    return exchange(connection, "GET", path, None, {})
+
+
+def test_plain_http_on_the_tls_port_is_sent_to_https(boathouse: Product) -> None:
+    answer = plain(boathouse, "/repositories/?q=x")
+    assert answer.status == 301
+    assert answer.headers["location"] == f"{boathouse.facts['url']}/repositories/?q=x"
+
+
+@pytest.mark.parametrize(
+    ("options", "works"),
+    [
+        (("--tls-max", "1.0"), False),
+        (("--tlsv1.1", "--tls-max", "1.1"), False),
+        (("--tlsv1.2", "--tls-max", "1.2"), True),
+        (("--tlsv1.3",), True),
+    ],
+)
+def test_tls_below_1_2_is_refused(
+    boathouse: Product, options: Sequence[str], works: bool
+) -> None:
+    # Else this computer's own OpenSSL refuses before the server is asked.
+    old = ("--ciphers", "DEFAULT@SECLEVEL=0")
+    done = curl(boathouse, *options, *old, f"{boathouse.facts['url']}/_ping")
+    assert (done.returncode == 0) == works, done.stderr
+    if not works:
+        assert done.returncode == 35, done.stderr  # the handshake failed, not the connection
+
+
+def test_the_certificate_holds_against_the_ca_and_only_against_it(boathouse: Product) -> None:
+    """Row 10: openssl and curl accept it with the CA, refuse without."""
+    leaf = boathouse.data / "tls" / "server.crt"
+    checked = subprocess.run(
+        [
+            *("openssl", "verify", "-x509_strict", "-purpose", "sslserver"),
+            *("-verify_ip", boathouse.host, "-CAfile", str(boathouse.ca), str(leaf)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    url = f"{boathouse.facts['url']}/healthz"
+    assert curl(boathouse, url).returncode == 0
+    without = subprocess.run(
+        ["curl", "--silent", "--show-error", url], capture_output=True, text=True, check=False
+    )
+    assert without.returncode == 60, without.stderr
+
+
+@pytest.mark.parametrize("path", ["/_ping", "/v1/_ping"])
+def test_pings_answer_without_a_login_and_tell_nothing(boathouse: Product, path: str) -> None:
+    answer = boathouse.ask(path)
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert not re.search(r"[0-9]+\.[0-9]+", answer.headers.get("server", ""))
+
+
+def test_the_health_address_answers_without_a_login(boathouse: Product) -> None:
+    answer = boathouse.ask("/healthz")
+    assert answer.status == 200
+    assert len(answer.body) < 100
+
+
+@pytest.mark.parametrize("path", ["/hooks/registry", "/hooks/", "/hooks", "//hooks/registry"])
+def test_notifications_cannot_be_sent_from_outside(boathouse: Product, path: str) -> None:
+    token = (boathouse.data / "secrets" / "hook-token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    answer = boathouse.ask(path, method="POST", body=b'{"events": []}', headers=headers)
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/", "/v2/hello/tags/list", "/v2/_catalog", "/v2/%5fcatalog", "/v2/x/../_catalog"]
+)
+def test_the_registry_is_closed_without_a_login(boathouse: Product, path: str) -> None:
+    answer = boathouse.ask(path)
+    assert answer.status in (401, 400)
+    if answer.status == 401:
+        assert answer.headers["www-authenticate"].startswith("Basic ")
+        assert answer.json()["errors"][0]["code"] == "UNAUTHORIZED"
+
+
+@pytest.mark.parametrize("path", ["/v2/_catalog", "/v2/%5fcatalog", "/v2/x/../_catalog?n=5"])
+def test_the_catalogue_is_not_served_to_registry_users(boathouse: Product, path: str) -> None:
+    answer = boathouse.ask(path, as_user=True)
+    assert answer.status == 403
+    assert answer.json()["errors"][0]["code"] == "DENIED"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/repositories/", "/search?q=a", "/doctor", "/operators", "/repositories/a/b:1"],
+)
+def test_every_page_asks_for_a_login(boathouse: Product, path: str) -> None:
+    answer = boathouse.ask(path)
+    assert answer.status == 302
+    assert answer.headers["location"].startswith("/login?next=")
+    assert boathouse.ask(path, as_user=True).status == 302  # a registry user is no operator
+
+
+def test_answers_carry_the_protections(boathouse: Product) -> None:
+    for path in ("/login", "/trust", "/v2/", "/_ping"):
+        headers = boathouse.ask(path).headers
+        assert "max-age=" in headers["strict-transport-security"]
+        assert headers["x-content-type-options"] == "nosniff"
+    login = boathouse.ask("/login").headers
+    assert login["x-frame-options"] == "DENY"
+    assert "default-src 'none'" in login["content-security-policy"]
+    assert "unsafe" not in login["content-security-policy"]
+    assert "Secure" in login["set-cookie"]
+
+
+def test_the_authority_can_be_fetched_by_everybody(boathouse: Product) -> None:
+    answer = boathouse.ask("/ca.crt")
+    assert answer.status == 200
+    assert answer.body == boathouse.ca.read_bytes()
+
+
+def test_an_upload_cannot_be_sent_to_another_host(boathouse: Product) -> None:
+    headers = {"X-Forwarded-Host": "evil.example", "Content-Length": "0"}
+    path = "/v2/front/door/blobs/uploads/"
+    answer = boathouse.ask(path, method="POST", headers=headers, as_user=True)
+    assert answer.status == 202
+    assert answer.headers["location"].startswith(f"{boathouse.facts['url']}/v2/front/door/")
+
+
+def test_the_access_log_names_the_verified_user_and_no_secret(boathouse: Product) -> None:
+    name, secret = boathouse.user
+    mark = "/v2/access/log/tags/list"
+    assert boathouse.ask(mark, as_user=True).status == 404
+    assert boathouse.ask(mark, headers={"Authorization": "Basic YWRtaW46eA=="}).status == 401
+    log = boathouse.data / "log" / "access.json"
+
+    def lines() -> list[dict[str, object]]:
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        found = [row for row in rows if row["uri"] == mark]
+        return found if len(found) == 2 else []
+
+    verified, refused = until(lines, "both requests are in the access log", seconds=10)
+    assert (verified["user"], verified["status"]) == (name, 404)
+    assert (refused["user"], refused["status"]) == ("", 401)
+    assert verified["id"] != refused["id"]
+    assert secret not in log.read_text()
+
+
+def test_nothing_but_nginx_listens_on_another_address_than_loopback(boathouse: Product) -> None:
+    listening: dict[str, set[tuple[str, int]]] = {}
+    for process in boathouse.processes():
+        for one in process.net_connections("inet"):
+            if one.status == psutil.CONN_LISTEN:
+                listening.setdefault(process.name(), set()).add((one.laddr.ip, one.laddr.port))
+    assert listening.pop(NGINX) == {(boathouse.host, boathouse.port)}
+    assert len(listening) >= 2  # the registry and the portal are seen at all
+    addresses = {address for found in listening.values() for address, _port in found}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_secrets_are_readable_by_their_owner_only(boathouse: Product) -> None:
+    closed = ["tls/ca.key", "tls/server.key", *("secrets/" + name for name in SECRETS)]
+    for name in closed:
+        assert (boathouse.data / name).stat().st_mode & 0o077 == 0, name
+
+
+SECRETS = ("django-key", "hook-token")
