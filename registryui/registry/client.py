@@ -190,7 +190,21 @@ class RegistryClient:
     ) -> Iterator[requests.Response]:
         session = self._elsewhere if elsewhere else self._session
         try:
-            response = session.request(
+            with self._send(session, method, url, headers, data) as response:
+                yield response
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise Unreachable(f"{method} {_shown(url)}: {_reason(error)}") from error
+
+    def _send(
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        headers: dict[str, str] | None,
+        data: bytes | None,
+    ) -> requests.Response:
+        try:
+            return session.request(
                 method,
                 url,
                 headers=headers,
@@ -199,10 +213,10 @@ class RegistryClient:
                 allow_redirects=False,
                 stream=True,
             )
-            with response:
-                yield response
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise Unreachable(f"{method} {_shown(url)}: {_reason(error)}") from error
+        except requests.RequestException:
+            raise
+        except ValueError as error:  # requests parses a Location even if it is not to follow it
+            raise BadAnswer(f"{method} {_shown(url)}: {quoted(str(error))}") from error
 
     def _read(self, response: requests.Response, limit: int) -> bytes:
         """The body as it was sent; TooLarge as soon as it passes `limit` bytes."""
@@ -212,12 +226,14 @@ class RegistryClient:
         # The time-out starts anew with each byte: a server that drips needs an end as well.
         deadline = time.monotonic() + 10 * self._timeout[1]
         body = bytearray()
-        for piece in response.raw.stream(65_536, decode_content=False):
+        while piece := response.raw.read1(65_536, decode_content=False):  # what is there, no more
             body += piece
             if len(body) > limit:
                 raise TooLarge(f"{_shown(response.url)}: more than {limit} bytes")
             if time.monotonic() > deadline:
                 raise Unreachable(f"{_shown(response.url)}: the answer does not end")
+        if told.isascii() and told.isdigit() and len(body) != int(told):
+            raise Unreachable(f"{_shown(response.url)}: {len(body)} of {told} bytes came")
         return bytes(body)
 
     def _expect(self, response: requests.Response, status: int) -> None:
@@ -275,8 +291,9 @@ class RegistryClient:
 
     def _upload_url(self, response: requests.Response) -> str:
         """Where to send the content, ready for one more parameter."""
-        url = _joined(response, response.headers.get("Location", ""))
-        if not self._is_ours(url):
+        location = response.headers.get("Location", "")
+        url = _joined(response, location)
+        if not location or not self._is_ours(url):
             raise _bad(response, f"wants the content sent to {_shown(url)}")
         return f"{url}{'&' if urlsplit(url).query else '?'}"
 

@@ -43,15 +43,15 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def host(cable: Network | None) -> str:
+def address(cable: Network | None) -> str:
     """The product's address: not loopback, if that can be had."""
     return cable.ours if cable else LOOPBACK
 
 
 @pytest.fixture(scope="session")
-def boathouse(folder: Path, host: str) -> Iterator[Product]:
+def boathouse(folder: Path, address: str) -> Iterator[Product]:
     """The product, up. Shared: use repositories of your own, and break nothing."""
-    with product(folder / "data", host) as made:
+    with product(folder / "data", address) as made:
         yield made
 
 

@@ -42,10 +42,10 @@ class Product:
     """`facts` is what the first `up` printed: the only time that the secrets are told."""
 
     data: Path
-    host: str
+    host: str  # the name in references
+    address: str  # where nginx listens
     port: int
     facts: dict[str, Any] = field(default_factory=dict)
-    log: str = ""  # what the parts had printed when it ended
 
     # -- the command ---------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ class Product:
             "BOATHOUSE_DATA": str(self.data),
             "BOATHOUSE_HOST": self.host,
             "BOATHOUSE_PORT": str(self.port),
-            "BOATHOUSE_BIND": self.host,
+            "BOATHOUSE_BIND": self.address,
         }
 
     def up(self) -> dict[str, Any]:
@@ -144,7 +144,8 @@ class Product:
     ) -> Answer:
         """One request over TLS, with the certificate checked; redirects are not followed."""
         context = ssl.create_default_context(cafile=str(self.ca))
-        connection = http.client.HTTPSConnection(self.host, self.port, timeout=60, context=context)
+        connection = _Connection(self.host, self.port, timeout=60, context=context)
+        connection.address = self.address
         sent = dict(headers or {})
         if as_user:
             sent["Authorization"] = "Basic " + b64encode(":".join(self.user).encode()).decode()
@@ -191,10 +192,20 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
                 process.send_signal(signal.SIGCONT)
 
 
+class _Connection(http.client.HTTPSConnection):
+    """To an address, while asking for a name that no name server knows."""
+
+    address = ""
+
+    def connect(self) -> None:
+        sock = socket.create_connection((self.address, self.port), self.timeout)
+        self.sock = self._context.wrap_socket(sock, server_hostname=self.host)
+
+
 @contextmanager
-def product(data: Path, host: str) -> Iterator[Product]:
+def product(data: Path, address: str, *, host: str = "") -> Iterator[Product]:
     """An instance that is up, with a data folder that this makes; ended and removed afterwards."""
-    made = Product(data, host, free_port(host))
+    made = Product(data, host or address, address, free_port(address))
     try:
         made.up()
         yield made

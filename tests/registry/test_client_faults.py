@@ -1,4 +1,4 @@
-"""The client against a server that breaks every promise: what a fake must show, a real one may do."""
+"""The client against a server that breaks every promise, as a real one may one day."""
 
 import json
 import threading
@@ -268,7 +268,7 @@ def test_push_is_never_asked_again(fake, client):
 
 # -- pages ---------------------------------------------------------------------------------------
 def test_paged_tags_are_read_to_the_end(fake, client):
-    """Registry 3.x pages them (measured on 3.1: see facts); 2.8, which the real tests run, never."""
+    """Registry 3.x pages them (measured on 3.1); 2.8, which the real tests run, never does."""
     first, second = "/v2/a/b/tags/list", "/v2/a/b/tags/list?last=2&n=2"
     link = f'<{second}>; rel="next"'
     fake.answers[f"GET {first}"] = as_json({"tags": ["1", "2"]}, Link=link)

@@ -1,0 +1,135 @@
+"""skopeo and podman: image indexes, artifacts, logins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .layouts import Layout
+from .product import Product
+from .waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "layout")
+
+
+@pytest.fixture
+def certificates(tmp_path: Path, boathouse: Product) -> Path:
+    """A folder as --cert-dir wants it."""
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    (folder / "ca.crt").write_bytes(boathouse.ca.read_bytes())
+    return folder
+
+
+def run(folder: Path, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs a client that keeps everything below `folder`."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "XDG_RUNTIME_DIR": str(folder),
+        "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
+    }
+    return subprocess.run(
+        command,
+        input=stdin,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def copy(
+    boathouse: Product, certificates: Path, source: str, target: str
+) -> subprocess.CompletedProcess[str]:
+    """skopeo copy of everything below a tag, as it is; either side may be the registry."""
+    sides: list[str] = []
+    for side, place in (("src", source), ("dest", target)):
+        if place.startswith("docker:"):
+            sides += [f"--{side}-cert-dir={certificates}"]
+            sides += [f"--{side}-creds={':'.join(boathouse.user)}"]
+    command = ("skopeo", "--insecure-policy", "copy", "--all", "--preserve-digests")
+    return run(certificates.parent, *command, *sides, source, target)
+
+
+def test_an_image_index_comes_back_as_it_was_pushed(
+    boathouse: Product, layout: Layout, certificates: Path, tmp_path: Path
+) -> None:
+    children = [layout.image(one, {"bin/app": one.encode()}) for one in ("amd64", "arm64")]
+    index = layout.image_index(children)
+    layout.tag("1.0", index)
+    reference = f"docker://{boathouse.name}/skopeo/multi:1.0"
+
+    done = copy(boathouse, certificates, f"oci:{layout.folder}:1.0", reference)
+
+    assert done.returncode == 0, done.stderr
+    row = until(lambda: boathouse.tag("skopeo/multi", "1.0"), "the index knows it", seconds=10)
+    assert row is not None
+    assert row["digest"] == index["digest"]
+    assert row["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert (row["by"], row["problem"]) == (boathouse.user[0], "")
+    back = tmp_path / "back"
+    done = copy(boathouse, certificates, reference, f"oci:{back}:1.0")
+    assert done.returncode == 0, done.stderr
+    blobs = {path.name for path in (back / "blobs/sha256").iterdir()}
+    assert {one["digest"].removeprefix("sha256:") for one in (index, *children)} <= blobs
+
+
+def test_an_artifact_is_pushed_and_shown(
+    boathouse: Product, layout: Layout, certificates: Path
+) -> None:
+    artifact = layout.artifact("application/vnd.example.model", b"weights of a small model")
+    layout.tag("v2", artifact)
+    target = f"docker://{boathouse.name}/skopeo/model:v2"
+
+    done = copy(boathouse, certificates, f"oci:{layout.folder}:v2", target)
+
+    assert done.returncode == 0, done.stderr
+    row = until(lambda: boathouse.tag("skopeo/model", "v2"), "the index knows it", seconds=10)
+    assert row is not None
+    assert (row["digest"], row["platforms"]) == (artifact["digest"], [])
+
+
+def test_skopeo_lists_the_tags_and_needs_a_login_for_it(
+    boathouse: Product, layout: Layout, certificates: Path
+) -> None:
+    layout.tag("a", layout.image("amd64", {"a": b"a"}))
+    reference = f"docker://{boathouse.name}/skopeo/listed"
+    assert copy(
+        boathouse, certificates, f"oci:{layout.folder}:a", f"{reference}:a"
+    ).returncode == 0
+    trusting = ("skopeo", "list-tags", f"--cert-dir={certificates}")
+    creds = f"--creds={':'.join(boathouse.user)}"
+    listed = run(certificates.parent, *trusting, creds, reference)
+    assert json.loads(listed.stdout)["Tags"] == ["a"]
+    assert run(certificates.parent, *trusting, reference).returncode != 0
+    assert "x509" in run(certificates.parent, "skopeo", "list-tags", creds, reference).stderr
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_podman_logs_in_with_the_right_secret_only(
+    boathouse: Product, certificates: Path, is_right: bool
+) -> None:
+    name, secret = boathouse.user
+    home = certificates.parent
+    command = (
+        *("podman", f"--root={home}/root", f"--runroot={home}/run", "--storage-driver=vfs"),
+        *("--cgroup-manager=cgroupfs", "login", f"--cert-dir={certificates}"),
+        *("--username", name, "--password-stdin", boathouse.name),
+    )
+    done = run(home, *command, stdin=secret if is_right else "wrong")
+    assert ("Login Succeeded" in done.stdout) == is_right, done.stderr
+    if not is_right:
+        assert "invalid username/password" in done.stderr
+    else:
+        assert boathouse.name in json.loads((home / "auth.json").read_text())["auths"]
