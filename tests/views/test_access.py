@@ -1,0 +1,91 @@
+"""Who may open what: every route, every role, both methods, as one table."""
+
+import pytest
+from django.test import Client
+from django.urls import get_resolver
+
+from registryui.models import Operator, Role
+
+pytestmark = pytest.mark.django_db
+
+DIGEST = "sha256:" + "0" * 64
+# name: (address, the lowest role for GET, the lowest role for POST); None: nobody, "": everybody
+TABLE: dict[str, tuple[str, str | None, str | None]] = {
+    "dashboard": ("/", "viewer", None),
+    "repositories": ("/repositories/", "viewer", None),
+    "repository": ("/repositories/a/b", "viewer", None),
+    "tag": ("/repositories/a/b:1", "viewer", None),
+    "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
+    "search": ("/search", "viewer", None),
+    "password": ("/password", "viewer", "viewer"),
+    "operators": ("/operators", "admin", None),
+    "operator": ("/operators/1", "admin", None),
+    "operator_add": ("/operators/add", None, "admin"),
+    "operator_change": ("/operators/1/change", None, "admin"),
+    "doctor": ("/doctor", "admin", None),
+    "doctor_check": ("/doctor/check", None, "admin"),
+    "trust": ("/trust", "", None),
+    "ca": ("/ca.crt", "", None),
+    "login": ("/login", "", ""),
+    "logout": ("/logout", None, ""),
+    "preferences": ("/preferences", None, ""),
+    "healthz": ("/healthz", "", None),
+}
+NOT_FOR_PEOPLE = {"hook"}  # has a token instead: test_hooks.py
+ROLES = ["", "viewer", "maintainer", "admin"]
+REFUSED = {302, 403, 405}
+
+
+def test_every_route_stands_in_the_table() -> None:
+    names = {pattern.name for pattern in get_resolver().url_patterns}
+    assert names == TABLE.keys() | NOT_FOR_PEOPLE
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_a_route_opens_for_its_roles_only(name: str, method: str, role: str) -> None:
+    path, for_get, for_post = TABLE[name]
+    lowest = for_get if method == "get" else for_post
+    client = Client()
+    if role:
+        client.force_login(Operator.objects.create(username=f"a-{role}", role=role))
+    answer = getattr(client, method)(path)
+    is_open = lowest is not None and ROLES.index(role) >= ROLES.index(lowest)
+    if is_open:
+        to_login = answer.status_code == 302 and answer["Location"].startswith("/login?")
+        assert answer.status_code not in (403, 405)
+        assert not to_login
+    elif not role and lowest != "" and answer.status_code == 302:
+        assert answer["Location"].startswith("/login?next=")
+    else:
+        assert answer.status_code in REFUSED
+
+
+def test_an_operator_who_was_switched_off_is_out_at_the_next_request() -> None:
+    operator = Operator.objects.create(username="gone", role=Role.ADMIN)
+    client = Client()
+    client.force_login(operator)
+    assert client.get("/repositories/").status_code == 200
+    Operator.objects.filter(pk=operator.pk).update(is_active=False)
+    assert client.get("/repositories/").status_code == 302
+
+
+def test_a_fragment_without_a_session_reloads_the_page() -> None:
+    answer = Client().get("/repositories/", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer["HX-Refresh"]) == (401, "true")
+
+
+def test_forms_need_a_token_of_their_own_page() -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(Operator.objects.create(username="a", role=Role.ADMIN))
+    assert client.post("/doctor/check").status_code == 403
+    assert client.post("/login", {"username": "a", "password": "b"}).status_code == 403
+
+
+def test_pages_may_load_nothing_from_elsewhere_and_are_framed_by_nobody() -> None:
+    answer = Client().get("/login")
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer["X-Frame-Options"] == "DENY"
