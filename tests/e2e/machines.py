@@ -90,6 +90,7 @@ class Machine:
             "LANG": "C.UTF-8",
             "DOCKER_HOST": f"unix://{self.folder}/docker.sock",
             "REGISTRY_AUTH_FILE": f"{self.folder}/home/auth.json",
+            "CONTAINERS_STORAGE_CONF": f"{self.folder}/storage.conf",
         }
 
 
@@ -122,6 +123,7 @@ def machine(cable: Network) -> Iterator[Machine]:
         shutil.copytree("/etc", folder / "etc", symlinks=True)
         for name in ("docker", "containers/certs.d"):
             shutil.rmtree(folder / "etc" / name, ignore_errors=True)
+        (folder / "storage.conf").write_text(podman_storage(folder))
         (folder / "home").mkdir()
         (folder / "bin").mkdir()
         (folder / "bin" / "sudo").write_text(SUDO)
@@ -136,6 +138,12 @@ def machine(cable: Network) -> Iterator[Machine]:
             yield Machine(folder, pid)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def podman_storage(folder: Path) -> str:
+    """storage.conf for a podman that keeps all in this folder; podman wants a short name."""
+    places = f'graphroot = "{folder}/podman"\nrunroot = "{folder}/podman-run"'
+    return f'[storage]\ndriver = "vfs"\n{places}\n'
 
 
 @contextmanager

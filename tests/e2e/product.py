@@ -31,6 +31,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cookies: Sequence[str] = ()  # each Set-Cookie as it came
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -231,7 +232,8 @@ def exchange(
         connection.request(method, path, body=body, headers=dict(headers))
         response = connection.getresponse()
         names = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, names, response.read())
+        cookies = response.headers.get_all("set-cookie", [])
+        return Answer(response.status, names, response.read(), cookies)
     finally:
         connection.close()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .layouts import Layout
+from .machines import podman_storage
 from .product import Product
 from .waiting import until
 
@@ -37,6 +38,7 @@ def run(folder: Path, *command: str, stdin: str = "") -> subprocess.CompletedPro
         "HOME": str(folder),
         "XDG_RUNTIME_DIR": str(folder),
         "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
+        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
     }
     return subprocess.run(
         command,
@@ -118,13 +120,13 @@ def test_skopeo_lists_the_tags_and_needs_a_login_for_it(
 
 @pytest.mark.parametrize("is_right", [True, False])
 def test_podman_logs_in_with_the_right_secret_only(
-    boathouse: Product, certificates: Path, is_right: bool
+    boathouse: Product, certificates: Path, folder: Path, is_right: bool
 ) -> None:
     name, secret = boathouse.user
     home = certificates.parent
+    (home / "storage.conf").write_text(podman_storage(folder))
     command = (
-        *("podman", f"--root={home}/root", f"--runroot={home}/run", "--storage-driver=vfs"),
-        *("--cgroup-manager=cgroupfs", "login", f"--cert-dir={certificates}"),
+        *("podman", "--cgroup-manager=cgroupfs", "login", f"--cert-dir={certificates}"),
         *("--username", name, "--password-stdin", boathouse.name),
     )
     done = run(home, *command, stdin=secret if is_right else "wrong")

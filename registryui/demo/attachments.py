@@ -1,0 +1,181 @@
+"""What lies in a registry and is no image: made for the demo, in the shape that programs write.
+
+The signature is noise: it says what it is about, and no key would accept it.
+"""
+
+import base64
+from random import Random
+
+from registryui.oci import media_types
+
+from .build import (
+    Json,
+    Layer,
+    Made,
+    descriptor,
+    encode,
+    image_index,
+    manifest,
+    pack,
+)
+
+_BUILD_TYPE = "https://mobyproject.org/buildkit@v1"
+
+
+def cosign_signature(subject: Made, repository: str) -> Made:
+    """A signature as cosign pushes it: found by its tag, `sha256-<hex>.sig`."""
+    payload = encode(
+        {
+            "critical": {
+                "identity": {"docker-reference": repository},
+                "image": {"docker-manifest-digest": subject.digest},
+                "type": "cosign container image signature",
+            },
+            "optional": {"note": "made by ./boathouse demo, signed by nobody"},
+        }
+    )
+    noise = Random(subject.digest).randbytes(70)  # noqa: S311  (not a signature)
+    return manifest(
+        encode({"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers"}}),
+        [payload],
+        types=(media_types.OCI_MANIFEST, media_types.OCI_CONFIG, media_types.COSIGN_SIGNATURE),
+        layer_annotations={
+            "dev.cosignproject.cosign/signature": base64.b64encode(noise).decode(),
+        },
+    ).tagged(f"{_fallback_tag(subject)}.sig")
+
+
+def bill_of_materials(subject: Made, name: str, packages: dict[str, str], created: str) -> Made:
+    """An SPDX document with `subject`, in the image index by which it is found.
+
+    Our registry has no API of referrers, so clients keep that image index under the tag
+    `sha256-<hex>` (distribution-spec, Referrers Tag Schema).
+    """
+    document = encode(_spdx(name, packages, created))
+    sbom = manifest(
+        b"{}",
+        [document],
+        types=(media_types.OCI_MANIFEST, media_types.OCI_EMPTY, media_types.SPDX),
+        artifactType=media_types.SPDX,
+        subject=descriptor(subject.raw, subject.media_type),
+        annotations={"org.opencontainers.image.created": created},
+    )
+    listed = Made(sbom.raw, sbom.media_type, sbom.blobs)
+    found = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_INDEX,
+        "manifests": [listed.descriptor(artifactType=media_types.SPDX)],
+    }
+    return Made(encode(found), media_types.OCI_INDEX, children=(listed,)).tagged(
+        _fallback_tag(subject)
+    )
+
+
+def _fallback_tag(subject: Made) -> str:
+    return subject.digest.replace(":", "-")
+
+
+def _spdx(name: str, packages: dict[str, str], created: str) -> Json:
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": name,
+        "creationInfo": {"created": created, "creators": ["Tool: boathouse-demo"]},
+        "packages": [
+            {"name": package, "versionInfo": version, "SPDXID": f"SPDXRef-Package-{package}"}
+            for package, version in packages.items()
+        ],
+    }
+
+
+def with_attestation(*children: Made) -> Made:
+    """An image index as BuildKit pushes it: the first child's provenance stands behind all."""
+    about = children[0]
+    provenance = _provenance(about)
+    entry = provenance.descriptor(
+        annotations={
+            "vnd.docker.reference.digest": about.digest,
+            "vnd.docker.reference.type": "attestation-manifest",
+        }
+    )
+    index = image_index(*children, more=[entry])
+    return Made(index.raw, index.media_type, children=(*children, provenance))
+
+
+def _provenance(about: Made) -> Made:
+    statement = encode(
+        {
+            "_type": "https://in-toto.io/Statement/v0.1",
+            "predicateType": "https://slsa.dev/provenance/v0.2",
+            "subject": [{"name": "_", "digest": {"sha256": about.digest.partition(":")[2]}}],
+            "predicate": {
+                "builder": {"id": "https://ci.example.com/builds/4711"},
+                "buildType": _BUILD_TYPE,
+            },
+        }
+    )
+    nowhere: Json = {"architecture": "unknown", "os": "unknown"}
+    layer = descriptor(statement, media_types.IN_TOTO)
+    rootfs = {"type": "layers", "diff_ids": [layer["digest"]]}
+    return manifest(
+        encode({**nowhere, "config": {}, "rootfs": rootfs}),
+        [statement],
+        types=(media_types.OCI_MANIFEST, media_types.OCI_CONFIG, media_types.IN_TOTO),
+        platform=nowhere,
+        layer_annotations={"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"},
+    )
+
+
+def helm_chart(name: str, version: str, created: str) -> Made:
+    """A chart as `helm push` pushes it, under its version."""
+    about: Json = {
+        "name": name,
+        "version": version,
+        "appVersion": version,
+        "apiVersion": "v2",
+        "description": "The API and its worker",
+        "type": "application",
+    }
+    lines = "".join(f"{key}: {value}\n" for key, value in about.items())
+    values = f"image:\n  repository: platform/api\n  tag: {version}\nreplicas: 3\n"
+    chart = pack(
+        {
+            f"{name}/Chart.yaml": lines.encode(),
+            f"{name}/values.yaml": values.encode(),
+            f"{name}/templates/deployment.yaml": b"apiVersion: apps/v1\nkind: Deployment\n",
+        }
+    )
+    return manifest(
+        encode(about),
+        [chart.blob],
+        types=(media_types.OCI_MANIFEST, media_types.HELM_CONFIG, media_types.HELM_CHART),
+        annotations={
+            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.version": version,
+            "org.opencontainers.image.description": str(about["description"]),
+            "org.opencontainers.image.created": created,
+        },
+    ).tagged(version)
+
+
+def build_cache(layers: list[Layer], created: str) -> Made:
+    """A cache as BuildKit exports it: an image index whose entries are layers and one record."""
+    record = encode(
+        {
+            "layers": [{"blob": descriptor(one.blob, "")["digest"]} for one in layers],
+            "records": [{"digest": one.diff_id, "layers": [{"layer": 0}]} for one in layers],
+        }
+    )
+    entries = [
+        {
+            **descriptor(one.blob, media_types.OCI_LAYER),
+            "annotations": {
+                "buildkit/createdat": created,
+                "containerd.io/uncompressed": one.diff_id,
+            },
+        }
+        for one in layers
+    ]
+    index = image_index(more=[*entries, descriptor(record, media_types.BUILDKIT_CACHE)])
+    return Made(index.raw, index.media_type, (*(one.blob for one in layers), record))

@@ -1,0 +1,248 @@
+"""A second instance beside the first, which these tests stop, freeze, move and push behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.parts import running_registry
+
+from .conftest import trust_lines
+from .engines import Engine
+from .machines import Machine
+from .portal import Visitor
+from .product import Product, product, stopped
+from .registries import Registry
+from .waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+HOST = "second.boathouse.test"  # a name that only the client machines' /etc/hosts know
+
+
+@pytest.fixture(scope="module")
+def second_instance(folder: Path, address: str) -> Iterator[Product]:
+    with product(folder / "second", address, host=HOST) as made:
+        yield made
+
+
+@pytest.fixture
+def second(second_instance: Product) -> Product:
+    """The second instance, up whatever the test before did to it."""
+    second_instance.up()
+    return second_instance
+
+
+@pytest.fixture
+def docker_of_second(docker: Engine, first_machine: Machine, second: Product) -> Engine:
+    """The first machine's Docker, logged in to the second instance."""
+    hosts = first_machine.folder / "etc" / "hosts"
+    if HOST not in hosts.read_text():
+        with hosts.open("a") as file:
+            file.write(f"\n{second.address} {HOST}\n")
+    first_machine.run(trust_lines(second))
+    docker.login(second.name, *second.user)
+    return docker
+
+
+@contextmanager
+def behind_its_back(instance: Product, folder: Path) -> Iterator[Registry]:
+    """Another registry on the same store: what is pushed there sends no event."""
+    store = instance.data / "registry"
+    settings = {
+        "storage": {"filesystem": {"rootdirectory": str(store)}, "delete": {"enabled": True}}
+    }
+    with running_registry(folder / "other", settings=settings) as url:
+        yield Registry(url, store)
+
+
+def test_a_second_instance_runs_beside_the_first(boathouse: Product, second: Product) -> None:
+    for one in (boathouse, second):
+        parts = one.status()["parts"]
+        assert {name: part["health"] for name, part in parts.items()} == dict.fromkeys(PARTS, "ok")
+        assert one.ask("/healthz").status == 200
+    assert not set(boathouse.pids().values()) & set(second.pids().values())
+    assert boathouse.ask("/ca.crt").body != second.ask("/ca.crt").body
+    assert boathouse.user[1] != second.user[1]
+
+
+PARTS = ("registry", "nginx", "web", "worker")
+
+
+def test_a_host_with_a_name_is_kept_to_https(second: Product) -> None:
+    for path in ("/login", "/v2/", "/_ping"):
+        assert "max-age=" in second.ask(path).headers["strict-transport-security"]
+
+
+def test_a_second_up_changes_nothing(second: Product) -> None:
+    before = second.pids()
+    facts = second.up()
+    assert "password" not in facts["operator"]
+    assert "secret" not in facts["user"]
+    assert facts["url"] == second.facts["url"]
+    assert second.pids() == before
+
+
+def test_down_leaves_no_process_and_no_port_behind(second: Product) -> None:
+    assert len(second.processes()) >= len(PARTS)
+
+    second.down()
+
+    assert second.processes() == []
+    with socket.socket() as probe:  # somebody else could listen now
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((second.address, second.port))
+    done = second.boathouse("status", "--json", check=False)
+    assert done.returncode == 3
+    assert "error" in json.loads(done.stdout)
+
+
+def test_ctrl_c_ends_an_up_in_the_foreground_with_all_its_parts(second: Product) -> None:
+    second.down()
+    from .product import ROOT
+
+    log = second.data / "foreground.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(ROOT / "boathouse"), "up"],
+            env=second.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: "parts" in second.status(), "it is up", seconds=90, pause=0.5)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(timeout=10)
+    assert "Traceback" not in log.read_text()
+    assert second.processes() == []
+
+
+def test_a_part_that_dies_is_started_again(second: Product) -> None:
+    before = second.pids()["web"]
+    psutil.Process(before).kill()
+
+    def is_back() -> bool:
+        facts = second.status()["parts"]
+        return facts["web"]["pid"] not in (0, before) and facts["web"]["health"] == "ok"
+
+    until(is_back, "web is back", seconds=60, pause=0.5)
+
+
+@pytest.mark.root
+def test_push_and_pull_go_on_while_the_portal_hangs(
+    second: Product, docker_of_second: Engine
+) -> None:
+    """Row 19: clients never depend on the portal. What it missed is there when it wakes."""
+    docker = docker_of_second
+    docker.make_image("lonely", "echo lonely > /root/lonely")
+    reference = f"{second.name}/while/away:1"
+    docker.docker("tag", "lonely", reference)
+    pids = second.pids()
+
+    with stopped([pids["web"], pids["worker"]]):
+        digest = docker.push(reference)
+        docker.docker("rmi", reference, "lonely")
+        docker.docker("pull", reference)
+
+    def row() -> dict[str, object] | None:
+        return second.tag("while/away", "1")
+
+    found = until(row, "the push is in the index", seconds=60, pause=0.5)
+    assert found is not None
+    assert found["digest"] == digest
+
+
+def test_pages_open_while_the_registry_hangs(second: Product, tmp_path: Path) -> None:
+    with behind_its_back(second, tmp_path) as registry:
+        registry.push_image("pages/shown", "1.0")
+    second.boathouse("sync")
+    visitor = Visitor(second)
+    visitor.login()
+    with stopped([second.pids()["registry"]]):
+        for path in (
+            *("/", "/repositories/", "/repositories/pages/shown", "/search?q=shown"),
+            *("/repositories/pages/shown:1.0", "/repositories/pages/shown:1.0?tab=raw"),
+        ):
+            answer = visitor.get(path)
+            assert answer.status == 200, path
+            assert answer.seconds < 5, path
+
+
+def test_what_was_pushed_without_an_event_is_there_after_a_sync(
+    second: Product, tmp_path: Path
+) -> None:
+    with behind_its_back(second, tmp_path) as registry:
+        digest = registry.push_image("missed/now", "1")
+    assert second.list("missed/now") == []
+    second.boathouse("sync")
+    row = second.tag("missed/now", "1")
+    assert row is not None
+    # Nobody told us when or by whom.
+    assert (row["digest"], row["pushed"], row["by"]) == (digest, None, "")
+
+
+def test_what_was_pushed_while_it_was_down_is_there_after_the_next_up(
+    second: Product, tmp_path: Path
+) -> None:
+    second.down()
+    with behind_its_back(second, tmp_path) as registry:
+        registry.push_image("missed/down", "1")
+    second.up()
+    until(lambda: second.tag("missed/down", "1"), "the sync at the start saw it", seconds=60)
+
+
+def test_a_moved_data_folder_brings_everything_along(second: Product, tmp_path: Path) -> None:
+    """Row 3: one folder, one setting."""
+    with behind_its_back(second, tmp_path) as registry:
+        registry.push_image("moved/app", "1", "2")
+    second.boathouse("sync")
+    tags, user = second.list("moved/app"), second.user
+    assert len(tags) == 2
+    old, new = second.data, second.data.with_name("second-moved")
+    second.down()
+
+    shutil.move(old, new)
+    second.data = new
+    facts = second.up()
+
+    assert facts["ca"] == str(second.ca)
+    assert second.list("moved/app") == tags
+    assert second.user == user
+    answer = second.ask("/v2/moved/app/tags/list", as_user=True)
+    assert sorted(answer.json()["tags"]) == ["1", "2"]
+    assert not old.exists()
+    Visitor(second).login()
+    second.down()
+    shutil.move(new, old)
+    second.data = old
+
+
+def test_the_index_can_be_lost_and_is_built_again(second: Product, tmp_path: Path) -> None:
+    """Row 2: accounts are worth a backup, the index is not."""
+    with behind_its_back(second, tmp_path) as registry:
+        registry.push_image("lost/app", "1")
+    second.boathouse("sync")
+    second.down()
+    for name in ("index.sqlite3", "index.sqlite3-wal", "index.sqlite3-shm"):
+        (second.data / name).unlink(missing_ok=True)
+
+    facts = second.up()
+
+    second.facts["operator"] = facts["operator"]  # a new one: the old one was in the database
+    assert facts["operator"]["password"]
+    assert "secret" not in facts["user"]  # the htpasswd file is still there
+    until(lambda: second.tag("lost/app", "1"), "the index is built again", seconds=60)
