@@ -25,8 +25,10 @@ def main(folder: Path) -> None:
     django.setup()
     from django.core.management import call_command
 
+    from registryui.setup import static
+
     call_command("migrate", verbosity=0)
-    call_command("collectstatic", interactive=False, verbosity=0)
+    static.collect()
     _fill()
     for path in PAGES:
         print(json.dumps(_measure(path)), flush=True)

@@ -198,7 +198,11 @@ SECURE_REDIRECT_EXEMPT = [r"^hooks/", r"^healthz$"]  # the registry and `up` ask
 SECURE_HSTS_SECONDS = 31536000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False  # other names below this host are not ours to speak for
 SECURE_HSTS_PRELOAD = False
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # the two lines above are the reason
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # the two lines above are the reason
+    "security.W021",
+    "staticfiles.W004",  # the fonts' folder comes with the first `up`
+]
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True

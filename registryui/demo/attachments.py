@@ -4,6 +4,7 @@ The signature is noise: it says what it is about, and no key would accept it.
 """
 
 import base64
+from dataclasses import replace
 from random import Random
 
 from registryui.oci import media_types
@@ -60,15 +61,8 @@ def bill_of_materials(subject: Made, name: str, packages: dict[str, str], create
         subject=descriptor(subject.raw, subject.media_type),
         annotations={"org.opencontainers.image.created": created},
     )
-    listed = Made(sbom.raw, sbom.media_type, sbom.blobs)
-    found = {
-        "schemaVersion": 2,
-        "mediaType": media_types.OCI_INDEX,
-        "manifests": [listed.descriptor(artifactType=media_types.SPDX)],
-    }
-    return Made(encode(found), media_types.OCI_INDEX, children=(listed,)).tagged(
-        _fallback_tag(subject)
-    )
+    index = image_index(more=[sbom.descriptor(artifactType=media_types.SPDX)])
+    return replace(index, children=(sbom,), tags=(_fallback_tag(subject),))
 
 
 def _fallback_tag(subject: Made) -> str:
@@ -100,7 +94,7 @@ def with_attestation(*children: Made) -> Made:
         }
     )
     index = image_index(*children, more=[entry])
-    return Made(index.raw, index.media_type, children=(*children, provenance))
+    return replace(index, children=(*children, provenance))
 
 
 def _provenance(about: Made) -> Made:
@@ -178,4 +172,4 @@ def build_cache(layers: list[Layer], created: str) -> Made:
         for one in layers
     ]
     index = image_index(more=[*entries, descriptor(record, media_types.BUILDKIT_CACHE)])
-    return Made(index.raw, index.media_type, (*(one.blob for one in layers), record))
+    return replace(index, blobs=(*(one.blob for one in layers), record))

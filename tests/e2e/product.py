@@ -79,6 +79,7 @@ class Product:
             "BOATHOUSE_HOST": self.host,
             "BOATHOUSE_PORT": str(self.port),
             "BOATHOUSE_BIND": self.address,
+            "BOATHOUSE_NAMES": self.address,
         }
 
     def up(self) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""Sends the demo images to a registry as any client does: blobs, then manifests, then tags."""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from registryui.accounts import htpasswd, publish
+from registryui.registry.client import RegistryClient
+
+from .build import Made
+from .images import DemoRepository
+
+USER = "demo"
+AT_ONCE = 4  # blobs in flight
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of one reference."""
+
+    repository: str
+    tag: str
+    digest: str
+    was_there: bool  # the tag stood for this digest already: nothing was sent
+
+
+def push(client: RegistryClient, repositories: Iterable[DemoRepository]) -> Iterator[Pushed]:
+    """Pushes what is missing; yields each tag once it is there. RegistryError ends it.
+
+    A tag that somebody moved to another digest is moved back.
+    """
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="demo") as pool:
+        for repository in repositories:
+            sent: set[bytes] = set()
+            for made in repository.made:
+                yield from _push_one(client, repository.name, made, sent=sent, pool=pool)
+
+
+def _push_one(
+    client: RegistryClient, repository: str, made: Made, *, sent: set[bytes], pool: Executor
+) -> Iterator[Pushed]:
+    """One manifest under its tags. `sent`: blobs that the repository is known to have; grows."""
+    digest = made.digest
+    known = {tag: client.resolve(repository, tag) == digest for tag in made.tags}
+    if not all(known.values()):
+        every = (*made.children, made)
+        blobs = {blob for one in every for blob in one.blobs} - sent
+        list(pool.map(lambda blob: client.upload_blob(repository, blob), blobs))
+        sent |= blobs
+        for child in made.children:
+            client.put_manifest(repository, child.digest, child.raw, child.media_type)
+    for tag, was_there in known.items():
+        if not was_there:
+            client.put_manifest(repository, tag, made.raw, made.media_type)
+        yield Pushed(repository, tag, digest, was_there)
+
+
+@contextmanager
+def temporary_user() -> Iterator[tuple[str, str]]:
+    """Name and secret of a registry user who is there for this block: "demo" if that is free.
+
+    After a kill -9 the user stays, with a secret that nobody knows.
+    """
+    secret = htpasswd.new_secret()
+    line_hash = htpasswd.hash_secret(secret)
+    names = [USER]
+
+    def add(content: bytes) -> bytes:
+        # Looked up under the lock: a user of that name keeps his secret, and two demos at once
+        # do not get one name.
+        if USER in htpasswd.parse(content):
+            names[0] = f"{USER}-{secrets.token_hex(4)}"
+        return htpasswd.put(content, names[0], line_hash)
+
+    publish.edit(add)
+    try:
+        yield names[0], secret
+    finally:
+        publish.remove_line(names[0])
