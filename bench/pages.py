@@ -82,7 +82,7 @@ def _measure(path: str) -> dict[str, object]:
         times.append(time.perf_counter() - start)
     return {
         "path": path,
-        "queries": len(captured),
+        "queries": queries,
         "times": times,
         "bytes": len(answer.content),
     }

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -361,11 +362,8 @@ def _general_name(name: str) -> x509.GeneralName:
     """A plain name as a SAN holds it; ValueError if it is neither a host name nor an address."""
     if address := _address(name):
         return x509.IPAddress(address)
-    labels = name.removeprefix("*.").split(".")
-    letters = set("abcdefghijklmnopqrstuvwxyz0123456789-_")
-    if len(name) > 253 or not all(
-        0 < len(label) <= 63 and letters >= set(label) for label in labels
-    ):
+    label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+    if len(name) > 253 or not re.fullmatch(rf"(\*\.)?{label}(\.{label})*", name):
         raise ValueError(f"{name!r} is neither a host name nor an address.")
     return x509.DNSName(name)
 

@@ -24,4 +24,4 @@ def odd_labels() -> tuple[Made, ...]:
     ]
     env = [PATH, "HTML=<b onclick=alert(1)>", "EMPTY=", "NO_VALUE"]
     made = image(steps, "2026-11-05T05:05:05Z", author="<i>me</i>", Env=env, Labels=labels)
-    return (made.tagged("latest", "_under.score-dash", "x" * 128),)
+    return (made.tagged("_under.score-dash", "x" * 128, "latest"),)

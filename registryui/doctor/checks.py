@@ -213,19 +213,15 @@ def _ask(path: str, headers: dict[str, str]) -> _Answer:
     plain = socket.create_connection((_address(), settings.PORT), timeout=_CONNECT)
     plain.settimeout(_READ)
     with plain, context.wrap_socket(plain, server_hostname=settings.HOST.strip("[]")) as secure:
+        # Now, because the connection may be gone after the answer.
+        shown, protocol = secure.getpeercert(binary_form=True) or b"", secure.version() or ""
         connection = http.client.HTTPConnection(settings.HOST)
         connection.sock = secure
         headers = {"Host": settings.REGISTRY_NAME, "User-Agent": "boathouse-doctor", **headers}
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
-        response.read(1 << 16)
-        shown = secure.getpeercert(binary_form=True) or b""
-        return _Answer(
-            response.status,
-            response.headers.get("WWW-Authenticate", ""),
-            secure.version() or "",
-            hashlib.sha256(shown).hexdigest(),
-        )
+        challenge = response.headers.get("WWW-Authenticate", "")
+        return _Answer(response.status, challenge, protocol, hashlib.sha256(shown).hexdigest())
 
 
 def _address() -> str:
@@ -256,7 +252,8 @@ def check_htpasswd() -> Finding:
 
 # What Debian's nginx checks a password against; anything else never matches.
 _HASH = re.compile(
-    rb"\$(?:2[aby]|5|6|1|apr1|y|7|gy)\$.+|\{SHA\}[A-Za-z0-9+/]{27}=|\{SSHA\}.+|[./0-9A-Za-z]{13}"
+    rb"\$(?:2[aby]|5|6|1|apr1|y|7|gy)\$.+"
+    rb"|\{SHA\}[A-Za-z0-9+/]{27}=|\{(?:SSHA|PLAIN)\}.+|[./0-9A-Za-z]{13}"
 )
 
 

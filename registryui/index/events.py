@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -33,13 +34,15 @@ from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLa
 from registryui.registry.source import Source
 
 from . import ingest
-from .fetch import Known, complete, look
+from .fetch import Known, Look, complete, look
 from .sync import AT_ONCE, known_elsewhere, known_here, write
 
 log = logging.getLogger(__name__)
 
 OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests: nobody pulled
 BATCH = 500
+PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
+RECENT = timedelta(seconds=10)
 ATTEMPTS = 20  # with a registry that does not answer; then the sync is left to it
 PULLS_KEPT = timedelta(days=30)
 _one_at_a_time = threading.Lock()
@@ -110,8 +113,11 @@ def _apply(
     """Looks at everything that these events of one repository name, and writes it down."""
     moves = _moves(events)
     tags = {event.tag for event in events if event.tag and event.action != "pull"}
-    for _attempt in range(3):
-        tags = set(_look_at_tags(source, repository, tags, moves, pool)) if tags else set()
+    for pause in (*PAUSES, None):
+        if tags:
+            tags = _look_at_tags(source, repository, tags, moves, pool, is_last=pause is None)
+        if tags and pause is not None:
+            time.sleep(pause)
     _look_at_untagged(source, repository, events, pool)
     for digest in {event.digest for event in events if event.action == "delete" and event.digest}:
         _look_at_deleted(source, repository, digest)
@@ -137,20 +143,34 @@ def _look_at_tags(
     tags: Iterable[str],
     moves: dict[str, ingest.Move],
     pool: Executor,
-) -> Sequence[str]:
-    """Returns the tags that changed in the index while we looked: look again."""
+    *,
+    is_last: bool,
+) -> set[str]:
+    """Returns the tags to look at again: those that changed in the index while we looked, and
+    those that the registry has not finished writing. Raises its error only if this `is_last`."""
     known = dict(
         Tag.objects.filter(repository__name=repository, name__in=tags).values_list(
             "name", "manifest__digest"
         )
     )
-    futures = [
-        pool.submit(look, source, repository, tag, expected=known.get(tag) or "") for tag in tags
-    ]
+    futures = {
+        tag: pool.submit(look, source, repository, tag, expected=known.get(tag) or "")
+        for tag in tags
+    }
     looks = []
+    again: set[str] = set()
     listed: set[str] | None = None
-    for future in futures:
-        one = future.result()
+    for tag, future in futures.items():
+        try:
+            one = future.result()
+        except RegistryError as error:
+            if is_last or error.temporary:
+                raise
+            again.add(tag)
+            continue
+        if not is_last and _is_behind(one, moves.get(tag)):
+            again.add(tag)
+            continue
         if not one.digest and one.problem == Tag.Problem.DANGLING:
             if listed is None:
                 listed = _listed(source, repository)
@@ -159,9 +179,20 @@ def _look_at_tags(
                 if one.tag not in known:
                     continue
         looks.append(one)
-    if not looks:
-        return ()
-    return write(source, repository, looks, pool, moves=moves).skipped
+    if looks:
+        again |= set(write(source, repository, looks, pool, moves=moves).skipped)
+    return again
+
+
+def _is_behind(one: Look, move: ingest.Move | None) -> bool:
+    """True if a push that was just told of is not to be seen yet.
+
+    Registry 2.8 sends the event before the tag's link is written: for some milliseconds the tag
+    is absent, or still the old one, or the answer is a 500 (seen in 3 of 90 pushes).
+    """
+    if move is None or one.digest == move.digest or one.digest not in ("", one.expected):
+        return False
+    return timezone.now() - move.at < RECENT
 
 
 def _listed(source: Source, repository: str) -> set[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from registryui.models import Manifest, Repository, Run, Tag
+from registryui.models import Manifest, RegistryEvent, Repository, Run, Tag
 from registryui.oci.manifest import parse_manifest
 from registryui.registry.errors import NotFound, RegistryError
 from registryui.registry.source import Source
@@ -229,7 +229,25 @@ def write(
         known=Known(lambda digests: known_here(repository, digests), known_elsewhere),
         pool=pool,
     )
+    if moves is None:
+        moves = told_moves(repository, [one for one in looks if one.digest != one.expected])
     return ingest.save(repository, looks, manifests, moves=moves)
+
+
+def told_moves(repository: str, looks: Sequence[Look]) -> dict[str, ingest.Move]:
+    """Who pushed what these tags are now, as far as an event told of it."""
+    rows = RegistryEvent.objects.filter(
+        action="push",
+        repository=repository,
+        tag__in=[one.tag for one in looks],
+        digest__in=[one.digest for one in looks],
+    ).order_by("at")
+    now = {one.tag: one.digest for one in looks}
+    return {
+        row.tag: ingest.Move(row.digest, row.at, row.actor)
+        for row in rows
+        if now[row.tag] == row.digest
+    }
 
 
 def known_here(repository: str, digests: Iterable[str]) -> set[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import lucide
 from django import template
 from django.utils import timezone
-from django.utils.html import escape, format_html
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
@@ -23,6 +24,7 @@ from registryui.models import UNKNOWN
 
 register = template.Library()
 
+LEGEND = 5  # names that a line has room for
 HUES = 6  # data colours of portal.css; hue-0 is "no group"
 CHARGES = (  # what stands on a flag, in a field of 24 × 24
     "M0 0h24v12H0z",
@@ -98,6 +100,22 @@ def repository_name(name: str, query: str = "") -> SafeString:
             "<span>{}</span>{}", highlight(head + slash, query), highlight(tail, query)
         )
     return format_html("<span>{}</span>{}", head + slash, tail)
+
+
+@register.simple_tag
+def namespace_legend(namespaces: Sequence[str]) -> SafeString:
+    """What the colours of a drawing mean: one swatch for each hue, with all that fly it."""
+    by_hue: dict[int, list[str]] = {}
+    for namespace in namespaces[:LEGEND]:
+        by_hue.setdefault(hue(namespace), []).append(namespace)
+    return format_html(
+        '<span class="legend only-wide">{}</span>',
+        format_html_join(
+            "",
+            '<span><i class="swatch hue-{}"></i>{}</span>',
+            ((number, ", ".join(names)) for number, names in by_hue.items()),
+        ),
+    )
 
 
 @register.filter

@@ -107,7 +107,7 @@ def dashboard(request: Request) -> HttpResponse:
             "bars": [
                 (name, size, round(100 * size / biggest[0][1], 1)) for name, size in biggest[:BARS]
             ],
-            "legend": _legend(biggest),
+            "namespaces": _namespaces(biggest),
         }
     template = "_fragment" if wants_fragment(request) else "page"
     return render(request, f"dashboard/{template}.html", context)
@@ -186,7 +186,6 @@ def _note(manifest: Manifest | None, platforms: dict[int, int]) -> str:
     return manifest.platform or media_types.words(manifest.artifact_type or manifest.media_type)
 
 
-def _legend(biggest: Sequence[tuple[str, int]]) -> list[str]:
-    """The first namespaces of the tree map, for its colours."""
-    seen = dict.fromkeys(name.split("/")[0] for name, _size in biggest if "/" in name)
-    return list(seen)[:4]
+def _namespaces(biggest: Sequence[tuple[str, int]]) -> list[str]:
+    """The namespaces of the tree map, that of the biggest repository first."""
+    return list(dict.fromkeys(name.split("/")[0] for name, _size in biggest if "/" in name))

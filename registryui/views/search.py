@@ -27,9 +27,9 @@ def search(request: Request) -> HttpResponse:
         repositories = index.repositories(query)
         context |= {
             "page": page(tags, ["-moved_at"], after=after, size=SIZE),
-            "tag_count": tags[: COUNTED + 1].count(),
+            "tag_hits": tags[: COUNTED + 1].count(),
             "repositories": repositories.order_by("-pushed_at", "-id")[:FEW],
-            "repository_count": repositories[: COUNTED + 1].count(),
+            "repository_hits": repositories[: COUNTED + 1].count(),
             "manifests": index.manifests(query)[: FEW + 1],
             "few": FEW,
             "is_first": not after,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from registryui.index import events
 from registryui.models import (
@@ -177,6 +178,35 @@ def test_events_wait_for_a_registry_that_does_not_answer(source: FakeSource) -> 
     source.down.clear()
     assert events.apply_pending(source) == 1
     assert Tag.objects.count() == 2
+
+
+def test_a_push_that_the_registry_has_not_written_yet_is_waited_for(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = source.push_image("app", "latest", layers=(b"old",))
+    receive(event("push", "app", old, "latest"))
+    events.apply_pending(source)
+    new = source.push_image("app", layers=(b"new",))  # told of, but the tag's link comes late
+    receive(event("push", "app", new, "latest", at=timezone.now(), actor="ci"))
+
+    def write_the_link(seconds: float) -> None:
+        source.tags_of["app"]["latest"] = new
+
+    monkeypatch.setattr("registryui.index.events.time.sleep", write_the_link)
+    events.apply_pending(source)
+    tag = Tag.objects.select_related("manifest").get()
+    assert tag.manifest is not None
+    assert (tag.manifest.digest, tag.moved_by) == (new, "ci")
+
+
+def test_a_sync_knows_from_old_events_who_pushed(source: FakeSource) -> None:
+    from registryui.index.sync import sync
+
+    digest = source.push_image("app", "1")
+    receive(event("push", "app", digest, "1"))
+    RegistryEvent.objects.update(applied_at=NOON)
+    sync(source, by="test")
+    assert (Tag.objects.get().moved_at, Tag.objects.get().moved_by) == (NOON, "ci")
 
 
 def test_a_tag_whose_push_nobody_told_of_has_no_time(source: FakeSource) -> None:

@@ -1,0 +1,69 @@
+"""What nginx and the registry read: accepted by nginx itself, and never put live when it is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings as live
+
+from registryui import tls
+from registryui.setup import configuration, data
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: object) -> Path:
+    places = {
+        "DATA": "",
+        "STORE_DIR": "registry",
+        "TLS_DIR": "tls",
+        "SECRETS_DIR": "secrets",
+        "CONFIG_DIR": "config",
+        "LOG_DIR": "log",
+        "RUN_DIR": "run",
+        "HTPASSWD_FILE": "htpasswd",
+    }
+    for name, place in places.items():
+        setattr(settings, name, tmp_path / "var" / place)
+    data.make()
+    tls.ensure(live.TLS_DIR, names=["localhost"])
+    (tmp_path / "var" / "htpasswd").touch()
+    return tmp_path / "var"
+
+
+def test_nginx_accepts_what_is_rendered(folder: Path) -> None:
+    configuration.put_nginx(configuration.render_nginx(registry_port=5001, web_port=8001))
+    text = configuration.nginx_file().read_text()
+    for line in ("client_max_body_size 0", "proxy_request_buffering off", "TLSv1.2 TLSv1.3"):
+        assert line in text
+    assert "%{" not in text.split("\n\n", 1)[1]
+
+
+def test_a_bad_configuration_is_never_put_live(folder: Path) -> None:
+    good = configuration.render_nginx(registry_port=5001, web_port=8001)
+    configuration.put_nginx(good)
+    with pytest.raises(data.Refused):
+        configuration.put_nginx(good.replace("server {", "server { nonsense on;", 1))
+    assert configuration.nginx_file().read_text() == good
+
+
+def test_the_registry_listens_on_loopback_and_caches_no_descriptors(folder: Path) -> None:
+    from registryui.setup import keys
+
+    keys.make()
+    text = configuration.render_registry(registry_port=5001, web_port=8001)
+    assert re.search(r"addr: [\"']?127\.0\.0\.1:5001", text)
+    assert "blobdescriptor" not in text
+    assert re.search(r"delete:\s+enabled: true", text)
+
+
+def test_a_file_in_place_of_the_data_folder_is_one_sentence(
+    tmp_path: Path, settings: object
+) -> None:
+    place = tmp_path / "file"
+    place.write_text("not a folder")
+    settings.DATA = place  # type: ignore[attr-defined]
+    with pytest.raises(data.Refused) as refused:
+        data.make()
+    assert str(place) in str(refused.value)
+    assert "BOATHOUSE_DATA" in str(refused.value)
+    assert place.read_text() == "not a folder"

@@ -1,0 +1,586 @@
+"""The doctor against the real registry and the real nginx, broken on purpose one part at a time."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import override_settings
+from django.utils import timezone, translation
+
+from registryui import doctor, tls
+from registryui.accounts import publish
+from registryui.doctor import checks
+from registryui.models import RegistryEvent, Run
+from registryui.setup import configuration, data, keys, parts
+
+from .factories import make_event
+from .parts import free_port
+
+SECRET = "f" * 40
+
+
+# -- an instance without Django's own process: what the doctor looks at ----------------------------
+class Portal(http.server.BaseHTTPRequestHandler):
+    """Stands for the web process: all that the doctor asks of it is /healthz."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@dataclass
+class Instance:
+    """Parts that run, by name, and how to stop one."""
+
+    folder: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, command: list[str]) -> None:
+        self.processes[name] = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def instance() -> Iterator[Instance]:
+    """A healthy instance: data folder, certificates, registry, nginx, a portal."""
+    # Not below pytest's folder, which nginx's own user may not pass.
+    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-"))
+    folder.chmod(0o755)
+    ports = {"front": free_port(), "registry": free_port(), "web": free_port()}
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        stack.enter_context(override_settings(**_settings(folder / "data", ports)))
+        data.make()
+        keys.make()
+        tls.ensure(folder / "data" / "tls", names=tls.wanted_names())
+        publish.add_line("docker", SECRET)
+        configuration.write(registry_port=ports["registry"], web_port=ports["web"])
+        made = Instance(folder / "data")
+        stack.callback(lambda: [made.stop(name) for name in list(made.processes)])
+        made.start("registry", parts.registry_command())
+        made.start("nginx", parts.nginx_command())
+        stack.enter_context(portal(ports["web"]))
+        for port in ports.values():
+            wait_for(port)
+        yield made
+
+
+def _settings(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
+    return {
+        "DATA": folder,
+        "STORE_DIR": folder / "registry",
+        "TLS_DIR": folder / "tls",
+        "SECRETS_DIR": folder / "secrets",
+        "CONFIG_DIR": folder / "config",
+        "LOG_DIR": folder / "log",
+        "RUN_DIR": folder / "run",
+        "STATIC_ROOT": folder / "static",
+        "HTPASSWD_FILE": folder / "htpasswd",
+        "HOST": "localhost",
+        "PORT": ports["front"],
+        "HTTP_PORT": 0,
+        "BIND": ["127.0.0.1"],
+        "REGISTRY_NAME": f"localhost:{ports['front']}",
+        "PUBLIC_URL": f"https://localhost:{ports['front']}",
+        "REGISTRY_PORT": ports["registry"],
+        "REGISTRY_URL": f"http://127.0.0.1:{ports['registry']}",
+        "WEB_PORT": ports["web"],
+        "TLS_CERTIFICATE": "",
+        "TLS_KEY": "",
+    }
+
+
+@contextmanager
+def portal(port: int) -> Iterator[None]:
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", port), Portal)
+    thread = threading.Thread(target=web.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        web.shutdown()
+        thread.join()
+        web.server_close()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(200):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+def examined() -> dict[str, doctor.Finding]:
+    return {one.name: one for one in doctor.examine()}
+
+
+def said(finding: doctor.Finding) -> str:
+    """Everything that a page shows of it, in one line."""
+    words = doctor.texts(finding)
+    assert "%(" not in f"{words}"
+    assert words.value != finding.code, "no words for this code"
+    if finding.state != "ok":
+        assert words.advice, "a part that needs care says what to do"
+    return " | ".join((words.title, words.value, words.note, words.advice))
+
+
+# -- healthy -------------------------------------------------------------------------------------
+@pytest.mark.django_db
+def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
+    sync_run()
+    doctor.record([])
+    found = examined()
+    assert list(found) == list(doctor.NAMES)
+    assert {name: one.code for name, one in found.items() if name != "disk"} == {
+        "registry": "registry-ok",
+        "front door": "door-ok",
+        "htpasswd": "htpasswd-ok",
+        "certificate": "certificate-ok",
+        "events": "events-none",
+        "index": "index-ok",
+        "worker": "worker-ok",
+    }
+    assert "registry/2.0" in said(found["registry"])
+    assert "TLS 1.3" in said(found["front door"])
+    assert "1 registry user" in said(found["htpasswd"])
+    assert json.loads(json.dumps(doctor.to_json(found.values()))) == doctor.to_json(found.values())
+    assert doctor.from_json(doctor.to_json(found.values())) == list(found.values())
+
+
+# -- registry and front door ---------------------------------------------------------------------
+@pytest.mark.django_db
+def test_a_stopped_registry_is_named_and_the_others_are_looked_at(instance: Instance) -> None:
+    instance.stop("registry")
+    found = examined()
+    assert (found["registry"].state, found["registry"].code) == ("bad", "registry-unreachable")
+    assert "./boathouse up" in said(found["registry"])
+    # With a name that nobody has, nginx answers by itself: it is well.
+    assert found["front door"].state == "ok"
+    assert found["htpasswd"].state == "ok"
+
+
+def test_a_stopped_nginx_is_named(instance: Instance) -> None:
+    instance.stop("nginx")
+    assert checks.check_front_door().code == "door-closed"
+    assert "Nothing answers at 127.0.0.1:" in said(checks.check_front_door())
+
+
+def test_a_portal_that_does_not_answer_is_named(instance: Instance) -> None:
+    path = instance.folder / "config" / "nginx.conf"
+    path.write_text(path.read_text().replace(f"server 127.0.0.1:{_web_port()} ", "server [::1]:9 "))
+    restart_nginx(instance)
+    finding = checks.check_front_door()
+    assert (finding.state, finding.code) == ("bad", "door-no-portal")
+    assert "Pushes and pulls go on" in said(finding)
+
+
+def test_a_front_door_without_passwords_is_an_alarm(instance: Instance) -> None:
+    path = instance.folder / "config" / "nginx.conf"
+    text = path.read_text().replace("auth_basic_user_file", "#").replace('"Boathouse"', "off")
+    path.write_text(text)
+    restart_nginx(instance)
+    assert checks.check_front_door().code == "door-open"
+    assert "Lets everybody in" in said(checks.check_front_door())
+
+
+def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Instance) -> None:
+    tls.replace_ca(instance.folder / "tls", names=["localhost"])
+    finding = checks.check_front_door()
+    assert (finding.state, finding.code) == ("bad", "door-untrusted")
+    said(finding)
+
+
+def test_a_renewal_without_reload_is_seen(instance: Instance) -> None:
+    tls.renew(instance.folder / "tls", names=tls.wanted_names())
+    assert checks.check_front_door().code == "door-old-certificate"
+    said(checks.check_front_door())
+    configuration.reload()
+    wait_until(lambda: checks.check_front_door().code == "door-ok")
+
+
+@pytest.mark.parametrize("is_hanging", [True, False])
+@pytest.mark.django_db
+def test_a_part_that_hangs_is_named_within_the_limit(is_hanging: bool) -> None:
+    """A port that takes connections and says nothing, or nonsense."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        if not is_hanging:
+            threading.Thread(target=_talk_nonsense, args=(silent,), daemon=True).start()
+        with override_settings(REGISTRY_URL=f"http://127.0.0.1:{port}", PORT=port):
+            start = time.monotonic()
+            found = examined()
+            assert time.monotonic() - start < checks.LIMIT + 1
+    assert found["registry"].state == found["front door"].state == "bad"
+    said(found["registry"])
+    said(found["front door"])
+
+
+def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> doctor.Finding:
+        raise RuntimeError("boom\nand more")
+
+    finding = checks._safely("disk", broken)
+    assert (finding.state, finding.code) == ("bad", "broken")
+    assert "boom and more" in said(finding)
+
+
+def test_a_configuration_that_lacks_something_is_named(instance: Instance) -> None:
+    path = instance.folder / "config" / "registry.yml"
+    text = path.read_text()
+    for broken, code in [
+        (text.replace("enabled: true", "enabled: false"), "registry-delete"),
+        (text.replace("  delete:\n    enabled: true\n", ""), "registry-delete"),
+        (
+            text.replace("storage:", "storage:\n  cache:\n    blobdescriptor: inmemory"),
+            "registry-cache",
+        ),
+        (text.replace("/hooks/registry", "/elsewhere"), "registry-hook"),
+        (text.replace(f":{_web_port()}/hooks", ":1/hooks"), "registry-hook"),
+    ]:
+        assert broken != text
+        path.write_text(broken)
+        finding = checks.check_registry()
+        assert (finding.state, finding.code) == ("warn", code)
+        said(finding)
+    path.unlink()
+    assert checks.check_registry().code == "registry-unconfigured"
+    said(checks.check_registry())
+
+
+# -- password file -------------------------------------------------------------------------------
+def test_a_missing_password_file_is_found_by_both(instance: Instance) -> None:
+    (instance.folder / "htpasswd").unlink()
+    assert checks.check_htpasswd().code == "htpasswd-missing"
+    assert checks.check_front_door().code == "door-no-passwords"
+    said(checks.check_htpasswd())
+    said(checks.check_front_door())
+
+
+def test_a_password_file_that_nginx_may_not_read_is_found_by_both(instance: Instance) -> None:
+    (instance.folder / "htpasswd").chmod(0)
+    if checks.nginx_user().uid == 0:
+        pytest.skip("nginx's workers run as root here, who may read everything")
+    assert checks.check_htpasswd().code == "htpasswd-unreadable"
+    assert checks.check_front_door().code == "door-no-passwords"
+    assert f"may not open {instance.folder / 'htpasswd'}" in said(checks.check_htpasswd())
+
+
+def test_a_closed_folder_above_the_password_file_is_named(instance: Instance) -> None:
+    user = checks.User("www-data", 33, frozenset({33}))
+    path = instance.folder / "htpasswd"
+    path.chmod(0o644)
+    assert checks.unreadable_part(path, user) is None
+    instance.folder.chmod(0o700)
+    assert checks.unreadable_part(path, user) == instance.folder
+    instance.folder.chmod(0o710)
+    assert checks.unreadable_part(path, user) == instance.folder
+    os.chown(instance.folder, -1, os.getegid())
+    assert checks.unreadable_part(path, checks.User("x", 33, frozenset({os.getegid()}))) is None
+
+
+def test_lines_that_let_nobody_in_are_counted(instance: Instance) -> None:
+    path = instance.folder / "htpasswd"
+    good = path.read_bytes()
+    path.write_bytes(good + b"# a comment\n\nno colon\n:nameless\nplain:text\nempty:\n")
+    finding = checks.check_htpasswd()
+    assert (finding.state, finding.params["lines"]) == ("warn", [4, 5, 6, 7])
+    assert "Lines: 4, 5, 6, 7" in said(finding)
+    path.write_bytes(b"# nobody\n")
+    assert checks.check_htpasswd().code == "htpasswd-empty"
+    said(checks.check_htpasswd())
+
+
+@pytest.mark.parametrize(
+    "line_hash",
+    [
+        "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+        "{SSHA}yI4oEp5fFsCB24vKrDAyi4l2ORbCkwy3",
+        "$apr1$xxxxxxxx$dxHfLAsjHkDRmG83UXe8K0",
+        "$2y$08$KIXQxRr4c8CKvNVN4fx5qe0j3rH3tq1Y6NHnVvUuRlZoE7VVuO4Wq",
+        "$5$rounds=1000$saltsalt$abc",
+        "rl0uE2DzQKZW2",
+    ],
+)
+def test_every_kind_of_hash_that_nginx_knows_is_a_user(line_hash: str) -> None:
+    assert checks.read_lines(f"name:{line_hash}:comment\r\n".encode()) == (1, [])
+
+
+def test_any_bytes_are_counted() -> None:
+    assert checks.read_lines(b"\xff\x00:\xfe\n\n:\n") == (0, [1, 3])
+
+
+# -- certificate ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("days", "state", "code"),
+    [
+        (5.5, "bad", "certificate-ends"),
+        (20.5, "warn", "certificate-ends"),
+        (100.5, "ok", "certificate-ok"),
+        (-2.5, "bad", "certificate-expired"),
+    ],
+)
+def test_a_certificate_says_its_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float, state: str, code: str
+) -> None:
+    monkeypatch.setattr(tls, "LEAF_DAYS", days)
+    if days < 0:  # a leaf must begin before it ends
+        monkeypatch.setattr(tls, "_BACKDATE", timedelta(days=10))
+        monkeypatch.setattr(tls, "LEAF_DAYS", 10 + days)
+    tls.ensure(tmp_path, names=["localhost"])
+    with override_settings(TLS_DIR=tmp_path, HOST="localhost", TLS_CERTIFICATE=""):
+        finding = checks.check_certificate()
+    assert (finding.state, finding.code) == (state, code)
+    assert f"{abs(int(days))} day" in said(finding) or code == "certificate-expired"
+
+
+def test_a_certificate_for_another_name_or_with_an_open_key_is_named(tmp_path: Path) -> None:
+    tls.ensure(tmp_path, names=["other.example.net"])
+    with override_settings(TLS_DIR=tmp_path, HOST="localhost", TLS_CERTIFICATE=""):
+        assert "not for localhost" in said(checks.check_certificate())
+    tls.ensure(tmp_path, names=["localhost"])
+    (tmp_path / "server.key").chmod(0o644)
+    with override_settings(TLS_DIR=tmp_path, HOST="localhost", TLS_CERTIFICATE=""):
+        assert checks.check_certificate().code == "certificate-key"
+        said(checks.check_certificate())
+        (tmp_path / "server.crt").write_text("junk")
+        assert checks.check_certificate().code == "certificate-unreadable"
+        said(checks.check_certificate())
+
+
+def test_an_authority_near_its_end_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for days, state in [(100, "warn"), (10, "bad")]:
+        monkeypatch.setattr(tls, "CA_DAYS", days)
+        tls.ensure(tmp_path / str(days), names=["localhost"])
+        with override_settings(TLS_DIR=tmp_path / str(days), HOST="localhost", TLS_CERTIFICATE=""):
+            finding = checks.check_certificate()
+        assert (finding.state, finding.code) == (state, "certificate-authority")
+        assert "--new-authority" in said(finding)
+
+
+def test_a_certificate_of_ones_own_is_renewed_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "LEAF_DAYS", 5)
+    tls.ensure(tmp_path, names=["localhost"])
+    own = {"TLS_CERTIFICATE": str(tmp_path / "server.crt"), "TLS_KEY": str(tmp_path / "server.key")}
+    with override_settings(**own, HOST="localhost"):
+        assert "from where this one came" in said(checks.check_certificate())
+
+
+# -- events, index, disk, worker -----------------------------------------------------------------
+def sync_run(*, minutes: int = 0, state: str = "done", **fields: Any) -> Run:
+    """A sync that ended so many minutes ago."""
+    when = timezone.now() - timedelta(minutes=minutes)
+    run = Run.objects.create(
+        kind=Run.Kind.SYNC, state=state, finished_at=when, heartbeat_at=when, **fields
+    )
+    Run.objects.filter(pk=run.pk).update(started_at=when)
+    return run
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("seconds", "state"), [(10, "ok"), (90, "warn"), (900, "bad")])
+def test_events_that_wait_are_counted(seconds: int, state: str) -> None:
+    event = make_event("a/b", error="the registry is away")
+    RegistryEvent.objects.filter(pk=event.pk).update(
+        received_at=timezone.now() - timedelta(seconds=seconds)
+    )
+    finding = checks.check_events()
+    assert finding.state == state
+    assert ("the registry is away" in said(finding)) == (state != "ok")
+
+
+@pytest.mark.django_db
+def test_changes_that_no_event_told_of_are_an_alarm() -> None:
+    sync_run(minutes=30, result={"added": 5, "moved": 0})
+    assert checks.check_events().state == "ok"  # the first sync finds everything by itself
+    sync_run(minutes=15, result={"added": 2, "moved": 1})
+    finding = checks.check_events()
+    assert (finding.state, finding.code, finding.params["changes"]) == ("bad", "events-silent", 3)
+    said(finding)
+    make_event("a/b", applied_at=timezone.now())
+    assert checks.check_events().code == "events-ok"
+    said(checks.check_events())
+
+
+@pytest.mark.django_db
+def test_the_age_of_the_index_is_judged_by_its_schedule() -> None:
+    assert checks.check_index().code == "index-never"
+    said(checks.check_index())
+    with override_settings(SYNC_MINUTES=10):
+        for minutes, state in [(45, "bad"), (25, "warn"), (12, "ok")]:
+            sync_run(minutes=minutes)
+            finding = checks.check_index()
+            assert finding.state == state
+            assert f"{minutes}\xa0minutes ago" in said(finding)
+
+
+@pytest.mark.django_db
+def test_a_failed_or_running_sync_is_told() -> None:
+    sync_run(minutes=5)
+    sync_run(state="failed", log="a/b: fine\nrepositories: no answer")
+    finding = checks.check_index()
+    assert (finding.state, finding.params["error"]) == ("bad", "repositories: no answer")
+    said(finding)
+    Run.objects.create(kind=Run.Kind.SYNC, heartbeat_at=timezone.now(), done=7)
+    assert "7 tags read so far" in said(checks.check_index())
+
+
+def test_the_disk_is_judged_by_thresholds(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    with override_settings(DATA=tmp_path):
+        for thresholds, state in [
+            (checks.Thresholds(0, 0, 0, 0), "ok"),
+            (checks.Thresholds(0, free * 2, 0, 0), "warn"),
+            (checks.Thresholds(1, free, 0, 0), "warn"),
+            (checks.Thresholds(0, 0, 0, free * 2), "bad"),
+        ]:
+            finding = checks.check_disk(thresholds)
+            assert finding.state == state
+            assert "free of" in said(finding)
+
+
+@pytest.mark.django_db
+def test_a_disk_that_fills_says_in_how_many_days() -> None:
+    now = timezone.now()
+    disk = doctor.Finding("disk", "ok", "disk-ok", {"free": 300, "total": 1000, "path": "/"})
+    assert "days" not in checks._with_days(disk).params
+    run = doctor.record([doctor.Finding("disk", "ok", "disk-ok", {**disk.params, "free": 500})])
+    assert run is not None
+    Run.objects.filter(pk=run.pk).update(started_at=now - timedelta(days=4))
+    soon = checks._with_days(disk, now=now)
+    assert (soon.state, soon.code, soon.params["days"]) == ("warn", "disk-soon", 6)
+    assert "full in about 6 days" in said(soon)
+    Run.objects.filter(pk=run.pk).update(started_at=now - timedelta(hours=4))
+    assert checks._with_days(disk, now=now) == disk
+
+
+@pytest.mark.django_db
+def test_a_worker_that_falls_silent_is_named() -> None:
+    assert doctor.current()[-1].code == "worker-never"
+    run = doctor.record([doctor.Finding("disk", "ok", "disk-ok")])
+    assert run is not None
+    assert [one.name for one in doctor.current()] == ["disk", "worker"]
+    assert doctor.current()[-1].state == "ok"
+    late = doctor.current(now=timezone.now() + timedelta(minutes=4))[-1]
+    assert (late.state, late.code) == ("bad", "worker-silent")
+    assert "Does not answer" in said(late)
+
+
+# -- the book of rounds --------------------------------------------------------------------------
+@pytest.mark.django_db
+def test_old_rounds_are_forgotten_but_one_of_each_day() -> None:
+    now = timezone.now()
+    Run.objects.bulk_create(Run(kind=Run.Kind.DOCTOR, state="done") for _ in range(320))
+    rows = list(Run.objects.order_by("pk"))
+    for number, row in enumerate(rows):  # ten a day for 32 days, the newest first
+        row.started_at = now - timedelta(days=number // 10, minutes=number % 10)
+    Run.objects.bulk_update(rows, ["started_at"])
+    doctor.record([])
+    kept = Run.objects.filter(kind=Run.Kind.DOCTOR).count()
+    assert 100 + 18 <= kept <= 100 + 22
+    assert doctor.latest() == Run.objects.latest("pk")
+
+
+@pytest.mark.django_db
+def test_the_history_tells_when_a_part_changed() -> None:
+    for state in ("ok", "ok", "bad", "bad", "ok"):
+        code = "registry-ok" if state == "ok" else "registry-unreachable"
+        doctor.record([doctor.Finding("registry", state, code)])
+    assert [finding.state for _, finding in doctor.history()] == ["ok", "bad"]
+    assert [finding.state for _, finding in doctor.history(length=1)] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    "stored", [None, {}, [1], [{}], [{"name": "x", "state": "ok", "code": "", "params": {}}]]
+)
+def test_a_round_of_another_version_is_no_error(stored: Any) -> None:
+    assert doctor.from_json(stored) == []
+
+
+def test_words_are_there_in_the_language_of_the_reader() -> None:
+    from registryui.doctor.words import _SAY
+
+    for code in _SAY:
+        with translation.override("zh-hans"):
+            assert doctor.texts(doctor.Finding("disk", "bad", code, {})).title
+    strange = doctor.texts(doctor.Finding("disk", "bad", "of-tomorrow", {"a": 1}))
+    assert strange.value == "of-tomorrow"
+
+
+# -- the command ---------------------------------------------------------------------------------
+@pytest.mark.django_db
+def test_the_command_prints_a_table_and_ends_with_one_if_anything_is_bad(
+    instance: Instance,
+) -> None:
+    instance.stop("registry")
+    printed = StringIO()
+    with pytest.raises(SystemExit) as end:
+        call_command("doctor", stdout=printed)
+    assert end.value.code == 1
+    assert "bad   Registry       Does not answer" in printed.getvalue()
+    printed = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("doctor", "--json", stdout=printed)
+    found = json.loads(printed.getvalue())
+    assert found["state"] == "bad"
+    assert [one["name"] for one in found["findings"]] == list(doctor.NAMES)
+    assert found["findings"][0]["advice"]
+
+
+def _talk_nonsense(silent: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            with silent.accept()[0] as connection:
+                connection.sendall(b"SSH-2.0-nothing\r\n" * 3)
+
+
+def _web_port() -> int:
+    from django.conf import settings
+
+    return int(settings.WEB_PORT)
+
+
+def restart_nginx(instance: Instance) -> None:
+    from django.conf import settings
+
+    instance.stop("nginx")
+    instance.start("nginx", parts.nginx_command())
+    wait_for(settings.PORT)
+
+
+def wait_until(is_so: Any) -> None:
+    for _ in range(100):
+        if is_so():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
