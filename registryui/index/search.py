@@ -26,7 +26,7 @@ class Query:
     @property
     def is_pair(self) -> bool:
         """True for `repository:tag`: both must fit."""
-        return bool(self.repository and self.tag)
+        return self.text != self.repository and bool(self.repository and self.tag)
 
 
 def read(text: str) -> Query:

@@ -10,6 +10,7 @@ document.addEventListener("click", async (event) => {
     // innerText leaves prompts in; they are not part of a command.
     await navigator.clipboard.writeText(code.innerText.replace(/^[$#] /gm, ""));
     words.textContent = button.dataset.copy;
+    button.dataset.done = "";
   } catch {
     // No clipboard outside a secure context: select the text, and say what to press.
     getSelection().selectAllChildren(code);

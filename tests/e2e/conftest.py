@@ -4,6 +4,7 @@ Playwright keeps an event loop in the thread that uses it, and Django refuses it
 so the browser is a module's, and modules that use it do not use the database.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -11,14 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.parts import running_registry
 
 from . import machines
+from .browser import CHROMIUM, chromium
 from .engines import BUSYBOX, DOCKER, DOCKERD, Engine, engine
 from .machines import Machine, Network
 from .product import Product, product
 from .registries import Registry
+from .waiting import until
 
 LOOPBACK = "127.0.0.1"
 
@@ -59,10 +63,10 @@ def _machine(cable: Network | None) -> Iterator[Machine]:
     if os.geteuid() != 0:
         pytest.skip("A client machine is a network namespace with a Docker engine: needs root.")
     if cable is None:
-        pytest.skip("This computer does not allow network namespaces, so there is no other machine.")
-    for program in (DOCKER, DOCKERD, BUSYBOX):
-        if not Path(program).exists():
-            pytest.skip(f"{program} is not installed: ./boathouse test does that.")
+        pytest.skip(
+            "This computer does not allow network namespaces, so there is no other machine."
+        )
+    needs(DOCKER, DOCKERD, BUSYBOX)
     with machines.machine(cable) as made:
         yield made
 
@@ -103,6 +107,35 @@ def second_docker(second_machine: Machine, boathouse: Product) -> Iterator[Engin
     with engine(second_machine) as made:
         made.login(boathouse.name, *boathouse.user)
         yield made
+
+
+@pytest.fixture(scope="module")
+def browser(boathouse: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium that trusts the product's CA."""
+    needs(CHROMIUM)
+    with chromium(tmp_path_factory.mktemp("chromium"), boathouse) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def furnished(boathouse: Product) -> Product:
+    """The product with the images of `./boathouse demo` in its index."""
+    pushed = json.loads(boathouse.boathouse("demo", "--json").stdout)["references"]
+    wanted = {one["repository"] for one in pushed}
+
+    def all_are_there() -> bool:
+        return wanted <= {row["repository"] for row in boathouse.list() if row["tags"]}
+
+    until(all_are_there, "the demo's repositories are in the index", seconds=60)
+    boathouse.boathouse("sync")
+    return boathouse
+
+
+def needs(*programs: str) -> None:
+    """Skips where a program is not installed."""
+    for program in programs:
+        if not Path(program).exists():
+            pytest.skip(f"{program} is not installed: ./boathouse test does that.")
 
 
 def trust_lines(boathouse: Product) -> str:

@@ -1,4 +1,4 @@
-"""OCI image layouts on disk, made on the spot: what skopeo copies from (image-spec, image-layout)."""
+"""OCI image layouts on disk, made on the spot, for skopeo to copy from (image-spec)."""
 
 from __future__ import annotations
 

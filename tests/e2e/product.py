@@ -84,9 +84,7 @@ class Product:
 
     def up(self) -> dict[str, Any]:
         """Starts it; returns the facts of this start and keeps those of the first."""
-        facts: dict[str, Any] = json.loads(
-            self.boathouse("up", "--background", "--json").stdout
-        )
+        facts: dict[str, Any] = json.loads(self.boathouse("up", "--background", "--json").stdout)
         self.facts = self.facts or facts
         return facts
 

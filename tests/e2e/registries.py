@@ -124,9 +124,7 @@ class Registry:
         self, repository: str, children: Sequence[dict[str, Any]], *tags: str, **more: Any
     ) -> str:
         """An image index; `more` goes into it."""
-        raw = encode(
-            {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(children), **more}
-        )
+        raw = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(children), **more})
         return self.push(repository, raw, str(more.get("mediaType", INDEX)), *tags)
 
     def child(self, repository: str, digest: str, **platform: str) -> dict[str, Any]:

@@ -107,9 +107,7 @@ def test_skopeo_lists_the_tags_and_needs_a_login_for_it(
 ) -> None:
     layout.tag("a", layout.image("amd64", {"a": b"a"}))
     reference = f"docker://{boathouse.name}/skopeo/listed"
-    assert copy(
-        boathouse, certificates, f"oci:{layout.folder}:a", f"{reference}:a"
-    ).returncode == 0
+    assert copy(boathouse, certificates, f"oci:{layout.folder}:a", f"{reference}:a").returncode == 0
     trusting = ("skopeo", "list-tags", f"--cert-dir={certificates}")
     creds = f"--creds={':'.join(boathouse.user)}"
     listed = run(certificates.parent, *trusting, creds, reference)

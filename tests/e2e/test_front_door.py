@@ -51,9 +51,7 @@ def test_plain_http_on_the_tls_port_is_sent_to_https(boathouse: Product) -> None
         (("--tlsv1.3",), True),
     ],
 )
-def test_tls_below_1_2_is_refused(
-    boathouse: Product, options: Sequence[str], works: bool
-) -> None:
+def test_tls_below_1_2_is_refused(boathouse: Product, options: Sequence[str], works: bool) -> None:
     # Else this computer's own OpenSSL refuses before the server is asked.
     old = ("--ciphers", "DEFAULT@SECLEVEL=0")
     done = curl(boathouse, *options, *old, f"{boathouse.facts['url']}/_ping")

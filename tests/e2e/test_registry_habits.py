@@ -150,9 +150,7 @@ def test_a_tag_that_begins_to_dangle_after_it_was_read_is_seen(
     assert problems() == {"app:1": "dangling"}
 
 
-def test_damaged_bytes_of_one_manifest_stop_nothing(
-    real: Registry, client: RegistryClient
-) -> None:
+def test_damaged_bytes_of_one_manifest_stop_nothing(real: Registry, client: RegistryClient) -> None:
     damaged = real.push_image("app", "damaged", layers=(b"damaged",))
     real.push_image("app", "sound")
     real.push_image("zoo", "1")
@@ -352,9 +350,7 @@ def _add_attachments(real: Registry, name: str, image: str, note: Any) -> None:
     for suffix in ("sig", "att", "sbom"):
         media_types = (IMAGE, CONFIG, layer)
         content = (f"{suffix} of {image}".encode(),)
-        pushed = real.push_image(
-            name, f"{tag}.{suffix}", layers=content, media_types=media_types
-        )
+        pushed = real.push_image(name, f"{tag}.{suffix}", layers=content, media_types=media_types)
         note(name, f"{tag}.{suffix}", pushed, "artifact")
 
 
@@ -362,7 +358,10 @@ def _attestation(real: Registry, name: str, subject: str) -> dict[str, Any]:
     """A child for platform unknown/unknown, as BuildKit adds one for provenance."""
     layer = "application/vnd.in-toto+json"
     digest = real.push_image(
-        name, layers=(b'{"_type": "x"}',), architecture="unknown", media_types=(IMAGE, CONFIG, layer)
+        name,
+        layers=(b'{"_type": "x"}',),
+        architecture="unknown",
+        media_types=(IMAGE, CONFIG, layer),
     )
     return {
         **real.child(name, digest),

@@ -1,0 +1,211 @@
+"""Every page in a real Chromium: both languages, both themes, three widths, with and without
+JavaScript. The pictures are in BOATHOUSE_SCREENSHOTS, if that is set: look at them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from .browser import Visit, cookies, visit
+from .product import Product
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+API = "/repositories/platform/api"
+PUBLIC = {"login": "/login", "trust": "/trust", "trust-podman": "/trust?machine=podman"}
+MAIN = {
+    "dashboard": "/",
+    "repositories": "/repositories/",
+    "repository": API,
+    "tag": f"{API}:2.14.0",
+    "search": "/search?q=api",
+    "trust": "/trust",
+    "doctor": "/doctor",
+    "operators": "/operators",
+}
+TABS = ("layers", "dockerfile", "config", "labels", "used", "referrers", "history", "raw")
+REST = {
+    "repositories-found": "/repositories/?q=a&namespace=platform&sort=-size",
+    "repositories-nothing": "/repositories/?q=there-is-none",
+    "repository-attachments": f"{API}?show=attachments",
+    "repository-untagged": f"{API}?show=untagged",
+    "repository-filtered": f"{API}?q=2.*",
+    "repository-nothing": f"{API}?q=there-is-none",
+    **{f"tag-{tab}": f"{API}:2.14.0?tab={tab}" for tab in TABS[1:]},
+    "image": "/repositories/data/postgres:16.4",
+    "chart": "/repositories/charts/api:2.14.0",
+    "odd": "/repositories/tools/odd-labels:latest?tab=labels",
+    "odd-history": "/repositories/tools/odd-labels:latest?tab=dockerfile",
+    "search-nothing": "/search?q=there-is-none",
+    "password": "/password",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a page is looked at."""
+
+    language: str
+    theme: str
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.language}-{self.theme}-{self.width}"
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the screenshots go."""
+    wanted = os.environ.get("BOATHOUSE_SCREENSHOTS")
+    folder = Path(wanted) if wanted else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "look",
+    [Look("en", "light", 1360), Look("zh-hans", "dark", 390)],
+    ids=str,
+)
+def test_axe_and_the_browser_find_nothing_on_any_page(
+    furnished: Product, browser: Browser, pictures: Path, look: Look
+) -> None:
+    found: list[str] = []
+    with visit(browser, furnished, **_options(look)) as tab:
+        _put_on(tab, look)
+        for name, path in PUBLIC.items():
+            found += _look_at(tab, name, path, look, pictures, axe=True)
+        tab.login()
+        for name, path in {**MAIN, **REST}.items():
+            found += _look_at(tab, name, path, look, pictures, axe=True)
+    assert found + tab.complaints == []
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        Look("en", "dark", 1360),
+        Look("zh-hans", "light", 1360),
+        Look("en", "light", 390),
+        Look("zh-hans", "dark", 1920),
+        Look("en", "light", 1920),
+    ],
+    ids=str,
+)
+def test_the_main_pages_fit_and_are_quiet_in_every_look(
+    furnished: Product, browser: Browser, pictures: Path, look: Look
+) -> None:
+    found: list[str] = []
+    with visit(browser, furnished, **_options(look)) as tab:
+        _put_on(tab, look)
+        found += _look_at(tab, "login", "/login", look, pictures)
+        tab.login()
+        for name, path in MAIN.items():
+            found += _look_at(tab, name, path, look, pictures)
+    assert found + tab.complaints == []
+
+
+def _options(look: Look) -> dict[str, object]:
+    return {"viewport": {"width": look.width, "height": 900}, "reduced_motion": "reduce"}
+
+
+def _put_on(tab: Visit, look: Look) -> None:
+    values = {"boathouse_language": look.language, "boathouse_theme": look.theme}
+    tab.context.add_cookies(cookies(tab.product, values))  # type: ignore[arg-type]
+
+
+def _look_at(
+    tab: Visit, name: str, path: str, look: Look, pictures: Path, *, axe: bool = False
+) -> list[str]:
+    """What is wrong with that page; takes its picture."""
+    tab.open(path)
+    found = []
+    language = tab.page.evaluate("document.documentElement.lang").lower()
+    if not language.startswith(look.language[:2]):
+        found.append(f"{path}: speaks {language}")
+    wide = tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    if wide > 0:
+        found.append(f"{path}: {wide} pixels wider than {look.width}")
+    tab.page.screenshot(path=pictures / f"{name}-{look}.png", full_page=True)
+    if axe:
+        for violation in Axe().run(tab.page).response["violations"]:
+            places = [node["target"] for node in violation["nodes"][:3]]
+            found.append(f"{path}: {violation['id']}: {violation['help']} at {places}")
+    return found
+
+
+# -- what people do there ------------------------------------------------------------------------
+
+
+def test_theme_and_language_are_kept_when_chosen(furnished: Product, browser: Browser) -> None:
+    with visit(browser, furnished) as tab:
+        tab.open("/login")
+        tab.page.click("button[name=theme][value=dark]")
+        tab.page.wait_for_selector("html[data-theme=dark]")
+        tab.page.click("button[name=language][value=zh-hans]")
+        tab.page.wait_for_selector("html[lang^=zh]")
+        tab.login()
+        assert tab.page.get_attribute("html", "data-theme") == "dark"
+        expect(tab.page.locator("html")).to_have_attribute("lang", re.compile("^zh"))
+        assert tab.complaints == []
+
+
+def test_typing_filters_the_lists(furnished: Product, browser: Browser) -> None:
+    with visit(browser, furnished) as tab:
+        tab.login()
+        tab.open("/repositories/")
+        main = tab.page.locator("main")
+        expect(main.get_by_role("link", name="postgres").first).to_be_visible()
+        tab.page.locator("main input[name=q]").first.press_sequentially("worker")
+        expect(main.get_by_role("link", name="postgres")).to_have_count(0)
+        expect(main.get_by_role("link", name="worker").first).to_be_visible()
+        assert tab.complaints == []
+
+
+def test_all_is_usable_without_javascript(furnished: Product, browser: Browser) -> None:
+    with visit(browser, furnished, java_script_enabled=False) as tab:
+        tab.login()
+        tab.open("/repositories/")
+        field = tab.page.locator("main input[name=q]").first
+        field.fill("worker")
+        field.press("Enter")
+        main = tab.page.locator("main")
+        expect(main.get_by_role("link", name="postgres")).to_have_count(0)
+        main.get_by_role("link", name="worker").first.click()
+        expect(tab.page.locator("h1")).to_contain_text("worker")
+        tab.open(API)
+        tab.page.locator("main input[name=q]").first.fill("2.14.0")
+        tab.page.locator("main input[name=q]").first.press("Enter")
+        main.locator("a.repo__name:text-is('2.14.0')").click()
+        expect(tab.page.locator("h1")).to_contain_text("2.14.0")
+        for tab_name in ("dockerfile", "config", "raw"):
+            tab.page.locator(f"nav.tabs a[href*='tab={tab_name}']").click()
+            expect(tab.page.locator("nav.tabs a[aria-current=page]")).to_have_attribute(
+                "href", re.compile(f"tab={tab_name}")
+            )
+        search = tab.page.locator("form[role=search] input[name=q]").first
+        search.fill("postgres")
+        search.press("Enter")
+        expect(main.get_by_role("link", name="postgres").first).to_be_visible()
+        assert tab.complaints == []
+
+
+def test_what_a_pusher_wrote_runs_no_script_and_becomes_no_link(
+    furnished: Product, browser: Browser
+) -> None:
+    with visit(browser, furnished) as tab:
+        tab.page.on("dialog", lambda dialog: tab.complaints.append(f"dialog: {dialog.message}"))
+        tab.login()
+        for part in TABS:
+            tab.open(f"/repositories/tools/odd-labels:latest?tab={part}")
+            own = furnished.facts["url"]
+            links = tab.page.eval_on_selector_all("a", "all => all.map(a => a.href)")
+            strangers = [link for link in links if not link.startswith(own)]
+            assert strangers == [], part
+        assert tab.complaints == []
