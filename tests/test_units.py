@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from registryui.management.commands import units
 
@@ -27,7 +27,7 @@ def write(folder: Path) -> dict[str, str]:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("name", ["data", "per%cent", "dollar$HOME"])
-def test_systemd_accepts_the_units(tmp_path: Path, settings: SettingsWrapper, name: str) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path, settings: Settings, name: str) -> None:
     settings.DATA = tmp_path / name
     settings.CONFIG_DIR = settings.DATA / "config"
     made = write(tmp_path / "units")
@@ -39,7 +39,7 @@ def test_systemd_accepts_the_units(tmp_path: Path, settings: SettingsWrapper, na
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_part_is_hardened_and_comes_back(tmp_path: Path, settings: SettingsWrapper) -> None:
+def test_every_part_is_hardened_and_comes_back(tmp_path: Path, settings: Settings) -> None:
     for name, text in write(tmp_path).items():
         if name == "boathouse.target":
             continue
@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["with space", 'qu"ote', "line\nbreak"])
 def test_a_path_that_systemd_cannot_hold_is_refused(
-    tmp_path: Path, settings: SettingsWrapper, name: str
+    tmp_path: Path, settings: Settings, name: str
 ) -> None:
     settings.DATA = tmp_path / name
     with pytest.raises(CommandError, match="cannot stand in a systemd unit"):

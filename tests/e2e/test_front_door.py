@@ -7,10 +7,14 @@ import json
 import re
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import Error
 
+from .browser import CHROMIUM, chromium, visit
+from .conftest import needs
 from .product import Answer, Product, exchange
 from .waiting import until
 
@@ -79,6 +83,16 @@ def test_the_certificate_holds_against_the_ca_and_only_against_it(boathouse: Pro
         ["curl", "--silent", "--show-error", url], capture_output=True, text=True, check=False
     )
     assert without.returncode == 60, without.stderr
+
+
+def test_chromium_refuses_without_the_ca_and_opens_with_it(boathouse: Product, tmp_path: Path) -> None:
+    needs(CHROMIUM)
+    with chromium(tmp_path, None) as strict, visit(strict, boathouse) as tab:
+        with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
+            tab.open("/login")
+    with chromium(tmp_path, boathouse) as trusting, visit(trusting, boathouse) as tab:
+        tab.open("/login")
+        assert tab.complaints == []
 
 
 @pytest.mark.parametrize("path", ["/_ping", "/v1/_ping"])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, Error
+from playwright.sync_api import Browser
 
-from .browser import Visit, chromium, visit
-from .conftest import needs
+from .browser import Visit, visit
 from .engines import Engine
 from .product import Product
 
@@ -50,13 +47,3 @@ def test_a_push_appears_on_the_open_pages_without_a_reload(
         link.click()  # what came in works like the rest
         repository.page.wait_for_url("**/repositories/live/shown:2-is-new")
         assert repository.complaints + overview.complaints == []
-
-
-def test_chromium_refuses_without_the_authority(boathouse: Product, tmp_path: Path) -> None:
-    needs("/usr/bin/chromium")
-    with chromium(tmp_path, None) as strict, visit(strict, boathouse) as tab:
-        with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
-            tab.open("/login")
-    with chromium(tmp_path, boathouse) as trusting, visit(trusting, boathouse) as tab:
-        tab.open("/login")
-        assert tab.complaints == []

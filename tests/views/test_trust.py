@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from registryui import tls
 from registryui.models import Role
@@ -24,7 +24,7 @@ STEP = re.compile(r'<li id="step-(\w+)">.*?<code>(.*?)</code>', re.DOTALL)
 
 
 @pytest.fixture
-def authority(tmp_path: Path, settings: SettingsWrapper) -> tls.Certificate:
+def authority(tmp_path: Path, settings: Settings) -> tls.Certificate:
     """Our CA, for registry.example.net:8443."""
     settings.TLS_DIR = tmp_path / "tls"
     settings.TLS_CERTIFICATE = settings.TLS_KEY = ""
@@ -66,8 +66,8 @@ def test_it_shows_the_real_certificates(client: Client, authority: tls.Certifica
     assert "395 days left" in text or "396 days left" in text
     rows = re.search(r'id="fingerprint">(.*?)</pre>', text, re.DOTALL)
     assert rows is not None
-    assert [len(row.split(":")) for row in rows[1].split("\n")] == [8, 8, 8, 8]
-    assert ":".join(rows[1].split("\n")) == authority.fingerprint
+    assert [len(row.split(":")) for row in rows[1].split()] == [8, 8, 8, 8]
+    assert ":".join(rows[1].split()) == authority.fingerprint
 
 
 @pytest.mark.django_db
@@ -96,7 +96,7 @@ def test_the_lines_are_good_shell(client: Client, authority: tls.Certificate, ma
 
 @pytest.mark.django_db
 def test_compare_prints_the_fingerprint_that_the_page_shows(
-    client: Client, authority: tls.Certificate, tmp_path: Path, settings: SettingsWrapper
+    client: Client, authority: tls.Certificate, tmp_path: Path, settings: Settings
 ) -> None:
     shutil.copy(settings.TLS_DIR / "ca.crt", tmp_path / "boathouse-ca.crt")
     line = steps(client, "debian")["compare"]
@@ -133,7 +133,7 @@ def test_the_push_lines_name_this_registry(client: Client, authority: tls.Certif
 
 
 def test_the_ca_is_a_download_that_no_cache_keeps(
-    client: Client, authority: tls.Certificate, settings: SettingsWrapper
+    client: Client, authority: tls.Certificate, settings: Settings
 ) -> None:
     answer = client.get("/ca.crt")
     assert answer["Content-Type"] == "application/x-x509-ca-cert"
@@ -145,7 +145,7 @@ def test_the_ca_is_a_download_that_no_cache_keeps(
 
 @pytest.mark.django_db
 def test_a_certificate_of_ones_own_needs_no_installation(
-    client: Client, authority: tls.Certificate, settings: SettingsWrapper
+    client: Client, authority: tls.Certificate, settings: Settings
 ) -> None:
     settings.TLS_CERTIFICATE = str(settings.TLS_DIR / "server.crt")
     settings.TLS_KEY = str(settings.TLS_DIR / "server.key")
@@ -160,7 +160,7 @@ def test_a_certificate_of_ones_own_needs_no_installation(
 
 @pytest.mark.django_db
 def test_a_certificate_that_cannot_be_read_is_told_without_its_path(
-    client: Client, authority: tls.Certificate, settings: SettingsWrapper
+    client: Client, authority: tls.Certificate, settings: Settings
 ) -> None:
     (settings.TLS_DIR / "server.crt").write_text("junk")
     text = page(client)
