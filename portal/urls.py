@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path, register_converter
 
-from registryui.views import converters, hooks
+from registryui.views import converters
 from registryui.views.dashboard import dashboard
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.health import healthz
@@ -48,7 +48,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("preferences", preferences, name="preferences"),
     path("healthz", healthz, name="healthz"),
     # -- for the registry on loopback: nginx answers 404 in its place
-    path("hooks/registry", hooks.registry, name="hook"),
-    # -- for the registry; nginx answers 404
     path("hooks/registry", hook, name="hook"),
 ]

@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Any
 
 import humanize
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
@@ -229,7 +230,11 @@ def _htpasswd_unreadable(p: Params) -> Said:
         _("nginx cannot read it"),
         _("The user %(user)s may not open %(blocked)s.")
         % {"user": p["user"], "blocked": p["blocked"]},
-        _("Give that user the right: chmod o+r for the file, chmod o+x for a folder above it."),
+        _(
+            "Give that user the right: chgrp %(user)s and chmod g+r for the file, chmod o+x for a "
+            "folder above it."
+        )
+        % {"user": p["user"]},
     )
 
 
@@ -462,7 +467,9 @@ def _worker_silent(p: Params) -> Said:
 
 def _ago(sentence: str, at: str) -> str:
     """`sentence` with %(age)s filled in: "3 minutes", rounded down."""
-    return sentence % {"age": timesince(datetime.fromisoformat(at), depth=1)}
+    when = datetime.fromisoformat(at)
+    is_new = (timezone.now() - when).total_seconds() < 60
+    return sentence % {"age": _("less than a minute") if is_new else timesince(when, depth=1)}
 
 
 _SAY: dict[str, Callable[[Params], Said]] = {

@@ -124,7 +124,7 @@ def furnished(boathouse: Product) -> Product:
     wanted = {one["repository"] for one in pushed}
 
     def all_are_there() -> bool:
-        return wanted <= {row["repository"] for row in boathouse.list() if row["tags"]}
+        return wanted <= {row["repository"] for row in boathouse.listed() if row["tags"]}
 
     until(all_are_there, "the demo's repositories are in the index", seconds=60)
     boathouse.boathouse("sync")

@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +97,7 @@ class Product:
         facts: dict[str, Any] = json.loads(self.boathouse("status", "--json", check=False).stdout)
         return facts
 
-    def list(self, repository: str = "") -> list[dict[str, Any]]:
+    def listed(self, repository: str = "") -> list[dict[str, Any]]:
         """What `list --json` prints; [] for a repository that the index does not have."""
         arguments = [repository] if repository else []
         done = self.boathouse("list", *arguments, "--json", check=False)
@@ -109,7 +109,7 @@ class Product:
 
     def tag(self, repository: str, name: str) -> dict[str, Any] | None:
         """That row of `list REPOSITORY`; None if it is not there (yet)."""
-        return next((row for row in self.list(repository) if row["tag"] == name), None)
+        return next((row for row in self.listed(repository) if row["tag"] == name), None)
 
     # -- through the front door ----------------------------------------------------------------
 
@@ -138,14 +138,14 @@ class Product:
         path: str,
         *,
         method: str = "GET",
-        body: bytes | None = None,
+        body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         as_user: bool = False,
     ) -> Answer:
         """One request over TLS, with the certificate checked; redirects are not followed."""
         context = ssl.create_default_context(cafile=str(self.ca))
-        connection = _Connection(self.host, self.port, timeout=60, context=context)
-        connection.address = self.address
+        connection = _Connection(self.host, self.port, timeout=60)
+        connection.address, connection.context = self.address, context
         sent = dict(headers or {})
         if as_user:
             sent["Authorization"] = "Basic " + b64encode(":".join(self.user).encode()).decode()
@@ -160,7 +160,7 @@ class Product:
     def processes(self) -> list[psutil.Process]:
         """All processes of this instance: they have its folder in a setting or on the command
         line, or were started by one that has."""
-        found = {}
+        found: dict[int, psutil.Process] = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 words = [*process.cmdline(), process.environ().get("BOATHOUSE_DATA", "")]
@@ -195,11 +195,12 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
 class _Connection(http.client.HTTPSConnection):
     """To an address, while asking for a name that no name server knows."""
 
-    address = ""
+    address: str
+    context: ssl.SSLContext
 
     def connect(self) -> None:
         sock = socket.create_connection((self.address, self.port), self.timeout)
-        self.sock = self._context.wrap_socket(sock, server_hostname=self.host)
+        self.sock = self.context.wrap_socket(sock, server_hostname=self.host)
 
 
 @contextmanager
@@ -223,7 +224,7 @@ def exchange(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
-    body: bytes | None,
+    body: bytes | Iterable[bytes] | None,
     headers: Mapping[str, str],
 ) -> Answer:
     """One request over that connection, which is closed afterwards."""

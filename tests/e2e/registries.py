@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ class Registry:
 
     url: str
     store: Path
+    headers: Mapping[str, str] = field(default_factory=dict)  # of every request
 
     def ask(
         self,
@@ -41,7 +42,7 @@ class Registry:
         """One request; nothing is retried, nothing is followed."""
         address = urlsplit(self.url)
         connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
-        return exchange(connection, method, path, body, headers or {})
+        return exchange(connection, method, path, body, {**self.headers, **(headers or {})})
 
     # -- reading -------------------------------------------------------------------------------
 

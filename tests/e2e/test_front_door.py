@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import http.client
 import json
 import re
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -85,11 +90,16 @@ def test_the_certificate_holds_against_the_ca_and_only_against_it(boathouse: Pro
     assert without.returncode == 60, without.stderr
 
 
-def test_chromium_refuses_without_the_ca_and_opens_with_it(boathouse: Product, tmp_path: Path) -> None:
+def test_chromium_refuses_without_the_ca_and_opens_with_it(
+    boathouse: Product, tmp_path: Path
+) -> None:
     needs(CHROMIUM)
-    with chromium(tmp_path, None) as strict, visit(strict, boathouse) as tab:
-        with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
-            tab.open("/login")
+    with (
+        chromium(tmp_path, None) as strict,
+        visit(strict, boathouse) as tab,
+        pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"),
+    ):
+        tab.open("/login")
     with chromium(tmp_path, boathouse) as trusting, visit(trusting, boathouse) as tab:
         tab.open("/login")
         assert tab.complaints == []
@@ -170,6 +180,60 @@ def test_an_upload_cannot_be_sent_to_another_host(boathouse: Product) -> None:
     answer = boathouse.ask(path, method="POST", headers=headers, as_user=True)
     assert answer.status == 202
     assert answer.headers["location"].startswith(f"{boathouse.facts['url']}/v2/front/door/")
+
+
+def test_a_large_layer_goes_through_without_being_kept_on_the_way(
+    boathouse: Product,
+) -> None:
+    """Row 7: no limit, and no second copy on the disk, in neither direction."""
+    piece = bytes(1024 * 1024)
+    size = LARGE * len(piece)
+    digest = hashlib.sha256()
+    for _ in range(LARGE):
+        digest.update(piece)
+    name = f"sha256:{digest.hexdigest()}"
+    start = boathouse.ask("/v2/front/large/blobs/uploads/", method="POST", as_user=True)
+    place = urlsplit(start.headers["location"])
+
+    with _watched(boathouse.data / "run" / "nginx") as spooled:
+        done = boathouse.ask(
+            f"{place.path}?{place.query}&digest={name}",
+            method="PUT",
+            body=(piece for _ in range(LARGE)),
+            headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
+            as_user=True,
+        )
+        assert done.status == 201
+        back = boathouse.ask(f"/v2/front/large/blobs/{name}", as_user=True)
+
+    assert (back.status, len(back.body)) == (200, size)
+    assert max(spooled) < 1024 * 1024
+
+
+LARGE = 192  # MiB; a limit or a spool shows at far less
+
+
+@contextmanager
+def _watched(folder: Path) -> Iterator[list[int]]:
+    """Notes again and again how many bytes lie below a folder."""
+    sizes = [0]
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            total = 0
+            for path in folder.rglob("*"):
+                with contextlib.suppress(OSError):  # gone between the two looks
+                    total += path.stat().st_size if path.is_file() else 0
+            sizes.append(total)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_the_access_log_names_the_verified_user_and_no_secret(boathouse: Product) -> None:

@@ -171,7 +171,7 @@ def test_what_was_pushed_without_an_event_is_there_after_a_sync(
 ) -> None:
     with behind_its_back(second, tmp_path) as registry:
         digest = registry.push_image("missed/now", "1")
-    assert second.list("missed/now") == []
+    assert second.listed("missed/now") == []
     second.boathouse("sync")
     row = second.tag("missed/now", "1")
     assert row is not None
@@ -186,7 +186,7 @@ def test_down_leaves_nothing_behind_and_the_next_up_sees_what_came_meanwhile(
 
     second.down()
 
-    assert second.processes() == []
+    until(lambda: second.processes() == [], "no process is left")
     with socket.socket() as probe:  # somebody else could listen now
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((second.address, second.port))
@@ -204,7 +204,7 @@ def test_a_moved_data_folder_brings_everything_along(second: Product, tmp_path: 
     with behind_its_back(second, tmp_path) as registry:
         registry.push_image("moved/app", "1", "2")
     second.boathouse("sync")
-    tags, user = second.list("moved/app"), second.user
+    tags, user = second.listed("moved/app"), second.user
     assert len(tags) == 2
     old, new = second.data, second.data.with_name("second-moved")
     second.down()
@@ -214,7 +214,7 @@ def test_a_moved_data_folder_brings_everything_along(second: Product, tmp_path: 
     facts = second.up()
 
     assert facts["ca"] == str(second.ca)
-    assert second.list("moved/app") == tags
+    assert second.listed("moved/app") == tags
     assert second.user == user
     answer = second.ask("/v2/moved/app/tags/list", as_user=True)
     assert sorted(answer.json()["tags"]) == ["1", "2"]

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
 ATTACHED = re.compile(r"sha256-[0-9a-f]{64}")
 UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+# Many tags, attachments, a chart, a cache, odd names.
+REPOSITORIES = ["platform/api", "charts/api", "tools/ci-runner", "tools/odd-labels"]
 IMAGES = ["data/postgres:16.4", "library/busybox:latest", "platform/worker:latest"]
 
 
@@ -55,14 +57,13 @@ def blob(product: Product, reference: str, digest: str) -> bytes:
     return answer.body
 
 
-def test_every_tag_of_every_repository_has_the_digest_that_the_registry_says(
+def test_every_tag_has_the_digest_that_the_registry_says(
     furnished: Product,
 ) -> None:
-    for row in furnished.list():
-        repository = row["repository"]
+    for repository in REPOSITORIES:
         answer = furnished.ask(f"/v2/{repository}/tags/list", as_user=True)
         listed = {tag for tag in answer.json()["tags"] or () if not ATTACHED.match(tag)}
-        known = {one["tag"]: one["digest"] for one in furnished.list(repository)}
+        known = {one["tag"]: one["digest"] for one in furnished.listed(repository)}
         assert {tag for tag in known if not ATTACHED.match(tag)} == listed
         for tag, digest in known.items():
             told = furnished.ask(

@@ -331,7 +331,7 @@ def fill(real: Registry) -> dict[str, tuple[str, str]]:
     note("all/odd", "no-config", _empty_config(real, "all/odd", "no-config"), "image")
     note("all/odd", "foreign", _foreign(real, "all/odd", "foreign"), "image")
     # A subject that is not there, and a deep name with words of the API in it.
-    lonely = {"subject": descriptor(IMAGE, b"nobody"), "annotations": {"who": "me"}}
+    lonely: dict[str, Any] = {"subject": descriptor(IMAGE, b"nobody"), "annotations": {"who": "me"}}
     deep = "all/a/manifests/b/tags/list/c/blobs/d"
     note(deep, "lonely", real.push_image(deep, "lonely", **lonely), "image")
     return made

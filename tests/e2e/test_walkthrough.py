@@ -60,7 +60,7 @@ def test_push_and_pull_without_a_login_are_refused(boathouse: Product, docker: E
             assert "no basic auth credentials" in done.stdout + done.stderr
     finally:
         docker.login(boathouse.name, *boathouse.user)
-    assert not boathouse.list("nobody/base")
+    assert not boathouse.listed("nobody/base")
 
 
 def test_a_machine_refuses_without_the_ca_and_accepts_with_it(
@@ -90,7 +90,7 @@ def test_one_push_of_many_tags_is_in_the_index_with_all_of_them(
     docker.docker("push", "--all-tags", f"{boathouse.name}/team/web/tagged")
 
     def rows() -> list[dict[str, str]]:
-        found = boathouse.list("team/web/tagged")
+        found = boathouse.listed("team/web/tagged")
         return found if {row["tag"] for row in found} == names else []
 
     found = until(rows, "all five tags are in the index", seconds=10)

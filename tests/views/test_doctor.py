@@ -48,7 +48,7 @@ def test_every_finding_has_a_word_for_its_state_and_an_advice(admin: Client) -> 
         assert word in text
     for state in ("Good", "Look soon", "Look now"):
         assert f"</svg>{state}" in text or f">{state}</span>" in text
-    assert "chmod o+r" in text
+    assert "chgrp www-data and chmod g+r" in text
     assert "2 parts need care" in text
     assert "/d/&lt;b&gt;" in text
     assert "/d/<b>" not in text

@@ -60,7 +60,7 @@ def test_it_opens_without_login_and_without_a_query(
 @pytest.mark.django_db
 def test_it_shows_the_real_certificates(client: Client, authority: tls.Certificate) -> None:
     text = html.unescape(page(client))
-    assert authority.fingerprint in text
+    assert authority.fingerprint in text.replace("<wbr>", "")
     assert authority.subject in text
     assert "ECDSA P-256" in text
     assert "395 days left" in text or "396 days left" in text

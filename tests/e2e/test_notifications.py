@@ -1,0 +1,183 @@
+"""What the real registry notifies of, which the tests of index/events.py make by hand."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registryui.index import events
+from registryui.models import Manifest, Repository, Tag
+from registryui.registry.client import RegistryClient
+from tests.parts import running_registry
+
+from .registries import Registry
+from .waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.django_db]
+
+TOKEN = "Bearer of the tests"
+BY = {"Authorization": "Basic Y2k6c2VjcmV0", "X-Forwarded-For": "192.0.2.7"}  # ci:secret
+
+
+@dataclass(slots=True)
+class Sink:
+    """Keeps every notification that comes; refuses as many as it is told to."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
+    to_refuse: int = 0
+
+    def events(self, action: str, repository: str = "") -> list[dict[str, Any]]:
+        """All events of that kind so far, in the order of arrival."""
+        every = [event for body in self.bodies for event in json.loads(body)["events"]]
+        return [
+            event
+            for event in every
+            if event["action"] == action and repository in ("", event["target"]["repository"])
+        ]
+
+    def tags(self, action: str) -> list[str]:
+        """The tags that those events name."""
+        return [event["target"]["tag"] for event in self.events(action) if tag_of(event)]
+
+
+def tag_of(event: dict[str, Any]) -> str:
+    return str(event["target"].get("tag", ""))
+
+
+@pytest.fixture
+def sink() -> Iterator[tuple[Sink, str]]:
+    """A listener on loopback, and its URL."""
+    kept = Sink()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            kept.tokens.add(self.headers["Authorization"])
+            kept.bodies.append(body)
+            refused = kept.to_refuse > 0
+            kept.to_refuse -= refused
+            self.send_response(503 if refused else 202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield kept, f"http://127.0.0.1:{server.server_port}/hooks/registry"
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=10)
+
+
+@pytest.fixture
+def told(sink: tuple[Sink, str], tmp_path: Path) -> Iterator[tuple[Registry, Sink]]:
+    """A registry whose requests come from "ci" at 192.0.2.7, and what it tells."""
+    kept, url = sink
+    notifications = {"url": url, "headers": {"Authorization": [TOKEN]}}
+    with running_registry(tmp_path / "registry", notifications=notifications) as registry:
+        yield Registry(registry, tmp_path / "registry" / "store", BY), kept
+
+
+def apply(real: Registry, sink: Sink) -> None:
+    """Takes all notifications in, twice and backwards: neither may matter."""
+    for body in [*sink.bodies, *reversed(sink.bodies)]:
+        events.receive(body)
+    with RegistryClient(real.url) as client:
+        events.apply_pending(client)
+
+
+def test_a_push_tells_tag_digest_type_and_who(told: tuple[Registry, Sink]) -> None:
+    real, sink = told
+    digest = real.push_image("team/app", "1", "latest")
+    until(lambda: len(sink.tags("push")) == 2, "both pushes were told")
+
+    event = next(one for one in sink.events("push") if tag_of(one) == "1")
+    assert sink.tokens == {TOKEN}
+    assert event["target"]["digest"] == digest
+    assert event["target"]["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    assert event["actor"]["name"] == "ci"
+    assert event["request"]["addr"] == "192.0.2.7"
+    assert event["request"]["method"] == "PUT"
+    apply(real, sink)
+    tags = Tag.objects.select_related("manifest").order_by("name")
+    assert [(tag.name, tag.moved_by, tag.manifest and tag.manifest.digest) for tag in tags] == [
+        ("1", "ci", digest),
+        ("latest", "ci", digest),
+    ]
+
+
+def test_a_head_is_told_as_a_pull_and_not_counted(told: tuple[Registry, Sink]) -> None:
+    real, sink = told
+    real.push_image("app", "1")
+    real.get("app", "1", method="HEAD")
+    real.get("app", "1")
+    with RegistryClient(real.url) as client:
+        client.manifest("app", "1")  # our own is nobody's pull either
+    until(lambda: len(sink.events("pull")) >= 3, "all three were told")
+    assert sorted(one["request"]["method"] for one in sink.events("pull")) == ["GET", "GET", "HEAD"]
+    apply(real, sink)
+    assert Repository.objects.get().pull_count == 1
+    assert Manifest.objects.get().pulled_by == "ci"
+
+
+def test_deleting_a_digest_tells_of_it_and_of_each_of_its_tags(
+    told: tuple[Registry, Sink],
+) -> None:
+    real, sink = told
+    digest = real.push_image("app", "1", "latest", layers=(b"goes",))
+    real.push_image("app", "stays", layers=(b"stays",))
+    until(lambda: len(sink.tags("push")) == 3, "all pushes were told")
+    apply(real, sink)
+
+    real.delete("app", digest)
+
+    until(lambda: len(sink.events("delete")) == 3, "all three deletes were told")
+    assert sorted(sink.tags("delete")) == ["1", "latest"]
+    by_digest = [one for one in sink.events("delete") if not tag_of(one)]
+    assert [one["target"]["digest"] for one in by_digest] == [digest]
+    apply(real, sink)
+    assert [tag.name for tag in Tag.objects.all()] == ["stays"]
+    assert not Manifest.objects.filter(digest=digest).exists()
+
+
+def test_an_image_index_is_told_after_its_children_which_have_no_tag(
+    told: tuple[Registry, Sink],
+) -> None:
+    real, sink = told
+    children = [real.push_image("app", architecture=one) for one in ("amd64", "arm64")]
+    entries = [real.child("app", one, architecture="amd64") for one in children]
+    index = real.push_index("app", entries, "multi")
+    until(lambda: sink.tags("push"), "the image index was told")
+    manifests = [
+        (one["target"]["digest"], tag_of(one))
+        for one in sink.events("push")
+        if "manifest" in one["target"]["mediaType"] or "index" in one["target"]["mediaType"]
+    ]
+    assert manifests == [(children[0], ""), (children[1], ""), (index, "multi")]
+    apply(real, sink)
+    assert Manifest.objects.count() == 3
+    assert Tag.objects.get().problem == ""
+
+
+def test_a_notification_that_was_refused_comes_again_with_the_same_id(
+    told: tuple[Registry, Sink],
+) -> None:
+    real, sink = told
+    sink.to_refuse = 2
+    real.push_image("app", "1")
+    until(lambda: sink.tags("push"), "it came in the end", seconds=60)
+    ids = [event["id"] for body in sink.bodies for event in json.loads(body)["events"]]
+    assert len(ids) == len(set(ids)) + 2
+    apply(real, sink)
+    assert Tag.objects.get().moved_by == "ci"

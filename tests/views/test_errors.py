@@ -1,0 +1,56 @@
+"""Pages for what went wrong: with words, a way on, and nothing of the inside."""
+
+import pytest
+from django.template.loader import render_to_string
+from django.test import Client
+
+from registryui.models import Role
+from tests.factories import make_operator
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_page_that_is_not_there_leads_on() -> None:
+    client = Client()
+    page = client.get("/nowhere")
+    assert page.status_code == 404
+    assert 'href="/login"' in page.content.decode()
+    assert 'href="/search"' not in page.content.decode()
+    client.force_login(make_operator())
+    assert 'href="/search"' in client.get("/nowhere").content.decode()
+
+
+def test_a_missing_role_is_said_in_words() -> None:
+    client = Client()
+    client.force_login(make_operator(role=Role.VIEWER))
+    answer = client.get("/doctor")
+    assert answer.status_code == 403
+    page = answer.content.decode()
+    assert "This needs the role “Administrator”; yours is “Viewer”." in page
+
+
+def test_a_form_without_its_token_says_to_send_it_again() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/login", {"username": "a", "password": "b"})
+    assert answer.status_code == 403
+    assert "Please send it again" in answer.content.decode()
+
+
+def test_the_page_of_a_failure_needs_nothing_that_may_be_broken() -> None:
+    """Django renders it without a context; it has no static file, no table, no session."""
+    page = render_to_string("500.html")
+    assert "Something went wrong here" in page
+    assert "<link" not in page
+
+
+def test_nothing_is_kept_in_caches_and_nothing_runs_inline() -> None:
+    client = Client()
+    client.force_login(make_operator())
+    for path in ("/", "/repositories/", "/search?q=a", "/password"):
+        answer = client.get(path)
+        assert "no-store" in answer["Cache-Control"]
+        assert "HX-Request" in answer["Vary"]
+        page = answer.content.decode()
+        assert "style=" not in page
+        assert " onclick" not in page
+        assert "<script>" not in page
+        assert "default-src 'none'" in answer["Content-Security-Policy"]
