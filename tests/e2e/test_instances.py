@@ -112,7 +112,7 @@ def test_ctrl_c_ends_an_up_in_the_foreground_with_all_its_parts(second: Product)
             process.kill()
             process.wait(timeout=10)
     assert "Traceback" not in log.read_text()
-    assert second.processes() == []
+    until(lambda: second.processes() == [], "no process is left")
 
 
 def test_a_part_that_dies_is_started_again(second: Product) -> None:
