@@ -38,6 +38,9 @@ CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.y
 LOG_DIR = DATA / "log"
 RUN_DIR = DATA / "run"  # process ids, the ports of the parts
 HTPASSWD_FILE = DATA / "htpasswd"
+OVERLAP_FILE = DATA / "htpasswd.old"  # secrets from before a rotation, while they work too
+RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
+VERSIONS_DIR = DATA / "htpasswd-versions"  # 0700: the last 20 of the file
 
 # -- where people and clients find us ------------------------------------------------------------
 HOST = _text("BOATHOUSE_HOST", "localhost")  # the name in every command that the pages show
@@ -150,7 +153,7 @@ HUEY: dict[str, Any] = {
         "initial_delay": 0.02,
         "backoff": 1.15,
         "max_delay": 0.1,  # a push is on the page within a second: look ten times as often
-        "scheduler_interval": 5,
+        "scheduler_interval": 1,  # seconds: access ends when it was said to
     },
 }
 if IS_POSTGRESQL:

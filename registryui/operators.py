@@ -18,11 +18,9 @@ from django.utils.translation import gettext as _
 
 from registryui.models import Operator, Role
 
+from .refused import Refused
+
 log = logging.getLogger(__name__)
-
-
-class Refused(Exception):
-    """The reason, one sentence for the person who asked, in the active language."""
 
 
 def new_password() -> str:

@@ -1,12 +1,13 @@
 """Background jobs, a few lines each. Each may run twice or be killed: the state is in tables."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from registryui import doctor, tls
+from registryui.accounts import publish, usage
 from registryui.index import events
 from registryui.index import sync as index_sync
 from registryui.registry.client import RegistryClient
@@ -17,13 +18,27 @@ from registryui.setup import configuration
 def apply_events() -> None:
     """What the registry just told us; the hook asks for it."""
     with RegistryClient(settings.REGISTRY_URL) as source:
-        events.apply_pending(source)
+        events.apply_pending(source, then=usage.note)
 
 
 @db_periodic_task(crontab(minute="*"))
 def apply_late_events() -> None:
     """Events that waited for the registry, or whose job died with its worker."""
     apply_events.call_local()
+
+
+@db_task()
+def publish_late_users() -> None:
+    """Registry users whose access ends now, and what a crash left half written."""
+    publish.catch_up()
+
+
+@db_periodic_task(crontab(minute="*"))
+def publish_by_schedule() -> None:
+    """Each minute, and at the very second for those whose access ends within the next one."""
+    publish.catch_up()
+    for when in publish.next_ends(timedelta(seconds=70)):
+        publish_late_users.schedule(eta=when)
 
 
 @db_task()

@@ -1,17 +1,16 @@
 """The demo images, and that a real registry and the index take all of them."""
 
 import json
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from registryui.accounts import publish
+from registryui.accounts import publish, users
 from registryui.demo.images import DemoRepository, make_images
 from registryui.demo.push import push, temporary_user
 from registryui.index.sync import sync
-from registryui.models import Manifest, Repository, Run, Tag
+from registryui.models import Manifest, RegistryUser, Repository, Run, Tag
 from registryui.oci.config import pair_layers, parse_config
 from registryui.oci.digest import sha256
 from registryui.oci.manifest import parse_manifest
@@ -22,13 +21,6 @@ from registryui.registry.client import RegistryClient
 @pytest.fixture(scope="module")
 def images() -> list[DemoRepository]:
     return make_images()
-
-
-@pytest.fixture
-def htpasswd_file() -> Iterator[None]:
-    settings.HTPASSWD_FILE.write_text("docker:{SSHA}x\n")
-    yield
-    settings.HTPASSWD_FILE.unlink()
 
 
 def test_the_same_images_are_made_every_time(images: list[DemoRepository]) -> None:
@@ -102,26 +94,29 @@ def test_a_real_registry_takes_them_and_the_index_has_no_problems(
     assert Manifest.objects.filter(repository__name__in=names).count() == len(made)
 
 
-@pytest.mark.usefixtures("htpasswd_file")
-def test_the_temporary_user_is_gone_afterwards_even_after_an_error() -> None:
+@pytest.mark.django_db
+def test_the_temporary_user_is_gone_afterwards_even_after_an_error(files: Path) -> None:
+    (files / "htpasswd").write_text("docker:{SSHA}x\n")
+
     def fail() -> None:
         with temporary_user() as (name, secret):
-            assert publish.names() == ["docker", name]
+            assert list(publish.lines()) == ["docker", name]
             assert (name, len(secret)) == ("demo", 40)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert publish.names() == ["docker"]
+    assert list(publish.lines()) == ["docker"]
+    assert not RegistryUser.objects.exists()
 
 
-@pytest.mark.usefixtures("htpasswd_file")
-def test_a_user_called_demo_keeps_his_secret() -> None:
-    publish.add_line("demo", "own")
-    before = publish.read()
+@pytest.mark.django_db
+def test_a_user_called_demo_keeps_his_secret(files: Path) -> None:
+    users.create("demo", by="tests")
+    before = publish.lines()
     with temporary_user() as (name, _):
         assert name.startswith("demo-")
-    assert publish.read() == before
+    assert publish.lines() == before
 
 
 def test_the_command_says_how_to_start_a_registry_that_is_not_up() -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import shutil
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -25,116 +21,21 @@ from django.test import override_settings
 from django.utils import timezone, translation
 
 from registryui import doctor, tls
-from registryui.accounts import publish
+from registryui.accounts import users
 from registryui.doctor import checks
 from registryui.models import RegistryEvent, Run
-from registryui.setup import configuration, data, keys, parts
+from registryui.setup import configuration
 
 from .factories import make_event
-from .parts import free_port
-
-SECRET = "f" * 40
-
-
-# -- an instance without Django's own process: what the doctor looks at ----------------------------
-class Portal(http.server.BaseHTTPRequestHandler):
-    """Stands for the web process: all that the doctor asks of it is /healthz."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 404)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@dataclass
-class Instance:
-    """Parts that run, by name, and how to stop one."""
-
-    folder: Path
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def start(self, name: str, command: list[str]) -> None:
-        self.processes[name] = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def stop(self, name: str) -> None:
-        process = self.processes.pop(name)
-        process.terminate()
-        process.wait(timeout=20)
+from .instance import Instance, restart_nginx, running_instance
 
 
 @pytest.fixture
-def instance() -> Iterator[Instance]:
-    """A healthy instance: data folder, certificates, registry, nginx, a portal."""
-    # Not below pytest's folder, which nginx's own user may not pass.
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-"))
-    folder.chmod(0o755)
-    ports = {"front": free_port(), "registry": free_port(), "web": free_port()}
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
-        stack.enter_context(override_settings(**_settings(folder / "data", ports)))
-        data.make()
-        keys.make()
-        tls.ensure(folder / "data" / "tls", names=tls.wanted_names())
-        publish.add_line("docker", SECRET)
-        configuration.write(registry_port=ports["registry"], web_port=ports["web"])
-        made = Instance(folder / "data")
-        stack.callback(lambda: [made.stop(name) for name in list(made.processes)])
-        made.start("registry", parts.registry_command())
-        made.start("nginx", parts.nginx_command())
-        stack.enter_context(portal(ports["web"]))
-        for port in ports.values():
-            wait_for(port)
+def instance(transactional_db: None) -> Iterator[Instance]:
+    """A healthy instance with one registry user."""
+    with running_instance() as made:
+        users.create("docker", by="tests")
         yield made
-
-
-def _settings(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
-    return {
-        "DATA": folder,
-        "STORE_DIR": folder / "registry",
-        "TLS_DIR": folder / "tls",
-        "SECRETS_DIR": folder / "secrets",
-        "CONFIG_DIR": folder / "config",
-        "LOG_DIR": folder / "log",
-        "RUN_DIR": folder / "run",
-        "STATIC_ROOT": folder / "static",
-        "HTPASSWD_FILE": folder / "htpasswd",
-        "HOST": "localhost",
-        "PORT": ports["front"],
-        "HTTP_PORT": 0,
-        "BIND": ["127.0.0.1"],
-        "REGISTRY_NAME": f"localhost:{ports['front']}",
-        "PUBLIC_URL": f"https://localhost:{ports['front']}",
-        "REGISTRY_PORT": ports["registry"],
-        "REGISTRY_URL": f"http://127.0.0.1:{ports['registry']}",
-        "WEB_PORT": ports["web"],
-        "TLS_CERTIFICATE": "",
-        "TLS_KEY": "",
-    }
-
-
-@contextmanager
-def portal(port: int) -> Iterator[None]:
-    web = http.server.ThreadingHTTPServer(("127.0.0.1", port), Portal)
-    thread = threading.Thread(target=web.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        web.shutdown()
-        thread.join()
-        web.server_close()
-
-
-def wait_for(port: int) -> None:
-    for _ in range(200):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on port {port}")
 
 
 def examined() -> dict[str, doctor.Finding]:
@@ -310,8 +211,8 @@ def test_lines_that_let_nobody_in_are_counted(instance: Instance) -> None:
     good = path.read_bytes()
     path.write_bytes(good + b"# a comment\n\nno colon\n:nameless\nplain:text\nempty:\n")
     finding = checks.check_htpasswd()
-    assert (finding.state, finding.params["lines"]) == ("warn", [4, 5, 6, 7])
-    assert "Lines: 4, 5, 6, 7" in said(finding)
+    assert (finding.state, finding.params["lines"]) == ("warn", [5, 6, 7, 8])
+    assert "Lines: 5, 6, 7, 8" in said(finding)
     path.write_bytes(b"# nobody\n")
     assert checks.check_htpasswd().code == "htpasswd-empty"
     said(checks.check_htpasswd())
@@ -568,14 +469,6 @@ def _web_port() -> int:
     from django.conf import settings
 
     return int(settings.WEB_PORT)
-
-
-def restart_nginx(instance: Instance) -> None:
-    from django.conf import settings
-
-    instance.stop("nginx")
-    instance.start("nginx", parts.nginx_command())
-    wait_for(settings.PORT)
 
 
 def wait_until(is_so: Any) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from registryui import operators
 from registryui.models import Operator, Role
+from registryui.refused import Refused
 
 pytestmark = pytest.mark.django_db
 
@@ -27,7 +28,7 @@ def test_the_last_active_administrator_stays_one(admin: Operator) -> None:
         lambda: operators.set_active(admin, is_active=False, by="command line"),
         lambda: operators.remove(admin, by="command line"),
     ):
-        with pytest.raises(operators.Refused):
+        with pytest.raises(Refused):
             change()
     admin.refresh_from_db()
     assert admin.is_active
@@ -41,11 +42,11 @@ def test_with_a_second_administrator_the_first_may_go(admin: Operator) -> None:
 
 
 def test_a_name_is_taken_once(admin: Operator) -> None:
-    with pytest.raises(operators.Refused):
+    with pytest.raises(Refused):
         operators.add("root", role=Role.VIEWER, by="test")
 
 
 def test_a_weak_password_is_refused(admin: Operator) -> None:
-    with pytest.raises(operators.Refused):
+    with pytest.raises(Refused):
         operators.add("vera", role=Role.VIEWER, by="test", password="password")
     assert not Operator.objects.filter(username="vera").exists()

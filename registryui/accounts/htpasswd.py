@@ -1,6 +1,7 @@
-"""What an htpasswd file says: names, hashes, and how to change one line and keep all others.
+"""What an htpasswd file says: names, hashes, and how to change some lines and keep all others.
 
-Pure: bytes in, bytes out. publish.py writes the file; nginx reads it at every request.
+Pure: bytes in, bytes out. publish.py writes the file; nginx reads it at every request, and what is
+a line, a name and a hash here is what ngx_http_auth_basic_module takes for one.
 
     docker:{SSHA}6Kb1…     one user: name, colon, hash
     # a comment            kept, like everything else that is not ours
@@ -9,13 +10,18 @@ Pure: bytes in, bytes out. publish.py writes the file; nginx reads it at every r
 import base64
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from enum import Enum
 
 import bcrypt
 from passlib.context import CryptContext
 
-MOST_NAME_CHARACTERS = 128
+MOST_NAME_BYTES = 255
+# A line with a new secret at each of our writes: a login with it shows that nginx reads what we
+# wrote (publish.py). It has no rights, and the secret is forgotten after that login.
+CANARY = "boathouse-canary"
 MOST_PASSWORD_BYTES = 72  # bcrypt reads no further
 
 # What other programs write into such files. No plain text, although nginx would take {PLAIN}.
@@ -26,16 +32,16 @@ _OTHERS = CryptContext(
 
 def check_name(name: str) -> str:
     """The name, if it can stand in the file and in a Basic login; else ValueError."""
-    if not name or len(name) > MOST_NAME_CHARACTERS:
-        raise ValueError(f"a name has 1 to {MOST_NAME_CHARACTERS} characters: {name[:140]!r}")
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError as bad:
+        raise ValueError(f"a name is text: {name!r}") from bad
+    if not 1 <= length <= MOST_NAME_BYTES:
+        raise ValueError(f"a name has 1 to {MOST_NAME_BYTES} bytes: {name[:140]!r}")
     # A colon ends the name, a line break begins another user, '#' begins a comment. str.isprintable
     # leaves out every other character that an editor or a log would not show.
     if ":" in name or name.startswith("#") or not name.isprintable() or name != name.strip():
         raise ValueError(f"a name has no colon, space at its ends or control character: {name!r}")
-    try:
-        name.encode()
-    except UnicodeEncodeError as bad:
-        raise ValueError(f"a name is text: {name!r}") from bad
     return name
 
 
@@ -61,9 +67,15 @@ def hash_password(password: str, *, rounds: int = 8) -> str:
     """
     if len(password.encode()) > MOST_PASSWORD_BYTES:
         raise ValueError(f"a password has at most {MOST_PASSWORD_BYTES} bytes")
+    return hash_clear(password, rounds=rounds)
+
+
+def hash_clear(password: str, *, rounds: int) -> str:
+    """The same of a password of any length: like nginx, bcrypt reads 72 bytes of it."""
     salt = bcrypt.gensalt(rounds, prefix=b"2a")
     # One algorithm, two prefixes: nginx hands both to the C library, htpasswd writes 2y.
-    return bcrypt.hashpw(password.encode(), salt).decode().replace("$2a$", "$2y$", 1)
+    hashed = bcrypt.hashpw(password.encode()[:MOST_PASSWORD_BYTES], salt)
+    return hashed.decode().replace("$2a$", "$2y$", 1)
 
 
 def verify(line_hash: str, secret: str) -> bool:
@@ -94,54 +106,104 @@ def _verify_bcrypt(line_hash: str, secret: str) -> bool:
         return False
 
 
+class Kind(Enum):
+    """How a hash was made; the value is what people call it."""
+
+    SSHA = "{SSHA}"
+    SHA = "{SHA}"
+    PLAIN = "{PLAIN}"
+    BCRYPT = "bcrypt"
+    YESCRYPT = "yescrypt"
+    SHA512 = "SHA-512 crypt"
+    SHA256 = "SHA-256 crypt"
+    APR1 = "apr1 (MD5)"
+    MD5 = "MD5 crypt"
+    DES = "DES crypt"
+    UNKNOWN = ""  # nginx lets nobody in with it
+
+    @property
+    def is_slow(self) -> bool:
+        """True if guessing a password from the hash takes long enough for a person's password."""
+        return self in (Kind.BCRYPT, Kind.YESCRYPT, Kind.SHA512, Kind.SHA256)
+
+
+_KINDS = (
+    (Kind.SSHA, re.compile(r"\{SSHA\}[A-Za-z0-9+/]{28,}={0,2}")),
+    (Kind.SHA, re.compile(r"\{SHA\}[A-Za-z0-9+/]{27}=")),
+    (Kind.PLAIN, re.compile(r"\{PLAIN\}.+")),
+    (Kind.BCRYPT, re.compile(r"\$2[aby]\$.+")),
+    (Kind.YESCRYPT, re.compile(r"\$(?:y|7|gy)\$.+")),
+    (Kind.SHA512, re.compile(r"\$6\$.+")),
+    (Kind.SHA256, re.compile(r"\$5\$.+")),
+    (Kind.APR1, re.compile(r"\$apr1\$.+")),
+    (Kind.MD5, re.compile(r"\$1\$.+")),
+    (Kind.DES, re.compile(r"[./0-9A-Za-z]{13}")),
+)
+
+
+def kind(line_hash: str) -> Kind:
+    """What Debian's nginx takes that hash for."""
+    return next((one for one, shape in _KINDS if shape.fullmatch(line_hash)), Kind.UNKNOWN)
+
+
 def parse(content: bytes) -> dict[str, str]:
     """Name to hash, in the order of the file; the first line of a name counts, as for nginx.
 
     Lines that are no users (comments, blank lines, no colon) and names that are not UTF-8 are
-    left out here and kept by `put` and `take`.
+    left out here and kept by `change`.
     """
     users: dict[str, str] = {}
-    for line in content.splitlines():
-        name, colon, rest = line.partition(b":")
-        if colon and name and not name.startswith(b"#"):
+    for line in _lines(content):
+        name, colon, rest = line.rstrip(b"\r\n").partition(b":")
+        if colon and name and not name.startswith((b"#", b"\r")):
             try:
                 # Behind a second colon stand comments: nginx stops there too.
-                users.setdefault(name.decode(), rest.partition(b":")[0].decode().strip())
+                users.setdefault(name.decode(), re.split(b"[:\r]", rest)[0].decode())
             except UnicodeDecodeError:
                 continue
     return users
 
 
-def put(content: bytes, name: str, line_hash: str) -> bytes:
-    """`content` with that user: his line replaced where it stands, else added at the end.
+def change(content: bytes, lines: Mapping[str, str]) -> bytes:
+    """`content` with those users: name to hash, "" takes the user out.
 
-    Every other byte stays as it is. ValueError if name or hash would break the file.
+    A user who is there is replaced where he stands, a new one added at the end; every other byte
+    stays as it is. ValueError if a name or hash would break the file.
     """
-    check_name(name)
-    if not line_hash or ":" in line_hash or not line_hash.isprintable() or " " in line_hash:
+    wanted = {_name(name): _hash(line_hash) for name, line_hash in lines.items()}
+    seen: set[bytes] = set()
+    kept: list[bytes] = []
+    for line in _lines(content):
+        name, colon, _rest = line.partition(b":")
+        if not colon or name not in wanted:
+            kept.append(line)
+        elif name not in seen:
+            seen.add(name)
+            if wanted[name]:
+                ending = line[len(line.rstrip(b"\r\n")) :]
+                kept.append(name + b":" + wanted[name] + ending)
+        # A second line of the same name never counted, and must not come back when the first goes.
+    new = [name + b":" + value + b"\n" for name, value in wanted.items() if value]
+    new = [line for line in new if line.partition(b":")[0] not in seen]
+    if new and kept and not kept[-1].endswith(b"\n"):
+        kept[-1] += b"\n"
+    return b"".join([*kept, *new])
+
+
+def _name(name: str) -> bytes:
+    return check_name(name).encode()
+
+
+def _hash(line_hash: str) -> bytes:
+    if line_hash and (":" in line_hash or " " in line_hash or not line_hash.isprintable()):
         raise ValueError("a hash has no colon, space or control character")
-    new = f"{name}:{line_hash}".encode()
-    lines = list(_lines(content))
-    place = next((i for i, line in enumerate(lines) if _is_of(line, name)), None)
-    if place is None:
-        end = b"\n" if content and not content.endswith(b"\n") else b""
-        return content + end + new + b"\n"
-    ending = lines[place][len(lines[place].rstrip(b"\r\n")) :]
-    lines[place] = new + ending
-    # A second line of the same name never counted, and must not come back when the first goes.
-    return b"".join(line for i, line in enumerate(lines) if i <= place or not _is_of(line, name))
-
-
-def take(content: bytes, name: str) -> bytes:
-    """`content` without that user's lines; unchanged if he has none."""
-    check_name(name)
-    return b"".join(line for line in _lines(content) if not _is_of(line, name))
+    return line_hash.encode()
 
 
 def _lines(content: bytes) -> Iterator[bytes]:
-    # nginx ends a line at \n (and \r); a form feed or \x1c inside a line must not split it.
-    yield from content.splitlines(keepends=True)
-
-
-def _is_of(line: bytes, name: str) -> bool:
-    return line.startswith(name.encode() + b":")
+    # Only \n ends a line for nginx: splitlines would see one in the middle of a name.
+    start = 0
+    while start < len(content):
+        end = content.find(b"\n", start) + 1 or len(content)
+        yield content[start:end]
+        start = end

@@ -5,8 +5,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
-from registryui.accounts import htpasswd, publish
+from django.utils import timezone
+
+from registryui.accounts import publish, users
+from registryui.models import RegistryUser
 from registryui.registry.client import RegistryClient
 
 from .build import Made
@@ -61,21 +65,13 @@ def _push_one(
 def temporary_user() -> Iterator[tuple[str, str]]:
     """Name and secret of a registry user who is there for this block: "demo" if that is free.
 
-    After a kill -9 the user stays, with a secret that nobody knows.
+    After a kill -9 the user stays until the access ends by itself, an hour later.
     """
-    secret = htpasswd.new_secret()
-    line_hash = htpasswd.hash_secret(secret)
-    names = [USER]
-
-    def add(content: bytes) -> bytes:
-        # Looked up under the lock: a user of that name keeps his secret, and two demos at once
-        # do not get one name.
-        if USER in htpasswd.parse(content):
-            names[0] = f"{USER}-{secrets.token_hex(4)}"
-        return htpasswd.put(content, names[0], line_hash)
-
-    publish.edit(add)
+    end = timezone.now() + timedelta(hours=1)
+    taken = USER in publish.lines() or RegistryUser.objects.filter(name=USER).exists()
+    name = f"{USER}-{secrets.token_hex(4)}" if taken else USER
+    made = users.create(name, by="demo", may=users.ADOPTED, expires_at=end)
     try:
-        yield names[0], secret
+        yield name, made.secret
     finally:
-        publish.remove_line(names[0])
+        users.remove(made.users, by="demo")

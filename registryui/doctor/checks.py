@@ -6,8 +6,6 @@ tables runs here, because a database connection belongs to its thread.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import http.client
 import logging
 import os
@@ -15,7 +13,6 @@ import pwd
 import re
 import secrets
 import shutil
-import socket
 import ssl
 import stat
 import threading
@@ -29,7 +26,8 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from registryui import tls
+from registryui import front_door, tls
+from registryui.accounts import htpasswd
 from registryui.models import RegistryEvent, Run
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
@@ -39,7 +37,6 @@ from .findings import NAMES, Finding, from_json, latest, worker
 log = logging.getLogger(__name__)
 
 LIMIT = 5.0  # seconds that one part may take
-_CONNECT, _READ = 1.5, 3.0
 MANY_SYNCS_LATE = 4  # rounds of the schedule: by then it is no slow run
 
 
@@ -151,30 +148,22 @@ def _yaml_paths(text: str) -> dict[str, str]:
 
 
 # -- front door ----------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    challenge: str  # WWW-Authenticate
-    protocol: str  # "TLSv1.3"
-    fingerprint: str  # SHA-256 of the certificate that was shown
-
-
 def check_front_door() -> Finding:
     """Does nginx show the right certificate, want a password for /v2/, and reach the portal?
 
     The request bears a name that nobody has: to refuse it, nginx must have read the password file.
     """
-    nobody = base64.b64encode(f"doctor-{secrets.token_hex(8)}:x".encode()).decode()
+    nobody = front_door.basic(f"doctor-{secrets.token_hex(8)}", "x")
     start = time.monotonic()
     try:
-        door = _ask("/v2/", {"Authorization": f"Basic {nobody}"})
+        door = front_door.ask("/v2/", nobody)
         milliseconds = round((time.monotonic() - start) * 1000)
-        portal = _ask("/healthz", {}).status
+        portal = front_door.ask("/healthz", {}).status
     except ssl.SSLCertVerificationError as error:
         reason = error.verify_message or _short(error)
         return _door("bad", "door-untrusted", host=settings.HOST, error=reason)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        address = f"{_address()}:{settings.PORT}"
+        address = f"{front_door.address()}:{settings.PORT}"
         return _door("bad", "door-closed", address=address, error=_short(error))
     if problem := _door_problem(door, portal):
         code, status = problem
@@ -189,7 +178,7 @@ def _door(state: str, code: str, **params: Any) -> Finding:
     return Finding("front door", state, code, params)
 
 
-def _door_problem(door: _Answer, portal: int) -> tuple[str, int] | None:
+def _door_problem(door: front_door.Answer, portal: int) -> tuple[str, int] | None:
     """(code, status) of what is wrong with the two answers, the more serious one first."""
     if door.status == 200:
         return "door-open", door.status
@@ -200,36 +189,6 @@ def _door_problem(door: _Answer, portal: int) -> tuple[str, int] | None:
     if door.status != 401 or not door.challenge.lower().startswith("basic "):
         return "door-answer", door.status
     return ("door-no-portal", portal) if portal != 200 else None
-
-
-def _ask(path: str, headers: dict[str, str]) -> _Answer:
-    """GET at nginx on this machine, by the name that clients use, trusting only our CA.
-
-    A certificate of the user's own is trusted by itself: who signed it is the clients' affair.
-    """
-    anchor = tls.ca_certificate() or tls.server_certificate()
-    context = ssl.create_default_context(cafile=str(anchor))
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    plain = socket.create_connection((_address(), settings.PORT), timeout=_CONNECT)
-    plain.settimeout(_READ)
-    with plain, context.wrap_socket(plain, server_hostname=settings.HOST.strip("[]")) as secure:
-        # Now, because the connection may be gone after the answer.
-        shown, protocol = secure.getpeercert(binary_form=True) or b"", secure.version() or ""
-        connection = http.client.HTTPConnection(settings.HOST)
-        connection.sock = secure
-        headers = {"Host": settings.REGISTRY_NAME, "User-Agent": "boathouse-doctor", **headers}
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        challenge = response.headers.get("WWW-Authenticate", "")
-        return _Answer(response.status, challenge, protocol, hashlib.sha256(shown).hexdigest())
-
-
-def _address() -> str:
-    """The address of this machine on which nginx listens."""
-    bare = [address.strip().strip("[]") for address in settings.BIND]
-    if "*" in bare or "0.0.0.0" in bare:  # noqa: S104 (compared, not bound)
-        return "127.0.0.1"
-    return "::1" if "::" in bare else bare[0]
 
 
 # -- htpasswd ------------------------------------------------------------------------------------
@@ -250,22 +209,15 @@ def check_htpasswd() -> Finding:
     return Finding("htpasswd", "ok", "htpasswd-ok", {"users": users})
 
 
-# What Debian's nginx checks a password against; anything else never matches.
-_HASH = re.compile(
-    rb"\$(?:2[aby]|5|6|1|apr1|y|7|gy)\$.+"
-    rb"|\{SHA\}[A-Za-z0-9+/]{27}=|\{(?:SSHA|PLAIN)\}.+|[./0-9A-Za-z]{13}"
-)
-
-
 def read_lines(content: bytes) -> tuple[int, list[int]]:
     """(users, numbers of the lines that let nobody in), lines counted from 1."""
     users, wrong = 0, []
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip() or line.startswith(b"#"):
             continue
-        name, _, rest = line.partition(b":")
-        if name.strip() and _HASH.fullmatch(rest.partition(b":")[0].strip()):
-            users += 1
+        found = htpasswd.parse(line)
+        if any(htpasswd.kind(line_hash) != htpasswd.Kind.UNKNOWN for line_hash in found.values()):
+            users += htpasswd.CANARY not in found
         else:
             wrong.append(number)
     return users, wrong

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -85,8 +85,13 @@ def _row(event: Event) -> RegistryEvent:
     )
 
 
-def apply_pending(source: Source) -> int:
-    """Applies every stored event, oldest first; returns how many. Waits for a run under way."""
+def apply_pending(
+    source: Source, *, then: Callable[[Sequence[RegistryEvent]], None] = lambda events: None
+) -> int:
+    """Applies every stored event, oldest first; returns how many. Waits for a run under way.
+
+    `then` gets the events of each repository once they are applied.
+    """
     applied = 0
     with _one_at_a_time, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
         while batch := list(RegistryEvent.objects.filter(applied_at=None).order_by("id")[:BATCH]):
@@ -100,6 +105,7 @@ def apply_pending(source: Source) -> int:
                     _postpone(repository, events, error)
                 else:
                     applied += len(events)
+                    then(events)
             if RegistryEvent.objects.filter(
                 pk__in=[event.pk for event in batch], applied_at=None
             ).exists():

@@ -3,19 +3,25 @@
 from .activity import DailyActivity, RegistryEvent, Run
 from .manifest import Blob, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role
+from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State
 from .repository import UNKNOWN, Repository, Tag
 
 __all__ = [
+    "NEVER",
     "UNKNOWN",
     "Blob",
     "DailyActivity",
     "ImageIndexEntry",
+    "LineLeftAlone",
     "Manifest",
     "ManifestBlob",
     "Operator",
     "RegistryEvent",
+    "RegistryUser",
     "Repository",
+    "Right",
     "Role",
     "Run",
+    "State",
     "Tag",
 ]

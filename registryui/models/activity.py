@@ -30,6 +30,7 @@ class RegistryEvent(models.Model):
             models.Index(fields=["id"], name="event_pending", condition=Q(applied_at=None)),
             models.Index(fields=["repository", "tag", "at"], name="event_tag"),  # history of a tag
             models.Index(fields=["action", "at"], name="event_prune"),  # pulls past their time
+            models.Index(fields=["actor", "-at"], name="event_actor"),  # page of a registry user
         ]
 
 

@@ -7,17 +7,20 @@ place: what nginx finds at its next start or reload has always been tested.
 import ipaddress
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 from django.conf import settings
 
 from registryui import tls
+from registryui.accounts import rights
 
 from . import keys, ports
 from .data import NGINX_USER, Refused, closed_folder, write_file
@@ -91,7 +94,76 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "redirect_server": _redirect_server(),
     }
     values["to_portal"] = _render("portal-location.template", values).rstrip()
+    values |= _checked(values) | _names_and_markers()
     return _render("nginx.conf.template", values)
+
+
+def _checked(values: Mapping[str, object]) -> dict[str, object]:
+    """What every location behind the check of users and rights has in it."""
+
+    def checked(users_file: Path, on_401: str) -> str:
+        told = {**values, "users_file": users_file, "on_401": on_401}
+        return _render("checked-location.template", told).rstrip()
+
+    return {
+        "checked": checked(settings.HTPASSWD_FILE, "$second_look"),
+        "checked_again": checked(settings.OVERLAP_FILE, "@unauthorized"),
+        "pass": _lines(
+            "set $backend registry;",
+            'if ($action = "") {',
+            "    return 405;",
+            "}",
+            "proxy_pass http://$backend$target;",
+            indent=16,
+        ),
+    }
+
+
+def _names_and_markers() -> dict[str, object]:
+    """Names of repositories taken apart, and where their markers lie (accounts/rights.py)."""
+    depths = range(1, rights.MOST_PARTS + 1)
+    part = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+    above = [f"/$subject/ACTION/$ABOVE{depth}/@all" for depth in depths]
+    mine = [*above, "/$subject/ACTION/$NAME/@one"]
+
+    def of(action: str, name: str, prefix: str) -> list[str]:
+        told = {"ACTION": action, "ABOVE": prefix, "NAME": name}
+        return [re.sub("ACTION|ABOVE|NAME", lambda found: told[found[0]], one) for one in mine]
+
+    pulls = ["/$subject/pull/@all", *of("pull", "from", "from_above")]
+    heads = ["/$subject/$or_action/@all", *of("$or_action", "repository", "above")]
+    return {
+        "rights": settings.RIGHTS_DIR,
+        "repository": f"{part}(?:/{part})*",
+        "namespaces": _lines(
+            *(
+                f'map ${name} ${prefix}{n} {{ default "@none"; '
+                f'"~^(?<{prefix}_{n}>(?:[^/]+/){{{n - 1}}}[^/]+)/" ${prefix}_{n}; }}'
+                for name, prefix in (("repository", "above"), ("from", "from_above"))
+                for n in depths
+            ),
+            indent=4,
+        ),
+        "from": _lines(
+            *(
+                '"~^{}$" {};'.format(
+                    "(?:/|%2[Ff])".join(f"(?<f{n}_{i}>{part})" for i in range(n)),
+                    "/".join(f"$f{n}_{i}" for i in range(n)),
+                )
+                for n in range(1, rights.MOST_PARTS + 2)
+            ),
+            indent=8,
+        ),
+        "may_mount": _lines(
+            *(f'if (-f "{settings.RIGHTS_DIR}{one}") {{ set $query $mount; }}' for one in pulls),
+            indent=16,
+        ),
+        "markers": _lines(*of("$action", "repository", "above"), *heads, indent=16),
+    }
+
+
+def _lines(*lines: str, indent: int) -> str:
+    return "\n".join(" " * indent + line for line in lines)
 
 
 def render_registry(*, registry_port: int, web_port: int) -> str:
@@ -108,7 +180,7 @@ def render_registry(*, registry_port: int, web_port: int) -> str:
     )
 
 
-def _render(name: str, values: dict[str, object] | dict[str, str]) -> str:
+def _render(name: str, values: Mapping[str, object]) -> str:
     text = (TEMPLATES / name).read_text()
     # The placeholder is named in the head of the file, for people.
     return _Percent(text.replace("%{…}", "%%{…}")).substitute(values)

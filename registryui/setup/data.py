@@ -8,7 +8,10 @@
       log/             0711  access.json, boathouse.log of `up --background`
       run/             0711  locks, ports, process ids, nginx's temporary files
       fonts/ static/   0700  made by `up` for the pages
+      rights/          0711  what each registry user may do, as files that nginx tests
       htpasswd         0640  registry users; the group is nginx's when root set it up
+      htpasswd.old     0640  secrets that a rotation has replaced, while they work too
+      htpasswd-versions/ 0700  what the file was before its last changes
       index.sqlite3 jobs.sqlite3
 
 `make` refuses before it makes anything, with one sentence that says what to do.
@@ -55,6 +58,8 @@ def _folders() -> dict[Path, int]:
         settings.RUN_DIR / "nginx": 0o711,
         settings.DATA / "fonts": 0o700,
         settings.STATIC_ROOT: 0o700,
+        settings.RIGHTS_DIR: 0o711,
+        settings.VERSIONS_DIR: 0o700,
     }
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import transaction
 
-from registryui.accounts import htpasswd, publish
-from registryui.models import Operator, Role
+from registryui.accounts import drift, publish, users
+from registryui.models import Operator, RegistryUser, Role
 
+BY = "set-up"
 OPERATOR = "admin"
 USER = "docker"
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike: people type it
@@ -44,21 +45,36 @@ def known_operator() -> Account:
     return Account(str(admin or found.first() or ""), "")
 
 
-def registry_user() -> Account:
-    """The first user of the htpasswd file; made with a new secret if there is no such file yet.
+def adopt_file() -> None:
+    """Takes over the users of an htpasswd file that was there before us, before nginx reads it.
 
-    A file that exists is somebody's decision, even an empty one.
+    Their lines stay; they may do what everybody in such a file may: pull and push.
     """
-    if settings.HTPASSWD_FILE.exists():
-        return known_registry_user()
-    secret = htpasswd.new_secret()
-    publish.add_line(USER, secret)
-    return Account(USER, secret)
+    if settings.HTPASSWD_FILE.exists() and not RegistryUser.objects.exists():
+        adopted = users.adopt(publish.lines(), by=BY, may=users.ADOPTED)
+        publish.write([row.pk for row in adopted])
+        drift.find()
+
+
+def registry_user() -> Account:
+    """The first registry user; made with a new secret if there is no htpasswd file yet.
+
+    A file that exists is somebody's decision, even an empty one. A file that is gone while there
+    are users is written again.
+    """
+    if RegistryUser.objects.exists():
+        if not settings.HTPASSWD_FILE.exists():
+            publish.write(RegistryUser.objects.values_list("pk", flat=True))
+    elif not settings.HTPASSWD_FILE.exists():
+        made = users.create(USER, by=BY, may=users.ADOPTED)
+        return Account(USER, made.secret)
+    return known_registry_user()
 
 
 def known_registry_user() -> Account:
-    """The first user of the htpasswd file; name "" if there is none."""
-    return Account(next(iter(publish.names()), ""), "")
+    """The registry user who was there first; name "" if there is none."""
+    name = RegistryUser.objects.order_by("pk").values_list("name", flat=True).first()
+    return Account(name or "", "")
 
 
 def _group(length: int) -> str:

@@ -27,6 +27,7 @@ from django.core.management import call_command
 from django.db import DatabaseError
 
 from registryui import tls
+from registryui.accounts import publish
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
 from .data import Refused
@@ -81,6 +82,9 @@ def prepare(*, say: Say) -> ports.Chosen:
                 f"The database cannot be used ({first_line}): check DATABASE_URL and that its "
                 "server runs."
             ) from trouble
+        first.adopt_file()
+        publish.prepare()
+        publish.catch_up()
         if static.collect():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], web_port=chosen.ports["web"])

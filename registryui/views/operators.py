@@ -12,6 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from registryui import operators as rules
 from registryui.models import Operator, Role
+from registryui.refused import Refused
 
 from .access import Request, needs
 
@@ -56,7 +57,7 @@ def operator_add(request: Request) -> HttpResponse:
             role=_role(request.POST.get("role", "")),
             by=request.user.username,
         )
-    except rules.Refused as error:
+    except Refused as error:
         messages.error(request, str(error))
         return redirect("operators")
     request.session[_SECRET] = {"pk": row.pk, "password": password}
@@ -69,7 +70,7 @@ def operator_change(request: Request, pk: int) -> HttpResponse:
     row = get_object_or_404(Operator, pk=pk)
     try:
         said = _act(request, row)
-    except rules.Refused as error:
+    except Refused as error:
         messages.error(request, str(error))
         return redirect("operator", pk=pk)
     if said:
@@ -99,12 +100,12 @@ def _act(request: Request, row: Operator) -> str:
             row.pk = None  # tells that the page is gone
             return _("%(name)s is removed.") % name
         case _:
-            raise rules.Refused(_("This page does not know that act."))
+            raise Refused(_("This page does not know that act."))
 
 
 def _role(text: str) -> Role:
     if text not in Role.values:
-        raise rules.Refused(_("Choose a role."))
+        raise Refused(_("Choose a role."))
     return Role(text)
 
 

@@ -1,111 +1,147 @@
-"""The htpasswd file: never broken, never truncated, foreign lines kept to the byte."""
+"""The files that nginx reads: never broken, never truncated, foreign lines kept to the byte."""
 
-import multiprocessing
 import os
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
-from django.conf import settings
+from django.conf import settings as live
 
-from registryui.accounts import htpasswd, publish
+from registryui.accounts import htpasswd, publish, rights, users
+from registryui.models import RegistryUser
+from registryui.refused import Refused
 
 FOREIGN = b"# made by hand\nold:$apr1$abcdefgh$wVuM1PmFy7Wl4wJ3Uk8XO/\n\nno colon here\nlast:{SHA}x"
 
+pytestmark = pytest.mark.django_db
 
-@pytest.fixture
-def file(tmp_path: Path, settings: object) -> Path:
-    settings.HTPASSWD_FILE = tmp_path / "htpasswd"  # type: ignore[attr-defined]
-    return tmp_path / "htpasswd"
+
+def make(name: str, **options: object) -> RegistryUser:
+    return users.create(name, by="tests", **options).user  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a:b", "a\nb", "a\rb", "a\0b", " a", "a ", "a\x7f", "é" * 256]
+    "name",
+    [
+        "",
+        "a:b",
+        "a\nb",
+        "a\rb",
+        "a\0b",
+        " a",
+        "a ",
+        "a\x7f",
+        "é" * 128,
+        "#a",
+        "@a",
+        "a/b",
+        "..",
+        ".",
+    ],
 )
-def test_a_name_that_could_inject_or_confuse_is_refused(name: str, file: Path) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  (the text quotes the name)
-        publish.add_line(name, "secret")
-    assert not file.exists()
+def test_a_name_that_could_inject_or_confuse_is_refused(name: str, files: Path) -> None:
+    with pytest.raises(Refused):
+        make(name)
+    assert not (files / "htpasswd").exists()
+    assert not RegistryUser.objects.exists()
 
 
-def test_foreign_lines_are_kept_byte_for_byte(file: Path) -> None:
-    file.write_bytes(FOREIGN)
-    publish.add_line("ci", htpasswd.new_secret())
-    publish.add_line("ci", htpasswd.new_secret())
-    assert file.read_bytes().startswith(FOREIGN)
-    assert publish.names().count("ci") == 1
-    publish.remove_line("ci")
-    assert file.read_bytes().rstrip(b"\n") == FOREIGN
+def test_foreign_lines_are_kept_byte_for_byte(files: Path) -> None:
+    (files / "htpasswd").write_bytes(FOREIGN)
+    row = make("ci")
+    users.rotate(row, by="tests")
+    assert publish.read().startswith(FOREIGN + b"\n")
+    assert list(publish.lines()).count("ci") == 1
+    users.remove([row], by="tests")
+    publish.take([htpasswd.CANARY])
+    assert htpasswd.change(publish.read(), {htpasswd.CANARY: ""}) == FOREIGN + b"\n"
 
 
-def test_apaches_own_htpasswd_accepts_the_hash(file: Path) -> None:
-    secret = htpasswd.new_secret()
-    publish.add_line("ci", secret)
-    line_hash = htpasswd.parse(file.read_bytes())["ci"]
-    assert secret not in file.read_text()
-    assert htpasswd.verify(line_hash, secret)
-    assert not htpasswd.verify(line_hash, secret + "x")
-    slow = htpasswd.hash_password("correct horse battery", rounds=5)
-    file.write_text(f"person:{slow}\n")
+def test_apaches_own_htpasswd_accepts_the_hashes(files: Path) -> None:
+    done = users.create("ci", by="tests")
+    line_hash = publish.lines()["ci"]
+    assert done.secret not in publish.read().decode()
+    assert htpasswd.verify(line_hash, done.secret)
+    assert not htpasswd.verify(line_hash, done.secret + "x")
+    users.create("person", by="tests", password="correct horse battery", cost=5)
     said = subprocess.run(
-        ["htpasswd", "-vb", str(file), "person", "correct horse battery"],
+        ["htpasswd", "-vb", str(files / "htpasswd"), "person", "correct horse battery"],
         capture_output=True,
         check=False,
     )
     assert said.returncode == 0, said.stderr
 
 
-def test_the_file_is_replaced_not_rewritten(file: Path) -> None:
-    publish.add_line("a", htpasswd.new_secret())
-    with file.open("rb") as reader:
-        before = file.stat().st_ino
-        publish.add_line("b", htpasswd.new_secret())
-        assert file.stat().st_ino != before
-        assert reader.read().count(b"\n") == 1  # who reads the old one reads it whole
-    assert [path.name for path in file.parent.iterdir() if "tmp" in path.name] == []
+def test_the_file_is_replaced_not_rewritten(files: Path) -> None:
+    make("a")
+    with (files / "htpasswd").open("rb") as reader:
+        before = (files / "htpasswd").stat().st_ino
+        make("b")
+        assert (files / "htpasswd").stat().st_ino != before
+        assert list(htpasswd.parse(reader.read())) == ["a", htpasswd.CANARY]  # the old one, whole
+    assert leftovers(files) == []
 
 
-def test_mode_and_owner_stay(file: Path) -> None:
+def leftovers(files: Path) -> list[str]:
+    """Temporary files that a write has forgotten."""
+    kept = {".htpasswd.lock", ".htpasswd.written"}
+    hidden = {path.name for path in files.iterdir() if path.name.startswith(".")}
+    return sorted(hidden - kept)
+
+
+def test_mode_and_owner_stay(files: Path) -> None:
+    file = files / "htpasswd"
     file.write_bytes(FOREIGN)
     file.chmod(0o604)
-    publish.add_line("a", htpasswd.new_secret())
+    make("a")
     assert stat.S_IMODE(file.stat().st_mode) == 0o604
     assert file.stat().st_uid == os.geteuid()
 
 
-def test_nobody_else_may_read_a_new_file(file: Path) -> None:
-    publish.add_line("a", htpasswd.new_secret())
-    assert stat.S_IMODE(file.stat().st_mode) & 0o007 == 0
+def test_nobody_else_may_read_what_is_new(files: Path) -> None:
+    row = make("a")
+    users.rotate(row, by="tests", overlap=users.LONGEST_OVERLAP)
+    paths = [live.HTPASSWD_FILE, live.OVERLAP_FILE, *publish.versions()]
+    assert len(paths) == 3
+    assert [path.name for path in paths if path.stat().st_mode & 0o007] == []
 
 
-def _edit_ten_times(path: Path, number: int) -> None:
-    settings.HTPASSWD_FILE = path
-    for turn in range(10):
-        publish.add_line(f"user-{number}-{turn}", htpasswd.new_secret())
+def fails(handle: int) -> None:
+    """os.fsync of a full disk."""
+    raise OSError(28, "No space left on device")
 
 
-def test_edits_of_many_processes_are_all_kept(file: Path) -> None:
-    file.write_bytes(FOREIGN)
-    forks = multiprocessing.get_context("fork")
-    writers = [forks.Process(target=_edit_ten_times, args=(file, number)) for number in range(6)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(timeout=60)
-    assert [writer.exitcode for writer in writers] == [0] * 6
-    assert len([name for name in publish.names() if name.startswith("user-")]) == 60
-    assert file.read_bytes().startswith(FOREIGN)
+def test_a_write_that_fails_changes_nothing(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = make("a", may=rights.parse([("pull", "team/*")]))
+    before, rows = publish.read(), list(RegistryUser.objects.values())
+    monkeypatch.setattr(os, "fsync", fails)
+    for act in (
+        lambda: make("b"),
+        lambda: users.rotate(row, by="tests"),
+        lambda: users.switch([row], is_active=False, by="tests"),
+        lambda: users.set_rights(row, rights.parse([("push", "*")]), by="tests"),
+        lambda: users.remove([row], by="tests"),
+    ):
+        with pytest.raises(Refused, match=r"Nothing has changed.*No space left on device"):
+            act()
+    assert publish.read() == before
+    assert leftovers(files) == []
+    now = list(RegistryUser.objects.values())
+    assert [{**one, "is_pending": False} for one in now] == rows
+    row = RegistryUser.objects.get()
+    assert users.rights_of(row) == {("pull", "team/*")}
 
 
-def test_a_write_that_fails_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file.write_bytes(FOREIGN)
-
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        publish.add_line("a", htpasswd.new_secret())
-    assert file.read_bytes() == FOREIGN
-    assert [path.name for path in file.parent.iterdir() if "tmp" in path.name] == []
+def test_catching_up_takes_away_what_a_failed_write_gave(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = make("a", may=rights.parse([("pull", "team/*")]))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fails)
+        with pytest.raises(Refused):
+            users.set_rights(row, rights.parse([("push", "*")]), by="tests")
+    assert (live.RIGHTS_DIR / "a" / "push" / "@all").exists()
+    assert publish.catch_up() == 1
+    assert not (live.RIGHTS_DIR / "a" / "push").exists()
+    assert (live.RIGHTS_DIR / "a" / "pull" / "team" / "@all").exists()

@@ -137,11 +137,10 @@ def test_the_registry_is_closed_without_a_login(boathouse: Product, path: str) -
         assert answer.json()["errors"][0]["code"] == "UNAUTHORIZED"
 
 
-@pytest.mark.parametrize("path", ["/v2/_catalog", "/v2/%5fcatalog", "/v2/x/../_catalog?n=5"])
-def test_the_catalogue_is_not_served_to_registry_users(boathouse: Product, path: str) -> None:
-    answer = boathouse.ask(path, as_user=True)
-    assert answer.status == 403
-    assert answer.json()["errors"][0]["code"] == "DENIED"
+def test_the_catalogue_is_served_to_a_user_who_may_pull_everything(boathouse: Product) -> None:
+    answer = boathouse.ask("/v2/_catalog?n=1", as_user=True)
+    assert answer.status == 200
+    assert set(answer.json()) == {"repositories"}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ def folder(tmp_path: Path, settings: object) -> Path:
         "LOG_DIR": "log",
         "RUN_DIR": "run",
         "HTPASSWD_FILE": "htpasswd",
+        "OVERLAP_FILE": "htpasswd.old",
+        "RIGHTS_DIR": "rights",
+        "VERSIONS_DIR": "htpasswd-versions",
     }
     for name, place in places.items():
         setattr(settings, name, tmp_path / "var" / place)

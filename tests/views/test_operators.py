@@ -16,6 +16,7 @@ from django.test import Client
 
 from registryui import operators
 from registryui.models import Operator, Role
+from registryui.refused import Refused
 from tests.factories import PASSWORD, make_operator
 
 pytestmark = pytest.mark.django_db
@@ -135,7 +136,7 @@ def test_the_last_active_administrator_stays(act: str) -> None:
         "remove": lambda: operators.remove(row, by="command line"),
         "role": lambda: operators.set_role(row, Role.VIEWER, by="command line"),
     }
-    with pytest.raises(operators.Refused, match="ada is the last active administrator"):
+    with pytest.raises(Refused, match="ada is the last active administrator"):
         acts[act]()
     row.refresh_from_db()
     assert (row.role, row.is_active) == (Role.ADMIN, True)

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registryui import operators
 from registryui.models import Operator, Role
+from registryui.refused import Refused
 
 BY = "command line"
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self.stdout.write(_ACTS[options["act"]](options))
-        except operators.Refused as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
 
 

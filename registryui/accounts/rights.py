@@ -1,0 +1,103 @@
+"""What a registry user may do: the only place that decides, and the print-out that nginx tests.
+
+A right is an action within a scope; a user may do the sum of theirs.
+
+    *          every repository, those to come too
+    team/*     what lies below team, at any depth; not a repository that is called `team` itself
+    team/api   that repository
+
+nginx knows the same by files (deploy/nginx.conf.template): it asks whether one of these is there.
+
+    DATA/rights/USER/ACTION/@all             ACTION everywhere
+    DATA/rights/USER/ACTION/team/@all        … below team/
+    DATA/rights/USER/ACTION/team/api/@one    … in team/api
+
+No part of a repository's name begins with "@", so a marker is never taken for a part of a name.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from django.utils.translation import gettext as _
+
+from registryui.models import Right
+from registryui.oci.names import check_repository
+
+EVERYWHERE = "*"
+# Parts of a namespace that can be a scope: so many stat calls a refused request costs nginx.
+MOST_PARTS = 8
+
+Rights = frozenset[tuple[str, str]]  # (action, scope)
+
+
+def parse_scope(text: str) -> str:
+    """The scope in its one form: `*`, `team/*` or `team/api`. `team/` is `team/*`.
+
+    ValueError, with a sentence for a person, for anything else.
+    """
+    text = text.strip()
+    if text in (EVERYWHERE, "/*", "*/*"):
+        return EVERYWHERE
+    is_namespace = text.endswith(("/", "/*"))
+    name = text.removesuffix("*").removesuffix("/") if is_namespace else text
+    try:
+        check_repository(name)
+    except ValueError as error:
+        raise ValueError(
+            _("“%(scope)s” is no scope: write *, a namespace such as team/*, or a repository.")
+            % {"scope": text[:100]}
+        ) from error
+    if is_namespace and name.count("/") >= MOST_PARTS:
+        raise ValueError(
+            _("“%(scope)s” is too deep: a namespace has at most %(parts)d parts here.")
+            % {"scope": text[:100], "parts": MOST_PARTS}
+        )
+    return f"{name}/*" if is_namespace else name
+
+
+def parse(pairs: Iterable[tuple[str, str]]) -> Rights:
+    """Rights from (action, scope) as people write them; ValueError as `parse_scope`."""
+    return frozenset((Right.Action(action).value, parse_scope(scope)) for action, scope in pairs)
+
+
+def holds(scope: str, repository: str) -> bool:
+    """True if the repository lies within that scope."""
+    if scope == EVERYWHERE:
+        return True
+    return repository.startswith(scope[:-1]) if scope.endswith("/*") else repository == scope
+
+
+def may(rights: Iterable[tuple[str, str]], action: str, repository: str) -> bool:
+    """True if these rights allow the action in the repository."""
+    return any(one == action and holds(scope, repository) for one, scope in rights)
+
+
+def scopes(rights: Iterable[tuple[str, str]], action: str) -> list[str]:
+    """The scopes of an action, the widest first; those that another one holds are left out."""
+    found = {scope for one, scope in rights if one == action}
+    return sorted(
+        (scope for scope in found if not any(_within(scope, other) for other in found - {scope})),
+        key=lambda scope: (scope != EVERYWHERE, scope),
+    )
+
+
+def _within(scope: str, other: str) -> bool:
+    return holds(other, scope.removesuffix("*") + "x" if scope.endswith("/*") else scope) and (
+        scope != EVERYWHERE
+    )
+
+
+def markers(rights: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The paths, below the user's folder, of the files that say this to nginx."""
+    for action, scope in rights:
+        if scope == EVERYWHERE:
+            yield f"{action}/@all"
+        elif scope.endswith("/*"):
+            yield f"{action}/{scope[:-1]}@all"
+        else:
+            yield f"{action}/{scope}/@one"
+
+
+def can_have(name: str) -> bool:
+    """True if the user of that name can have rights: it must be the name of a folder, and none of
+    ours. Only a line made by hand can have another."""
+    return "/" not in name and not name.startswith("@") and name not in (".", "..")

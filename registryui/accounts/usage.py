@@ -1,0 +1,20 @@
+"""When a registry user last pushed or pulled, from where and with what: from the registry's events.
+
+The registry knows only names that nginx has verified, so nobody can write here in another's name.
+"""
+
+from collections.abc import Iterable
+
+from registryui.models import RegistryEvent, RegistryUser
+
+
+def note(events: Iterable[RegistryEvent]) -> None:
+    """Notes the newest of these events with each user. One query a user."""
+    newest: dict[str, RegistryEvent] = {}
+    for event in events:
+        if event.actor and (event.actor not in newest or newest[event.actor].at < event.at):
+            newest[event.actor] = event
+    for name, event in newest.items():
+        RegistryUser.objects.filter(name=name, used_at__lt=event.at).update(
+            used_at=event.at, used_from=event.address, used_with=event.client
+        )

@@ -1,0 +1,370 @@
+"""Registry users: make, change, end. The only writer of their rows, for page and command.
+
+Each act takes rows, changes them, has the files written, and returns what a login at the front door
+said afterwards. If the files cannot be written, the rows are put back and Refused says why: what
+was not written did not happen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.password_validation import CommonPasswordValidator
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from registryui.models import NEVER, UNKNOWN, LineLeftAlone, Operator, RegistryUser, Right
+from registryui.refused import Refused
+
+from . import htpasswd, publish, rights
+
+log = logging.getLogger(__name__)
+
+LEAST_PASSWORD_BYTES = 8
+COST = 8  # of bcrypt, as a power of two: what a guess costs, and each request of that user too
+COSTS = range(5, 13)
+LONGEST_HASH = 512
+LONGEST_OVERLAP = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of it: the rows as they are now, and whether the front door was seen to know."""
+
+    users: Sequence[RegistryUser]
+    proof: publish.Proof
+    secret: str = ""  # generated just now; shown once, kept nowhere
+    warning: str = ""  # one sentence, if there is something to think about
+
+    @property
+    def user(self) -> RegistryUser:
+        """The one user that was asked for."""
+        return self.users[0]
+
+
+# -- make ----------------------------------------------------------------------------------------
+@sensitive_variables("password", "secret")
+def create(
+    name: str,
+    *,
+    by: str,
+    may: rights.Rights = frozenset(),
+    note: str = "",
+    expires_at: datetime = NEVER,
+    owner: Operator | None = None,
+    password: str = "",
+    cost: int = COST,
+) -> Done:
+    """A new registry user, with a generated secret or the person's own `password`.
+
+    Raises Refused for a name that is taken or odd, a weak password, an end that is past.
+    """
+    name = _new_name(name)
+    _check_end(expires_at)
+    secret = "" if password else htpasswd.new_secret()
+    row = RegistryUser(
+        name=name,
+        note=note.strip()[:255],
+        owner=owner,
+        expires_at=expires_at,
+        made_by=by,
+        is_pending=True,
+        is_generated=bool(secret),
+        secret_hash=htpasswd.hash_secret(secret) if secret else hashed(password, name, cost=cost),
+    )
+    warning = _like_another(name)
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+            _set_rights(row, may)
+    except IntegrityError as error:
+        raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
+    proof = _written([row], undo=lambda: _forget([row]))
+    log.info("registry user %s made by %s", name, by)
+    return Done([row], proof, secret, warning)
+
+
+def _new_name(name: str) -> str:
+    try:
+        htpasswd.check_name(name)
+    except ValueError as error:
+        raise Refused(
+            _(
+                "A name has 1 to 255 bytes, no colon, no # before it, no space at its ends and no "
+                "control character."
+            )
+        ) from error
+    if not rights.can_have(name) or name == htpasswd.CANARY:
+        raise Refused(_("“%(name)s” cannot be a registry user's name.") % {"name": name})
+    if name in publish.lines() and not RegistryUser.objects.filter(name=name).exists():
+        raise Refused(
+            _(
+                "The htpasswd file has a line for %(name)s that was not made here: take it over "
+                "on the page of registry users, or choose another name."
+            )
+            % {"name": name}
+        )
+    return name
+
+
+def _like_another(name: str) -> str:
+    other = RegistryUser.objects.filter(name__iexact=name).exclude(name=name).first()
+    if other is None:
+        return ""
+    return _("There is also %(other)s: case counts in a login, and people mix such names up.") % {
+        "other": other.name
+    }
+
+
+def _check_end(expires_at: datetime) -> None:
+    if expires_at <= timezone.now():
+        raise Refused(_("The access would have ended already: choose a later time."))
+
+
+@sensitive_variables("password")
+def hashed(password: str, name: str = "", *, cost: int = COST) -> str:
+    """bcrypt of a password that a person chose. Raises Refused for one that is easy to guess."""
+    length = len(password.encode("utf-8", "replace"))
+    if not LEAST_PASSWORD_BYTES <= length <= htpasswd.MOST_PASSWORD_BYTES:
+        raise Refused(
+            _("A password has %(least)d to %(most)d bytes; this one has %(length)d.")
+            % {
+                "least": LEAST_PASSWORD_BYTES,
+                "most": htpasswd.MOST_PASSWORD_BYTES,
+                "length": length,
+            }
+        )
+    if not password.isprintable():
+        raise Refused(_("A password has no control characters."))
+    if name and password.casefold() == name.casefold():
+        raise Refused(_("The password must not be the name."))
+    try:
+        CommonPasswordValidator().validate(password)
+    except ValidationError as error:
+        raise Refused(" ".join(error.messages)) from error
+    if cost not in COSTS:
+        raise Refused(
+            _("The cost of bcrypt is %(least)d to %(most)d.")
+            % {"least": COSTS[0], "most": COSTS[-1]}
+        )
+    return htpasswd.hash_password(password, rounds=cost)
+
+
+# -- change --------------------------------------------------------------------------------------
+def set_rights(user: RegistryUser, may: rights.Rights, *, by: str) -> Done:
+    """Give these rights in place of those before. Raises Refused."""
+    done = _change([user], lambda row: _set_rights(row, may))
+    log.info("registry user %s: rights by %s", user.name, by)
+    return done
+
+
+def describe(user: RegistryUser, *, note: str, owner: Operator | None, by: str) -> RegistryUser:
+    """Another note and owner. The files do not change."""
+    RegistryUser.objects.filter(pk=user.pk).update(note=note.strip()[:255], owner=owner)
+    log.info("registry user %s described by %s", user.name, by)
+    user.refresh_from_db()
+    return user
+
+
+@sensitive_variables("secret")
+def rotate(user: RegistryUser, *, by: str, overlap: timedelta = timedelta(0)) -> Done:
+    """A new secret; the old one works on for the overlap. Raises Refused."""
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        raise Refused(
+            _("Old and new secret may work beside each other for at most %(days)d days.")
+            % {"days": LONGEST_OVERLAP.days}
+        )
+    secret = htpasswd.new_secret()
+    done = _set_hash(user, htpasswd.hash_secret(secret), overlap=overlap, is_generated=True)
+    log.info("registry user %s: new secret by %s", user.name, by)
+    return Done(done.users, done.proof, secret)
+
+
+@sensitive_variables("password")
+def set_password(user: RegistryUser, password: str, *, by: str, cost: int = COST) -> Done:
+    """A person's own password in place of the secret. Raises Refused."""
+    line_hash = hashed(password, user.name, cost=cost)
+    done = _set_hash(user, line_hash, overlap=timedelta(0), is_generated=False)
+    log.info("registry user %s: own password by %s", user.name, by)
+    return done
+
+
+def _set_hash(
+    user: RegistryUser, line_hash: str, *, overlap: timedelta, is_generated: bool
+) -> Done:
+    now = timezone.now()
+
+    def change(row: RegistryUser) -> None:
+        row.old_hash = row.secret_hash if overlap else ""
+        row.old_until = now + overlap if overlap else UNKNOWN
+        row.secret_hash, row.secret_at, row.is_generated = line_hash, now, is_generated
+
+    return _change([user], change)
+
+
+def switch(users: Sequence[RegistryUser], *, is_active: bool, by: str) -> Done:
+    """Off: refused at the next request, all else is kept. On: as before. Raises Refused."""
+
+    def change(row: RegistryUser) -> None:
+        row.is_active = is_active
+
+    done = _change(users, change)
+    state = "on" if is_active else "off"
+    log.info("registry users %s: switched %s by %s", _names(users), state, by)
+    return done
+
+
+def expire(users: Sequence[RegistryUser], expires_at: datetime, *, by: str) -> Done:
+    """Access ends then; NEVER: it does not; a time that is past or now: at once. Raises Refused."""
+
+    def change(row: RegistryUser) -> None:
+        row.expires_at = expires_at
+
+    done = _change(users, change)
+    log.info("registry users %s: end %s by %s", _names(users), expires_at.isoformat(), by)
+    return done
+
+
+def remove(users: Sequence[RegistryUser], *, by: str) -> publish.Proof:
+    """Forget users; what they pushed stays under their name. Raises Refused."""
+    done = switch(users, is_active=False, by=by)
+    _forget(done.users)
+    log.info("registry users %s: removed by %s", _names(users), by)
+    return done.proof
+
+
+def _change(users: Sequence[RegistryUser], change: Callable[[RegistryUser], None]) -> Done:
+    """`change` done to the rows, then to the files; all of it or nothing."""
+    if not users:
+        raise Refused(_("Choose at least one registry user."))
+    pks = [user.pk for user in users]
+    with transaction.atomic():
+        # In one order, so that two changes at once cannot lock each other out.
+        rows = list(RegistryUser.objects.select_for_update().filter(pk__in=pks).order_by("pk"))
+        if len(rows) != len(set(pks)):
+            raise Refused(_("A registry user has been removed meanwhile: look at the list again."))
+        before = [_snapshot(row) for row in rows]
+        for row in rows:
+            change(row)
+            row.is_pending = True
+            row.save()
+    proof = _written(rows, undo=lambda: _restore(before))
+    for row in rows:
+        row.refresh_from_db()
+    return Done(rows, proof)
+
+
+def _written(rows: Sequence[RegistryUser], *, undo: Callable[[], None]) -> publish.Proof:
+    """Has the files written and looks at the front door; on failure undoes, and Refused."""
+    try:
+        canary = publish.write([row.pk for row in rows])
+    except OSError as error:
+        undo()
+        raise not_written(error) from error
+    return publish.prove(canary)
+
+
+def not_written(error: Exception) -> Refused:
+    """What to say when the files cannot be written."""
+    log.error("the htpasswd file was not written: %s", error)
+    reason = getattr(error, "strerror", None) or str(error)
+    return Refused(
+        _(
+            "Nothing has changed: the htpasswd file could not be written (%(reason)s). Free some "
+            "space or give the right back, then try again."
+        )
+        % {"reason": reason}
+    )
+
+
+def _snapshot(row: RegistryUser) -> tuple[dict[str, Any], rights.Rights]:
+    fields = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    return fields, rights_of(row)
+
+
+def _restore(before: Iterable[tuple[dict[str, Any], rights.Rights]]) -> None:
+    with transaction.atomic():
+        for fields, may in before:
+            # Pending: markers may have come before the write failed; catch_up takes them away.
+            row = RegistryUser(**{**fields, "is_pending": True})
+            row.save(force_update=True)
+            _set_rights(row, may)
+
+
+def _forget(rows: Sequence[RegistryUser]) -> None:
+    RegistryUser.objects.filter(pk__in=[row.pk for row in rows]).delete()
+
+
+def _names(users: Sequence[RegistryUser]) -> str:
+    return ", ".join(user.name for user in users)
+
+
+# -- rights --------------------------------------------------------------------------------------
+def rights_of(user: RegistryUser) -> rights.Rights:
+    """What the user may do, as (action, scope)."""
+    return frozenset((one.action, one.scope) for one in user.rights.all())
+
+
+def _set_rights(row: RegistryUser, may: rights.Rights) -> None:
+    if may and not rights.can_have(row.name):
+        raise Refused(
+            _("“%(name)s” cannot have rights: a name with / in it is none that nginx can look up.")
+            % {"name": row.name}
+        )
+    row.rights.all().delete()
+    Right.objects.bulk_create(Right(user=row, action=one, scope=scope) for one, scope in may)
+
+
+# -- adopt ---------------------------------------------------------------------------------------
+# What everybody in a file could do before there were rights; deleting is asked for by name.
+ADOPTED = rights.parse([(Right.Action.PULL, "*"), (Right.Action.PUSH, "*")])
+
+
+@transaction.atomic
+def adopt(
+    lines: Mapping[str, str], *, by: str, may: rights.Rights = frozenset()
+) -> list[RegistryUser]:
+    """Rows for lines that were made by hand: name to hash, as the file has them.
+
+    The lines stay as they are, so nobody needs a new password; one in clear ({PLAIN}) is hashed,
+    because the table must not hold it. A line that no row can stand for (a name of control
+    characters) is left out. The files have to be written afterwards (`publish.write`).
+    """
+    rows = [
+        RegistryUser(name=name, secret_hash=safe_hash(line_hash), is_pending=True, made_by=by)
+        for name, line_hash in lines.items()
+        if _is_adoptable(name, line_hash)
+    ]
+    RegistryUser.objects.bulk_create(rows, batch_size=500)
+    granted = [
+        Right(user=row, action=action, scope=scope)
+        for row in rows
+        if rights.can_have(row.name)
+        for action, scope in may
+    ]
+    Right.objects.bulk_create(granted, batch_size=500)
+    LineLeftAlone.objects.filter(name__in=[row.name for row in rows]).delete()
+    log.info("registry users: %d adopted by %s", len(rows), by)
+    return rows
+
+
+def _is_adoptable(name: str, line_hash: str) -> bool:
+    try:
+        htpasswd.change(b"", {name: line_hash})
+    except ValueError:
+        return False
+    return 0 < len(line_hash) <= LONGEST_HASH
+
+
+def safe_hash(line_hash: str) -> str:
+    """The hash as a row may hold it: a password in clear is hashed."""
+    if htpasswd.kind(line_hash) != htpasswd.Kind.PLAIN:
+        return line_hash
+    return htpasswd.hash_clear(line_hash.removeprefix("{PLAIN}"), rounds=COST)

@@ -1,0 +1,146 @@
+"""An instance inside the tests' own process: real registry, real nginx, and the settings for both.
+
+The portal is the tests' own process: what a test changes by calling Python, nginx answers to.
+"""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.test import override_settings
+
+from registryui import tls
+from registryui.accounts import publish
+from registryui.setup import configuration, data, keys, parts
+
+from .parts import free_port
+
+
+class Portal(http.server.BaseHTTPRequestHandler):
+    """Stands for the web process: all that the doctor asks of it is /healthz."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@dataclass
+class Instance:
+    """Parts that run, by name, and how to stop one."""
+
+    folder: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, command: list[str]) -> None:
+        self.processes[name] = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextmanager
+def running_instance(*, web_port: int = 0) -> Iterator[Instance]:
+    """A healthy instance: data folder, certificates, registry, nginx, a portal.
+
+    Without a registry user yet. `web_port`: of a portal that runs already.
+    """
+    # Not below pytest's folder, which nginx's own user may not pass.
+    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-"))
+    folder.chmod(0o755)
+    ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        stack.enter_context(override_settings(**_settings(folder / "data", ports)))
+        data.make()
+        keys.make()
+        tls.ensure(folder / "data" / "tls", names=tls.wanted_names())
+        publish.prepare()
+        publish.write([])  # a file without users
+        configuration.write(registry_port=ports["registry"], web_port=ports["web"])
+        made = Instance(folder / "data")
+        stack.callback(lambda: [made.stop(name) for name in list(made.processes)])
+        made.start("registry", parts.registry_command())
+        made.start("nginx", parts.nginx_command())
+        if not web_port:
+            stack.enter_context(portal(ports["web"]))
+        for port in ports.values():
+            wait_for(port)
+        yield made
+
+
+def _settings(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
+    return {
+        "DATA": folder,
+        "STORE_DIR": folder / "registry",
+        "TLS_DIR": folder / "tls",
+        "SECRETS_DIR": folder / "secrets",
+        "CONFIG_DIR": folder / "config",
+        "LOG_DIR": folder / "log",
+        "RUN_DIR": folder / "run",
+        "STATIC_ROOT": folder / "static",
+        "HTPASSWD_FILE": folder / "htpasswd",
+        "OVERLAP_FILE": folder / "htpasswd.old",
+        "RIGHTS_DIR": folder / "rights",
+        "VERSIONS_DIR": folder / "htpasswd-versions",
+        "HOST": "localhost",
+        "PORT": ports["front"],
+        "HTTP_PORT": 0,
+        "BIND": ["127.0.0.1"],
+        "REGISTRY_NAME": f"localhost:{ports['front']}",
+        "PUBLIC_URL": f"https://localhost:{ports['front']}",
+        "REGISTRY_PORT": ports["registry"],
+        "REGISTRY_URL": f"http://127.0.0.1:{ports['registry']}",
+        "WEB_PORT": ports["web"],
+        "TLS_CERTIFICATE": "",
+        "TLS_KEY": "",
+    }
+
+
+@contextmanager
+def portal(port: int) -> Iterator[None]:
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", port), Portal)
+    thread = threading.Thread(target=web.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        web.shutdown()
+        thread.join()
+        web.server_close()
+
+
+def restart_nginx(instance: Instance) -> None:
+    """So that it reads nginx.conf again, whatever stands in it."""
+    instance.stop("nginx")
+    instance.start("nginx", parts.nginx_command())
+    wait_for(settings.PORT)
+
+
+def wait_for(port: int) -> None:
+    """Until something listens on that loopback port."""
+    for _ in range(200):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port}")
