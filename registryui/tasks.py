@@ -10,6 +10,7 @@ from registryui import doctor, tls
 from registryui.accounts import publish, usage
 from registryui.index import events
 from registryui.index import sync as index_sync
+from registryui.models import Operator
 from registryui.registry.client import RegistryClient
 from registryui.setup import configuration
 
@@ -59,9 +60,16 @@ def sync_by_schedule() -> None:
 
 
 @db_task()
-def examine() -> None:
-    """The doctor's round; pages show its newest result."""
-    doctor.record(doctor.examine())
+def examine(patience: int = 0) -> None:
+    """The doctor's round; pages show its newest result.
+
+    None is made before there is an operator: `up` makes the accounts last, and a password file
+    that is not there yet is no illness. `patience` is how often to look again for one.
+    """
+    if Operator.objects.exists():
+        doctor.record(doctor.examine())
+    elif patience:
+        examine.schedule((patience - 1,), delay=1)
 
 
 @db_periodic_task(crontab(minute="*"))
@@ -86,5 +94,5 @@ def renew_certificate() -> None:
 @HUEY.on_startup()
 def at_start() -> None:
     """Events that came while the worker was away may be lost: look at everything once."""
-    examine()
+    examine(patience=60)
     sync("start")

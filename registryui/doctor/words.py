@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from .findings import Finding
 
@@ -239,7 +239,8 @@ def _htpasswd_unreadable(p: Params) -> Said:
 
 
 def _htpasswd_lines(p: Params) -> Said:
-    lines = ", ".join(str(int(number)) for number in p["lines"])
+    comma = pgettext("between names in a list", ", ")
+    lines = comma.join(str(int(number)) for number in p["lines"])
     return (
         ngettext("%(count)d line lets nobody in", "%(count)d lines let nobody in", len(p["lines"]))
         % {"count": len(p["lines"])},
@@ -260,7 +261,7 @@ def _htpasswd_empty(p: Params) -> Said:
 # -- certificate ---------------------------------------------------------------------------------
 def _certificate_ok(p: Params) -> Said:
     days = int(p["days"])
-    until = date_format(date.fromisoformat(p["until"]), "DATE_FORMAT")
+    until = date_format(date.fromisoformat(p["until"]), _("j M Y"))
     return _days_left(days), _("until %(date)s") % {"date": until}, ""
 
 

@@ -168,7 +168,8 @@ def _slow(seen: dict[str, health.Part], last_lines: str) -> str:
 
 
 def _facts(instance: health.Running, seen: dict[str, health.Part]) -> Facts:
-    return report.facts(instance, seen, first.operator(), first.registry_user())
+    user = first.registry_user()  # before the operator: with an operator, the doctor looks for it
+    return report.facts(instance, seen, first.operator(), user)
 
 
 def _facts_of_the_other() -> Facts:

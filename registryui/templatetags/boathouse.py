@@ -1,8 +1,8 @@
 """The words of the design system for templates: {% load boathouse %}.
 
 {% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
-{{ when|ago }} {{ when|ago:"never" }} {{ size|bytes }} {{ count|thousands }} {{ digest|short }}
-{{ name|hue }} {{ name|initials }} {{ text|highlight:query }} {{ text|cut:200 }}
+{{ when|ago }} {{ when|ago:"never" }} {{ size|bytes }} {{ total|rest:part }} {{ count|thousands }}
+{{ digest|short }} {{ name|hue }} {{ name|initials }} {{ text|highlight:query }} {{ text|cut:200 }}
 """
 
 from __future__ import annotations
@@ -183,6 +183,14 @@ def bytes(size: int | None) -> str:
             break
     # Three digits are what a person compares: 9.8, 84.6, 188.
     return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
+
+
+@register.filter
+def rest(total: int, part: int) -> str:
+    """`total` without `part`, rounded so that what `bytes` shows of the three adds up."""
+    unit = 1000 ** max((len(str(total)) - 1) // 3, 0)
+    step = max(unit // 10 if total / unit < 99.95 else unit, 1)
+    return bytes((round(total / step) - round(part / step)) * step)
 
 
 @register.filter

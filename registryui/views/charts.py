@@ -17,6 +17,7 @@ LEFT = 38.0  # room for the labels of the scale
 TOP = 18.0  # room for the title of a band
 GAP = 30.0  # between the bands: the title of the lower one
 BOTTOM = 22.0  # dates below the axis
+DATE_WIDTH = 40.0  # of the longest
 PULLS_SHARE = 0.66  # of the height: there are more pulls than pushes, and they vary more
 
 
@@ -215,7 +216,9 @@ def _dates(days: Sequence[Day], step: float, *, every: int) -> list[Mark]:
     """Dates counted back from the last day, which people look for first."""
     marks = []
     for place in range(len(days) - 1, -1, -every):
-        x = round(LEFT + (place + 0.5) * step, 1)
+        x = LEFT + (place + 0.5) * step
+        # The last one keeps within the drawing, and with it within the panel.
+        x = round(min(x, LEFT + len(days) * step - DATE_WIDTH / 2), 1)
         marks.append(Mark(x, x, day_in_words(days[place].day)))
     return marks[::-1]
 

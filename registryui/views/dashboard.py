@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from registryui import doctor
 from registryui.models import (
@@ -25,11 +25,11 @@ from registryui.models import (
     Role,
     Tag,
 )
-from registryui.oci import media_types
 
 from . import charts
 from .access import Request, needs
 from .live import index_token, not_changed, wants_fragment
+from .media_words import media_words
 
 DAYS = 30
 LATEST = 7  # the last two only where the page is very wide
@@ -131,7 +131,10 @@ def _health() -> dict[str, Any]:
     else:
         sentence = ngettext(
             "One part needs you: %(names)s.", "%(count)d parts need you: %(names)s.", len(needing)
-        ) % {"count": len(needing), "names": ", ".join(needing)}
+        ) % {
+            "count": len(needing),
+            "names": pgettext("between names in a list", ", ").join(needing),
+        }
     return {"lights": lights, "sentence": sentence}
 
 
@@ -183,7 +186,7 @@ def _note(manifest: Manifest | None, platforms: dict[int, int]) -> str:
     if manifest.kind == Manifest.Kind.IMAGE_INDEX:
         count = platforms.get(manifest.pk, 0)
         return ngettext("%(count)d platform", "%(count)d platforms", count) % {"count": count}
-    return manifest.platform or media_types.words(manifest.artifact_type or manifest.media_type)
+    return manifest.platform or media_words(manifest.artifact_type or manifest.media_type)
 
 
 def _namespaces(biggest: Sequence[tuple[str, int]]) -> list[str]:

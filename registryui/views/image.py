@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from registryui.oci import manifest as oci
 from registryui.oci import media_types
@@ -27,6 +27,7 @@ from registryui.oci.config import (
 )
 from registryui.oci.manifest import parse_manifest
 
+from .media_words import media_words
 from .plain_text import Shown, line, shown
 
 ENTRY_LIMIT = 500  # labels, variables, platforms, layers: more are counted, not shown
@@ -99,7 +100,7 @@ class Entry:
     def words(self) -> str:
         if self.is_attestation:
             return _("Build attestation")
-        return capital(line(media_types.words(self.media_type)))
+        return media_words(self.media_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +148,6 @@ def is_attestation(platform: str, annotations: Mapping[str, str]) -> bool:
 def believable(when: datetime | None) -> datetime | None:
     """A time of building, if it is one: builds that can be repeated write 1970 or 1980."""
     return when if when is not None and 1981 <= when.year <= 2999 else None
-
-
-def capital(words: str) -> str:
-    """The words as they begin a line; a media type that has no words stays as it is."""
-    return words if "/" in words else words[:1].upper() + words[1:]
 
 
 def _short(digest: str) -> str:
@@ -255,7 +251,7 @@ def _layer_row(
         instruction=line(step.instruction, 40),
         arguments=shown(step.arguments or step.comment or title),
         digest=blob.digest,
-        words="" if step.arguments else capital(line(media_types.words(blob.media_type))),
+        words="" if step.arguments else media_words(blob.media_type),
         size=size,
         shared_with=max(users.get(blob.digest, 0) - 1, 0),
         is_foreign=bool(blob.urls),
@@ -471,11 +467,12 @@ def referrer(
     *, artifact_type: str, tag: str, digest: str, size: int, at: datetime | None
 ) -> Referrer:
     """A manifest whose subject is the image, or one that cosign attached by the name of a tag."""
-    of_type = capital(line(media_types.words(artifact_type)))
+    of_type = media_words(artifact_type)
     words = (attachment_words(tag) if tag else of_type) or of_type or _("Artifact")
     detail = _("attached by a tag, as cosign does") if tag else line(artifact_type)
     is_signature = is_signing(artifact_type, tag)
-    return Referrer(words, detail, digest, size, at, _icon(words, is_signature), is_signature)
+    icon = _icon(tag, artifact_type, is_signature=is_signature)
+    return Referrer(words, detail, digest, size, at, icon, is_signature)
 
 
 def is_signing(artifact_type: str, tag: str) -> bool:
@@ -487,8 +484,8 @@ def is_signing(artifact_type: str, tag: str) -> bool:
 
 def attestation(digest: str, size: int | None) -> Referrer:
     """BuildKit's: it lies in the image index beside the image."""
-    words = _("Build attestation")
-    return Referrer(words, _("in the image index, by BuildKit"), digest, size, None, _icon(words))
+    detail = _("in the image index, by BuildKit")
+    return Referrer(_("Build attestation"), detail, digest, size, None, _icon("", ""))
 
 
 def attachment_words(tag: str) -> str:
@@ -502,10 +499,10 @@ def attachment_words(tag: str) -> str:
     }.get(suffix, "")
 
 
-def _icon(words: str, is_signature: bool = False) -> str:
+def _icon(tag: str, artifact_type: str, *, is_signature: bool = False) -> str:
     if is_signature:
         return "badge-check"
-    is_bill = "SBOM" in words or "bill of materials" in words
+    is_bill = tag.endswith(".sbom") or "bill of materials" in media_types.words(artifact_type)
     return "scroll-text" if is_bill else "file-badge"
 
 
@@ -526,7 +523,9 @@ def happening(
     action: str, *, digest: str, at: datetime, actor: str, address: str, client: str
 ) -> Happening:
     """A push or a delete, as the registry told of it."""
-    words, icon = (_("Deleted"), "trash-2") if action == "delete" else (_("Pushed"), "upload")
+    words, icon = pgettext("what happened", "Pushed"), "upload"
+    if action == "delete":
+        words, icon = pgettext("what happened", "Deleted"), "trash-2"
     return Happening(
         words, icon, digest, at, line(actor, 100), line(address, 64), line(client, 120)
     )

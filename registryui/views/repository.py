@@ -38,6 +38,7 @@ from registryui.models import (
 )
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
+from registryui.oci import media_types
 
 from . import image, related, tag_filter
 from .access import Request, needs
@@ -81,7 +82,7 @@ def repository(request: Request, repository: str) -> HttpResponse:
             "attachments": row.attachment_count,
             "untagged": _untagged_count(row),
         },
-        "pull": f"docker pull {_host(row)}",
+        "pull": _pull(row),
         "push": f"docker push {_host(row)}:TAG",
         **_LISTS[show](request, row),
     }
@@ -98,13 +99,38 @@ def missing(request: Request, repository: str, *, reference: str = "") -> HttpRe
     """404 in words, with a way on; an open fragment is told to load its page anew."""
     if wants_fragment(request):
         return HttpResponse(status=200, headers={"HX-Refresh": "true"})
+    is_known = Repository.objects.filter(name=repository).exists()
     context = {
         "name": repository,
         "reference": reference,
         "is_digest": ":" in reference,
-        "is_known": Repository.objects.filter(name=repository).exists(),
+        "is_known": is_known,
+        "push": "" if is_known else f"docker push {settings.REGISTRY_NAME}/{repository}:TAG",
     }
     return render(request, "repository/missing.html", context, status=404)
+
+
+def _pull(row: Repository) -> str:
+    """How to get `latest`, or the newest tag where there is no such tag; "" without a tag."""
+    tags = Tag.objects.filter(repository=row, name__in=("latest", row.newest_tag), attached_to="")
+    found = {
+        name: (kind, artifact_type, digest)
+        for name, kind, artifact_type, digest in tags.exclude(manifest=None).values_list(
+            *("name", "manifest__kind", "manifest__artifact_type", "manifest__digest")
+        )
+    }
+    name = "latest" if "latest" in found else row.newest_tag
+    if name not in found:
+        return ""
+    kind, artifact_type, digest = found[name]
+    return image.pulls(
+        settings.REGISTRY_NAME,
+        row.name,
+        tag=name,
+        digest=digest,
+        kind=kind,
+        words=media_types.words(artifact_type),
+    )[0].command
 
 
 def _host(row: Repository) -> str:

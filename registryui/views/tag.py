@@ -25,6 +25,7 @@ from registryui.oci import media_types
 from . import image, related
 from .access import Request, needs
 from .bar_chart import Chart, daily_chart
+from .media_words import media_words
 from .plain_text import line
 from .repository import last_part, missing
 from .tag_rows import kind_words, problem_words
@@ -179,7 +180,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "runs_as": image.runs_as(config) if config else "",
         "ports": image.ports_of(config) if config else "",
         "only_here": held.only_here,
-        "media_words": _media_words(shown),
+        "media_words": media_words(shown.media_type) if shown else "",
         "chart": _chart(subject.repository),
         "tabs": tabs,
         "tab": tab,
@@ -214,10 +215,6 @@ def _pulls(subject: Subject, chosen: Chosen) -> list[image.Pull]:
         kind=top.kind,
         words=media_types.words(top.artifact_type),
     )
-
-
-def _media_words(shown: Manifest | None) -> str:
-    return image.capital(line(media_types.words(shown.media_type))) if shown else ""
 
 
 def _chart(repository: Repository) -> Chart:

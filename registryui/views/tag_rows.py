@@ -13,11 +13,12 @@ from datetime import datetime
 from itertools import groupby
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from registryui.models import Manifest, Tag
 from registryui.oci import media_types
 
-from .image import capital
+from .media_words import media_words
 from .plain_text import line
 
 LANES = 3
@@ -114,7 +115,7 @@ def kind_words(manifest: Manifest) -> str:
     if manifest.kind == Manifest.Kind.UNKNOWN:
         return _("Unknown content")
     if manifest.kind == Manifest.Kind.ARTIFACT:
-        return capital(line(media_types.words(manifest.artifact_type), 60)) or _("Artifact")
+        return media_words(manifest.artifact_type, 60) or _("Artifact")
     return ""
 
 
@@ -172,7 +173,7 @@ def _alias_words(name: str, group: Group | None) -> str:
         return ""
     others = [other for other in group.names if other != name][:NAMED_ALIASES]
     rest = group.total - 1 - len(others)
-    words = ", ".join(others)
+    words = pgettext("between names in a list", ", ").join(others)
     return _("%(names)s and %(count)d more") % {"names": words, "count": rest} if rest else words
 
 

@@ -35,6 +35,21 @@ def test_sizes_have_three_digits(size: int | None, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("total", "part", "words"),
+    [
+        (30_910_000, 15_360_000, "15.5 MB"),  # 30.9 and 15.4 are shown; the rest is 15.55
+        (30_910_000, 45_600, "30.9 MB"),
+        (425 * 10**6, 0, "425 MB"),
+        (7_000, 7_000, "0 B"),
+        (12, 5, "7 B"),
+        (0, 0, "0 B"),
+    ],
+)
+def test_what_is_shown_of_a_whole_and_its_parts_adds_up(total: int, part: int, words: str) -> None:
+    assert tags.rest(total, part) == words
+
+
+@pytest.mark.parametrize(
     ("age", "words"),
     [
         (timedelta(seconds=-30), "just now"),

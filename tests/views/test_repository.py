@@ -22,6 +22,7 @@ pytestmark = pytest.mark.django_db
 R = "team/api"
 PAGE = f"/repositories/{R}"
 HTMX = {"HTTP_HX_REQUEST": "true"}
+HELM = "application/vnd.cncf.helm.config.v1+json"
 
 
 @pytest.fixture
@@ -237,6 +238,22 @@ def test_an_unknown_repository_is_404_in_words(vera: Client) -> None:
     assert response.status_code == 404
     assert "No such repository" in response.content.decode()
     assert 'href="/repositories/"' in response.content.decode()
+    assert "docker push localhost:8443/no/such:TAG" in response.content.decode()
+
+
+def test_the_pull_command_names_a_tag_that_is_there(vera: Client) -> None:
+    pushed.image(R, tags=["1.0", "latest"])
+    assert "docker pull localhost:8443/team/api:latest" in page(vera)
+    pushed.image("team/old", tags=["7"])
+    assert (
+        "docker pull localhost:8443/team/old:7"
+        in vera.get("/repositories/team/old").content.decode()
+    )
+    pushed.artifact("team/chart", config_type=HELM, tags=["2"])
+    html = vera.get("/repositories/team/chart").content.decode()
+    assert "helm pull oci://localhost:8443/team/chart --version 2" in html
+    factories.make_repository("team/none")
+    assert "docker pull" not in vera.get("/repositories/team/none").content.decode()
 
 
 def test_it_needs_a_login(client: Client) -> None:
