@@ -48,6 +48,10 @@ PORT = int(_text("BOATHOUSE_PORT", "8443"))
 HTTP_PORT = int(_text("BOATHOUSE_HTTP_PORT", "0"))  # 0: no plain port; else it only redirects
 BIND = _text("BOATHOUSE_BIND").split(",") if _text("BOATHOUSE_BIND") else ["*", "[::]"]
 NAMES = [name.strip() for name in _text("BOATHOUSE_NAMES").split(",") if name.strip()]
+# Pull without a login: scopes such as public/*, on a port of its own. Docker sends its login only
+# to a registry that asks for one at /v2/, so one port cannot serve both.
+ANONYMOUS_PULL = _text("BOATHOUSE_ANONYMOUS_PULL").replace(",", " ").split()
+ANONYMOUS_PORT = int(_text("BOATHOUSE_ANONYMOUS_PORT", "0"))  # 0: none
 REGISTRY_NAME = HOST if PORT == 443 else f"{HOST}:{PORT}"  # what stands before the first slash
 PUBLIC_URL = f"https://{REGISTRY_NAME}"
 TLS_CERTIFICATE = _text("BOATHOUSE_TLS_CERTIFICATE")  # a certificate of the user's own, with

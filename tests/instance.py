@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,18 +60,21 @@ class Instance:
 
 
 @contextmanager
-def running_instance(*, web_port: int = 0) -> Iterator[Instance]:
+def running_instance(*, web_port: int = 0, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
     """A healthy instance: data folder, certificates, registry, nginx, a portal.
 
-    Without a registry user yet. `web_port`: of a portal that runs already.
+    Without a registry user yet. `web_port`: of a portal that runs already. `anonymous`: scopes that
+    may be pulled without a login, on a port of their own.
     """
     # Not below pytest's folder, which nginx's own user may not pass.
     folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-"))
     folder.chmod(0o755)
     ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
+    if anonymous:
+        ports["anonymous"] = free_port()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
-        stack.enter_context(override_settings(**_settings(folder / "data", ports)))
+        stack.enter_context(override_settings(**_settings(folder / "data", ports, anonymous)))
         data.make()
         keys.make()
         tls.ensure(folder / "data" / "tls", names=tls.wanted_names())
@@ -89,7 +92,7 @@ def running_instance(*, web_port: int = 0) -> Iterator[Instance]:
         yield made
 
 
-def _settings(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
+def _settings(folder: Path, ports: dict[str, int], anonymous: Sequence[str]) -> dict[str, Any]:
     return {
         "DATA": folder,
         "STORE_DIR": folder / "registry",
@@ -106,6 +109,8 @@ def _settings(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
         "HOST": "localhost",
         "PORT": ports["front"],
         "HTTP_PORT": 0,
+        "ANONYMOUS_PORT": ports.get("anonymous", 0),
+        "ANONYMOUS_PULL": list(anonymous),
         "BIND": ["127.0.0.1"],
         "REGISTRY_NAME": f"localhost:{ports['front']}",
         "PUBLIC_URL": f"https://localhost:{ports['front']}",

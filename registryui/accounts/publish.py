@@ -36,7 +36,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from registryui import front_door
-from registryui.models import UNKNOWN, RegistryUser
+from registryui.models import UNKNOWN, RegistryUser, Right
 
 from . import htpasswd, rights
 
@@ -45,7 +45,9 @@ log = logging.getLogger(__name__)
 NGINX_GROUP = "www-data"
 VERSIONS = 20  # of the file that are kept
 OPEN = ("base", "search", "other")  # endpoints of the front door that every user may use
-_ENDPOINTS = "@open"  # the folder that says so; no user is called that
+# Folders beside those of users; no user's name begins so.
+_ENDPOINTS = "@open"
+_ANONYMOUS = "@anonymous"  # what may be pulled without a login: settings.ANONYMOUS_PULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +156,17 @@ def prepare() -> None:
     """Makes what nginx needs to be there: the folders' markers, and a file of old secrets.
 
     Writes every user's rights anew, so that a folder that was lost or restored says the truth.
+    ValueError for a scope of BOATHOUSE_ANONYMOUS_PULL that is none.
     """
+    anonymous = rights.parse((Right.Action.PULL, scope) for scope in settings.ANONYMOUS_PULL)
     with _lock():
-        for name in OPEN:
-            _touch(settings.RIGHTS_DIR / _ENDPOINTS / name)
+        _set_markers(settings.RIGHTS_DIR / _ENDPOINTS, OPEN)
         rows = list(RegistryUser.objects.prefetch_related("rights"))
         for row in rows:
             _add_markers(row)
             _take_markers(row)
-        known = {row.name for row in rows} | {_ENDPOINTS}
+        _set_markers(settings.RIGHTS_DIR / _ANONYMOUS, set(rights.markers(anonymous)))
+        known = {row.name for row in rows} | {_ENDPOINTS, _ANONYMOUS}
         for folder in settings.RIGHTS_DIR.iterdir():
             if folder.name not in known:  # of a user that an older database does not have
                 shutil.rmtree(folder)
@@ -314,20 +318,32 @@ def _wanted_markers(row: RegistryUser) -> set[str]:
 def _add_markers(row: RegistryUser) -> None:
     folder = _folder(row.name)
     if folder is not None:
-        for marker in _wanted_markers(row):
-            _touch(folder / marker)
+        _add(folder, _wanted_markers(row))
 
 
 def _take_markers(row: RegistryUser) -> None:
     folder = _folder(row.name)
-    if folder is None or not folder.exists():
-        return
-    wanted = {folder / marker for marker in _wanted_markers(row)}
+    if folder is not None:
+        _take(folder, but=_wanted_markers(row))
+
+
+def _set_markers(folder: Path, markers: Collection[str]) -> None:
+    _add(folder, markers)
+    _take(folder, but=markers)
+
+
+def _add(folder: Path, markers: Collection[str]) -> None:
+    for marker in markers:
+        _touch(folder / marker)
+
+
+def _take(folder: Path, *, but: Collection[str]) -> None:
+    kept = {folder / marker for marker in but}
     for place, _folders, files in os.walk(folder, topdown=False):
         for name in files:
-            if Path(place, name) not in wanted:
+            if Path(place, name) not in kept:
                 Path(place, name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty: something in it is wanted
+        with contextlib.suppress(OSError):  # not empty: something in it is kept
             Path(place).rmdir()
 
 

@@ -90,6 +90,7 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "web_port": web_port,
         "port_suffix": "" if settings.PORT == 443 else f":{settings.PORT}",
         "listen": _listen(settings.PORT, "ssl"),
+        **_anonymous(),
         "headers": _headers(),
         "redirect_server": _redirect_server(),
     }
@@ -126,12 +127,17 @@ def _names_and_markers() -> dict[str, object]:
     above = [f"/$subject/ACTION/$ABOVE{depth}/@all" for depth in depths]
     mine = [*above, "/$subject/ACTION/$NAME/@one"]
 
-    def of(action: str, name: str, prefix: str) -> list[str]:
-        told = {"ACTION": action, "ABOVE": prefix, "NAME": name}
-        return [re.sub("ACTION|ABOVE|NAME", lambda found: told[found[0]], one) for one in mine]
+    def of(action: str, name: str, prefix: str, subject: str = "$subject") -> list[str]:
+        told = {"ACTION": action, "ABOVE": prefix, "NAME": name, "$subject": subject}
+        found = [re.sub(r"ACTION|ABOVE|NAME|\$subject", lambda m: told[m[0]], one) for one in mine]
+        return [f"/{subject}/{action}/@all", *found]
 
-    pulls = ["/$subject/pull/@all", *of("pull", "from", "from_above")]
-    heads = ["/$subject/$or_action/@all", *of("$or_action", "repository", "above")]
+    pulls = of("pull", "from", "from_above")
+    heads = of("$or_action", "repository", "above")
+    # Whoever logs in may pull, too, what nobody has to log in for.
+    anonymous = (
+        of("$action", "repository", "above", "@anonymous") if settings.ANONYMOUS_PULL else []
+    )
     return {
         "rights": settings.RIGHTS_DIR,
         "repository": f"{part}(?:/{part})*",
@@ -158,7 +164,12 @@ def _names_and_markers() -> dict[str, object]:
             *(f'if (-f "{settings.RIGHTS_DIR}{one}") {{ set $query $mount; }}' for one in pulls),
             indent=16,
         ),
-        "markers": _lines(*of("$action", "repository", "above"), *heads, indent=16),
+        "markers": _lines(
+            *of("$action", "repository", "above")[1:],
+            *heads,
+            *(anonymous if settings.ANONYMOUS_PULL else []),
+            indent=16,
+        ),
     }
 
 
@@ -204,6 +215,15 @@ def _limits() -> dict[str, object]:
 def _listen(port: int, options: str = "") -> str:
     lines = (f"listen {address}:{port} {options}".rstrip() for address in ports.addresses())
     return "\n".join(f"        {line};" for line in lines)
+
+
+def _anonymous() -> dict[str, object]:
+    """A second port where nobody logs in, if there is one: its listen lines, and its number."""
+    port = settings.ANONYMOUS_PORT
+    return {
+        "listen_anonymous": _listen(port, "ssl") if port else "",
+        "anonymous_port": f'"{port}" 1;' if port else "",
+    }
 
 
 def _headers() -> str:

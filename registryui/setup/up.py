@@ -83,7 +83,7 @@ def prepare(*, say: Say) -> ports.Chosen:
                 "server runs."
             ) from trouble
         first.adopt_file()
-        publish.prepare()
+        _prepare_rights()
         publish.catch_up()
         if static.collect():
             say("Made the typefaces and static files.")
@@ -98,6 +98,18 @@ def prepare(*, say: Say) -> ports.Chosen:
             "put BOATHOUSE_DATA where everybody may pass (chmod o+x), for example below /srv."
         )
     return chosen
+
+
+def _prepare_rights() -> None:
+    if bool(settings.ANONYMOUS_PULL) != bool(settings.ANONYMOUS_PORT):
+        raise Refused(
+            "Pulling without a login needs both BOATHOUSE_ANONYMOUS_PULL (what, such as public/*) "
+            "and BOATHOUSE_ANONYMOUS_PORT (where, such as 8444): set both or none."
+        )
+    try:
+        publish.prepare()
+    except ValueError as bad:
+        raise Refused(f"BOATHOUSE_ANONYMOUS_PULL: {bad}") from bad
 
 
 def _make_certificate(say: Say) -> None:

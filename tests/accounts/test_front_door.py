@@ -91,10 +91,11 @@ def ask(
     *,
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> Answer:
     """One request over TLS, the path sent as it stands."""
     connection = http.client.HTTPSConnection(
-        "localhost", settings.PORT, context=ssl._create_unverified_context(), timeout=20
+        "localhost", port or settings.PORT, context=ssl._create_unverified_context(), timeout=20
     )
     sent = {"Accept": TYPE, **(front_door.basic(*user) if user else {}), **(headers or {})}
     try:
@@ -482,3 +483,38 @@ def test_a_body_of_any_size_passes_the_check(instance: Instance) -> None:
     body = bytes(3_000_000)
     path = f"{place.path}?{place.query}&digest={digest(body)}"
     assert ask("PUT", path, user, body=body).status == 201
+
+
+# -- without a login -------------------------------------------------------------------------------
+def test_what_is_open_to_everybody_is_pulled_on_its_own_port() -> None:
+    with running_instance(anonymous=["team/*", "single"]):
+        with RegistryClient(settings.REGISTRY_URL) as client:
+            for repository in REPOSITORIES:
+                push(client, repository)
+        port = settings.ANONYMOUS_PORT
+        wrong = []
+        for what, (method, path, _needed) in ACTIONS.items():
+            for repository in REPOSITORIES:
+                is_open = method in ("GET", "HEAD") and rights.may(
+                    (("pull", "team/*"), ("pull", "single")), "pull", repository
+                )
+                for user in (None, ("admin", "x"), ("@anonymous", ""), ("@open", "")):
+                    answer = ask(method, path.format(repository), user, port=port)
+                    if (answer.status == 403) is is_open:
+                        wrong.append(f"{what} {repository} as {user} -> {answer.status}")
+        assert wrong == []
+        assert ask("GET", "/v2/", port=port).status == 200  # Docker asks for no login then
+        refused = ask("GET", "/v2/other/x/manifests/1", port=port)
+        assert refused.message == "without a login nobody may pull other/x"
+        assert ask("GET", "/v2/_catalog", port=port).status == 403
+        # On the other port a login is asked for as ever, and who has one may pull that much, too.
+        assert ask("GET", "/v2/team/api/manifests/1").status == 401
+        user = made("pusher", ("push", "other/*"))
+        assert ask("GET", "/v2/team/api/manifests/1", user).status == 200
+        assert ask("GET", "/v2/other/x/manifests/1", user).status == 403
+        assert ask("PUT", "/v2/team/api/manifests/2", user, body=manifest()).status == 403
+
+
+def test_nothing_is_open_to_everybody_by_default(instance: Instance) -> None:
+    assert not (settings.RIGHTS_DIR / "@anonymous").exists()
+    assert "@anonymous/" not in (settings.CONFIG_DIR / "nginx.conf").read_text()
