@@ -71,6 +71,7 @@ REGISTRY_PORT = int(_text("BOATHOUSE_REGISTRY_PORT", str(_ports().get("registry"
 WEB_PORT = int(_text("BOATHOUSE_WEB_PORT", str(_ports().get("web", 8000))))
 REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
+REGISTRY_PROGRAM = _text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
 SYNC_MINUTES = int(_text("BOATHOUSE_SYNC_MINUTES", "15"))
 
 # -- Django --------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ def test_they_hold_the_settings_of_this_instance_and_no_secret(
     call_command("units", str(tmp_path), stdout=printed)
     text = "\n".join(path.read_text() for path in tmp_path.iterdir())
     assert "Environment=BOATHOUSE_SYNC_MINUTES=7" in text
+    assert "Environment=OTEL_TRACES_EXPORTER=none" in text
     assert "geheim" not in text + printed.getvalue()
     assert "DATABASE_URL=" in printed.getvalue()
 

@@ -154,22 +154,19 @@ def helm_chart(name: str, version: str, created: str) -> Made:
 
 
 def build_cache(layers: list[Layer], created: str) -> Made:
-    """A cache as BuildKit exports it: an image index whose entries are layers and one record."""
+    """A cache as BuildKit exports it since 0.21: a manifest whose config is a record.
+
+    Before, it was an image index of layers, which registry 3 does not take.
+    """
     record = encode(
         {
             "layers": [{"blob": descriptor(one.blob, "")["digest"]} for one in layers],
             "records": [{"digest": one.diff_id, "layers": [{"layer": 0}]} for one in layers],
         }
     )
-    entries = [
-        {
-            **descriptor(one.blob, media_types.OCI_LAYER),
-            "annotations": {
-                "buildkit/createdat": created,
-                "containerd.io/uncompressed": one.diff_id,
-            },
-        }
-        for one in layers
-    ]
-    index = image_index(more=[*entries, descriptor(record, media_types.BUILDKIT_CACHE)])
-    return replace(index, blobs=(*(one.blob for one in layers), record))
+    return manifest(
+        record,
+        [one.blob for one in layers],
+        types=(media_types.OCI_MANIFEST, media_types.BUILDKIT_CACHE, media_types.OCI_LAYER),
+        layer_annotations={"buildkit/createdat": created},
+    )

@@ -182,9 +182,8 @@ def _describe_platform(row: Manifest) -> None:
 
 
 def _own_blobs(parsed: oci.Manifest) -> dict[str, oci.Descriptor]:
-    """Blobs that lie in the registry, each once: config, layers, a cache's entries; not foreign."""
-    entries = parsed.entries if parsed.kind == "cache" else ()
-    every = [*([parsed.config] if parsed.config else []), *parsed.layers, *entries]
+    """Blobs that lie in the registry, each once: config and layers; not foreign ones."""
+    every = [*([parsed.config] if parsed.config else []), *parsed.layer_blobs]
     return {blob.digest: blob for blob in every if not blob.urls}
 
 
@@ -216,9 +215,9 @@ def _add_edges(
         parsed = fresh[row.digest].parsed
         if parsed is None:
             continue
-        layers = parsed.entries if parsed.kind == "cache" else parsed.layers
         own = [("config", parsed.config, 0)] if parsed.config else []
-        for role, blob, position in [*own, *(("layer", b, i) for i, b in enumerate(layers))]:
+        layers = [("layer", blob, position) for position, blob in enumerate(parsed.layer_blobs)]
+        for role, blob, position in [*own, *layers]:
             edges.append((row, blob.digest, role, position))
             size = 0 if blob.urls else _capped(blob.size)
             wanted.setdefault(

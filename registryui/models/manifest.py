@@ -10,7 +10,7 @@ class Manifest(models.Model):
         IMAGE = "image"
         IMAGE_INDEX = "image index"
         ARTIFACT = "artifact"  # no image config: Helm chart, signature, SBOM …
-        CACHE = "cache"  # BuildKit's: an image index whose entries are layers
+        CACHE = "cache"  # BuildKit's: layers and a record, in a manifest or in an image index
         UNKNOWN = "unknown"  # stored, but nothing we can read
 
     repository = models.ForeignKey(Repository, models.CASCADE, related_name="manifests")

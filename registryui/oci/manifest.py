@@ -78,6 +78,12 @@ class Manifest:
     annotations: Mapping[str, str] = field(default_factory=dict)
     schema1_history: tuple[str, ...] = ()  # JSON texts; see config.schema1_config
 
+    @property
+    def layer_blobs(self) -> tuple[Descriptor, ...]:
+        """The layers; those of a cache stand in its entries if it has the shape of an image index,
+        as BuildKit before 0.21 writes it."""
+        return self.layers or (self.entries if self.kind == "cache" else ())
+
 
 def parse_manifest(raw: bytes, media_type: str) -> Manifest:
     """The manifest in `raw`; `media_type` is the registry's word for it, "" if not known.

@@ -40,6 +40,8 @@ REDIRECTS_LIMIT = 3
 
 _ABSENT = frozenset(("NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
 _API_VERSION = "Docker-Distribution-Api-Version"  # the registry sets it on every answer
+# Detail of registry 3's 500 for a schema 1 manifest that its store has from 2.8; it stays so.
+_UNREADABLE = "unrecognized manifest schema version"
 
 
 class RegistryClient:
@@ -103,18 +105,19 @@ class RegistryClient:
             yield from self._names(path, "repositories", check_repository)
 
     def tags(self, repository: str) -> list[str]:
-        """See Source. Asks for no page size: 2.8 has no pages, 3.x refuses what it finds large."""
+        """See Source. Asks for no page size: so each registry from 2.8 to 3.1 answers with all."""
         url = f"{self.url}/v2/{check_repository(repository)}/tags/list"
         return list(dict.fromkeys(self._names(url, "tags", check_tag)))
 
     def resolve(self, repository: str, reference: str) -> str | None:
-        """See Source. One HEAD; a GET where the answer has no digest or is a doubtful 404."""
+        """See Source. One HEAD; a GET where the answer has no digest or is a doubtful 404, or a
+        500: only a body says why."""
         with self._request("HEAD", self._manifest_url(repository, reference), _ACCEPT) as response:
             is_absent = response.status_code == 404 and _API_VERSION in response.headers
             digest = response.headers.get("Docker-Content-Digest", "")
             if is_absent:
                 return None
-            if response.status_code not in (200, 404):
+            if response.status_code not in (200, 404, 500):
                 raise _error(response, b"")
             if response.status_code == 200 and is_digest(digest):
                 if is_digest(reference) and digest != reference:
@@ -357,25 +360,28 @@ def _json(response: requests.Response, body: bytes) -> dict[str, Any]:
 def _error(response: requests.Response, body: bytes) -> RegistryError:
     """The error that the answer is, with the registry's own code and message if it has them."""
     status = response.status_code
-    code, message = _registry_error(body)
+    code, message, detail = _registry_error(body)
+    is_unreadable = status == 500 and detail.startswith(_UNREADABLE)
+    message = detail if is_unreadable else message
     line = f"{response.request.method} {_shown(response.url)}: {status} {code} {message}".strip()
     if status == 404 and code in _ABSENT:
         return NotFound(line, code=code, status=status)
-    if status < 400 or (status == 404 and not code):
+    if status < 400 or (status == 404 and not code) or is_unreadable:
         return BadAnswer(line, code=code, status=status)
     return RegistryError(line, code=code, status=status, temporary=status == 429 or status >= 500)
 
 
-def _registry_error(body: bytes) -> tuple[str, str]:
-    """Code and message of the first error in `body`; "" where it is no registry's."""
+def _registry_error(body: bytes) -> tuple[str, str, str]:
+    """Code, message and detail of the first error in `body`; "" where it is no registry's."""
     try:
         errors = read_object(body).get("errors")
     except ValueError:
-        return "", ""
+        return "", "", ""
     first = errors[0] if isinstance(errors, list) and errors else None
     if not isinstance(first, dict):
-        return "", ""
-    return text(first.get("code"), limit=64), quoted(text(first.get("message")))[1:-1]
+        return "", "", ""
+    message, detail = (quoted(text(first.get(name)))[1:-1] for name in ("message", "detail"))
+    return text(first.get("code"), limit=64), message, detail
 
 
 def _bad(response: requests.Response, reason: str) -> BadAnswer:

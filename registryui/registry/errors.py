@@ -5,7 +5,7 @@
     ├── Unreachable        no answer: refused, timed out, cut off, untrusted certificate
     ├── TooLarge           the answer is longer than we are willing to read
     └── BadAnswer          it answered, and not like a registry: no JSON, a digest that does not
-                           match, a link or redirect to elsewhere
+                           match, a link or redirect to elsewhere, a manifest it cannot read
 
 `temporary` tells whether the same request may succeed later: no answer, 429, or any 5xx.
 Expected absence of a manifest or blob is None, not NotFound (see source.py).

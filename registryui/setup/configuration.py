@@ -39,15 +39,24 @@ def nginx_program() -> str:
 
 def registry_program() -> str:
     """The path of the registry; Refused if it is not installed."""
-    return _program("docker-registry")
+    chosen = settings.REGISTRY_PROGRAM
+    if chosen and not _found(chosen):
+        raise Refused(f"BOATHOUSE_REGISTRY_PROGRAM is {chosen}: there is no such program.")
+    return _program(chosen or "docker-registry")
 
 
 def _program(name: str) -> str:
-    # /usr/sbin is not in the PATH of a Debian user.
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
+    found = _found(name)
     if not found:
         raise Refused(f"{name} is not installed: run ./boathouse up, or apt-get install {name}.")
     return found
+
+
+def _found(name: str) -> str:
+    """The full path of a program that may be run; "" if there is none."""
+    # /usr/sbin is not in the PATH of a Debian user.
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
+    return str(Path(found).absolute()) if found else ""
 
 
 def nginx_file() -> Path:

@@ -205,7 +205,7 @@ def layers(read: Read, users: Mapping[str, int]) -> Layers:
     """The history with its layers, base first. `users` counts the manifests that need a blob."""
     if read.manifest is None:
         return Layers((), 0, 0, 0)
-    blobs = blobs_of(read.manifest)
+    blobs = read.manifest.layer_blobs
     steps = pair_layers(read.config or ImageConfig(), len(blobs))
     sizes = [0 if blob.urls else blob.size for blob in blobs]
     bars, total = _bars(sizes), sum(sizes)
@@ -224,11 +224,6 @@ def layers(read: Read, users: Mapping[str, int]) -> Layers:
         sum(shared.values()),
         max(len(rows) - ENTRY_LIMIT, 0),
     )
-
-
-def blobs_of(manifest: oci.Manifest) -> Sequence[oci.Descriptor]:
-    """A build cache lists its layers as entries."""
-    return manifest.entries if manifest.kind == "cache" else manifest.layers
 
 
 def _step_row(step: Step) -> LayerRow:

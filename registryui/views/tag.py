@@ -248,7 +248,7 @@ def _tabs(chosen: Chosen, attached: Sequence[image.Referrer]) -> list[Tab]:
     elif shown.kind == IMAGE_INDEX:
         found += [Tab("entries", _("Manifests"))]
     elif read.manifest is not None and read.manifest.kind != "unknown":
-        found += [Tab("layers", _("Content"), len(image.blobs_of(read.manifest)))]
+        found += [Tab("layers", _("Content"), len(read.manifest.layer_blobs))]
     if read.config is not None:
         found += [Tab("dockerfile", "Dockerfile"), Tab("config", _("Config"))]
     listing = chosen.listed and shown.kind != IMAGE_INDEX

@@ -153,7 +153,7 @@ def trust_lines(boathouse: Product) -> str:
 
 @pytest.fixture
 def real(tmp_path: Path) -> Iterator[Registry]:
-    """A registry of Debian's, alone and empty, with the folder of its store."""
+    """A registry, alone and empty, with the folder of its store."""
     # As it comes, it refuses layers that lie elsewhere; stores from other set-ups hold such.
     settings = {"validation": {"manifests": {"urls": {"allow": ["^https?://"]}}}}
     with running_registry(tmp_path / "registry", settings=settings) as url:

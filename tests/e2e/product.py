@@ -80,6 +80,7 @@ class Product:
             "BOATHOUSE_PORT": str(self.port),
             "BOATHOUSE_BIND": self.address,
             "BOATHOUSE_NAMES": self.address,
+            "BOATHOUSE_REGISTRY_PROGRAM": os.environ.get("BOATHOUSE_TEST_REGISTRY", ""),
         }
 
     def up(self) -> dict[str, Any]:

@@ -152,6 +152,18 @@ class Registry:
         folder = self.store / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal
         return folder / "data"
 
+    def put_into_store(self, repository: str, tag: str, raw: bytes) -> str:
+        """A tagged manifest as an older registry left it on the disk; returns its digest."""
+        digest = digest_of(raw)
+        place = self._folder(repository) / "_manifests" / "tags" / tag
+        links = [self.revision(repository, digest), place / "current"]
+        for link in [*links, place / "index" / "sha256" / digest.removeprefix("sha256:")]:
+            link.mkdir(parents=True)
+            (link / "link").write_text(digest)
+        self.blob(digest).parent.mkdir(parents=True)
+        self.blob(digest).write_bytes(raw)
+        return digest
+
     def _folder(self, repository: str) -> Path:
         return self.store / "docker/registry/v2/repositories" / repository
 

@@ -15,6 +15,7 @@ import pytest
 from registryui.index import events
 from registryui.models import Manifest, Repository, Tag
 from registryui.registry.client import RegistryClient
+from tests.habits import habits
 from tests.parts import running_registry
 
 from .registries import Registry
@@ -149,6 +150,30 @@ def test_deleting_a_digest_tells_of_it_and_of_each_of_its_tags(
     apply(real, sink)
     assert [tag.name for tag in Tag.objects.all()] == ["stays"]
     assert not Manifest.objects.filter(digest=digest).exists()
+
+
+def test_deleting_a_tag_tells_of_that_tag_or_is_refused_and_not_told(
+    told: tuple[Registry, Sink],
+) -> None:
+    real, sink = told
+    digest = real.push_image("app", "1", "latest")
+    until(lambda: len(sink.tags("push")) == 2, "both pushes were told")
+    apply(real, sink)
+
+    answer = real.delete("app", "1")
+
+    left = ["latest"] if habits().deletes_tags else ["1", "latest"]
+    if habits().deletes_tags:
+        until(lambda: sink.events("delete"), "the delete was told")
+    assert answer.status == (202 if habits().deletes_tags else 400)
+    real.push_image("zoo", "1")  # what was told before has come when this has
+    until(lambda: sink.events("push", "zoo"), "the next push was told")
+    assert sink.tags("delete") == (["1"] if habits().deletes_tags else [])
+    assert not any(one["target"].get("digest") for one in sink.events("delete"))
+    apply(real, sink)
+    tags = Tag.objects.filter(repository__name="app").order_by("name")
+    assert [tag.name for tag in tags] == left
+    assert Manifest.objects.filter(digest=digest, repository__name="app").exists()
 
 
 def test_an_image_index_is_told_after_its_children_which_have_no_tag(

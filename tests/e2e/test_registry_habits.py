@@ -1,7 +1,7 @@
-"""What tests/fake_source.py pretends, shown by Debian's registry, and what a sync makes of it.
+"""What tests/fake_source.py pretends, shown by a real registry, and what a sync makes of it.
 
 Each habit is asked for in raw HTTP first; then the index, read through the product's own client,
-has to say the same.
+has to say the same. What differs between versions is in tests/habits.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from registryui.models import Manifest, Repository, Run, Tag
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound
 from tests.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
+from tests.habits import habits
+from tests.oci.samples import signed_schema1
 
 from .registries import (
     DOCKER_CONFIG,
@@ -60,7 +62,7 @@ def test_an_unknown_repository_is_a_404_name_unknown(
         client.tags("nobody/here")
 
 
-def test_an_emptied_repository_stays_in_the_catalogue_with_null_for_its_tags(
+def test_an_emptied_repository_stays_in_the_catalogue_without_tags(
     real: Registry, client: RegistryClient
 ) -> None:
     digest = real.push_image("emptied", "1", "2")
@@ -69,7 +71,7 @@ def test_an_emptied_repository_stays_in_the_catalogue_with_null_for_its_tags(
 
     assert real.delete("emptied", digest).status == 202
 
-    assert real.tags("emptied").json() == {"name": "emptied", "tags": None}
+    assert real.tags("emptied").json() == {"name": "emptied", "tags": habits().emptied}
     assert real.catalogue() == ["emptied"]
     assert client.tags("emptied") == []
     assert read(client).result["removed"] == 2
@@ -90,11 +92,23 @@ def test_deleting_a_digest_takes_all_its_tags_and_no_others(
     assert problems() == {"app:2": ""}
 
 
-def test_deleting_by_tag_is_refused(real: Registry) -> None:
-    real.push_image("app", "1")
+def test_deleting_by_tag_takes_that_tag_alone_or_is_refused(
+    real: Registry, client: RegistryClient
+) -> None:
+    digest = real.push_image("app", "1", "latest")
+    read(client)
     answer = real.delete("app", "1")
-    assert (answer.status, answer.json()["errors"][0]["code"]) == (400, "DIGEST_INVALID")
-    assert real.get("app", "1").status == 200
+    if habits().deletes_tags:
+        assert answer.status == 202
+        left = {"app:latest": ""}
+        assert real.delete("app", "nothing").json()["errors"][0]["code"] == "MANIFEST_UNKNOWN"
+    else:
+        assert (answer.status, answer.json()["errors"][0]["code"]) == (400, "DIGEST_INVALID")
+        left = {"app:1": "", "app:latest": ""}
+    assert {f"app:{tag}" for tag in real.tags("app").json()["tags"]} == left.keys()
+    assert real.get("app", digest).status == 200
+    read(client)
+    assert problems() == left
 
 
 def test_a_head_tells_the_digest_of_every_kind_when_all_types_are_accepted(
@@ -116,11 +130,46 @@ def test_a_head_tells_the_digest_of_every_kind_when_all_types_are_accepted(
 def test_without_the_accepted_types_a_manifest_hides_or_changes(real: Registry) -> None:
     real.push_image("app", "oci")
     docker = real.push_image("app", "docker", media_types=DOCKER_TYPES)
+    entries = [real.child("app", docker, architecture="amd64")]
+    real.push_index("app", entries, "list", mediaType=LIST)
     path = "/v2/app/manifests/"
     assert real.ask("GET", f"{path}oci").status == 404
-    converted = real.ask("GET", f"{path}docker")
-    assert converted.headers["docker-content-digest"] != docker
-    assert converted.json()["schemaVersion"] == 1
+    answer = real.ask("GET", f"{path}docker")
+    listed = real.ask("GET", f"{path}list")
+    if habits().knows_schema1:
+        assert answer.headers["docker-content-digest"] != docker
+        assert answer.json()["schemaVersion"] == listed.json()["schemaVersion"] == 1
+    else:
+        assert answer.headers["docker-content-digest"] == docker
+        assert (listed.status, listed.json()["errors"][0]["code"]) == (400, "MANIFEST_INVALID")
+
+
+def test_tags_have_pages_only_for_who_asks_for_them(real: Registry, client: RegistryClient) -> None:
+    real.push_image("app", *"1234")
+    whole = real.tags("app")
+    assert (sorted(whole.json()["tags"]), whole.headers.get("link")) == (list("1234"), None)
+    assert sorted(client.tags("app")) == list("1234")
+    first = real.ask("GET", "/v2/app/tags/list?n=3")
+    if habits().pages_tags:
+        assert first.json()["tags"] == ["1", "2", "3"]
+        assert first.headers["link"] == '</v2/app/tags/list?last=3&n=3>; rel="next"'
+    else:
+        assert (sorted(first.json()["tags"]), first.headers.get("link")) == (list("1234"), None)
+
+
+def test_a_schema_1_image_in_the_store_is_read_or_shown_as_unreadable(
+    real: Registry, client: RegistryClient
+) -> None:
+    """A store of 2.8 that 3 took over: 3 lists the tag, and has a 500 for its manifest."""
+    layer = real.push_blob("old", b"layer")
+    _, payload = signed_schema1("old", "1", [layer])
+    real.put_into_store("old", "1", payload)
+    assert real.tags("old").json()["tags"] == ["1"]
+    assert real.get("old", "1").status == (200 if habits().knows_schema1 else 500)
+
+    for _ in range(2):  # new, then known
+        assert read(client).result["errors"] == 0
+        assert problems() == {"old:1": "" if habits().knows_schema1 else "unreadable"}
 
 
 def test_a_tag_whose_manifest_is_gone_is_listed_and_dangles_until_it_is_pushed_again(
@@ -325,7 +374,10 @@ def fill(real: Registry) -> dict[str, tuple[str, str]]:
         real.push_blob(name, one)
     config = descriptor("application/vnd.buildkit.cacheconfig.v0", b"{}")
     real.push_blob(name, b"{}")
-    note(name, "buildkit", real.push_index(name, [*blobs, config], "buildkit"), "cache")
+    if habits().takes_indexes_of_blobs:
+        note(name, "buildkit", real.push_index(name, [*blobs, config], "buildkit"), "cache")
+    raw = encode({"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": blobs})
+    note(name, "buildkit-0.21", real.push(name, raw, IMAGE, "buildkit-0.21"), "cache")
 
     note("all/chart", "1.0.0", _chart(real, "all/chart", "1.0.0"), "artifact")
     note("all/odd", "no-config", _empty_config(real, "all/odd", "no-config"), "image")

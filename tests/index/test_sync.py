@@ -4,7 +4,8 @@ import pytest
 
 from registryui.index.sync import sync
 from registryui.models import Blob, Manifest, Repository, Run, Tag
-from tests.fake_source import FakeSource
+from registryui.oci.media_types import BUILDKIT_CACHE
+from tests.fake_source import IMAGE, LAYER, FakeSource, descriptor, encode
 
 pytestmark = pytest.mark.django_db
 
@@ -167,8 +168,6 @@ def test_an_image_index_with_a_missing_child_is_incomplete_until_it_comes(
 
 
 def test_a_cache_of_layers_and_a_nested_index_are_read(source: FakeSource) -> None:
-    from tests.fake_source import LAYER, descriptor
-
     source.push_index("app", [descriptor(LAYER, b"cached")], "cache")
     leaf = source.push_image("app")
     inner = source.push_index("app", [source.child("app", leaf, "amd64")])
@@ -178,6 +177,22 @@ def test_a_cache_of_layers_and_a_nested_index_are_read(source: FakeSource) -> No
     assert Manifest.objects.get(tags__name="cache").kind == "cache"
     assert Manifest.objects.filter(digest__in=[leaf, inner]).count() == 2
     assert set(Tag.objects.values_list("problem", flat=True)) == {""}
+
+
+def test_a_cache_in_either_shape_holds_its_blobs(source: FakeSource) -> None:
+    layer, record = descriptor(LAYER, b"cached"), descriptor(BUILDKIT_CACHE, b"{}")
+    source.push_index("old", [layer, record], "cache")
+    new = {"schemaVersion": 2, "mediaType": IMAGE, "config": record, "layers": [layer]}
+    source.push("new", encode(new), IMAGE, "cache")
+    run(source)
+    for name in ("old", "new"):
+        row = Manifest.objects.get(repository__name=name)
+        assert row.kind == "cache"
+        assert set(row.edges.values_list("blob__digest", flat=True)) == {
+            layer["digest"],
+            record["digest"],
+        }
+        assert Repository.objects.get(name=name).size == len(row.raw) + len(b"cached{}")
 
 
 def test_attachments_are_not_counted_as_tags(source: FakeSource) -> None:

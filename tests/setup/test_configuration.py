@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as live
+from pytest_django.fixtures import Settings
 
 from registryui import tls
-from registryui.setup import configuration, data
+from registryui.setup import configuration, data, parts
 
 
 @pytest.fixture
@@ -57,6 +58,33 @@ def test_the_registry_listens_on_loopback_and_caches_no_descriptors(folder: Path
     assert re.search(r"addr: [\"']?127\.0\.0\.1:5001", text)
     assert "blobdescriptor" not in text
     assert re.search(r"delete:\s+enabled: true", text)
+
+
+def test_another_registry_is_run_where_one_is_chosen(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REGISTRY_PROGRAM = ""
+    assert configuration.registry_program() == "/usr/bin/docker-registry"
+    (tmp_path / "registry").write_text("#!/bin/sh\n")
+    (tmp_path / "registry").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    settings.REGISTRY_PROGRAM = "./registry"
+    assert parts.registry_command()[0] == str(tmp_path / "registry")
+    settings.REGISTRY_PROGRAM = str(tmp_path / "nothing")
+    with pytest.raises(data.Refused, match=f"BOATHOUSE_REGISTRY_PROGRAM is {tmp_path}/nothing"):
+        configuration.registry_program()
+
+
+def test_the_registry_tells_nobody_of_requests_unless_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OTEL_TRACES_EXPORTER", raising=False)
+    monkeypatch.setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/elsewhere")
+    found = parts.registry_environment()
+    assert found["OTEL_TRACES_EXPORTER"] == "none"
+    assert not [name for name in found if name.startswith("REGISTRY_")]
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    assert parts.registry_environment()["OTEL_TRACES_EXPORTER"] == "otlp"
 
 
 def test_a_file_in_place_of_the_data_folder_is_one_sentence(

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registryui.setup import parts
+from registryui.setup import configuration, parts
 from registryui.setup.data import Refused
 
 TEMPLATES = settings.BASE_DIR / "deploy" / "systemd"
@@ -90,7 +90,8 @@ def _environment() -> list[str]:
 
 def _protect_home() -> str:
     """How much of /home and /root may be hidden: not what we run from or write to."""
-    ours = (settings.BASE_DIR.resolve(), Path(settings.DATA).resolve())
+    registry = Path(configuration.registry_program())
+    ours = [path.resolve() for path in (settings.BASE_DIR, Path(settings.DATA), registry)]
     homes = (Path("/home"), Path("/root"), Path("/run/user"))
     return (
         "read-only" if any(path.is_relative_to(home) for path in ours for home in homes) else "yes"
