@@ -1,21 +1,27 @@
-"""Small tools of measuring: percentiles, a table, the noise of the machine."""
+"""Small tools of measuring: percentiles, rows of the table, the noise of the machine."""
 
 from __future__ import annotations
 
 import hashlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psutil
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what, the figure with its unit, and what it is held against."""
+    """One line of the table: what, the figure with its unit, and what it is held against.
+
+    `numbers` is the same for programs: a name that ends in its unit, and the number.
+    """
 
     what: str
     figure: str
     note: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 def p(values: Sequence[float], percent: int) -> float:
@@ -31,17 +37,24 @@ def timed(act: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def milliseconds(values: Sequence[float]) -> str:
-    """`p50 / p95` of seconds, in milliseconds."""
-    return f"{p(values, 50) * 1000:.1f} / {p(values, 95) * 1000:.1f} ms"
+def times(what: str, seconds: Sequence[float], note: str = "") -> Row:
+    """A row with p50 and p95 of many short times, in milliseconds."""
+    p50, p95 = p(seconds, 50) * 1000, p(seconds, 95) * 1000
+    return Row(what, f"{p50:.1f} / {p95:.1f} ms", note, {"p50_ms": p50, "p95_ms": p95})
 
 
-def noise() -> Row:
-    """The same work of one core, thirty times: how far apart the machine's own answers lie."""
-    block = b"boathouse" * 100_000
-    runs = [timed(lambda: hashlib.sha256(block * 5).digest()) for _ in range(30)]
+def noise(when: str) -> Row:
+    """How far apart the machine's own answers lie, and how busy others keep it just now."""
+    busy = psutil.cpu_percent(interval=1)
+    block = b"boathouse" * 500_000
+    runs = [timed(lambda: hashlib.sha256(block).digest()) for _ in range(50)]
     spread = p(runs, 95) / statistics.median(runs)
-    return Row("noise of the machine: p95 of fixed work / its median", f"{spread:.2f}×")
+    return Row(
+        f"noise {when}: p95 of the same work 50 times / its median",
+        f"{spread:.2f}×",
+        f"1.00× on a quiet machine; others used {busy:.0f} % of the processor",
+        {"spread_ratio": spread, "busy_percent": busy},
+    )
 
 
 def table(rows: Sequence[Row]) -> str:

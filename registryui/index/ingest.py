@@ -408,12 +408,24 @@ def _point(tag: Tag, target: Manifest | None, one: Look, move: Move | None) -> N
 
 
 def _write_tags(tags: Sequence[Tag]) -> None:
+    _stand_together(tags)
+    known = [tag for tag in tags if tag.pk is not None]  # asked first: creating gives a key
     Tag.objects.bulk_create([tag for tag in tags if tag.pk is None])
     Tag.objects.bulk_update(
-        [tag for tag in tags if tag.pk is not None],
+        known,
         ["manifest", "moved_at", "moved_by", "problem", "size", "pulled_at", "group_key"],
         batch_size=200,
     )
+
+
+def _stand_together(tags: Sequence[Tag]) -> None:
+    """What _regroup would find for these tags alone: a new repository needs no second write."""
+    highest: dict[int | None, bytes] = {}
+    for tag in tags:
+        highest[tag.manifest_id] = max(highest.get(tag.manifest_id, b""), bytes(tag.version_key))
+    for tag in tags:
+        if tag.manifest_id is not None:
+            tag.group_key = max(bytes(tag.group_key), highest[tag.manifest_id])
 
 
 def _mark_pushed(

@@ -9,6 +9,7 @@ to its end *and* the thing is still not there when looked at again. An error dro
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 16  # requests in flight; more do not make the registry faster
 CHUNK = 100  # tags of one transaction
+AHEAD = 2 * CHUNK  # tags asked about before their turn to be written
 LOG_LINES = 200
 
 Progress = Callable[[Run], None]
@@ -39,6 +41,7 @@ class _State:
     changes: ingest.Changes = field(default_factory=ingest.Changes)
     errors: int = 0
     lines: list[str] = field(default_factory=list)
+    broken: RegistryError | None = None  # why the list of repositories has no end
 
     def note(self, text: str) -> None:
         if len(self.lines) < LOG_LINES:
@@ -90,8 +93,9 @@ _COUNTS = ("added", "moved", "removed", "manifests", "problems")
 def _walk(source: Source, state: _State, pool: Executor, *, full: bool) -> int:
     """Syncs what the registry lists, then forgets what it no longer has; returns repositories."""
     listed: set[str] = set()
-    for name, chunk in _ahead(source, state, pool, listed, full=full):
-        _save_chunk(source, state, pool, name, chunk)
+    _take(source, state, pool, _asked(source, state, pool, listed, full=full))
+    if state.broken is not None:
+        raise state.broken
     for name in Repository.objects.exclude(name__in=listed).values_list("name", flat=True):
         try:
             tags = source.tags(name)
@@ -103,40 +107,82 @@ def _walk(source: Source, state: _State, pool: Executor, *, full: bool) -> int:
         else:
             listed.add(name)
             if tags:  # pushed after the list was read
-                for chunk in _looks(source, pool, name, tags, _known_tags(name), full=full):
-                    _save_chunk(source, state, pool, name, chunk)
+                looks = _looks(source, pool, name, tags, _known_tags(name), full=full)
+                _take(source, state, pool, looks)
     return len(listed)
 
 
-Chunk = list[tuple[str, Future[Look]]]
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Tags of one repository that the registry was asked about."""
+
+    repository: str
+    looks: list[tuple[str, Future[Look]]]
 
 
-def _ahead(
+def _take(source: Source, state: _State, pool: Executor, chunks: Iterator[_Chunk]) -> None:
+    """Brings and writes one chunk after the other.
+
+    Taking a chunk from `chunks` asks the registry about it; that is done just before a write, so
+    that it answers while we write.
+    """
+    ahead: deque[_Chunk] = deque()
+    while _ask_ahead(ahead, chunks):
+        chunk = ahead.popleft()
+        looks = _answers(state, chunk)
+        try:
+            manifests = bring(source, chunk.repository, looks, pool)
+        except RegistryError as error:  # a child or config did not come: the next run does it
+            state.failed(chunk.repository, error)
+        else:
+            _ask_ahead(ahead, chunks)
+            state.changes += save(chunk.repository, looks, manifests)
+        state.advance(len(chunk.looks))
+
+
+def _ask_ahead(ahead: deque[_Chunk], chunks: Iterator[_Chunk]) -> bool:
+    """Asks about so many tags that no thread is idle; False if all chunks are done."""
+    while sum(len(chunk.looks) for chunk in ahead) < AHEAD:
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        ahead.append(chunk)
+    return bool(ahead)
+
+
+def _answers(state: _State, chunk: _Chunk) -> list[Look]:
+    looks = []
+    for tag, future in chunk.looks:
+        try:
+            looks.append(future.result())
+        except RegistryError as error:
+            state.failed(f"{chunk.repository}:{tag}", error)
+    return looks
+
+
+def _asked(
     source: Source, state: _State, pool: Executor, listed: set[str], *, full: bool
-) -> Iterator[tuple[str, Chunk]]:
-    """Chunks of looks, one asked for ahead: the registry answers while we write."""
-    waiting: tuple[str, Chunk] | None = None
+) -> Iterator[_Chunk]:
+    """Chunks of all that the registry lists; each is asked about when it is taken."""
     for name, tags in _tag_lists(source, state, pool):
         listed.add(name)
         known = _known_tags(name)
         state.run.total += len(tags)
         if not tags and not known:
             ingest.save(name, [], [])  # an empty repository is shown too
-        for chunk in _looks(source, pool, name, tags, known, full=full):
-            if waiting is not None:
-                yield waiting
-            waiting = (name, chunk)
-    if waiting is not None:
-        yield waiting
+        yield from _looks(source, pool, name, tags, known, full=full)
 
 
 def _tag_lists(source: Source, state: _State, pool: Executor) -> Iterator[tuple[str, list[str]]]:
     """Repositories with their tags; the lists are fetched some ahead of their use."""
     queue: list[tuple[str, Future[list[str]]]] = []
-    for name in source.repositories():
-        queue.append((name, pool.submit(source.tags, name)))
-        if len(queue) > AT_ONCE * 2:
-            yield from _finished(queue.pop(0), state)
+    try:
+        for name in source.repositories():
+            queue.append((name, pool.submit(source.tags, name)))
+            if len(queue) > AT_ONCE * 2:
+                yield from _finished(queue.pop(0), state)
+    except RegistryError as error:
+        state.broken = error  # raised when what it listed so far is written
     for waiting in queue:
         yield from _finished(waiting, state)
 
@@ -175,12 +221,12 @@ def _looks(
     known: Mapping[str, tuple[str, str]],
     *,
     full: bool,
-) -> Iterator[Chunk]:
+) -> Iterator[_Chunk]:
     """Chunks of what the registry lists, and of what only the index has: look before dropping."""
     listed = set(tags)
     every = [*tags, *sorted(known.keys() - listed)]
     for start in range(0, len(every), CHUNK):
-        chunk: Chunk = []
+        looks = []
         for tag in every[start : start + CHUNK]:
             digest, problem = known.get(tag, ("", ""))
             future = pool.submit(
@@ -192,22 +238,8 @@ def _looks(
                 again=full or bool(problem),
                 is_listed=tag in listed,
             )
-            chunk.append((tag, future))
-        yield chunk
-
-
-def _save_chunk(source: Source, state: _State, pool: Executor, name: str, chunk: Chunk) -> None:
-    looks = []
-    for tag, future in chunk:
-        try:
-            looks.append(future.result())
-        except RegistryError as error:
-            state.failed(f"{name}:{tag}", error)
-    try:
-        state.changes += write(source, name, looks, pool)
-    except RegistryError as error:  # a child or config did not come: the next run takes it up
-        state.failed(name, error)
-    state.advance(len(chunk))
+            looks.append((tag, future))
+        yield _Chunk(repository, looks)
 
 
 def write(
@@ -219,16 +251,33 @@ def write(
     moves: Mapping[str, ingest.Move] | None = None,
 ) -> ingest.Changes:
     """Fetches what these looks need and saves them. Raises RegistryError before writing."""
+    return save(repository, looks, bring(source, repository, looks, pool), moves=moves)
+
+
+def bring(
+    source: Source, repository: str, looks: Sequence[Look], pool: Executor
+) -> list[NewManifest]:
+    """Fetches what these looks need and the index lacks. Raises RegistryError."""
     stored = [one.stored for one in looks if one.stored is not None]
     again = {one.digest for one in looks if one.stored and one.digest == one.expected}
     fresh = {one.digest for one in stored} - known_here(repository, (s.digest for s in stored))
-    manifests = complete(
+    return complete(
         source,
         repository,
         [one for one in stored if one.digest in fresh | again],
         known=Known(lambda digests: known_here(repository, digests), known_elsewhere),
         pool=pool,
     )
+
+
+def save(
+    repository: str,
+    looks: Sequence[Look],
+    manifests: Sequence[NewManifest],
+    *,
+    moves: Mapping[str, ingest.Move] | None = None,
+) -> ingest.Changes:
+    """Writes what was brought, with who pushed it where that is known."""
     if moves is None:
         moves = told_moves(repository, [one for one in looks if one.digest != one.expected])
     return ingest.save(repository, looks, manifests, moves=moves)

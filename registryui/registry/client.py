@@ -206,13 +206,22 @@ class RegistryClient:
         headers: dict[str, str] | None,
         data: bytes | None,
     ) -> requests.Response:
+        # What Session.request does, without looking for settings to merge: a fifth of the time that
+        # a small request takes here.
+        request = requests.PreparedRequest()
         try:
-            return session.request(
-                method,
-                url,
-                headers=headers,
+            request.prepare(
+                method=method,
+                url=url,
+                headers={**session.headers, **(headers or {})},
                 data=data,
+                auth=session.auth,
+            )
+            response = session.send(
+                request,
                 timeout=self._timeout,
+                verify=session.verify,
+                proxies={},
                 allow_redirects=False,
                 stream=True,
             )
@@ -220,6 +229,9 @@ class RegistryClient:
             raise
         except ValueError as error:  # requests parses a Location even if it is not to follow it
             raise BadAnswer(f"{method} {_shown(url)}: {quoted(str(error))}") from error
+        if method == "HEAD" or response.headers.get("Content-Length") == "0":
+            response.raw.drain_conn()  # or closing what nobody read closes the connection, too
+        return response
 
     def _read(self, response: requests.Response, limit: int) -> bytes:
         """The body as it was sent; TooLarge as soon as it passes `limit` bytes."""

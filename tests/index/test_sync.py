@@ -1,10 +1,13 @@
 """What a sync does to the index, step by step, with a registry that can be broken on command."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from registryui.index.sync import sync
 from registryui.models import Blob, Manifest, Repository, Run, Tag
 from registryui.oci.media_types import BUILDKIT_CACHE
+from registryui.oci.names import version_key
 from tests.fake_source import IMAGE, LAYER, FakeSource, descriptor, encode
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +72,24 @@ def test_manifest_and_config_are_fetched_once_for_many_tags_and_repositories(
     assert source.calls["BLOB"] == 0
     assert Manifest.objects.count() == 4
     assert bytes(Manifest.objects.get(repository__name="d").config or b"").startswith(b"{")
+
+
+def test_a_new_repository_is_written_once(source: FakeSource) -> None:
+    """Names of one image are grouped before they are written, not written and then grouped."""
+    source.push_image("app", "1.4", "1", "latest")
+    with CaptureQueriesContext(connection) as queries:
+        run(source)
+    assert [query["sql"] for query in queries if 'UPDATE "registryui_tag"' in query["sql"]] == []
+    keys = Tag.objects.values_list("group_key", flat=True)
+    assert {bytes(key) for key in keys} == {version_key("1.4")}
+
+
+def test_what_was_listed_before_the_list_broke_off_is_written(source: FakeSource) -> None:
+    for number in range(3):
+        source.push_image(f"app-{number}", *(f"v{tag}" for tag in range(90)))
+    source.down.add("catalogue's end")
+    assert run(source).state == Run.State.FAILED
+    assert Tag.objects.count() == 270
 
 
 def test_a_moved_tag_gets_its_new_digest_and_the_old_image_stays_untagged(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from urllib3.connection import HTTPConnection
 
 from registryui.oci import media_types
 from registryui.oci.digest import sha256
@@ -141,9 +142,11 @@ def test_tags_in_pages_are_read_to_the_end(client, registry, monkeypatch):
     for tag in "1234":
         push(client, "client/pages", tag)
     asked = []
-    request = client._session.request
+    send = client._session.send
     monkeypatch.setattr(
-        client._session, "request", lambda m, url, **k: asked.append(url) or request(m, url, **k)
+        client._session,
+        "send",
+        lambda request, **k: asked.append(request.url) or send(request, **k),
     )
     url = f"{registry}/v2/client/pages/tags/list"
     assert sorted(client._names(f"{url}?n=2", "tags", check_tag)) == list("1234")
@@ -161,12 +164,26 @@ def test_blob_is_read_up_to_its_limit(client):
 def test_blob_is_sent_once(client, monkeypatch):
     client.upload_blob("client/once", b"once")
     methods = []
-    request = client._session.request
+    send = client._session.send
     monkeypatch.setattr(
-        client._session, "request", lambda m, *a, **k: methods.append(m) or request(m, *a, **k)
+        client._session, "send", lambda one, **k: methods.append(one.method) or send(one, **k)
     )
     client.upload_blob("client/once", b"once")
     assert methods == ["HEAD"]
+
+
+def test_one_connection_is_enough_for_all_kinds_of_requests(registry, monkeypatch):
+    opened = []
+    connect = HTTPConnection.connect
+    monkeypatch.setattr(HTTPConnection, "connect", lambda self: opened.append(1) or connect(self))
+    with RegistryClient(registry) as client:
+        for nonce in ("a", "b"):
+            raw, config, _ = push(client, "client/kept", "1", nonce=nonce)
+            assert client.resolve("client/kept", "1") == sha256(raw)
+            assert client.resolve("client/kept", "absent") is None
+            assert client.manifest("client/kept", "absent") is None
+            assert client.blob("client/kept", config, limit=1000)
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from registryui.registry.client import RegistryClient
 
 class Command(BaseCommand):
     help = "Reads the registry now and makes the index equal to it."
+    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
