@@ -6,16 +6,20 @@ tables, puts the tables' line back, or lets it be; a change to another user leav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db import transaction
+from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.db.models import TextChoices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from registryui.models import LineLeftAlone, RegistryUser
+from registryui.models.registry_user import RegistryUserQuerySet
 from registryui.refused import Refused
 
 from . import htpasswd, publish, users
@@ -39,15 +43,32 @@ class Difference:
 
 
 def find(*, with_left_alone: bool = False) -> list[Difference]:
-    """Every difference, by name. Two queries; none while nobody else touched the file."""
+    """Every difference, by name. A few queries; none while nobody else touched the file.
+
+    Takes the files' lock, so not inside a transaction.
+    """
     if publish.is_as_written() and not with_left_alone:
         return []
-    found = _differences(publish.lines())
-    left = dict(LineLeftAlone.objects.values_list("name", "line_hash"))
-    news = [one for one in found if left.get(one.name) != one.line_hash]
-    if not news:
-        publish.remember()
+    with publish.lock():  # else a write of ours that is half done looks like a hand
+        seen = publish.stamp() if settings.HTPASSWD_FILE.exists() else None
+        found = _differences(publish.lines())
+        news = _news(found)
+        if seen and not news:
+            publish.remember(seen)
     return found if with_left_alone else news
+
+
+def _news(differences: Iterable[Difference]) -> list[Difference]:
+    """Those that nobody has left alone as they are."""
+    left = dict(LineLeftAlone.objects.values_list("name", "line_hash"))
+    return [one for one in differences if left.get(_short(one.name, 255)) != _short(one.line_hash)]
+
+
+def _short(text: str, most: int = 512) -> str:
+    """The text, if a column can hold it; else its digest."""
+    if len(text) <= most and "\0" not in text:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _differences(lines: dict[str, str]) -> list[Difference]:
@@ -69,71 +90,82 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The tables follow the file. New names get no right: what they may do is another decision.
 
     A user whose line is gone is switched off; one who was off and has a line is on again.
-    Raises Refused if the file cannot be written.
+    Raises Refused if the file cannot be written, and, when all others are done, for lines that no
+    row can stand for.
     """
-    with transaction.atomic():
-        known = {
-            row.name: row
-            for row in RegistryUser.objects.select_for_update().filter(
-                name__in=[one.name for one in differences]
-            )
-        }
-        new = {one.name: one.line_hash for one in differences if one.name not in known}
-        made = users.adopt(new, by=by)
-        for one in differences:
-            if (row := known.get(one.name)) is not None:
-                row.is_active = bool(one.line_hash)
-                if one.line_hash:
-                    row.secret_hash, row.is_generated = users.safe_hash(one.line_hash), False
-                row.is_pending = True
-                row.save()
-        LineLeftAlone.objects.filter(name__in=known).delete()
-    _refuse_leftovers(new.keys() - {row.name for row in made})
-    return _write([row.pk for row in (*made, *known.values())])
-
-
-def _refuse_leftovers(names: Iterable[str]) -> None:
-    if odd := sorted(names):
+    followed, undo = _follow(differences, by=by)
+    proof = _write([row.pk for row in followed], undo=undo)
+    names = {row.name for row in followed}
+    if odd := sorted(one.name for one in differences if one.name not in names):
         raise Refused(
             _("These lines cannot be taken over, because of their name or hash: %(names)s")
             % {"names": ", ".join(repr(name) for name in odd[:10])}
         )
+    return proof
+
+
+def _follow(
+    differences: Sequence[Difference], *, by: str
+) -> tuple[list[RegistryUser], Callable[[], None]]:
+    """Changes and makes rows as these lines say; those rows, and how to take that back."""
+    lines = {one.name: one.line_hash for one in differences}
+    try:
+        with transaction.atomic():
+            known = list(_rows(lines).select_for_update().order_by("pk"))
+            before = [users.snapshot(row) for row in known]
+            for row in known:
+                line_hash = lines.pop(row.name)
+                row.is_active = bool(line_hash)
+                if line_hash:
+                    row.secret_hash, row.is_generated = users.safe_hash(line_hash), False
+                row.is_pending = True
+                row.save()
+            after = [users.snapshot(row) for row in known]
+            made = users.adopt(lines, by=by)
+    except IntegrityError as error:  # a row of that name was made meanwhile
+        raise users.changed_meanwhile() from error
+
+    def undo() -> None:
+        users.restore(before, after)
+        users.forget(made)
+
+    return known + made, undo
 
 
 def put_back(differences: Sequence[Difference]) -> publish.Proof:
     """The file follows the tables; what the hand wrote is in its last version. Raises Refused."""
-    names = [one.name for one in differences]
-    rows = RegistryUser.objects.filter(name__in=names)
-    strange = set(names) - set(rows.values_list("name", flat=True))
-    try:
-        publish.take(strange)
-    except (OSError, ValueError) as error:
-        raise users.not_written(error) from error
-    return _write(rows.values_list("pk", flat=True))
+    rows = _rows(one.name for one in differences)
+    strange = {one.name for one in differences} - set(rows.values_list("name", flat=True))
+    proof = _write(rows.values_list("pk", flat=True), without=strange)
+    LineLeftAlone.objects.filter(name__in=[_short(name, 255) for name in strange]).delete()
+    return proof
 
 
 def leave_alone(differences: Sequence[Difference]) -> None:
     """The line stays as it is, and nobody is told again until it changes."""
     for one in differences:
         LineLeftAlone.objects.update_or_create(
-            name=one.name, defaults={"line_hash": one.line_hash[:512]}
+            name=_short(one.name, 255), defaults={"line_hash": _short(one.line_hash)}
         )
     find()
 
 
 def restore(version: Path, *, by: str) -> publish.Proof:
-    """Puts a version of the file back, and the tables follow it. Raises Refused."""
+    """Puts a version of the file in place of it, and the tables follow. Raises Refused.
+
+    Lines that no row can stand for come back as well, and are differences then.
+    """
     try:
-        publish.put_version(version)
-    except OSError as error:
+        content = version.read_bytes()
+    except OSError as error:  # 20 newer ones have pushed it out meanwhile
         raise users.not_written(error) from error
-    return take_over(find(with_left_alone=True), by=by)
+    followed, undo = _follow(_news(_differences(_users_of(content))), by=by)
+    return _write([row.pk for row in followed], instead=content, undo=undo)
 
 
 def compare(version: Path) -> list[Difference]:
     """What putting that version back would do, seen from the file as it is now."""
-    now, then = publish.lines(), htpasswd.parse(version.read_bytes())
-    then.pop(htpasswd.CANARY, None)
+    now, then = publish.lines(), _users_of(version.read_bytes())
     return [
         Difference(
             name,
@@ -145,10 +177,28 @@ def compare(version: Path) -> list[Difference]:
     ]
 
 
-def _write(pks: Iterable[int]) -> publish.Proof:
+def _users_of(content: bytes) -> dict[str, str]:
+    found = htpasswd.parse(content)
+    found.pop(htpasswd.CANARY, None)
+    return found
+
+
+def _rows(names: Iterable[str]) -> RegistryUserQuerySet:
+    # A database may refuse to be asked for a name with NUL, which no row has.
+    return RegistryUser.objects.filter(name__in=[name for name in names if "\0" not in name])
+
+
+def _write(
+    pks: Iterable[int],
+    *,
+    without: Collection[str] = (),
+    instead: bytes | None = None,
+    undo: Callable[[], None] = lambda: None,
+) -> publish.Proof:
     try:
-        canary = publish.write(list(pks))
+        canary = publish.write(list(pks), without=without, instead=instead, undo=undo)
     except OSError as error:
         raise users.not_written(error) from error
-    find()
+    with contextlib.suppress(OSError):  # done is done
+        find()
     return publish.prove(canary)

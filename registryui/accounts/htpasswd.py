@@ -8,11 +8,12 @@ a line, a name and a hash here is what ngx_http_auth_basic_module takes for one.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 import bcrypt
@@ -92,11 +93,13 @@ def verify(line_hash: str, secret: str) -> bool:
 
 def _verify_ssha(line_hash: str, secret: str) -> bool:
     try:
-        raw = base64.b64decode(line_hash.removeprefix("{SSHA}"), validate=True)
+        salt = base64.b64decode(line_hash.removeprefix("{SSHA}"), validate=True)[20:]
     except ValueError:
         return False
-    mixed = hashlib.sha1(secret.encode() + raw[20:]).digest()  # noqa: S324  (a random secret)
-    return hmac.compare_digest(mixed, raw[:20])
+    mixed = hashlib.sha1(secret.encode() + salt).digest()  # noqa: S324  (a random secret)
+    # Like nginx, as text: it does not take every spelling of the same bytes.
+    again = "{SSHA}" + base64.b64encode(mixed + salt).decode()
+    return hmac.compare_digest(again, line_hash)
 
 
 def _verify_bcrypt(line_hash: str, secret: str) -> bool:
@@ -119,6 +122,7 @@ class Kind(Enum):
     APR1 = "apr1 (MD5)"
     MD5 = "MD5 crypt"
     DES = "DES crypt"
+    RARE = "crypt of a rare kind"  # SHA-1, Sun MD5, BSDi, bigcrypt, NT
     UNKNOWN = ""  # nginx lets nobody in with it
 
     @property
@@ -128,16 +132,18 @@ class Kind(Enum):
 
 
 _KINDS = (
-    (Kind.SSHA, re.compile(r"\{SSHA\}[A-Za-z0-9+/]{28,}={0,2}")),
+    (Kind.SSHA, re.compile(r"\{SSHA\}[A-Za-z0-9+/]{27,}={0,2}")),
     (Kind.SHA, re.compile(r"\{SHA\}[A-Za-z0-9+/]{27}=")),
-    (Kind.PLAIN, re.compile(r"\{PLAIN\}.+")),
-    (Kind.BCRYPT, re.compile(r"\$2[aby]\$.+")),
+    (Kind.PLAIN, re.compile(r"\{PLAIN\}.*")),
+    (Kind.BCRYPT, re.compile(r"\$2[abxy]\$.+")),
     (Kind.YESCRYPT, re.compile(r"\$(?:y|7|gy)\$.+")),
     (Kind.SHA512, re.compile(r"\$6\$.+")),
     (Kind.SHA256, re.compile(r"\$5\$.+")),
     (Kind.APR1, re.compile(r"\$apr1\$.+")),
     (Kind.MD5, re.compile(r"\$1\$.+")),
     (Kind.DES, re.compile(r"[./0-9A-Za-z]{13}")),
+    (Kind.RARE, re.compile(r"\$(?:sha1\$|md5[$,]|3\$).+|_[./0-9A-Za-z]{19}")),
+    (Kind.RARE, re.compile(r"[./0-9A-Za-z]{13}(?:[./0-9A-Za-z]{11})+")),
 )
 
 
@@ -146,21 +152,23 @@ def kind(line_hash: str) -> Kind:
     return next((one for one, shape in _KINDS if shape.fullmatch(line_hash)), Kind.UNKNOWN)
 
 
+# One user's line: name, hash, and what nginx reads no further (a comment, the line's end).
+_LINE = re.compile(rb"(?![#\r])([^:\n]+):([^:\r\n\0]*)(.*)", re.DOTALL)
+
+
 def parse(content: bytes) -> dict[str, str]:
     """Name to hash, in the order of the file; the first line of a name counts, as for nginx.
 
     Lines that are no users (comments, blank lines, no colon) and names that are not UTF-8 are
-    left out here and kept by `change`.
+    left out here and kept by `change`. What is not UTF-8 in a hash is U+FFFD here.
     """
     users: dict[str, str] = {}
+    before: list[bytes] = []
     for line in _lines(content):
-        name, colon, rest = line.rstrip(b"\r\n").partition(b":")
-        if colon and name and not name.startswith((b"#", b"\r")):
-            try:
-                # Behind a second colon stand comments: nginx stops there too.
-                users.setdefault(name.decode(), re.split(b"[:\r]", rest)[0].decode())
-            except UnicodeDecodeError:
-                continue
+        if (found := _LINE.fullmatch(line)) and not _is_hidden(found[1], before):
+            with contextlib.suppress(UnicodeDecodeError):
+                users.setdefault(found[1].decode(), found[2].decode(errors="replace"))
+        before.append(line)
     return users
 
 
@@ -170,33 +178,67 @@ def change(content: bytes, lines: Mapping[str, str]) -> bytes:
     A user who is there is replaced where he stands, a new one added at the end; every other byte
     stays as it is. ValueError if a name or hash would break the file.
     """
-    wanted = {_name(name): _hash(line_hash) for name, line_hash in lines.items()}
+    wanted = {_name(name, line_hash): _hash(line_hash) for name, line_hash in lines.items()}
     seen: set[bytes] = set()
     kept: list[bytes] = []
+    is_gap = False
     for line in _lines(content):
-        name, colon, _rest = line.partition(b":")
-        if not colon or name not in wanted:
+        found = _LINE.fullmatch(line)
+        if found is None or found[1] not in wanted:
+            if is_gap and kept and _may_hide(kept[-1]):
+                kept.append(b"\n")
             kept.append(line)
-        elif name not in seen:
-            seen.add(name)
-            if wanted[name]:
-                ending = line[len(line.rstrip(b"\r\n")) :]
-                kept.append(name + b":" + wanted[name] + ending)
-        # A second line of the same name never counted, and must not come back when the first goes.
-    new = [name + b":" + value + b"\n" for name, value in wanted.items() if value]
-    new = [line for line in new if line.partition(b":")[0] not in seen]
-    if new and kept and not kept[-1].endswith(b"\n"):
+            is_gap = False
+        elif found[1] not in seen and wanted[found[1]]:
+            seen.add(found[1])
+            _append(kept, found[1], wanted[found[1]] + found[3])
+            is_gap = False
+        else:
+            # A second line of the same name never counted, and must not come back when the first
+            # goes.
+            is_gap = True
+    for name, line_hash in wanted.items():
+        if line_hash and name not in seen:
+            _append(kept, name, line_hash + b"\n")
+    return b"".join(kept)
+
+
+def _append(kept: list[bytes], name: bytes, rest: bytes) -> None:
+    if kept and not kept[-1].endswith(b"\n"):
         kept[-1] += b"\n"
-    return b"".join([*kept, *new])
+    if _is_hidden(name, kept):
+        kept.append(b"\n")
+    kept.append(name + b":" + rest)
 
 
-def _name(name: str) -> bytes:
-    return check_name(name).encode()
+def _is_hidden(name: bytes, before: Sequence[bytes]) -> bool:
+    """True if nginx does not see a line of that name behind those lines.
+
+    It looks for the name letter by letter. If a line without a colon is how the name begins, the
+    line's end is the first wrong letter, and what nginx then skips is the next line.
+    """
+    is_hidden = False
+    for line in reversed(before):
+        if not (_may_hide(line) and name.startswith(line.rstrip(b"\n"))):
+            break
+        is_hidden = not is_hidden  # one that is skipped itself hides nothing
+    return is_hidden
+
+
+def _may_hide(line: bytes) -> bool:
+    return b":" not in line and line[:1] not in (b"#", b"\r", b"\n")
+
+
+def _name(name: str, line_hash: str) -> bytes:
+    # To be taken out, a name need not be one that we would write.
+    return (check_name(name) if line_hash else name).encode()
 
 
 def _hash(line_hash: str) -> bytes:
-    if line_hash and (":" in line_hash or " " in line_hash or not line_hash.isprintable()):
-        raise ValueError("a hash has no colon, space or control character")
+    if any(letter in line_hash for letter in ": ") or not (
+        line_hash.isascii() and line_hash.isprintable()
+    ):
+        raise ValueError("a hash is ASCII without colon, space or control character")
     return line_hash.encode()
 
 

@@ -5,15 +5,19 @@
     DATA/rights/…       what: see rights.py
 
 nginx opens them at every request, so a change counts from the next request on, without a reload.
-`write` takes the lock, reads what is there, changes the lines of some users, writes a temporary
-file in the same folder, and renames it over the old one: nginx sees the old file or the new one.
-Markers are added before the line is written and taken away after it, so that in no moment somebody
-may do more than either state allows.
+`write` takes the lock, reads what is there, changes the lines of some users, writes temporary files
+in the same folder, and renames them over the old ones: nginx sees an old file or a new one.
+What gives somebody more comes before the line is written, and what takes it away after it: markers,
+and an old secret that is to work beside the new one. Only who has no line has his markers taken
+first, so that none that a crash has left ever counts.
 
 A row says first what is wanted, with `is_pending`; then the files are written; then the row notes
-what was `published`. Whoever dies in between leaves a pending row, and `catch_up` finishes it.
-The remaining hole: an editor that has the file open during our rename writes the old content back;
-it does not know our lock. `drift.py` sees that.
+what was `published`. Whoever dies in between leaves a pending row, and `catch_up` finishes it. So
+does a row that was changed again while it was written. Locks are taken in one order, first the
+files', then the database's: nothing here may be called inside a transaction.
+The remaining hole: somebody who edits the file by hand does not know our lock. What he saves in the
+few milliseconds between our reading and our rename is lost; what he saves later over ours, from an
+older reading, `drift.py` sees.
 """
 
 import contextlib
@@ -26,17 +30,18 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from registryui import front_door
-from registryui.models import UNKNOWN, RegistryUser, Right
+from registryui.models import UNKNOWN, LineLeftAlone, RegistryUser, Right
 
 from . import htpasswd, rights
 
@@ -48,6 +53,8 @@ OPEN = ("base", "search", "other")  # endpoints of the front door that every use
 # Folders beside those of users; no user's name begins so.
 _ENDPOINTS = "@open"
 _ANONYMOUS = "@anonymous"  # what may be pulled without a login: settings.ANONYMOUS_PULL
+_TEMPORARY = ".new-"  # how a file is called until it is renamed
+_Step = tuple[Path, bytes, int | None]  # a file's place, content, mode (None: as nginx can read it)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +85,102 @@ def lines() -> dict[str, str]:
 def is_as_written() -> bool:
     """True if nobody but us has touched the file since it last agreed with the tables."""
     try:
-        return bool(json.loads(_mark().read_text()) == _stamp())
+        return bool(json.loads(_mark().read_text()) == stamp())
     except (OSError, ValueError):
         return False
 
 
 # -- writing -------------------------------------------------------------------------------------
-def write(pks: Collection[int]) -> str:
+def write(
+    pks: Collection[int],
+    *,
+    without: Collection[str] = (),
+    instead: bytes | None = None,
+    undo: Callable[[], None] = lambda: None,
+) -> str:
     """Makes the files say what the rows of these users say; the secret of this write's canary.
 
-    Their lines are replaced whatever stands there; all others are kept. Raises OSError if that
-    cannot be done (disk full, no right): the htpasswd file is then as it was.
+    Their lines are replaced whatever stands there; lines of the names `without`, which no row has,
+    go; all others are kept. `instead`: what to begin with in place of the file as it is.
+    Raises OSError if that cannot be done (disk full, no right): the files are then as they were,
+    and `undo` has put the rows back before another writer could print them.
     """
-    with _lock():
-        # Read under the lock: of two writers the later one has the later rows.
-        rows = list(RegistryUser.objects.filter(pk__in=pks).prefetch_related("rights"))
-        canary = htpasswd.new_secret()
-        wanted = {row.name: row.wanted for row in rows}
-        for row in rows:
-            _add_markers(row)
-        _replace_htpasswd(wanted | {htpasswd.CANARY: htpasswd.hash_secret(canary)})
-        _write_overlap()
+    names: list[str] = []
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock())
+            # Read under the lock: of two writers the later one has the later rows.
+            rows = _rows(pks)
+            names += [row.name for row in rows]
+            return _print(rows, dict.fromkeys(without, ""), instead)
+        except OSError:
+            undo()
+            if names:
+                _print_again(names)
+            raise
+
+
+def _print(rows: Sequence[RegistryUser], others: dict[str, str], instead: bytes | None) -> str:
+    canary = htpasswd.new_secret()
+    wanted = {row.name: row.wanted for row in rows}
+    for row in rows:
+        _add_markers(row)
+        if not row.published:
+            _take_markers(row)
+    before = read() if settings.HTPASSWD_FILE.exists() else None
+    try:
+        _replace(rows, {**others, **wanted, htpasswd.CANARY: htpasswd.hash_secret(canary)}, instead)
         for row in rows:
             _take_markers(row)
-        for row in rows:
-            row.published, row.is_pending = wanted[row.name], False
-        RegistryUser.objects.bulk_update(rows, ["published", "is_pending"], batch_size=500)
+    except OSError:
+        _put_back(before)
+        raise
+    _note(rows, wanted)
     return canary
+
+
+def _print_again(names: Collection[str]) -> None:
+    """After a failure: as far as the disk allows, no marker and old secret but those of the rows
+    as they are again; they stay pending."""
+    rows = {row.name: row for row in _all_rows().filter(name__in=names)}
+    with contextlib.suppress(OSError):
+        for name in names:
+            if name in rows:
+                _add_markers(rows[name])
+                _take_markers(rows[name])
+            elif (folder := _folder(name)) is not None:
+                _take(folder, but=())
+    with contextlib.suppress(OSError):
+        _write_overlap()
+
+
+def _note(rows: Sequence[RegistryUser], wanted: Mapping[str, str]) -> None:
+    """What was published. A row that says something else by now stays pending: whoever changed it
+    waits for our lock, or has died."""
+    with transaction.atomic():
+        now = {
+            row.pk: _decided(row)
+            for row in _all_rows().select_for_update().filter(pk__in=[row.pk for row in rows])
+        }
+        for row in rows:
+            row.published = wanted[row.name]
+            row.is_pending = now.get(row.pk) != _decided(row)
+        RegistryUser.objects.bulk_update(rows, ["published", "is_pending"], batch_size=500)
+        # What was let be there is no more: the same again would be news.
+        LineLeftAlone.objects.filter(name__in=[row.name for row in rows]).delete()
+
+
+def _decided(row: RegistryUser) -> tuple[object, ...]:
+    may = frozenset((one.action, one.scope) for one in row.rights.all())
+    return row.secret_hash, row.is_active, row.expires_at, row.old_hash, row.old_until, may
+
+
+def _rows(pks: Collection[int]) -> list[RegistryUser]:
+    return list(_all_rows().filter(pk__in=pks))
+
+
+def _all_rows() -> QuerySet[RegistryUser]:
+    return RegistryUser.objects.prefetch_related("rights")
 
 
 def prove(canary: str) -> Proof:
@@ -128,12 +204,15 @@ def catch_up() -> int:
     late = list(_late().values_list("pk", flat=True))
     if late:
         write(late)
+        with lock():
+            _remove_temporary_files()
         log.info("registry users: %d written late", len(late))
     past = RegistryUser.objects.filter(old_until__lte=timezone.now()).exclude(old_hash="")
-    if ended := past.update(old_hash="", old_until=UNKNOWN):
-        with _lock():
-            _write_overlap()
-    return len(late) + ended
+    if past.exists():
+        with lock():
+            _write_overlap()  # first the file: whoever dies in between is found here again
+        past.update(old_hash="", old_until=UNKNOWN)
+    return len(late)
 
 
 def next_ends(within: timedelta) -> list[datetime]:
@@ -159,58 +238,83 @@ def prepare() -> None:
     ValueError for a scope of BOATHOUSE_ANONYMOUS_PULL that is none.
     """
     anonymous = rights.parse((Right.Action.PULL, scope) for scope in settings.ANONYMOUS_PULL)
-    with _lock():
+    with lock():
+        _remove_temporary_files()
         _set_markers(settings.RIGHTS_DIR / _ENDPOINTS, OPEN)
-        rows = list(RegistryUser.objects.prefetch_related("rights"))
+        rows = list(_all_rows())
         for row in rows:
             _add_markers(row)
             _take_markers(row)
         _set_markers(settings.RIGHTS_DIR / _ANONYMOUS, set(rights.markers(anonymous)))
         known = {row.name for row in rows} | {_ENDPOINTS, _ANONYMOUS}
         for folder in settings.RIGHTS_DIR.iterdir():
-            if folder.name not in known:  # of a user that an older database does not have
+            # Of a user that an older database does not have. A file there is nobody's marker.
+            if folder.name not in known and folder.is_dir():
                 shutil.rmtree(folder)
         _write_overlap()
 
 
-def put_version(path: Path) -> None:
-    """Puts that version in place of the whole file; what is there now is kept. OSError as `write`.
-
-    The tables have to follow (`drift.take_over`).
-    """
-    with _lock():
-        content = path.read_bytes()
-        _keep_version(read(), content)
-        _put(settings.HTPASSWD_FILE, content)
+def stamp() -> list[int]:
+    """What tells the htpasswd file, as it is now, from every other. OSError if there is none."""
+    return _stamp_of(settings.HTPASSWD_FILE)
 
 
-def take(names: Collection[str]) -> None:
-    """Takes lines out that belong to no row. OSError as `write`."""
-    with _lock():
-        _replace_htpasswd(dict.fromkeys(names, ""))
-
-
-def remember() -> None:
-    """Notes that the file, as it is now, agrees with the tables or was let be."""
+def remember(seen: list[int]) -> None:
+    """Notes that the file agreed with the tables, or was let be, when it had that stamp."""
     with contextlib.suppress(OSError):
-        _put(_mark(), json.dumps(_stamp()).encode(), mode=0o600)
+        _put(_mark(), json.dumps(seen).encode(), mode=0o600)
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """Meanwhile nobody of us writes the files. Not inside a transaction; not twice at once."""
+    # A file of its own: the htpasswd file itself is another file after each edit. It stays, because
+    # removing it would let two edits hold two different locks.
+    path = settings.HTPASSWD_FILE
+    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 # -- the htpasswd file ---------------------------------------------------------------------------
-def _replace_htpasswd(wanted: dict[str, str]) -> None:
-    before = read()
-    was_as_written = not settings.HTPASSWD_FILE.exists() or is_as_written()
-    after = htpasswd.change(before, wanted)
-    _keep_version(before, after)
-    _put(settings.HTPASSWD_FILE, after)
+def _replace(rows: Sequence[RegistryUser], lines: Mapping[str, str], instead: bytes | None) -> None:
+    before, path, overlap = read(), settings.HTPASSWD_FILE, settings.OVERLAP_FILE
+    was_as_written = not path.exists() or is_as_written()
+    after = htpasswd.change(before if instead is None else instead, lines)
+    # The secret of somebody who may log in now is in either file all the time.
+    kept = {row.name: row.wanted_old for row in rows if row.published and row.wanted_old}
+    old = overlap.read_bytes() if overlap.exists() else b""
+    wider, exact = htpasswd.change(old, kept), _overlap()
+    steps: list[_Step] = [_version(before)] if _is_news(before, after) else []
+    steps += [(overlap, wider, None)] if wider != old else []
+    steps += [(path, after, None)]
+    steps += [(overlap, exact, None)] if exact != wider or not overlap.exists() else []
+    made = _put_in_turn(steps)
     if was_as_written:  # else a hand edit, which nobody has seen yet, would be forgotten
-        remember()
+        remember(made[path])
+    for version in versions()[VERSIONS:]:
+        version.unlink(missing_ok=True)
+
+
+def _put_back(before: bytes | None) -> None:
+    """The file as it was, if the failure came after it was replaced."""
+    with contextlib.suppress(OSError):
+        if before is None:
+            settings.HTPASSWD_FILE.unlink(missing_ok=True)
+        elif read() != before:
+            _put(settings.HTPASSWD_FILE, before)
+
+
+def _overlap() -> bytes:
+    rows = RegistryUser.objects.filter(old_until__gt=timezone.now()).exclude(old_hash="")
+    return htpasswd.change(b"", {row.name: row.wanted_old for row in rows})
 
 
 def _write_overlap() -> None:
-    rows = RegistryUser.objects.filter(old_until__gt=timezone.now()).exclude(old_hash="")
-    content = htpasswd.change(b"", {row.name: row.wanted_old for row in rows})
-    path = settings.OVERLAP_FILE
+    content, path = _overlap(), settings.OVERLAP_FILE
     if not path.exists() or path.read_bytes() != content:
         _put(path, content)
 
@@ -219,25 +323,36 @@ def _mark() -> Path:
     return Path(settings.HTPASSWD_FILE.with_name(f".{settings.HTPASSWD_FILE.name}.written"))
 
 
-def _stamp() -> list[int]:
-    found = settings.HTPASSWD_FILE.stat()
+def _stamp_of(path: Path) -> list[int]:
+    found = path.stat()
     return [found.st_ino, found.st_size, found.st_mtime_ns]
-
-
-@contextlib.contextmanager
-def _lock() -> Iterator[None]:
-    # A file of its own: the htpasswd file itself is another file after each edit. It stays, because
-    # removing it would let two edits hold two different locks.
-    path = settings.HTPASSWD_FILE
-    with path.with_name(f".{path.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _put(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """At once: a reader sees the old file or the new one. `mode` None: as nginx can read it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    _put_in_turn([(path, content, mode)])
+
+
+def _put_in_turn(steps: Sequence[_Step]) -> dict[Path, list[int]]:
+    """Puts each content at its path, in that order; the stamps of the new files.
+
+    All of them are on the disk before the first is seen: a full disk changes nothing.
+    """
+    made: dict[Path, list[int]] = {}
+    with contextlib.ExitStack() as stack:
+        ready = [(step[0], stack.enter_context(_temporary(*step))) for step in steps]
+        for path, temporary in ready:
+            made[path] = _stamp_of(temporary)  # a hand may be in the file right after the rename
+            temporary.rename(path)
+    for folder in {path.parent for path in made}:
+        _sync_folder(folder)
+    return made
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, content: bytes, mode: int | None) -> Iterator[Path]:
+    """A file in the same folder with that content, gone afterwards if it was not renamed."""
+    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             if mode is None:
@@ -247,11 +362,16 @@ def _put(path: Path, content: bytes, *, mode: int | None = None) -> None:
             file.write(content)
             file.flush()
             os.fsync(handle)
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _remove_temporary_files() -> None:
+    """Those of a writer that was killed; the caller has the lock, so nobody writes one now."""
+    for folder in (settings.HTPASSWD_FILE.parent, settings.VERSIONS_DIR):
+        for path in folder.glob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)
 
 
 def _give_rights(handle: int, path: Path) -> None:
@@ -299,14 +419,15 @@ def version_time(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
 
 
-def _keep_version(before: bytes, after: bytes) -> None:
+def _is_news(before: bytes, after: bytes) -> bool:
+    """True if there was something and more than our canary changes."""
     no_canary = {htpasswd.CANARY: ""}
-    if not before or htpasswd.change(before, no_canary) == htpasswd.change(after, no_canary):
-        return
+    return bool(before) and htpasswd.change(before, no_canary) != htpasswd.change(after, no_canary)
+
+
+def _version(content: bytes) -> _Step:
     settings.VERSIONS_DIR.mkdir(mode=0o700, exist_ok=True)
-    _put(settings.VERSIONS_DIR / f"{time.time_ns():020}", before, mode=0o600)
-    for old in versions()[VERSIONS:]:
-        old.unlink(missing_ok=True)
+    return settings.VERSIONS_DIR / f"{time.time_ns():020}", content, 0o600
 
 
 # -- rights --------------------------------------------------------------------------------------
@@ -353,12 +474,11 @@ def _folder(name: str) -> Path | None:
 
 
 def _touch(path: Path) -> None:
-    """An empty file that nginx can read, and its folders, which it can pass but not list."""
-    if path.exists():
-        return
-    missing = [place for place in (*reversed(path.parents),) if not place.exists()]
-    for place in missing:
+    """An empty file, and its folders, which nginx can pass but not list."""
+    for part in reversed(path.relative_to(settings.RIGHTS_DIR).parents):  # "." first
+        place = settings.RIGHTS_DIR / part
         place.mkdir(exist_ok=True)
-        place.chmod(0o711)
-    path.touch()
-    path.chmod(0o644)
+        # Whoever died between the two lines left a folder that only we can pass.
+        if stat.S_IMODE(place.stat().st_mode) & 0o011 != 0o011:
+            place.chmod(0o711)
+    path.touch(mode=0o644)

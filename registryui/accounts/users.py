@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from registryui.models import NEVER, UNKNOWN, LineLeftAlone, Operator, RegistryUser, Right
+from registryui.models import NEVER, UNKNOWN, Operator, RegistryUser, Right
 from registryui.refused import Refused
 
 from . import htpasswd, publish, rights
@@ -86,7 +86,7 @@ def create(
             _set_rights(row, may)
     except IntegrityError as error:
         raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
-    proof = _written([row], undo=lambda: _forget([row]))
+    proof = _written([row], undo=lambda: forget([row]))
     log.info("registry user %s made by %s", name, by)
     return Done([row], proof, secret, warning)
 
@@ -235,7 +235,11 @@ def expire(users: Sequence[RegistryUser], expires_at: datetime, *, by: str) -> D
 def remove(users: Sequence[RegistryUser], *, by: str) -> publish.Proof:
     """Forget users; what they pushed stays under their name. Raises Refused."""
     done = switch(users, is_active=False, by=by)
-    _forget(done.users)
+    with transaction.atomic():
+        rows = RegistryUser.objects.select_for_update().filter(pk__in=[row.pk for row in users])
+        if any(row.is_active or row.published for row in rows):
+            raise changed_meanwhile()  # a line without a row would be nobody's
+        forget(rows)
     log.info("registry users %s: removed by %s", _names(users), by)
     return done.proof
 
@@ -244,29 +248,30 @@ def _change(users: Sequence[RegistryUser], change: Callable[[RegistryUser], None
     """`change` done to the rows, then to the files; all of it or nothing."""
     if not users:
         raise Refused(_("Choose at least one registry user."))
-    pks = [user.pk for user in users]
+    pks = {user.pk for user in users}
     with transaction.atomic():
         # In one order, so that two changes at once cannot lock each other out.
         rows = list(RegistryUser.objects.select_for_update().filter(pk__in=pks).order_by("pk"))
-        if len(rows) != len(set(pks)):
-            raise Refused(_("A registry user has been removed meanwhile: look at the list again."))
-        before = [_snapshot(row) for row in rows]
+        if len(rows) != len(pks):
+            raise changed_meanwhile()
+        before = [snapshot(row) for row in rows]
         for row in rows:
             change(row)
             row.is_pending = True
             row.save()
-    proof = _written(rows, undo=lambda: _restore(before))
-    for row in rows:
-        row.refresh_from_db()
-    return Done(rows, proof)
+        after = [snapshot(row) for row in rows]
+    proof = _written(rows, undo=lambda: restore(before, after))
+    now = RegistryUser.objects.in_bulk(pks)
+    if len(now) != len(pks):
+        raise changed_meanwhile()
+    return Done([now[user.pk] for user in users], proof)
 
 
 def _written(rows: Sequence[RegistryUser], *, undo: Callable[[], None]) -> publish.Proof:
     """Has the files written and looks at the front door; on failure undoes, and Refused."""
     try:
-        canary = publish.write([row.pk for row in rows])
+        canary = publish.write([row.pk for row in rows], undo=undo)
     except OSError as error:
-        undo()
         raise not_written(error) from error
     return publish.prove(canary)
 
@@ -284,21 +289,46 @@ def not_written(error: Exception) -> Refused:
     )
 
 
-def _snapshot(row: RegistryUser) -> tuple[dict[str, Any], rights.Rights]:
+def changed_meanwhile() -> Refused:
+    """What to say when two have changed the same rows at once."""
+    return Refused(
+        _("Somebody else has changed or removed a registry user meanwhile: look at the list again.")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A row and its rights at one moment."""
+
+    pk: int
+    fields: Mapping[str, Any]
+    may: rights.Rights
+
+
+def snapshot(row: RegistryUser) -> Snapshot:
+    """What `restore` needs."""
     fields = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
-    return fields, rights_of(row)
+    return Snapshot(row.pk, fields, rights_of(row))
 
 
-def _restore(before: Iterable[tuple[dict[str, Any], rights.Rights]]) -> None:
+def restore(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
+    """Takes back what was changed between the two, where nobody else has changed it since."""
     with transaction.atomic():
-        for fields, may in before:
-            # Pending: markers may have come before the write failed; catch_up takes them away.
-            row = RegistryUser(**{**fields, "is_pending": True})
-            row.save(force_update=True)
-            _set_rights(row, may)
+        rows = RegistryUser.objects.select_for_update().in_bulk([one.pk for one in before])
+        for was, became in zip(before, after, strict=True):
+            if (row := rows.get(was.pk)) is None:
+                continue
+            for name, value in became.fields.items():
+                if getattr(row, name) == value:
+                    setattr(row, name, was.fields[name])
+            row.is_pending = True  # catch_up looks at the files once more
+            row.save()
+            if rights_of(row) == became.may != was.may:
+                _set_rights(row, was.may)
 
 
-def _forget(rows: Sequence[RegistryUser]) -> None:
+def forget(rows: Iterable[RegistryUser]) -> None:
+    """Deletes rows; of nobody who has a line."""
     RegistryUser.objects.filter(pk__in=[row.pk for row in rows]).delete()
 
 
@@ -338,8 +368,8 @@ def adopt(
     characters) is left out. The files have to be written afterwards (`publish.write`).
     """
     rows = [
-        RegistryUser(name=name, secret_hash=safe_hash(line_hash), is_pending=True, made_by=by)
-        for name, line_hash in lines.items()
+        RegistryUser(name=name, secret_hash=line_hash, is_pending=True, made_by=by)
+        for name, line_hash in ((name, safe_hash(line_hash)) for name, line_hash in lines.items())
         if _is_adoptable(name, line_hash)
     ]
     RegistryUser.objects.bulk_create(rows, batch_size=500)
@@ -350,7 +380,6 @@ def adopt(
         for action, scope in may
     ]
     Right.objects.bulk_create(granted, batch_size=500)
-    LineLeftAlone.objects.filter(name__in=[row.name for row in rows]).delete()
     log.info("registry users: %d adopted by %s", len(rows), by)
     return rows
 
@@ -364,7 +393,7 @@ def _is_adoptable(name: str, line_hash: str) -> bool:
 
 
 def safe_hash(line_hash: str) -> str:
-    """The hash as a row may hold it: a password in clear is hashed."""
-    if htpasswd.kind(line_hash) != htpasswd.Kind.PLAIN:
+    """The hash as a row may hold it: a password in clear is hashed, if it is text."""
+    if htpasswd.kind(line_hash) != htpasswd.Kind.PLAIN or "\ufffd" in line_hash:
         return line_hash
     return htpasswd.hash_clear(line_hash.removeprefix("{PLAIN}"), rounds=COST)
