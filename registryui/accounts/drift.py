@@ -6,6 +6,7 @@ tables, puts the tables' line back, or lets it be; a change to another user leav
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,15 +70,20 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The tables follow the file. New names get no right: what they may do is another decision.
 
     A user whose line is gone is switched off; one who was off and has a line is on again.
-    Raises Refused if the file cannot be written.
+    Raises Refused, and nothing has changed, for a line that no row can stand for and if the file
+    cannot be written.
     """
+    if odd := sorted(one.name for one in differences if not _can_be_taken(one)):
+        raise Refused(
+            _("These lines cannot be taken over, because of their name or hash: %(names)s")
+            % {"names": ", ".join(repr(name) for name in odd[:10])}
+        )
     with transaction.atomic():
-        known = {
-            row.name: row
-            for row in RegistryUser.objects.select_for_update().filter(
-                name__in=[one.name for one in differences]
-            )
-        }
+        rows = RegistryUser.objects.select_for_update().filter(
+            name__in=[one.name for one in differences]
+        )
+        known = {row.name: row for row in rows}
+        before = [copy.copy(row) for row in known.values()]
         new = {one.name: one.line_hash for one in differences if one.name not in known}
         made = users.adopt(new, by=by)
         for one in differences:
@@ -88,16 +94,19 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
                 row.is_pending = True
                 row.save()
         LineLeftAlone.objects.filter(name__in=known).delete()
-    _refuse_leftovers(new.keys() - {row.name for row in made})
-    return _write([row.pk for row in (*made, *known.values())])
+
+    def undo() -> None:
+        users.forget(made)
+        for row in before:
+            row.save()
+
+    proof = users.written([*made, *known.values()], undo=undo)
+    find()
+    return proof
 
 
-def _refuse_leftovers(names: Iterable[str]) -> None:
-    if odd := sorted(names):
-        raise Refused(
-            _("These lines cannot be taken over, because of their name or hash: %(names)s")
-            % {"names": ", ".join(repr(name) for name in odd[:10])}
-        )
+def _can_be_taken(one: Difference) -> bool:
+    return one.what == What.REMOVED or users.can_adopt(one.name, one.line_hash)
 
 
 def put_back(differences: Sequence[Difference]) -> publish.Proof:
@@ -127,7 +136,8 @@ def restore(version: Path, *, by: str) -> publish.Proof:
         publish.put_version(version)
     except OSError as error:
         raise users.not_written(error) from error
-    return take_over(find(with_left_alone=True), by=by)
+    found = find(with_left_alone=True)
+    return take_over([one for one in found if _can_be_taken(one)], by=by)
 
 
 def compare(version: Path) -> list[Difference]:

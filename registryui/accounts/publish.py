@@ -85,12 +85,16 @@ def is_as_written() -> bool:
 def write(pks: Collection[int]) -> str:
     """Makes the files say what the rows of these users say; the secret of this write's canary.
 
-    Their lines are replaced whatever stands there; all others are kept. Raises OSError if that
+    Their lines are replaced whatever stands there; all others are kept. A file that is gone is
+    written whole, or one user's change would be the end of all others. Raises OSError if that
     cannot be done (disk full, no right): the htpasswd file is then as it was.
     """
     with _lock():
         # Read under the lock: of two writers the later one has the later rows.
-        rows = list(RegistryUser.objects.filter(pk__in=pks).prefetch_related("rights"))
+        found = RegistryUser.objects.filter(pk__in=pks)
+        if not settings.HTPASSWD_FILE.exists():
+            found = RegistryUser.objects.all()
+        rows = list(found.prefetch_related("rights"))
         canary = htpasswd.new_secret()
         wanted = {row.name: row.wanted for row in rows}
         for row in rows:
@@ -150,12 +154,23 @@ def _late() -> QuerySet[RegistryUser]:
     return RegistryUser.objects.filter(Q(is_pending=True) | expired)
 
 
+def write_all() -> str:
+    """All files anew from the tables, the way back when they were lost; the canary as `write`.
+
+    Lines that are not ours are kept. Raises OSError as `write`.
+    """
+    prepare()
+    return write(list(RegistryUser.objects.values_list("pk", flat=True)))
+
+
 def prepare() -> None:
     """Makes what nginx needs to be there: the folders' markers, and a file of old secrets.
 
-    Writes every user's rights anew, so that a folder that was lost or restored says the truth.
+    Writes every user's rights anew, so that a folder that was lost or restored says the truth,
+    and lets nginx read what it has to. Raises OSError as `write`.
     """
     with _lock():
+        _open_folders(settings.RIGHTS_DIR)
         for name in OPEN:
             _touch(settings.RIGHTS_DIR / _ENDPOINTS / name)
         rows = list(RegistryUser.objects.prefetch_related("rights"))
@@ -167,6 +182,32 @@ def prepare() -> None:
             if folder.name not in known:  # of a user that an older database does not have
                 shutil.rmtree(folder)
         _write_overlap()
+        for path in (settings.HTPASSWD_FILE, settings.OVERLAP_FILE):
+            let_nginx_read(path)
+
+
+def let_nginx_read(path: Path) -> None:
+    """Opens that file for nginx's workers, and for nobody else, if a restored or copied one is
+    closed to them. OSError if it belongs to somebody else."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    group = _nginx_group() if os.geteuid() == 0 else None
+    if group is None:  # nginx runs as we do
+        if found.st_uid == os.geteuid() and not mode & stat.S_IRUSR:
+            path.chmod(mode | stat.S_IRUSR)
+    elif not mode & stat.S_IROTH and not (found.st_gid == group and mode & stat.S_IRGRP):
+        os.chown(path, -1, group)
+        path.chmod(mode | stat.S_IRUSR | stat.S_IRGRP)
+
+
+def _open_folders(top: Path) -> None:
+    """nginx's own user passes every folder from `top` on: a restored one may be closed to it."""
+    for place, _folders, _files in os.walk(top):
+        if stat.S_IMODE(Path(place).stat().st_mode) & 0o111 != 0o111:
+            Path(place).chmod(0o711)
 
 
 def put_version(path: Path) -> None:
@@ -329,6 +370,20 @@ def _take_markers(row: RegistryUser) -> None:
                 Path(place, name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something in it is wanted
             Path(place).rmdir()
+
+
+def read_rights() -> dict[str, rights.Rights]:
+    """What the markers say, by the name of the user: rights that outlive a lost database."""
+    try:
+        folders = [one for one in settings.RIGHTS_DIR.iterdir() if rights.can_have(one.name)]
+    except FileNotFoundError:
+        return {}
+    return {
+        folder.name: rights.from_markers(
+            str(path.relative_to(folder)) for path in folder.rglob("@*") if path.is_file()
+        )
+        for folder in folders
+    }
 
 
 def _folder(name: str) -> Path | None:

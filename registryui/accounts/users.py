@@ -86,7 +86,8 @@ def create(
             _set_rights(row, may)
     except IntegrityError as error:
         raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
-    proof = _written([row], undo=lambda: _forget([row]))
+    proof = written([row], undo=lambda: forget([row]))
+    row.refresh_from_db()
     log.info("registry user %s made by %s", name, by)
     return Done([row], proof, secret, warning)
 
@@ -235,7 +236,7 @@ def expire(users: Sequence[RegistryUser], expires_at: datetime, *, by: str) -> D
 def remove(users: Sequence[RegistryUser], *, by: str) -> publish.Proof:
     """Forget users; what they pushed stays under their name. Raises Refused."""
     done = switch(users, is_active=False, by=by)
-    _forget(done.users)
+    forget(done.users)
     log.info("registry users %s: removed by %s", _names(users), by)
     return done.proof
 
@@ -255,13 +256,13 @@ def _change(users: Sequence[RegistryUser], change: Callable[[RegistryUser], None
             change(row)
             row.is_pending = True
             row.save()
-    proof = _written(rows, undo=lambda: _restore(before))
+    proof = written(rows, undo=lambda: _restore(before))
     for row in rows:
         row.refresh_from_db()
     return Done(rows, proof)
 
 
-def _written(rows: Sequence[RegistryUser], *, undo: Callable[[], None]) -> publish.Proof:
+def written(rows: Sequence[RegistryUser], *, undo: Callable[[], None]) -> publish.Proof:
     """Has the files written and looks at the front door; on failure undoes, and Refused."""
     try:
         canary = publish.write([row.pk for row in rows])
@@ -298,7 +299,8 @@ def _restore(before: Iterable[tuple[dict[str, Any], rights.Rights]]) -> None:
             _set_rights(row, may)
 
 
-def _forget(rows: Sequence[RegistryUser]) -> None:
+def forget(rows: Sequence[RegistryUser]) -> None:
+    """Removes the rows, of users who have no line any more or never had one."""
     RegistryUser.objects.filter(pk__in=[row.pk for row in rows]).delete()
 
 
@@ -340,7 +342,7 @@ def adopt(
     rows = [
         RegistryUser(name=name, secret_hash=safe_hash(line_hash), is_pending=True, made_by=by)
         for name, line_hash in lines.items()
-        if _is_adoptable(name, line_hash)
+        if can_adopt(name, line_hash)
     ]
     RegistryUser.objects.bulk_create(rows, batch_size=500)
     granted = [
@@ -355,7 +357,8 @@ def adopt(
     return rows
 
 
-def _is_adoptable(name: str, line_hash: str) -> bool:
+def can_adopt(name: str, line_hash: str) -> bool:
+    """True if a row can stand for that line."""
     try:
         htpasswd.change(b"", {name: line_hash})
     except ValueError:

@@ -27,7 +27,6 @@ from django.core.management import call_command
 from django.db import DatabaseError
 
 from registryui import tls
-from registryui.accounts import publish
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
 from .data import Refused
@@ -82,9 +81,7 @@ def prepare(*, say: Say) -> ports.Chosen:
                 f"The database cannot be used ({first_line}): check DATABASE_URL and that its "
                 "server runs."
             ) from trouble
-        first.adopt_file()
-        publish.prepare()
-        publish.catch_up()
+        _prepare_users()
         if static.collect():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], web_port=chosen.ports["web"])
@@ -98,6 +95,16 @@ def prepare(*, say: Say) -> ports.Chosen:
             "put BOATHOUSE_DATA where everybody may pass (chmod o+x), for example below /srv."
         )
     return chosen
+
+
+def _prepare_users() -> None:
+    try:
+        first.prepare_files()
+    except OSError as trouble:
+        raise Refused(
+            f"The files of registry users cannot be made ready ({trouble}): give them to the user "
+            "that runs ./boathouse, or run it as that user."
+        ) from trouble
 
 
 def _make_certificate(say: Say) -> None:
