@@ -36,7 +36,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from registryui import front_door
-from registryui.models import UNKNOWN, RegistryUser
+from registryui.models import UNKNOWN, RegistryUser, State
 
 from . import htpasswd, rights
 
@@ -163,6 +163,30 @@ def write_all() -> str:
     return write(list(RegistryUser.objects.values_list("pk", flat=True)))
 
 
+def late_names() -> list[str]:
+    """Users whom the files contradict: a write failed, or their end was a while ago."""
+    while_ago = timezone.now() - timedelta(minutes=2)  # the worker looks each minute
+    ended = Q(expires_at__lte=while_ago) & ~Q(published="")
+    late = RegistryUser.objects.filter(Q(is_pending=True) | ended)
+    return list(late.order_by("name").values_list("name", flat=True))
+
+
+def names_without_markers() -> list[str]:
+    """Users who may do something, and have no folder that says so to nginx."""
+    try:
+        there = {folder.name for folder in settings.RIGHTS_DIR.iterdir()}
+    except OSError:
+        there = set()
+    users = RegistryUser.objects.in_state(State.ACTIVE).exclude(rights=None)
+    names = users.order_by("name").values_list("name", flat=True).distinct()
+    return [name for name in names if name not in there]
+
+
+def open_marker(endpoint: str) -> Path:
+    """The file that says that every user may use that endpoint (one of OPEN)."""
+    return Path(settings.RIGHTS_DIR / _ENDPOINTS / endpoint)
+
+
 def prepare() -> None:
     """Makes what nginx needs to be there: the folders' markers, and a file of old secrets.
 
@@ -172,7 +196,7 @@ def prepare() -> None:
     with _lock():
         _open_folders(settings.RIGHTS_DIR)
         for name in OPEN:
-            _touch(settings.RIGHTS_DIR / _ENDPOINTS / name)
+            _touch(open_marker(name))
         rows = list(RegistryUser.objects.prefetch_related("rights"))
         for row in rows:
             _add_markers(row)
@@ -205,9 +229,15 @@ def let_nginx_read(path: Path) -> None:
 
 def _open_folders(top: Path) -> None:
     """nginx's own user passes every folder from `top` on: a restored one may be closed to it."""
-    for place, _folders, _files in os.walk(top):
-        if stat.S_IMODE(Path(place).stat().st_mode) & 0o111 != 0o111:
-            Path(place).chmod(0o711)
+
+    def open_one(folder: Path) -> None:
+        if folder.exists() and stat.S_IMODE(folder.stat().st_mode) & 0o711 != 0o711:
+            folder.chmod(0o711)
+
+    open_one(top)
+    for place, folders, _files in os.walk(top):
+        for name in folders:  # before the walk goes down there
+            open_one(Path(place, name))
 
 
 def put_version(path: Path) -> None:
