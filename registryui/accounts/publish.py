@@ -240,6 +240,15 @@ def _open_folders(top: Path) -> None:
             open_one(Path(place, name))
 
 
+def forget_rights(name: str) -> None:
+    """Takes away the markers of somebody who did not become a user after all: a line made by hand
+    must not find them."""
+    with _lock():
+        folder = _folder(name)
+        if folder is not None and not RegistryUser.objects.filter(name=name).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def put_version(path: Path) -> None:
     """Puts that version in place of the whole file; what is there now is kept. OSError as `write`.
 

@@ -7,6 +7,7 @@ was not written did not happen.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,10 +87,16 @@ def create(
             _set_rights(row, may)
     except IntegrityError as error:
         raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
-    proof = written([row], undo=lambda: forget([row]))
+    proof = written([row], undo=lambda: _unmake(row))
     row.refresh_from_db()
     log.info("registry user %s made by %s", name, by)
     return Done([row], proof, secret, warning)
+
+
+def _unmake(row: RegistryUser) -> None:
+    forget([row])
+    with contextlib.suppress(OSError):
+        publish.forget_rights(row.name)
 
 
 def _new_name(name: str) -> str:
