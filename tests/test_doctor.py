@@ -20,7 +20,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone, translation
 
-from registryui import doctor, tls
+from registryui import doctor, front_door, tls
 from registryui.accounts import users
 from registryui.doctor import checks
 from registryui.models import RegistryEvent, RegistryUser, Run
@@ -109,6 +109,13 @@ def test_a_front_door_without_passwords_is_an_alarm(instance: Instance) -> None:
     restart_nginx(instance)
     assert checks.check_front_door().code == "door-open"
     assert "Lets everybody in" in said(checks.check_front_door())
+
+
+def test_guessing_from_this_machine_makes_no_bad_front_door() -> None:
+    """nginx then tells the doctor's own login to wait, after it has refused it."""
+    waiting = front_door.Answer(429, "", "TLSv1.3", "", 0.0)
+    assert checks._door_problem(waiting, 200) is None
+    assert checks._door_problem(waiting, 503) == ("door-no-portal", 503)
 
 
 def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Instance) -> None:

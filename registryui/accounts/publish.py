@@ -194,7 +194,7 @@ def prepare() -> None:
     and lets nginx read what it has to. Raises OSError as `write`.
     """
     with _lock():
-        _open_folders(settings.RIGHTS_DIR)
+        _open_rights()
         for name in OPEN:
             _touch(open_marker(name))
         rows = list(RegistryUser.objects.prefetch_related("rights"))
@@ -227,17 +227,24 @@ def let_nginx_read(path: Path) -> None:
         path.chmod(mode | stat.S_IRUSR | stat.S_IRGRP)
 
 
-def _open_folders(top: Path) -> None:
-    """nginx's own user passes every folder from `top` on: a restored one may be closed to it."""
-
-    def open_one(folder: Path) -> None:
-        if folder.exists() and stat.S_IMODE(folder.stat().st_mode) & 0o711 != 0o711:
-            folder.chmod(0o711)
-
-    open_one(top)
-    for place, folders, _files in os.walk(top):
+def _open_rights() -> None:
+    """nginx's own user passes every folder of rights and reads every marker, which it serves to
+    itself: those that a backup brought back may be closed to it."""
+    top = settings.RIGHTS_DIR
+    if not top.exists():
+        top.mkdir()
+        top.chmod(0o711)
+    _let_others(top, 0o711)
+    for place, folders, files in os.walk(top):
         for name in folders:  # before the walk goes down there
-            open_one(Path(place, name))
+            _let_others(Path(place, name), 0o711)
+        for name in files:
+            _let_others(Path(place, name), 0o644)
+
+
+def _let_others(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) & mode != mode:
+        path.chmod(mode)
 
 
 def forget_rights(name: str) -> None:

@@ -188,6 +188,8 @@ def _door_problem(door: front_door.Answer, portal: int) -> tuple[str, int] | Non
         return "door-no-passwords", door.status
     if door.status in (502, 503, 504):
         return "door-no-registry", door.status
+    if door.status == 429:  # others on this address guess: nginx refused us too, and said to wait
+        return ("door-no-portal", portal) if portal != 200 else None
     if door.status != 401 or not door.challenge.lower().startswith("basic "):
         return "door-answer", door.status
     return ("door-no-portal", portal) if portal != 200 else None

@@ -88,12 +88,13 @@ def test_lost_and_stale_rights_are_written_anew(files: Path) -> None:
         lambda: (live.RIGHTS_DIR / "a" / "push" / "@all").touch(),
         lambda: make("gone", ("pull", "*")) and RegistryUser.objects.exclude(pk=row.pk).delete(),
         lambda: [path.chmod(0) for path in (live.RIGHTS_DIR / "a" / "pull", live.RIGHTS_DIR)],
+        lambda: [path.chmod(0o600) for path in live.RIGHTS_DIR.rglob("*") if path.is_file()],
     ):
         damage()
         first.prepare_files()
         assert markers() == want
-        folders = [path for path in live.RIGHTS_DIR.rglob("*") if path.is_dir()]
-        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o711}
+        modes = {(p.is_dir(), stat.S_IMODE(p.stat().st_mode)) for p in live.RIGHTS_DIR.rglob("*")}
+        assert modes == {(True, 0o711), (False, 0o644)}
 
 
 def test_a_lost_database_comes_back_from_file_and_rights(files: Path) -> None:
