@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
@@ -24,7 +24,7 @@ from registryui import doctor, front_door, tls
 from registryui.accounts import users
 from registryui.doctor import checks
 from registryui.models import RegistryEvent, RegistryUser, Run
-from registryui.setup import configuration
+from registryui.setup import configuration, up
 
 from .factories import make_event
 from .instance import Instance, restart_nginx, running_instance
@@ -125,11 +125,19 @@ def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Inst
     said(finding)
 
 
-def test_a_renewal_without_reload_is_seen(instance: Instance) -> None:
+@pytest.mark.parametrize(
+    "mend",
+    [
+        configuration.reload,
+        up._show_new_certificate,  # ./boathouse up, while it is up
+        lambda: call_command("tls", "--renew", stdout=StringIO()),
+    ],
+)
+def test_a_renewal_without_reload_is_seen(instance: Instance, mend: Callable[[], object]) -> None:
     tls.renew(instance.folder / "tls", names=tls.wanted_names())
     assert checks.check_front_door().code == "door-old-certificate"
     said(checks.check_front_door())
-    configuration.reload()
+    mend()
     wait_until(lambda: checks.check_front_door().code == "door-ok")
 
 
