@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
@@ -20,11 +20,11 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone, translation
 
-from registryui import doctor, tls
+from registryui import doctor, front_door, tls
 from registryui.accounts import users
 from registryui.doctor import checks
-from registryui.models import RegistryEvent, Run
-from registryui.setup import configuration
+from registryui.models import RegistryEvent, RegistryUser, Run
+from registryui.setup import configuration, up
 
 from .factories import make_event
 from .instance import Instance, restart_nginx, running_instance
@@ -111,6 +111,13 @@ def test_a_front_door_without_passwords_is_an_alarm(instance: Instance) -> None:
     assert "Lets everybody in" in said(checks.check_front_door())
 
 
+def test_guessing_from_this_machine_makes_no_bad_front_door() -> None:
+    """nginx then tells the doctor's own login to wait, after it has refused it."""
+    waiting = front_door.Answer(429, "", "TLSv1.3", "", 0.0)
+    assert checks._door_problem(waiting, 200) is None
+    assert checks._door_problem(waiting, 503) == ("door-no-portal", 503)
+
+
 def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Instance) -> None:
     tls.replace_ca(instance.folder / "tls", names=["localhost"])
     finding = checks.check_front_door()
@@ -118,11 +125,19 @@ def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Inst
     said(finding)
 
 
-def test_a_renewal_without_reload_is_seen(instance: Instance) -> None:
+@pytest.mark.parametrize(
+    "mend",
+    [
+        configuration.reload,
+        up._show_new_certificate,  # ./boathouse up, while it is up
+        lambda: call_command("tls", "--renew", stdout=StringIO()),
+    ],
+)
+def test_a_renewal_without_reload_is_seen(instance: Instance, mend: Callable[[], object]) -> None:
     tls.renew(instance.folder / "tls", names=tls.wanted_names())
     assert checks.check_front_door().code == "door-old-certificate"
     said(checks.check_front_door())
-    configuration.reload()
+    mend()
     wait_until(lambda: checks.check_front_door().code == "door-ok")
 
 
@@ -216,6 +231,107 @@ def test_lines_that_let_nobody_in_are_counted(instance: Instance) -> None:
     path.write_bytes(b"# nobody\n")
     assert checks.check_htpasswd().code == "htpasswd-empty"
     said(checks.check_htpasswd())
+
+
+# -- password file and tables --------------------------------------------------------------------
+def htpasswd_finding() -> doctor.Finding:
+    return checks.with_tables(checks.check_htpasswd())
+
+
+def heal() -> None:
+    call_command("user", "publish", stdout=StringIO())
+    assert htpasswd_finding().code == "htpasswd-ok"
+    assert checks.check_front_door().code == "door-ok"
+
+
+def test_a_hand_edit_is_told_until_somebody_has_looked(instance: Instance) -> None:
+    path = instance.folder / "htpasswd"
+    with path.open("a") as file:
+        file.write("hand:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n")
+    finding = htpasswd_finding()
+    assert (finding.state, finding.code) == ("warn", "htpasswd-drift")
+    assert "1 line was edited by hand | hand | ./boathouse user drift" in said(finding)
+    call_command("user", "drift", "--leave", "hand", stdout=StringIO())
+    assert htpasswd_finding().code == "htpasswd-ok"
+
+
+def test_a_file_without_its_lines_is_an_alarm_and_mended_by_one_command(
+    instance: Instance,
+) -> None:
+    (instance.folder / "htpasswd").write_bytes(b"")
+    finding = htpasswd_finding()
+    assert (finding.state, finding.code) == ("bad", "htpasswd-lost")
+    assert "Nobody may log in: docker" in said(finding)
+    assert "./boathouse user publish" in said(finding)
+    heal()
+
+
+def test_a_missing_file_is_mended_by_one_command(instance: Instance) -> None:
+    (instance.folder / "htpasswd").unlink()
+    assert htpasswd_finding().code == "htpasswd-missing"
+    heal()
+
+
+def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None:
+    RegistryUser.objects.update(is_pending=True)
+    finding = htpasswd_finding()
+    assert (finding.state, finding.code) == ("bad", "htpasswd-pending")
+    assert "docker" in said(finding)
+    heal()
+    past = timezone.now() - timedelta(minutes=3)
+    RegistryUser.objects.update(expires_at=past)  # and no worker that takes the line away
+    assert htpasswd_finding().code == "htpasswd-pending"
+
+
+def test_a_change_on_its_way_is_no_illness(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RegistryUser.objects.update(is_pending=True)
+    monkeypatch.setattr(
+        time, "sleep", lambda seconds: RegistryUser.objects.update(is_pending=False)
+    )
+    assert htpasswd_finding().code == "htpasswd-ok"
+
+
+def test_lost_rights_are_named_and_mended_by_one_command(instance: Instance) -> None:
+    users.set_rights(RegistryUser.objects.get(), users.ADOPTED, by="tests")
+    shutil.rmtree(instance.folder / "rights" / "docker")
+    finding = htpasswd_finding()
+    assert (finding.state, finding.code) == ("bad", "rights-lost")
+    assert "The rights of 1 registry user are missing | docker" in said(finding)
+    heal()
+    shutil.rmtree(instance.folder / "rights")
+    assert htpasswd_finding().code == "rights-missing"
+    assert "Nobody may pull or push" in said(htpasswd_finding())
+    heal()
+    assert (instance.folder / "rights" / "docker" / "push" / "@all").exists()
+
+
+def test_rights_that_nginx_may_not_see_are_named(instance: Instance) -> None:
+    if checks.nginx_user().uid == 0:
+        pytest.skip("nginx's workers run as root here, who may read everything")
+    (instance.folder / "rights").chmod(0)
+    assert htpasswd_finding().code == "rights-unreadable"
+    assert f"may not open {instance.folder / 'rights'}" in said(htpasswd_finding())
+    heal()
+    (instance.folder / "htpasswd").chmod(0)
+    assert htpasswd_finding().code == "htpasswd-unreadable"
+    heal()
+
+
+def test_a_missing_file_of_replaced_secrets_is_named(instance: Instance) -> None:
+    (instance.folder / "htpasswd.old").unlink()
+    finding = htpasswd_finding()
+    assert (finding.state, finding.code) == ("warn", "htpasswd-old-missing")
+    said(finding)
+    # To a wrong password nginx answers as if a right lacked: it has no second file to look at.
+    assert checks.check_front_door().code == "door-no-passwords"
+    heal()
+
+
+def test_the_round_looks_at_the_tables_too(instance: Instance) -> None:
+    RegistryUser.objects.update(is_pending=True)
+    assert examined()["htpasswd"].code == "htpasswd-pending"
 
 
 @pytest.mark.parametrize(

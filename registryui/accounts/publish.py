@@ -41,7 +41,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from registryui import front_door
-from registryui.models import UNKNOWN, LineLeftAlone, RegistryUser, Right
+from registryui.models import UNKNOWN, LineLeftAlone, RegistryUser, Right, State
 
 from . import htpasswd, rights
 
@@ -101,7 +101,8 @@ def write(
     """Makes the files say what the rows of these users say; the secret of this write's canary.
 
     Their lines are replaced whatever stands there; lines of the names `without`, which no row has,
-    go; all others are kept. `instead`: what to begin with in place of the file as it is.
+    go; all others are kept. A file that is gone is written whole, or one user's change would be the
+    end of all others. `instead`: what to begin with in place of the file as it is.
     Raises OSError if that cannot be done (disk full, no right): the files are then as they were,
     and `undo` has put the rows back before another writer could print them.
     """
@@ -110,7 +111,8 @@ def write(
         try:
             stack.enter_context(lock())
             # Read under the lock: of two writers the later one has the later rows.
-            rows = _rows(pks)
+            is_gone = instead is None and not settings.HTPASSWD_FILE.exists()
+            rows = list(_all_rows()) if is_gone else _rows(pks)
             names += [row.name for row in rows]
             return _print(rows, dict.fromkeys(without, ""), instead)
         except OSError:
@@ -231,15 +233,50 @@ def _late() -> QuerySet[RegistryUser]:
     return RegistryUser.objects.filter(Q(is_pending=True) | expired)
 
 
+def write_all() -> str:
+    """All files anew from the tables, the way back when they were lost; the canary as `write`.
+
+    Lines that are not ours are kept. Raises OSError as `write`.
+    """
+    prepare()
+    return write(list(RegistryUser.objects.values_list("pk", flat=True)))
+
+
+def late_names() -> list[str]:
+    """Users whom the files contradict: a write failed, or their end was a while ago."""
+    while_ago = timezone.now() - timedelta(minutes=2)  # the worker looks each minute
+    ended = Q(expires_at__lte=while_ago) & ~Q(published="")
+    late = RegistryUser.objects.filter(Q(is_pending=True) | ended)
+    return list(late.order_by("name").values_list("name", flat=True))
+
+
+def names_without_markers() -> list[str]:
+    """Users who may do something, and have no folder that says so to nginx."""
+    try:
+        there = {folder.name for folder in settings.RIGHTS_DIR.iterdir()}
+    except OSError:
+        there = set()
+    users = RegistryUser.objects.in_state(State.ACTIVE).exclude(rights=None)
+    names = users.order_by("name").values_list("name", flat=True).distinct()
+    return [name for name in names if name not in there]
+
+
+def open_marker(endpoint: str) -> Path:
+    """The file that says that every user may use that endpoint (one of OPEN)."""
+    return Path(settings.RIGHTS_DIR / _ENDPOINTS / endpoint)
+
+
 def prepare() -> None:
     """Makes what nginx needs to be there: the folders' markers, and a file of old secrets.
 
-    Writes every user's rights anew, so that a folder that was lost or restored says the truth.
-    ValueError for a scope of BOATHOUSE_ANONYMOUS_PULL that is none.
+    Writes every user's rights anew, so that a folder that was lost or restored says the truth,
+    and lets nginx read what it has to. Raises OSError as `write`, and ValueError for a scope of
+    BOATHOUSE_ANONYMOUS_PULL that is none.
     """
     anonymous = rights.parse((Right.Action.PULL, scope) for scope in settings.ANONYMOUS_PULL)
     with lock():
         _remove_temporary_files()
+        _open_rights()
         _set_markers(settings.RIGHTS_DIR / _ENDPOINTS, OPEN)
         rows = list(_all_rows())
         for row in rows:
@@ -252,6 +289,45 @@ def prepare() -> None:
             if folder.name not in known and folder.is_dir():
                 shutil.rmtree(folder)
         _write_overlap()
+        for path in (settings.HTPASSWD_FILE, settings.OVERLAP_FILE):
+            let_nginx_read(path)
+
+
+def let_nginx_read(path: Path) -> None:
+    """Opens that file for nginx's workers, and for nobody else, if a restored or copied one is
+    closed to them. OSError if it belongs to somebody else."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    group = _nginx_group() if os.geteuid() == 0 else None
+    if group is None:  # nginx runs as we do
+        if found.st_uid == os.geteuid() and not mode & stat.S_IRUSR:
+            path.chmod(mode | stat.S_IRUSR)
+    elif not mode & stat.S_IROTH and not (found.st_gid == group and mode & stat.S_IRGRP):
+        os.chown(path, -1, group)
+        path.chmod(mode | stat.S_IRUSR | stat.S_IRGRP)
+
+
+def _open_rights() -> None:
+    """nginx's own user passes every folder of rights and reads every marker, which it serves to
+    itself: those that a backup brought back may be closed to it."""
+    top = settings.RIGHTS_DIR
+    if not top.exists():
+        top.mkdir()
+        top.chmod(0o711)
+    _let_others(top, 0o711)
+    for place, folders, files in os.walk(top):
+        for name in folders:  # before the walk goes down there
+            _let_others(Path(place, name), 0o711)
+        for name in files:
+            _let_others(Path(place, name), 0o644)
+
+
+def _let_others(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) & mode != mode:
+        path.chmod(mode)
 
 
 def stamp() -> list[int]:
@@ -466,6 +542,20 @@ def _take(folder: Path, *, but: Collection[str]) -> None:
                 Path(place, name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something in it is kept
             Path(place).rmdir()
+
+
+def read_rights() -> dict[str, rights.Rights]:
+    """What the markers say, by the name of the user: rights that outlive a lost database."""
+    try:
+        folders = [one for one in settings.RIGHTS_DIR.iterdir() if rights.can_have(one.name)]
+    except FileNotFoundError:
+        return {}
+    return {
+        folder.name: rights.from_markers(
+            str(path.relative_to(folder)) for path in folder.rglob("@*") if path.is_file()
+        )
+        for folder in folders
+    }
 
 
 def _folder(name: str) -> Path | None:

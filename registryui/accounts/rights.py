@@ -15,6 +15,7 @@ nginx knows the same by files (deploy/nginx.conf.template): it asks whether one 
 No part of a repository's name begins with "@", so a marker is never taken for a part of a name.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 from django.utils.translation import gettext as _
@@ -95,6 +96,18 @@ def markers(rights: Iterable[tuple[str, str]]) -> Iterator[str]:
             yield f"{action}/{scope[:-1]}@all"
         else:
             yield f"{action}/{scope}/@one"
+
+
+def from_markers(paths: Iterable[str]) -> Rights:
+    """The rights whose print-out these paths are; one that is none of ours is left out."""
+    found = set()
+    for path in paths:
+        action, _slash, rest = path.partition("/")
+        place, _slash, marker = rest.rpartition("/")
+        scope = EVERYWHERE if not place else f"{place}/*" if marker == "@all" else place
+        with contextlib.suppress(ValueError):
+            found |= {one for one in parse([(action, scope)]) if path in markers([one])}
+    return frozenset(found)
 
 
 def can_have(name: str) -> bool:

@@ -86,7 +86,8 @@ def create(
             _set_rights(row, may)
     except IntegrityError as error:
         raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
-    proof = _written([row], undo=lambda: forget([row]))
+    proof = written([row], undo=lambda: forget([row]))
+    row.refresh_from_db()
     log.info("registry user %s made by %s", name, by)
     return Done([row], proof, secret, warning)
 
@@ -260,14 +261,14 @@ def _change(users: Sequence[RegistryUser], change: Callable[[RegistryUser], None
             row.is_pending = True
             row.save()
         after = [snapshot(row) for row in rows]
-    proof = _written(rows, undo=lambda: restore(before, after))
+    proof = written(rows, undo=lambda: restore(before, after))
     now = RegistryUser.objects.in_bulk(pks)
     if len(now) != len(pks):
         raise changed_meanwhile()
     return Done([now[user.pk] for user in users], proof)
 
 
-def _written(rows: Sequence[RegistryUser], *, undo: Callable[[], None]) -> publish.Proof:
+def written(rows: Sequence[RegistryUser], *, undo: Callable[[], None]) -> publish.Proof:
     """Has the files written and looks at the front door; on failure undoes, and Refused."""
     try:
         canary = publish.write([row.pk for row in rows], undo=undo)
@@ -370,7 +371,7 @@ def adopt(
     rows = [
         RegistryUser(name=name, secret_hash=line_hash, is_pending=True, made_by=by)
         for name, line_hash in ((name, safe_hash(line_hash)) for name, line_hash in lines.items())
-        if _is_adoptable(name, line_hash)
+        if can_adopt(name, line_hash)
     ]
     RegistryUser.objects.bulk_create(rows, batch_size=500)
     granted = [
@@ -384,7 +385,8 @@ def adopt(
     return rows
 
 
-def _is_adoptable(name: str, line_hash: str) -> bool:
+def can_adopt(name: str, line_hash: str) -> bool:
+    """True if a row can stand for that line."""
     try:
         htpasswd.change(b"", {name: line_hash})
     except ValueError:

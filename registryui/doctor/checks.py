@@ -27,7 +27,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from registryui import front_door, tls
-from registryui.accounts import htpasswd
+from registryui.accounts import drift, htpasswd, publish
 from registryui.models import RegistryEvent, Run
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
@@ -37,6 +37,7 @@ from .findings import NAMES, Finding, from_json, latest, worker
 log = logging.getLogger(__name__)
 
 LIMIT = 5.0  # seconds that one part may take
+MOMENT = 0.5  # seconds that a change of a registry user takes at most, until the files say it
 MANY_SYNCS_LATE = 4  # rounds of the schedule: by then it is no slow run
 
 
@@ -62,6 +63,7 @@ def examine() -> list[Finding]:
         # A list, so that a thread that comes late changes nothing that was returned.
         found[name] = answers[0] if answers else _late(name)
     found["disk"] = _safely("disk", lambda: _with_days(found["disk"]))
+    found["htpasswd"] = _safely("htpasswd", lambda: with_tables(found["htpasswd"]))
     return [found[name] for name in NAMES]
 
 
@@ -186,6 +188,8 @@ def _door_problem(door: front_door.Answer, portal: int) -> tuple[str, int] | Non
         return "door-no-passwords", door.status
     if door.status in (502, 503, 504):
         return "door-no-registry", door.status
+    if door.status == 429:  # others on this address guess: nginx refused us too, and said to wait
+        return ("door-no-portal", portal) if portal != 200 else None
     if door.status != 401 or not door.challenge.lower().startswith("basic "):
         return "door-answer", door.status
     return ("door-no-portal", portal) if portal != 200 else None
@@ -193,20 +197,60 @@ def _door_problem(door: front_door.Answer, portal: int) -> tuple[str, int] | Non
 
 # -- htpasswd ------------------------------------------------------------------------------------
 def check_htpasswd() -> Finding:
-    """Can nginx's worker read the password file, and does each line say something to it?"""
+    """Can nginx's worker read the password files and rights, and does each line say something to
+    it? What the tables say of them: `with_tables`."""
     path = Path(settings.HTPASSWD_FILE)
     user = nginx_user()
     if blocked := unreadable_part(path, user):
-        told = {"path": str(path), "user": user.name, "blocked": str(blocked)}
-        code = "htpasswd-unreadable" if blocked.exists() else "htpasswd-missing"
-        return Finding("htpasswd", "bad", code, told)
+        return _blocked("bad", "htpasswd", path, user, blocked)
+    for name in publish.OPEN:
+        marker = publish.open_marker(name)
+        if blocked := unreadable_part(marker, user):
+            return _blocked("bad", "rights", marker, user, blocked)
     users, wrong = read_lines(path.read_bytes())
     if wrong:
         params = {"path": str(path), "lines": wrong[:20], "users": users}
         return Finding("htpasswd", "warn", "htpasswd-lines", params)
+    old = Path(settings.OVERLAP_FILE)
+    if blocked := unreadable_part(old, user):
+        return _blocked("warn", "htpasswd-old", old, user, blocked)
     if not users:
         return Finding("htpasswd", "warn", "htpasswd-empty", {"path": str(path)})
     return Finding("htpasswd", "ok", "htpasswd-ok", {"users": users})
+
+
+def _blocked(state: str, what: str, path: Path, user: User, blocked: Path) -> Finding:
+    code = f"{what}-unreadable" if blocked.exists() else f"{what}-missing"
+    told = {"path": str(path), "user": user.name, "blocked": str(blocked)}
+    return Finding("htpasswd", state, code, told)
+
+
+def with_tables(finding: Finding) -> Finding:
+    """`finding` of the files, or what is worse: that they do not say what the tables say."""
+    if finding.state == "bad":
+        return finding
+    news = _against_tables()
+    if news is not None and news.state == "bad":
+        # A change may be on its way to the files in this very moment.
+        time.sleep(MOMENT)
+        news = _against_tables()
+    return news or finding
+
+
+def _against_tables() -> Finding | None:
+    if late := publish.late_names():
+        return _names("bad", "htpasswd-pending", late)
+    if lacking := publish.names_without_markers():
+        return _names("bad", "rights-lost", lacking)
+    edits = drift.find()
+    lost = [one.name for one in edits if one.what == drift.What.REMOVED]
+    if lost and not publish.lines():
+        return _names("bad", "htpasswd-lost", lost)
+    return _names("warn", "htpasswd-drift", [one.name for one in edits]) if edits else None
+
+
+def _names(state: str, code: str, names: list[str]) -> Finding:
+    return Finding("htpasswd", state, code, {"count": len(names), "names": names[:5]})
 
 
 def read_lines(content: bytes) -> tuple[int, list[int]]:

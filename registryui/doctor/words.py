@@ -221,7 +221,7 @@ def _htpasswd_missing(p: Params) -> Said:
     return (
         _("Is missing"),
         str(p["path"]),
-        _("Put it back from a backup, or run ./boathouse up, which makes one with a first user."),
+        _("Run ./boathouse user publish: it is written again from the tables."),
     )
 
 
@@ -254,8 +254,92 @@ def _htpasswd_empty(p: Params) -> Said:
     return (
         _("Nobody may log in"),
         _("The file holds no user."),
-        _("Add a registry user: htpasswd -B %(path)s NAME") % {"path": p["path"]},
+        _("Add a registry user: ./boathouse user add NAME --pull '*' --push '*'"),
     )
+
+
+def _htpasswd_old_missing(p: Params) -> Said:
+    return (
+        _("The file of replaced secrets is missing"),
+        _("A wrong password is answered as if a right lacked: %(path)s") % {"path": p["path"]},
+        _("Run ./boathouse user publish: it is written again from the tables."),
+    )
+
+
+def _htpasswd_old_unreadable(p: Params) -> Said:
+    _value, note, advice = _htpasswd_unreadable(p)
+    return _("nginx cannot read the file of replaced secrets"), note, advice
+
+
+def _htpasswd_pending(p: Params) -> Said:
+    count = int(p["count"])
+    value = ngettext(
+        "The files contradict the tables for %(count)d registry user",
+        "The files contradict the tables for %(count)d registry users",
+        count,
+    )
+    return (
+        value % {"count": count},
+        _names(p),
+        _("Look at the disk and at who owns the files, then run ./boathouse user publish."),
+    )
+
+
+def _htpasswd_lost(p: Params) -> Said:
+    return (
+        _("Has lost all its lines"),
+        _("Nobody may log in: %(names)s") % {"names": _names(p)},
+        _("Run ./boathouse user publish: they are written again from the tables."),
+    )
+
+
+def _htpasswd_drift(p: Params) -> Said:
+    count = int(p["count"])
+    value = ngettext(
+        "%(count)d line was edited by hand", "%(count)d lines were edited by hand", count
+    )
+    return (
+        value % {"count": count},
+        _names(p),
+        _("./boathouse user drift shows what was done: take it over, put it back or let it be."),
+    )
+
+
+def _rights_missing(p: Params) -> Said:
+    return (
+        _("The rights are missing"),
+        _("Nobody may pull or push: %(path)s") % {"path": p["blocked"]},
+        _("Run ./boathouse user publish: they are written again from the tables."),
+    )
+
+
+def _rights_unreadable(p: Params) -> Said:
+    _value, note, _advice = _htpasswd_unreadable(p)
+    return (
+        _("nginx cannot see the rights"),
+        note,
+        _("Run ./boathouse user publish: it opens the folder to nginx."),
+    )
+
+
+def _rights_lost(p: Params) -> Said:
+    count = int(p["count"])
+    value = ngettext(
+        "The rights of %(count)d registry user are missing",
+        "The rights of %(count)d registry users are missing",
+        count,
+    )
+    return (
+        value % {"count": count},
+        _names(p),
+        _("Run ./boathouse user publish: they are written again from the tables."),
+    )
+
+
+def _names(p: Params) -> str:
+    """The first names, and a sign that there are more."""
+    comma = pgettext("between names in a list", ", ")
+    return comma.join([*p["names"], *(["…"] if int(p["count"]) > len(p["names"]) else [])])
 
 
 # -- certificate ---------------------------------------------------------------------------------
@@ -496,6 +580,14 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "htpasswd-missing": _htpasswd_missing,
     "htpasswd-unreadable": _htpasswd_unreadable,
     "htpasswd-lines": _htpasswd_lines,
+    "htpasswd-old-missing": _htpasswd_old_missing,
+    "htpasswd-old-unreadable": _htpasswd_old_unreadable,
+    "htpasswd-pending": _htpasswd_pending,
+    "htpasswd-lost": _htpasswd_lost,
+    "htpasswd-drift": _htpasswd_drift,
+    "rights-missing": _rights_missing,
+    "rights-unreadable": _rights_unreadable,
+    "rights-lost": _rights_lost,
     "htpasswd-empty": _htpasswd_empty,
     "certificate-ok": _certificate_ok,
     "certificate-ends": _certificate_ends,

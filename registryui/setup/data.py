@@ -36,7 +36,8 @@ class Refused(Exception):
 
 
 def make() -> None:
-    """Makes what is missing of the data folder and closes what stands open; else touches nothing.
+    """Makes what is missing of the data folder and mends modes that are too open, or too closed
+    for nginx; else touches nothing.
 
     Raises Refused when the place cannot be used.
     """
@@ -118,7 +119,9 @@ def _make_folder(folder: Path, mode: int) -> None:
         with contextlib.suppress(FileExistsError):  # a second `up` was faster
             place.mkdir()
             place.chmod(mode if place == folder else 0o711)
-    if mode == 0o700 and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+    found = stat.S_IMODE(folder.stat().st_mode)
+    # Open is what must be closed, or closed what nginx must pass: after a restore, for example.
+    if (mode == 0o700 and found & 0o077) or (mode == 0o711 and found & 0o111 != 0o111):
         folder.chmod(mode)
 
 

@@ -1,7 +1,7 @@
 """The first operator and the first registry user, made once all parts are healthy.
 
 So late, because their secrets are shown once: a start that fails half way must not use them up.
-Neither is kept anywhere in clear. A lost password: `./boathouse manage changepassword admin`.
+Neither is kept anywhere in clear. A lost password: `./boathouse operator password admin`.
 """
 
 import secrets
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import transaction
 
-from registryui.accounts import drift, publish, users
+from registryui.accounts import drift, htpasswd, publish, users
 from registryui.models import Operator, RegistryUser, Role
 
 BY = "set-up"
@@ -45,27 +45,49 @@ def known_operator() -> Account:
     return Account(str(admin or found.first() or ""), "")
 
 
-def adopt_file() -> None:
-    """Takes over the users of an htpasswd file that was there before us, before nginx reads it.
+def prepare_files() -> None:
+    """Makes the files of registry users true and readable, before nginx starts to read them.
 
-    Their lines stay; they may do what everybody in such a file may: pull and push.
+    An htpasswd file that was there before our tables is adopted, one that is gone is written from
+    them, rights are written anew. Raises OSError.
     """
-    if settings.HTPASSWD_FILE.exists() and not RegistryUser.objects.exists():
-        adopted = users.adopt(publish.lines(), by=BY, may=users.ADOPTED)
-        publish.write([row.pk for row in adopted])
-        drift.find()
+    publish.let_nginx_read(settings.HTPASSWD_FILE)
+    if not settings.HTPASSWD_FILE.exists():
+        if RegistryUser.objects.exists():
+            publish.write([])
+    elif not RegistryUser.objects.exists():
+        _adopt()
+    publish.prepare()
+    publish.catch_up()
+
+
+def _adopt() -> None:
+    """Takes over the users of the file; their lines stay.
+
+    What they may do is what the rights folder says, if the file was ours and a database was lost;
+    else what everybody in such a file may: pull and push.
+    """
+    lines = publish.lines()
+    known = publish.read_rights()
+    is_ours = bool(known) or htpasswd.CANARY in htpasswd.parse(publish.read())
+    may = {name: known.get(name, frozenset()) if is_ours else users.ADOPTED for name in lines}
+    rows = [
+        row
+        for one in set(may.values())
+        for row in users.adopt(
+            {name: lines[name] for name in lines if may[name] == one}, by=BY, may=one
+        )
+    ]
+    publish.write([row.pk for row in rows])
+    drift.find()
 
 
 def registry_user() -> Account:
     """The first registry user; made with a new secret if there is no htpasswd file yet.
 
-    A file that exists is somebody's decision, even an empty one. A file that is gone while there
-    are users is written again.
+    A file that exists is somebody's decision, even an empty one.
     """
-    if RegistryUser.objects.exists():
-        if not settings.HTPASSWD_FILE.exists():
-            publish.write(RegistryUser.objects.values_list("pk", flat=True))
-    elif not settings.HTPASSWD_FILE.exists():
+    if not settings.HTPASSWD_FILE.exists() and not RegistryUser.objects.exists():
         made = users.create(USER, by=BY, may=users.ADOPTED)
         return Account(USER, made.secret)
     return known_registry_user()

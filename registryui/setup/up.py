@@ -9,9 +9,11 @@ at the next one.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,8 +28,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError
 
-from registryui import tls
-from registryui.accounts import publish
+from registryui import front_door, tls
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
 from .data import Refused
@@ -50,7 +51,9 @@ def up(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
         os.umask(0o077)
         with health.claim() as is_ours:
             if not is_ours:
-                ready(_facts_of_the_other(), True)
+                facts = _facts_of_the_other()
+                _show_new_certificate()
+                ready(facts, True)
                 return 0
             return _start(say=say, lines=lines, ready=ready)
 
@@ -82,9 +85,7 @@ def prepare(*, say: Say) -> ports.Chosen:
                 f"The database cannot be used ({first_line}): check DATABASE_URL and that its "
                 "server runs."
             ) from trouble
-        first.adopt_file()
-        _prepare_rights()
-        publish.catch_up()
+        _prepare_users()
         if static.collect():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], web_port=chosen.ports["web"])
@@ -100,16 +101,21 @@ def prepare(*, say: Say) -> ports.Chosen:
     return chosen
 
 
-def _prepare_rights() -> None:
+def _prepare_users() -> None:
     if bool(settings.ANONYMOUS_PULL) != bool(settings.ANONYMOUS_PORT):
         raise Refused(
             "Pulling without a login needs both BOATHOUSE_ANONYMOUS_PULL (what, such as public/*) "
             "and BOATHOUSE_ANONYMOUS_PORT (where, such as 8444): set both or none."
         )
     try:
-        publish.prepare()
+        first.prepare_files()
     except ValueError as bad:
         raise Refused(f"BOATHOUSE_ANONYMOUS_PULL: {bad}") from bad
+    except OSError as trouble:
+        raise Refused(
+            f"The files of registry users cannot be made ready ({trouble}): give them to the user "
+            "that runs ./boathouse, or run it as that user."
+        ) from trouble
 
 
 def _make_certificate(say: Say) -> None:
@@ -194,6 +200,19 @@ def _facts_of_the_other() -> Facts:
             raise Refused("Another ./boathouse up is starting here and does not get ready.")
         time.sleep(0.1)
     return facts_of(found)
+
+
+def _show_new_certificate() -> None:
+    """Lets the nginx that runs read a certificate that was replaced since its start."""
+    wanted = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
+    try:
+        is_old = front_door.ask("/healthz", {}).fingerprint != wanted
+    except ssl.SSLCertVerificationError:  # by another authority
+        is_old = True
+    except (OSError, ValueError, http.client.HTTPException):
+        return  # `status` says what is wrong there
+    if is_old:
+        configuration.reload()
 
 
 def facts_of(instance: health.Running) -> Facts:

@@ -1,4 +1,4 @@
-"""`./boathouse manage operator …`: the people who log in to the portal."""
+"""`./boathouse operator …`: the people who log in to the portal."""
 
 import json
 import sys

@@ -7,12 +7,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registryui import tls
+from registryui.setup import configuration
+from registryui.setup.data import Refused
 
 
 class Command(BaseCommand):
     help = (
-        "Show the certificates in use. nginx takes a new one at its next reload: run "
-        "./boathouse up after --renew or --new-authority."
+        "Show the certificates in use. After --renew and --new-authority nginx shows the new one "
+        "at once if it runs."
     )
 
     requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
@@ -32,7 +34,7 @@ class Command(BaseCommand):
             if options["renew"] or options["new_authority"]:
                 _renew(new_authority=options["new_authority"])
             found = _certificates()
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, Refused) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             facts = {name: _facts(certificate) for name, certificate in found.items()}
@@ -48,6 +50,8 @@ def _renew(*, new_authority: bool) -> None:
         )
     act = tls.replace_ca if new_authority else tls.renew
     act(settings.TLS_DIR, names=tls.wanted_names())
+    if configuration.nginx_file().exists():
+        configuration.reload()
 
 
 def _certificates() -> dict[str, tls.Certificate]:

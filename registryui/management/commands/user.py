@@ -1,0 +1,342 @@
+"""`./boathouse user …`: who may log in with docker, what they may do, and the files that say so.
+
+Ends with 0 if it is done, 1 with one sentence if it was refused, 2 for words it does not know.
+It needs no part of the product to run: then the files are written, and nothing proves them.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from registryui.accounts import drift, htpasswd, publish, rights, users
+from registryui.management import user_arguments, user_facts
+from registryui.models import Operator, RegistryUser, Right, State
+from registryui.refused import Refused
+
+BY = "command line"
+Options = dict[str, Any]
+Said = tuple[str, Any]  # lines for people, facts for programs
+
+
+class Command(BaseCommand):
+    help = (
+        "Registry users: who may log in with docker, and what they may pull, push and delete. "
+        "SCOPE is * (everything), team/* (a namespace) or team/api (a repository)."
+    )
+    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        user_arguments.add_to(parser)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
+        super().run_from_argv(["./boathouse", *argv[1:]])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            lines, facts = _ACTS[options["act"]](options)
+        except _Usage as error:
+            self._end(str(error), 2, options)
+        except (Refused, DatabaseError, OSError) as error:
+            self._end(_sentence(error), 1, options)
+        self.stdout.write(json.dumps(facts, indent=2) if options["json"] else lines)
+
+    def _end(self, sentence: str, code: int, options: Options) -> NoReturn:
+        if options["json"]:
+            self.stdout.write(json.dumps({"error": sentence}))
+        self.stderr.write(f"boathouse: {sentence}")
+        sys.exit(code)
+
+
+class _Usage(Exception):
+    """Words that do not fit together; one sentence."""
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, Refused):
+        return str(error)
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, DatabaseError):
+        return f"The database cannot be used ({reason}): ./boathouse up makes it and says more."
+    return f"{reason}: run it as the user that runs ./boathouse."
+
+
+# -- users ---------------------------------------------------------------------------------------
+def _add(options: Options) -> Said:
+    done = users.create(
+        options["name"],
+        by=BY,
+        may=_rights_in(options),
+        note=options["note"],
+        expires_at=options["expires"],
+        owner=_operator(options["owner"]),
+        password=_given_password(options),
+        cost=options["cost"],
+    )
+    return user_facts.done_lines(done), user_facts.of_done(done)
+
+
+def _list(options: Options) -> Said:
+    rows = RegistryUser.objects.select_related("owner").prefetch_related("rights")
+    if options["state"]:
+        rows = rows.in_state(State(options["state"]))
+    if options["unused"] is not None:
+        rows = rows.unused(days=options["unused"])
+    found = list(rows.order_by("name"))
+    return user_facts.table(found), [user_facts.of(row) for row in found]
+
+
+def _show(options: Options) -> Said:
+    row = _find(options["name"])
+    return user_facts.block(row), user_facts.of(row)
+
+
+def _rights(options: Options) -> Said:
+    may = _rights_in(options)
+    if bool(may) == options["none"]:
+        raise _Usage("Give --pull, --push or --delete, or --none alone.")
+    return _on_one(users.set_rights(_find(options["name"]), may, by=BY))
+
+
+def _rotate(options: Options) -> Said:
+    return _on_one(users.rotate(_find(options["name"]), by=BY, overlap=options["overlap"]))
+
+
+@sensitive_variables("password")
+def _password(options: Options) -> Said:
+    row, password = _find(options["name"]), _given_password(options)
+    return _on_one(users.set_password(row, password, by=BY, cost=options["cost"]))
+
+
+def _disable(options: Options) -> Said:
+    return _on_many(users.switch(_find_all(options["names"]), is_active=False, by=BY))
+
+
+def _enable(options: Options) -> Said:
+    return _on_many(users.switch(_find_all(options["names"]), is_active=True, by=BY))
+
+
+def _expire(options: Options) -> Said:
+    return _on_many(users.expire(_find_all(options["names"]), options["when"], by=BY))
+
+
+def _remove(options: Options) -> Said:
+    rows = _find_all(options["names"])
+    proof = users.remove(rows, by=BY)
+    names = [row.name for row in rows]
+    lines = [*(f"{name} is removed." for name in names), _front_door(proof)]
+    return "\n".join(lines), {"removed": names, "proof": user_facts.of_proof(proof)}
+
+
+def _note(options: Options) -> Said:
+    row = _find(options["name"])
+    row = users.describe(row, note=options["text"], owner=row.owner, by=BY)
+    return f"{row.name}: {row.note or 'no note'}", {"user": user_facts.of(row)}
+
+
+def _on_one(done: users.Done) -> Said:
+    return user_facts.done_lines(done), user_facts.of_done(done)
+
+
+def _on_many(done: users.Done) -> Said:
+    facts = {
+        "users": [user_facts.of(row) for row in done.users],
+        "proof": user_facts.of_proof(done.proof),
+    }
+    lines = [user_facts.state_words(row) for row in done.users]
+    return "\n".join([*lines, _front_door(done.proof)]), facts
+
+
+def _front_door(proof: publish.Proof) -> str:
+    return f"Front door: {user_facts.proof_words(proof)}."
+
+
+def _rights_in(options: Options) -> rights.Rights:
+    return frozenset((action, one) for action in Right.Action.values for one in options[action])
+
+
+def _find(name: str) -> RegistryUser:
+    return _find_all([name])[0]
+
+
+def _find_all(names: Sequence[str]) -> list[RegistryUser]:
+    """Those users, once each; Refused if one of them is not there."""
+    found = {row.name: row for row in RegistryUser.objects.filter(name__in=names)}
+    if missing := [name for name in names if name not in found]:
+        raise Refused(
+            f"There is no registry user {', '.join(missing)}: ./boathouse user list shows all."
+        )
+    return [found[name] for name in dict.fromkeys(names)]
+
+
+def _operator(name: str) -> Operator | None:
+    if not name:
+        return None
+    row = Operator.objects.filter(username=name).first()
+    if row is None:
+        raise Refused(f"There is no operator {name}: ./boathouse operator list shows all.")
+    return row
+
+
+def _given_password(options: Options) -> str:
+    """The password on the input, "" if none is given. An empty line is a mistake."""
+    if not options["password_stdin"]:
+        return ""
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise Refused("The input holds no password.")
+    return password
+
+
+# -- the file ------------------------------------------------------------------------------------
+def _drift(options: Options) -> Said:
+    found = drift.find()
+    for option, act in _MENDS.items():
+        if options[option] is not None:
+            chosen = _chosen(found, options[option], is_all=options["all"])
+            return _mended(chosen, act(chosen))
+    if options["all"]:
+        raise _Usage("--all needs --take-over, --put-back or --leave.")
+    if not found:
+        return "The htpasswd file says what the tables say.", []
+    lines = [[one.name, str(one.what.label), htpasswd.kind(one.line_hash).value] for one in found]
+    return user_facts.columns([["NAME", "WHAT", "HASH"], *lines]), user_facts.of_differences(found)
+
+
+def _leave(chosen: Sequence[drift.Difference]) -> None:
+    drift.leave_alone(chosen)
+
+
+_MENDS: dict[str, Callable[[Sequence[drift.Difference]], publish.Proof | None]] = {
+    "take_over": lambda chosen: drift.take_over(chosen, by=BY),
+    "put_back": drift.put_back,
+    "leave": _leave,
+}
+
+
+def _chosen(
+    found: Sequence[drift.Difference], names: Sequence[str], *, is_all: bool
+) -> Sequence[drift.Difference]:
+    if bool(names) == is_all:
+        raise _Usage("Give the names of some lines, or --all.")
+    if missing := set(names) - {one.name for one in found}:
+        raise Refused(
+            f"Nobody edited the line of {', '.join(sorted(missing))}: "
+            "./boathouse user drift shows what was."
+        )
+    return [one for one in found if is_all or one.name in names]
+
+
+def _mended(chosen: Sequence[drift.Difference], proof: publish.Proof | None) -> Said:
+    left = drift.find()
+    lines = [f"{len(chosen)} lines done, {len(left)} left."]
+    facts: dict[str, Any] = {
+        "done": user_facts.of_differences(chosen),
+        "left": user_facts.of_differences(left),
+    }
+    if proof is not None:
+        lines.append(_front_door(proof))
+        facts["proof"] = user_facts.of_proof(proof)
+    return "\n".join(lines), facts
+
+
+def _versions(options: Options) -> Said:
+    facts = []
+    for number, path in enumerate(publish.versions(), start=1):
+        named = htpasswd.parse(path.read_bytes()).keys() - {htpasswd.CANARY}
+        at = publish.version_time(path).isoformat(timespec="seconds")
+        facts.append({"number": number, "version": path.name, "at": at, "users": len(named)})
+    if not facts:
+        return "The htpasswd file has not changed yet.", facts
+    lines = [[str(value) for value in fact.values()] for fact in facts]
+    return user_facts.columns([["NUMBER", "VERSION", "REPLACED", "USERS"], *lines]), facts
+
+
+def _restore(options: Options) -> Said:
+    version = _version(options["version"])
+    facts = _effect(version)
+    words = {
+        "gains": "Gains the login",
+        "loses": "Loses the login",
+        "changes": "Has another secret",
+        "stays_out": "Stays out, because the time is over",
+    }
+    lines = [f"{words[key]}: {', '.join(facts[key])}" for key in words if facts[key]]
+    lines = lines or ["Nobody gains or loses the login."]
+    if options["dry_run"]:
+        return "\n".join(["It would be so:", *lines]), {**facts, "done": False}
+    proof = drift.restore(version, by=BY)
+    lines.append(_front_door(proof))
+    return "\n".join(lines), {**facts, "done": True, "proof": user_facts.of_proof(proof)}
+
+
+def _effect(version: Path) -> dict[str, Any]:
+    """Who gains, loses or has another login once that version is back."""
+    found = drift.compare(version)
+    over = set(
+        RegistryUser.objects.filter(
+            name__in=[one.name for one in found], expires_at__lte=timezone.now()
+        ).values_list("name", flat=True)
+    )
+
+    def named(what: drift.What) -> list[str]:
+        return [one.name for one in found if one.what == what and one.name not in over]
+
+    return {
+        "version": version.name,
+        "gains": named(drift.What.ADDED),
+        "loses": named(drift.What.REMOVED),
+        "changes": named(drift.What.CHANGED),
+        "stays_out": sorted(over & {one.name for one in found if one.line_hash}),
+    }
+
+
+def _version(text: str) -> Path:
+    found = publish.versions()
+    for number, path in enumerate(found, start=1):
+        if text in (str(number), path.name, path.name.lstrip("0")):
+            return path
+    raise Refused(f"There is no version {text}: ./boathouse user versions shows all.")
+
+
+def _publish(options: Options) -> Said:
+    try:
+        canary = publish.write_all()
+    except OSError as error:
+        raise users.not_written(error) from error
+    left, proof = drift.find(), publish.prove(canary)
+    count = RegistryUser.objects.in_state(State.ACTIVE).count()
+    lines = [f"The files are written: {count} registry users may log in.", _front_door(proof)]
+    if left:
+        lines.append(
+            f"{len(left)} lines of the file are of no user here: ./boathouse user drift shows them."
+        )
+    facts = {"users": count, "left": user_facts.of_differences(left)}
+    return "\n".join(lines), {**facts, "proof": user_facts.of_proof(proof)}
+
+
+_ACTS: dict[str, Callable[[Options], Said]] = {
+    "add": _add,
+    "list": _list,
+    "show": _show,
+    "rights": _rights,
+    "rotate": _rotate,
+    "password": _password,
+    "disable": _disable,
+    "enable": _enable,
+    "expire": _expire,
+    "remove": _remove,
+    "note": _note,
+    "drift": _drift,
+    "versions": _versions,
+    "restore": _restore,
+    "publish": _publish,
+}

@@ -1,0 +1,175 @@
+"""The words of `./boathouse user …`: its arguments, and what people write for a scope or a time."""
+
+import argparse
+import calendar
+import re
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from registryui.accounts import rights, users
+from registryui.models import NEVER, Right, State
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+# -- what people write ---------------------------------------------------------------------------
+def scope(text: str) -> str:
+    """A scope in its one form."""
+    try:
+        return rights.parse_scope(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def overlap(text: str) -> timedelta:
+    """`30m`, `1h`, `7d`; `0` for none."""
+    found = re.fullmatch(r"(\d{1,6})([mhd])|0", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"“{text}” is no time: write 1h, 1d or 7d.")
+    return int(found[1]) * _UNITS[found[2]] if found[1] else timedelta(0)
+
+
+def end(text: str) -> datetime:
+    """When access ends: `12h`, `30d`, `6mo`, `1y` from now, a day (to its end), a time, `never`,
+    `now`."""
+    now = timezone.now()
+    if text in ("never", "now"):
+        return NEVER if text == "never" else now
+    if found := re.fullmatch(r"(\d{1,4})(h|d|mo|y)", text):
+        count, unit = int(found[1]), found[2]
+        try:
+            if unit in _UNITS:
+                return now + count * _UNITS[unit]
+            return _months_later(now, count * (12 if unit == "y" else 1))
+        except (OverflowError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"“{text}” is too far away: write never.") from error
+    return _moment(text)
+
+
+def _months_later(when: datetime, months: int) -> datetime:
+    year, month = divmod(when.year * 12 + when.month - 1 + months, 12)
+    day = min(when.day, calendar.monthrange(year, month + 1)[1])
+    return when.replace(year=year, month=month + 1, day=day)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):  # that day is the last one
+            found = datetime.combine(found.date() + timedelta(days=1), time())
+    except (OverflowError, ValueError) as error:
+        raise argparse.ArgumentTypeError(
+            f"“{text}” is no end: write 30d, 6mo, 1y, a day such as 2027-05-23, or never."
+        ) from error
+    return found if timezone.is_aware(found) else timezone.make_aware(found)
+
+
+# -- the arguments -------------------------------------------------------------------------------
+def add_to(parser: Any) -> None:
+    """Every act with its arguments."""
+    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+    _users(acts)
+    _changes(acts)
+    _file(acts)
+
+
+def _users(acts: Any) -> None:
+    one = _act(acts, "add", "a new registry user; prints the secret once")
+    one.add_argument("name", metavar="NAME")
+    _rights(one)
+    one.add_argument("--note", default="", metavar="TEXT", help="what it is for")
+    one.add_argument(
+        "--expires", type=end, default=NEVER, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never"
+    )
+    one.add_argument("--owner", default="", metavar="OPERATOR", help="whose user this is")
+    _password(one, required=False)
+    many = _act(acts, "list", "all of them")
+    many.add_argument("--state", choices=State.values, help="only those")
+    many.add_argument("--unused", type=int, metavar="DAYS", help="only those not used for so long")
+    _act(acts, "show", "one of them").add_argument("name", metavar="NAME")
+
+
+def _changes(acts: Any) -> None:
+    one = _act(acts, "rights", "give these rights in place of those before")
+    one.add_argument("name", metavar="NAME")
+    _rights(one)
+    one.add_argument("--none", action="store_true", help="no right at all")
+    one = _act(acts, "rotate", "a new secret; prints it once")
+    one.add_argument("name", metavar="NAME")
+    one.add_argument(
+        "--overlap",
+        type=overlap,
+        default=timedelta(0),
+        metavar="TIME",
+        help="the old one works on for 1h, 1d, 7d",
+    )
+    one = _act(acts, "password", "a person's own password in place of the secret")
+    one.add_argument("name", metavar="NAME")
+    _password(one, required=True)
+    for name, words in {
+        "disable": "switch off: refused at the next request, all else is kept",
+        "enable": "switch on again",
+        "remove": "forget; what they pushed stays under their name",
+    }.items():
+        _act(acts, name, words).add_argument("names", nargs="+", metavar="NAME")
+    many = _act(acts, "expire", "access ends then")
+    many.add_argument("names", nargs="+", metavar="NAME")
+    many.add_argument("when", type=end, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never, now")
+    one = _act(acts, "note", "what it is for")
+    one.add_argument("name", metavar="NAME")
+    one.add_argument("text", metavar="TEXT")
+
+
+def _file(acts: Any) -> None:
+    drift = _act(acts, "drift", "lines of the file that somebody edited by hand")
+    does = drift.add_mutually_exclusive_group()
+    for option, words in {
+        "--take-over": "the tables follow the file",
+        "--put-back": "the file follows the tables",
+        "--leave": "leave the line as it is, and say no more of it",
+    }.items():
+        does.add_argument(option, nargs="*", metavar="NAME", help=words)
+    drift.add_argument("--all", action="store_true", help="every line, with one of these three")
+    _act(acts, "versions", "what the file was before its last changes")
+    one = _act(acts, "restore", "put a version of the file back")
+    one.add_argument("version", metavar="VERSION", help="its number or name in `versions`")
+    one.add_argument(
+        "--dry-run", action="store_true", help="only say who gains and loses the login"
+    )
+    _act(acts, "publish", "write all files again from the tables")
+
+
+def _act(acts: Any, name: str, words: str) -> Any:
+    parser = acts.add_parser(name, help=words, description=words)
+    parser.add_argument("--json", action="store_true", help="print facts for programs")
+    return parser
+
+
+def _rights(parser: Any) -> None:
+    for action in Right.Action.values:
+        parser.add_argument(
+            f"--{action}",
+            action="append",
+            default=[],
+            type=scope,
+            metavar="SCOPE",
+            help=f"may {action} in *, team/* or team/api; may be given often",
+        )
+
+
+def _password(parser: Any, *, required: bool) -> None:
+    parser.add_argument(
+        "--password-stdin",
+        action="store_true",
+        required=required,
+        help="the person's own, from the first line of the input",
+    )
+    parser.add_argument(
+        "--cost",
+        type=int,
+        default=users.COST,
+        metavar="N",
+        help="of bcrypt, 5 to 12; each step doubles the time of each request (%(default)s)",
+    )

@@ -1,0 +1,169 @@
+"""What `./boathouse user …` prints of registry users: facts for programs, lines for people.
+
+Never a hash; a secret only where it was just made.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from registryui.accounts import drift, htpasswd, publish, rights, users
+from registryui.accounts.users import Done
+from registryui.models import NEVER, UNKNOWN, RegistryUser, Right
+
+_ACTIONS = Right.Action.values
+
+
+# -- facts ---------------------------------------------------------------------------------------
+def of(row: RegistryUser) -> dict[str, Any]:
+    """One user; times are ISO 8601 or null."""
+    may = users.rights_of(row)
+    return {
+        "name": row.name,
+        "state": row.state.value,
+        "rights": {action: rights.scopes(may, action) for action in _ACTIONS},
+        "note": row.note,
+        "owner": row.owner.username if row.owner else None,
+        "expires_at": _time(row.expires_at),
+        "secret": {
+            "generated": row.is_generated,
+            "hash": htpasswd.kind(row.secret_hash).value,
+            "set_at": _time(row.secret_at),
+            "old_works_until": _time(row.old_until) if row.wanted_old else None,
+        },
+        "made_at": _time(row.made_at),
+        "made_by": row.made_by,
+        "used_at": _time(row.used_at),
+        "used_from": row.used_from,
+        "used_with": row.used_with,
+        "pending": row.is_pending,
+    }
+
+
+def of_proof(proof: publish.Proof) -> dict[str, Any]:
+    """What a login at the front door said."""
+    return {
+        "proved": proof.is_proved,
+        "ms": round(proof.seconds * 1000, 1) if proof.is_proved else None,
+        "reason": proof.reason,
+    }
+
+
+def of_done(done: Done) -> dict[str, Any]:
+    """What came of an act on one user."""
+    found: dict[str, Any] = {"user": of(done.user), "proof": of_proof(done.proof)}
+    found |= {"warning": done.warning} if done.warning else {}
+    return found | ({"secret": done.secret} if done.secret else {})
+
+
+def of_differences(found: Iterable[drift.Difference]) -> list[dict[str, str]]:
+    """Lines that a hand has changed."""
+    return [
+        {"name": one.name, "what": one.what.value, "hash": htpasswd.kind(one.line_hash).value}
+        for one in found
+    ]
+
+
+def _time(when: datetime) -> str | None:
+    return None if when in (NEVER, UNKNOWN) else when.isoformat(timespec="seconds")
+
+
+# -- lines ---------------------------------------------------------------------------------------
+def table(rows: Sequence[RegistryUser]) -> str:
+    """One line a user."""
+    if not rows:
+        return "No registry users."
+    lines = [["NAME", "STATE", "PULL", "PUSH", "DELETE", "LAST USED", "ENDS", "NOTE"]]
+    for row in rows:
+        fact = of(row)
+        lines.append(
+            [
+                row.name,
+                fact["state"],
+                *(", ".join(fact["rights"][action]) or "-" for action in _ACTIONS),
+                _day(row.used_at),
+                _day(row.expires_at),
+                row.note,
+            ]
+        )
+    return columns(lines)
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, each column as wide as its widest cell."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def block(row: RegistryUser) -> str:
+    """Everything about one user, a line for each fact."""
+    fact = of(row)
+    secret = fact["secret"]
+    kind = "generated" if secret["generated"] else "set by a person or adopted"
+    lines = [["Registry user", row.name], ["State", fact["state"]]]
+    lines += [["May " + action, ", ".join(fact["rights"][action]) or "-"] for action in _ACTIONS]
+    lines += [
+        ["Note", row.note or "-"],
+        ["Owner", fact["owner"] or "-"],
+        ["Ends", _when(row.expires_at)],
+        ["Secret", f"{kind}, {secret['hash'] or 'of an unknown kind'}, {_when(row.secret_at)}"],
+        ["Made", f"{_when(row.made_at)} by {row.made_by or 'nobody known'}"],
+        ["Last used", _used(row)],
+    ]
+    if row.wanted_old:
+        lines.append(["Old secret", f"works until {_when(row.old_until)}"])
+    if row.is_pending:
+        lines.append(["Files", "do not say this yet: ./boathouse user publish writes them"])
+    return columns(lines)
+
+
+def done_lines(done: Done) -> str:
+    """What came of an act on one user, with the secret if one was made."""
+    lines = [["Registry user", done.user.name]]
+    if done.secret:
+        lines.append(["Secret", f"{done.secret}   (shown this once)"])
+    lines += [["State", done.user.state.value], ["Rights", _rights(done.user)]]
+    if done.user.expires_at != NEVER:
+        lines.append(["Ends", _when(done.user.expires_at)])
+    if done.user.wanted_old:
+        lines.append(["Old secret", f"works until {_when(done.user.old_until)}"])
+    lines.append(["Front door", proof_words(done.proof)])
+    if done.warning:
+        lines.append(["Mind", done.warning])
+    return columns(lines)
+
+
+def state_words(row: RegistryUser) -> str:
+    """Whether the user may log in now, and until when."""
+    until = f", until {_when(row.expires_at)}" if row.expires_at != NEVER else ""
+    return f"{row.name} is {row.state.label.lower()}{until}."
+
+
+def proof_words(proof: publish.Proof) -> str:
+    """Whether the front door was seen to know."""
+    if proof.is_proved:
+        return f"a login proved it in {proof.seconds * 1000:.0f} ms"
+    return f"the files are written, but no login proved it ({proof.reason})"
+
+
+def _rights(row: RegistryUser) -> str:
+    may = users.rights_of(row)
+    said = (f"{action} {', '.join(rights.scopes(may, action))}" for action in _ACTIONS)
+    return "; ".join(one for one in said if not one.endswith(" ")) or "none: it may log in only"
+
+
+def _used(row: RegistryUser) -> str:
+    if row.used_at == UNKNOWN:
+        return "never"
+    return f"{_when(row.used_at)} from {row.used_from or '?'} with {row.used_with or '?'}"
+
+
+def _when(when: datetime) -> str:
+    return _time(when) or "never"
+
+
+def _day(when: datetime) -> str:
+    return "never" if when in (NEVER, UNKNOWN) else when.date().isoformat()
