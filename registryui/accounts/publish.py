@@ -194,6 +194,8 @@ def prepare() -> None:
     and lets nginx read what it has to. Raises OSError as `write`.
     """
     with _lock():
+        # The tables may be others than those the file agreed with: an older database came back.
+        _mark().unlink(missing_ok=True)
         _open_rights()
         for name in OPEN:
             _touch(open_marker(name))
