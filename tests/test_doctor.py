@@ -258,11 +258,13 @@ def test_a_hand_edit_is_told_until_somebody_has_looked(instance: Instance) -> No
 def test_a_file_without_its_lines_is_an_alarm_and_mended_by_one_command(
     instance: Instance,
 ) -> None:
-    (instance.folder / "htpasswd").write_bytes(b"")
-    finding = htpasswd_finding()
-    assert (finding.state, finding.code) == ("bad", "htpasswd-lost")
-    assert "Nobody may log in: docker" in said(finding)
-    assert "./boathouse user publish" in said(finding)
+    stranger = b"stranger:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"
+    for content in (stranger, b"\x00\xff junk\n", b""):
+        (instance.folder / "htpasswd").write_bytes(content)
+        finding = htpasswd_finding()
+        assert (finding.state, finding.code) == ("bad", "htpasswd-lost")
+        assert "Nobody may log in: docker" in said(finding)
+        assert "./boathouse user publish" in said(finding)
     heal()
 
 

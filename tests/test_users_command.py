@@ -506,7 +506,7 @@ def test_the_script_ends_with_0_1_or_2(script: Script) -> None:
 def test_before_the_first_up_it_says_what_is_missing(tmp_path: Path) -> None:
     done = Script(tmp_path / "nowhere")("user", "list")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "./boathouse up makes it" in done.stderr
+    assert "./boathouse up makes one" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "nowhere").exists()
 

@@ -90,18 +90,20 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The tables follow the file. New names get no right: what they may do is another decision.
 
     A user whose line is gone is switched off; one who was off and has a line is on again.
-    Raises Refused if the file cannot be written, and, when all others are done, for lines that no
-    row can stand for.
+    Raises Refused, and nothing has changed, for a line that no row can stand for and if the file
+    cannot be written.
     """
-    followed, undo = _follow(differences, by=by)
-    proof = _write([row.pk for row in followed], undo=undo)
-    names = {row.name for row in followed}
-    if odd := sorted(one.name for one in differences if one.name not in names):
+    if odd := sorted(one.name for one in differences if not _can_be_taken(one)):
         raise Refused(
             _("These lines cannot be taken over, because of their name or hash: %(names)s")
             % {"names": ", ".join(repr(name) for name in odd[:10])}
         )
-    return proof
+    followed, undo = _follow(differences, by=by)
+    return _write([row.pk for row in followed], undo=undo)
+
+
+def _can_be_taken(one: Difference) -> bool:
+    return one.what == What.REMOVED or users.can_adopt(one.name, one.line_hash)
 
 
 def _follow(
@@ -159,7 +161,8 @@ def restore(version: Path, *, by: str) -> publish.Proof:
         content = version.read_bytes()
     except OSError as error:  # 20 newer ones have pushed it out meanwhile
         raise users.not_written(error) from error
-    followed, undo = _follow(_news(_differences(_users_of(content))), by=by)
+    news = [one for one in _news(_differences(_users_of(content))) if _can_be_taken(one)]
+    followed, undo = _follow(news, by=by)
     return _write([row.pk for row in followed], instead=content, undo=undo)
 
 

@@ -276,6 +276,8 @@ def prepare() -> None:
     anonymous = rights.parse((Right.Action.PULL, scope) for scope in settings.ANONYMOUS_PULL)
     with lock():
         _remove_temporary_files()
+        # The tables may be others than those the file agreed with: an older database came back.
+        _mark().unlink(missing_ok=True)
         _open_rights()
         _set_markers(settings.RIGHTS_DIR / _ENDPOINTS, OPEN)
         rows = list(_all_rows())
@@ -564,11 +566,16 @@ def _folder(name: str) -> Path | None:
 
 
 def _touch(path: Path) -> None:
-    """An empty file, and its folders, which nginx can pass but not list."""
+    """An empty file that nginx can open, and its folders, which it can pass but not list."""
     for part in reversed(path.relative_to(settings.RIGHTS_DIR).parents):  # "." first
         place = settings.RIGHTS_DIR / part
         place.mkdir(exist_ok=True)
-        # Whoever died between the two lines left a folder that only we can pass.
-        if stat.S_IMODE(place.stat().st_mode) & 0o011 != 0o011:
-            place.chmod(0o711)
-    path.touch(mode=0o644)
+        _set_mode(place, 0o711)
+    path.touch()
+    _set_mode(path, 0o644)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    # Whatever the umask of this process; and whoever died between two lines left it half made.
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)

@@ -124,6 +124,22 @@ def test_without_database_and_rights_nobody_gains_any(files: Path) -> None:
     assert markers() == OPEN
 
 
+def test_an_older_database_sees_what_it_does_not_know(files: Path) -> None:
+    """A name that it does not have keeps its login and loses its rights, and is shown."""
+    old = make("old", ("pull", "*"))
+    older = RegistryUser.objects.values().get(pk=old.pk)
+    make("newer", ("pull", "*"))
+    users.rotate(old, by="tests")
+    RegistryUser.objects.filter(name="newer").delete()
+    RegistryUser(**older).save()
+    first.prepare_files()
+    assert {one.name: one.what for one in drift.find()} == {
+        "newer": drift.What.ADDED,
+        "old": drift.What.CHANGED,
+    }
+    assert markers() == {"old/pull/@all", *OPEN}
+
+
 def test_an_emptied_file_stays_somebodys_decision(files: Path) -> None:
     make("a")
     live.HTPASSWD_FILE.write_bytes(b"")

@@ -65,7 +65,7 @@ def _sentence(error: Exception) -> str:
         return str(error)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, DatabaseError):
-        return f"The database cannot be used ({reason}): ./boathouse up makes it and says more."
+        return f"The database cannot be used ({reason}): ./boathouse up makes one that is missing."
     return f"{reason}: run it as the user that runs ./boathouse."
 
 
