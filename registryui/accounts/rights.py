@@ -18,9 +18,11 @@ No part of a repository's name begins with "@", so a marker is never taken for a
 import contextlib
 from collections.abc import Iterable, Iterator
 
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Left, Length
 from django.utils.translation import gettext as _
 
-from registryui.models import Right
+from registryui.models import RegistryUser, Repository, Right, State
 from registryui.oci.names import check_repository
 
 EVERYWHERE = "*"
@@ -70,6 +72,23 @@ def holds(scope: str, repository: str) -> bool:
 def may(rights: Iterable[tuple[str, str]], action: str, repository: str) -> bool:
     """True if these rights allow the action in the repository."""
     return any(one == action and holds(scope, repository) for one, scope in rights)
+
+
+def allowed(name: str, action: str) -> QuerySet[Repository]:
+    """The repositories where the user of that name may do that now; none for no active user.
+
+    Says the same as `may`, in the database: one query, whatever the number of scopes.
+    """
+    active = RegistryUser.objects.in_state(State.ACTIVE).filter(name=name)
+    there = Right.objects.filter(user__in=active, action=action).annotate(
+        head=Left("scope", Length("scope") - 1), beginning=Left(OuterRef("name"), Length("head"))
+    )
+    holds = (
+        Q(scope=EVERYWHERE)
+        | Q(scope=OuterRef("name"))
+        | Q(scope__endswith="/*", beginning=F("head"))
+    )
+    return Repository.objects.filter(Exists(there.filter(holds)))
 
 
 def scopes(rights: Iterable[tuple[str, str]], action: str) -> list[str]:

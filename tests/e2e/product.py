@@ -112,6 +112,27 @@ class Product:
         """That row of `list REPOSITORY`; None if it is not there (yet)."""
         return next((row for row in self.listed(repository) if row["tag"] == name), None)
 
+    def add_user(
+        self,
+        name: str,
+        *,
+        pull: Sequence[str] = (),
+        push: Sequence[str] = (),
+        delete: Sequence[str] = (),
+    ) -> tuple[str, str]:
+        """A new registry user with these scopes: name and secret."""
+        may = {"pull": pull, "push": push, "delete": delete}
+        pairs = [(action, scope) for action, scopes in may.items() for scope in scopes]
+        made = self._python(
+            "from registryui.accounts import rights, users\n"
+            f"done = users.create({name!r}, by='tests', may=rights.parse({pairs!r}))\n"
+            "print(done.secret if done.proof.is_proved else done.proof)"
+        )
+        return name, made.strip()
+
+    def _python(self, code: str) -> str:
+        return self.boathouse("manage", "shell", "--no-imports", "-c", code).stdout
+
     # -- through the front door ----------------------------------------------------------------
 
     @property
