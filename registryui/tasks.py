@@ -1,5 +1,7 @@
 """Background jobs, a few lines each. Each may run twice or be killed: the state is in tables."""
 
+import threading
+import time
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -8,11 +10,10 @@ from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from registryui import doctor, tls
 from registryui.accounts import publish, usage
-from registryui.index import events
+from registryui.index import events, runs
 from registryui.index import sync as index_sync
-from registryui.models import Operator
 from registryui.registry.client import RegistryClient
-from registryui.setup import configuration
+from registryui.setup import configuration, health
 
 
 @db_task()
@@ -43,10 +44,20 @@ def publish_by_schedule() -> None:
 
 
 @db_task()
-def sync(by: str, full: bool = False) -> None:
-    """A whole sync, asked for by an operator or at the start of the worker."""
+def sync(by: str, full: bool = False) -> bool:
+    """A whole sync, asked for by an operator; False if another one is under way."""
     with RegistryClient(settings.REGISTRY_URL) as source:
-        index_sync.sync(source, by=by, full=full)
+        return index_sync.sync(source, by=by, full=full) is not None
+
+
+@db_task()
+def sync_at_start() -> None:
+    """A whole sync, which comes again if another one is under way.
+
+    That one may be of a worker that was ended in the middle, which only its silence shows.
+    """
+    if not sync.call_local("start"):
+        sync_at_start.schedule(delay=runs.STALE)
 
 
 def _every_sync_minutes(when: datetime) -> bool:
@@ -60,16 +71,15 @@ def sync_by_schedule() -> None:
 
 
 @db_task()
-def examine(patience: int = 0) -> None:
+def examine() -> None:
     """The doctor's round; pages show its newest result.
 
-    None is made before there is an operator: `up` makes the accounts last, and a password file
-    that is not there yet is no illness. `patience` is how often to look again for one.
+    Waits for an `up` that is still starting: what it makes last, such as the first registry user,
+    is not there yet and would be shown as missing for a minute.
     """
-    if Operator.objects.exists():
-        doctor.record(doctor.examine())
-    elif patience:
-        examine.schedule((patience - 1,), delay=1)
+    while health.is_starting():
+        time.sleep(0.1)
+    doctor.record(doctor.examine())
 
 
 @db_periodic_task(crontab(minute="*"))
@@ -91,8 +101,15 @@ def renew_certificate() -> None:
         configuration.reload()
 
 
+_started = threading.Lock()
+
+
 @HUEY.on_startup()
 def at_start() -> None:
-    """Events that came while the worker was away may be lost: look at everything once."""
-    examine(patience=60)
-    sync("start")
+    """Events that came while the worker was away may be lost: look at everything once.
+
+    huey calls this in each of its threads.
+    """
+    if _started.acquire(blocking=False):
+        sync_at_start()
+        examine()

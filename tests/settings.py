@@ -1,12 +1,15 @@
 """The settings of the tests: the product's own, with a data folder that goes away."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ["BOATHOUSE_DATA"] = tempfile.mkdtemp(prefix="boathouse-tests-")
 
 from portal.settings import *  # noqa: F403  (the environment must be set first)
 
+atexit.register(shutil.rmtree, DATA, ignore_errors=True)  # noqa: F405
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

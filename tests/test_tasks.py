@@ -1,20 +1,85 @@
-"""What the worker does by itself."""
+"""Background jobs, called as the worker calls them."""
+
+import threading
+from pathlib import Path
 
 import pytest
+from huey.contrib.djhuey import HUEY
+from pytest_django.fixtures import Settings
 
 from registryui import doctor, tasks
-from registryui.doctor import Finding
+from registryui.index import runs
 from registryui.models import Run
-
-from .factories import make_operator
-
-pytestmark = pytest.mark.django_db
+from registryui.setup import health
 
 
-def test_no_round_is_made_before_up_has_made_the_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: [Finding("htpasswd", "ok", "htpasswd-ok")])
-    tasks.examine.call_local(patience=1)
-    assert not Run.objects.exists()
-    make_operator()
+@pytest.fixture
+def order(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happened, in order. The round itself is tests/test_doctor.py's."""
+    settings.RUN_DIR = tmp_path
+    happened: list[str] = []
+
+    def examine() -> list[doctor.Finding]:
+        happened.append("round")
+        return []
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    return happened
+
+
+@pytest.mark.django_db
+def test_a_round_of_the_doctor_waits_for_an_up_that_still_starts(order: list[str]) -> None:
+    def ready() -> None:
+        order.append("ready")
+        health.record(health.this_instance({"registry": 5000, "web": 8000}))
+
+    with health.claim() as is_ours:
+        assert is_ours
+        timer = threading.Timer(0.3, ready)
+        timer.start()
+        tasks.examine.call_local()
+        timer.join()
+    assert order == ["ready", "round"]
+    assert doctor.latest() is not None
+
+
+@pytest.mark.django_db
+def test_a_round_of_the_doctor_needs_no_up(order: list[str]) -> None:
+    """systemd starts the worker by itself."""
     tasks.examine.call_local()
-    assert [one.name for one in doctor.current(doctor.latest())][:1] == ["htpasswd"]
+    assert order == ["round"]
+
+
+def test_all_is_looked_at_once_though_huey_has_several_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(tasks, "_started", threading.Lock())
+    monkeypatch.setattr(tasks, "sync_at_start", lambda: asked.append("sync"))
+    monkeypatch.setattr(tasks, "examine", lambda: asked.append("examine"))
+    tasks.at_start()
+    tasks.at_start()
+    assert asked == ["sync", "examine"]
+
+
+@pytest.mark.django_db
+def test_a_sync_that_was_cut_off_does_not_stop_the_next_start_from_reading(
+    registry: str, settings: Settings
+) -> None:
+    """Ctrl-C in the middle leaves a run behind that looks alive for a minute."""
+    settings.REGISTRY_URL = registry
+    HUEY.storage.flush_all()
+    cut_off = runs.begin(Run.Kind.SYNC, by="start")
+    assert cut_off is not None
+    tasks.sync_at_start.call_local()
+    (again,) = HUEY.scheduled()
+
+    cut_off.heartbeat_at -= runs.STALE * 2
+    cut_off.save()
+    HUEY.storage.flush_all()
+    again.eta = None
+    HUEY.execute(again)
+
+    assert HUEY.scheduled() == []
+    newest = Run.objects.filter(kind=Run.Kind.SYNC).latest("pk")
+    assert (newest.state, newest.by) == (Run.State.DONE, "start")

@@ -96,6 +96,11 @@ def is_claimed() -> bool:
     return False
 
 
+def is_starting() -> bool:
+    """True while an `up` of this data folder lives and has not yet said that all is healthy."""
+    return is_claimed() and running() is None
+
+
 def record(running: Running) -> None:
     """Lets `status`, `down` and a second `up` know this instance."""
     write_file(_record_file(), json.dumps(asdict(running)).encode(), mode=0o644)

@@ -143,8 +143,9 @@ def _run(
             manager.give_up(_slow(watch.seen, printer.last(slow[0])))
             return
         manager.is_healthy = True
-        health.record(instance)
-        ready(_facts(instance, watch.seen), False)
+        facts = _facts(instance, watch.seen)
+        health.record(instance)  # after the first accounts: who waits for this finds them
+        ready(facts, False)
 
     manager = parts.Parts(printer, on_turn=on_turn)
     commands = parts.commands(registry_port=chosen["registry"], web_port=chosen["web"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ from .machines import SECONDS, Machine
 from .waiting import until
 
 DOCKER = "/usr/bin/docker"
-DOCKERD = "/usr/sbin/dockerd"
+# Docker's own packages have it in /usr/bin.
+DOCKERD = shutil.which("dockerd", path="/usr/sbin:/usr/bin") or "/usr/sbin/dockerd"
 BUSYBOX = "/usr/bin/busybox"
 PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: \d+")
 NO_SOCKET_TO_THE_WORLD = "--network=none"  # containers of the tests talk to nobody
@@ -112,6 +114,8 @@ def _busybox_tree() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tree:
         tree.add(Path(BUSYBOX).resolve(), arcname="bin/busybox")
+        for library in _libraries(BUSYBOX):
+            tree.add(Path(library).resolve(), arcname=library)
         for name in ("sh", "cat", "echo", "mkdir"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
@@ -121,3 +125,9 @@ def _busybox_tree() -> bytes:
             folder.type, folder.mode = tarfile.DIRTYPE, 0o777
             tree.addfile(folder)
     return buffer.getvalue()
+
+
+def _libraries(program: str) -> list[str]:
+    """The shared libraries that a program needs, with its loader; empty for a static one."""
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    return re.findall(r"(/\S+) \(0x", told)

@@ -75,6 +75,21 @@ def test_a_second_instance_runs_beside_the_first(boathouse: Product, second: Pro
 
 
 PARTS = ("registry", "nginx", "web", "worker")
+ROUNDS = """
+from registryui.models import Run
+for result in Run.objects.filter(kind=Run.Kind.DOCTOR).order_by("pk").values_list("result"):
+    bad = {one["name"] for one in result[0]["findings"] if one["state"] == "bad"}
+    print(*sorted(bad - {"disk"}))
+"""
+
+
+def test_a_first_start_shows_no_red_light(second: Product) -> None:
+    """The first registry user is made last; the doctor must not look before."""
+
+    def rounds() -> list[str]:
+        return second.boathouse("manage", "shell", "-v", "0", "-c", ROUNDS).stdout.splitlines()
+
+    assert until(rounds, "the doctor made a round", seconds=20)[0] == ""
 
 
 def test_a_host_with_a_name_is_kept_to_https(second: Product) -> None:
