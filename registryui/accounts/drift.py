@@ -69,7 +69,8 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The tables follow the file. New names get no right: what they may do is another decision.
 
     A user whose line is gone is switched off; one who was off and has a line is on again.
-    Raises Refused if the file cannot be written.
+    Raises Refused if the file cannot be written, and for lines that no row can stand for: all
+    others are taken over then.
     """
     with transaction.atomic():
         known = {
@@ -88,8 +89,9 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
                 row.is_pending = True
                 row.save()
         LineLeftAlone.objects.filter(name__in=known).delete()
+    proof = _write([row.pk for row in (*made, *known.values())])
     _refuse_leftovers(new.keys() - {row.name for row in made})
-    return _write([row.pk for row in (*made, *known.values())])
+    return proof
 
 
 def _refuse_leftovers(names: Iterable[str]) -> None:
