@@ -22,6 +22,10 @@ from registryui.views.repository import repository
 from registryui.views.search import search
 from registryui.views.tag import manifest, tag
 from registryui.views.trust import ca, trust
+from registryui.views.user import user, users_measure
+from registryui.views.user_ready import user_ready
+from registryui.views.users import users, users_change
+from registryui.views.users_file import users_drift, users_version, users_versions
 
 register_converter(converters.RepositoryConverter, "repository")
 register_converter(converters.TagConverter, "tag")
@@ -35,6 +39,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
     path("search", search, name="search"),
     path("password", password, name="password"),
+    path("users", users, name="users"),
+    path("users/change", users_change, name="users_change"),
+    path("users/drift", users_drift, name="users_drift"),
+    path("users/measure", users_measure, name="users_measure"),
+    path("users/versions", users_versions, name="users_versions"),
+    path("users/versions/<int:version>", users_version, name="users_version"),
+    path("users/<int:pk>", user, name="user"),
+    path("users/<int:pk>/ready", user_ready, name="user_ready"),
     path("operators", operators, name="operators"),
     path("operators/add", operator_add, name="operator_add"),
     path("operators/<int:pk>", operator, name="operator"),

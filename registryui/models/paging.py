@@ -18,6 +18,8 @@ from typing import Any, Generic, TypeVar
 from django.db import models
 from django.db.models import QuerySet
 
+from .registry_user import NEVER
+
 Row = TypeVar("Row", bound=models.Model)
 
 FORWARD, BACK = ">", "<"
@@ -161,7 +163,8 @@ def _value(value: Any, field: models.Field[Any, Any]) -> Any:
     elif isinstance(value, str):
         if isinstance(field, models.DateTimeField):
             when = datetime.fromisoformat(value)
-            if when.tzinfo is not None and 1 < when.year < 9999:
+            # Near the ends of time another time zone would fall over the edge; NEVER is in UTC.
+            if when.tzinfo is not None and (1 < when.year < 9999 or when == NEVER):
                 return when
         elif isinstance(field, models.BinaryField):
             return base64.b64decode(value, validate=True)

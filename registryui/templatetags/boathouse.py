@@ -1,8 +1,9 @@
 """The words of the design system for templates: {% load boathouse %}.
 
 {% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
-{{ when|ago }} {{ when|ago:"never" }} {{ size|bytes }} {{ total|rest:part }} {{ count|thousands }}
-{{ digest|short }} {{ name|hue }} {{ name|initials }} {{ text|highlight:query }} {{ text|cut:200 }}
+{{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ total|rest:part }}
+{{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }}
+{{ text|highlight:query }} {{ text|cut:200 }}
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from registryui.models import UNKNOWN
 
@@ -167,6 +169,35 @@ def age_in_words(seconds: float) -> str:
     if days < 730:
         return _("%(number)d mo ago") % {"number": days // 30}
     return _("%(number)d y ago") % {"number": days // 365}
+
+
+@register.filter
+def until(when: datetime) -> SafeString:
+    """`<time>in 6 days</time>` with the exact UTC time on hover; what is past is "2 h ago"."""
+    exact = when.astimezone(UTC)
+    left = (when - timezone.now()).total_seconds()
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        exact.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        exact.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        time_left_in_words(left) if left > 0 else age_in_words(-left),
+    )
+
+
+def time_left_in_words(seconds: float) -> str:
+    """A rounded time to come: "in 5 minutes" … "in 3 years"."""
+    minutes, hours, days = round(seconds / 60), round(seconds / 3600), round(seconds / 86400)
+    if minutes < 60:
+        return ngettext("in %(n)d minute", "in %(n)d minutes", minutes) % {"n": minutes}
+    if hours < 24:
+        return ngettext("in %(n)d hour", "in %(n)d hours", hours) % {"n": hours}
+    if days < 60:
+        return ngettext("in %(n)d day", "in %(n)d days", days) % {"n": days}
+    if days < 730:
+        months = round(days / 30.44)
+        return ngettext("in %(n)d month", "in %(n)d months", months) % {"n": months}
+    years = round(days / 365.25)
+    return ngettext("in %(n)d year", "in %(n)d years", years) % {"n": years}
 
 
 @register.filter

@@ -32,6 +32,10 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
     (
         _("Access"),
         (
+            (
+                *("users", "key-round", _("Registry users")),
+                ("user", "user_ready", "users_versions", "users_version"),
+            ),
             ("operators", "user-cog", _("Operators"), ("operator",)),
             ("trust", "shield-check", _("Trust this registry"), ()),
         ),

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from registryui import doctor
+from registryui.accounts import drift
 from registryui.models import (
     UNKNOWN,
     Blob,
@@ -83,7 +84,7 @@ def dashboard(request: Request) -> HttpResponse:
     token = index_token()
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
-    context: dict[str, Any] = {"token": token, **_health()}
+    context: dict[str, Any] = {"token": token, "drift_count": _drift_count(request), **_health()}
     figures = Repository.objects.aggregate(
         count=Count("pk"), tags=Sum("tag_count"), images=Sum("manifest_count")
     )
@@ -111,6 +112,11 @@ def dashboard(request: Request) -> HttpResponse:
         }
     template = "_fragment" if wants_fragment(request) else "page"
     return render(request, f"dashboard/{template}.html", context)
+
+
+def _drift_count(request: Request) -> int:
+    """Lines of the htpasswd file that somebody changed by hand, for those who can do something."""
+    return len(drift.find()) if request.user.has_role(Role.ADMIN) else 0
 
 
 def _health() -> dict[str, Any]:

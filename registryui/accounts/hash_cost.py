@@ -1,0 +1,53 @@
+"""What a hash costs the front door, measured on this machine: nginx computes it at every request.
+
+A person's own password needs a slow hash; a generated secret has a quick one (docs/decisions/0001).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import htpasswd
+
+REQUESTS_OF_A_PUSH = 100  # about so many for an image of 20 layers
+
+
+@dataclass(frozen=True, slots=True)
+class HashCost:
+    """What one request costs, in seconds of the processor."""
+
+    cost: int  # of bcrypt, as a power of two
+    seconds: float  # to check a password that a person chose
+    quick_seconds: float  # to check a generated secret
+
+    @property
+    def requests_per_second(self) -> float:
+        """Of one nginx worker, for that user alone."""
+        return 1 / self.seconds
+
+    @property
+    def seconds_of_a_push(self) -> float:
+        """Spent on hashing alone, in a push of about 100 requests."""
+        return self.seconds * REQUESTS_OF_A_PUSH
+
+
+def measure(cost: int) -> HashCost:
+    """bcrypt of that cost beside the hash of a generated secret; at most half a second."""
+    secret = htpasswd.new_secret()
+    slow = htpasswd.hash_password(secret, rounds=cost)
+    quick = htpasswd.hash_secret(secret)
+    return HashCost(
+        cost,
+        _seconds(lambda: htpasswd.verify(slow, secret), 3 if cost <= 10 else 1),
+        _seconds(lambda: htpasswd.verify(quick, secret), 200),
+    )
+
+
+def _seconds(check: Callable[[], bool], times: int) -> float:
+    """The quickest of so many, in time of this thread: what else the machine does is left out."""
+    best = float("inf")
+    for _ in range(times):
+        start = time.thread_time()
+        check()
+        best = min(best, time.thread_time() - start)
+    return best

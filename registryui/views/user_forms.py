@@ -1,0 +1,173 @@
+"""What the forms of registry users say: rights, ends, owners. Every mistake is a Refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_date
+from django.utils.translation import gettext as _
+
+from registryui.accounts import rights
+from registryui.models import NEVER, Operator, RegistryUser, Right, Role
+from registryui.refused import Refused
+
+from .access import Request
+
+MOST_SCOPES = 200  # in one form: each is a file that nginx may look for
+LAST_YEAR = 9000  # of an end: far enough, and every time zone can show it
+OVERLAPS = {"0": 0, "1": 1, "24": 24, "168": 168}  # hours that old and new secret both work
+
+
+# -- rights --------------------------------------------------------------------------------------
+def rights_from(post: QueryDict) -> rights.Rights:
+    """What the create form gives: a preset, or scopes for each action. Raises Refused."""
+    match post.get("preset"):
+        case "pull":
+            return rights.parse([(Right.Action.PULL, "*")])
+        case "push":
+            return rights.parse([(Right.Action.PULL, "*"), (Right.Action.PUSH, "*")])
+        case "namespace":
+            return _namespace(post.get("namespace", ""))
+        case "custom":
+            return scopes_from(post)
+        case _:
+            raise Refused(_("Choose what the user may do."))
+
+
+def _namespace(text: str) -> rights.Rights:
+    name = text.strip().removesuffix("*").strip("/")
+    if not name:
+        raise Refused(_("Write the namespace that the user may push to and pull from."))
+    actions = (Right.Action.PULL, Right.Action.PUSH)
+    return _parsed((action, f"{name}/*") for action in actions)
+
+
+def scopes_from(post: QueryDict) -> rights.Rights:
+    """The fields `pull`, `push` and `delete`, one scope a line. Raises Refused."""
+    pairs = [
+        (action.value, line)
+        for action in Right.Action
+        for line in post.get(action.value, "").splitlines()
+        if line.strip()
+    ]
+    if len(pairs) > MOST_SCOPES:
+        raise Refused(
+            _("At most %(most)d scopes; a namespace such as team/* stands for many repositories.")
+            % {"most": MOST_SCOPES}
+        )
+    return _parsed(pairs)
+
+
+def _parsed(pairs: Iterable[tuple[str, str]]) -> rights.Rights:
+    """The rights, or all that is wrong with them at once."""
+    found, wrong = [], []
+    for action, scope in pairs:
+        try:
+            found.append((action, rights.parse_scope(scope)))
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise Refused(" ".join(dict.fromkeys(wrong[:5])))
+    return rights.parse(found)
+
+
+# -- when access ends ----------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class End:
+    """A choice: what the form sends, what people read, the day it means (None: not known yet)."""
+
+    value: str
+    label: str
+    day: datetime | None = None
+
+
+def ends() -> list[End]:
+    """The choices, the default first."""
+    now = timezone.now()
+    return [
+        End("183", _("in 6 months"), now + timedelta(days=183)),
+        End("30", _("in 30 days"), now + timedelta(days=30)),
+        End("365", _("in 1 year"), now + timedelta(days=365)),
+        End("never", _("never")),
+        End("date", _("after a day of your choice")),
+    ]
+
+
+def end_from(post: QueryDict) -> datetime:
+    """The end that was chosen: a time to come, NEVER, or now for `now`. Raises Refused."""
+    match post.get("end"):
+        case "never":
+            return NEVER
+        case "now":
+            return timezone.now()
+        case "date":
+            return _end_of_day(post.get("day", ""))
+        case "30" | "183" | "365" as days:
+            return timezone.now() + timedelta(days=int(days))
+        case _:
+            raise Refused(_("Choose when the access ends."))
+
+
+def _end_of_day(text: str) -> datetime:
+    try:
+        day = parse_date(text)
+    except ValueError:
+        day = None
+    if day is None or day.year > LAST_YEAR:
+        raise Refused(_("Choose the last day of the access."))
+    here = timezone.get_current_timezone()
+    last = datetime.combine(day + timedelta(days=1), time.min, tzinfo=here)
+    if last <= timezone.now():
+        raise Refused(_("That day is past: choose a later one, or end the access now."))
+    return last
+
+
+# -- the rest ------------------------------------------------------------------------------------
+def overlap_from(post: QueryDict) -> timedelta:
+    """How long the old secret works beside the new one. Raises Refused."""
+    hours = OVERLAPS.get(str(post.get("overlap", "")))
+    if hours is None:
+        raise Refused(_("Choose how long the old secret works."))
+    return timedelta(hours=hours)
+
+
+def overlaps() -> list[tuple[str, str]]:
+    """The choices of a rotation, the strictest first."""
+    words = (
+        _("the old secret ends at once"),
+        _("both work for 1 hour"),
+        _("both work for 1 day"),
+        _("both work for 7 days"),
+    )
+    return list(zip(OVERLAPS, words, strict=True))
+
+
+def owners() -> list[Operator]:
+    """Those who can manage a registry user of their own."""
+    managers = Operator.objects.filter(role__in=(Role.MAINTAINER, Role.ADMIN), is_active=True)
+    return list(managers.order_by("username"))
+
+
+def owner_from(request: Request, row: RegistryUser | None = None) -> Operator | None:
+    """Whose the user is to be: an administrator chooses, a maintainer keeps. Raises Refused."""
+    if not request.user.has_role(Role.ADMIN):
+        return request.user
+    chosen = request.POST.get("owner", "")
+    if not chosen:
+        return None
+    known = {str(one.pk): one for one in owners()}
+    if row is not None and row.owner is not None:  # may stay, even switched off meanwhile
+        known.setdefault(str(row.owner.pk), row.owner)
+    if chosen not in known:
+        raise Refused(_("Choose an owner from the list."))
+    return known[chosen]
+
+
+def empty() -> dict[str, Any]:
+    """The create form before anybody has typed."""
+    return {"preset": "push", "end": "183", "secret": "generated"}
