@@ -84,7 +84,8 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
         for one in differences:
             if (row := known.get(one.name)) is not None:
                 row.is_active = bool(one.line_hash)
-                if one.line_hash:
+                # One who is only on again has the secret that we know.
+                if one.line_hash and one.line_hash != row.secret_hash:
                     row.secret_hash, row.is_generated = users.safe_hash(one.line_hash), False
                 row.is_pending = True
                 row.save()

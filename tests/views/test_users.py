@@ -745,6 +745,18 @@ def test_a_version_is_put_back_behind_a_plan_that_names_names(admin: Client) -> 
     assert drift.find() == []
 
 
+def test_one_who_is_on_again_by_a_version_keeps_the_secret_we_know(admin: Client) -> None:
+    row = make("ci")
+    users.switch([row], is_active=False, by="tests")
+    address = re.findall(r'href="(/users/versions/\d+)"', page(admin, "/users/versions"))[0]
+    token = re.findall(r'name="plan" value="(\w+)"', page(admin, address))[0]
+    admin.post(address, {"plan": token})
+    row.refresh_from_db()
+    assert row.is_active
+    assert row.is_generated
+    assert "Weak hash" not in page(admin, "/users")
+
+
 def test_a_plan_that_is_not_true_any_more_is_refused(admin: Client) -> None:
     make("a")
     make("b")
