@@ -43,12 +43,14 @@ class Difference:
 
 
 def find(*, with_left_alone: bool = False) -> list[Difference]:
-    """Every difference, by name. A few queries; none while nobody else touched the file.
+    """Every difference, by name. Two queries; none while nobody else touched the file.
 
     Takes the files' lock, so not inside a transaction.
     """
     if publish.is_as_written() and not with_left_alone:
         return []
+    if not settings.HTPASSWD_FILE.parent.is_dir():
+        return []  # the data folder is away: nobody's hand edit, and the doctor says so
     with publish.lock():  # else a write of ours that is half done looks like a hand
         seen = publish.stamp() if settings.HTPASSWD_FILE.exists() else None
         found = _differences(publish.lines())
@@ -60,8 +62,10 @@ def find(*, with_left_alone: bool = False) -> list[Difference]:
 
 def _news(differences: Iterable[Difference]) -> list[Difference]:
     """Those that nobody has left alone as they are."""
+    if not (found := list(differences)):
+        return []
     left = dict(LineLeftAlone.objects.values_list("name", "line_hash"))
-    return [one for one in differences if left.get(_short(one.name, 255)) != _short(one.line_hash)]
+    return [one for one in found if left.get(_short(one.name, 255)) != _short(one.line_hash)]
 
 
 def _short(text: str, most: int = 512) -> str:
@@ -73,11 +77,13 @@ def _short(text: str, most: int = 512) -> str:
 
 def _differences(lines: dict[str, str]) -> list[Difference]:
     # A pending row is written soon, whatever stands there.
-    rows = dict(RegistryUser.objects.values_list("name", "published"))
-    pending = set(RegistryUser.objects.filter(is_pending=True).values_list("name", flat=True))
+    table = RegistryUser.objects.values_list("name", "published", "is_pending")
+    rows = {name: (published, is_pending) for name, published, is_pending in table}
     found = []
-    for name in sorted((lines.keys() | rows.keys()) - pending):
-        line, published = lines.get(name, ""), rows.get(name)
+    for name in sorted(lines.keys() | rows.keys()):
+        line, (published, is_pending) = lines.get(name, ""), rows.get(name, (None, False))
+        if is_pending:
+            continue
         if published is None:
             found.append(Difference(name, What.ADDED, line))
         elif line != published:
@@ -118,7 +124,8 @@ def _follow(
             for row in known:
                 line_hash = lines.pop(row.name)
                 row.is_active = bool(line_hash)
-                if line_hash:
+                # One who is only on again has the secret that we know.
+                if line_hash and line_hash != row.secret_hash:
                     row.secret_hash, row.is_generated = users.safe_hash(line_hash), False
                 row.is_pending = True
                 row.save()

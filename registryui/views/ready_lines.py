@@ -104,11 +104,11 @@ def _there(scopes: Sequence[str]) -> str:
 
 # -- shells --------------------------------------------------------------------------------------
 def _login(client: str, names: _Names) -> Step:
-    # One line: pasted as several, `read` would take the next of them for the secret.
+    # One command for the shell: of several, `read` would take the next one for the secret.
     return Step(
         "login",
         _("Sign in. After this line paste the secret and press Enter: nothing shows or keeps it."),
-        f'read -rs SECRET && printf %s "$SECRET" | {client} login {settings.REGISTRY_NAME} '
+        f'read -rs SECRET && printf %s "$SECRET" |\\\n  {client} login {settings.REGISTRY_NAME} '
         f"--username {names.shell} --password-stdin; unset SECRET",
     )
 
@@ -138,8 +138,8 @@ def _containerd(names: _Names) -> list[Step]:
             Step(
                 "ctr",
                 _("With ctr alone; it asks for the secret:"),
-                "sudo ctr images pull --hosts-dir /etc/containerd/certs.d "
-                f"--user {names.shell} {names.pull}",
+                "sudo ctr images pull --hosts-dir /etc/containerd/certs.d \\\n"
+                f"  --user {names.shell} {names.pull}",
             )
         )
     return steps
@@ -154,9 +154,9 @@ def _kubernetes(names: _Names) -> list[Step]:
                 "Once for each namespace. After this line paste the secret and press Enter; for "
                 "the moment of the call it stands in the list of processes of this machine."
             ),
-            "read -rs SECRET && kubectl create secret docker-registry boathouse "
-            f"--docker-server={settings.REGISTRY_NAME} --docker-username={names.shell} "
-            '--docker-password="$SECRET"; unset SECRET',
+            "read -rs SECRET && kubectl create secret docker-registry boathouse \\\n"
+            f"  --docker-server={settings.REGISTRY_NAME} --docker-username={names.shell} \\\n"
+            '  --docker-password="$SECRET"; unset SECRET',
         ),
         Step(
             "file",

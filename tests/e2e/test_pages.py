@@ -27,6 +27,8 @@ MAIN = {
     "search": "/search?q=api",
     "trust": "/trust",
     "doctor": "/doctor",
+    "users": "/users",
+    "user": "/users/1",
     "operators": "/operators",
 }
 TABS = ("layers", "dockerfile", "config", "labels", "used", "referrers", "history", "raw")
@@ -43,6 +45,9 @@ REST = {
     "odd": "/repositories/tools/odd-labels:latest?tab=labels",
     "odd-history": "/repositories/tools/odd-labels:latest?tab=dockerfile",
     "search-nothing": "/search?q=there-is-none",
+    "users-nothing": "/users?q=there-is-none&state=off",
+    "user-remove": "/users/1?remove=1",
+    "users-versions": "/users/versions",
     "password": "/password",
 }
 

@@ -152,6 +152,24 @@ def test_initials_are_two_letters_at_most(name: str, letters: str) -> None:
     assert tags.initials(name) == letters
 
 
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(seconds=50), "in 1 minute"),
+        (timedelta(minutes=59), "in 59 minutes"),
+        (timedelta(hours=23), "in 23 hours"),
+        (timedelta(days=6), "in 6 days"),
+        (timedelta(days=183), "in 6 months"),
+        (timedelta(days=800), "in 2 years"),
+        (timedelta(days=-3, seconds=-1), "3 d ago"),
+    ],
+)
+def test_the_future_is_in_words(left: timedelta, words: str) -> None:
+    shown = tags.until(timezone.now() + left)
+    assert f">{words}</time>" in shown
+    assert 'title="' in shown
+
+
 def test_long_text_is_cut() -> None:
     assert tags.cut("a" * 10, 5) == "aaaa…"
     assert tags.cut("abc", 5) == "abc"
