@@ -60,13 +60,13 @@ class Instance:
 
 
 @contextmanager
-def running_instance(*, web_port: int = 0) -> Iterator[Instance]:
+def running_instance(*, web_port: int = 0, place: Path | None = None) -> Iterator[Instance]:
     """A healthy instance: data folder, certificates, registry, nginx, a portal.
 
-    Without a registry user yet. `web_port`: of a portal that runs already.
+    Without a registry user yet. `web_port`: of a portal that runs already. `place`: for its folder.
     """
     # Not below pytest's folder, which nginx's own user may not pass.
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-"))
+    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-", dir=place))
     folder.chmod(0o755)
     ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
     with ExitStack() as stack:

@@ -460,11 +460,16 @@ def _folder(name: str) -> Path | None:
 
 
 def _touch(path: Path) -> None:
-    """An empty file, and its folders, which nginx can pass but not list."""
+    """An empty file that nginx can read, and its folders, which it can pass but not list."""
     for part in reversed(path.relative_to(settings.RIGHTS_DIR).parents):  # "." first
         place = settings.RIGHTS_DIR / part
         place.mkdir(exist_ok=True)
-        # Whoever died between the two lines left a folder that only we can pass.
-        if stat.S_IMODE(place.stat().st_mode) & 0o011 != 0o011:
+        # Also if it was there: whoever died between these lines left it closed.
+        if place.stat().st_mode & 0o011 != 0o011:
             place.chmod(0o711)
-    path.touch(mode=0o644)
+    if not path.exists():
+        # Never there and not readable: nginx would answer 403 and look for no other marker.
+        new = path.with_name(_TEMPORARY + path.name)
+        new.touch()
+        new.chmod(0o644)
+        new.rename(path)
