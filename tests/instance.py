@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.test import override_settings
@@ -28,14 +28,34 @@ from registryui.setup import configuration, data, keys, parts
 from .parts import free_port
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A request as it came in behind nginx. Names of headers are in lower case."""
+
+    line: str  # method and target
+    headers: list[tuple[str, str]]
+
+    def of(self, name: str) -> list[str]:
+        """The values of that header."""
+        return [value for one, value in self.headers if one == name]
+
+
 class Portal(http.server.BaseHTTPRequestHandler):
-    """Stands for the web process: all that the doctor asks of it is /healthz."""
+    """Stands for the web process: all that the doctor asks of it is /healthz.
+
+    What else it is asked is in `heard`, which whoever asks empties first.
+    """
+
+    heard: ClassVar[list[Heard]] = []
 
     def do_GET(self) -> None:
+        if self.path != "/healthz":
+            headers = [(name.lower(), value) for name, value in self.headers.items()]
+            self.heard.append(Heard(f"{self.command} {self.path}", headers))
         self.send_response(200 if self.path == "/healthz" else 404)
         self.end_headers()
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
 
     def log_message(self, *args: object) -> None:
         pass
@@ -60,14 +80,16 @@ class Instance:
 
 
 @contextmanager
-def running_instance(*, web_port: int = 0, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
+def running_instance(
+    *, web_port: int = 0, anonymous: Sequence[str] = (), place: Path | None = None
+) -> Iterator[Instance]:
     """A healthy instance: data folder, certificates, registry, nginx, a portal.
 
     Without a registry user yet. `web_port`: of a portal that runs already. `anonymous`: scopes that
-    may be pulled without a login, on a port of their own.
+    may be pulled without a login, on a port of their own. `place`: for its folder.
     """
     # Not below pytest's folder, which nginx's own user may not pass.
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-"))
+    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-", dir=place))
     folder.chmod(0o755)
     ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
     if anonymous:

@@ -55,7 +55,7 @@ def find(*, with_left_alone: bool = False) -> list[Difference]:
         seen = publish.stamp() if settings.HTPASSWD_FILE.exists() else None
         found = _differences(publish.lines())
         news = _news(found)
-        if seen and not news:
+        if seen and not news and not publish.is_as_written():
             publish.remember(seen)
     return found if with_left_alone else news
 

@@ -571,8 +571,12 @@ def _touch(path: Path) -> None:
         place = settings.RIGHTS_DIR / part
         place.mkdir(exist_ok=True)
         _set_mode(place, 0o711)
-    path.touch()
-    _set_mode(path, 0o644)
+    if not path.exists():
+        # Never there and not readable: nginx would answer 403 and look for no other marker.
+        new = path.with_name(_TEMPORARY + path.name)
+        new.touch()
+        _set_mode(new, 0o644)
+        new.rename(path)
 
 
 def _set_mode(path: Path, mode: int) -> None:

@@ -386,16 +386,21 @@ def adopt(
 
 
 def can_adopt(name: str, line_hash: str) -> bool:
-    """True if a row can stand for that line."""
+    """True if a row can stand for that line; a password in clear is hashed first (safe_hash)."""
+    is_clear = _is_clear(line_hash)
     try:
-        htpasswd.change(b"", {name: line_hash})
+        htpasswd.change(b"", {name: "x" if is_clear else line_hash})
     except ValueError:
         return False
-    return 0 < len(line_hash) <= LONGEST_HASH
+    return is_clear or 0 < len(line_hash) <= LONGEST_HASH
+
+
+def _is_clear(line_hash: str) -> bool:
+    return htpasswd.kind(line_hash) == htpasswd.Kind.PLAIN and "\ufffd" not in line_hash
 
 
 def safe_hash(line_hash: str) -> str:
     """The hash as a row may hold it: a password in clear is hashed, if it is text."""
-    if htpasswd.kind(line_hash) != htpasswd.Kind.PLAIN or "\ufffd" in line_hash:
+    if not _is_clear(line_hash):
         return line_hash
     return htpasswd.hash_clear(line_hash.removeprefix("{PLAIN}"), rounds=COST)

@@ -174,10 +174,15 @@ def _names_and_markers() -> dict[str, object]:
             indent=16,
         ),
         "markers": _lines(
-            *of("$action", "repository", "above")[1:],
-            *heads,
-            *(anonymous if settings.ANONYMOUS_PULL else []),
-            indent=16,
+            *(
+                f'if (-f "{settings.RIGHTS_DIR}{one}") {{ return 204; }}'
+                for one in (
+                    *of("$action", "repository", "above")[1:],
+                    *heads,
+                    *(anonymous if settings.ANONYMOUS_PULL else []),
+                )
+            ),
+            indent=12,
         ),
     }
 

@@ -19,6 +19,8 @@ from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.models import LineLeftAlone, RegistryUser, Right
 from registryui.refused import Refused
 
+from .checks import inconsistent
+
 FOREIGN = b"# made by hand\nold:$apr1$abcdefgh$wVuM1PmFy7Wl4wJ3Uk8XO/\n\nno colon here\nlast:{SHA}x"
 
 pytestmark = pytest.mark.django_db
@@ -243,21 +245,6 @@ def refusal(act: Callable[[], object]) -> str:
     except Refused as reason:
         return str(reason)
     return ""
-
-
-def inconsistent() -> list[str]:
-    """Users whose line, second secret or markers are not as their row says."""
-    lines, old = publish.lines(), htpasswd.parse(live.OVERLAP_FILE.read_bytes())
-    hands = {one.name for one in drift.find(with_left_alone=True)}
-    wrong = []
-    for row in RegistryUser.objects.exclude(name__in=hands):
-        folder = live.RIGHTS_DIR / row.name
-        found = {str(p.relative_to(folder)) for p in folder.rglob("@*") if p.is_file()}
-        said = (lines.get(row.name, ""), old.get(row.name, ""), found)
-        wanted = set(rights.markers(users.rights_of(row))) if row.wanted else set()
-        if said != (row.wanted, row.wanted_old, wanted) or row.is_pending:
-            wrong.append(f"{row.name}: {said}")
-    return wrong
 
 
 def test_a_failed_write_gives_nobody_more_rights_for_a_while(
