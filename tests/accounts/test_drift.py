@@ -96,13 +96,8 @@ def test_a_change_to_another_user_forgets_no_hand(act: Callable[[], object]) -> 
 
 def test_a_hand_right_behind_our_rename_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noted as ours is the file that was written, not the one that is there by then."""
-    remember = publish.remember
-
-    def hand_is_faster(seen: list[int]) -> None:
-        by_hand(hand=TWO)
-        remember(seen)
-
-    monkeypatch.setattr(publish, "remember", hand_is_faster)
+    left = [TWO]
+    monkeypatch.setattr(publish, "_sync_folder", lambda _: left and by_hand(hand=left.pop()))
     users.rotate(row("b"), by="tests")
     monkeypatch.undo()
     assert found() == [("hand", "added")]
