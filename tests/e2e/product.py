@@ -122,16 +122,9 @@ class Product:
     ) -> tuple[str, str]:
         """A new registry user with these scopes: name and secret."""
         may = {"pull": pull, "push": push, "delete": delete}
-        pairs = [(action, scope) for action, scopes in may.items() for scope in scopes]
-        made = self._python(
-            "from registryui.accounts import rights, users\n"
-            f"done = users.create({name!r}, by='tests', may=rights.parse({pairs!r}))\n"
-            "print(done.secret if done.proof.is_proved else done.proof)"
-        )
-        return name, made.strip()
-
-    def _python(self, code: str) -> str:
-        return self.boathouse("manage", "shell", "--no-imports", "-c", code).stdout
+        options = [f"--{action}={scope}" for action, scopes in may.items() for scope in scopes]
+        made = json.loads(self.boathouse("user", "add", name, *options, "--json").stdout)
+        return name, made["secret"]
 
     # -- through the front door ----------------------------------------------------------------
 
