@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.test import override_settings
@@ -28,14 +28,36 @@ from registryui.setup import configuration, data, keys, parts
 from .parts import free_port
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A request as it came in behind nginx. Names of headers are in lower case."""
+
+    line: str  # method and target
+    headers: list[tuple[str, str]]
+
+    def of(self, name: str) -> list[str]:
+        """The values of that header."""
+        return [value for one, value in self.headers if one == name]
+
+
 class Portal(http.server.BaseHTTPRequestHandler):
-    """Stands for the web process: all that the doctor asks of it is /healthz."""
+    """Stands for the web process: all that the doctor asks of it is /healthz.
+
+    What else it is asked is kept in `heard`. Where the registry was, it lets a login pass.
+    """
+
+    healthy = ("/healthz", "/v2/", "/hooks/registry")  # the last: told by the registry itself
+
+    heard: ClassVar[list[Heard]] = []
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 404)
+        if self.path not in self.healthy:
+            headers = [(name.lower(), value) for name, value in self.headers.items()]
+            self.heard.append(Heard(f"{self.command} {self.path}", headers))
+        self.send_response(200 if self.path in self.healthy else 404)
         self.end_headers()
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
 
     def log_message(self, *args: object) -> None:
         pass
@@ -46,6 +68,7 @@ class Instance:
     """Parts that run, by name, and how to stop one."""
 
     folder: Path
+    heard: list[Heard] = field(default_factory=list)  # what the portal was asked but its health
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, command: list[str]) -> None:
@@ -83,7 +106,7 @@ def running_instance(*, web_port: int = 0) -> Iterator[Instance]:
         made.start("registry", parts.registry_command())
         made.start("nginx", parts.nginx_command())
         if not web_port:
-            stack.enter_context(portal(ports["web"]))
+            made.heard = stack.enter_context(listener(ports["web"]))
         for port in ports.values():
             wait_for(port)
         yield made
@@ -118,12 +141,15 @@ def _settings(folder: Path, ports: dict[str, int]) -> dict[str, Any]:
 
 
 @contextmanager
-def portal(port: int) -> Iterator[None]:
-    web = http.server.ThreadingHTTPServer(("127.0.0.1", port), Portal)
+def listener(port: int) -> Iterator[list[Heard]]:
+    """A stand-in for the portal, or for the registry; what it is asked, in order."""
+    heard: list[Heard] = []
+    handler = type("Listener", (Portal,), {"heard": heard})
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     thread = threading.Thread(target=web.serve_forever)
     thread.start()
     try:
-        yield
+        yield heard
     finally:
         web.shutdown()
         thread.join()
