@@ -5,6 +5,7 @@ The portal takes no part: nothing here runs Django but the calls that write the 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -21,9 +22,11 @@ from django.conf import settings
 from django.utils import timezone
 
 from registryui import front_door
-from registryui.accounts import publish, rights, users
+from registryui.accounts import htpasswd, publish, rights, users
 from registryui.registry.client import RegistryClient
-from tests.instance import Instance, running_instance
+from registryui.setup import configuration
+from tests.instance import Heard, Instance, listener, restart_nginx, running_instance
+from tests.parts import free_port
 
 LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 SECRET = b"a layer that only other/x has"
@@ -196,49 +199,89 @@ def test_the_catalogue_is_for_those_who_may_pull_everything(instance: Instance) 
 
 
 # -- ways around -----------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v2/other%2Fx/manifests/1",
-        "/v2/%6fther/x/manifests/1",
-        "/v2/team/../other/x/manifests/1",
-        "/v2/team/%2e%2e/other/x/manifests/1",
-        "/v2/team/..%2fother/x/manifests/1",
-        "/v2//other/x/manifests/1",
-        "/v2/team//../other/x/manifests/1",
-        "/v2/./other/x/manifests/1",
-        "//v2/other/x/manifests/1",
-        "/v2/other/x//manifests/1",
-        "/v2/other/x/manifests//1",
-        "/V2/other/x/manifests/1",
-        "/v2/OTHER/x/manifests/1",
-        "/v2/other/x/manifests/1/",
-        "/v2/other/x/manifests/1%00",
-        "/v2/other/x/manifests/1?x=/v2/team/api/manifests/1",
-        "/v2/team/api/manifests/../../../other/x/manifests/1",
-        "/v2/team/api/manifests/..%2f..%2f..%2fother%2fx%2fmanifests%2f1",
-        "/v2/team/api/blobs/uploads/../../../../other/x/manifests/1",
-        "/v2/other/x/manifests/1#/v2/team/api",
-        "/v2/other/x/manifests/1;/v2/team/api",
-        "/v2/@all/manifests/1",
-        "/v2/team/@all/manifests/1",
-        "/v2/other/x/manifests/%31",
-        "/v2/" + "a" * 300 + "/manifests/1",
-        "/v2/" + "a/" * 200 + "a/manifests/1",
-        "/v2/other/x/tags/list",
-        "/v2/other/x/tags/list/",
-        f"/v2/other/x/referrers/{digest(manifest())}",
-        f"/v2/other/x/blobs/{digest(LAYER).upper()}",
-        "/_may",
-        "/@old_secret",
-    ],
-)
-def test_no_spelling_of_a_path_opens_another_repository(instance: Instance, path: str) -> None:
+PATHS = [
+    "/v2/other%2Fx/manifests/1",
+    "/v2/%6fther/x/manifests/1",
+    "/v2/team/../other/x/manifests/1",
+    "/v2/team/%2e%2e/other/x/manifests/1",
+    "/v2/team/..%2fother/x/manifests/1",
+    "/v2//other/x/manifests/1",
+    "/v2/team//../other/x/manifests/1",
+    "/v2/./other/x/manifests/1",
+    "//v2/other/x/manifests/1",
+    "/v2/other/x//manifests/1",
+    "/v2/other/x/manifests//1",
+    "/V2/other/x/manifests/1",
+    "/v2/OTHER/x/manifests/1",
+    "/v2/other/x/manifests/1/",
+    "/v2/other/x/manifests/1%00",
+    "/v2/other/x/manifests/1?x=/v2/team/api/manifests/1",
+    "/v2/team/api/manifests/../../../other/x/manifests/1",
+    "/v2/team/api/manifests/..%2f..%2f..%2fother%2fx%2fmanifests%2f1",
+    "/v2/team/api/blobs/uploads/../../../../other/x/manifests/1",
+    "/v2/other/x/manifests/1#/v2/team/api",
+    "/v2/other/x/manifests/1;/v2/team/api",
+    "/v2/@all/manifests/1",
+    "/v2/team/@all/manifests/1",
+    "/v2/other/x/manifests/%31",
+    "/v2/" + "a" * 300 + "/manifests/1",
+    "/v2/" + "a/" * 200 + "a/manifests/1",
+    "/v2/other/x/tags/list",
+    "/v2/other/x/tags/list/",
+    f"/v2/other/x/referrers/{digest(manifest())}",
+    f"/v2/other/x/blobs/{digest(LAYER).upper()}",
+    "/v2/other/x/manifests/1%0a",
+    "/v2/other/x%0a/manifests/1",
+    "/v2/other/x/manifests/1%0d%0aX-A:b",
+    "/v2/team/api%2f..%2f..%2fother%2fx/manifests/1",
+    "/v2/team/api/..%5c..%5cother/x/manifests/1",
+    "/v2/team/api/%c0%ae%c0%ae/%c0%ae%c0%ae/other/x/manifests/1",
+    "/v2/%252e%252e/other/x/manifests/1",
+    "/v2/other%252fx/manifests/1",
+    "/x/../v2/other/x/manifests/1",
+    "/v2/../v2/other/x/manifests/1",
+    "/v2;/other/x/manifests/1",
+    "/v2/other/x;/manifests/1",
+    "/%76%32/other/x/manifests/1",
+    "/v2/team/api/manifests/other/x/manifests/1",
+    "/v2/other/x/manifests/team/api/manifests/1",
+    "/v2/team/manifests/1/../../../other/x/manifests/1",
+    "/v2/_catalog",
+    "/v2/_catalog?n=1&last=other",
+    "/v2/_catalog/",
+    "/v2/%5fcatalog",
+    "/v2//_catalog",
+    "/v2/team/../_catalog",
+    "/v2/_CATALOG",
+    "/v2/_catalog%3fn=1",
+    "/v2/@open/base",
+    "/_may",
+    "/@old_secret",
+    "/@denied",
+    "/_down",
+]
+
+
+def test_no_spelling_of_a_path_opens_another_repository(instance: Instance) -> None:
     user = made("team", ("pull", "team/*"), ("push", "team/*"))
-    for method in ("GET", "HEAD"):
-        answer = ask(method, path, user)
-        assert answer.status in (302, 400, 403, 404), (method, answer)
-        assert b"layers" not in answer.body
+    wrong = []
+    for path in PATHS:
+        for method in ("GET", "HEAD"):
+            answer = ask(method, path, user)
+            told = answer.body.replace(path.encode(), b"").replace(b"may not pull other/x", b"")
+            is_open = b"layers" in told or b"other" in told or "other" in str(answer.headers)
+            if answer.status not in (302, 400, 403, 404) or is_open:
+                wrong.append((method, path, answer))
+    assert wrong == []
+
+
+def test_the_head_of_a_list_is_for_those_who_may_pull(instance: Instance) -> None:
+    """A registry may name what is in a list in the header Link, to a HEAD, too."""
+    user = made("pusher", ("push", "*"))
+    for path in ("/v2/_catalog?n=1", "/v2/other/x/tags/list?n=1"):
+        assert ask("HEAD", path, user).status == 403
+    assert ask("HEAD", f"/v2/other/x/referrers/{digest(manifest())}", user).status == 403
+    assert ask("HEAD", "/v2/other/x/manifests/1", user).status == 200
 
 
 @pytest.mark.parametrize(
@@ -264,24 +307,39 @@ MOUNTS = [
     {"raw": f"mount={digest(SECRET)}&from=%6fther%2Fx"},
     {"raw": f"digest=x%26mount={digest(SECRET)}%26from=other/x"},
     {"raw": f"mount={digest(SECRET)};from=other/x"},
+    {"raw": f"digest={digest(LAYER)};mount={digest(SECRET)};from=other/x"},
+    {"raw": f"digest=x;mount={digest(SECRET)};from=other/x"},
+    {"raw": f"digest=x%00&mount={digest(SECRET)}&from=other%2Fx%00"},
+    {"raw": f"mount={digest(SECRET)}&from=team%2F..%2Fother%2Fx"},
+    {"raw": f"mount={digest(SECRET)}&from=other%252Fx"},
+    {"raw": f"mount={digest(SECRET)}&from=%2Fother%2Fx"},
+    {"raw": f"mount={digest(SECRET)}&from=other%2Fx%2F"},
+    {"raw": f"mount={digest(SECRET)}&from=team%2Fapi%26from=other%2Fx"},
+    {"raw": f"mount={digest(SECRET)}&from=team%2Fapi%0Afrom=other%2Fx"},
+    {"raw": f"?mount={digest(SECRET)}&from=other%2Fx"},
+    {"raw": f"from=other%2Fx&mount={digest(SECRET)}&mount={digest(LAYER)}"},
+    {"raw": f"mount={digest(SECRET)}&from=other+x"},
     {"raw": "", "form": {"mount": digest(SECRET), "from": "other/x"}},
     {"raw": "x=1", "form": {"mount": digest(SECRET), "from": "other/x"}},
 ]
 
 
-@pytest.mark.parametrize("mount", MOUNTS, ids=str)
 def test_a_mount_from_a_repository_one_may_not_pull_is_an_ordinary_upload(
-    instance: Instance, mount: dict[str, Any]
+    instance: Instance,
 ) -> None:
     """201 would be the blob of the other repository; 202 begins an upload."""
     user = made("team", ("pull", "team/*"), ("push", "team/*"))
+    for mount in MOUNTS:
+        assert _mount(mount, user) in (202, 400), mount
+        assert ask("HEAD", f"/v2/team/new/blobs/{digest(SECRET)}", user).status == 404, mount
+
+
+def _mount(mount: Mapping[str, Any], user: tuple[str, str]) -> int:
     query = mount.get("raw", urlencode(mount.get("query", {})))
     form = urlencode(mount.get("form", {})).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
     path = "/v2/team/new/blobs/uploads/" + (f"?{query}" if query else "")
-    answer = ask("POST", path, user, body=form, headers=headers)
-    assert answer.status in (202, 400), answer
-    assert ask("HEAD", f"/v2/team/new/blobs/{digest(SECRET)}", user).status == 404
+    return ask("POST", path, user, body=form, headers=headers).status
 
 
 @pytest.mark.parametrize("source", ["team/api", "team/deep/er/api"])
@@ -372,6 +430,344 @@ def test_http_1_0_and_smuggled_requests_are_no_way_around(instance: Instance) ->
     assert b" 403 " in absolute.splitlines()[0]
 
 
+# -- what the two behind nginx hear ----------------------------------------------------------------
+@pytest.fixture
+def heard(instance: Instance) -> Iterator[list[Heard]]:
+    """All that the registry is asked. It is a listener: nothing else answers a registry's way."""
+    instance.stop("registry")
+    with listener(settings.REGISTRY_PORT) as requests:
+        yield requests
+
+
+def head(user: tuple[str, str], *headers: str) -> bytes:
+    login = f"Authorization: {front_door.basic(*user)['Authorization']}"
+    return "\r\n".join(["Host: localhost", "Connection: close", login, *headers, "", ""]).encode()
+
+
+def test_a_mount_that_was_not_understood_is_not_passed_on(
+    instance: Instance, heard: list[Heard]
+) -> None:
+    """Whatever another version of the registry might read in it."""
+    user = made("team", ("pull", "team/*"), ("push", "team/*"))
+    for mount in MOUNTS:
+        _mount(mount, user)
+    assert len(heard) == len(MOUNTS)
+    begin = "POST /v2/team/new/blobs/uploads/"
+    for one in heard:
+        # Of two repositories the first counts; from that one this user may mount.
+        assert one.line in (begin, f"{begin}?mount={digest(SECRET)}&from=team/api")
+        assert one.of("content-type") == ["application/octet-stream"]
+
+
+HEADERS = [
+    "X-Boathouse-User: boss",
+    "x-boathouse-user: boss",
+    "X_Boathouse_User: boss",
+    "X-Boathouse_User: boss",
+    "X-Boathouse-User : boss",
+    " X-Boathouse-User: boss",
+    "X-Boathouse-User\t: boss",
+    "X-A: b\nX-Boathouse-User: boss",
+    "X-A: b\r\n X-Boathouse-User: boss",
+    "X-A: b\rX-Boathouse-User: boss",
+    "Connection: X-Boathouse-User, close",
+    "Connection: close, Authorization, X-Boathouse-User, X-Real-IP",
+    "X-Forwarded-User: boss",
+    "Remote-User: boss",
+    "REMOTE_USER: boss",
+    "SCRIPT_NAME: /v1",
+    "PATH_INFO: /v1/search",
+    "X-Forwarded-Host: evil",
+    "X-Forwarded-Port: 1",
+    "X-Forwarded-For: 203.0.113.7",
+    "X-Forwarded-Proto: http",
+    "X-Real-IP: 203.0.113.7",
+    "Forwarded: for=203.0.113.7;host=evil;proto=http",
+    "Upgrade: websocket\r\nConnection: upgrade",
+    "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nConnection: Upgrade, HTTP2-Settings",
+    "Expect: 100-continue",
+    "TE: trailers",
+    "X-Original-URL: /v2/other/x/manifests/1",
+    "X-Rewrite-URL: /v2/other/x/manifests/1",
+    "X-HTTP-Method-Override: PUT",
+    "X-Accel-Redirect: /v2/other/x/manifests/1",
+    "\r\n".join(f"X-Header-{number}: {number}" for number in range(100)),
+    "X-Long: " + "a" * 15_000,
+]
+# Only nginx says these to the two behind it.
+OURS = {
+    "x-real-ip": ["127.0.0.1"],
+    "x-forwarded-for": ["127.0.0.1"],
+    "x-forwarded-proto": ["https"],
+}
+NEVER = ("upgrade", "te", "expect", "forwarded", "x-forwarded-host", "x-forwarded-port")
+
+
+def test_no_header_says_anything_that_nginx_did_not_check(
+    instance: Instance, heard: list[Heard]
+) -> None:
+    user = made("team", ("pull", "team/*"), ("push", "team/*"))
+    login = [front_door.basic(*user)["Authorization"]]
+    for header in HEADERS:
+        for target in ("/v2/team/api/manifests/1", "/v2/other/x/manifests/1"):
+            raw(f"GET {target} HTTP/1.1\r\n".encode() + head(user, header))
+        for target in ("/v1/search?q=a", "/page"):
+            raw(f"GET {target} HTTP/1.1\r\n".encode() + head(user, header))
+        for one in heard:
+            assert one.line == "GET /v2/team/api/manifests/1", header
+            assert one.of("authorization") == login, header
+            assert one.of("x-boathouse-user") == one.of("connection") == [], header
+        for one in instance.heard:
+            is_search = one.line == "GET /v1/search?q=a"
+            assert is_search or one.line == "GET /page", header
+            assert one.of("x-boathouse-user") == (["team"] if is_search else []), header
+            assert one.of("authorization") == [], header
+        for one in (*heard, *instance.heard):
+            assert {name: one.of(name) for name in OURS} == OURS, header
+            assert not [name for name, _value in one.headers if name in NEVER or "_" in name], (
+                header
+            )
+        heard.clear()
+        instance.heard.clear()
+
+
+def test_the_host_is_no_way_to_another_server(instance: Instance, heard: list[Heard]) -> None:
+    user = made("team", ("pull", "team/*"))
+    team, other = "/v2/team/api/manifests/1", "/v2/other/x/manifests/1"
+
+    def get(target: str, *hosts: str) -> bytes:
+        lines = [f"GET {target} HTTP/1.1", *(f"Host: {one}" for one in hosts)]
+        sent = head(user).replace(b"Host: localhost\r\n", b"")
+        return raw("\r\n".join([*lines, ""]).encode() + sent)
+
+    for host in ("evil", "evil:1", "localhost.", "127.0.0.1", "[::1]", "a" * 300):
+        for start in ("", f"https://{host}", "https://another"):
+            get(start + team, host)
+            get(start + other, host)
+        assert [one.line for one in heard] == [f"GET {team}"] * 3, host
+        heard.clear()
+    for hosts in ((), ("a", "b"), ("a/../b",), ("a b",), ("",), ("a\x00",)):
+        assert b" 200 " not in get(other, *hosts).partition(b"\r\n")[0]
+    assert heard == []
+
+
+LINES = [
+    b"GET /v2/other/x/manifests/1",  # HTTP/0.9: no headers, so no login
+    b"GET /v2/other/x/manifests/1 HTTP/1.2",
+    b"GET /v2/other/x/manifests/1 HTTP/2.0",
+    b"GET  /v2/other/x/manifests/1  HTTP/1.1",
+    b"get /v2/team/api/manifests/1 HTTP/1.1",
+    b"GET /v2/team/api/manifests/1 /v2/other/x/manifests/1 HTTP/1.1",
+    b"GET /v2/team/api/manifests/1\x00/v2/other/x/manifests/1 HTTP/1.1",
+    b"GET /v2/team/api/manifests/1\t HTTP/1.1",
+    b"GET /v2/team/api/manifests/1\x7f HTTP/1.1",
+    b"GET \\v2\\other\\x\\manifests\\1 HTTP/1.1",
+    b"GET v2/other/x/manifests/1 HTTP/1.1",
+    b"GET https:///v2/other/x/manifests/1 HTTP/1.1",
+    b"GET //evil/v2/other/x/manifests/1 HTTP/1.1",
+    b"GET https://me:pw@evil/v2/other/x/manifests/1 HTTP/1.1",
+    b"CONNECT 127.0.0.1:5000 HTTP/1.1",
+    b"OPTIONS * HTTP/1.1",
+    b"PRI * HTTP/2.0",
+    b"GET * HTTP/1.1",
+    b"HEAD /v2/other/x/manifests/1 HTTP/1.1",
+    b"POST /v2/other/x/blobs/uploads/ HTTP/1.0",
+    b"GET /v1/../v2/other/x/manifests/1 HTTP/1.1",
+    b"GET /" + b"a" * 20_000 + b" HTTP/1.1",
+]
+
+
+def test_no_request_line_reaches_what_was_not_checked(
+    instance: Instance, heard: list[Heard]
+) -> None:
+    user = made("team", ("pull", "team/*"), ("push", "team/*"))
+    for line in LINES:
+        answer = raw(line + b"\r\n" + head(user))
+        assert b" 200 " not in answer.partition(b"\r\n")[0], line
+        assert heard == [], line
+        assert not [one for one in instance.heard if one.of("x-boathouse-user")], line
+
+
+def test_each_of_many_requests_of_a_connection_is_checked(
+    instance: Instance, heard: list[Heard]
+) -> None:
+    user, other = made("team", ("pull", "team/*")), made("other", ("pull", "other/*"))
+
+    def get(path: str, who: tuple[str, str]) -> bytes:
+        login = front_door.basic(*who)["Authorization"]
+        return f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {login}\r\n\r\n".encode()
+
+    team, forbidden = "/v2/team/api/manifests/1", "/v2/other/x/manifests/1"
+    anonymous = f"GET {team} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    parts = [get(team, user), get(forbidden, user), anonymous, get(forbidden, other)]
+    raw(b"".join(parts) + f"GET {team} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert [one.line for one in heard] == [f"GET {team}", f"GET {forbidden}"]
+    assert heard[1].of("authorization") == [front_door.basic(*other)["Authorization"]]
+
+
+def test_what_hangs_on_a_chunked_body_is_not_passed_on(
+    instance: Instance, heard: list[Heard]
+) -> None:
+    user = made("team", ("push", "team/*"))
+    body = (
+        b"5;x=y\r\nhello\r\n0\r\nX-Boathouse-User: boss\r\nAuthorization: Basic Ym9zczp4\r\n\r\n"
+        b"GET /v2/other/x/manifests/1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    )
+    line = b"PATCH /v2/team/api/blobs/uploads/a?_state=b HTTP/1.1\r\n"
+    raw(line + head(user, "Transfer-Encoding: chunked") + body)
+    assert [one.line for one in heard] == ["PATCH /v2/team/api/blobs/uploads/a?_state=b"]
+    assert "boss" not in str(heard)
+    assert heard[0].of("authorization") == [front_door.basic(*user)["Authorization"]]
+
+
+# -- who it is -------------------------------------------------------------------------------------
+def _basic(text: bytes) -> str:
+    return "Basic " + base64.b64encode(text).decode()
+
+
+def test_nobody_logs_in_as_somebody_else(instance: Instance, heard: list[Heard]) -> None:
+    """Whatever nginx takes for a login, the registry reads the same name in it or none."""
+    name, secret = made("team", ("pull", "*"))
+    made("boss", ("pull", "*"), ("push", "*"))
+    mine = f"{name}:{secret}".encode()
+    encoded = base64.b64encode(mine).decode()
+    said = [
+        _basic(b"boss:" + secret.encode()),
+        _basic(b"boss\x00:" + secret.encode()),
+        _basic(b"boss"),
+        _basic(b"boss:"),
+        _basic(b":" + secret.encode()),
+        _basic(mine + b":boss"),
+        _basic(mine + b"\x00"),
+        _basic(b" " + mine),
+        _basic(b"TEAM:" + secret.encode()),
+        _basic(b"boathouse-canary:" + secret.encode()),
+        f"basic {encoded}",
+        f"BASIC   {encoded}",
+        f"Basic\t{encoded}",
+        f"Basic {encoded.rstrip('=')}",
+        f"Basic {encoded}==",
+        f"Basic {encoded}={base64.b64encode(b'boss:x').decode()}",
+        f"Basic {encoded},{base64.b64encode(b'boss:x').decode()}",
+        f"Basic {encoded} {base64.b64encode(b'boss:x').decode()}",
+        f"Bearer {encoded}",
+        f"Negotiate {encoded}",
+        "Basic",
+        "Basic ",
+        "Basic ====",
+        "Basic \xff",
+    ]
+    ends = "\r\nHost: a\r\nConnection: close\r\n\r\n"
+    for header in said:
+        line = "GET /v2/team/api/manifests/1 HTTP/1.1\r\nAuthorization: "
+        raw((line + header + ends).encode("latin-1"))
+    for both in ((encoded, "Ym9zczp4"), ("Ym9zczp4", encoded)):
+        twice = "".join(f"\r\nAuthorization: Basic {one}" for one in both)
+        raw(f"GET /v2/team/api/manifests/1 HTTP/1.1{twice}{ends}".encode())
+    passed = [one for request in heard for one in request.of("authorization")]
+    assert passed
+    assert {_as_go_reads(one) for one in passed} <= {name, ""}
+    lines = (settings.LOG_DIR / "access.json").read_text().splitlines()
+    assert {json.loads(line)["user"] for line in lines} <= {name, "", "boathouse-canary"}
+
+
+def _as_go_reads(header: str) -> str:
+    """The name in it (net/http, parseBasicAuth): strict base64; "" if there is none."""
+    if header[:6].lower() != "basic ":
+        return ""
+    try:
+        text = base64.b64decode(header[6:], validate=True)
+    except ValueError:
+        return ""
+    return text.partition(b":")[0].decode("latin-1") if b":" in text else ""
+
+
+@pytest.mark.parametrize("path", ["/v2/", "/v2/team/api/manifests/1", "/v2/other/x/tags/list"])
+def test_the_canary_may_nothing(instance: Instance, path: str) -> None:
+    """Its line is in the file, but its secret is nowhere."""
+    line = publish.read().decode()
+    secret = line.partition(f"{htpasswd.CANARY}:")[2].partition("\n")[0]
+    assert ask("GET", path, (htpasswd.CANARY, secret)).status == 401
+    assert not (settings.RIGHTS_DIR / htpasswd.CANARY).exists()
+
+
+def test_the_second_look_checks_rights_like_the_first(
+    instance: Instance, heard: list[Heard]
+) -> None:
+    """A secret from before a rotation opens what the new one opens, and nothing else."""
+    name, old = made("team", ("pull", "team/*"), ("push", "team/*"))
+    users.rotate(users.RegistryUser.objects.get(name=name), by="tests", overlap=timedelta(hours=1))
+    made("boss", ("pull", "*"))
+    mount = f"mount={digest(SECRET)}&from=other%2Fx"
+    for method, path, status in (
+        ("GET", "/v2/other/x/manifests/1", 403),
+        ("GET", "/v2/team/..%2fother%2fx/manifests/1", 403),
+        ("GET", "/v2/_catalog", 403),
+        ("HEAD", "/v2/_catalog?n=1", 403),
+        ("DELETE", f"/v2/team/api/manifests/{digest(b'')}", 403),
+        ("OPTIONS", "/v2/team/api/manifests/1", 405),
+        ("GET", "/v2/team/api/unknown", 404),
+        ("GET", "/v2/team/api/manifests/1", 404),
+        ("POST", f"/v2/team/new/blobs/uploads/?{mount}", 404),
+        ("GET", "/v1/search?q=a", 404),
+    ):
+        answer = ask(method, path, (name, old), headers={"X-Boathouse-User": "boss"})
+        assert answer.status == status, path
+        assert ask(method, path, ("boss", old)).status == (405 if status == 405 else 401)
+    assert [one.line for one in heard] == [
+        "GET /v2/-/",
+        "GET /v2/team/api/manifests/1",
+        "POST /v2/team/new/blobs/uploads/",
+    ]
+    [asked] = [one for one in instance.heard if one.line == "GET /v1/search?q=a"]
+    assert asked.of("x-boathouse-user") == [name]
+
+
+# -- Docker's search -------------------------------------------------------------------------------
+def test_a_search_reaches_the_portal_through_the_check_only(instance: Instance) -> None:
+    user = made("ci")
+    claimed = {"X-Boathouse-User": "boss"}
+    answer = ask("GET", "/v1/search?q=api&n=25", user, headers=claimed)
+    assert answer.status == 404  # the listener's
+    [asked] = instance.heard
+    assert asked.line == "GET /v1/search?q=api&n=25"
+    assert asked.of("x-boathouse-user") == ["ci"]
+    assert asked.of("authorization") == asked.of("cookie") == []
+    instance.heard.clear()
+    for method, status in (("POST", 405), ("PUT", 405), ("DELETE", 405), ("OPTIONS", 405)):
+        assert ask(method, "/v1/search?q=api", user, headers=claimed).status == status
+    for wrong in (None, ("ci", "wrong"), ("boss", user[1])):
+        refused = ask("GET", "/v1/search?q=api", wrong, headers=claimed)
+        assert (refused.status, refused.message) == (401, "authentication required")
+    for path in ("/v1/", "/v1/users", "/v1/search/", "/v1//search", "/v1/search%2f", "/v1/searchx"):
+        assert ask("GET", path, user, headers=claimed).status == 404, path
+    assert instance.heard == []
+    for path in ("//v1/search", "/V1/search", "/v1%2fsearch?", "/x/../v1/search", "/%76%31/search"):
+        ask("GET", path, headers=claimed)  # anonymous
+    assert not [one for one in instance.heard if one.of("x-boathouse-user")]
+
+
+def test_a_name_of_any_letters_is_told_to_the_portal(instance: Instance) -> None:
+    user = made("äöü 名")
+    ask("GET", "/v1/search?q=a", user)
+    told = instance.heard[0].of("x-boathouse-user")
+    assert [one.encode("latin-1").decode() for one in told] == ["äöü 名"]
+
+
+def test_without_the_portal_only_the_search_is_gone(instance: Instance) -> None:
+    user = made("ci", ("pull", "*"), ("push", "*"))
+    configuration.write(registry_port=settings.REGISTRY_PORT, web_port=free_port())
+    restart_nginx(instance)
+    answer = ask("GET", "/v1/search?q=a", user)
+    assert answer.status == 503
+    assert answer.message == (
+        "the portal, which answers searches, is starting or down; try again soon"
+    )
+    assert ask("GET", "/v1/search?q=a").status == 401
+    assert ask("GET", "/v2/team/api/manifests/1", user).status == 200
+    assert ask("POST", "/v2/team/api/blobs/uploads/", user).status == 202
+
+
 # -- changes count from the next request on --------------------------------------------------------
 def test_every_change_counts_at_the_next_request(instance: Instance) -> None:
     user = made("ci", ("pull", "*"))
@@ -444,6 +840,10 @@ def test_guessing_is_slowed_down_and_locks_out_nobody(instance: Instance) -> Non
     assert set(statuses) <= {401, 429, None}
     assert statuses[-1] == 429 or None in statuses  # told to wait, or made to
     assert ask("GET", "/v2/team/api/manifests/1", user).status == 200  # from the same address
+    assert ask("GET", "/v1/search?q=a", user).status == 404  # answered by the listener
+    row = users.RegistryUser.objects.get(name="ci")
+    users.rotate(row, by="tests", overlap=timedelta(hours=1))
+    assert ask("GET", "/v2/team/api/manifests/1", user).status == 200  # with the old secret
     assert ask("GET", "/v2/").status == 401  # without a name nobody guesses
 
 

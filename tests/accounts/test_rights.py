@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import settings as how
 from hypothesis import strategies as st
@@ -106,7 +107,8 @@ any_rights = st.frozensets(st.tuples(actions, st.one_of(repositories, namespaces
 
 def asked_by_nginx(action: str, repository: str) -> list[str]:
     """The markers that nginx looks for, as the rendered configuration tells it to."""
-    lines = str(configuration._names_and_markers()["markers"]).split()
+    told = str(configuration._names_and_markers()["markers"])
+    lines = re.findall(rf'if \(-f "{re.escape(str(settings.RIGHTS_DIR))}(\S+)"\)', told)
     found = []
     names = dict(
         re.findall(
