@@ -23,7 +23,7 @@ from .measure import Row, noise, table
 REPORT = ROOT / "docs" / "benchmarks.md"
 # In the order of the table. A new part is a module of this name in bench/ with
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
-PARTS = ("start", "push", "memory", "first_sync", "pages")
+PARTS = ("start", "push", "memory", "first_sync", "pages", "front_door")
 FAILED = "failed"
 HEAD = """# Benchmarks
 
