@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, path, register_converter
 
 from registryui.views import converters
 from registryui.views.dashboard import dashboard
-from registryui.views.docker_search import docker_search
+from registryui.views.docker_search import catalog, docker_search
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
@@ -62,6 +62,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
     # -- for registry users: nginx checks them and says who it is
     path("v1/search", docker_search, name="docker_search"),
+    path("v2/_catalog", catalog, name="catalog"),
     # -- for the registry on loopback: nginx answers 404 in its place
     path("hooks/registry", hook, name="hook"),
 ]

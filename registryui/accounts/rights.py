@@ -79,8 +79,7 @@ def allowed(name: str, action: str) -> QuerySet[Repository]:
 
     Says the same as `may`, in the database: one query, whatever the number of scopes.
     """
-    active = RegistryUser.objects.in_state(State.ACTIVE).filter(name=name)
-    there = Right.objects.filter(user__in=active, action=action).annotate(
+    there = _now(name, action).annotate(
         head=Left("scope", Length("scope") - 1), beginning=Left(OuterRef("name"), Length("head"))
     )
     holds = (
@@ -89,6 +88,16 @@ def allowed(name: str, action: str) -> QuerySet[Repository]:
         | Q(scope__endswith="/*", beginning=F("head"))
     )
     return Repository.objects.filter(Exists(there.filter(holds)))
+
+
+def has_any(name: str, action: str) -> bool:
+    """True if the user of that name may do that anywhere now."""
+    return _now(name, action).exists()
+
+
+def _now(name: str, action: str) -> QuerySet[Right]:
+    active = RegistryUser.objects.in_state(State.ACTIVE).filter(name=name)
+    return Right.objects.filter(user__in=active, action=action)
 
 
 def scopes(rights: Iterable[tuple[str, str]], action: str) -> list[str]:

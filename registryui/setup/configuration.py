@@ -103,9 +103,24 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "headers": _headers(),
         "redirect_server": _redirect_server(),
     }
-    values["to_portal"] = _render("portal-location.template", values).rstrip()
-    values |= _checked(values) | _names_and_markers()
+    values |= _to_portal(values) | _checked(values) | _names_and_markers()
     return _render("nginx.conf.template", values)
+
+
+def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
+    """What the locations have in them that the portal answers."""
+
+    def to_portal(**told: str) -> str:
+        return _render("portal-location.template", {**values, **told}).rstrip()
+
+    return {
+        "to_portal": to_portal(told_user='""', target="", on_down="/_down"),
+        "own_catalog": to_portal(
+            told_user="$verified_user",
+            target="/v2/_catalog$is_args$args",
+            on_down="@unavailable",
+        ),
+    }
 
 
 def _checked(values: Mapping[str, object]) -> dict[str, object]:

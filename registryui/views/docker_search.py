@@ -1,10 +1,14 @@
-"""What `docker search HOST/term` asks (Docker Registry HTTP API V1, Search), from the index.
+"""What `docker search` and `podman search` read, from the index: each user finds what he may pull.
 
 nginx has checked who asks and says it in a header that it takes off every other request. Docker
-sends the login along; podman sends none, is refused, and then reads /v2/_catalog with its login.
+asks /v1/search with its login (Docker Registry HTTP API V1, Search). podman asks there without,
+is refused, and reads /v2/_catalog with its login (distribution-spec, Listing Repositories): that
+one comes to us only from users who may not pull everything, else the registry answers.
 """
 
 from __future__ import annotations
+
+from urllib.parse import urlencode
 
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -20,6 +24,7 @@ from .access import anyone
 
 USER = "X-Boathouse-User"  # deploy/nginx.conf.template: the name that it has verified
 SIZE, MOST = 25, 100  # results a page; Docker refuses to ask for more
+NAMES, MOST_NAMES = 100, 1000  # of a page of the catalogue, as in the registry
 LAST_PAGE = 1_000_000  # a larger number is none that a database counts to
 
 
@@ -45,6 +50,31 @@ def docker_search(request: HttpRequest) -> HttpResponse:
     response = JsonResponse(answer)
     response["Cache-Control"] = "no-store"  # of one user, and true for this moment
     return response
+
+
+@anyone()
+def catalog(request: HttpRequest) -> HttpResponse:
+    name = _verified(request)
+    if not name:
+        return _error(401, "UNAUTHORIZED", "authentication required")
+    if not rights.has_any(name, Right.Action.PULL):
+        return _error(403, "DENIED", f"{name} may not pull anything, so not list repositories")
+    size = _number(request.GET.get("n", ""), default=NAMES, most=MOST_NAMES)
+    last = request.GET.get("last", "").replace("\0", "")
+    found = rights.allowed(name, Right.Action.PULL).filter(name__gt=last).order_by("name")
+    names = list(found.values_list("name", flat=True)[: size + 1])
+    response = JsonResponse({"repositories": names[:size]})
+    response["Cache-Control"] = "no-store"
+    if len(names) > size:
+        query = urlencode({"last": names[size - 1], "n": size})
+        response["Link"] = f'</v2/_catalog?{query}>; rel="next"'
+    return response
+
+
+def _error(status: int, code: str, message: str) -> HttpResponse:
+    """An error as the registry's API says it."""
+    error = {"code": code, "message": message, "detail": None}
+    return JsonResponse({"errors": [error]}, status=status)
 
 
 def _verified(request: HttpRequest) -> str:

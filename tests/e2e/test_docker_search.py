@@ -88,19 +88,21 @@ def podman(machine: Machine, *arguments: str, stdin: str = "") -> subprocess.Com
 
 
 def test_podman_finds_what_its_user_may_pull(
-    stocked: Product, first_machine: Machine, docker: Engine
+    stocked: Product, first_machine: Machine, docker: Engine, finder: tuple[str, str]
 ) -> None:
     """podman asks /v1/search without its login, is refused, and reads the catalogue with it."""
-    name, secret = stocked.user
-    login = ("login", "--username", name, "--password-stdin", stocked.name)
-    form = ("--format", "{{.Name}}")
-    assert "Login Succeeded" in podman(first_machine, *login, stdin=secret).stdout
-    for term, expected in (("findme", set(NAMES)), ("findme/", set(NAMES[:2])), ("no-such", set())):
-        found = podman(first_machine, "search", *form, f"{stocked.name}/{term}")
-        assert found.returncode == 0, found.stderr
-        assert set(found.stdout.split()) == {f"{stocked.name}/{one}" for one in expected}
-    everything = podman(first_machine, "search", "--limit=100", *form, f"{stocked.name}/")
-    assert {f"{stocked.name}/{one}" for one in NAMES} <= set(everything.stdout.split())
+    form = ("--limit=100", "--format", "{{.Name}}")
+    mine = {"findme/api", "findme/deep/api"}
+    for (name, secret), all_of_it in ((stocked.user, set(NAMES)), (finder, mine)):
+        login = ("login", "--username", name, "--password-stdin", stocked.name)
+        assert "Login Succeeded" in podman(first_machine, *login, stdin=secret).stdout
+        for term, expected in (("findme", all_of_it), ("findme/", mine), ("no-such", set())):
+            found = podman(first_machine, "search", *form, f"{stocked.name}/{term}")
+            assert found.returncode == 0, found.stderr
+            assert set(found.stdout.split()) == {f"{stocked.name}/{one}" for one in expected}
+        everything = podman(first_machine, "search", *form, f"{stocked.name}/").stdout.split()
+        assert {f"{stocked.name}/{one}" for one in all_of_it} <= set(everything)
+    assert set(everything) == {f"{stocked.name}/{one}" for one in mine}
     podman(first_machine, "logout", stocked.name)
     found = podman(first_machine, "search", f"{stocked.name}/findme")
     assert found.returncode != 0

@@ -40,7 +40,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "healthz": ("/healthz", "", None),
 }
 # A token or the front door's word instead: test_hooks.py, test_docker_search.py.
-NOT_FOR_PEOPLE = {"hook", "docker_search"}
+NOT_FOR_PEOPLE = {"hook", "docker_search", "catalog"}
 ROLES = ["", "viewer", "maintainer", "admin"]
 REFUSED = {302, 403, 405}
 

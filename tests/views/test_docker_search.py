@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
@@ -81,6 +81,7 @@ class Names(TestCase):
     repository = st.lists(part, min_size=1, max_size=3).map("/".join)
     scope = st.one_of(st.just("*"), repository, repository.map("{}/*".format))
 
+    @settings(deadline=None)  # the machine may be busy
     @given(
         st.sets(repository, max_size=8),
         st.sets(st.tuples(st.sampled_from(["pull", "push", "delete"]), scope), max_size=5),
@@ -248,3 +249,43 @@ def test_the_number_of_queries_does_not_grow(everybody: RegistryUser) -> None:
             assert search(q="r", n=100)["num_results"] == size
         counts.append(len(queries))
     assert counts == [2, 2]
+
+
+# -- the catalogue of those who may not pull everything --------------------------------------------
+def ask_catalog(name: str, path: str = "/v2/_catalog") -> Any:
+    return Client().get(path, headers={"X-Boathouse-User": name} if name else {})
+
+
+def test_the_catalogue_lists_what_one_may_pull() -> None:
+    for name in NAMES:
+        make_repository(name)
+    make_user("ci", ("pull", "team/*"), ("pull", "single"), ("push", "*"))
+    make_user("pusher", ("push", "*"), ("delete", "*"))
+    make_user("off", ("pull", "team/*"), is_active=False)
+    answer = ask_catalog("ci")
+    assert answer.json() == {"repositories": ["single", "team/api", "team/deep/er/api"]}
+    assert not answer.has_header("Link")
+    for nobody in ("pusher", "off", "stranger"):
+        refused = ask_catalog(nobody)
+        assert refused.status_code == 403
+        assert refused.json()["errors"][0]["message"] == (
+            f"{nobody} may not pull anything, so not list repositories"
+        )
+    refused = ask_catalog("")
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (401, "UNAUTHORIZED")
+
+
+def test_the_catalogue_pages_as_the_registry_does() -> None:
+    names = [f"team/r{number:03}" for number in range(250)]
+    Repository.objects.bulk_create(Repository(name=name) for name in [*names, "other/x"])
+    make_user("ci", ("pull", "team/*"))
+    for size, pages in (("", 3), ("?n=7", 36), ("?n=1000", 1), ("?n=x", 3)):
+        path, seen, count = f"/v2/_catalog{size}", list[str](), 0
+        while path:
+            answer = ask_catalog("ci", path)
+            seen += answer.json()["repositories"]
+            count += 1
+            path = answer.get("Link", "").partition(">")[0].removeprefix("<")
+        assert (seen, count) == (names, pages), size
+    assert ask_catalog("ci", "/v2/_catalog?last=zz").json() == {"repositories": []}
+    assert ask_catalog("ci", "/v2/_catalog?last=%00%ff&n=1").status_code == 200
