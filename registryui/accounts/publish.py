@@ -313,8 +313,8 @@ def let_nginx_read(path: Path) -> None:
 
 
 def _open_rights() -> None:
-    """nginx's own user passes every folder of rights and reads every marker, which it serves to
-    itself: those that a backup brought back may be closed to it."""
+    """nginx's own user passes every folder of rights, or it finds no marker: those that a backup
+    brought back may be closed to it."""
     top = settings.RIGHTS_DIR
     if not top.exists():
         top.mkdir()
@@ -566,13 +566,13 @@ def _folder(name: str) -> Path | None:
 
 
 def _touch(path: Path) -> None:
-    """An empty file that nginx can open, and its folders, which it can pass but not list."""
+    """An empty file that nginx finds, and its folders, which it can pass but not list."""
     for part in reversed(path.relative_to(settings.RIGHTS_DIR).parents):  # "." first
         place = settings.RIGHTS_DIR / part
         place.mkdir(exist_ok=True)
         _set_mode(place, 0o711)
     if not path.exists():
-        # Never there and not readable: nginx would answer 403 and look for no other marker.
+        # Whole from its first moment, whatever this process dies of.
         new = path.with_name(_TEMPORARY + path.name)
         new.touch()
         _set_mode(new, 0o644)

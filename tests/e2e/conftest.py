@@ -109,6 +109,15 @@ def second_docker(second_machine: Machine, boathouse: Product) -> Iterator[Engin
         yield made
 
 
+@pytest.fixture
+def certificates(tmp_path: Path, boathouse: Product) -> Path:
+    """A folder as --cert-dir wants it."""
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    (folder / "ca.crt").write_bytes(boathouse.ca.read_bytes())
+    return folder
+
+
 @pytest.fixture(scope="module")
 def browser(boathouse: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A Chromium that trusts the product's CA."""

@@ -22,15 +22,6 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "layout")
 
 
-@pytest.fixture
-def certificates(tmp_path: Path, boathouse: Product) -> Path:
-    """A folder as --cert-dir wants it."""
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    (folder / "ca.crt").write_bytes(boathouse.ca.read_bytes())
-    return folder
-
-
 def run(folder: Path, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Runs a client that keeps everything below `folder`."""
     environment = {

@@ -51,15 +51,6 @@ def client(docker: Engine, boathouse: Product) -> Iterator[Engine]:
     docker.login(boathouse.name, *boathouse.user)
 
 
-@pytest.fixture
-def certificates(tmp_path: Path, boathouse: Product) -> Path:
-    """A folder as --cert-dir wants it."""
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    (folder / "ca.crt").write_bytes(boathouse.ca.read_bytes())
-    return folder
-
-
 def pushes_and_pulls(client: Engine, boathouse: Product, user: str, secret: str) -> list[str]:
     """What Docker was told otherwise than the table says."""
     assert "Login Succeeded" in client.login(boathouse.name, user, secret)
