@@ -55,7 +55,7 @@ def test_a_second_up_adopts_nothing_and_gives_no_rights() -> None:
         assert list(RegistryUser.objects.all()) == [row]
         assert first.registry_user() == first.Account("ci", "")
         assert ask("GET", "/v2/", ("hand", PASSWORD)).status == 200
-        assert ask("GET", "/v2/_catalog", ("hand", PASSWORD)).status == 403
+        assert ask("GET", "/v2/team/api/tags/list", ("hand", PASSWORD)).status == 403
 
 
 def test_a_file_that_was_lost_is_written_again() -> None:
