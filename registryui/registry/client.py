@@ -27,6 +27,7 @@ from ..oci.manifest import digest_of, signed_bytes
 from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, quoted, read_object, text
 from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
+from .kept import Answer, KeptConnections
 from .source import Stored
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ class RegistryClient:
             # Bytes: requests would write the text in latin-1, Docker and nginx take it as UTF-8.
             self._session.auth = (username.encode(), password.encode())  # type: ignore[assignment]
         self._elsewhere = _session(pool=pool, ca=None)  # object stores: never with our password
+        self._kept: KeptConnections | None = None
+        if self.url.startswith("http:") and not username:  # the registry behind our own nginx
+            headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+            self._kept = KeptConnections(self.url, headers, timeout=timeout[1])
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +85,8 @@ class RegistryClient:
 
     def close(self) -> None:
         """Close the connections."""
+        if self._kept is not None:
+            self._kept.close()
         self._session.close()
         self._elsewhere.close()
 
@@ -112,34 +119,42 @@ class RegistryClient:
     def resolve(self, repository: str, reference: str) -> str | None:
         """See Source. One HEAD; a GET where the answer has no digest or is a doubtful 404, or a
         500: only a body says why."""
-        with self._request("HEAD", self._manifest_url(repository, reference), _ACCEPT) as response:
-            is_absent = response.status_code == 404 and _API_VERSION in response.headers
-            digest = response.headers.get("Docker-Content-Digest", "")
-            if is_absent:
+        url = self._manifest_url(repository, reference)
+        if quick := self._quick("HEAD", url, _ACCEPT, limit=0):
+            digest = _told_digest(quick, reference)
+            if digest:
+                return digest
+        with self._request("HEAD", url, _ACCEPT) as response:
+            if response.status_code == 404 and _API_VERSION in response.headers:
                 return None
             if response.status_code not in (200, 404, 500):
                 raise _error(response, b"")
-            if response.status_code == 200 and is_digest(digest):
-                if is_digest(reference) and digest != reference:
-                    raise _bad(response, f"asked for {reference}, answers with {digest}")
+            digest = _told_digest(response, reference)
+            if response.status_code == 200 and digest:
                 return digest
         stored = self.manifest(repository, reference)
         return stored.digest if stored else None
 
     def manifest(self, repository: str, reference: str) -> Stored | None:
         """See Source."""
-        with self._request("GET", self._manifest_url(repository, reference), _ACCEPT) as response:
+        url = self._manifest_url(repository, reference)
+        if quick := self._quick("GET", url, _ACCEPT, limit=MANIFEST_LIMIT):
+            media_type = _manifest_type(quick)
+            return Stored(
+                _checked(quick, reference, quick.body, media_type), media_type, quick.body
+            )
+        with self._request("GET", url, _ACCEPT) as response:
             if self._is_absent(response):
                 return None
-            media_type = media_types.bare(response.headers.get("Content-Type", ""))
-            if not media_types.is_manifest(media_type) and not media_type.endswith("json"):
-                raise _bad(response, f"a manifest of type {quoted(media_type)}")
+            media_type = _manifest_type(response)
             raw = self._read(response, MANIFEST_LIMIT)
             return Stored(_checked(response, reference, raw, media_type), media_type, raw)
 
     def blob(self, repository: str, digest: str, *, limit: int) -> bytes | None:
         """See Source. Follows redirects to an object store."""
         url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
+        if quick := self._quick("GET", url, {}, limit=limit):
+            return _matching(quick, digest, quick.body)
         for _ in range(REDIRECTS_LIMIT + 1):
             with self._request("GET", url, elsewhere=not self._is_ours(url)) as response:
                 if response.is_redirect:
@@ -147,10 +162,7 @@ class RegistryClient:
                     continue
                 if self._is_absent(response):
                     return None
-                data = self._read(response, limit)
-                if not matches(digest, data):
-                    raise _bad(response, f"content of another digest than {digest}")
-                return data
+                return _matching(response, digest, self._read(response, limit))
         raise BadAnswer(f"more than {REDIRECTS_LIMIT} redirects for {digest}")
 
     # -- writing ---------------------------------------------------------------------------------
@@ -181,6 +193,12 @@ class RegistryClient:
             return _checked(response, reference, raw, media_type)
 
     # -- one request -----------------------------------------------------------------------------
+    def _quick(
+        self, method: str, url: str, headers: dict[str, str], *, limit: int
+    ) -> Answer | None:
+        """The whole answer, if all is well; None: ask with _request, which finds out what is."""
+        return self._kept.ask(method, url, headers, limit=limit) if self._kept else None
+
     @contextmanager
     def _request(
         self,
@@ -349,7 +367,32 @@ def _session(*, pool: int, ca: Path | None) -> requests.Session:
     return session
 
 
-def _checked(response: requests.Response, reference: str, raw: bytes, media_type: str) -> str:
+def _told_digest(response: requests.Response | Answer, reference: str) -> str:
+    """The digest that an answer names, "" if it names none; BadAnswer if another was asked for."""
+    digest = response.headers.get("Docker-Content-Digest", "")
+    if not is_digest(digest):
+        return ""
+    if response.status_code == 200 and is_digest(reference) and digest != reference:
+        raise _bad(response, f"asked for {reference}, answers with {digest}")
+    return digest
+
+
+def _manifest_type(response: requests.Response | Answer) -> str:
+    media_type = media_types.bare(response.headers.get("Content-Type", ""))
+    if not media_types.is_manifest(media_type) and not media_type.endswith("json"):
+        raise _bad(response, f"a manifest of type {quoted(media_type)}")
+    return media_type
+
+
+def _matching(response: requests.Response | Answer, digest: str, data: bytes) -> bytes:
+    if not matches(digest, data):
+        raise _bad(response, f"content of another digest than {digest}")
+    return data
+
+
+def _checked(
+    response: requests.Response | Answer, reference: str, raw: bytes, media_type: str
+) -> str:
     """The digest of `raw`, if it is what was asked for and what the registry says it is."""
     told = response.headers.get("Docker-Content-Digest", "")
     wanted = [digest for digest in (reference, told) if is_digest(digest)]
@@ -396,7 +439,7 @@ def _registry_error(body: bytes) -> tuple[str, str, str]:
     return text(first.get("code"), limit=64), message, detail
 
 
-def _bad(response: requests.Response, reason: str) -> BadAnswer:
+def _bad(response: requests.Response | Answer, reason: str) -> BadAnswer:
     return BadAnswer(f"{_shown(response.url)}: {reason}", status=response.status_code)
 
 
