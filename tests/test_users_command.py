@@ -182,6 +182,11 @@ def test_list_filters_and_show_says_all(no_parts: Path) -> None:
     assert "Owner          max" in run("show", "one")
     assert run("note", "one", "the cluster in Graz") == "one: the cluster in Graz\n"
     assert facts("show", "one")["owner"] == "max"
+    assert run("owner", "one", "") == "one belongs to nobody.\n"
+    assert facts("show", "one")["owner"] is None
+    assert run("owner", "one", "max") == "one belongs to max.\n"
+    found = facts("show", "one")
+    assert (found["owner"], found["note"]) == ("max", "the cluster in Graz")
 
 
 # -- the file ------------------------------------------------------------------------------------

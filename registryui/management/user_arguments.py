@@ -120,6 +120,9 @@ def _changes(acts: Any) -> None:
     one = _act(acts, "note", "what it is for")
     one.add_argument("name", metavar="NAME")
     one.add_argument("text", metavar="TEXT")
+    one = _act(acts, "owner", "whose user this is: a maintainer manages only their own")
+    one.add_argument("name", metavar="NAME")
+    one.add_argument("operator", metavar="OPERATOR", help="'' for nobody")
 
 
 def _file(acts: Any) -> None:

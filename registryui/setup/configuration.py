@@ -26,6 +26,8 @@ from . import keys, ports
 from .data import NGINX_USER, Refused, closed_folder, write_file
 
 TEMPLATES = settings.BASE_DIR / "deploy"
+BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
+SEARCH_PATIENCE = 20  # a portal that hangs is not waited for as long
 
 
 class _Percent(Template):
@@ -126,12 +128,13 @@ def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
 def _checked(values: Mapping[str, object]) -> dict[str, object]:
     """What every location behind the check of users and rights has in it."""
 
-    def checked(users_file: Path, on_401: str) -> str:
-        told = {**values, "users_file": users_file, "on_401": on_401}
+    def checked(users_file: Path, on_401: str, patience: int = BLOB_PATIENCE) -> str:
+        told = {**values, "users_file": users_file, "on_401": on_401, "patience": patience}
         return _render("checked-location.template", told).rstrip()
 
     return {
         "checked": checked(settings.HTPASSWD_FILE, "$second_look"),
+        "checked_search": checked(settings.HTPASSWD_FILE, "$second_look", SEARCH_PATIENCE),
         "checked_again": checked(settings.OVERLAP_FILE, "@unauthorized"),
         "pass": _lines(
             "set $backend registry;",

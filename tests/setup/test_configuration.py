@@ -42,6 +42,13 @@ def test_nginx_accepts_what_is_rendered(folder: Path) -> None:
     assert "%{" not in text.split("\n\n", 1)[1]
 
 
+def test_a_portal_that_hangs_is_not_waited_for_like_a_registry(folder: Path) -> None:
+    text = configuration.render_nginx(registry_port=5001, web_port=8001)
+    search, registry = text.split("location = /v1/search {")[1].split("location /v2/ {")
+    assert re.findall(r"proxy_read_timeout (\d+)s;", search) == ["20"]
+    assert "900" in re.findall(r"proxy_read_timeout (\d+)s;", registry)
+
+
 def test_a_bad_configuration_is_never_put_live(folder: Path) -> None:
     good = configuration.render_nginx(registry_port=5001, web_port=8001)
     configuration.put_nginx(good)

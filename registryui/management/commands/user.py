@@ -142,6 +142,13 @@ def _note(options: Options) -> Said:
     return f"{row.name}: {row.note or 'no note'}", {"user": user_facts.of(row)}
 
 
+def _owner(options: Options) -> Said:
+    row = _find(options["name"])
+    row = users.describe(row, note=row.note, owner=_operator(options["operator"]), by=BY)
+    owner = row.owner.get_username() if row.owner else "nobody"
+    return f"{row.name} belongs to {owner}.", {"user": user_facts.of(row)}
+
+
 def _on_one(done: users.Done) -> Said:
     return user_facts.done_lines(done), user_facts.of_done(done)
 
@@ -335,6 +342,7 @@ _ACTS: dict[str, Callable[[Options], Said]] = {
     "expire": _expire,
     "remove": _remove,
     "note": _note,
+    "owner": _owner,
     "drift": _drift,
     "versions": _versions,
     "restore": _restore,
