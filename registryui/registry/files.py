@@ -74,13 +74,11 @@ class Problems:
 
     def note(self, path: str, what: str) -> None:
         """One line: never with content of a file, which may be another file of this machine."""
-        line = f"{shown(path)}: {what}"
+        mark = hash((path, what))
         with self._lock:
-            if hash(line) in self._seen:  # found again by another look
-                return
-            self._seen.add(hash(line))
-            if len(self._lines) < LINES:
-                self._lines.append(line)
+            if mark not in self._seen and len(self._lines) < LINES:
+                self._lines.append(f"{shown(path)}: {what}")
+            self._seen.add(mark)  # what another look finds again counts once
 
     def lines(self) -> list[str]:
         """LINES at most, then one with the number of the others."""
@@ -88,11 +86,8 @@ class Problems:
             more = len(self._seen) - len(self._lines)
             return [*self._lines, f"and {more} more"] if more else list(self._lines)
 
-    def __getstate__(self) -> None:
-        return None  # another process begins with none
-
-    def __setstate__(self, state: None) -> None:
-        self.__init__()  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[Problems], tuple[()]]:
+        return Problems, ()  # another process begins with none
 
 
 class LocalFiles:
@@ -193,18 +188,26 @@ class LocalFiles:
 
     def stamp(self, folder: str, nested: str) -> str:
         """See Files. From the times of the folders; of a file in one of them nothing is said."""
-        times = [_stamp_of(self._place(folder))]
+        times = [self._time(folder)]
         for one in self._entries(nested):
             times.append(_stamp_of(one.path))
             if one.is_dir(follow_symlinks=False):
-                times += sorted(
-                    f"{two.name} {_stamp_of(two.path)}" for two in self._entries_of(one.path)
-                )
+                inside = self._entries_of(one.path)
+                times += [f"{two.name} {_stamp_of(two.path)}" for two in inside]
         newest = max((int(time.rpartition(" ")[2]) for time in times), default=0)
         now = time.time_ns()
         if 0 <= now - newest < FRESH * 1e9:
             times.append(str(now))  # it may change again within the same tick: say "changed" once
         return hashlib.sha256("\n".join(times).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    def _time(self, folder: str) -> str:
+        place = self._place(folder)
+        try:
+            return _stamp_of(place) if self._is_plain(place) else "0"
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return "0"
+            raise _unreachable(folder, error) from error
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """What is in a folder, sorted; [] if it is not there or no folder."""

@@ -129,7 +129,7 @@ class FileStore:
 
     def _tag_links(self, repository: str, only: set[str] | None) -> list[TagLink]:
         """All tags, or those whose names are in `only`."""
-        leaves = self._tags(repository)
+        folder, leaves = paths.tags(repository), self._tags(repository)
         if only is not None:
             leaves = [leaf for leaf in leaves if leaf.name in only]
         wanted = [paths.tag_link(repository, leaf.name) for leaf in leaves]
@@ -138,7 +138,7 @@ class FileStore:
         for leaf, content in zip(leaves, contents, strict=True):
             if content is None and leaf.size >= 0:
                 continue  # taken off since we listed it
-            links.append(TagLink(leaf.name, _digest_in(content), self._moment(leaf, repository)))
+            links.append(TagLink(leaf.name, _digest_in(content), self._moment(leaf, folder)))
         return links
 
     def _tags(self, repository: str) -> list[Leaf]:
