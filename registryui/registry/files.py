@@ -86,8 +86,11 @@ class Problems:
             more = len(self._seen) - len(self._lines)
             return [*self._lines, f"and {more} more"] if more else list(self._lines)
 
-    def __reduce__(self) -> tuple[type[Problems], tuple[()]]:
-        return Problems, ()  # another process begins with none
+    def __getstate__(self) -> tuple[()]:
+        return ()  # another process begins with none (and None would not call __setstate__)
+
+    def __setstate__(self, state: tuple[()]) -> None:
+        self.__init__()  # type: ignore[misc]
 
 
 class LocalFiles:
@@ -113,7 +116,7 @@ class LocalFiles:
         names = []
         try:
             for entry in self._entries(parent):
-                if entry.is_dir(follow_symlinks=False):
+                if _is_folder(entry):
                     names.append(entry.name)
                 else:
                     self._problems.note(f"{parent}/{entry.name}", _kind(entry))
@@ -128,7 +131,7 @@ class LocalFiles:
         found = []
         for entry in self._entries(folder):
             name = entry.name
-            if not entry.is_dir(follow_symlinks=False):
+            if not _is_folder(entry):
                 self._problems.note(f"{folder}/{name}", _kind(entry))
                 found.append(Leaf(name, ODD, _modified(entry.path)))
                 continue
@@ -152,8 +155,11 @@ class LocalFiles:
     def _read(self, path: str, limit: int) -> Content:
         place = self._place(path)
         folder = place.rpartition("/")[0]
+        above = folder.rpartition("/")[0]
         try:
-            if not self._is_plain(folder):
+            # The folder itself is asked for once, those above it again and again.
+            is_plain = above in self._plain or self._is_plain(above)
+            if not is_plain or not stat.S_ISDIR(os.lstat(folder).st_mode):
                 return self._odd(path, "lies behind a symbolic link, or in no folder")
             handle = os.open(place, _FLAGS)
         except OSError as error:
@@ -191,7 +197,7 @@ class LocalFiles:
         times = [self._time(folder)]
         for one in self._entries(nested):
             times.append(_stamp_of(one.path))
-            if one.is_dir(follow_symlinks=False):
+            if _is_folder(one):
                 inside = self._entries_of(one.path)
                 times += [f"{two.name} {_stamp_of(two.path)}" for two in inside]
         newest = max((int(time.rpartition(" ")[2]) for time in times), default=0)
@@ -260,8 +266,18 @@ def _name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # on file systems that do not tell it in the listing
+        return False
+
+
 def _kind(entry: os.DirEntry[str]) -> str:
-    return "is a symbolic link" if entry.is_symlink() else "is no folder"
+    try:
+        return "is a symbolic link" if entry.is_symlink() else "is no folder"
+    except OSError:
+        return "cannot be looked at"
 
 
 def _modified(place: str) -> float:

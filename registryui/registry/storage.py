@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from ..oci.digest import check_digest, is_digest, matches
+from ..oci.digest import check_digest, is_digest, matches, sha256
 from ..oci.manifest import stored_media_type
 from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, read_object
@@ -187,7 +187,12 @@ class FileStore:
         contents = self._files.read(wanted, limit=limit)
         for place, digest in enumerate(digests):
             content = contents[place]
-            if isinstance(content, bytes) and not matches(digest, content):
+            # Almost always sha256: its own function takes half the time.
+            if (
+                isinstance(content, bytes)
+                and sha256(content) != digest
+                and not matches(digest, content)
+            ):
                 contents[place] = self._wrong(wanted[place])
         return contents
 
