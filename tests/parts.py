@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -47,7 +48,7 @@ def running_registry(
     with (folder / "registry.log").open("ab") as log:
         process = subprocess.Popen(
             [REGISTRY, "serve", str(configuration)],
-            env={**os.environ, "OTEL_TRACES_EXPORTER": "none", "GOGC": "200"},  # as setup/parts.py
+            env={**_environment(), "OTEL_TRACES_EXPORTER": "none", "GOGC": "200"},  # setup/parts.py
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -58,6 +59,41 @@ def running_registry(
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@contextmanager
+def running_s3(port: int, bucket: str) -> Iterator[tuple[str, str]]:
+    """An S3 service at that port of loopback, with a bucket in region us-east-1, ended afterwards;
+    an access key and secret for it."""
+    environment = {**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5):
+                    break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        made = urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")
+        urllib.request.urlopen(made, timeout=20).close()
+        yield "AKIAIOSFODNN7EXAMPLE", "a-secret-key-of-the-tests"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _environment() -> dict[str, str]:
+    """Ours; the registry's S3 driver panics at AWS_CA_BUNDLE (see registryui/setup/parts.py)."""
+    return {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
 
 
 def _sections(folder: Path, port: int, notifications: Mapping[str, Any] | None) -> dict[str, Any]:
