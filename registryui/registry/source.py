@@ -4,9 +4,12 @@ Raises RegistryError (errors.py) where the question could not be answered; an an
 is None or empty.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+
+from .errors import RegistryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,34 @@ class Stored:
     digest: str
     media_type: str  # as the registry tells it, without parameters
     raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TagLink:
+    """A tag in the store."""
+
+    name: str
+    digest: str  # "": the link is broken (empty, cut, no digest, a folder); counted by the reader
+    moved_at: datetime  # modification time of its current/link, UTC: the time of the push
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """The data of a blob in the store; a manifest is one too."""
+
+    digest: str
+    size: int  # bytes
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A leftover of an upload."""
+
+    repository: str
+    id: str
+    size: int  # bytes
+    modified_at: datetime
 
 
 class Source(Protocol):
@@ -39,4 +70,48 @@ class Source(Protocol):
 
     def blob(self, repository: str, digest: str, *, limit: int) -> bytes | None:
         """The blob, checked against its digest; None if absent, TooLarge over `limit` bytes."""
+        ...
+
+
+class Store(Source, Protocol):
+    """A registry whose storage can be read directly. Safe to call from several threads and
+    processes.
+
+    What is broken in it is marked, counted in `problems` and left out; it never ends a listing.
+    """
+
+    def tag_links(self, repository: str) -> list[TagLink]:
+        """All tags with what they stand for, in no order; [] where there is no such repository."""
+        ...
+
+    def revisions(self, repository: str) -> list[str]:
+        """Digests of all manifests of the repository, tagged or not, in no order."""
+        ...
+
+    def stamp(self, repository: str) -> str:
+        """Changes whenever tags or manifests are added to or taken from the repository (folder
+        times on a filesystem); "" where that cannot be told."""
+        ...
+
+    def read_blobs(
+        self, digests: Sequence[str], *, limit: int
+    ) -> list[bytes | RegistryError | None]:
+        """Contents in the order asked, from the blobs folder; one round on an object store.
+
+        None: not there. An error: over `limit` bytes (TooLarge), the digest does not match or it
+        vanished while it was read (BadAnswer). Never raises for one blob.
+        """
+        ...
+
+    def blobs(self) -> Iterator[StoredBlob]:
+        """The blobs of the whole store, in no order."""
+        ...
+
+    def uploads(self) -> Iterator[Upload]:
+        """What uploads left behind, in the whole store, in no order."""
+        ...
+
+    @property
+    def problems(self) -> list[str]:
+        """What was marked on the way: one line each, 200 at most, then one with the count."""
         ...
