@@ -29,9 +29,19 @@ def _secret(path: Path) -> str:
         return secrets.token_urlsafe(48)
 
 
+def _secret_text(name: str) -> str:
+    """A secret from the environment, else from the file that NAME_FILE names; "" for none, or a
+    file that this user may not read."""
+    path = _text(f"{name}_FILE")
+    try:
+        return _text(name) or (Path(path).expanduser().read_text().strip() if path else "")
+    except (OSError, ValueError):
+        return ""
+
+
 # -- the data folder -----------------------------------------------------------------------------
 DATA = Path(_text("BOATHOUSE_DATA", str(BASE_DIR / "var"))).expanduser().absolute()
-STORE_DIR = DATA / "registry"  # the registry's own folder: docker/registry/v2 is below it
+STORE_DIR = DATA / "registry"  # the registry's own folder, if it keeps its images on this disk
 TLS_DIR = DATA / "tls"
 SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
 CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.yml
@@ -41,6 +51,19 @@ HTPASSWD_FILE = DATA / "htpasswd"
 OVERLAP_FILE = DATA / "htpasswd.old"  # secrets from before a rotation, while they work too
 RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
 VERSIONS_DIR = DATA / "htpasswd-versions"  # 0700: the last 20 of the file
+
+# -- the store: where the registry keeps its images ----------------------------------------------
+# "filesystem": in STORE_DIR. Else a URL of an object store, such as s3://bucket/prefix, for the
+# registry and for our own reading; registryui/registry/storages.py says what each setting becomes.
+STORAGE = _text("BOATHOUSE_STORAGE", "filesystem")
+STORAGE_ENDPOINT = _text("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
+STORAGE_REGION = _text("BOATHOUSE_STORAGE_REGION", "us-east-1")
+STORAGE_KEY = _text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": what the machine may do
+STORAGE_SECRET_FILE = _text("BOATHOUSE_STORAGE_SECRET_FILE")
+STORAGE_SECRET = _secret_text("BOATHOUSE_STORAGE_SECRET")
+# What the index is built from: the store itself, or the registry over HTTP, which is slower and
+# sees less. "auto": the store where it can be read.
+SOURCE = _text("BOATHOUSE_SOURCE", "auto")
 
 # -- where people and clients find us ------------------------------------------------------------
 HOST = _text("BOATHOUSE_HOST", "localhost")  # the name in every command that the pages show

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -55,6 +56,36 @@ def running_registry(
     try:
         _wait(url, process, folder / "registry.log")
         yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextmanager
+def running_s3(port: int, bucket: str) -> Iterator[tuple[str, str]]:
+    """An S3 service at that port of loopback, with a bucket in region us-east-1, ended afterwards;
+    an access key and secret for it."""
+    environment = {**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5):
+                    break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        made = urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")
+        urllib.request.urlopen(made, timeout=20).close()
+        yield "AKIAIOSFODNN7EXAMPLE", "a-secret-key-of-the-tests"
     finally:
         process.terminate()
         process.wait(timeout=20)

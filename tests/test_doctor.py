@@ -66,6 +66,7 @@ def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
         "certificate": "certificate-ok",
         "events": "events-none",
         "index": "index-ok",
+        "store": "store-ok",
         "worker": "worker-ok",
     }
     assert "registry/2.0" in said(found["registry"])

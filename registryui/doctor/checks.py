@@ -29,6 +29,7 @@ from django.utils import timezone
 from registryui import front_door, tls
 from registryui.accounts import drift, htpasswd, publish
 from registryui.models import RegistryEvent, RegistryUser, Run
+from registryui.registry import choose, storages
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
 
@@ -49,6 +50,7 @@ def examine() -> list[Finding]:
         "front door": check_front_door,
         "htpasswd": check_htpasswd,
         "certificate": check_certificate,
+        "store": check_store,
         "disk": check_disk,
     }
     waiting = {name: _start(name, check) for name, check in apart.items()}
@@ -405,6 +407,30 @@ def check_index(*, now: datetime | None = None) -> Finding:
     if late > 2:
         return Finding("index", "bad" if late > MANY_SYNCS_LATE else "warn", "index-old", params)
     return Finding("index", "ok", "index-ok", params)
+
+
+# -- store ---------------------------------------------------------------------------------------
+def check_store() -> Finding:
+    """Is the index built from the store itself, and does that answer; or why is it not?"""
+    choice = choose.choose()
+    if choice.code:
+        # HTTP by wish is no fault; a store by wish that cannot be read stops every sync.
+        is_wish = choice.code == "store-unwanted"
+        state = "ok" if is_wish else "bad" if choice.kind == "store" else "warn"
+        return Finding("store", state, choice.code, {**choice.params, "user": _own_name()})
+    storage = storages.of_settings()
+    start = time.monotonic()
+    try:
+        choose.open_store(storage).ping()
+    except RegistryError as error:
+        return Finding("store", "bad", "store-silent", {"error": _short(error)})
+    milliseconds = round((time.monotonic() - start) * 1000)
+    params = {"place": f"{storage.driver}: {storage.root}", "ms": milliseconds}
+    return Finding("store", "ok", "store-ok", params)
+
+
+def _own_name() -> str:
+    return _user_name(os.geteuid())
 
 
 # -- disk ----------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ NAMES = (
     "certificate",
     "events",
     "index",
+    "store",
     "disk",
     "worker",
 )

@@ -53,6 +53,7 @@ def _title(name: str) -> str:
         "certificate": _("Certificate"),
         "events": _("Events"),
         "index": _("Index"),
+        "store": _("Store"),
         "disk": _("Disk"),
         "worker": _("Worker"),
     }
@@ -481,6 +482,67 @@ def _every(p: Params) -> str:
     return ngettext("every %(every)d minute", "every %(every)d minutes", every) % {"every": every}
 
 
+# -- store ---------------------------------------------------------------------------------------
+def _store_ok(p: Params) -> Said:
+    return _("Read directly, answers in %(ms)d ms") % {"ms": p["ms"]}, str(p["place"]), ""
+
+
+def _store_unwanted(p: Params) -> Said:
+    return _over_http(), _("As BOATHOUSE_SOURCE says."), ""
+
+
+def _store_setting(p: Params) -> Said:
+    return (
+        _over_http(),
+        str(p["error"]),
+        _("Correct that setting, for every command of this instance, and run ./boathouse up."),
+    )
+
+
+def _store_unreadable(p: Params) -> Said:
+    return (
+        _over_http(),
+        _("The user %(user)s may not read %(blocked)s.")
+        % {"user": p["user"], "blocked": p["path"]},
+        _(
+            "Run the registry and the portal as one user, or give this user the right to read the "
+            "store; that is many times faster, and shows untagged images and push times. "
+            "BOATHOUSE_SOURCE=http says that it is meant so."
+        ),
+    )
+
+
+def _store_no_driver(p: Params) -> Said:
+    return (
+        _over_http(),
+        _("There is no driver to read %(driver)s directly.") % {"driver": p["driver"]},
+        _("It takes longer and shows less; BOATHOUSE_SOURCE=http says that it is meant so."),
+    )
+
+
+def _store_not_installed(p: Params) -> Said:
+    return (
+        _over_http(),
+        _("The driver to read %(driver)s directly is not installed.") % {"driver": p["driver"]},
+        _("Install it: .venv/bin/python -m pip install %(package)s") % {"package": p["package"]},
+    )
+
+
+def _store_silent(p: Params) -> Said:
+    return (
+        _("Does not answer"),
+        str(p["error"]),
+        _(
+            "Look at the service, the key and the network; until then set BOATHOUSE_SOURCE=http if "
+            "the registry still reaches it."
+        ),
+    )
+
+
+def _over_http() -> str:
+    return _("Read over HTTP, through the registry")
+
+
 # -- disk ----------------------------------------------------------------------------------------
 def _disk_ok(p: Params) -> Said:
     return _free(p), _full_in(p), ""
@@ -605,6 +667,13 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "index-never": _index_never,
     "index-old": _index_old,
     "index-failed": _index_failed,
+    "store-ok": _store_ok,
+    "store-unwanted": _store_unwanted,
+    "store-setting": _store_setting,
+    "store-unreadable": _store_unreadable,
+    "store-no-driver": _store_no_driver,
+    "store-not-installed": _store_not_installed,
+    "store-silent": _store_silent,
     "disk-ok": _disk_ok,
     "disk-soon": _disk_low,
     "disk-low": _disk_low,

@@ -91,7 +91,39 @@ def parse_manifest(raw: bytes, media_type: str) -> Manifest:
     ValueError: no JSON object, over 4 MiB, a bad digest or size, or two formats at once.
     """
     found = read_object(raw)
-    media_type = _media_type(found, media_types.bare(media_type))
+    return _parsed(found, _media_type(found, media_types.bare(media_type)))
+
+
+def parse_stored(raw: bytes) -> Manifest:
+    """The manifest in `raw` as it lies in a store, where no registry says its media type.
+
+    ValueError: as `parse_manifest`, and what registry 2.8 cannot read (see stored_media_type).
+    """
+    found = read_object(raw)
+    return _parsed(found, _media_type(found, stored_media_type(found)))
+
+
+def stored_media_type(found: Mapping[str, Any]) -> str:
+    """The media type that registry 2.8 says of a manifest in its store (manifeststore.go, Get).
+
+    Schema 1 lies there without its signatures; the registry signs it anew for each client, and
+    calls it signed. ValueError: it answers 500, or refuses it.
+    """
+    version, written = found.get("schemaVersion"), found.get("mediaType")
+    if isinstance(version, bool) or not isinstance(version, int) or version not in (1, 2):
+        raise ValueError(f"not a manifest: schemaVersion {quoted(version)}")
+    if not isinstance(written, str | None):
+        raise ValueError(f"not a media type: {quoted(written)}")
+    if version == 1:
+        return media_types.DOCKER_SCHEMA1_SIGNED
+    if written in media_types.OF_SCHEMA_2:
+        return written
+    if written:
+        raise ValueError(f"a manifest of type {quoted(written)}")
+    return media_types.OCI_MANIFEST if found.get("manifests") is None else media_types.OCI_INDEX
+
+
+def _parsed(found: dict[str, Any], media_type: str) -> Manifest:
     if media_types.is_schema1(media_type):
         return _schema1(found, media_type)
     if media_types.is_image_index(media_type):

@@ -21,6 +21,7 @@ from django.conf import settings
 
 from registryui import tls
 from registryui.accounts import rights
+from registryui.registry import storages
 
 from . import keys, ports
 from .data import NGINX_USER, Refused, closed_folder, write_file
@@ -208,8 +209,10 @@ def _lines(*lines: str, indent: int) -> str:
 
 def render_registry(*, registry_port: int, web_port: int) -> str:
     """The text of registry.yml; holds secrets. JSON strings are YAML strings."""
+    storage = wanted_storage()
     values = {
-        "store": str(settings.STORE_DIR),
+        "driver": storage.driver,
+        "driver_parameters": storage.section,
         "address": f"127.0.0.1:{registry_port}",
         "http_secret": keys.read("registry-key"),
         "hook": f"http://127.0.0.1:{web_port}/hooks/registry",
@@ -218,6 +221,23 @@ def render_registry(*, registry_port: int, web_port: int) -> str:
     return _render(
         "registry.yml.template", {name: json.dumps(value) for name, value in values.items()}
     )
+
+
+def wanted_storage() -> storages.Storage:
+    """Where the registry is to keep its images; Refused if it cannot."""
+    try:
+        storage = storages.of_settings()
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if storage.driver in _NOT_DEBIANS and not settings.REGISTRY_PROGRAM:
+        raise Refused(
+            f"Debian's docker-registry has no driver for {storage.driver}: set "
+            "BOATHOUSE_REGISTRY_PROGRAM to a registry that has it, or use an S3 service."
+        )
+    return storage
+
+
+_NOT_DEBIANS = ("azure", "gcs")
 
 
 def _render(name: str, values: Mapping[str, object]) -> str:

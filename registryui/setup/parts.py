@@ -56,8 +56,13 @@ def registry_command() -> list[str]:
 
 
 def registry_environment() -> dict[str, str]:
-    """Ours without what would change the registry's configuration behind our back."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    """Ours without what would change the registry's configuration behind our back, and without what
+    its S3 driver panics at."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("REGISTRY_") and name != "AWS_CA_BUNDLE"
+    }
     # Registry 3 sends traces of all requests to port 4318 of this machine if nothing is said.
     return {"OTEL_TRACES_EXPORTER": "none", **kept}
 

@@ -71,6 +71,7 @@ def _start(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> 
 def prepare(*, say: Say) -> ports.Chosen:
     """Makes all that the parts need and is missing; the ports, held for the caller."""
     configuration.registry_program()
+    configuration.wanted_storage()
     configuration.nginx_program()
     keys.make()
     _make_certificate(say)
@@ -132,7 +133,8 @@ def _run(
     chosen: dict[str, int], *, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]
 ) -> int:
     instance = health.this_instance(chosen)
-    printer = parts.Lines(lines, hidden=tuple(keys.read(name) for name in keys.NAMES))
+    hidden = [*(keys.read(name) for name in keys.NAMES), settings.STORAGE_SECRET]
+    printer = parts.Lines(lines, hidden=tuple(secret for secret in hidden if secret))
     watch = _Watch(instance)
 
     def on_turn(manager: parts.Parts) -> None:

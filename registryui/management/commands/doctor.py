@@ -12,7 +12,7 @@ from registryui import doctor
 class Command(BaseCommand):
     help = (
         "Examine every part: registry, front door, password file, certificate, events, index, "
-        "disk, worker. Ends with 1 if one of them is bad."
+        "store, disk, worker. Ends with 1 if one of them is bad."
     )
     requires_system_checks = []  # noqa: RUF012 (Django's own form); a sick system must still be examined
 

@@ -1,0 +1,98 @@
+"""What the index is built from: decided here, once, from the settings and what this user may read.
+
+BOATHOUSE_SOURCE   http ──────────────────────────► HTTP
+                   auto ─┬─ store cannot be read ─► HTTP, and the doctor says how to mend it
+                         └─ else ─────────────────► store
+                   store ─ cannot be read ────────► Unreachable, with the same sentence
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django.conf import settings
+
+from . import paths
+from .client import RegistryClient
+from .errors import Unreachable
+from .files import LocalFiles, Problems
+from .storage import FileStore
+from .storages import FILESYSTEM, Storage, of_settings
+
+Kind = Literal["http", "store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is read, and why: a code that the doctor has words for, and the facts in them."""
+
+    kind: Kind
+    code: str  # "" where nothing speaks against the store
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def choose(wish: str = "") -> Choice:
+    """What to read. `wish`: "http", "store" or "auto" instead of the setting."""
+    wish = wish or settings.SOURCE
+    if wish == "http":
+        return Choice("http", "store-unwanted")
+    if wish not in ("auto", "store"):
+        return Choice("http", "store-setting", {"error": f"BOATHOUSE_SOURCE is {wish[:40]!a}"})
+    code, params = _obstacle()
+    return Choice("store" if wish == "store" or not code else "http", code, params)
+
+
+def open_source(wish: str = "") -> RegistryClient | FileStore:
+    """What `choose` says, opened; to be used in a `with`.
+
+    Unreachable: the store was wished for and cannot be read.
+    """
+    choice = choose(wish)
+    if choice.kind == "http":
+        return RegistryClient(settings.REGISTRY_URL)
+    if choice.code:
+        facts = ", ".join(str(value) for value in choice.params.values())
+        raise Unreachable(f"the store cannot be read directly: {choice.code} ({facts})")
+    return open_store(of_settings())
+
+
+def open_store(storage: Storage) -> FileStore:
+    """A reader of that store."""
+    problems = Problems()
+    if storage.driver == FILESYSTEM:
+        return FileStore(LocalFiles(storage.root, problems), problems)
+    from .objects import ObjectFiles  # only who uses it pays for its import
+
+    files = ObjectFiles(storage.protocol, storage.root, storage.options, problems)
+    return FileStore(files, problems)
+
+
+def _obstacle() -> tuple[str, dict[str, Any]]:
+    """Why the store cannot be read directly: ("", {}) if nothing speaks against it. Quick, and
+    without the network."""
+    try:
+        storage = of_settings()
+    except ValueError as error:
+        return "store-setting", {"error": str(error)}
+    if storage.driver == FILESYSTEM:
+        blocked = _unreadable(storage.root)
+        return ("store-unreadable", {"path": blocked}) if blocked else ("", {})
+    if not storage.protocol:
+        return "store-no-driver", {"driver": storage.driver}
+    from .objects import is_installed
+
+    if not is_installed(storage.protocol):
+        return "store-not-installed", {"driver": storage.driver, "package": storage.package}
+    return "", {}
+
+
+def _unreadable(root: str) -> str:
+    """The first folder of a store that this user may not read; "" if there is none."""
+    inside = (f"{root}/docker", f"{root}/docker/registry", f"{root}/{paths.ROOT}")
+    for folder in (root, *inside, f"{root}/{paths.REPOSITORIES}", f"{root}/{paths.BLOBS}"):
+        if not os.access(folder, os.R_OK | os.X_OK) and (folder == root or os.path.lexists(folder)):
+            return folder
+    return ""

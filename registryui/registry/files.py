@@ -1,0 +1,291 @@
+"""The files of a store, wherever they lie: what storage.py needs of them, and those of this disk.
+
+    Files ├ LocalFiles    plain os calls: fsspec would cost as much again as the reading
+          └ ObjectFiles   objects.py: any other place, through fsspec
+
+Raises Unreachable when the disk or service does not answer (no permission, an I/O error): then
+nothing is known. What is merely odd is noted in `Problems` and left out.
+
+Symbolic links below `repositories` and `blobs` are not followed, whoever made them: they may lead
+to other files of this machine, or in a circle. The two folders themselves may lie elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from ..oci.untrusted import quoted
+from . import paths
+from .errors import BadAnswer, RegistryError, TooLarge, Unreachable
+
+LINES = 200
+FRESH = 2.0  # seconds in which a folder may change again without a new time: ext4 has ticks of 4 ms
+PLAIN_LIMIT = 10_000  # folders to remember: 2 MB
+ABSENT = -1  # a size: no such file
+ODD = -2  # a size: there is something else in its place
+
+Content = bytes | RegistryError | None
+
+
+class Leaf(NamedTuple):
+    """A file, named by the folder that it is in."""
+
+    name: str
+    size: int  # bytes, or ABSENT, or ODD
+    modified: float  # seconds since 1970; of the folder where there is no file
+
+
+class Files(Protocol):
+    """Paths are those of paths.py. Safe to call from several threads."""
+
+    def folders(self, parents: Sequence[str]) -> list[list[str] | RegistryError]:
+        """The names of the folders in each of these; [] where there is none."""
+        ...
+
+    def leaves(self, folder: str, leaf: str) -> list[Leaf]:
+        """The file `leaf` of each thing in `folder`; [] where there is no such folder."""
+        ...
+
+    def read(self, wanted: Sequence[str], *, limit: int) -> list[Content]:
+        """The contents in the order asked. None: no such file, or a folder in its place. An error
+        in the place of one: TooLarge, BadAnswer (no file), Unreachable."""
+        ...
+
+    def stamp(self, folder: str, nested: str) -> str:
+        """Another one whenever something was put into or taken out of `folder`, or the folders two
+        levels below `nested`."""
+        ...
+
+
+class Problems:
+    """What was odd in the store: the first lines, and how many. For several threads."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._seen: set[int] = set()
+        self._lock = threading.Lock()
+
+    def note(self, path: str, what: str) -> None:
+        """One line: never with content of a file, which may be another file of this machine."""
+        line = f"{shown(path)}: {what}"
+        with self._lock:
+            if hash(line) in self._seen:  # found again by another look
+                return
+            self._seen.add(hash(line))
+            if len(self._lines) < LINES:
+                self._lines.append(line)
+
+    def lines(self) -> list[str]:
+        """LINES at most, then one with the number of the others."""
+        with self._lock:
+            more = len(self._seen) - len(self._lines)
+            return [*self._lines, f"and {more} more"] if more else list(self._lines)
+
+    def __getstate__(self) -> None:
+        return None  # another process begins with none
+
+    def __setstate__(self, state: None) -> None:
+        self.__init__()  # type: ignore[misc]
+
+
+class LocalFiles:
+    """A store in `root`, the registry's `rootdirectory`."""
+
+    def __init__(self, root: str, problems: Problems) -> None:
+        self.root = root
+        self._problems = problems
+        # An administrator may have put these two on other disks; all below them is the registry's.
+        self._bases = {
+            base: os.path.realpath(f"{root}/{base}") for base in (paths.REPOSITORIES, paths.BLOBS)
+        }
+        self._plain: set[str] = set(self._bases.values())  # folders that are no symbolic links
+
+    def __repr__(self) -> str:
+        return f"LocalFiles({self.root!r})"
+
+    def folders(self, parents: Sequence[str]) -> list[list[str] | RegistryError]:
+        """See Files. What is no folder is noted."""
+        return [self._folders(parent) for parent in parents]
+
+    def _folders(self, parent: str) -> list[str] | RegistryError:
+        names = []
+        try:
+            for entry in self._entries(parent):
+                if entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name)
+                else:
+                    self._problems.note(f"{parent}/{entry.name}", _kind(entry))
+        except Unreachable as error:
+            return error
+        return names
+
+    def leaves(self, folder: str, leaf: str) -> list[Leaf]:
+        """See Files."""
+        place = self._place(folder)
+        is_deep = "/" in leaf
+        found = []
+        for entry in self._entries(folder):
+            name = entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                self._problems.note(f"{folder}/{name}", _kind(entry))
+                found.append(Leaf(name, ODD, _modified(entry.path)))
+                continue
+            if is_deep and len(self._plain) < PLAIN_LIMIT:
+                self._plain.add(entry.path)  # whoever reads the leaf need not look again
+            try:
+                status = os.lstat(f"{place}/{name}/{leaf}")
+            except OSError as error:
+                if error.errno not in _NOT_THERE:
+                    raise _unreachable(f"{folder}/{name}/{leaf}", error) from error
+                found.append(Leaf(name, ABSENT, _modified(entry.path)))
+                continue
+            is_file = stat.S_ISREG(status.st_mode)
+            found.append(Leaf(name, status.st_size if is_file else ODD, status.st_mtime))
+        return found
+
+    def read(self, wanted: Sequence[str], *, limit: int) -> list[Content]:
+        """See Files."""
+        return [self._read(path, limit) for path in wanted]
+
+    def _read(self, path: str, limit: int) -> Content:
+        place = self._place(path)
+        folder = place.rpartition("/")[0]
+        try:
+            if not self._is_plain(folder):
+                return self._odd(path, "lies behind a symbolic link, or in no folder")
+            handle = os.open(place, _FLAGS)
+        except OSError as error:
+            return self._missing(path, error)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                self._odd(path, "is no file")
+                return None
+            size = status.st_size
+            if size > limit:
+                return TooLarge(f"{shown(path)}: {size} bytes, more than {limit}")
+            content = os.read(handle, size + 1)
+            while 0 < len(content) < size and (more := os.read(handle, size - len(content))):
+                content += more
+            return content if len(content) == size else self._odd(path, "changed while it was read")
+        except OSError as error:
+            return _unreachable(path, error)
+        finally:
+            os.close(handle)
+
+    def _missing(self, path: str, error: OSError) -> Content:
+        if error.errno == errno.ENOENT:
+            return None
+        if error.errno in _NOT_THERE:
+            return self._odd(path, "is a symbolic link, or lies in no folder")
+        return _unreachable(path, error)
+
+    def _odd(self, path: str, what: str) -> BadAnswer:
+        self._problems.note(path, what)
+        return BadAnswer(f"{shown(path)}: {what}")
+
+    def stamp(self, folder: str, nested: str) -> str:
+        """See Files. From the times of the folders; of a file in one of them nothing is said."""
+        times = [_stamp_of(self._place(folder))]
+        for one in self._entries(nested):
+            times.append(_stamp_of(one.path))
+            if one.is_dir(follow_symlinks=False):
+                times += sorted(
+                    f"{two.name} {_stamp_of(two.path)}" for two in self._entries_of(one.path)
+                )
+        newest = max((int(time.rpartition(" ")[2]) for time in times), default=0)
+        now = time.time_ns()
+        if 0 <= now - newest < FRESH * 1e9:
+            times.append(str(now))  # it may change again within the same tick: say "changed" once
+        return hashlib.sha256("\n".join(times).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """What is in a folder, sorted; [] if it is not there or no folder."""
+        place = self._place(folder)
+        try:
+            if not self._is_plain(place):
+                self._problems.note(folder, "is a symbolic link, or lies behind one")
+                return []
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return []
+            raise _unreachable(folder, error) from error
+        return self._entries_of(place)
+
+    def _entries_of(self, place: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(place) as entries:
+                return sorted(entries, key=_name)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return []
+            raise _unreachable(place.removeprefix(f"{self.root}/"), error) from error
+
+    def _place(self, path: str) -> str:
+        base = paths.BLOBS if path.startswith(paths.BLOBS) else paths.REPOSITORIES
+        return self._bases[base] + path[len(base) :]
+
+    def _is_plain(self, place: str) -> bool:
+        """Whether neither `place` nor a folder above it in the store is a symbolic link."""
+        if place in self._plain:
+            return True
+        if not stat.S_ISDIR(os.lstat(place).st_mode):
+            return False
+        if not self._is_plain(place.rpartition("/")[0]):
+            return False
+        if len(self._plain) > PLAIN_LIMIT:
+            self._plain = set(self._bases.values())
+        self._plain.add(place)
+        return True
+
+
+# O_NONBLOCK: a pipe in the place of a file must not stop us.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_THERE = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EISDIR)
+)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    return "is a symbolic link" if entry.is_symlink() else "is no folder"
+
+
+def _modified(place: str) -> float:
+    try:
+        return os.lstat(place).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _stamp_of(place: str) -> str:
+    try:
+        return str(os.lstat(place).st_mtime_ns)
+    except OSError:
+        return "0"
+
+
+def _unreachable(path: str, error: OSError) -> Unreachable:
+    return Unreachable(f"{shown(path)}: {os.strerror(error.errno or 0)}")
+
+
+def shown(path: str) -> str:
+    """A path for a line: the part that tells, harmless in a terminal."""
+    for base in (paths.REPOSITORIES, paths.BLOBS):
+        path = path.removeprefix(f"{base}/")
+    return quoted(path if len(path) <= 80 else f"…{path[-78:]}")[1:-1]
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Repositories in the order of their parts, as the registry walks them."""
+    return sorted(names, key=lambda name: name.split("/"))

@@ -1,0 +1,69 @@
+"""The layout of a store (distribution, registry/storage/paths.go). Pure; nobody else joins these.
+
+    docker/registry/v2/
+    ├ repositories/NAME/                NAME has slashes; no part of it begins with "_"
+    │ ├ _layers/sha256/HEX/link         this repository may serve this blob
+    │ ├ _manifests/
+    │ │ ├ revisions/sha256/HEX/link     … and this manifest; the folder stays after a delete
+    │ │ └ tags/TAG/
+    │ │   ├ current/link                what the tag stands for
+    │ │   └ index/sha256/HEX/link       what it stood for
+    │ └ _uploads/ID/                    data, startedat, hashstates/: an upload under way, or left
+    └ blobs/sha256/HE/HEX/data          the content, once for all repositories; HE: first two of HEX
+
+A link is a file whose whole content is a digest, without a line break. Paths here are relative to
+the registry's root directory, with "/" between the parts and none at either end.
+"""
+
+ROOT = "docker/registry/v2"
+REPOSITORIES = f"{ROOT}/repositories"
+BLOBS = f"{ROOT}/blobs"
+
+LINK = "link"  # in the folder of a revision or layer
+CURRENT = "current/link"  # in the folder of a tag
+DATA = "data"  # in the folder of a blob or upload
+# What stands in the folder of a repository beside repositories below it. The registry takes a
+# folder with the first for a repository; one that only has empty image indexes has the second.
+MARKERS = ("_layers", "_manifests")
+UPLOADS = "_uploads"
+
+
+def repository(name: str) -> str:
+    """The folder of a repository."""
+    return f"{REPOSITORIES}/{name}"
+
+
+def tags(name: str) -> str:
+    """The folder with one folder for each tag."""
+    return f"{REPOSITORIES}/{name}/_manifests/tags"
+
+
+def tag_link(name: str, tag: str) -> str:
+    """The link of a tag."""
+    return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/{CURRENT}"
+
+
+def revisions(name: str) -> str:
+    """The folder with one folder for each algorithm, and in it one for each manifest."""
+    return f"{REPOSITORIES}/{name}/_manifests/revisions"
+
+
+def revision_link(name: str, digest: str) -> str:
+    """The link by which the repository has a manifest."""
+    return f"{revisions(name)}/{digest.replace(':', '/', 1)}/{LINK}"
+
+
+def layer_link(name: str, digest: str) -> str:
+    """The link by which the repository has a blob; also a manifest, if registry 2.1 wrote it."""
+    return f"{REPOSITORIES}/{name}/_layers/{digest.replace(':', '/', 1)}/{LINK}"
+
+
+def uploads(name: str) -> str:
+    """The folder with one folder for each upload."""
+    return f"{REPOSITORIES}/{name}/{UPLOADS}"
+
+
+def blob_data(digest: str) -> str:
+    """The content of a blob."""
+    algorithm, _, hexadecimal = digest.partition(":")
+    return f"{BLOBS}/{algorithm}/{hexadecimal[:2]}/{hexadecimal}/{DATA}"

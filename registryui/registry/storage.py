@@ -1,0 +1,315 @@
+"""A registry read from its store, without asking it (`Store` in source.py).
+
+It answers as registry 2.8 would, and knows more: when a tag was pushed, untagged manifests, sizes
+of blobs, leftovers of uploads. Nothing in the store can end a listing; what no client could have
+made is left out or marked, and noted in `problems`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from ..oci.digest import check_digest, is_digest, matches
+from ..oci.manifest import stored_media_type
+from ..oci.names import check_repository, check_tag
+from ..oci.untrusted import MANIFEST_LIMIT, read_object
+from . import paths
+from .errors import BadAnswer, NotFound, RegistryError
+from .files import ABSENT, Content, Files, Leaf, Problems, ordered
+from .source import Stored, StoredBlob, TagLink, Upload
+
+LINK_LIMIT = 1024  # bytes; a link of the longest digest has 135
+AT_ONCE = 500  # links or folders of one round
+# Registry 2.8 writes a link in place: for a moment it is empty. Whoever finds it so looks again.
+REWRITE = 0.05  # seconds
+LATE = 60.0  # seconds by which the clock of another host may be ahead
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class FileStore:
+    """A store whose files are read through `files`. See Store for what each method answers."""
+
+    def __init__(self, files: Files, problems: Problems) -> None:
+        self._files = files
+        self._problems = problems
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held open; so that a store can stand where a RegistryClient stands."""
+
+    def __repr__(self) -> str:
+        return f"FileStore({self._files!r})"
+
+    @property
+    def problems(self) -> list[str]:
+        """See Store."""
+        return self._problems.lines()
+
+    def ping(self) -> None:
+        """RegistryError if the store does not answer. One listing."""
+        self._inside(paths.REPOSITORIES)
+
+    # -- Source: what the registry would answer ----------------------------------------------------
+    def repositories(self) -> Iterator[str]:
+        """See Source. RegistryError at its end if a folder could not be read: then it is no
+        complete list."""
+        found, error = self._walk()
+        yield from ordered(
+            name for name, inside in found.items() if not inside.isdisjoint(paths.MARKERS)
+        )
+        if error is not None:
+            raise error
+
+    def tags(self, repository: str) -> list[str]:
+        """See Source."""
+        leaves = self._tags(check_repository(repository))
+        # Registry 2.8 says so of each repository without a folder for tags; an object store has
+        # none when the last tag is gone.
+        if not leaves and "tags" not in self._inside(f"{paths.repository(repository)}/_manifests"):
+            raise NotFound(
+                f"{repository}: no such repository in the store", code="NAME_UNKNOWN", status=404
+            )
+        return [leaf.name for leaf in leaves]
+
+    def resolve(self, repository: str, reference: str) -> str | None:
+        """See Source. Reads the manifest, as the registry does."""
+        stored = self.manifest(repository, reference)
+        return stored.digest if stored else None
+
+    def manifest(self, repository: str, reference: str) -> Stored | None:
+        """See Source. Of signed schema 1 the store has what was signed, without the signatures."""
+        check_repository(repository)
+        digest: str | None = reference
+        if not is_digest(reference):
+            digest = self._link(paths.tag_link(repository, check_tag(reference)))
+        if digest is None:
+            return None
+        links = (paths.revision_link(repository, digest), paths.layer_link(repository, digest))
+        raw = self._linked(links, digest, limit=MANIFEST_LIMIT)
+        if raw is None:
+            return None
+        try:
+            return Stored(digest, stored_media_type(read_object(raw)), raw)
+        except ValueError as error:
+            raise BadAnswer(f"{repository}@{digest}: {error}") from error
+
+    def blob(self, repository: str, digest: str, *, limit: int) -> bytes | None:
+        """See Source."""
+        link = paths.layer_link(check_repository(repository), check_digest(digest))
+        return self._linked((link,), digest, limit=limit)
+
+    # -- Store: what only files tell ---------------------------------------------------------------
+    def tag_links(self, repository: str) -> list[TagLink]:
+        """See Store."""
+        check_repository(repository)
+        found = self._tag_links(repository, None)
+        broken = {link.name for link in found if not link.digest}
+        if not broken:
+            return found
+        time.sleep(REWRITE)
+        again = self._tag_links(repository, broken)
+        for link in again:
+            if not link.digest:
+                self._problems.note(paths.tag_link(repository, link.name), "has no digest")
+        return [link for link in found if link.digest] + again
+
+    def _tag_links(self, repository: str, only: set[str] | None) -> list[TagLink]:
+        """All tags, or those whose names are in `only`."""
+        leaves = self._tags(repository)
+        if only is not None:
+            leaves = [leaf for leaf in leaves if leaf.name in only]
+        wanted = [paths.tag_link(repository, leaf.name) for leaf in leaves]
+        contents = _raised(self._files.read(wanted, limit=LINK_LIMIT))
+        links = []
+        for leaf, content in zip(leaves, contents, strict=True):
+            if content is None and leaf.size >= 0:
+                continue  # taken off since we listed it
+            links.append(TagLink(leaf.name, _digest_in(content), self._moment(leaf, repository)))
+        return links
+
+    def _tags(self, repository: str) -> list[Leaf]:
+        return [
+            leaf
+            for leaf in self._files.leaves(paths.tags(repository), paths.CURRENT)
+            if self._is_name(check_tag, leaf.name, paths.tags(repository))
+        ]
+
+    def revisions(self, repository: str) -> list[str]:
+        """See Store. A link counts if it is as long as it must be; whoever reads the manifest
+        checks its bytes."""
+        folder = paths.revisions(check_repository(repository))
+        found, odd = self._revisions(folder)
+        if odd:
+            time.sleep(REWRITE)
+            found, odd = self._revisions(folder)
+        for name, what in odd:
+            self._problems.note(f"{folder}/{name}", what)
+        return found
+
+    def _revisions(self, folder: str) -> tuple[list[str], list[tuple[str, str]]]:
+        """The digests, and what is odd: (path below `folder`, what)."""
+        found, odd = [], []
+        for algorithm in self._inside(folder):
+            for leaf in self._files.leaves(f"{folder}/{algorithm}", paths.LINK):
+                digest = f"{algorithm}:{leaf.name}"
+                if not is_digest(digest):
+                    odd.append((f"{algorithm}/{leaf.name}", "is no digest"))
+                elif leaf.size == len(digest):
+                    found.append(digest)
+                elif leaf.size != ABSENT:  # the folder of a deleted manifest stays
+                    odd.append((f"{algorithm}/{leaf.name}/{paths.LINK}", "has no digest"))
+        return found, odd
+
+    def stamp(self, repository: str) -> str:
+        """See Store."""
+        check_repository(repository)
+        return self._files.stamp(paths.tags(repository), paths.revisions(repository))
+
+    def read_blobs(
+        self, digests: Sequence[str], *, limit: int
+    ) -> list[bytes | RegistryError | None]:
+        """See Store."""
+        wanted = [paths.blob_data(check_digest(digest)) for digest in digests]
+        contents = self._files.read(wanted, limit=limit)
+        for place, digest in enumerate(digests):
+            content = contents[place]
+            if isinstance(content, bytes) and not matches(digest, content):
+                contents[place] = self._wrong(wanted[place])
+        return contents
+
+    def blobs(self) -> Iterator[StoredBlob]:
+        """See Store."""
+        for algorithm in self._inside(paths.BLOBS):
+            for start in self._inside(f"{paths.BLOBS}/{algorithm}"):
+                folder = f"{paths.BLOBS}/{algorithm}/{start}"
+                for leaf in self._files.leaves(folder, paths.DATA):
+                    digest = f"{algorithm}:{leaf.name}"
+                    if not is_digest(digest) or not leaf.name.startswith(start):
+                        self._problems.note(f"{folder}/{leaf.name}", "is no digest")
+                    elif leaf.size >= 0:
+                        yield StoredBlob(digest, leaf.size, self._moment(leaf, folder))
+                    elif leaf.size != ABSENT:  # a collection leaves the folder
+                        self._problems.note(f"{folder}/{leaf.name}/{paths.DATA}", "is no file")
+
+    def uploads(self) -> Iterator[Upload]:
+        """See Store. On an object store the registry keeps the bytes of an upload where no listing
+        shows them: 0."""
+        found, error = self._walk()
+        for name in ordered(name for name, inside in found.items() if paths.UPLOADS in inside):
+            for leaf in self._files.leaves(paths.uploads(name), paths.DATA):
+                moment = self._moment(leaf, paths.uploads(name))
+                yield Upload(name, leaf.name, max(leaf.size, 0), moment)
+        if error is not None:
+            raise error
+
+    # -- helpers -----------------------------------------------------------------------------------
+    def _walk(self) -> tuple[dict[str, set[str]], RegistryError | None]:
+        """Each folder that can be called a repository, with the names beginning with "_" in it, and
+        the first error. Level by level, because an object store lists many folders at once."""
+        found: dict[str, set[str]] = {}
+        failed: RegistryError | None = None
+        level = [""]
+        while level:
+            below: list[str] = []
+            for start in range(0, len(level), AT_ONCE):
+                names = level[start : start + AT_ONCE]
+                answers = self._files.folders(
+                    [paths.repository(name).rstrip("/") for name in names]
+                )
+                for name, answer in zip(names, answers, strict=True):
+                    if isinstance(answer, RegistryError):
+                        failed = failed or answer
+                        continue
+                    inside = {one for one in answer if one.startswith("_")}
+                    found[name] = inside
+                    below += self._below(name, answer)
+            level = below
+        found.pop("", None)
+        return found, failed
+
+    def _below(self, name: str, folders: Iterable[str]) -> list[str]:
+        names = [f"{name}/{one}" if name else one for one in folders if not one.startswith("_")]
+        return [one for one in names if self._is_name(check_repository, one, paths.REPOSITORIES)]
+
+    def _inside(self, folder: str) -> list[str]:
+        answer = self._files.folders([folder])[0]
+        if isinstance(answer, RegistryError):
+            raise answer
+        return answer
+
+    def _is_name(self, check: object, name: str, folder: str) -> bool:
+        try:
+            check(name)  # type: ignore[operator]
+        except ValueError:
+            self._problems.note(f"{folder}/{name}", "is a name that no client can use")
+            return False
+        return True
+
+    def _linked(self, links: Iterable[str], digest: str, *, limit: int) -> bytes | None:
+        """The content that the first of these links leads to, if it is that of `digest`."""
+        target = next((one for one in map(self._link, links) if one is not None), None)
+        if target is None:
+            return None
+        place = paths.blob_data(target)
+        content = self._files.read([place], limit=limit)[0]
+        if isinstance(content, RegistryError):
+            raise content
+        if content is not None and not matches(digest, content):
+            raise self._wrong(place)
+        return content
+
+    def _link(self, path: str) -> str | None:
+        """The digest in a link; None: no such link. BadAnswer: there is none in it."""
+        for pause in (REWRITE, 0.0):
+            content = _raised(self._files.read([path], limit=LINK_LIMIT))[0]
+            digest = _digest_in(content)
+            if content is None or digest:
+                return digest or None
+            time.sleep(pause)
+        self._problems.note(path, "has no digest")
+        raise BadAnswer(f"{path}: no digest in it")
+
+    def _wrong(self, path: str) -> BadAnswer:
+        self._problems.note(path, "is not what its digest says")
+        return BadAnswer(f"{path}: content of another digest")
+
+    def _moment(self, leaf: Leaf, folder: str) -> datetime:
+        """When the file was written, in UTC, as its host's clock said."""
+        try:
+            moment = datetime.fromtimestamp(leaf.modified, UTC)
+        except (ValueError, OverflowError, OSError):
+            self._problems.note(f"{folder}/{leaf.name}", "has a time that is none")
+            return EPOCH
+        if leaf.modified > time.time() + LATE:
+            self._problems.note(f"{folder}/{leaf.name}", "is from the future")
+        return moment
+
+
+def _raised(contents: list[Content]) -> list[Content]:
+    """`contents`, unless one is missing because nobody answered: then nothing is known."""
+    for content in contents:
+        if isinstance(content, RegistryError) and content.temporary:
+            raise content
+    return contents
+
+
+def _digest_in(content: Content) -> str:
+    """The digest that a link's content is; "" for any other content."""
+    if not isinstance(content, bytes):
+        return ""
+    text = content.decode("ascii", "replace")
+    return text if is_digest(text) else ""

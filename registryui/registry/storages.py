@@ -1,0 +1,127 @@
+"""Where the store is: what BOATHOUSE_STORAGE and its companions mean, said once.
+
+settings ── of_settings() ─► Storage ├ the `storage:` section of the registry's configuration
+                                     └ what our own reader opens (choose.py)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+FILESYSTEM = "filesystem"
+# Drivers of the old registry, which CNCF Distribution never had or has dropped.
+_GONE = ("glance", "elliptics", "oss", "rados")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A place for a store. The fields that may hold credentials are in no `repr`."""
+
+    driver: str  # the registry's word for it
+    section: dict[str, Any] = field(repr=False)  # the driver's parameters in registry.yml
+    root: str  # our own: a folder, or bucket and prefix
+    protocol: str = ""  # fsspec's word for it; "": it has no driver that is kept up
+    package: str = ""  # that brings fsspec's driver
+    options: dict[str, Any] = field(default_factory=dict, repr=False)  # for it
+
+
+def of_settings() -> Storage:
+    """The store of this instance; ValueError with a sentence for a person if there can be none."""
+    if settings.STORAGE == FILESYSTEM:
+        root = str(settings.STORE_DIR)
+        return Storage(FILESYSTEM, {"rootdirectory": root}, root)
+    url = urlsplit(settings.STORAGE)
+    make = {"s3": _s3, "gs": _gcs, "gcs": _gcs, "azure": _azure, "swift": _swift}.get(url.scheme)
+    if make is None:
+        raise ValueError(_refusal(url.scheme or settings.STORAGE.partition(":")[0]))
+    if not url.hostname or url.username or url.query or url.fragment:
+        raise ValueError(
+            "BOATHOUSE_STORAGE must be like s3://bucket/prefix: its key and secret have settings "
+            "of their own."
+        )
+    if settings.STORAGE_SECRET_FILE and not settings.STORAGE_SECRET:
+        raise ValueError(
+            "BOATHOUSE_STORAGE_SECRET_FILE names a file that is empty, or that this user may not "
+            f"read: {settings.STORAGE_SECRET_FILE}"
+        )
+    bucket, prefix = url.netloc, url.path.strip("/")
+    return make(bucket, prefix)
+
+
+def _refusal(word: str) -> str:
+    shown = ascii(word[:40])
+    if word in _GONE:
+        return (
+            f"BOATHOUSE_STORAGE is {shown}: CNCF Distribution has no such driver. Copy the images "
+            "to a file system or to an S3 service."
+        )
+    return (
+        f"BOATHOUSE_STORAGE is {shown}: it must be filesystem, or begin with s3://, gs://, "
+        "azure:// or swift://."
+    )
+
+
+def _s3(bucket: str, prefix: str) -> Storage:
+    """Amazon's, or anything that speaks it, at an endpoint."""
+    endpoint, region = settings.STORAGE_ENDPOINT, settings.STORAGE_REGION
+    section: dict[str, Any] = {"bucket": bucket, "region": region, "v4auth": True}
+    options: dict[str, Any] = {
+        "client_kwargs": {"region_name": region},
+        "config_kwargs": {
+            "connect_timeout": 5,
+            "read_timeout": 30,
+            "retries": {"max_attempts": 3, "mode": "standard"},
+            "max_pool_connections": 64,
+        },
+    }
+    if endpoint:
+        # `secure` is a matter of the endpoint's scheme; a plain one cannot encrypt at rest either.
+        secure = endpoint.startswith("https:")
+        section |= {"regionendpoint": endpoint, "secure": secure, "encrypt": False}
+        options["endpoint_url"] = endpoint
+        options["config_kwargs"]["s3"] = {"addressing_style": "path"}  # as the registry does
+    if settings.STORAGE_KEY:
+        section |= {"accesskey": settings.STORAGE_KEY, "secretkey": settings.STORAGE_SECRET}
+        options |= {"key": settings.STORAGE_KEY, "secret": settings.STORAGE_SECRET}
+    return Storage("s3", _below(section, prefix), _root(bucket, prefix), "s3", "s3fs", options)
+
+
+def _gcs(bucket: str, prefix: str) -> Storage:
+    """Google's; the secret is a file with a service account's key, none on their own machines."""
+    keyfile = settings.STORAGE_SECRET_FILE
+    section = {"bucket": bucket, **({"keyfile": keyfile} if keyfile else {})}
+    options = {"token": keyfile} if keyfile else {}
+    return Storage("gcs", _below(section, prefix), _root(bucket, prefix), "gcs", "gcsfs", options)
+
+
+def _azure(container: str, prefix: str) -> Storage:
+    """Microsoft's; the key is the name of the account."""
+    name, secret = settings.STORAGE_KEY, settings.STORAGE_SECRET
+    section = {"accountname": name, "accountkey": secret, "container": container}
+    options = {"account_name": name, "account_key": secret}
+    root = _root(container, prefix)
+    return Storage("azure", _below(section, prefix), root, "abfs", "adlfs", options)
+
+
+def _swift(container: str, prefix: str) -> Storage:
+    """OpenStack's; fsspec has no driver for it that is kept up."""
+    section = {
+        "authurl": settings.STORAGE_ENDPOINT,
+        "username": settings.STORAGE_KEY,
+        "password": settings.STORAGE_SECRET,
+        "container": container,
+        **({"prefix": prefix} if prefix else {}),
+    }
+    return Storage("swift", section, _root(container, prefix))
+
+
+def _below(section: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {**section, "rootdirectory": f"/{prefix}"} if prefix else section
+
+
+def _root(bucket: str, prefix: str) -> str:
+    return f"{bucket}/{prefix}" if prefix else bucket
