@@ -88,10 +88,10 @@ class Problems:
             more = len(self._seen) - len(self._lines)
             return [*self._lines, f"and {more} more"] if more else list(self._lines)
 
-    def __getstate__(self) -> None:
-        return None  # another process begins with none
+    def __getstate__(self) -> tuple[()]:
+        return ()  # another process begins with none (and None would not call __setstate__)
 
-    def __setstate__(self, state: None) -> None:
+    def __setstate__(self, state: tuple[()]) -> None:
         self.__init__()  # type: ignore[misc]
 
 
