@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 
 from .config import ImageConfig
@@ -69,6 +70,8 @@ def _pair(kind: str, key: str, value: str | None) -> str:
     return f"{kind}\0{key}" if value is None else f"{kind}\0{key}={value}"
 
 
+# Most of what images state, many of them state: their base's environment, a label's key.
+@lru_cache(maxsize=16_384)
 def _hash(text: str) -> int:
     folded = text.casefold().encode("utf-8", "replace")
     return int.from_bytes(hashlib.sha256(folded).digest()[:8], signed=True)
