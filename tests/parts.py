@@ -48,7 +48,7 @@ def running_registry(
     with (folder / "registry.log").open("ab") as log:
         process = subprocess.Popen(
             [REGISTRY, "serve", str(configuration)],
-            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+            env={**_environment(), "OTEL_TRACES_EXPORTER": "none"},
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -89,6 +89,11 @@ def running_s3(port: int, bucket: str) -> Iterator[tuple[str, str]]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def _environment() -> dict[str, str]:
+    """Ours; the registry's S3 driver panics at AWS_CA_BUNDLE (see registryui/setup/parts.py)."""
+    return {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
 
 
 def _sections(folder: Path, port: int, notifications: Mapping[str, Any] | None) -> dict[str, Any]:

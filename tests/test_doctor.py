@@ -557,6 +557,44 @@ def test_words_are_there_in_the_language_of_the_reader() -> None:
     assert strange.value == "of-tomorrow"
 
 
+# -- store ---------------------------------------------------------------------------------------
+def test_a_store_is_well_when_it_is_read_directly(instance: Instance) -> None:
+    finding = checks.check_store()
+    assert (finding.state, finding.code) == ("ok", "store-ok")
+    assert f"filesystem: {instance.folder / 'registry'}" in said(finding)
+
+
+def test_a_store_that_is_read_over_http_says_why(instance: Instance, settings: Any) -> None:
+    settings.STORE_DIR = instance.folder / "gone"
+    finding = checks.check_store()
+    assert (finding.state, finding.code) == ("warn", "store-unreadable")
+    assert "Read over HTTP" in said(finding)
+    assert str(instance.folder / "gone") in said(finding)
+    settings.SOURCE = "store"
+    assert checks.check_store().state == "bad"
+    settings.SOURCE = "http"
+    assert (checks.check_store().state, checks.check_store().code) == ("ok", "store-unwanted")
+    assert "BOATHOUSE_SOURCE" in said(checks.check_store())
+    settings.SOURCE = "nonsense"
+    assert "'nonsense'" in said(checks.check_store())
+
+
+def test_an_object_store_that_does_not_answer_is_an_alarm_without_its_secret(settings: Any) -> None:
+    settings.STORAGE, settings.STORAGE_ENDPOINT = "s3://images", "http://127.0.0.1:9"
+    settings.STORAGE_KEY, settings.STORAGE_SECRET = "AKIA", "the-secret-of-the-tests"
+    finding = checks.check_store()
+    assert (finding.state, finding.code) == ("bad", "store-silent")
+    assert "the-secret-of-the-tests" not in f"{said(finding)} {finding}"
+
+
+@pytest.mark.parametrize("url", ["gs://images", "azure://images", "swift://images", "glance://x"])
+def test_a_store_without_a_driver_says_what_to_do(settings: Any, url: str) -> None:
+    settings.STORAGE = url
+    finding = checks.check_store()
+    assert finding.state == "warn"
+    said(finding)
+
+
 # -- the command ---------------------------------------------------------------------------------
 @pytest.mark.django_db
 def test_the_command_prints_a_table_and_ends_with_one_if_anything_is_bad(

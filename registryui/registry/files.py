@@ -74,13 +74,11 @@ class Problems:
 
     def note(self, path: str, what: str) -> None:
         """One line: never with content of a file, which may be another file of this machine."""
-        line = f"{shown(path)}: {what}"
+        mark = hash((path, what))
         with self._lock:
-            if hash(line) in self._seen:  # found again by another look
-                return
-            self._seen.add(hash(line))
-            if len(self._lines) < LINES:
-                self._lines.append(line)
+            if mark not in self._seen and len(self._lines) < LINES:
+                self._lines.append(f"{shown(path)}: {what}")
+            self._seen.add(mark)  # what another look finds again counts once
 
     def lines(self) -> list[str]:
         """LINES at most, then one with the number of the others."""
@@ -118,7 +116,7 @@ class LocalFiles:
         names = []
         try:
             for entry in self._entries(parent):
-                if entry.is_dir(follow_symlinks=False):
+                if _is_folder(entry):
                     names.append(entry.name)
                 else:
                     self._problems.note(f"{parent}/{entry.name}", _kind(entry))
@@ -133,7 +131,7 @@ class LocalFiles:
         found = []
         for entry in self._entries(folder):
             name = entry.name
-            if not entry.is_dir(follow_symlinks=False):
+            if not _is_folder(entry):
                 self._problems.note(f"{folder}/{name}", _kind(entry))
                 found.append(Leaf(name, ODD, _modified(entry.path)))
                 continue
@@ -157,8 +155,11 @@ class LocalFiles:
     def _read(self, path: str, limit: int) -> Content:
         place = self._place(path)
         folder = place.rpartition("/")[0]
+        above = folder.rpartition("/")[0]
         try:
-            if not self._is_plain(folder):
+            # The folder itself is asked for once, those above it again and again.
+            is_plain = above in self._plain or self._is_plain(above)
+            if not is_plain or not stat.S_ISDIR(os.lstat(folder).st_mode):
                 return self._odd(path, "lies behind a symbolic link, or in no folder")
             handle = os.open(place, _FLAGS)
         except OSError as error:
@@ -193,18 +194,26 @@ class LocalFiles:
 
     def stamp(self, folder: str, nested: str) -> str:
         """See Files. From the times of the folders; of a file in one of them nothing is said."""
-        times = [_stamp_of(self._place(folder))]
+        times = [self._time(folder)]
         for one in self._entries(nested):
             times.append(_stamp_of(one.path))
-            if one.is_dir(follow_symlinks=False):
-                times += sorted(
-                    f"{two.name} {_stamp_of(two.path)}" for two in self._entries_of(one.path)
-                )
+            if _is_folder(one):
+                inside = self._entries_of(one.path)
+                times += [f"{two.name} {_stamp_of(two.path)}" for two in inside]
         newest = max((int(time.rpartition(" ")[2]) for time in times), default=0)
         now = time.time_ns()
         if 0 <= now - newest < FRESH * 1e9:
             times.append(str(now))  # it may change again within the same tick: say "changed" once
         return hashlib.sha256("\n".join(times).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    def _time(self, folder: str) -> str:
+        place = self._place(folder)
+        try:
+            return _stamp_of(place) if self._is_plain(place) else "0"
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return "0"
+            raise _unreachable(folder, error) from error
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """What is in a folder, sorted; [] if it is not there or no folder."""
@@ -257,8 +266,18 @@ def _name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # on file systems that do not tell it in the listing
+        return False
+
+
 def _kind(entry: os.DirEntry[str]) -> str:
-    return "is a symbolic link" if entry.is_symlink() else "is no folder"
+    try:
+        return "is a symbolic link" if entry.is_symlink() else "is no folder"
+    except OSError:
+        return "cannot be looked at"
 
 
 def _modified(place: str) -> float:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from ..oci.digest import check_digest, is_digest, matches
+from ..oci.digest import check_digest, is_digest, matches, sha256
 from ..oci.manifest import stored_media_type
 from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, read_object
@@ -129,7 +129,7 @@ class FileStore:
 
     def _tag_links(self, repository: str, only: set[str] | None) -> list[TagLink]:
         """All tags, or those whose names are in `only`."""
-        leaves = self._tags(repository)
+        folder, leaves = paths.tags(repository), self._tags(repository)
         if only is not None:
             leaves = [leaf for leaf in leaves if leaf.name in only]
         wanted = [paths.tag_link(repository, leaf.name) for leaf in leaves]
@@ -138,7 +138,7 @@ class FileStore:
         for leaf, content in zip(leaves, contents, strict=True):
             if content is None and leaf.size >= 0:
                 continue  # taken off since we listed it
-            links.append(TagLink(leaf.name, _digest_in(content), self._moment(leaf, repository)))
+            links.append(TagLink(leaf.name, _digest_in(content), self._moment(leaf, folder)))
         return links
 
     def _tags(self, repository: str) -> list[Leaf]:
@@ -187,7 +187,12 @@ class FileStore:
         contents = self._files.read(wanted, limit=limit)
         for place, digest in enumerate(digests):
             content = contents[place]
-            if isinstance(content, bytes) and not matches(digest, content):
+            # Almost always sha256: its own function takes half the time.
+            if (
+                isinstance(content, bytes)
+                and sha256(content) != digest
+                and not matches(digest, content)
+            ):
                 contents[place] = self._wrong(wanted[place])
         return contents
 

@@ -40,8 +40,8 @@ def of_settings() -> Storage:
         raise ValueError(_refusal(url.scheme or settings.STORAGE.partition(":")[0]))
     if not url.hostname or url.username or url.query or url.fragment:
         raise ValueError(
-            "BOATHOUSE_STORAGE must be like s3://bucket/prefix: its key and secret have settings "
-            "of their own."
+            "BOATHOUSE_STORAGE must be like s3://bucket/prefix: key and secret have settings of "
+            "their own."
         )
     if settings.STORAGE_SECRET_FILE and not settings.STORAGE_SECRET:
         raise ValueError(
@@ -74,7 +74,7 @@ def _s3(bucket: str, prefix: str) -> Storage:
         "config_kwargs": {
             "connect_timeout": 5,
             "read_timeout": 30,
-            "retries": {"max_attempts": 3, "mode": "standard"},
+            "retries": {"max_attempts": 2, "mode": "standard"},
             "max_pool_connections": 64,
         },
     }
