@@ -12,15 +12,20 @@ from registryui import doctor, tls
 from registryui.accounts import publish, usage
 from registryui.index import events, runs
 from registryui.index import sync as index_sync
-from registryui.registry.client import RegistryClient
+from registryui.registry.choose import open_source
 from registryui.setup import configuration, health
 
 
 @db_task()
 def apply_events() -> None:
     """What the registry just told us; the hook asks for it."""
-    with RegistryClient(settings.REGISTRY_URL) as source:
-        events.apply_pending(source, then=usage.note)
+    with open_source() as source:
+        events.apply_pending(source, then=usage.note, later=_apply_again)
+
+
+def _apply_again(seconds: float) -> None:
+    """The registry did not answer: a second later it may, the minute's round is far away."""
+    apply_events.schedule(delay=seconds)
 
 
 @db_periodic_task(crontab(minute="*"))
@@ -46,7 +51,7 @@ def publish_by_schedule() -> None:
 @db_task()
 def sync(by: str, full: bool = False) -> bool:
     """A whole sync, asked for by an operator; False if another one is under way."""
-    with RegistryClient(settings.REGISTRY_URL) as source:
+    with open_source() as source:
         return index_sync.sync(source, by=by, full=full) is not None
 
 

@@ -44,6 +44,7 @@ BATCH = 500
 PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
 RECENT = timedelta(seconds=10)
 ATTEMPTS = 20  # with a registry that does not answer; then the sync is left to it
+LONGEST_WAIT = 60  # seconds between two attempts; the first waits are 1, 2, 4 …
 PULLS_KEPT = timedelta(days=30)
 _one_at_a_time = threading.Lock()
 
@@ -86,15 +87,22 @@ def _row(event: Event) -> RegistryEvent:
 
 
 def apply_pending(
-    source: Source, *, then: Callable[[Sequence[RegistryEvent]], None] = lambda events: None
+    source: Source,
+    *,
+    then: Callable[[Sequence[RegistryEvent]], None] = lambda events: None,
+    later: Callable[[float], object] = lambda seconds: None,
 ) -> int:
-    """Applies every stored event, oldest first; returns how many. Waits for a run under way.
+    """Applies every stored event whose time has come, oldest first; returns how many. Waits for a
+    run under way.
 
-    `then` gets the events of each repository once they are applied.
+    `then` gets the events of each repository once they are applied. `later` is told in how many
+    seconds to come again, if the registry did not answer for some; it stops none of the others.
     """
-    applied = 0
+    applied, last = 0, 0
+    waits: list[float] = []
     with _one_at_a_time, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
-        while batch := list(RegistryEvent.objects.filter(applied_at=None).order_by("id")[:BATCH]):
+        while batch := _due(last):
+            last = batch[-1].pk
             by_repository: dict[str, list[RegistryEvent]] = defaultdict(list)
             for event in batch:
                 by_repository[event.repository].append(event)
@@ -102,15 +110,19 @@ def apply_pending(
                 try:
                     _apply(source, repository, events, pool)
                 except RegistryError as error:
-                    _postpone(repository, events, error)
+                    waits.append(_postpone(repository, events, error))
                 else:
                     applied += len(events)
                     then(events)
-            if RegistryEvent.objects.filter(
-                pk__in=[event.pk for event in batch], applied_at=None
-            ).exists():
-                break  # the registry does not answer: the next call tries again
+    if waits:
+        later(min(waits))
     return applied
+
+
+def _due(last: int) -> list[RegistryEvent]:
+    """The next events after this one that are to be applied now."""
+    rows = RegistryEvent.objects.filter(applied_at=None, id__gt=last, retry_at__lte=timezone.now())
+    return list(rows.order_by("id")[:BATCH])
 
 
 def _apply(
@@ -237,11 +249,20 @@ def _look_at_deleted(source: Source, repository: str, digest: str) -> None:
         ingest.drop_manifest(repository, digest)
 
 
-def _postpone(repository: str, events: Sequence[RegistryEvent], error: RegistryError) -> None:
+def _postpone(repository: str, events: Sequence[RegistryEvent], error: RegistryError) -> float:
+    """Leaves them for another attempt; returns the seconds until the first of them."""
     log.warning("events %s: %s", repository, error)
-    rows = RegistryEvent.objects.filter(pk__in=[event.pk for event in events])
-    rows.update(attempts=F("attempts") + 1, error=str(error)[:255])
-    rows.filter(attempts__gte=ATTEMPTS).update(applied_at=timezone.now())
+    now = timezone.now()
+    waits = []
+    for event in events:
+        wait = min(2.0**event.attempts, LONGEST_WAIT)
+        event.attempts += 1
+        event.error = str(error)[:255]
+        event.retry_at = now + timedelta(seconds=wait)
+        event.applied_at = now if event.attempts >= ATTEMPTS else None
+        waits.append(wait)
+    RegistryEvent.objects.bulk_update(events, ["attempts", "error", "retry_at", "applied_at"])
+    return min(waits)
 
 
 # -- what only events know: pulls and pushes a day -----------------------------------------------

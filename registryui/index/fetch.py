@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 from registryui.models import Tag
 from registryui.oci import manifest as oci
-from registryui.oci import media_types
 from registryui.registry.errors import BadAnswer, NotFound, TooLarge
 from registryui.registry.source import Source, Stored
 
-CONFIG_LIMIT = 1024 * 1024  # bytes; a real image's config has some thousand
-NESTING_LIMIT = 8  # image indexes within image indexes
+from .contents import CONFIG_LIMIT, NESTING_LIMIT, NewManifest, children, config_of
 
 Problem = Tag.Problem
 
@@ -32,18 +30,6 @@ class Look:
     stored: Stored | None = None  # None where the manifest need not be fetched
     problem: str = Problem.NONE
     is_gone: bool = False  # asked about a tag that the registry no longer lists
-
-
-@dataclass(frozen=True, slots=True)
-class NewManifest:
-    """A manifest that the repository's index lacks, with its config if it has one we can show."""
-
-    digest: str
-    media_type: str
-    raw: bytes
-    parsed: oci.Manifest | None  # None: the bytes are no manifest
-    config: bytes | None = None
-    missing: tuple[str, ...] = ()  # digests that it names and the registry does not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +92,7 @@ def complete(
     level = _copy_or_parse({one.digest: one for one in stored}.values(), seen, known)
     while level and len(levels) < NESTING_LIMIT:
         levels.append(level)
-        wanted = {child for one in level for child in _children(one)} - seen
+        wanted = {child for one in level for child in children(one)} - seen
         wanted -= known.here(wanted)
         copies = known.elsewhere(wanted)
         order = sorted(wanted)
@@ -139,15 +125,6 @@ def _parse(stored: Stored) -> NewManifest:
     return NewManifest(stored.digest, stored.media_type, stored.raw, parsed)
 
 
-def _children(one: NewManifest) -> Sequence[str]:
-    """Digests of the manifests that an image index lists; a cache's entries are layers."""
-    if one.parsed is None:
-        return ()
-    return [
-        entry.digest for entry in one.parsed.entries if media_types.is_manifest(entry.media_type)
-    ]
-
-
 def _child(source: Source, repository: str, digest: str, *, is_known: bool) -> Stored | None:
     """The child, or None if the repository does not have it. Known bytes are not fetched again."""
     try:
@@ -166,9 +143,7 @@ def _with_configs(
     pool: Executor,
 ) -> list[NewManifest]:
     wanted = {
-        one.parsed.config.digest
-        for one in manifests
-        if one.config is None and one.parsed and one.parsed.config and _is_readable(one.parsed)
+        config for one in manifests if one.config is None and (config := config_of(one.parsed))
     }
     order = sorted(wanted)
     configs = dict(
@@ -178,7 +153,7 @@ def _with_configs(
     done = []
     for one in manifests:
         config = one.parsed.config.digest if one.parsed and one.parsed.config else ""
-        needs = {*_children(one), config}
+        needs = {*children(one), config}
         done.append(
             NewManifest(
                 one.digest,
@@ -190,12 +165,6 @@ def _with_configs(
             )
         )
     return done
-
-
-def _is_readable(manifest: oci.Manifest) -> bool:
-    """True for a config that is JSON and small enough to keep."""
-    config = manifest.config
-    return config is not None and config.size <= CONFIG_LIMIT and "json" in config.media_type
 
 
 def _config(source: Source, repository: str, digest: str) -> bytes | None:

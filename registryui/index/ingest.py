@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import transaction
 from django.db.models import F, Sum
@@ -19,28 +18,21 @@ from django.utils import timezone
 from registryui.models import (
     UNKNOWN,
     Blob,
+    ImageFact,
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
     Repository,
     Tag,
 )
-from registryui.oci import manifest as oci
 from registryui.oci import names
-from registryui.oci.config import parse_config
 
-from .fetch import Look, NewManifest
+from . import rows as made
+from .contents import Move, NewManifest
+from .fetch import Look
+from .rows import capped
 
-LARGEST = 2**62  # bytes; descriptors may claim anything, columns have 64 bits
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Who set a tag, when: known from an event only."""
-
-    digest: str
-    at: datetime
-    by: str
+__all__ = ["Changes", "Move", "drop_manifest", "drop_repository", "refresh", "save", "set_stamp"]
 
 
 @dataclass(slots=True)
@@ -107,6 +99,17 @@ def drop_manifest(name: str, digest: str) -> bool:
     return True
 
 
+def set_stamp(name: str, stamp: str) -> None:
+    """Notes that all of the repository was read when the store said this of it.
+
+    A first build that was killed may have left manifests whose tags never came.
+    """
+    Manifest.objects.filter(repository__name=name, untagged_at=None, tags=None).update(
+        untagged_at=timezone.now()
+    )
+    Repository.objects.filter(name=name).update(stamp=stamp)
+
+
 def refresh(repository: Repository) -> None:
     """Brings the repository's own figures up to date and tells open pages that it changed."""
     tags = repository.tags.filter(attached_to="")
@@ -135,75 +138,27 @@ def _add_manifests(repository: Repository, manifests: Sequence[NewManifest]) -> 
     fresh = {one.digest: one for one in manifests if one.digest not in have}
     if not fresh:
         return []
-    rows = Manifest.objects.bulk_create(_manifest_row(repository, one) for one in fresh.values())
+    now = timezone.now()
+    columns = {digest: made.manifest_row(one) for digest, one in fresh.items()}
+    rows = Manifest.objects.bulk_create(
+        Manifest(
+            repository=repository,
+            untagged_at=now,
+            **dict(zip(made.MANIFEST, row, strict=True)),
+        )
+        for row, _facts in columns.values()
+    )
     _add_edges(repository, rows, fresh)
-    entries = [
-        entry for row in rows for entry in _entry_rows(row, fresh[row.digest].parsed) if entry
-    ]
-    ImageIndexEntry.objects.bulk_create(entries)
+    ImageIndexEntry.objects.bulk_create(
+        ImageIndexEntry(image_index=row, **dict(zip(made.ENTRY, entry, strict=True)))
+        for row in rows
+        for entry in made.entry_rows(fresh[row.digest].parsed)
+    )
+    ImageFact.objects.bulk_create(
+        ImageFact(fact=fact, manifest=row) for row in rows for fact in columns[row.digest][1]
+    )
     _size_image_indexes(repository, [row for row in rows if row.kind == Manifest.Kind.IMAGE_INDEX])
     return rows
-
-
-def _manifest_row(repository: Repository, one: NewManifest) -> Manifest:
-    row = Manifest(
-        repository=repository,
-        digest=one.digest,
-        media_type=one.media_type[:255],
-        kind=Manifest.Kind.UNKNOWN,
-        raw=one.raw,
-        config=one.config,
-        size=len(one.raw),
-        untagged_at=timezone.now(),
-    )
-    if one.parsed is None:
-        return row
-    row.kind = one.parsed.kind
-    row.media_type = one.parsed.media_type[:255] or row.media_type
-    row.artifact_type = one.parsed.artifact_type[:255]
-    row.subject_digest = one.parsed.subject
-    row.annotations = dict(one.parsed.annotations)
-    row.layer_count = len(one.parsed.layers)
-    row.size = _capped(len(one.raw) + sum(blob.size for blob in _own_blobs(one.parsed).values()))
-    _describe_platform(row)
-    return row
-
-
-def _describe_platform(row: Manifest) -> None:
-    """Platform and date from an image's config; a config that cannot be read leaves them empty."""
-    if not row.config or row.kind != Manifest.Kind.IMAGE:
-        return
-    try:
-        config = parse_config(bytes(row.config))
-    except ValueError:
-        return
-    row.os, row.architecture = config.os[:64], config.architecture[:64]
-    row.variant, row.created_at = config.variant[:64], config.created
-
-
-def _own_blobs(parsed: oci.Manifest) -> dict[str, oci.Descriptor]:
-    """Blobs that lie in the registry, each once: config and layers; not foreign ones."""
-    every = [*([parsed.config] if parsed.config else []), *parsed.layer_blobs]
-    return {blob.digest: blob for blob in every if not blob.urls}
-
-
-def _entry_rows(row: Manifest, parsed: oci.Manifest | None) -> list[ImageIndexEntry]:
-    if parsed is None or parsed.kind == "cache":
-        return []
-    return [
-        ImageIndexEntry(
-            image_index=row,
-            position=position,
-            digest=entry.digest,
-            media_type=entry.media_type[:255],
-            size=_capped(entry.size),
-            os=entry.platform.os[:64] if entry.platform else "",
-            architecture=entry.platform.architecture[:64] if entry.platform else "",
-            variant=entry.platform.variant[:64] if entry.platform else "",
-            annotations=dict(entry.annotations),
-        )
-        for position, entry in enumerate(parsed.entries)
-    ]
 
 
 def _add_edges(
@@ -212,17 +167,10 @@ def _add_edges(
     wanted: dict[str, Blob] = {}
     edges: list[tuple[Manifest, str, str, int]] = []
     for row in rows:
-        parsed = fresh[row.digest].parsed
-        if parsed is None:
-            continue
-        own = [("config", parsed.config, 0)] if parsed.config else []
-        layers = [("layer", blob, position) for position, blob in enumerate(parsed.layer_blobs)]
-        for role, blob, position in [*own, *layers]:
-            edges.append((row, blob.digest, role, position))
-            size = 0 if blob.urls else _capped(blob.size)
-            wanted.setdefault(
-                blob.digest, Blob(digest=blob.digest, size=size, media_type=blob.media_type[:255])
-            )
+        for edge in made.edges(fresh[row.digest].parsed):
+            edges.append((row, edge.digest, edge.role, edge.position))
+            blob = Blob(digest=edge.digest, size=edge.size, media_type=edge.media_type)
+            wanted.setdefault(edge.digest, blob)
     Blob.objects.bulk_create(wanted.values(), ignore_conflicts=True)
     blobs = {blob.digest: blob for blob in Blob.objects.filter(digest__in=wanted)}
     held = set(
@@ -230,7 +178,7 @@ def _add_edges(
             repository=repository, blob__in=[blob.pk for blob in blobs.values()]
         ).values_list("blob_id", flat=True)
     )
-    repository.size = _capped(
+    repository.size = capped(
         repository.size
         + sum(len(row.raw) for row in rows)
         + sum(blob.size for blob in blobs.values() if blob.pk not in held)
@@ -266,37 +214,38 @@ def _forget_edges(manifests: Iterable[Manifest]) -> None:
 
 
 def _size_image_indexes(repository: Repository, rows: Sequence[Manifest]) -> None:
-    """Size of an image index: its children with every blob once. Nested ones add their own size."""
+    """Writes the size of new image indexes, nested ones first."""
     if not rows:
         return
-    children: dict[int, set[str]] = defaultdict(set)
+    listed: dict[str, list[str]] = {row.digest: [] for row in rows}
     for index, digest in ImageIndexEntry.objects.filter(image_index__in=rows).values_list(
-        "image_index_id", "digest"
+        "image_index__digest", "digest"
     ):
-        children[index].add(digest)
-    digests = set().union(*children.values())
-    manifests = {
-        digest: (pk, kind, size)
+        if digest not in listed[index]:
+            listed[index].append(digest)
+    by_digest = {row.digest: row for row in rows}
+    children = _children(repository, {one for some in listed.values() for one in some})
+    for digest in made.inside_first(listed):
+        row = by_digest[digest]
+        below = [children[child] for child in listed[digest] if child in children]
+        row.size = made.image_index_size(len(row.raw), below)
+        children[digest] = made.Child(row.kind, row.size, {})
+    Manifest.objects.bulk_update(rows, ["size"])
+
+
+def _children(repository: Repository, digests: set[str]) -> dict[str, made.Child]:
+    """Those of these manifests that the repository has, with their blobs."""
+    found = {
+        pk: (digest, kind, size)
         for pk, digest, kind, size in repository.manifests.filter(digest__in=digests).values_list(
             "pk", "digest", "kind", "size"
         )
     }
     blobs: dict[int, dict[int, int]] = defaultdict(dict)
-    edges = ManifestBlob.objects.filter(manifest__in=[pk for pk, *_rest in manifests.values()])
+    edges = ManifestBlob.objects.filter(manifest__in=list(found))
     for manifest, blob, size in edges.values_list("manifest_id", "blob_id", "blob__size"):
         blobs[manifest][blob] = size
-    for row in rows:
-        held: dict[int, int] = {}
-        total = len(row.raw)
-        for digest in children[row.pk] & manifests.keys():
-            pk, kind, size = manifests[digest]
-            if kind == Manifest.Kind.IMAGE_INDEX:
-                total += size
-            else:
-                total += max(size - sum(blobs[pk].values()), 0)  # the child manifest itself
-                held |= blobs[pk]
-        row.size = _capped(total + sum(held.values()))
-    Manifest.objects.bulk_update(rows, ["size"])
+    return {digest: made.Child(kind, size, blobs[pk]) for pk, (digest, kind, size) in found.items()}
 
 
 def _measure(repository: Repository) -> int:
@@ -305,11 +254,7 @@ def _measure(repository: Repository) -> int:
         pk__in=ManifestBlob.objects.filter(repository=repository).values("blob_id")
     ).aggregate(total=Sum("size"))["total"]
     raws = sum(len(raw) for raw in repository.manifests.values_list("raw", flat=True).iterator())
-    return _capped((blobs or 0) + raws)
-
-
-def _capped(size: int) -> int:
-    return min(size, LARGEST)
+    return capped((blobs or 0) + raws)
 
 
 # -- tags --------------------------------------------------------------------------------------
@@ -431,11 +376,17 @@ def _stand_together(tags: Sequence[Tag]) -> None:
 def _mark_pushed(
     targets: Iterable[Manifest], looks: Sequence[Look], moves: Mapping[str, Move]
 ) -> None:
-    by_digest = {target.digest: target for target in targets}
+    newest: dict[str, Move] = {}
     for one in looks:
-        move, target = moves.get(one.tag), by_digest.get(one.digest)
-        if move and target and move.digest == target.digest and move.at > target.pushed_at:
-            Manifest.objects.filter(pk=target.pk).update(pushed_at=move.at, pushed_by=move.by[:255])
+        move = moves.get(one.tag)
+        if move and move.digest == one.digest:
+            newest[one.digest] = max(newest.get(one.digest, move), move, key=lambda each: each.at)
+    for target in targets:
+        found = newest.get(target.digest)
+        if found and found.at > target.pushed_at:
+            Manifest.objects.filter(pk=target.pk).update(
+                pushed_at=found.at, pushed_by=found.by[:255]
+            )
 
 
 def _regroup(repository: Repository, manifests: set[int]) -> None:

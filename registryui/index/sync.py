@@ -1,5 +1,6 @@
 """Reads the whole registry and makes the index equal to it.
 
+A store is read directly (build.py, reconcile.py). Else the registry is asked, as follows.
 Only what changed is fetched: a HEAD for a tag that the index has, one GET for a new one, and
 manifests and configs once per digest ever. Each chunk of tags is one transaction, so a run that
 was killed goes on where it was. Rows are dropped only when the registry said so: the list was read
@@ -8,55 +9,26 @@ to its end *and* the thing is still not there when looked at again. An error dro
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeGuard
 
-from registryui.models import Manifest, RegistryEvent, Repository, Run, Tag
+from registryui.models import Manifest, Repository, Run, Tag
 from registryui.oci.manifest import parse_manifest
 from registryui.registry.errors import NotFound, RegistryError
-from registryui.registry.source import Source
+from registryui.registry.source import Source, Store
 
-from . import ingest, runs
-from .fetch import Known, Look, NewManifest, complete, look
-
-log = logging.getLogger(__name__)
+from . import ingest, reconcile, runs
+from .contents import NewManifest
+from .fetch import Known, Look, complete, look
+from .progress import Progress, State
+from .told import told_moves
 
 AT_ONCE = 16  # requests in flight; more do not make the registry faster
 CHUNK = 100  # tags of one transaction
 AHEAD = 2 * CHUNK  # tags asked about before their turn to be written
-LOG_LINES = 200
-
-Progress = Callable[[Run], None]
-
-
-@dataclass(slots=True)
-class _State:
-    """One run while it goes on."""
-
-    run: Run
-    progress: Progress | None
-    changes: ingest.Changes = field(default_factory=ingest.Changes)
-    errors: int = 0
-    lines: list[str] = field(default_factory=list)
-    broken: RegistryError | None = None  # why the list of repositories has no end
-
-    def note(self, text: str) -> None:
-        if len(self.lines) < LOG_LINES:
-            self.lines.append(text)
-
-    def failed(self, what: str, error: RegistryError) -> None:
-        self.errors += 1
-        self.note(f"{what}: {error}")
-        log.warning("sync %s: %s", what, error)
-
-    def advance(self, tags: int) -> None:
-        self.run.done += tags
-        runs.beat(self.run)
-        if self.progress is not None:
-            self.progress(self.run)
 
 
 def sync(
@@ -72,25 +44,33 @@ def sync(
     run = runs.begin(Run.Kind.SYNC, by=by)
     if run is None:
         return None
-    state = _State(run, progress)
+    state = State(run, progress)
     outcome, repositories = Run.State.FAILED, 0
     try:
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sync") as pool:
-            repositories = _walk(source, state, pool, full=full)
+        if is_store(source):
+            repositories = reconcile.from_store(source, state, full=full)
+        else:
+            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sync") as pool:
+                repositories = _walk(source, state, pool, full=full)
         outcome = Run.State.FAILED if state.errors and not repositories else Run.State.DONE
     except RegistryError as error:
         state.failed("repositories", error)
     finally:
         result = {name: getattr(state.changes, name) for name in _COUNTS}
         result |= {"repositories": repositories, "tags": run.done, "errors": state.errors}
-        runs.end(run, outcome, result, state.lines)
+        runs.end(run, outcome, result, state.all_lines())
     return run
+
+
+def is_store(source: Source) -> TypeGuard[Store]:
+    """Whether this source can be read without asking the registry."""
+    return hasattr(source, "tag_links")
 
 
 _COUNTS = ("added", "moved", "removed", "manifests", "problems")
 
 
-def _walk(source: Source, state: _State, pool: Executor, *, full: bool) -> int:
+def _walk(source: Source, state: State, pool: Executor, *, full: bool) -> int:
     """Syncs what the registry lists, then forgets what it no longer has; returns repositories."""
     listed: set[str] = set()
     _take(source, state, pool, _asked(source, state, pool, listed, full=full))
@@ -120,7 +100,7 @@ class _Chunk:
     looks: list[tuple[str, Future[Look]]]
 
 
-def _take(source: Source, state: _State, pool: Executor, chunks: Iterator[_Chunk]) -> None:
+def _take(source: Source, state: State, pool: Executor, chunks: Iterator[_Chunk]) -> None:
     """Brings and writes one chunk after the other.
 
     Taking a chunk from `chunks` asks the registry about it; that is done just before a write, so
@@ -150,7 +130,7 @@ def _ask_ahead(ahead: deque[_Chunk], chunks: Iterator[_Chunk]) -> bool:
     return bool(ahead)
 
 
-def _answers(state: _State, chunk: _Chunk) -> list[Look]:
+def _answers(state: State, chunk: _Chunk) -> list[Look]:
     looks = []
     for tag, future in chunk.looks:
         try:
@@ -161,7 +141,7 @@ def _answers(state: _State, chunk: _Chunk) -> list[Look]:
 
 
 def _asked(
-    source: Source, state: _State, pool: Executor, listed: set[str], *, full: bool
+    source: Source, state: State, pool: Executor, listed: set[str], *, full: bool
 ) -> Iterator[_Chunk]:
     """Chunks of all that the registry lists; each is asked about when it is taken."""
     for name, tags in _tag_lists(source, state, pool):
@@ -173,7 +153,7 @@ def _asked(
         yield from _looks(source, pool, name, tags, known, full=full)
 
 
-def _tag_lists(source: Source, state: _State, pool: Executor) -> Iterator[tuple[str, list[str]]]:
+def _tag_lists(source: Source, state: State, pool: Executor) -> Iterator[tuple[str, list[str]]]:
     """Repositories with their tags; the lists are fetched some ahead of their use."""
     queue: list[tuple[str, Future[list[str]]]] = []
     try:
@@ -188,7 +168,7 @@ def _tag_lists(source: Source, state: _State, pool: Executor) -> Iterator[tuple[
 
 
 def _finished(
-    waiting: tuple[str, Future[list[str]]], state: _State
+    waiting: tuple[str, Future[list[str]]], state: State
 ) -> Iterator[tuple[str, list[str]]]:
     name, future = waiting
     try:
@@ -281,22 +261,6 @@ def save(
     if moves is None:
         moves = told_moves(repository, [one for one in looks if one.digest != one.expected])
     return ingest.save(repository, looks, manifests, moves=moves)
-
-
-def told_moves(repository: str, looks: Sequence[Look]) -> dict[str, ingest.Move]:
-    """Who pushed what these tags are now, as far as an event told of it."""
-    rows = RegistryEvent.objects.filter(
-        action="push",
-        repository=repository,
-        tag__in=[one.tag for one in looks],
-        digest__in=[one.digest for one in looks],
-    ).order_by("at")
-    now = {one.tag: one.digest for one in looks}
-    return {
-        row.tag: ingest.Move(row.digest, row.at, row.actor)
-        for row in rows
-        if now[row.tag] == row.digest
-    }
 
 
 def known_here(repository: str, digests: Iterable[str]) -> set[str]:

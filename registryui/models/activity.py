@@ -22,6 +22,7 @@ class RegistryEvent(models.Model):
     received_at = models.DateTimeField(auto_now_add=True)
     applied_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    retry_at = models.DateTimeField(default=UNKNOWN)  # not before, after a failed attempt
     error = models.CharField(max_length=255, blank=True)
 
     class Meta:

@@ -13,7 +13,12 @@ class Manifest(models.Model):
         CACHE = "cache"  # BuildKit's: layers and a record, in a manifest or in an image index
         UNKNOWN = "unknown"  # stored, but nothing we can read
 
-    repository = models.ForeignKey(Repository, models.CASCADE, related_name="manifests")
+    repository = models.ForeignKey(
+        Repository,
+        models.CASCADE,
+        related_name="manifests",
+        db_index=False,  # manifest_once has it
+    )
     digest = models.CharField(max_length=255)
     media_type = models.CharField(max_length=255, blank=True)
     kind = models.CharField(max_length=16, choices=Kind.choices)
@@ -65,7 +70,12 @@ class ImageIndexEntry(models.Model):
     """One line of an image index, in its order. The child is found by its digest in the same
     repository: it may arrive before, after or never."""
 
-    image_index = models.ForeignKey(Manifest, models.CASCADE, related_name="entries")
+    image_index = models.ForeignKey(
+        Manifest,
+        models.CASCADE,
+        related_name="entries",
+        db_index=False,  # entry_once has it
+    )
     position = models.PositiveIntegerField()
     digest = models.CharField(max_length=255)
     media_type = models.CharField(max_length=255, blank=True)
@@ -107,9 +117,12 @@ class ManifestBlob(models.Model):
         CONFIG = "config"
         LAYER = "layer"
 
-    manifest = models.ForeignKey(Manifest, models.CASCADE, related_name="edges")
-    repository = models.ForeignKey(Repository, models.CASCADE, related_name="+")  # the manifest's
-    blob = models.ForeignKey(Blob, models.PROTECT, related_name="edges")
+    # The indexes below begin with these three: one more each would be half of the database.
+    manifest = models.ForeignKey(Manifest, models.CASCADE, related_name="edges", db_index=False)
+    repository = models.ForeignKey(  # the manifest's
+        Repository, models.CASCADE, related_name="+", db_index=False
+    )
+    blob = models.ForeignKey(Blob, models.PROTECT, related_name="edges", db_index=False)
     role = models.CharField(max_length=8, choices=Role.choices)
     position = models.PositiveIntegerField(default=0)  # of a layer, from the base up
 
@@ -123,3 +136,13 @@ class ManifestBlob(models.Model):
             # is this blob new to the repository? (Repository.size)
             models.Index(fields=["repository", "blob"], name="edge_repository"),
         ]
+
+
+class ImageFact(models.Model):
+    """Something that an image's config states, as a number (oci/facts.py): search finds it here."""
+
+    # No id of its own: there are some thirty of these for each image.
+    pk = models.CompositePrimaryKey("fact", "manifest_id")
+    fact = models.BigIntegerField()
+    # Its own index lets a manifest go without reading every fact.
+    manifest = models.ForeignKey(Manifest, models.CASCADE, related_name="facts")

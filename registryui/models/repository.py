@@ -30,6 +30,9 @@ class Repository(models.Model):
     pull_count = models.BigIntegerField(default=0)
     newest_tag = models.CharField(max_length=128, blank=True)
     changed_at = models.DateTimeField(auto_now_add=True)  # an open page compares it and refreshes
+    # What the store said of its folders when all of it was read (Store.stamp). "": not known, or
+    # the first build was cut off in the middle of this repository.
+    stamp = models.CharField(max_length=255, blank=True)
 
     objects = RepositoryQuerySet.as_manager()
 
@@ -57,7 +60,8 @@ class Tag(models.Model):
         UNREADABLE = "unreadable"  # the registry answers with something that is no manifest
         INCOMPLETE = "incomplete"  # a child, config or layer that the manifest names is not there
 
-    repository = models.ForeignKey(Repository, models.CASCADE, related_name="tags")
+    # No index of its own here and below: tag_once begins with it.
+    repository = models.ForeignKey(Repository, models.CASCADE, related_name="tags", db_index=False)
     name = models.CharField(max_length=128)
     manifest = models.ForeignKey(
         "Manifest", models.SET_NULL, related_name="tags", null=True, blank=True

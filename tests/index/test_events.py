@@ -176,6 +176,7 @@ def test_events_wait_for_a_registry_that_does_not_answer(source: FakeSource) -> 
     waiting = RegistryEvent.objects.get(applied_at=None)
     assert (waiting.repository, waiting.attempts) == ("app", 1)
     source.down.clear()
+    RegistryEvent.objects.update(retry_at=UNKNOWN)
     assert events.apply_pending(source) == 1
     assert Tag.objects.count() == 2
 
@@ -230,3 +231,41 @@ def test_old_pulls_are_pruned_and_pushes_are_kept(source: FakeSource) -> None:
     RegistryEvent.objects.update(at=NOON - timedelta(days=400))
     assert events.prune() == 1
     assert RegistryEvent.objects.get().action == "push"
+
+
+def test_an_event_that_was_not_answered_comes_again_soon_and_stops_no_other(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registryui.index.events.time.sleep", lambda seconds: None)
+    stuck = source.push_image("stuck", "1")
+    fine = source.push_image("fine", "1")
+    receive(event("push", "stuck", stuck, "1"), event("push", "fine", fine, "1"))
+    source.down.add("stuck:1")
+    waits: list[float] = []
+    assert events.apply_pending(source, later=waits.append) == 1
+    assert list(Tag.objects.values_list("repository__name", flat=True)) == ["fine"]
+    assert waits == [1]
+    # Not before its time, however many other events come meanwhile.
+    assert events.apply_pending(source, later=waits.append) == 0
+    assert RegistryEvent.objects.get(repository="stuck").attempts == 1
+    RegistryEvent.objects.filter(repository="stuck").update(retry_at=timezone.now())
+    assert events.apply_pending(source, later=waits.append) == 0
+    assert waits == [1, 2]
+    source.down.clear()
+    RegistryEvent.objects.filter(repository="stuck").update(retry_at=timezone.now())
+    assert events.apply_pending(source, later=waits.append) == 1
+    assert Tag.objects.count() == 2
+    assert waits == [1, 2]
+
+
+def test_one_failing_repository_does_not_hold_back_a_long_queue(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registryui.index.events.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("registryui.index.events.BATCH", 2)
+    source.down.add("stuck:1")
+    receive(event("push", "stuck", source.push_image("stuck", "1"), "1"))
+    for number in range(5):
+        name = f"app-{number}"
+        receive(event("push", name, source.push_image(name, "1"), "1"))
+    assert events.apply_pending(source) == 5

@@ -1,30 +1,51 @@
-"""./boathouse sync: reads the registry now."""
+"""./boathouse sync: reads the registry, or its store, now."""
 
 import json
 import sys
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registryui.index.sync import sync
+from registryui.index.verify import verify
 from registryui.models import Run
-from registryui.registry.client import RegistryClient
+from registryui.registry.choose import open_source
+from registryui.registry.errors import RegistryError
 
 
 class Command(BaseCommand):
-    help = "Reads the registry now and makes the index equal to it."
+    help = "Reads the registry, or its store, now and makes the index equal to it."
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--full", action="store_true", help="fetch tags again even if their digest is known"
+            "--full",
+            action="store_true",
+            help="read all again, also what seems not to have changed",
+        )
+        parser.add_argument(
+            "--source",
+            choices=("http", "store"),
+            default="",
+            help="ask the registry, or read its store; else as BOATHOUSE_SOURCE says",
+        )
+        parser.add_argument(
+            "--verify",
+            action="store_true",
+            help="change nothing: list what differs, and end with 1 if anything does",
         )
         parser.add_argument("--json", action="store_true", help="print the result for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        show = None if options["json"] or not sys.stderr.isatty() else self._show
-        with RegistryClient(settings.REGISTRY_URL) as source:
+        try:
+            source = open_source(options["source"])
+        except RegistryError as error:
+            raise CommandError(str(error)) from error
+        with source:
+            if options["verify"]:
+                self._verify(source, as_json=options["json"])
+                return
+            show = None if options["json"] or not sys.stderr.isatty() else self._show
             run = sync(source, by="command line", full=options["full"], progress=show)
         if run is None:
             raise CommandError("A sync is under way already. Try again when it has ended.")
@@ -35,8 +56,29 @@ class Command(BaseCommand):
         if run.state != Run.State.DONE:
             raise CommandError("The registry could not be read to its end. Ask: ./boathouse doctor")
 
+    def _verify(self, source: Any, *, as_json: bool) -> None:
+        count = 0
+        lines = []
+        try:
+            for line in verify(source):
+                count += 1
+                if as_json:
+                    lines.append(line)
+                else:
+                    self.stdout.write(line)
+        except RegistryError as error:
+            raise CommandError(f"The registry could not be read to its end: {error}") from error
+        if as_json:
+            self.stdout.write(json.dumps({"differences": lines}))
+        else:
+            self.stdout.write(
+                f"{count} differences" if count else "The index is as the registry has it."
+            )
+        if count:
+            sys.exit(1)
+
     def _show(self, run: Run) -> None:
-        self.stderr.write(f"\r{run.done} of {run.total} tags looked at", ending="")
+        self.stderr.write(f"\r{run.done} of about {run.total} tags looked at", ending="")
 
     def _tell(self, run: Run) -> None:
         counts = run.result

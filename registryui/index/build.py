@@ -1,0 +1,177 @@
+"""The first build: repositories that the index does not have, from the store, in bulk.
+
+    reading processes (reading.py) ── batches ─► this process: one short transaction each (bulk.py)
+
+A repository is done when its row has a stamp: the last of its pieces brings it. So a build that was
+killed goes on with what is not there; of what was begun, reconcile.py does the rest, and of what an
+event wrote into meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+
+from django.db import IntegrityError, OperationalError, connection
+
+from registryui.registry.errors import Unreachable
+from registryui.registry.source import Store
+
+from . import bulk
+from .progress import State
+from .reading import Batch, Task, batches, serve
+from .told import pushes, repositories_told_of
+
+log = logging.getLogger(__name__)
+
+READERS = max(1, min(4, os.cpu_count() or 1))  # processes; a cold disk would like more, none else
+FEW = 40  # repositories that are not worth starting a process for
+GROUP = 16  # repositories that a process is sent at once
+AHEAD = 2  # groups that each has, so that none waits for us
+
+
+def build(store: Store, names: Sequence[str], state: State) -> list[str]:
+    """Writes repositories that are not in the index; returns those that reconcile must look at.
+
+    RegistryError: a reading process ended before its time. What is written stays.
+    """
+    left: list[str] = []
+    begun: dict[str, bulk.Begun] = {}
+    done = 0
+    with _room():
+        for batch in _batches(store, names, state):
+            for name, error in batch.failed.items():
+                state.failed(name, error)
+            _write(batch, begun, left)
+            tags = sum(len(piece.tags) for piece in batch.pieces)
+            _count(state, batch, tags)
+            done += sum(piece.is_last for piece in batch.pieces)
+            # How many there will be is not known: as many in a repository as until now.
+            so_far = state.run.done + tags
+            state.advance(tags, total=so_far * len(names) // max(done, 1))
+    return left
+
+
+def _count(state: State, batch: Batch, tags: int) -> None:
+    state.changes.added += tags
+    for piece in batch.pieces:
+        state.changes.manifests += len(piece.manifests)
+        state.changes.problems += piece.problems
+
+
+def _write(batch: Batch, begun: dict[str, bulk.Begun], left: list[str]) -> None:
+    """All in one transaction; if one repository is somebody else's by now, one after the other."""
+    pieces = [piece for piece in batch.pieces if piece.repository not in left]
+    if not pieces:
+        return
+    try:
+        bulk.write(pieces, begun)
+    except (bulk.Taken, IntegrityError, OperationalError) as error:
+        log.info("build: %s", error)
+        for name in dict.fromkeys(piece.repository for piece in pieces):
+            try:
+                bulk.write([piece for piece in pieces if piece.repository == name], begun)
+            except (bulk.Taken, IntegrityError):
+                begun.pop(name, None)
+                left.append(name)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Room in memory for the pages of indexes, and for the log before it goes into the file.
+
+    Digests come in no order: with little room SQLite writes the same pages again and again.
+    """
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        before = []
+        for name, value in (("cache_size", -131_072), ("wal_autocheckpoint", 16_384)):
+            cursor.execute(f"PRAGMA {name}")
+            before.append((name, cursor.fetchone()[0]))
+            cursor.execute(f"PRAGMA {name}={value}")
+        try:
+            yield
+        finally:
+            for name, value in before:
+                cursor.execute(f"PRAGMA {name}={value}")
+
+
+# -- who reads -------------------------------------------------------------------------------------
+
+
+def _batches(store: Store, names: Sequence[str], state: State) -> Iterator[Batch]:
+    told = repositories_told_of(names)
+    tasks = (Task(name, pushes(name) if name in told else {}) for name in names)
+    if len(names) < FEW:
+        yield from batches(store, tasks, times_as_text=bulk.times_as_text())
+    else:
+        yield from _from_processes(store, tasks, state)
+
+
+def _from_processes(store: Store, tasks: Iterable[Task], state: State) -> Iterator[Batch]:
+    """The batches of READERS processes as they come; those of one repository in their order."""
+    queue = iter(tasks)
+    waiting = iter(lambda: list(islice(queue, GROUP)), [])
+    with _processes(store) as pipes:
+        open_groups = dict.fromkeys(pipes, 0)
+        for pipe in pipes * AHEAD:
+            _send(pipe, next(waiting, None), open_groups)
+        while busy := [pipe for pipe, count in open_groups.items() if count]:
+            ready = set(wait(busy))
+            for pipe in (pipe for pipe in busy if pipe in ready):
+                answer = _answer(pipe)
+                if answer is None:
+                    open_groups[pipe] -= 1
+                    _send(pipe, next(waiting, None), open_groups)
+                else:
+                    yield answer
+        for pipe in pipes:
+            pipe.send(None)
+            for line in pipe.recv():
+                state.note(line)
+
+
+def _send(pipe: Connection, group: list[Task] | None, open_groups: dict[Connection, int]) -> None:
+    if group:
+        pipe.send(group)
+        open_groups[pipe] += 1
+
+
+def _answer(pipe: Connection) -> Batch | None:
+    try:
+        answer: Batch | None = pipe.recv()
+    except (EOFError, ConnectionResetError) as error:
+        raise Unreachable("a process that reads the store was ended") from error
+    return answer
+
+
+@contextmanager
+def _processes(store: Store) -> Iterator[list[Connection]]:
+    """Our ends of the pipes to them. They end with this block, or with this process."""
+    # Not forked: this process has threads, and locks that they hold.
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    try:
+        for _number in range(READERS):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=serve, args=(theirs, store, bulk.times_as_text()), daemon=True
+            )
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            processes.append(process)
+        yield pipes
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for process in processes:
+            process.join(5)
+            process.kill()

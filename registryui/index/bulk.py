@@ -1,0 +1,306 @@
+"""Writes whole repositories that the index does not have, in bulk: COPY or executemany.
+
+The first build's writer; every change after it is ingest.py's. Both make the same rows
+(tests/index/test_bulk.py builds one store both ways), because both take the columns from rows.py.
+The lists of columns come from the models: a new one gets its default here or is an error at once.
+
+    transaction ├ blobs        taken or made, and counted, in one statement
+                ├ repositories, manifests      with ids that we take beforehand
+                └ entries, facts, edges, tags  name them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from django.db import connection, models, transaction
+from django.utils import timezone
+
+from registryui.models import (
+    Blob,
+    ImageFact,
+    ImageIndexEntry,
+    Manifest,
+    ManifestBlob,
+    Repository,
+    Tag,
+)
+from registryui.oci import names
+
+from . import reading, rows
+from .reading import Piece
+
+_REPOSITORY = (
+    *("id", "name", "namespace", "tag_count", "manifest_count", "size", "newest_tag"),
+    *("pushed_at", "pushed_by", "changed_at", "stamp"),
+)
+_MANIFEST = (
+    *("id", "repository", *rows.MANIFEST, "pushed_at", "pushed_by"),
+    *("untagged_at", "seen_at"),
+)
+_BLOB = ("digest", "size", "media_type", "manifest_count")
+
+
+@dataclass(slots=True)
+class Begun:
+    """A repository of which a piece is written and others are to come."""
+
+    id: int
+    manifests: list[int] = field(default_factory=list)  # ids by place
+    blobs: set[int] = field(default_factory=set)
+    size: int = 0
+    changed_at: datetime | None = None  # as we wrote it
+
+    def copy(self) -> Begun:
+        """With lists of its own: a transaction may fail."""
+        return replace(self, manifests=self.manifests.copy(), blobs=self.blobs.copy())
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """How rows with these columns get into the table of a model."""
+
+    name: str
+    columns: tuple[str, ...]  # those given, then those that have their default
+    defaults: tuple[Any, ...]
+
+    def insert(self, cursor: Any, some: Iterable[tuple[Any, ...]]) -> None:
+        quoted = ", ".join(connection.ops.quote_name(column) for column in self.columns)
+        table = connection.ops.quote_name(self.name)
+        whole = (row + self.defaults for row in some) if self.defaults else some
+        if connection.vendor == "postgresql":
+            with (
+                connection.wrap_database_errors,
+                cursor.copy(f"COPY {table} ({quoted}) FROM STDIN") as copy,
+            ):
+                for row in whole:
+                    copy.write_row(row)
+        else:
+            marks = ", ".join(["%s"] * len(self.columns))
+            cursor.executemany(
+                f"INSERT INTO {table} ({quoted}) VALUES ({marks})",  # noqa: S608  (names of models)
+                whole,
+            )
+
+
+@cache
+def _table(model: type[models.Model], given: tuple[str, ...]) -> _Table:
+    """TypeError: the model has a column without a default that nobody gives."""
+    by_name = {one.name: one for one in model._meta.concrete_fields}
+    rest = [one for one in by_name.values() if one.name not in given and not _is_made(one)]
+    return _Table(
+        model._meta.db_table,
+        tuple(str(one.column) for one in (*(by_name[name] for name in given), *rest)),
+        tuple(_default(one) for one in rest),
+    )
+
+
+def _is_made(one: models.Field[Any, Any]) -> bool:
+    """A key that the database counts up itself."""
+    return isinstance(one, models.AutoField)
+
+
+def _default(one: models.Field[Any, Any]) -> Any:
+    if not (one.has_default() or one.null or one.empty_strings_allowed):
+        raise TypeError(f"{one.model.__name__}.{one.name} has no default: bulk.py must fill it")
+    value = one.get_db_prep_save(one.get_default(), connection)
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def times_as_text() -> bool:
+    """Whether the database keeps times as text (SQLite)."""
+    return connection.vendor == "sqlite"
+
+
+def write(pieces: Sequence[Piece], begun: dict[str, Begun]) -> None:
+    """One transaction. `begun` holds the repositories whose last piece is still to come; pass the
+    same one again for the next pieces.
+
+    Taken: one of the repositories is not ours alone; IntegrityError: it became so just now.
+    Nothing is written then, and `begun` is as before.
+    """
+    names_here = {piece.repository for piece in pieces}
+    state = {name: begun[name].copy() for name in names_here & begun.keys()}
+    with transaction.atomic():
+        _write(pieces, state)
+    begun |= state
+    for piece in pieces:
+        if piece.is_last:
+            del begun[piece.repository]
+
+
+def _write(pieces: Sequence[Piece], begun: dict[str, Begun]) -> None:
+    if taken := _taken({piece.repository for piece in pieces}, begun):
+        raise Taken(", ".join(sorted(taken)))
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        blobs = _take_blobs(cursor, pieces)
+        fresh = [name for name in dict.fromkeys(p.repository for p in pieces) if name not in begun]
+        for name, key in zip(fresh, _take_ids(cursor, Repository, len(fresh)), strict=True):
+            begun[name] = Begun(key)
+        keys = iter(_take_ids(cursor, Manifest, sum(len(piece.manifests) for piece in pieces)))
+        for piece in pieces:
+            begun[piece.repository].manifests += [next(keys) for _row in piece.manifests]
+        _add_manifests(cursor, pieces, begun, now)
+        _add_what_names_them(cursor, pieces, begun, blobs)
+        _add_repositories(cursor, pieces, begun, blobs, now, fresh)
+
+
+class Taken(Exception):
+    """Somebody else wrote into a repository that this writer began, or made it first."""
+
+
+def _taken(wanted: set[str], begun: Mapping[str, Begun]) -> set[str]:
+    found = Repository.objects.select_for_update().filter(name__in=wanted)
+    present = dict(found.values_list("name", "changed_at"))
+    ours = {name: begun[name].changed_at for name in wanted & begun.keys()}
+    return {name for name in wanted if present.get(name) != ours.get(name)}
+
+
+def _stored(moment: datetime) -> datetime | str:
+    return str(moment.astimezone(UTC).replace(tzinfo=None)) if times_as_text() else moment
+
+
+def _take_ids(cursor: Any, model: type[models.Model], count: int) -> Sequence[int]:
+    """Ids that nobody else gets (SQLite: nobody else writes until this transaction ends)."""
+    table = model._meta.db_table
+    if connection.vendor == "postgresql":
+        cursor.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+            [connection.ops.quote_name(table), count],
+        )
+        return [key for (key,) in cursor.fetchall()]
+    cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+    found = cursor.fetchone()
+    first = (found[0] if found else 0) + 1
+    return range(first, first + count)
+
+
+def _take_blobs(cursor: Any, pieces: Sequence[Piece]) -> dict[str, tuple[int, int]]:
+    """Id and size of every blob that is named here; missing ones are made, all are counted."""
+    wanted: dict[str, tuple[int, str, int]] = {}
+    for piece in pieces:
+        for digest, (size, media_type, users) in piece.blobs.items():
+            first = wanted.get(digest, (size, media_type, 0))
+            wanted[digest] = (first[0], first[1], first[2] + users)
+    if not wanted:
+        return {}
+    # In one order, so that two who take the same blobs on PostgreSQL do not wait for each other.
+    some = [(digest, *wanted[digest]) for digest in sorted(wanted)]
+    table = _table(Blob, _BLOB)
+    given, parameters = _as_rows(some)
+    columns = ", ".join(connection.ops.quote_name(name) for name in table.columns)
+    constants = "".join(", %s" for _default in table.defaults)
+    cursor.execute(
+        # `WHERE true`: without it SQLite takes ON CONFLICT for a part of the join.
+        f"INSERT INTO {table.name} ({columns}) SELECT given.*{constants} FROM {given} WHERE true"  # noqa: S608  (names of models)
+        " ON CONFLICT (digest) DO UPDATE SET"
+        f" manifest_count = {table.name}.manifest_count + excluded.manifest_count"
+        " RETURNING digest, id, size",
+        [*table.defaults, *parameters],
+    )
+    return {digest: (key, size) for digest, key, size in cursor.fetchall()}
+
+
+def _as_rows(some: Sequence[tuple[Any, ...]]) -> tuple[str, list[Any]]:
+    """`some` rows of _BLOB as something to select from, in one parameter or four."""
+    if connection.vendor == "postgresql":
+        lists = [list(column) for column in zip(*some, strict=True)]
+        return (
+            "unnest(%s::text[], %s::bigint[], %s::text[], %s::integer[])"
+            " AS given(digest, size, media_type, manifest_count)",
+            lists,
+        )
+    columns = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(_BLOB))
+    return f"(SELECT {columns} FROM json_each(%s)) AS given", [json.dumps(some)]  # noqa: S608
+
+
+def _add_manifests(
+    cursor: Any, pieces: Sequence[Piece], begun: Mapping[str, Begun], now: datetime
+) -> None:
+    found = []
+    at = _stored(now)
+    for piece in pieces:
+        of = begun[piece.repository]
+        ids = of.manifests[piece.first : piece.first + len(piece.manifests)]
+        for key, row in zip(ids, piece.manifests, strict=True):
+            found.append((key, of.id, *row[:-1], None if row[-1] else at, at))
+    _table(Manifest, _MANIFEST).insert(cursor, found)
+
+
+def _add_what_names_them(
+    cursor: Any,
+    pieces: Sequence[Piece],
+    begun: Mapping[str, Begun],
+    blobs: Mapping[str, tuple[int, int]],
+) -> None:
+    entries: list[tuple[Any, ...]] = []
+    facts: list[tuple[Any, ...]] = []
+    edges: list[tuple[Any, ...]] = []
+    tags: list[tuple[Any, ...]] = []
+    for piece in pieces:
+        of, ids = begun[piece.repository].id, begun[piece.repository].manifests
+        entries += [(ids[place], *entry) for place, *entry in piece.entries]
+        facts += [(fact, ids[place]) for fact, place in piece.facts]
+        edges += [
+            (ids[place], of, blobs[digest][0], role, position)
+            for place, digest, role, position in piece.edges
+        ]
+        tags += [
+            (of, name, None if place is None else ids[place], *rest)
+            for name, place, *rest in piece.tags
+        ]
+    facts.sort()  # neighbours in the table are written together
+    _table(ImageIndexEntry, ("image_index", *rows.ENTRY)).insert(cursor, entries)
+    _table(ImageFact, ("fact", "manifest")).insert(cursor, facts)
+    _table(ManifestBlob, _EDGE).insert(cursor, edges)
+    _table(Tag, ("repository", *reading.TAG)).insert(cursor, tags)
+
+
+_EDGE = ("manifest", "repository", "blob", "role", "position")
+
+
+def _add_repositories(
+    cursor: Any,
+    pieces: Sequence[Piece],
+    begun: Mapping[str, Begun],
+    blobs: Mapping[str, tuple[int, int]],
+    now: datetime,
+    fresh: Iterable[str],
+) -> None:
+    """Figures of what is written so far: new repositories get a row, the others new figures."""
+    found: dict[str, tuple[Any, ...]] = {}
+    raw = rows.MANIFEST.index("raw")
+    for piece in pieces:
+        of = begun[piece.repository]
+        held = {blobs[digest] for digest in piece.blobs}
+        of.size += sum(size for key, size in held if key not in of.blobs)
+        of.size = rows.capped(of.size + sum(len(row[raw]) for row in piece.manifests))
+        of.blobs |= {key for key, _size in held}
+        tag_count, newest_tag, pushed_at, pushed_by = piece.figures
+        found[piece.repository] = (
+            *(tag_count, len(of.manifests), of.size, newest_tag),
+            *(pushed_at, pushed_by, _stored(now), piece.stamp),
+        )
+        of.changed_at = now
+    new = set(fresh)
+    _table(Repository, _REPOSITORY).insert(
+        cursor,
+        [
+            (begun[name].id, name, names.namespace_of(name), *figures)
+            for name, figures in found.items()
+            if name in new
+        ],
+    )
+    changed = [(*figures, begun[name].id) for name, figures in found.items() if name not in new]
+    if changed:
+        sets = ", ".join(f"{connection.ops.quote_name(name)} = %s" for name in _REPOSITORY[3:])
+        cursor.executemany(
+            f"UPDATE {Repository._meta.db_table} SET {sets} WHERE id = %s",  # noqa: S608
+            changed,
+        )

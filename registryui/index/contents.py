@@ -1,0 +1,55 @@
+"""What was read of a manifest, before it becomes rows.
+
+No Django and no tables here: the processes that read a store for the first build (reading.py)
+start quicker without them. fetch.py fills the same record over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from registryui.oci import manifest as oci
+from registryui.oci import media_types
+
+CONFIG_LIMIT = 1024 * 1024  # bytes; a real image's config has some thousand
+NESTING_LIMIT = 8  # image indexes within image indexes
+
+
+@dataclass(frozen=True, slots=True)
+class NewManifest:
+    """A manifest that the repository's index lacks, with its config if it has one we can show."""
+
+    digest: str
+    media_type: str
+    raw: bytes
+    parsed: oci.Manifest | None  # None: the bytes are no manifest
+    config: bytes | None = None
+    missing: tuple[str, ...] = ()  # digests that it names and the registry does not have
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """When a tag was set on this digest, and by whom; "" where only an event could know."""
+
+    digest: str
+    at: datetime
+    by: str
+
+
+def children(one: NewManifest) -> Sequence[str]:
+    """Digests of the manifests that an image index lists; a cache's entries are layers."""
+    if one.parsed is None:
+        return ()
+    return [
+        entry.digest for entry in one.parsed.entries if media_types.is_manifest(entry.media_type)
+    ]
+
+
+def config_of(manifest: oci.Manifest | None) -> str:
+    """Digest of a config that is JSON and small enough to keep, else ""."""
+    config = manifest.config if manifest else None
+    if config is None or config.size > CONFIG_LIMIT or "json" not in config.media_type:
+        return ""
+    return config.digest

@@ -1,0 +1,410 @@
+"""Reads repositories from a store and makes them rows, in processes of its own, without Django.
+
+    store ── closure ─► NewManifest, children first ── pieces ─► Piece … ─► bulk.write
+
+A piece is what one short transaction writes: some tags with all manifests that they need. Pieces of
+a repository come in order, and after each of them what is written is true in itself: every figure
+counts what is there. Memory holds one piece, and per repository the names and sizes of its blobs.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from typing import Any
+
+from registryui.oci import names
+from registryui.oci.manifest import parse_stored, stored_media_type
+from registryui.oci.untrusted import MANIFEST_LIMIT, read_object
+from registryui.registry.errors import RegistryError
+from registryui.registry.source import Store, TagLink
+
+from . import rows
+from .contents import CONFIG_LIMIT, NESTING_LIMIT, Move, NewManifest, children, config_of
+
+UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # models.UNKNOWN, which cannot be had without Django
+DANGLING, UNREADABLE, INCOMPLETE = "dangling", "unreadable", "incomplete"  # Tag.Problem
+ATTEMPT = 200  # manifests of one round: the fewer, the smaller a piece
+WEIGHT = 8000  # rows of one transaction: some 50 ms
+
+# The columns of a piece's tuples that bulk.py cannot know otherwise.
+TAG = (
+    *("name", "manifest", "moved_at", "moved_by", "attached_to", "problem", "size"),
+    *("version_key", "group_key"),
+)
+
+
+@dataclass(slots=True)
+class Piece:
+    """Rows for one repository. A manifest is named by its place among all of the repository."""
+
+    repository: str
+    first: int  # place of its first manifest
+    manifests: list[tuple[Any, ...]] = field(default_factory=list)  # rows.MANIFEST, PUSHED
+    entries: list[tuple[Any, ...]] = field(default_factory=list)  # place, rows.ENTRY
+    facts: list[tuple[int, int]] = field(default_factory=list)  # fact, place
+    edges: list[tuple[int, str, str, int]] = field(default_factory=list)  # place, blob, role, pos.
+    blobs: dict[str, tuple[int, str, int]] = field(default_factory=dict)  # size, media type, users
+    tags: list[tuple[Any, ...]] = field(default_factory=list)  # TAG
+    # Of the repository as far as it is written: tags, newest tag, when and by whom it was pushed.
+    figures: tuple[int, str, datetime | str | None, str] = (0, "", UNKNOWN, "")
+    stamp: str = ""  # of the last piece: all was read
+    is_last: bool = False
+    problems: int = 0  # tags with one
+
+    @property
+    def weight(self) -> int:
+        """Rows, counting what takes as long as a row."""
+        heavy = len(self.tags) + len(self.manifests)
+        return 2 + 3 * heavy + len(self.edges) + len(self.facts) + len(self.entries)
+
+
+PUSHED = ("pushed_at", "pushed_by", "is_tagged")  # behind rows.MANIFEST in a piece
+
+
+@dataclass(slots=True)
+class Found:
+    """What `closure` brought."""
+
+    manifests: list[NewManifest] = field(default_factory=list)  # children first
+    problems: dict[str, str] = field(default_factory=dict)  # digest to DANGLING or UNREADABLE
+
+
+def closure(
+    store: Store, repository: str, digests: Iterable[str], *, have: Mapping[str, Any], of: set[str]
+) -> Found:
+    """These manifests and what they list, without those in `have`.
+
+    `of` are the revisions of the repository: only what is linked there is in it. Raises
+    RegistryError if the store does not answer; what cannot be read is a problem.
+    """
+    found = Found()
+    levels: list[list[NewManifest]] = []
+    seen: set[str] = set()
+    level = [digest for digest in dict.fromkeys(digests) if digest not in have]
+    while level and len(levels) < NESTING_LIMIT:
+        seen |= set(level)
+        levels.append(_read(store, repository, level, found.problems, of))
+        wanted = {child for one in levels[-1] for child in children(one)}
+        level = sorted(child for child in wanted - seen if child not in have)
+    flat = [one for some in reversed(levels) for one in some]
+    found.manifests = _with_configs(store, flat, found.problems)
+    return found
+
+
+def _read(
+    store: Store,
+    repository: str,
+    digests: Sequence[str],
+    problems: dict[str, str],
+    of: set[str],
+) -> list[NewManifest]:
+    linked = [digest for digest in digests if digest in of]
+    contents = dict(zip(linked, store.read_blobs(linked, limit=MANIFEST_LIMIT), strict=True))
+    read = []
+    for digest in digests:
+        content = contents[digest] if digest in contents else _unlisted(store, repository, digest)
+        if isinstance(content, RegistryError):
+            if content.temporary:
+                raise content
+            problems[digest] = UNREADABLE
+        elif content is None:
+            problems[digest] = DANGLING
+        elif (one := _parsed(digest, content)) is None:
+            problems[digest] = UNREADABLE
+        else:
+            read.append(one)
+    return read
+
+
+def _unlisted(store: Store, repository: str, digest: str) -> bytes | RegistryError | None:
+    """A manifest that came after the list of revisions, or that the registry finds otherwise."""
+    try:
+        stored = store.manifest(repository, digest)
+    except RegistryError as error:
+        return error
+    return stored.raw if stored else None
+
+
+def _parsed(digest: str, raw: bytes) -> NewManifest | None:
+    """None: the registry itself could not read it."""
+    try:
+        parsed = parse_stored(raw)
+    except ValueError:
+        try:
+            return NewManifest(digest, stored_media_type(read_object(raw)), raw, None)
+        except ValueError:
+            return None
+    return NewManifest(digest, parsed.media_type, raw, parsed)
+
+
+def _with_configs(
+    store: Store, manifests: Sequence[NewManifest], problems: Mapping[str, str]
+) -> list[NewManifest]:
+    wanted = list(dict.fromkeys(filter(None, (config_of(one.parsed) for one in manifests))))
+    configs = dict(zip(wanted, store.read_blobs(wanted, limit=CONFIG_LIMIT), strict=True))
+    done = []
+    for one in manifests:
+        config = configs.get(config_of(one.parsed), b"")
+        if isinstance(config, RegistryError):
+            if config.temporary:
+                raise config
+            config = b""
+        missing = {child for child in children(one) if child in problems}
+        if config is None:
+            missing.add(config_of(one.parsed))
+        done.append(
+            NewManifest(
+                one.digest,
+                one.media_type,
+                one.raw,
+                one.parsed,
+                config or None,
+                tuple(sorted(missing)),
+            )
+        )
+    return done
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Repository:
+    """A repository while it is read. `told` are moves that events told of."""
+
+    store: Store
+    name: str
+    told: Mapping[str, Sequence[Move]]
+    times_as_text: bool  # as SQLite keeps them
+    stamp: str
+    links: list[TagLink]
+    revisions: list[str]
+    groups: dict[str, bytes]
+    pushed: dict[str, Move] = field(default_factory=dict)  # the newest move to each digest
+    place: dict[str, int] = field(default_factory=dict)  # of each manifest that is made
+    sizes: dict[str, int] = field(default_factory=dict)
+    children: dict[str, rows.Child] = field(default_factory=dict)
+    incomplete: set[str] = field(default_factory=set)
+    problems: dict[str, str] = field(default_factory=dict)
+    tag_count: int = 0
+    newest: tuple[datetime, bytes, bytes, str, str] = (UNKNOWN, b"", b"", "", "")
+
+
+def pieces(
+    store: Store, name: str, *, told: Mapping[str, Sequence[Move]], times_as_text: bool
+) -> Iterator[Piece]:
+    """Everything in a repository; at least one piece, the last of them with the stamp.
+
+    RegistryError: the store does not answer.
+    """
+    stamp = store.stamp(name)  # before all else: what changes while we read, changes it again
+    links = sorted(store.tag_links(name), key=lambda link: link.name)
+    here = _Repository(
+        store=store,
+        name=name,
+        told=told,
+        times_as_text=times_as_text,
+        stamp=stamp,
+        links=links,
+        revisions=store.revisions(name),
+        groups=rows.group_keys((link.name, link.digest) for link in links),
+    )
+    for link in links:
+        move = _move(here, link)
+        if move.at > here.pushed.get(link.digest, NEVER).at:
+            here.pushed[link.digest] = move
+    of = set(here.revisions)
+    waiting: Piece | None = None
+    for some, digests in _portions(here):
+        if waiting is not None:
+            yield waiting
+        waiting = _piece(here, some, digests, of)
+    last = waiting or _piece(here, [], [], of)
+    last.stamp, last.is_last = here.stamp, True
+    yield last
+
+
+NEVER = Move("", UNKNOWN, "")
+
+
+def _move(here: _Repository, link: TagLink) -> Move:
+    """When and by whom the tag was set: the event knows both, the link its time."""
+    told = [move for move in here.told.get(link.name, ()) if move.digest == link.digest]
+    return max(told, key=lambda move: move.at) if told else Move(link.digest, link.moved_at, "")
+
+
+def _portions(here: _Repository) -> Iterator[tuple[list[TagLink], list[str]]]:
+    """Tags with their digests, then the manifests that no tag brought along."""
+    for start in range(0, len(here.links), ATTEMPT):
+        some = here.links[start : start + ATTEMPT]
+        yield some, [link.digest for link in some if link.digest]
+    rest = [digest for digest in here.revisions if digest not in here.place]
+    for start in range(0, len(rest), ATTEMPT):
+        yield [], rest[start : start + ATTEMPT]
+
+
+def _piece(
+    here: _Repository, links: Sequence[TagLink], digests: Iterable[str], of: set[str]
+) -> Piece:
+    piece = Piece(here.name, len(here.place))
+    found = closure(
+        here.store,
+        here.name,
+        (digest for digest in digests if digest not in here.problems),
+        have=here.place,
+        of=of,
+    )
+    here.problems |= found.problems
+    fresh = {one.digest: one for one in found.manifests}
+    sizes = _index_sizes(here, fresh)
+    for one in fresh.values():
+        _add_manifest(here, piece, one, sizes)
+    for link in links:
+        _add_tag(here, piece, link)
+    at, _group, _key, name, by = here.newest
+    piece.figures = (here.tag_count, name, _time(here, at), by)
+    return piece
+
+
+def _index_sizes(here: _Repository, fresh: Mapping[str, NewManifest]) -> dict[str, int]:
+    """Sizes of the image indexes among these. Notes of each what an index of it needs."""
+    listed: dict[str, list[str]] = {}
+    for digest, one in fresh.items():
+        kind = one.parsed.kind if one.parsed else "unknown"
+        if kind == "image index" and one.parsed:
+            listed[digest] = list(dict.fromkeys(entry.digest for entry in one.parsed.entries))
+            continue
+        blobs = {}
+        for edge in rows.edges(one.parsed):
+            blobs[edge.digest] = here.sizes.setdefault(edge.digest, edge.size)
+        own = rows.own_blobs(one.parsed) if one.parsed else {}
+        size = rows.capped(len(one.raw) + sum(own.values()))
+        here.children[digest] = rows.Child(kind, size, blobs)
+    sizes = {}
+    for digest in rows.inside_first(listed):
+        below = [here.children[child] for child in listed[digest] if child in here.children]
+        sizes[digest] = rows.image_index_size(len(fresh[digest].raw), below)
+        here.children[digest] = rows.Child("image index", sizes[digest], {})
+    return sizes
+
+
+_SIZE, _CREATED, _ANNOTATIONS = (
+    rows.MANIFEST.index(name) for name in ("size", "created_at", "annotations")
+)
+
+
+def _add_manifest(
+    here: _Repository, piece: Piece, one: NewManifest, sizes: Mapping[str, int]
+) -> None:
+    place = here.place[one.digest] = len(here.place)
+    found, facts = rows.manifest_row(one)
+    row = list(found)
+    row[_SIZE] = sizes.get(one.digest, row[_SIZE])
+    row[_CREATED] = _time(here, row[_CREATED])
+    row[_ANNOTATIONS] = _json(row[_ANNOTATIONS])
+    pushed = here.pushed.get(one.digest, NEVER)
+    row += (_time(here, pushed.at), pushed.by[:255], one.digest in here.groups)
+    piece.manifests.append(tuple(row))
+    piece.facts += [(fact, place) for fact in facts]
+    for entry in rows.entry_rows(one.parsed):
+        piece.entries.append((place, *entry[:-1], _json(entry[-1])))
+    edges = rows.edges(one.parsed)
+    for edge in edges:
+        piece.edges.append((place, edge.digest, edge.role, edge.position))
+    for edge in {edge.digest: edge for edge in reversed(edges)}.values():
+        size, told, users = piece.blobs.get(edge.digest, (edge.size, edge.media_type, 0))
+        piece.blobs[edge.digest] = (size, told, users + 1)
+    if one.missing:
+        here.incomplete.add(one.digest)
+
+
+def _add_tag(here: _Repository, piece: Piece, link: TagLink) -> None:
+    place = here.place.get(link.digest)
+    problem = here.problems.get(link.digest, UNREADABLE if not link.digest else "")
+    if place is not None:
+        problem = INCOMPLETE if link.digest in here.incomplete else ""
+    key = names.version_key(link.name)
+    group = here.groups[link.digest] if place is not None else key
+    move = _move(here, link) if place is not None else NEVER
+    at = max(move.at, UNKNOWN)
+    attached_to = names.attachment_of(link.name)
+    size = here.children[link.digest].size if place is not None else 0
+    by = move.by[:255]
+    piece.tags.append(
+        (link.name, place, _time(here, at), by, attached_to, problem, size, key, group)
+    )
+    piece.problems += bool(problem)
+    if not attached_to:
+        here.tag_count += 1
+        here.newest = max(here.newest, (at, group, key, link.name, by))
+
+
+def _time(here: _Repository, moment: datetime | None) -> datetime | str | None:
+    """As the database keeps it: SQLite has text, in UTC."""
+    if moment is None or not here.times_as_text:
+        return moment
+    return str(moment.astimezone(UTC).replace(tzinfo=None))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value) if value else "{}"
+
+
+# -- a process that reads --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A repository to read, with the moves of its tags that events told of."""
+
+    name: str
+    told: Mapping[str, Sequence[Move]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes, of one repository or many."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    failed: dict[str, RegistryError] = field(default_factory=dict)  # by repository
+
+
+def batches(store: Store, tasks: Iterable[Task], *, times_as_text: bool) -> Iterator[Batch]:
+    """Everything in these repositories. One that cannot be read is in `failed`, and whatever came
+    of it before has no last piece."""
+    batch = Batch()
+    weight = 0
+    for task in tasks:
+        try:
+            for piece in pieces(store, task.name, told=task.told, times_as_text=times_as_text):
+                batch.pieces.append(piece)
+                weight += piece.weight
+                if weight >= WEIGHT:
+                    yield batch
+                    batch, weight = Batch(), 0
+        except RegistryError as error:
+            batch.failed[task.name] = error
+    if batch.pieces or batch.failed:
+        yield batch
+
+
+def serve(pipe: Connection, store: Store, times_as_text: bool) -> None:
+    """The main function of a reading process. It is sent lists of tasks, and answers each with its
+    batches and then None; to None it answers with the store's problems, and ends.
+
+    It ends as well when the process that started it is gone: the pipe breaks.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us
+    try:
+        while (tasks := pipe.recv()) is not None:
+            for batch in batches(store, tasks, times_as_text=times_as_text):
+                pipe.send(batch)
+            pipe.send(None)
+        pipe.send(store.problems)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return

@@ -1,0 +1,217 @@
+"""Makes the index equal to a store, and reads only what changed.
+
+    a repository ├ not in the index      build.py, in bulk
+                 ├ its tag links         read always: a moved tag leaves no trace in a folder's time
+                 └ its manifests         listed if its stamp is another one than last time
+
+Repairs lost events, hand deletions and restored backups. A row is dropped only when the thing is
+still not there when looked at again; what could not be read drops nothing. What differed is in the
+run's counts and lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+from registryui.models import Manifest, Repository, Tag
+from registryui.registry.errors import NotFound, RegistryError, Unreachable
+from registryui.registry.source import Store, Stored, TagLink
+
+from . import build, ingest
+from .contents import Move, NewManifest
+from .fetch import Look
+from .progress import State
+from .reading import DANGLING, UNREADABLE, closure
+from .told import told_moves
+
+One = TypeVar("One")
+
+TOGETHER = 500  # repositories whose rows are fetched at once
+CHUNK = 100  # tags, or manifests, of one transaction
+
+
+@dataclass(slots=True)
+class Known:
+    """A repository as the index has it."""
+
+    stamp: str
+    tags: dict[str, tuple[str, str]] = field(default_factory=dict)  # digest or "", problem
+
+
+def from_store(store: Store, state: State, *, full: bool) -> int:
+    """Builds what is new, looks at all else, drops what is gone; returns the repositories listed.
+
+    `full` reads every manifest again. RegistryError: the store could not be listed to its end;
+    what was read is written, nothing is dropped.
+    """
+    listed = _listed(store, state)
+    known = set(Repository.objects.values_list("name", flat=True))
+    if known and not listed and not full and state.broken is None:
+        raise Unreachable(
+            f"the store is empty, and the index has {len(known)} repositories: nothing was"
+            " dropped. Is its disk there? If it was emptied on purpose: ./boathouse sync --full"
+        )
+    left = build.build(store, [name for name in listed if name not in known], state)
+    _look_at(store, [*(name for name in listed if name in known), *left], state, full=full)
+    if state.broken is not None:
+        raise state.broken
+    _drop_lost(store, known.difference(listed), state)
+    for line in store.problems:
+        state.note(line)
+    return len(listed)
+
+
+def _listed(store: Store, state: State) -> list[str]:
+    """What the store lists; if that has no end, why is in `state.broken`."""
+    names: list[str] = []
+    try:
+        names.extend(store.repositories())
+    except RegistryError as error:
+        state.broken = error
+    return names
+
+
+def _look_at(store: Store, names: Sequence[str], state: State, *, full: bool) -> None:
+    queue = iter(names)
+    total = state.run.done + Tag.objects.filter(repository__name__in=names).count()
+    while some := list(islice(queue, TOGETHER)):
+        for name, known in _known(some).items():
+            try:
+                looked = reconcile(store, name, known, state, full=full)
+            except RegistryError as error:
+                state.failed(name, error)
+                looked = len(known.tags)
+            state.advance(looked, total=total)
+
+
+def _known(names: Sequence[str]) -> dict[str, Known]:
+    """What the index has of these repositories, in their order."""
+    stamps = Repository.objects.filter(name__in=names).values_list("pk", "name", "stamp")
+    by_pk = {pk: (name, Known(stamp)) for pk, name, stamp in stamps}
+    rows = Tag.objects.filter(repository__in=by_pk)
+    for pk, tag, digest, problem in rows.values_list(
+        "repository_id", "name", "manifest__digest", "problem"
+    ):
+        by_pk[pk][1].tags[tag] = (digest or "", problem)
+    found = dict(by_pk.values())
+    return {name: found.get(name, Known("")) for name in names}
+
+
+def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool) -> int:
+    """Looks at one repository and writes what differs; returns how many tags were looked at."""
+    stamp = store.stamp(name)  # first: what changes while we read, changes it again
+    links = {link.name: link for link in store.tag_links(name)}
+    changed = [
+        link for link in links.values() if full or known.tags.get(link.name) != (link.digest, "")
+    ]
+    gone = _gone(store, name, known.tags.keys() - links.keys())
+    is_same = bool(stamp) and stamp == known.stamp and not full
+    if is_same and not changed and not gone:
+        return len(links)
+    revisions = set(store.revisions(name))
+    for some in _chunks(changed):
+        _save(store, name, some, known, revisions, state)
+    for tags in _chunks(gone):
+        looks = [Look(tag, known.tags[tag][0], "", is_gone=True) for tag in tags]
+        state.changes += ingest.save(name, looks, [])
+        for tag in tags:
+            state.note(f"{name}:{tag}: only the index had it")
+    if not is_same:
+        _untagged(store, name, revisions, state)
+        ingest.set_stamp(name, stamp)
+    return len(links)
+
+
+def _gone(store: Store, name: str, tags: Iterable[str]) -> list[str]:
+    """Those of these tags that are still not there when looked at again."""
+    return [tag for tag in sorted(tags) if not _is_there(store, name, tag)]
+
+
+def _is_there(store: Store, name: str, reference: str) -> bool:
+    """Whether the store has something for the reference, readable or not."""
+    try:
+        return store.resolve(name, reference) is not None
+    except NotFound:
+        return False
+    except RegistryError as error:
+        if error.temporary:
+            raise
+        return True
+
+
+def _save(
+    store: Store,
+    name: str,
+    links: Sequence[TagLink],
+    known: Known,
+    revisions: set[str],
+    state: State,
+) -> None:
+    """Writes some tags with the manifests that the index lacks."""
+    digests = [link.digest for link in links if link.digest]
+    found = closure(store, name, digests, have={}, of=revisions)
+    by_digest = {one.digest: one for one in found.manifests}
+    looks = [_look(link, known, by_digest, found.problems) for link in links]
+    moves = {link.name: Move(link.digest, link.moved_at, "") for link in links if link.digest}
+    told = told_moves(name, looks)
+    changes = ingest.save(name, looks, found.manifests, moves=moves | told)
+    state.changes += changes
+    for one in looks:
+        if one.tag in changes.skipped:
+            continue
+        if one.digest != one.expected:
+            state.note(f"{name}:{one.tag}: {_change(one)}")
+
+
+def _look(
+    link: TagLink,
+    known: Known,
+    manifests: Mapping[str, NewManifest],
+    problems: Mapping[str, str],
+) -> Look:
+    expected = known.tags.get(link.name, ("", ""))[0]
+    one = manifests.get(link.digest)
+    if one is None:
+        problem = problems.get(link.digest, DANGLING) if link.digest else UNREADABLE
+        return Look(link.name, expected, "", problem=problem)
+    return Look(link.name, expected, one.digest, Stored(one.digest, one.media_type, one.raw))
+
+
+def _change(one: Look) -> str:
+    if not one.expected:
+        return "the index did not have it" if one.digest else f"{one.problem}, and new"
+    return f"moved to {one.digest}" if one.digest else f"is {one.problem} now"
+
+
+def _untagged(store: Store, name: str, revisions: set[str], state: State) -> None:
+    """Manifests that no tag brought along come in, those that the store no longer has go."""
+    have = set(Manifest.objects.filter(repository__name=name).values_list("digest", flat=True))
+    for digests in _chunks(sorted(revisions - have)):
+        found = closure(store, name, digests, have=dict.fromkeys(have), of=revisions)
+        changes = ingest.save(name, [], found.manifests)
+        have |= {one.digest for one in found.manifests}
+        state.changes += changes
+        if changes.manifests:
+            state.note(f"{name}: {changes.manifests} manifests without a tag were not in the index")
+    for digest in sorted(have - revisions):
+        if not _is_there(store, name, digest) and ingest.drop_manifest(name, digest):
+            state.note(f"{name}@{digest}: only the index had it")
+
+
+def _drop_lost(store: Store, names: Iterable[str], state: State) -> None:
+    for name in sorted(names):
+        try:
+            store.tags(name)
+        except NotFound:
+            state.changes.removed += ingest.drop_repository(name)
+            state.note(f"{name}: the store no longer has it")
+        except RegistryError as error:
+            state.failed(name, error)
+
+
+def _chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
+    for start in range(0, len(some), CHUNK):
+        yield some[start : start + CHUNK]

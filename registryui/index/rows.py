@@ -1,0 +1,174 @@
+"""What a manifest's bytes say, as the columns of our tables. Pure: no Django, no database.
+
+Both writers of the index take it from here, ingest.py for single changes and bulk.py for whole
+repositories, so that the same manifest makes the same rows whichever way it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from registryui.oci import manifest as oci
+from registryui.oci import names
+from registryui.oci.config import ImageConfig, parse_config
+from registryui.oci.facts import facts
+
+from .contents import NewManifest
+
+LARGEST = 2**62  # bytes; descriptors may claim anything, columns have 64 bits
+
+# Columns that the functions below fill, in the order of their tuples.
+MANIFEST = (
+    *("digest", "media_type", "kind", "artifact_type", "subject_digest", "size", "layer_count"),
+    *("os", "architecture", "variant", "created_at", "annotations", "raw", "config"),
+)
+ENTRY = (
+    *("position", "digest", "media_type", "size", "os", "architecture", "variant"),
+    "annotations",
+)
+
+
+class Edge(NamedTuple):
+    """A blob that a manifest needs."""
+
+    role: str
+    position: int
+    digest: str
+    size: int  # 0 for a foreign layer: it is not in the registry
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What the size of an image index needs to know of a manifest that it lists."""
+
+    kind: str
+    size: int
+    blobs: Mapping[Any, int]  # each blob's size, by any name that is the same in its siblings
+
+
+def manifest_row(one: NewManifest) -> tuple[tuple[Any, ...], frozenset[int]]:
+    """Its columns (MANIFEST), and what its config states (facts, of images only)."""
+    parsed = one.parsed
+    if parsed is None:
+        told = one.media_type[:255]
+        size = len(one.raw)
+        blank: tuple[Any, ...] = ("", "", size, 0, "", "", "", None, {}, one.raw, one.config)
+        return (one.digest, told, "unknown", *blank), frozenset()
+    config = _image_config(one)
+    size = capped(len(one.raw) + sum(own_blobs(parsed).values()))
+    row = (
+        one.digest,
+        parsed.media_type[:255] or one.media_type[:255],
+        parsed.kind,
+        parsed.artifact_type[:255],
+        parsed.subject,
+        size,
+        len(parsed.layers),
+        config.os[:64] if config else "",
+        config.architecture[:64] if config else "",
+        config.variant[:64] if config else "",
+        config.created if config else None,
+        dict(parsed.annotations),
+        one.raw,
+        one.config,
+    )
+    return row, facts(config) if config else frozenset()
+
+
+def _image_config(one: NewManifest) -> ImageConfig | None:
+    """The config of an image; None for anything else and for one that cannot be read."""
+    if not one.config or one.parsed is None or one.parsed.kind != "image":
+        return None
+    try:
+        return parse_config(one.config, with_history=False)
+    except ValueError:
+        return None
+
+
+def own_blobs(parsed: oci.Manifest) -> dict[str, int]:
+    """Size of each blob that lies in the registry, config and layers; not of foreign ones."""
+    every = [*([parsed.config] if parsed.config else []), *parsed.layer_blobs]
+    return {blob.digest: blob.size for blob in every if not blob.urls}
+
+
+def edges(parsed: oci.Manifest | None) -> list[Edge]:
+    """Every blob that it names: the config first, then the layers from the base up."""
+    if parsed is None:
+        return []
+    own = [("config", parsed.config, 0)] if parsed.config else []
+    layers = [("layer", blob, position) for position, blob in enumerate(parsed.layer_blobs)]
+    return [
+        Edge(
+            role,
+            position,
+            blob.digest,
+            0 if blob.urls else capped(blob.size),
+            blob.media_type[:255],
+        )
+        for role, blob, position in [*own, *layers]
+    ]
+
+
+def entry_rows(parsed: oci.Manifest | None) -> list[tuple[Any, ...]]:
+    """The lines of an image index (ENTRY); those of a cache are its layers, and no entries."""
+    if parsed is None or parsed.kind == "cache":
+        return []
+    rows = []
+    for position, entry in enumerate(parsed.entries):
+        on = entry.platform
+        platform = (on.os[:64], on.architecture[:64], on.variant[:64]) if on else ("", "", "")
+        size = capped(entry.size)
+        told = entry.media_type[:255]
+        rows.append((position, entry.digest, told, size, *platform, dict(entry.annotations)))
+    return rows
+
+
+def image_index_size(raw_length: int, listed: Iterable[Child]) -> int:
+    """Its own bytes and those of its children, every blob once. Nested ones add their own size."""
+    held: dict[Any, int] = {}
+    total = raw_length
+    for child in listed:
+        if child.kind == "image index":
+            total += child.size
+        else:
+            total += max(child.size - sum(child.blobs.values()), 0)  # the child manifest itself
+            held |= child.blobs
+    return capped(total + sum(held.values()))
+
+
+def group_keys(tags: Iterable[tuple[str, str]]) -> dict[str, bytes]:
+    """For (tag, digest): the highest version_key of the tags on each digest."""
+    highest: dict[str, bytes] = {}
+    for tag, digest in tags:
+        highest[digest] = max(highest.get(digest, b""), names.version_key(tag))
+    return highest
+
+
+def inside_first(listed: Mapping[str, Sequence[str]]) -> list[str]:
+    """The image indexes of `listed` (each with the digests that it lists), nested ones first."""
+    order: dict[str, None] = {}
+    for start in listed:
+        path = [start]
+        on_path = {start}
+        while path:
+            top = path[-1]
+            below = [
+                one
+                for one in listed[top]
+                if one in listed and one not in order and one not in on_path
+            ]
+            if below:
+                path.append(below[0])
+                on_path.add(below[0])
+            else:
+                order.setdefault(top)
+                path.pop()
+    return list(order)
+
+
+def capped(size: int) -> int:
+    """`size` as far as a column can hold it."""
+    return min(size, LARGEST)

@@ -1,0 +1,40 @@
+"""Who set which tag when, as far as events told of it. Reads the stored events, writes nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from registryui.models import RegistryEvent
+
+from .contents import Move
+from .fetch import Look
+
+
+def told_moves(repository: str, looks: Sequence[Look]) -> dict[str, Move]:
+    """Who pushed what these tags are now."""
+    rows = RegistryEvent.objects.filter(
+        action="push",
+        repository=repository,
+        tag__in=[one.tag for one in looks],
+        digest__in=[one.digest for one in looks],
+    ).order_by("at")
+    now = {one.tag: one.digest for one in looks}
+    return {
+        row.tag: Move(row.digest, row.at, row.actor) for row in rows if now[row.tag] == row.digest
+    }
+
+
+def repositories_told_of(names: Iterable[str]) -> set[str]:
+    """Those of these repositories that a push is known of."""
+    pushed = RegistryEvent.objects.filter(action="push").order_by()
+    return set(names) & set(pushed.values_list("repository", flat=True).distinct())
+
+
+def pushes(repository: str) -> dict[str, list[Move]]:
+    """All pushes of its tags, by tag, in no order."""
+    found: dict[str, list[Move]] = defaultdict(list)
+    rows = RegistryEvent.objects.filter(action="push", repository=repository).exclude(tag="")
+    for tag, digest, at, actor in rows.values_list("tag", "digest", "at", "actor"):
+        found[tag].append(Move(digest, at, actor))
+    return dict(found)
