@@ -21,9 +21,9 @@ from django.test import override_settings
 from django.utils import timezone, translation
 
 from registryui import doctor, front_door, tls
-from registryui.accounts import users
+from registryui.accounts import publish, users
 from registryui.doctor import checks
-from registryui.models import RegistryEvent, RegistryUser, Run
+from registryui.models import RegistryEvent, RegistryUser, Run, new_decision
 from registryui.setup import configuration, up
 
 from .factories import make_event
@@ -275,7 +275,7 @@ def test_a_missing_file_is_mended_by_one_command(instance: Instance) -> None:
 
 
 def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None:
-    RegistryUser.objects.update(is_pending=True)
+    RegistryUser.objects.update(decision=new_decision())
     finding = htpasswd_finding()
     assert (finding.state, finding.code) == ("bad", "htpasswd-pending")
     assert "docker" in said(finding)
@@ -288,10 +288,8 @@ def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None
 def test_a_change_on_its_way_is_no_illness(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RegistryUser.objects.update(is_pending=True)
-    monkeypatch.setattr(
-        time, "sleep", lambda seconds: RegistryUser.objects.update(is_pending=False)
-    )
+    RegistryUser.objects.update(decision=new_decision())
+    monkeypatch.setattr(time, "sleep", lambda seconds: publish.catch_up())
     assert htpasswd_finding().code == "htpasswd-ok"
 
 
@@ -332,7 +330,7 @@ def test_a_missing_file_of_replaced_secrets_is_named(instance: Instance) -> None
 
 
 def test_the_round_looks_at_the_tables_too(instance: Instance) -> None:
-    RegistryUser.objects.update(is_pending=True)
+    RegistryUser.objects.update(decision=new_decision())
     assert examined()["htpasswd"].code == "htpasswd-pending"
 
 

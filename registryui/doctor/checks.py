@@ -28,7 +28,7 @@ from django.utils import timezone
 
 from registryui import front_door, tls
 from registryui.accounts import drift, htpasswd, publish
-from registryui.models import RegistryEvent, RegistryUser, Run
+from registryui.models import RegistryEvent, Run, here
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
 
@@ -244,7 +244,7 @@ def _against_tables() -> Finding | None:
         return _names("bad", "rights-lost", lacking)
     edits = drift.find()
     lost = [one.name for one in edits if one.what == drift.What.REMOVED]
-    if lost and len(lost) == RegistryUser.objects.exclude(published="").count():
+    if lost and len(lost) == publish.count_lines():
         return _names("bad", "htpasswd-lost", lost)
     return _names("warn", "htpasswd-drift", [one.name for one in edits]) if edits else None
 
@@ -445,7 +445,7 @@ def _with_days(finding: Finding, *, now: datetime | None = None) -> Finding:
     """
     free = finding.params.get("free")
     first = (
-        Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE)
+        Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE, host=here())
         .order_by("started_at")
         .values_list("started_at", "result")
         .first()
