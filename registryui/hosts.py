@@ -3,8 +3,8 @@
     a host     a data folder, a front door, a registry, web and worker of its own
     shared     PostgreSQL, the store, and the secrets that docs/install.md names
 
-Each worker says twice a second that its host lives. What has to be done once for all of them (the
-schedule) is done by the one that holds the lease, which another takes when it has been silent.
+Each worker says every other second that its host lives. What has to be done once for all of them
+(the schedule) is done by the one that holds the lease, which another takes when it has been silent.
 All times here are the database's, because clocks of hosts differ. SQLite has one host: nothing is
 asked.
 """

@@ -27,8 +27,8 @@ from registryui.setup import configuration, health
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5  # between two looks at what another host has changed
-MISSED_SECONDS = 5  # between two looks for events that no job came for
+LOOK_SECONDS = 0.25  # between two looks at what another host has changed
+BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
 
 
 def once_for_all(when: Callable[[datetime], bool]) -> Callable[[Callable[[], object]], Any]:
@@ -155,16 +155,18 @@ def at_start() -> None:
 
 
 def _follow() -> None:
-    """Looks for ever; a database that is away is said once."""
-    is_well, looked_at = True, 0.0
+    """On one of several hosts, for ever: says that it lives, and writes what was changed on another
+    one. A database that is away is said once."""
+    is_well, beaten_at = True, -float("inf")
     while True:
         try:
             close_old_connections()
-            follow()
-            if time.monotonic() - looked_at > MISSED_SECONDS:
-                looked_at = time.monotonic()
+            if time.monotonic() - beaten_at > BEAT_SECONDS:
+                hosts.beat()
+                beaten_at = time.monotonic()
                 if events.were_missed():
                     ask_to_apply_events()
+            publish.catch_up()
             is_well = True
         except Exception as error:
             if is_well:
@@ -172,9 +174,3 @@ def _follow() -> None:
             is_well = False
             connection.close()
         time.sleep(LOOK_SECONDS)
-
-
-def follow() -> None:
-    """On one of several hosts: says that it lives, and writes what was changed on another one."""
-    hosts.beat()
-    publish.catch_up()

@@ -15,8 +15,8 @@ A row says first what is wanted, with a new `decision`; then the files are writt
 Published notes which decision they say. Whoever dies in between leaves the two different, and
 `catch_up` finishes it. So does a row that was changed again while it was written. Each host has
 files and rows of Published of its own: to the others a change is one that is late, and their
-workers look twice a second. Locks are taken in one order, first the files', then the database's:
-nothing here may be called inside a transaction.
+workers look four times a second. Locks are taken in one order, first the files', then the
+database's: nothing here may be called inside a transaction.
 The remaining hole: somebody who edits the file by hand does not know our lock. What he saves in the
 few milliseconds between our reading and our rename is lost; what he saves later over ours, from an
 older reading, `drift.py` sees.
@@ -331,9 +331,9 @@ def forget(names: Iterable[str]) -> None:
     Published.objects.filter(name__in=list(names), line_hash="").delete()
 
 
-def count_late(host: str, *, since: timedelta) -> int:
+def count_late(host: str) -> int:
     """How many users that host has still to write, or to take away."""
-    return _late(timezone.now() - since, host=host).count() + len(_removed(host))
+    return _late(timezone.now(), host=host).count() + len(_removed(host))
 
 
 def write_all() -> str:

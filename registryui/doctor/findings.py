@@ -17,6 +17,8 @@ NAMES = (
     "front door",
     "htpasswd",
     "certificate",
+    "database",  # only PostgreSQL: SQLite is a file of the disk
+    "hosts",  # only where there are several
     "events",
     "index",
     "disk",
