@@ -1,7 +1,8 @@
 """`pytest --postgresql`: the tests that touch the database, on PostgreSQL. A plugin of pytest.
 
-Chosen are tests with `django_db`; all others would do the very same again. One cluster for the
-whole run; pytest-django makes a database for each process of pytest-xdist.
+Chosen are tests with `django_db`, but for those with `one_database`; all others would do the very
+same again. One cluster for the whole run; pytest-django makes a database for each process of
+pytest-xdist.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("postgresql"):
         return
-    chosen = [item for item in items if item.get_closest_marker("django_db")]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    items[:] = chosen
+    left_out = [item for item in items if not _touches_database(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if _touches_database(item)]
+
+
+def _touches_database(item: pytest.Item) -> bool:
+    is_plain = item.get_closest_marker("one_database") is not None
+    return item.get_closest_marker("django_db") is not None and not is_plain

@@ -161,6 +161,7 @@ def test_a_folder_that_cannot_be_written_changes_nothing(small_disk: Path) -> No
 
 
 # -- ten thousand ----------------------------------------------------------------------------------
+@pytest.mark.one_database
 @pytest.mark.django_db(transaction=True)
 def test_ten_thousand_users_are_adopted_and_changed() -> None:
     with running_instance(place=IN_MEMORY):

@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from tests import postgres
+from tests.fake_source import digest_of
 
 from .conftest import LOOPBACK
 from .portal import Visitor
@@ -35,6 +36,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("hosts")]
 
 SECRETS = ("secrets/django-key", "secrets/hook-token", "secrets/registry-key")
 AUTHORITY = ("tls/ca.crt", "tls/ca.key")
+OCTETS = {"Content-Type": "application/octet-stream"}
 REVOCATIONS = 30
 
 
@@ -126,6 +128,17 @@ def test_a_user_made_on_one_pushes_through_the_other_and_both_show_it(hosts: Hos
             assert (row["digest"], row["by"]) == (digest, name)
         assert door(here, *login).get(f"team/{name}", "1.0").status == 200
         assert door(there, *login).get("other/x", "1.0").status == 403
+
+
+def test_an_upload_begun_on_one_is_ended_on_the_other(hosts: Hosts) -> None:
+    first, second = (door(one, *hosts.first.user) for one in (hosts.first, hosts.second))
+    begun = first.ask("POST", "/v2/team/halves/blobs/uploads/")
+    half = first.ask("PATCH", begun.headers["location"], b"half ", OCTETS)
+    assert half.status == 202
+    place = half.headers["location"]
+    done = second.ask("PUT", f"{place}&digest={digest_of(b'half and half')}", b"and half", OCTETS)
+    assert done.status == 201
+    assert first.ask("GET", done.headers["location"]).body == b"half and half"
 
 
 def test_who_is_switched_off_is_out_on_the_other_host_within_a_second(hosts: Hosts) -> None:
@@ -260,6 +273,25 @@ def test_a_database_that_was_away_is_found_again_by_itself(hosts: Hosts) -> None
     until(lambda: status(hosts.first, *login) == 401, "the other follows again", seconds=5)
     log = (hosts.first.data / "log" / "boathouse.log").read_text()
     assert log.count("Error reading from queue") < 10, log[-3000:]
+
+
+def test_a_dump_brings_everything_back(hosts: Hosts, tmp_path: Path) -> None:
+    digest = door(hosts.first, *hosts.first.user).push_image("team/dumped", "1.0")
+    until(lambda: hosts.first.tag("team/dumped", "1.0"), "it is listed", seconds=5)
+    hosts.second.down()
+    hosts.first.down()
+    dump = str(tmp_path / "boathouse.dump")
+    without = ("--exclude-table=huey_*", "--format=custom")
+    hosts.cluster.run("pg_dump", *without, f"--file={dump}", "boathouse")
+    url = hosts.cluster.create("restored")
+    hosts.cluster.run("pg_restore", "--no-owner", "--dbname=restored", dump)
+    for host in (hosts.first, hosts.second):
+        host.settings["DATABASE_URL"] = url
+        host.up()
+        row = host.tag("team/dumped", "1.0")
+        assert row is not None
+        assert row["digest"] == digest
+        assert status(host, *hosts.first.user) == 200
 
 
 def test_a_copied_host_id_is_refused(hosts: Hosts, tmp_path: Path) -> None:

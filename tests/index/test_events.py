@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -230,3 +231,35 @@ def test_old_pulls_are_pruned_and_pushes_are_kept(source: FakeSource) -> None:
     RegistryEvent.objects.update(at=NOON - timedelta(days=400))
     assert events.prune() == 1
     assert RegistryEvent.objects.get().action == "push"
+
+
+def test_two_hosts_at_the_same_events_count_them_once(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one has read them as well, and is done while we look at the registry."""
+    digest = source.push_image("app", "1")
+    receive(event("push", "app", digest, "1"), event("pull", "app", digest))
+    real = events._look_at_untagged
+    others = [lambda: events._apply(source, "app", list(RegistryEvent.objects.all()), pool)]
+
+    def look(*arguments: Any) -> None:
+        if others:
+            others.pop()()
+        real(*arguments)
+
+    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
+        patch.setattr(events, "_look_at_untagged", look)
+        events._apply(source, "app", list(RegistryEvent.objects.all()), pool)
+    day = DailyActivity.objects.get()
+    assert (day.pushes, day.pulls) == (1, 1)
+    assert Repository.objects.get().pull_count == 1
+
+
+def test_an_event_without_a_job_is_missed_after_some_seconds(source: FakeSource) -> None:
+    digest = source.push_image("app", "1")
+    receive(event("push", "app", digest, "1"))
+    assert not events.were_missed()
+    RegistryEvent.objects.update(received_at=timezone.now() - timedelta(seconds=10))
+    assert events.were_missed()
+    events.apply_pending(source)
+    assert not events.were_missed()
