@@ -76,16 +76,17 @@ def _short(text: str, most: int = 512) -> str:
 
 
 def _differences(lines: dict[str, str]) -> list[Difference]:
-    decided = dict(RegistryUser.objects.values_list("name", "decision"))
-    done = publish.published()
+    ours = publish.lines_of_users()
+    # A pending row is written soon, and who was removed elsewhere goes, whatever stands there.
+    pending = {name for name, line in ours.items() if line is None}
+    if strange := lines.keys() - ours.keys():
+        pending |= publish.published(strange).keys()
     found = []
-    for name in sorted(lines.keys() | decided.keys()):
-        line, one = lines.get(name, ""), done.get(name)
-        if name in decided and (one is None or one.decision != decided[name]):
-            continue  # pending: it is written soon, whatever stands there
-        if one is None:
+    for name in sorted((lines.keys() | ours.keys()) - pending):
+        line, published = lines.get(name, ""), ours.get(name)
+        if published is None:
             found.append(Difference(name, What.ADDED, line))
-        elif name in decided and line != (published := one.line_hash):
+        elif line != published:
             what = What.CHANGED if line and published else What.ADDED if line else What.REMOVED
             found.append(Difference(name, what, line))
     return found

@@ -311,8 +311,14 @@ def published(names: Collection[str] | None = None) -> dict[str, Published]:
     """By name, what the htpasswd file of this host says as far as we wrote it; of these or all."""
     rows = Published.objects.filter(host=here())
     if names is not None and len(names) < MANY:
-        rows = rows.filter(name__in=names)
+        rows = rows.filter(name__in=_askable(names))
     return {row.name: row for row in rows}
+
+
+def lines_of_users() -> dict[str, str | None]:
+    """What the file of this host says of each user as far as we wrote it; "": no line, None: not
+    yet what was decided. One query."""
+    return RegistryUser.objects.lines(host=here())
 
 
 def count_lines() -> int:

@@ -10,7 +10,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -63,6 +63,11 @@ class RegistryUserQuerySet(models.QuerySet["RegistryUser"]):
     def pending(self, *, host: str) -> RegistryUserQuerySet:
         """Users of whom the files of that host do not say yet what was decided."""
         return self.filter(~Exists(_as_decided(host)))
+
+    def lines(self, *, host: str) -> dict[str, str | None]:
+        """By name, what that host has published; "": no line, None: not yet what was decided."""
+        line = Subquery(_as_decided(host).values("line_hash"))
+        return dict(self.annotate(line_there=line).values_list("name", "line_there"))
 
     def unused(self, *, days: int) -> RegistryUserQuerySet:
         """Users that are as old as that and did not push or pull in those days."""
