@@ -50,6 +50,7 @@ RUN_DIR = DATA / "run"  # process ids, the ports of the parts
 HTPASSWD_FILE = DATA / "htpasswd"
 OVERLAP_FILE = DATA / "htpasswd.old"  # secrets from before a rotation, while they work too
 RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
+HOST_FILE = DATA / "host-id"  # with PostgreSQL: which of several hosts this one is
 VERSIONS_DIR = DATA / "htpasswd-versions"  # 0700: the last 20 of the file
 
 # -- the store: where the registry keeps its images ----------------------------------------------
@@ -157,6 +158,7 @@ _database: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL, conn_max_ag
 IS_POSTGRESQL = _database["ENGINE"].endswith("postgresql")
 if IS_POSTGRESQL:
     _database["CONN_HEALTH_CHECKS"] = True
+    _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 else:
     _database["OPTIONS"] = {
         # Readers and the one writer do not wait for each other; the writer takes its lock at the
@@ -185,7 +187,10 @@ HUEY: dict[str, Any] = {
     },
 }
 if IS_POSTGRESQL:
-    HUEY["connection"] = {"dsn": DATABASE_URL}
+    # `up` makes its tables: a command must not need the database only to be imported.
+    HUEY["connection"] = {"dsn": DATABASE_URL, "create_tables": False}
+    # A queue for each host: what a host's pages ask for, its own worker does, on its own files.
+    HUEY["name"] += f"-{HOST_FILE.read_text().strip()}" if HOST_FILE.is_file() else ""
 elif DATA.is_dir():
     HUEY["connection"] = {"filename": str(DATA / "jobs.sqlite3"), "fsync": False}
 else:  # before the first `up`: huey would open the file at once
@@ -277,12 +282,15 @@ STORAGES = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"seldom": {"()": "portal.logs.Seldom"}},
     "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "registryui": {"level": "INFO"},
         "huey": {"level": "WARNING"},
+        "huey.consumer.Worker": {"filters": ["seldom"]},
+        "huey.consumer.Scheduler": {"filters": ["seldom"]},
         # A wrong host name in a request is the sender's mistake, not a line for the log at night.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },

@@ -31,6 +31,8 @@ register_converter(converters.RepositoryConverter, "repository")
 register_converter(converters.TagConverter, "tag")
 register_converter(converters.DigestConverter, "digest")
 
+handler500 = "registryui.views.failed.failed"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", dashboard, name="dashboard"),
     path("repositories/", repositories, name="repositories"),

@@ -1,19 +1,48 @@
-"""Background jobs, a few lines each. Each may run twice or be killed: the state is in tables."""
+"""Background jobs, a few lines each. Each may run twice or be killed: the state is in tables.
 
+Each host has a queue and a worker. What the schedule does for all of them is `once_for_all`.
+"""
+
+import functools
+import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
+import psycopg
 from django.conf import settings
+from django.db import close_old_connections, connection
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
-from registryui import doctor, tls
+from registryui import doctor, hosts, tls
 from registryui.accounts import publish, usage
 from registryui.index import events, runs
 from registryui.index import sync as index_sync
+from registryui.models import here
 from registryui.registry.choose import open_source
 from registryui.setup import configuration, health
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25  # between two looks at what another host has changed
+BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
+
+
+def once_for_all(when: Callable[[datetime], bool]) -> Callable[[Callable[[], object]], Any]:
+    """A job of the schedule that one host at a time does."""
+
+    def decorate(work: Callable[[], object]) -> Any:
+        @functools.wraps(work)
+        def run() -> None:
+            if hosts.leads():
+                work()
+
+        return db_periodic_task(when)(run)
+
+    return decorate
 
 
 @db_task()
@@ -28,7 +57,15 @@ def _apply_again(seconds: float) -> None:
     apply_events.schedule(delay=seconds)
 
 
-@db_periodic_task(crontab(minute="*"))
+def ask_to_apply_events() -> None:
+    """Hands `apply_events` to the worker, also just after the database was away."""
+    try:
+        apply_events()
+    except psycopg.Error:  # the queue's connection broke with it; the next one is new
+        apply_events()
+
+
+@once_for_all(crontab(minute="*"))
 def apply_late_events() -> None:
     """Events that waited for the registry, or whose job died with its worker."""
     apply_events.call_local()
@@ -69,7 +106,7 @@ def _every_sync_minutes(when: datetime) -> bool:
     return int(when.timestamp()) // 60 % settings.SYNC_MINUTES == 0
 
 
-@db_periodic_task(_every_sync_minutes)
+@once_for_all(_every_sync_minutes)
 def sync_by_schedule() -> None:
     """Events are the fast path; this is the truth."""
     sync.call_local("schedule")
@@ -93,7 +130,7 @@ def examine_by_schedule() -> None:
     examine.call_local()
 
 
-@db_periodic_task(crontab(hour="3", minute="17"))
+@once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
     """Old pulls, once a day."""
     events.prune()
@@ -116,5 +153,29 @@ def at_start() -> None:
     huey calls this in each of its threads.
     """
     if _started.acquire(blocking=False):
+        if here():
+            threading.Thread(target=_follow, name="follow", daemon=True).start()
         sync_at_start()
         examine()
+
+
+def _follow() -> None:
+    """On one of several hosts, for ever: says that it lives, and writes what was changed on another
+    one. A database that is away is said once."""
+    is_well, beaten_at = True, -float("inf")
+    while True:
+        try:
+            close_old_connections()
+            if time.monotonic() - beaten_at > BEAT_SECONDS:
+                hosts.beat()
+                beaten_at = time.monotonic()
+                if events.were_missed():
+                    ask_to_apply_events()
+            publish.catch_up()
+            is_well = True
+        except Exception as error:
+            if is_well:
+                log.error("cannot follow the other hosts: %s", " ".join(str(error).split()))
+            is_well = False
+            connection.close()
+        time.sleep(LOOK_SECONDS)

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as live
 from django.core.management import call_command
+from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone, translation
 
 from registryui import doctor, front_door, tls
-from registryui.accounts import users
+from registryui.accounts import publish, users
 from registryui.doctor import checks
-from registryui.models import RegistryEvent, RegistryUser, Run
+from registryui.models import RegistryEvent, RegistryUser, Run, new_decision
 from registryui.setup import configuration, up
 
 from .factories import make_event
@@ -36,6 +38,12 @@ def instance(transactional_db: None) -> Iterator[Instance]:
     with running_instance() as made:
         users.create("docker", by="tests")
         yield made
+
+
+def of_one_host() -> list[str]:
+    """The parts that are looked at where there are no other hosts."""
+    left_out = {"hosts"} if live.IS_POSTGRESQL else {"hosts", "database"}
+    return [name for name in doctor.NAMES if name not in left_out]
 
 
 def examined() -> dict[str, doctor.Finding]:
@@ -58,8 +66,10 @@ def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
     sync_run()
     doctor.record([])
     found = examined()
-    assert list(found) == list(doctor.NAMES)
-    assert {name: one.code for name, one in found.items() if name != "disk"} == {
+    assert list(found) == of_one_host()
+    codes = {name: one.code for name, one in found.items() if name != "disk"}
+    assert codes.pop("database", "database-ok") == "database-ok"
+    assert codes == {
         "registry": "registry-ok",
         "front door": "door-ok",
         "htpasswd": "htpasswd-ok",
@@ -276,7 +286,7 @@ def test_a_missing_file_is_mended_by_one_command(instance: Instance) -> None:
 
 
 def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None:
-    RegistryUser.objects.update(is_pending=True)
+    RegistryUser.objects.update(decision=new_decision())
     finding = htpasswd_finding()
     assert (finding.state, finding.code) == ("bad", "htpasswd-pending")
     assert "docker" in said(finding)
@@ -289,10 +299,8 @@ def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None
 def test_a_change_on_its_way_is_no_illness(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RegistryUser.objects.update(is_pending=True)
-    monkeypatch.setattr(
-        time, "sleep", lambda seconds: RegistryUser.objects.update(is_pending=False)
-    )
+    RegistryUser.objects.update(decision=new_decision())
+    monkeypatch.setattr(time, "sleep", lambda seconds: publish.catch_up())
     assert htpasswd_finding().code == "htpasswd-ok"
 
 
@@ -333,7 +341,7 @@ def test_a_missing_file_of_replaced_secrets_is_named(instance: Instance) -> None
 
 
 def test_the_round_looks_at_the_tables_too(instance: Instance) -> None:
-    RegistryUser.objects.update(is_pending=True)
+    RegistryUser.objects.update(decision=new_decision())
     assert examined()["htpasswd"].code == "htpasswd-pending"
 
 
@@ -611,7 +619,7 @@ def test_the_command_prints_a_table_and_ends_with_one_if_anything_is_bad(
         call_command("doctor", "--json", stdout=printed)
     found = json.loads(printed.getvalue())
     assert found["state"] == "bad"
-    assert [one["name"] for one in found["findings"]] == list(doctor.NAMES)
+    assert [one["name"] for one in found["findings"]] == of_one_host()
     assert found["findings"][0]["advice"]
 
 
@@ -634,3 +642,22 @@ def wait_until(is_so: Any) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("it did not happen")
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_away_is_the_one_thing_said_of_the_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Away:
+        def cursor(self) -> None:
+            raise OperationalError("connection refused")
+
+        def close(self) -> None:
+            pass
+
+    with override_settings(IS_POSTGRESQL=True):
+        monkeypatch.setattr(checks, "connection", Away())
+        found = examined()
+    assert found["database"].code == "database-away"
+    assert "connection refused | Start PostgreSQL" in said(found["database"])
+    assert not {"events", "index", "worker", "hosts"} & found.keys()

@@ -319,7 +319,7 @@ def test_with_nginx_stopped_the_reason_is_named(instance: Instance) -> None:
 # -- refusals ------------------------------------------------------------------------------------
 def everything() -> tuple[Any, ...]:
     """Rows and files; without the canary, which is new at each write."""
-    rows = [{**row, "is_pending": None} for row in RegistryUser.objects.values()]
+    rows = [{**row, "decision": None} for row in RegistryUser.objects.values()]
     users_rights = [(row.name, users.rights_of(row)) for row in RegistryUser.objects.all()]
     markers = sorted(str(path) for path in live.RIGHTS_DIR.rglob("*") if path.is_file())
     return rows, users_rights, publish.lines(), markers, publish.versions()

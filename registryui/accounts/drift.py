@@ -18,7 +18,7 @@ from django.db.models import TextChoices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from registryui.models import LineLeftAlone, RegistryUser
+from registryui.models import LineLeftAlone, RegistryUser, new_decision
 from registryui.models.registry_user import RegistryUserQuerySet
 from registryui.refused import Refused
 
@@ -76,14 +76,14 @@ def _short(text: str, most: int = 512) -> str:
 
 
 def _differences(lines: dict[str, str]) -> list[Difference]:
-    # A pending row is written soon, whatever stands there.
-    table = RegistryUser.objects.values_list("name", "published", "is_pending")
-    rows = {name: (published, is_pending) for name, published, is_pending in table}
+    ours = publish.lines_of_users()
+    # A pending row is written soon, and who was removed elsewhere goes, whatever stands there.
+    pending = {name for name, line in ours.items() if line is None}
+    if strange := lines.keys() - ours.keys():
+        pending |= publish.published(strange).keys()
     found = []
-    for name in sorted(lines.keys() | rows.keys()):
-        line, (published, is_pending) = lines.get(name, ""), rows.get(name, (None, False))
-        if is_pending:
-            continue
+    for name in sorted((lines.keys() | ours.keys()) - pending):
+        line, published = lines.get(name, ""), ours.get(name)
         if published is None:
             found.append(Difference(name, What.ADDED, line))
         elif line != published:
@@ -127,7 +127,7 @@ def _follow(
                 # One who is only on again has the secret that we know.
                 if line_hash and line_hash != row.secret_hash:
                     row.secret_hash, row.is_generated = users.safe_hash(line_hash), False
-                row.is_pending = True
+                row.decision = new_decision()
                 row.save()
             after = [users.snapshot(row) for row in known]
             made = users.adopt(lines, by=by)

@@ -11,10 +11,12 @@ What gives somebody more comes before the line is written, and what takes it awa
 and an old secret that is to work beside the new one. Only who has no line has his markers taken
 first, so that none that a crash has left ever counts.
 
-A row says first what is wanted, with `is_pending`; then the files are written; then the row notes
-what was `published`. Whoever dies in between leaves a pending row, and `catch_up` finishes it. So
-does a row that was changed again while it was written. Locks are taken in one order, first the
-files', then the database's: nothing here may be called inside a transaction.
+A row says first what is wanted, with a new `decision`; then the files are written; then a row of
+Published notes which decision they say. Whoever dies in between leaves the two different, and
+`catch_up` finishes it. So does a row that was changed again while it was written. Each host has
+files and rows of Published of its own: to the others a change is one that is late, and their
+workers look four times a second. Locks are taken in one order, first the files', then the
+database's: nothing here may be called inside a transaction.
 The remaining hole: somebody who edits the file by hand does not know our lock. What he saves in the
 few milliseconds between our reading and our rename is lost; what he saves later over ours, from an
 older reading, `drift.py` sees.
@@ -30,18 +32,27 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from registryui import front_door
-from registryui.models import UNKNOWN, LineLeftAlone, RegistryUser, Right, State
+from registryui.models import (
+    UNKNOWN,
+    LineLeftAlone,
+    Published,
+    RegistryUser,
+    Right,
+    State,
+    here,
+)
+from registryui.models.registry_user import RegistryUserQuerySet
 
 from . import htpasswd, rights
 
@@ -49,6 +60,7 @@ log = logging.getLogger(__name__)
 
 NGINX_GROUP = "www-data"
 VERSIONS = 20  # of the file that are kept
+MANY = 500  # names: then all are asked for, because SQLite's statements have an end
 OPEN = ("base", "search", "other")  # endpoints of the front door that every user may use
 # Folders beside those of users; no user's name begins so.
 _ENDPOINTS = "@open"
@@ -114,7 +126,7 @@ def write(
             is_gone = instead is None and not settings.HTPASSWD_FILE.exists()
             rows = list(_all_rows()) if is_gone else _rows(pks)
             names += [row.name for row in rows]
-            return _print(rows, dict.fromkeys(without, ""), instead)
+            return _print(rows, dict.fromkeys(_without_row(without), ""), instead)
         except OSError:
             undo()
             if names:
@@ -122,23 +134,54 @@ def write(
             raise
 
 
+def _without_row(names: Collection[str]) -> set[str]:
+    """Those of the names that no row has: one may have been made again before we got the lock."""
+    if not names:
+        return set()
+    found = RegistryUser.objects.filter(name__in=_askable(names)).values_list("name", flat=True)
+    return set(names) - set(found)
+
+
 def _print(rows: Sequence[RegistryUser], others: dict[str, str], instead: bytes | None) -> str:
     canary = htpasswd.new_secret()
     wanted = {row.name: row.wanted for row in rows}
-    for row in rows:
-        _add_markers(row)
-        if not row.published:
-            _take_markers(row)
+    noted = published(wanted)
+    with_line = {name for name, one in noted.items() if one.line_hash and one.decision}
+    announced = {name: one for name, one in wanted.items() if one and name not in with_line}
+    _announce(announced)
     before = read() if settings.HTPASSWD_FILE.exists() else None
     try:
-        _replace(rows, {**others, **wanted, htpasswd.CANARY: htpasswd.hash_secret(canary)}, instead)
+        for row in rows:
+            _add_markers(row)
+            if row.name not in with_line:
+                _take_markers(row)
+        kept = {row.name: row.wanted_old for row in rows if row.name in with_line}
+        lines = {**others, **wanted, htpasswd.CANARY: htpasswd.hash_secret(canary)}
+        _replace(kept, lines, instead)
         for row in rows:
             _take_markers(row)
+        for name in _askable(others):
+            if (folder := _folder(name)) is not None:
+                _take(folder, but=())
     except OSError:
-        _put_back(before)
+        if _put_back(before):
+            _retract(announced, noted)
         raise
-    _note(rows, wanted)
+    _note(rows, wanted, others)
     return canary
+
+
+def _announce(lines: Mapping[str, str]) -> None:
+    """Notes that these lines are about to be written where none was. Else another host could remove
+    the user while we are dead between writing and noting, and nobody would know of the line."""
+    if lines:
+        _upsert([Published(name=name, line_hash=one) for name, one in lines.items()])
+
+
+def _retract(names: Collection[str], noted: Mapping[str, Published]) -> None:
+    """Takes the announcement back, or a hand's line of that name would be taken for ours."""
+    Published.objects.filter(host=here(), name__in=list(names)).delete()
+    _upsert([Published(name=n, line_hash=noted[n].line_hash) for n in names if n in noted])
 
 
 def _print_again(names: Collection[str]) -> None:
@@ -156,32 +199,44 @@ def _print_again(names: Collection[str]) -> None:
         _write_overlap()
 
 
-def _note(rows: Sequence[RegistryUser], wanted: Mapping[str, str]) -> None:
-    """What was published. A row that says something else by now stays pending: whoever changed it
-    waits for our lock, or has died."""
+def _note(rows: Sequence[RegistryUser], wanted: Mapping[str, str], gone: Collection[str]) -> None:
+    """What was published. A row that says something else by now has another decision, and so is
+    pending: whoever changed it waits for our lock, or has died."""
     with transaction.atomic():
-        now = {
-            row.pk: _decided(row)
-            for row in _all_rows().select_for_update().filter(pk__in=[row.pk for row in rows])
-        }
-        for row in rows:
-            row.published = wanted[row.name]
-            row.is_pending = now.get(row.pk) != _decided(row)
-        RegistryUser.objects.bulk_update(rows, ["published", "is_pending"], batch_size=500)
+        _upsert(
+            [
+                Published(name=row.name, line_hash=wanted[row.name], decision=row.decision)
+                for row in rows
+            ]
+        )
+        Published.objects.filter(host=here(), name__in=_askable(gone)).delete()
         # What was let be there is no more: the same again would be news.
         LineLeftAlone.objects.filter(name__in=[row.name for row in rows]).delete()
 
 
-def _decided(row: RegistryUser) -> tuple[object, ...]:
-    may = frozenset((one.action, one.scope) for one in row.rights.all())
-    return row.secret_hash, row.is_active, row.expires_at, row.old_hash, row.old_until, may
+def _upsert(rows: Sequence[Published]) -> None:
+    host = here()
+    for row in rows:
+        row.host = host
+    Published.objects.bulk_create(
+        rows,
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["host", "name"],
+        update_fields=["line_hash", "decision"],
+    )
+
+
+def _askable(names: Iterable[str]) -> list[str]:
+    # Neither PostgreSQL nor a disk can be asked for a name with NUL, which no row has.
+    return [name for name in names if "\0" not in name]
 
 
 def _rows(pks: Collection[int]) -> list[RegistryUser]:
     return list(_all_rows().filter(pk__in=pks))
 
 
-def _all_rows() -> QuerySet[RegistryUser]:
+def _all_rows() -> RegistryUserQuerySet:
     return RegistryUser.objects.prefetch_related("rights")
 
 
@@ -203,18 +258,19 @@ def prove(canary: str) -> Proof:
 
 def catch_up() -> int:
     """Finishes what a crash, a full disk or a passing hour left undone; returns how many users."""
-    late = list(_late().values_list("pk", flat=True))
-    if late:
-        write(late)
+    late = list(_late(timezone.now()).values_list("pk", flat=True))
+    removed = _removed()
+    if late or removed:
+        write(late, without=removed)
         with lock():
             _remove_temporary_files()
-        log.info("registry users: %d written late", len(late))
+        log.info("registry users: %d written late", len(late) + len(removed))
     past = RegistryUser.objects.filter(old_until__lte=timezone.now()).exclude(old_hash="")
-    if past.exists():
+    if past.exists() or _overlap_is_old():
         with lock():
             _write_overlap()  # first the file: whoever dies in between is found here again
         past.update(old_hash="", old_until=UNKNOWN)
-    return len(late)
+    return len(late) + len(removed)
 
 
 def next_ends(within: timedelta) -> list[datetime]:
@@ -227,10 +283,63 @@ def next_ends(within: timedelta) -> list[datetime]:
     )
 
 
-def _late() -> QuerySet[RegistryUser]:
-    """Users whose line is not what it must be: pending, or ended by the clock."""
-    expired = Q(expires_at__lte=timezone.now()) & ~Q(published="")
-    return RegistryUser.objects.filter(Q(is_pending=True) | expired)
+def _late(ended_at: datetime, *, host: str | None = None) -> RegistryUserQuerySet:
+    """Users whose line is not what it must be: pending, or ended by the clock at that time."""
+    host = here() if host is None else host
+    lines = Published.objects.filter(host=host, name=OuterRef("name")).exclude(line_hash="")
+    expired = RegistryUser.objects.filter(Exists(lines), expires_at__lte=ended_at)
+    return RegistryUser.objects.pending(host=host) | expired
+
+
+def _removed(host: str | None = None) -> list[str]:
+    """Names that have, or may have, a line on that host and no row any more."""
+    lines = Published.objects.filter(host=here() if host is None else host)
+    rows = RegistryUser.objects.filter(name=OuterRef("name"))
+    return list(lines.filter(~Exists(rows)).order_by("name").values_list("name", flat=True))
+
+
+def _overlap_is_old() -> bool:
+    """True if another host has ended an old secret that our file still has."""
+    try:
+        return bool(here()) and bool(settings.OVERLAP_FILE.read_bytes() != _overlap())
+    except FileNotFoundError:
+        return True
+
+
+# -- what each host has published ----------------------------------------------------------------
+def published(names: Collection[str] | None = None) -> dict[str, Published]:
+    """By name, what the htpasswd file of this host says as far as we wrote it; of these or all."""
+    rows = Published.objects.filter(host=here())
+    if names is not None and len(names) < MANY:
+        rows = rows.filter(name__in=_askable(names))
+    return {row.name: row for row in rows}
+
+
+def lines_of_users() -> dict[str, str | None]:
+    """What the file of this host says of each user as far as we wrote it; "": no line, None: not
+    yet what was decided. One query."""
+    return RegistryUser.objects.lines(host=here())
+
+
+def count_lines() -> int:
+    """How many users have a line here."""
+    return Published.objects.filter(host=here()).exclude(line_hash="").count()
+
+
+def have_line(names: Iterable[str]) -> bool:
+    """True if any of these has, or may have, a line here."""
+    lines = Published.objects.filter(host=here(), name__in=list(names))
+    return lines.exclude(line_hash="").exists()
+
+
+def forget(names: Iterable[str]) -> None:
+    """Where these have no line, that is not worth a note any more: their rows are removed."""
+    Published.objects.filter(name__in=list(names), line_hash="").delete()
+
+
+def count_late(host: str) -> int:
+    """How many users that host has still to write, or to take away."""
+    return _late(timezone.now(), host=host).count() + len(_removed(host))
 
 
 def write_all() -> str:
@@ -245,9 +354,8 @@ def write_all() -> str:
 def late_names() -> list[str]:
     """Users whom the files contradict: a write failed, or their end was a while ago."""
     while_ago = timezone.now() - timedelta(minutes=2)  # the worker looks each minute
-    ended = Q(expires_at__lte=while_ago) & ~Q(published="")
-    late = RegistryUser.objects.filter(Q(is_pending=True) | ended)
-    return list(late.order_by("name").values_list("name", flat=True))
+    late = _late(while_ago).order_by("name").values_list("name", flat=True)
+    return [*late, *_removed()]
 
 
 def names_without_markers() -> list[str]:
@@ -358,12 +466,13 @@ def lock() -> Iterator[None]:
 
 
 # -- the htpasswd file ---------------------------------------------------------------------------
-def _replace(rows: Sequence[RegistryUser], lines: Mapping[str, str], instead: bytes | None) -> None:
+def _replace(old_lines: Mapping[str, str], lines: Mapping[str, str], instead: bytes | None) -> None:
+    """`old_lines`: second secrets of those who have a line now."""
     before, path, overlap = read(), settings.HTPASSWD_FILE, settings.OVERLAP_FILE
     was_as_written = not path.exists() or is_as_written()
     after = htpasswd.change(before if instead is None else instead, lines)
     # The secret of somebody who may log in now is in either file all the time.
-    kept = {row.name: row.wanted_old for row in rows if row.published and row.wanted_old}
+    kept = {name: line_hash for name, line_hash in old_lines.items() if line_hash}
     old = overlap.read_bytes() if overlap.exists() else b""
     wider, exact = htpasswd.change(old, kept), _overlap()
     steps: list[_Step] = [_version(before)] if _is_news(before, after) else []
@@ -377,13 +486,16 @@ def _replace(rows: Sequence[RegistryUser], lines: Mapping[str, str], instead: by
         version.unlink(missing_ok=True)
 
 
-def _put_back(before: bytes | None) -> None:
-    """The file as it was, if the failure came after it was replaced."""
+def _put_back(before: bytes | None) -> bool:
+    """The file as it was, if the failure came after it was replaced; False if not even that can be
+    done."""
     with contextlib.suppress(OSError):
         if before is None:
             settings.HTPASSWD_FILE.unlink(missing_ok=True)
         elif read() != before:
             _put(settings.HTPASSWD_FILE, before)
+        return True
+    return False
 
 
 def _overlap() -> bytes:

@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from registryui.models import NEVER, UNKNOWN, Operator, RegistryUser, Right
+from registryui.models import NEVER, UNKNOWN, Operator, RegistryUser, Right, new_decision
 from registryui.refused import Refused
 
 from . import htpasswd, publish, rights
@@ -75,7 +75,6 @@ def create(
         owner=owner,
         expires_at=expires_at,
         made_by=by,
-        is_pending=True,
         is_generated=bool(secret),
         secret_hash=htpasswd.hash_secret(secret) if secret else hashed(password, name, cost=cost),
     )
@@ -238,7 +237,7 @@ def remove(users: Sequence[RegistryUser], *, by: str) -> publish.Proof:
     done = switch(users, is_active=False, by=by)
     with transaction.atomic():
         rows = RegistryUser.objects.select_for_update().filter(pk__in=[row.pk for row in users])
-        if any(row.is_active or row.published for row in rows):
+        if any(row.is_active for row in rows) or publish.have_line(row.name for row in rows):
             raise changed_meanwhile()  # a line without a row would be nobody's
         forget(rows)
     log.info("registry users %s: removed by %s", _names(users), by)
@@ -258,7 +257,7 @@ def _change(users: Sequence[RegistryUser], change: Callable[[RegistryUser], None
         before = [snapshot(row) for row in rows]
         for row in rows:
             change(row)
-            row.is_pending = True
+            row.decision = new_decision()
             row.save()
         after = [snapshot(row) for row in rows]
     proof = written(rows, undo=lambda: restore(before, after))
@@ -322,15 +321,18 @@ def restore(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
             for name, value in became.fields.items():
                 if getattr(row, name) == value:
                     setattr(row, name, was.fields[name])
-            row.is_pending = True  # catch_up looks at the files once more
+            row.decision = new_decision()  # catch_up looks at the files once more
             row.save()
             if rights_of(row) == became.may != was.may:
                 _set_rights(row, was.may)
 
 
 def forget(rows: Iterable[RegistryUser]) -> None:
-    """Deletes rows; of nobody who has a line."""
-    RegistryUser.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    """Deletes rows; of nobody who has a line here. Other hosts take theirs away."""
+    doomed = list(rows)
+    with transaction.atomic():
+        RegistryUser.objects.filter(pk__in=[row.pk for row in doomed]).delete()
+        publish.forget(row.name for row in doomed)
 
 
 def _names(users: Sequence[RegistryUser]) -> str:
@@ -369,7 +371,7 @@ def adopt(
     characters) is left out. The files have to be written afterwards (`publish.write`).
     """
     rows = [
-        RegistryUser(name=name, secret_hash=line_hash, is_pending=True, made_by=by)
+        RegistryUser(name=name, secret_hash=line_hash, made_by=by)
         for name, line_hash in ((name, safe_hash(line_hash)) for name, line_hash in lines.items())
         if can_adopt(name, line_hash)
     ]

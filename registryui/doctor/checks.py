@@ -17,18 +17,19 @@ import ssl
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from registryui import front_door, tls
+from registryui import front_door, hosts, tls
 from registryui.accounts import drift, htpasswd, publish
-from registryui.models import RegistryEvent, RegistryUser, Run
+from registryui.models import RegistryEvent, Run, here
 from registryui.registry import choose, storages
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
@@ -54,19 +55,32 @@ def examine() -> list[Finding]:
         "disk": check_disk,
     }
     waiting = {name: _start(name, check) for name, check in apart.items()}
-    found = {
-        "events": _safely("events", check_events),
-        "index": _safely("index", check_index),
-        "worker": _safely("worker", lambda: worker(latest())),
-    }
+    found = _of_tables()
     until = time.monotonic() + LIMIT
     for name, (thread, answers) in waiting.items():
         thread.join(max(0.0, until - time.monotonic()))
         # A list, so that a thread that comes late changes nothing that was returned.
         found[name] = answers[0] if answers else _late(name)
-    found["disk"] = _safely("disk", lambda: _with_days(found["disk"]))
-    found["htpasswd"] = _safely("htpasswd", lambda: with_tables(found["htpasswd"]))
-    return [found[name] for name in NAMES]
+    if "events" in found:  # the tables can be read
+        found["disk"] = _safely("disk", lambda: _with_days(found["disk"]))
+        found["htpasswd"] = _safely("htpasswd", lambda: with_tables(found["htpasswd"]))
+    return [found[name] for name in NAMES if name in found]
+
+
+def _of_tables() -> dict[str, Finding]:
+    """What the tables say; without them, only that they do not answer."""
+    found = {}
+    if settings.IS_POSTGRESQL:
+        found["database"] = _safely("database", check_database)
+        if found["database"].state == "bad":
+            return found
+    if several := _safely_or_none("hosts", check_hosts):
+        found["hosts"] = several
+    return found | {
+        "events": _safely("events", check_events),
+        "index": _safely("index", check_index),
+        "worker": _safely("worker", lambda: worker(latest())),
+    }
 
 
 def _start(name: str, check: Callable[[], Finding]) -> tuple[threading.Thread, list[Finding]]:
@@ -89,6 +103,12 @@ def _safely(name: str, check: Callable[[], Finding]) -> Finding:
     except Exception as error:
         log.warning("doctor %s: %r", name, error)
         return Finding(name, "bad", "broken", {"error": _short(error)})
+
+
+def _safely_or_none(name: str, check: Callable[[], Finding | None]) -> Finding | None:
+    nothing = Finding(name, "ok", "")
+    found = _safely(name, lambda: check() or nothing)
+    return None if found is nothing else found
 
 
 def _late(name: str) -> Finding:
@@ -197,6 +217,44 @@ def _door_problem(door: front_door.Answer, portal: int) -> tuple[str, int] | Non
     return ("door-no-portal", portal) if portal != 200 else None
 
 
+# -- database ------------------------------------------------------------------------------------
+def check_database() -> Finding:
+    """Does PostgreSQL answer?"""
+    start = time.monotonic()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW server_version")
+            version = cursor.fetchone()[0]
+    except (OperationalError, InterfaceError) as error:
+        connection.close()
+        return Finding("database", "bad", "database-away", {"error": _short(error)})
+    milliseconds = round((time.monotonic() - start) * 1000)
+    return Finding("database", "ok", "database-ok", {"ms": milliseconds, "version": version[:80]})
+
+
+# -- hosts ---------------------------------------------------------------------------------------
+def check_hosts() -> Finding | None:
+    """Do the other hosts publish what was decided? None if there is no other."""
+    others = [one for one in hosts.all_hosts() if one.id != here()]
+    if not others:
+        return None
+    if any(publish.count_late(one.id) for one in others):
+        time.sleep(MOMENT * 3)  # they look four times a second
+    late = [one for one in others if publish.count_late(one.id)]
+    if late:
+        count = max(publish.count_late(one.id) for one in late)
+        return _hosts("bad", "hosts-late", late, count=count)
+    if silent := [one for one in others if one.is_silent]:
+        return _hosts("warn", "hosts-silent", silent)
+    return _hosts("ok", "hosts-ok", others)
+
+
+def _hosts(state: str, code: str, found: Sequence[hosts.Seen], **params: Any) -> Finding:
+    seconds = max(round(one.ago.total_seconds()) for one in found)
+    params |= {"names": [one.name for one in found[:5]], "count_hosts": len(found)}
+    return Finding("hosts", state, code, {"seconds": seconds, **params})
+
+
 # -- htpasswd ------------------------------------------------------------------------------------
 def check_htpasswd() -> Finding:
     """Can nginx's worker read the password files and rights, and does each line say something to
@@ -246,7 +304,7 @@ def _against_tables() -> Finding | None:
         return _names("bad", "rights-lost", lacking)
     edits = drift.find()
     lost = [one.name for one in edits if one.what == drift.What.REMOVED]
-    if lost and len(lost) == RegistryUser.objects.exclude(published="").count():
+    if lost and len(lost) == publish.count_lines():
         return _names("bad", "htpasswd-lost", lost)
     return _names("warn", "htpasswd-drift", [one.name for one in edits]) if edits else None
 
@@ -471,7 +529,7 @@ def _with_days(finding: Finding, *, now: datetime | None = None) -> Finding:
     """
     free = finding.params.get("free")
     first = (
-        Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE)
+        Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE, host=here())
         .order_by("started_at")
         .values_list("started_at", "result")
         .first()

@@ -10,13 +10,15 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from registryui.models import Run
+from registryui.models import Run, here
 
 NAMES = (
     "registry",
     "front door",
     "htpasswd",
     "certificate",
+    "database",  # only PostgreSQL: SQLite is a file of the disk
+    "hosts",  # only where there are several
     "events",
     "index",
     "store",
@@ -80,6 +82,7 @@ def record(findings: Iterable[Finding], *, by: str = "schedule") -> Run | None:
         with transaction.atomic():
             run = Run.objects.create(
                 kind=Run.Kind.DOCTOR,
+                host=here(),
                 state=Run.State.DONE,
                 by=by,
                 heartbeat_at=now,
@@ -93,8 +96,8 @@ def record(findings: Iterable[Finding], *, by: str = "schedule") -> Run | None:
 
 
 def latest() -> Run | None:
-    """The newest round that was written down."""
-    rounds = Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE)
+    """The newest round of this host that was written down."""
+    rounds = Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE, host=here())
     return rounds.order_by("-started_at").first()
 
 
@@ -113,7 +116,7 @@ def history(*, length: int = 12) -> list[tuple[datetime, Finding]]:
 
     Looks at the rounds of the last hours and at one of each day before. One query.
     """
-    rounds = Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE)
+    rounds = Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE, host=here())
     rows = rounds.order_by("-started_at").values_list("started_at", "result")[: KEPT + KEPT_DAYS]
     before: dict[str, str] = {}
     changes: list[tuple[datetime, Finding]] = []
@@ -137,7 +140,7 @@ def worker(run: Run | None, *, now: datetime | None = None) -> Finding:
 
 def _prune(now: datetime) -> None:
     """Keep the newest rounds, and one of each day for the history of the disk."""
-    rounds = Run.objects.filter(kind=Run.Kind.DOCTOR)
+    rounds = Run.objects.filter(kind=Run.Kind.DOCTOR, host=here())
     rows = list(rounds.order_by("-started_at").values_list("pk", "started_at")[KEPT:])
     first_of_day: dict[Any, int] = {}
     for pk, started_at in rows:  # newest first: the last one written is the first of its day

@@ -51,6 +51,8 @@ def _title(name: str) -> str:
         "front door": _("Front door"),
         "htpasswd": _("Password file"),
         "certificate": _("Certificate"),
+        "database": _("Database"),
+        "hosts": _("Other hosts"),
         "events": _("Events"),
         "index": _("Index"),
         "store": _("Store"),
@@ -591,6 +593,57 @@ def _full_in(p: Params) -> str:
     }
 
 
+# -- database ------------------------------------------------------------------------------------
+def _database_ok(p: Params) -> Said:
+    return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, f"PostgreSQL {p['version']}", ""
+
+
+def _database_away(p: Params) -> Said:
+    return (
+        _("Does not answer"),
+        str(p["error"]),
+        _(
+            "Start PostgreSQL, or mend DATABASE_URL. Logins, pushes and pulls go on meanwhile; the "
+            "pages and the worker come back by themselves."
+        ),
+    )
+
+
+# -- hosts ---------------------------------------------------------------------------------------
+def _hosts_ok(p: Params) -> Said:
+    count = int(p["count_hosts"])
+    value = ngettext(
+        "%(count)d other host publishes what is decided here",
+        "%(count)d other hosts publish what is decided here",
+        count,
+    )
+    return value % {"count": count}, ", ".join(p["names"]), ""
+
+
+def _hosts_late(p: Params) -> Said:
+    return (
+        _("A change of registry users has not reached every host"),
+        _("%(names)s, last heard of %(seconds)d s ago: %(count)d registry users")
+        % {"names": ", ".join(p["names"]), "seconds": p["seconds"], "count": p["count"]},
+        _(
+            "Until then it may let in who was switched off. Run ./boathouse doctor there; if the "
+            "host is gone for good, run ./boathouse manage hosts --forget with its name."
+        ),
+    )
+
+
+def _hosts_silent(p: Params) -> Said:
+    return (
+        _("A host is silent"),
+        _("%(names)s, last heard of %(seconds)d s ago")
+        % {"names": ", ".join(p["names"]), "seconds": p["seconds"]},
+        _(
+            "Start it with ./boathouse up; if it is gone for good, run ./boathouse manage hosts "
+            "--forget with its name."
+        ),
+    )
+
+
 # -- worker --------------------------------------------------------------------------------------
 def _worker_ok(p: Params) -> Said:
     return _("Is at work"), _ago(_("Last round %(age)s ago"), p["at"]), ""
@@ -679,6 +732,11 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "disk-low": _disk_low,
     "disk-entries": _disk_entries,
     "disk-readonly": _disk_readonly,
+    "database-ok": _database_ok,
+    "database-away": _database_away,
+    "hosts-ok": _hosts_ok,
+    "hosts-late": _hosts_late,
+    "hosts-silent": _hosts_silent,
     "worker-ok": _worker_ok,
     "worker-never": _worker_never,
     "worker-silent": _worker_silent,

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests: nobody pulled
 BATCH = 500
 PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
+MISSED = timedelta(seconds=5)  # an event waits no longer for the job that applies it
 RECENT = timedelta(seconds=10)
 ATTEMPTS = 20  # with a registry that does not answer; then the sync is left to it
 LONGEST_WAIT = 60  # seconds between two attempts; the first waits are 1, 2, 4 …
@@ -125,6 +126,12 @@ def _due(last: int) -> list[RegistryEvent]:
     return list(rows.order_by("id")[:BATCH])
 
 
+def were_missed() -> bool:
+    """True if events wait that nobody was asked to apply: a job that got lost with its host."""
+    since = timezone.now() - MISSED
+    return RegistryEvent.objects.filter(applied_at=None, attempts=0, received_at__lt=since).exists()
+
+
 def _apply(
     source: Source, repository: str, events: Sequence[RegistryEvent], pool: Executor
 ) -> None:
@@ -140,10 +147,12 @@ def _apply(
     for digest in {event.digest for event in events if event.action == "delete" and event.digest}:
         _look_at_deleted(source, repository, digest)
     with transaction.atomic():
-        _count(repository, events)
-        RegistryEvent.objects.filter(pk__in=[event.pk for event in events]).update(
-            applied_at=timezone.now(), error=""
+        # Another host may have been at the same events: each is counted once.
+        ours = RegistryEvent.objects.select_for_update().filter(
+            pk__in=[event.pk for event in events], applied_at=None
         )
+        _count(repository, list(ours.order_by("id")))
+        ours.update(applied_at=timezone.now(), error="")
 
 
 def _moves(events: Iterable[RegistryEvent]) -> dict[str, ingest.Move]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from registryui.models import Run
+from registryui.models import Run, here
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def begin(kind: Run.Kind, *, by: str) -> Run | None:
     )
     try:
         with transaction.atomic():
-            return Run.objects.create(kind=kind, by=by, heartbeat_at=now)
+            return Run.objects.create(kind=kind, by=by, host=here(), heartbeat_at=now)
     except IntegrityError:
         return None
 

@@ -1,9 +1,10 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
 from .activity import DailyActivity, RegistryEvent, Run
+from .host import Host, Lease, Published, here
 from .manifest import Blob, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role
-from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State
+from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State, new_decision
 from .repository import UNKNOWN, Repository, Tag
 
 __all__ = [
@@ -11,12 +12,15 @@ __all__ = [
     "UNKNOWN",
     "Blob",
     "DailyActivity",
+    "Host",
     "ImageFact",
     "ImageIndexEntry",
+    "Lease",
     "LineLeftAlone",
     "Manifest",
     "ManifestBlob",
     "Operator",
+    "Published",
     "RegistryEvent",
     "RegistryUser",
     "Repository",
@@ -25,4 +29,6 @@ __all__ = [
     "Run",
     "State",
     "Tag",
+    "here",
+    "new_decision",
 ]

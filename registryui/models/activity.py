@@ -63,6 +63,7 @@ class Run(models.Model):
     kind = models.CharField(max_length=16, choices=Kind.choices)
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
     by = models.CharField(max_length=255, blank=True)  # an operator, "schedule", "command line"
+    host = models.CharField(max_length=32, blank=True)  # which one did it; "": the only one
     started_at = models.DateTimeField(auto_now_add=True)
     heartbeat_at = models.DateTimeField(default=UNKNOWN)  # older than a minute: the worker died
     finished_at = models.DateTimeField(null=True, blank=True)

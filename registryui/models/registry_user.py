@@ -1,23 +1,30 @@
 """Registry users: who may log in with docker, and what they may do. Never portal operators.
 
 Only accounts/ writes here. A row is what was decided; the files that nginx reads are its print-out
-(accounts/publish.py), and `published` and `is_pending` tell how far that has come.
+(accounts/publish.py), and the table Published tells how far that has come on each host.
 """
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .host import Published, here
 from .operator import Operator, Role
 from .repository import UNKNOWN
 
 # Sortable times are never NULL: keyset paging needs an order. This one means "has no end".
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def new_decision() -> int:
+    """A number that no row has had before: not even one of the same name that was removed."""
+    return secrets.randbits(63) or 1
 
 
 class State(models.TextChoices):
@@ -49,6 +56,19 @@ class RegistryUserQuerySet(models.QuerySet["RegistryUser"]):
             return on.filter(expires_at__lte=now)
         return on.filter(expires_at__gt=now)
 
+    def with_pending(self) -> RegistryUserQuerySet:
+        """The same users; `is_pending` of each needs no query of its own."""
+        return self.annotate(pending_here=~Exists(_as_decided(here())))
+
+    def pending(self, *, host: str) -> RegistryUserQuerySet:
+        """Users of whom the files of that host do not say yet what was decided."""
+        return self.filter(~Exists(_as_decided(host)))
+
+    def lines(self, *, host: str) -> dict[str, str | None]:
+        """By name, what that host has published; "": no line, None: not yet what was decided."""
+        line = Subquery(_as_decided(host).values("line_hash"))
+        return dict(self.annotate(line_there=line).values_list("name", "line_there"))
+
     def unused(self, *, days: int) -> RegistryUserQuerySet:
         """Users that are as old as that and did not push or pull in those days."""
         since = timezone.now() - timedelta(days=days)
@@ -58,6 +78,10 @@ class RegistryUserQuerySet(models.QuerySet["RegistryUser"]):
         """Active users whose access ends within those days."""
         until = timezone.now() + timedelta(days=days)
         return self.in_state(State.ACTIVE).filter(expires_at__lte=until)
+
+
+def _as_decided(host: str) -> models.QuerySet[Published]:
+    return Published.objects.filter(host=host, name=OuterRef("name"), decision=OuterRef("decision"))
 
 
 class RegistryUser(models.Model):
@@ -74,8 +98,8 @@ class RegistryUser(models.Model):
     secret_at = models.DateTimeField(default=timezone.now)  # when that secret was set
     old_hash = models.CharField(max_length=512, blank=True)  # after a rotation: works as well …
     old_until = models.DateTimeField(default=UNKNOWN)  # … until then
-    published = models.CharField(max_length=512, blank=True)  # what we last wrote; "": no line
-    is_pending = models.BooleanField(default=False)  # the files do not say yet what this row says
+    # Another one with each change of what the files must say; see Published.
+    decision = models.BigIntegerField(default=new_decision)
     made_at = models.DateTimeField(auto_now_add=True)
     made_by = models.CharField(max_length=150, blank=True)  # survives the operator
     used_at = models.DateTimeField(default=UNKNOWN)  # last push or pull, by the registry's events
@@ -91,8 +115,6 @@ class RegistryUser(models.Model):
             models.Index(fields=["used_at", "id"], name="user_used"),
             models.Index(fields=["expires_at", "id"], name="user_expires"),
             models.Index(fields=["made_at", "id"], name="user_made"),
-            # what the worker looks for each minute
-            models.Index(fields=["id"], name="user_pending", condition=Q(is_pending=True)),
         ]
 
     def __str__(self) -> str:
@@ -104,6 +126,15 @@ class RegistryUser(models.Model):
         if not self.is_active:
             return State.OFF
         return State.EXPIRED if self.expires_at <= timezone.now() else State.ACTIVE
+
+    @property
+    def is_pending(self) -> bool:
+        """The files of this host do not say yet what this row says. A query, but for
+        `with_pending`."""
+        known = self.__dict__.get("pending_here")
+        if known is not None:
+            return bool(known)
+        return RegistryUser.objects.pending(host=here()).filter(pk=self.pk).exists()
 
     @property
     def wanted(self) -> str:

@@ -27,8 +27,10 @@ import psutil
 from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError
+from huey.contrib.djhuey import HUEY
 
-from registryui import front_door, tls
+from registryui import front_door, hosts, tls
+from registryui import refused as registryui_refused
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
 from .data import Refused
@@ -79,7 +81,13 @@ def prepare(*, say: Say) -> ports.Chosen:
     try:
         say("Preparing the database.")
         try:
-            call_command("migrate", interactive=False, verbosity=0)
+            with hosts.alone():
+                call_command("migrate", interactive=False, verbosity=0)
+                if settings.IS_POSTGRESQL:
+                    HUEY.storage.initialize_schema()
+            hosts.join()
+        except registryui_refused.Refused as refusal:
+            raise Refused(str(refusal)) from refusal
         except DatabaseError as trouble:
             first_line = str(trouble).strip().partition("\n")[0]
             raise Refused(

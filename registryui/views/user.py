@@ -36,7 +36,9 @@ _DID = {
 def user(request: Request, pk: int) -> HttpResponse:
     """The page, and what its buttons do. Somebody else's user is not found."""
     visible = RegistryUser.objects.visible_to(request.user)
-    row = get_object_or_404(visible.select_related("owner").prefetch_related("rights"), pk=pk)
+    row = get_object_or_404(
+        visible.select_related("owner").prefetch_related("rights").with_pending(), pk=pk
+    )
     if request.method == "GET" or request.method == "HEAD":
         return _page(request, row)
     try:

@@ -136,7 +136,9 @@ def _list(
     found = states[state].matching(query) if query else states[state]
     column = sort.lstrip("-")
     order = f"-{SORTS[column]}" if sort.startswith("-") else SORTS[column]
-    shown = page(found.prefetch_related("rights"), [order], after=request.GET.get("after", ""))
+    shown = page(
+        found.prefetch_related("rights").with_pending(), [order], after=request.GET.get("after", "")
+    )
     context: dict[str, Any] = {
         "page": shown,
         "rows": [row_of(row, rules.rights_of(row)) for row in shown.rows],

@@ -33,7 +33,7 @@ SECRET = b"a layer that only other/x has"
 TYPE = "application/vnd.oci.image.manifest.v1+json"
 REPOSITORIES = ("team/api", "team/deep/er/api", "team", "teams/api", "other/x", "single")
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ def pair(files: Path) -> Pair:
 def all_there_is() -> dict[str, object]:
     """Files, rows and rights; without our canary, and whether a row waits to be looked at."""
     rows = [
-        {**row, "is_pending": None, "rights": list(Right.objects.filter(user=row["id"]).values())}
+        {**row, "decision": None, "rights": list(Right.objects.filter(user=row["id"]).values())}
         for row in RegistryUser.objects.order_by("id").values()
     ]
     for row in rows:

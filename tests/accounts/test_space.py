@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
 from registryui.accounts import drift, htpasswd, publish, rights, users
-from registryui.models import RegistryUser, Right
+from registryui.models import Published, RegistryUser, Right
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.setup import first
@@ -107,7 +107,7 @@ def everything(disk: Path) -> object:
         for path in sorted(disk.rglob("*"))
         if path.is_file() and path.name != "filler"
     }
-    rows = [{**row, "is_pending": None} for row in RegistryUser.objects.values()]
+    rows = [{**row, "decision": None} for row in RegistryUser.objects.values()]
     return found, rows, set(Right.objects.values_list("user__name", "action", "scope"))
 
 
@@ -161,6 +161,7 @@ def test_a_folder_that_cannot_be_written_changes_nothing(small_disk: Path) -> No
 
 
 # -- ten thousand ----------------------------------------------------------------------------------
+@pytest.mark.one_database
 @pytest.mark.django_db(transaction=True)
 def test_ten_thousand_users_are_adopted_and_changed() -> None:
     with running_instance(place=IN_MEMORY):
@@ -171,7 +172,7 @@ def test_ten_thousand_users_are_adopted_and_changed() -> None:
         )
         live.HTPASSWD_FILE.write_bytes(theirs)
         first.prepare_files()
-        assert RegistryUser.objects.filter(is_pending=False).count() == CROWD
+        assert Published.objects.exclude(decision=0).count() == CROWD
         assert publish.read().startswith(theirs)
         path = "/v2/team/api/manifests/1"
         for number in (0, CROWD // 2, CROWD - 1):

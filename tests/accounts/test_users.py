@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from registryui.accounts import drift, htpasswd, publish, rights, users
-from registryui.models import NEVER, UNKNOWN, RegistryUser, Role, State
+from registryui.models import NEVER, UNKNOWN, RegistryUser, Role, State, new_decision
 from registryui.refused import Refused
 from tests.factories import make_operator
 
@@ -288,8 +288,8 @@ def test_a_row_that_is_changed_while_it_is_written_stays_pending(
     """Else the other one's change would be believed to be in the files if he dies now."""
     for field, value in {"is_active": False, "secret_hash": "{SHA}y"}.items():
         row = make(f"user-{field}", may=PULL)
-        RegistryUser.objects.filter(pk=row.pk).update(is_pending=True)
-        other = {field: value, "is_pending": True}
+        RegistryUser.objects.filter(pk=row.pk).update(decision=new_decision())
+        other = {field: value, "decision": new_decision()}
         between(monkeypatch, "_replace", lambda o=other: RegistryUser.objects.update(**o))
         publish.write([row.pk])
         assert again(row).is_pending
@@ -303,7 +303,12 @@ def test_rights_that_are_changed_while_they_are_written_stay_pending(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = make(may=PULL)
-    between(monkeypatch, "_replace", lambda: row.rights.all().delete())
+
+    def take_rights() -> None:
+        row.rights.all().delete()
+        RegistryUser.objects.update(decision=new_decision())
+
+    between(monkeypatch, "_replace", take_rights)
     publish.write([row.pk])
     assert again(row).is_pending
     assert publish.catch_up() == 1

@@ -47,6 +47,7 @@ class Product:
     address: str  # where nginx listens
     port: int
     facts: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)  # more of its environment
 
     # -- the command ---------------------------------------------------------------------------
 
@@ -81,6 +82,7 @@ class Product:
             "BOATHOUSE_BIND": self.address,
             "BOATHOUSE_NAMES": self.address,
             "BOATHOUSE_REGISTRY_PROGRAM": os.environ.get("BOATHOUSE_TEST_REGISTRY", ""),
+            **self.settings,
         }
 
     def up(self) -> dict[str, Any]:
@@ -219,9 +221,13 @@ class _Connection(http.client.HTTPSConnection):
 
 
 @contextmanager
-def product(data: Path, address: str, *, host: str = "") -> Iterator[Product]:
+def product(
+    data: Path, address: str, *, host: str = "", settings: Mapping[str, str] | None = None
+) -> Iterator[Product]:
     """An instance that is up, with a data folder that this makes; ended and removed afterwards."""
-    made = Product(data, host or address, address, free_port(address))
+    made = Product(
+        data, host or address, address, free_port(address), settings=dict(settings or {})
+    )
     try:
         made.up()
         yield made

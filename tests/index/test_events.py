@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -269,3 +270,35 @@ def test_one_failing_repository_does_not_hold_back_a_long_queue(
         name = f"app-{number}"
         receive(event("push", name, source.push_image(name, "1"), "1"))
     assert events.apply_pending(source) == 5
+
+
+def test_two_hosts_at_the_same_events_count_them_once(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one has read them as well, and is done while we look at the registry."""
+    digest = source.push_image("app", "1")
+    receive(event("push", "app", digest, "1"), event("pull", "app", digest))
+    real = events._look_at_untagged
+    others = [lambda: events._apply(source, "app", list(RegistryEvent.objects.all()), pool)]
+
+    def look(*arguments: Any) -> None:
+        if others:
+            others.pop()()
+        real(*arguments)
+
+    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
+        patch.setattr(events, "_look_at_untagged", look)
+        events._apply(source, "app", list(RegistryEvent.objects.all()), pool)
+    day = DailyActivity.objects.get()
+    assert (day.pushes, day.pulls) == (1, 1)
+    assert Repository.objects.get().pull_count == 1
+
+
+def test_an_event_without_a_job_is_missed_after_some_seconds(source: FakeSource) -> None:
+    digest = source.push_image("app", "1")
+    receive(event("push", "app", digest, "1"))
+    assert not events.were_missed()
+    RegistryEvent.objects.update(received_at=timezone.now() - timedelta(seconds=10))
+    assert events.were_missed()
+    events.apply_pending(source)
+    assert not events.were_missed()

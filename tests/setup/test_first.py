@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings as live
 
 from registryui.accounts import drift, htpasswd, publish, rights, users
-from registryui.models import RegistryUser
+from registryui.models import Published, RegistryUser
 from registryui.setup import data, first
 
 pytestmark = pytest.mark.django_db
@@ -128,10 +128,13 @@ def test_an_older_database_sees_what_it_does_not_know(files: Path) -> None:
     """A name that it does not have keeps its login and loses its rights, and is shown."""
     old = make("old", ("pull", "*"))
     older = RegistryUser.objects.values().get(pk=old.pk)
+    older_line = Published.objects.values().get(name="old")
     make("newer", ("pull", "*"))
     users.rotate(old, by="tests")
     RegistryUser.objects.filter(name="newer").delete()
     RegistryUser(**older).save()
+    Published.objects.filter(name="newer").delete()
+    Published(**older_line).save()
     first.prepare_files()
     assert {one.name: one.what for one in drift.find()} == {
         "newer": drift.What.ADDED,

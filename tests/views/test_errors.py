@@ -1,10 +1,11 @@
 """Pages for what went wrong: with words, a way on, and nothing of the inside."""
 
 import pytest
+from django.db import OperationalError
 from django.template.loader import render_to_string
 from django.test import Client
 
-from registryui.models import Role
+from registryui.models import Repository, Role
 from tests.factories import make_operator
 
 pytestmark = pytest.mark.django_db
@@ -39,6 +40,23 @@ def test_the_page_of_a_failure_needs_nothing_that_may_be_broken() -> None:
     """Django renders it without a context; it has no static file, no table, no session."""
     page = render_to_string("500.html")
     assert "Something went wrong here" in page
+    assert "<link" not in page
+
+
+def test_a_database_that_is_away_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_arguments: object, **_options: object) -> None:
+        raise OperationalError("connection refused by 10.0.0.1")
+
+    client = Client(raise_request_exception=False)
+    client.force_login(make_operator())
+    monkeypatch.setattr(Repository.objects, "filter", away)
+    monkeypatch.setattr(Repository.objects, "all", away)
+    answer = client.get("/repositories/", headers={"Accept-Language": "zh-hans"})
+    assert answer.status_code == 503
+    assert answer["Retry-After"] == "10"
+    page = answer.content.decode()
+    assert "数据库没有应答" in page
+    assert "10.0.0.1" not in page
     assert "<link" not in page
 
 

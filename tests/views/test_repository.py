@@ -60,7 +60,7 @@ def test_versions_come_newest_first_and_aliases_stand_together(vera: Client) -> 
     assert "same image as 2.10, latest" in html
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's words for a plan")
+@pytest.mark.one_database  # reads SQLite's words for a plan
 @pytest.mark.parametrize("sort", ["version", "moved", "size", "pulled"])
 def test_every_order_is_read_from_an_index(sort: str) -> None:
     repository = factories.make_repository(R)

@@ -85,7 +85,7 @@ def _add(options: Options) -> Said:
 
 
 def _list(options: Options) -> Said:
-    rows = RegistryUser.objects.select_related("owner").prefetch_related("rights")
+    rows = RegistryUser.objects.select_related("owner").prefetch_related("rights").with_pending()
     if options["state"]:
         rows = rows.in_state(State(options["state"]))
     if options["unused"] is not None:

@@ -1,0 +1,123 @@
+"""Several hosts over one database and one store: who is there, and who acts for all.
+
+    a host     a data folder, a front door, a registry, web and worker of its own
+    shared     PostgreSQL, the store, and the secrets that docs/install.md names
+
+Each worker says every other second that its host lives. What has to be done once for all of them
+(the schedule) is done by the one that holds the lease, which another takes when it has been silent.
+All times here are the database's, because clocks of hosts differ. SQLite has one host: nothing is
+asked.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import DurationField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+
+from registryui.models import Host, Lease, Published, here
+from registryui.refused import Refused
+
+_ALONE = 0x626F6174  # the number of our advisory lock
+SILENT = timedelta(seconds=10)  # no word for so long: its worker or it is away
+_SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A host, and how long ago its worker last said that it lives."""
+
+    id: str
+    name: str
+    ago: timedelta
+
+    @property
+    def is_silent(self) -> bool:
+        """True if it, or its worker, is away."""
+        return self.ago > SILENT
+
+
+def name_here() -> str:
+    """This host as people know it."""
+    return f"{socket.gethostname()}:{settings.PORT}"[:255]
+
+
+def join() -> None:
+    """Writes this host down, at its start. Does nothing with SQLite.
+
+    Raises Refused if a host of another name has our id and lives: a copied data folder. Two that
+    believe each other's files to be their own would publish nothing.
+    """
+    if not settings.IS_POSTGRESQL:
+        return
+    if not here():
+        settings.HOST_FILE.write_text(secrets.token_hex(8) + "\n")
+    twin = Host.objects.filter(id=here()).exclude(name=name_here())
+    if twin.filter(seen_at__gt=Now() - SILENT).exists():
+        raise Refused(
+            f"The running host {twin.get().name} has the same host-id: remove "
+            f"{settings.HOST_FILE}, which was copied from there, and try again."
+        )
+    Host.objects.update_or_create(id=here(), defaults={"name": name_here()})
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Meanwhile no other host is in here: two that start at once must not both make the tables."""
+    if not settings.IS_POSTGRESQL:
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [_ALONE])
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_ALONE])
+
+
+def beat() -> None:
+    """Says that this host lives, and keeps the lease if it has it."""
+    Host.objects.filter(id=here()).update(seen_at=Now())
+    leads()
+
+
+def leads() -> bool:
+    """True if this host does now what is done once for all. With SQLite always.
+
+    The remaining hole: at the minute in which the lease changes hands, a job of the schedule may
+    come twice or not at all. Each may run twice, and each comes again.
+    """
+    me = here()
+    if not me:
+        return True
+    mine = Lease.objects.filter(Q(host=me) | Q(until__lt=Now()), name=_SCHEDULE)
+    if mine.update(host=me, until=Now() + SILENT):
+        return True
+    Lease.objects.bulk_create([Lease(name=_SCHEDULE)], ignore_conflicts=True)  # the very first
+    return bool(mine.update(host=me, until=Now() + SILENT))
+
+
+def all_hosts() -> list[Seen]:
+    """Those that were ever up and were not forgotten, by name."""
+    ago = ExpressionWrapper(Now() - F("seen_at"), DurationField())
+    rows = Host.objects.annotate(ago=ago).order_by("name").values_list("id", "name", "ago")
+    return [Seen(*row) for row in rows]
+
+
+def forget(name: str) -> None:
+    """A host that is gone for good. Raises Refused for one that is not known, or lives."""
+    found = Host.objects.filter(name=name)
+    if not found.exists():
+        raise Refused(f"There is no host {name}; ./boathouse manage hosts lists them.")
+    if found.filter(seen_at__gt=Now() - SILENT).exists():
+        raise Refused(f"{name} lives: end it there first (./boathouse down).")
+    Published.objects.filter(host__in=found.values("id")).delete()
+    found.delete()

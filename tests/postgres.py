@@ -1,0 +1,140 @@
+"""A PostgreSQL of our own: in a folder that goes away, without the network, ended with the tests.
+
+The programs are those of Debian's package. PostgreSQL refuses root, so root starts it as the
+package's user. It sorts as people do in English, not by bytes: what relies on an order of bytes
+must say so itself, and fails here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+USER = "postgres"
+SECONDS = 60
+
+
+@dataclass
+class Cluster:
+    """A server that can be stopped and started again, as an administrator does it."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = USER) -> str:
+        """As DATABASE_URL takes it; the socket is in the folder."""
+        return f"postgresql://{USER}@{quote(str(self.folder), safe='')}/{database}"
+
+    def start(self) -> None:
+        """Starts the server and waits until it answers."""
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "200",
+        }
+        words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [_program("postgres"), "-D", str(self.folder / "data"), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **_as_user(),
+            )
+        deadline = time.monotonic() + SECONDS
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends the server; whoever is connected is cut off."""
+        if self.process is not None:
+            self.process.send_signal(2)  # SIGINT: "fast"
+            self.process.wait(timeout=SECONDS)
+            self.process = None
+
+    def create(self, database: str) -> str:
+        """A new, empty database; its URL."""
+        self.run("createdb", database)
+        return self.url(database)
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> str:
+        """What one of PostgreSQL's own programs prints: psql, createdb, pg_dump."""
+        done = subprocess.run(
+            [_program(program), "-h", str(self.folder), "-U", USER, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+        assert not check or done.returncode == 0, f"{program} {arguments}: {done.stderr}"
+        return done.stdout
+
+    def _answers(self) -> bool:
+        asked = [_program("pg_isready"), "-q", "-h", str(self.folder)]
+        return subprocess.run(asked, check=False, timeout=SECONDS).returncode == 0
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A new cluster that runs; ended and removed afterwards."""
+    # A short name: the path of a socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="boathouse-pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder)
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, USER)
+        made = subprocess.run(
+            [
+                *(_program("initdb"), "-D", str(folder / "data"), "-U", USER, "--no-sync"),
+                *("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
+                *("--locale-provider=icu", "--icu-locale=en"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+            **_as_user(),
+        )
+        assert made.returncode == 0, made.stderr
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_installed() -> bool:
+    """Whether Debian's package is there; ./boathouse test installs it."""
+    return _folder() is not None
+
+
+def _as_user() -> dict[str, str]:
+    return {"user": USER, "group": USER} if os.geteuid() == 0 else {}
+
+
+def _program(name: str) -> str:
+    folder = _folder()
+    assert folder is not None, "PostgreSQL is not installed: ./boathouse test does that."
+    return str(folder / name)
+
+
+def _folder() -> Path | None:
+    """Debian keeps each major version beside the others; the newest."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return max(
+        (path.parent for path in found), key=lambda one: float(one.parent.name), default=None
+    )
