@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from registryui.views import converters
+from registryui.views.compare import compare
 from registryui.views.dashboard import dashboard
 from registryui.views.docker_search import catalog, docker_search
 from registryui.views.doctor import doctor, doctor_check
@@ -37,6 +38,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/<repository:repository>", repository, name="repository"),
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
+    path("compare", compare, name="compare"),
     path("search", search, name="search"),
     path("password", password, name="password"),
     path("users", users, name="users"),

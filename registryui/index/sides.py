@@ -5,7 +5,7 @@ Of an image index one platform is compared, by default the same on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -98,16 +98,16 @@ def _platforms(manifest: Manifest) -> tuple[tuple[str, str], ...]:
 def choose(left: Named, right: Named, wanted: str = "", wanted_right: str = "") -> tuple[str, str]:
     """The platform of each side: the wanted one, else one that both have, else its first."""
     ours, theirs = dict(left.platforms), dict(right.platforms)
-    if wanted not in ours:
-        for other in (right, left):  # an image that is no index has one platform only
-            wanted = other.manifest.platform if not other.platforms else wanted
-        both = [key for key in ours if key in theirs or not theirs]
-        usual = [wanted, wanted_right, USUAL, *both, *ours]
-        wanted = next((key for key in usual if key in ours), "")
-    if wanted_right not in theirs:
-        usual = [wanted, left.manifest.platform, USUAL, *theirs]
-        wanted_right = next((key for key in usual if key in theirs), "")
-    return wanted, wanted_right
+    # An image that is no index has one platform, and an index should show the same.
+    only = "" if theirs else right.manifest.platform
+    both = [key for key in (USUAL, *ours) if key in ours and key in theirs]
+    one = _first([wanted, wanted_right, only, *both, USUAL, *ours], ours)
+    only = "" if ours else left.manifest.platform
+    return one, _first([wanted_right, one, only, USUAL, *theirs], theirs)
+
+
+def _first(wanted: Sequence[str], there: Mapping[str, str]) -> str:
+    return next((key for key in wanted if key in there), "")
 
 
 def side(one: Named, platform: str) -> Side:

@@ -1,7 +1,8 @@
 """The words of the design system for templates: {% load boathouse %}.
 
 {% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
-{{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ total|rest:part }}
+{{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ size|more_bytes }}
+{{ total|rest:part }}
 {{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }}
 {{ text|highlight:query }} {{ text|cut:200 }}
 """
@@ -214,6 +215,12 @@ def bytes(size: int | None) -> str:
             break
     # Three digits are what a person compares: 9.8, 84.6, 188.
     return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
+
+
+@register.filter
+def more_bytes(size: int) -> str:
+    """A difference: +2.3 MB, −2.3 MB, 0 B."""
+    return f"+{bytes(size)}" if size > 0 else bytes(size).replace("-", "−")
 
 
 @register.filter

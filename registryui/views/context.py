@@ -25,7 +25,12 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         "",
         (
             ("dashboard", "layout-dashboard", _("Overview"), ()),
-            ("repositories", "boxes", _("Repositories"), ("repository", "tag", "manifest")),
+            (
+                "repositories",
+                "boxes",
+                _("Repositories"),
+                ("repository", "tag", "manifest", "compare", "layer"),
+            ),
             ("search", "search", _("Search"), ()),
         ),
     ),

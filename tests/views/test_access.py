@@ -16,6 +16,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "repository": ("/repositories/a/b", "viewer", None),
     "tag": ("/repositories/a/b:1", "viewer", None),
     "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
+    "compare": ("/compare", "viewer", None),
     "search": ("/search", "viewer", None),
     "password": ("/password", "viewer", "viewer"),
     "users": ("/users", "maintainer", "maintainer"),
