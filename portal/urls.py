@@ -21,7 +21,9 @@ from registryui.views.preferences import preferences
 from registryui.views.repositories import repositories
 from registryui.views.repository import repository
 from registryui.views.search import search
+from registryui.views.storage import storage
 from registryui.views.tag import manifest, tag
+from registryui.views.tag_history import put_back
 from registryui.views.trust import ca, trust
 from registryui.views.user import user, users_measure
 from registryui.views.user_ready import user_ready
@@ -39,6 +41,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
     path("compare", compare, name="compare"),
+    path("put-back", put_back, name="put_back"),
+    path("storage", storage, name="storage"),
     path("search", search, name="search"),
     path("password", password, name="password"),
     path("users", users, name="users"),

@@ -10,7 +10,7 @@ from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from registryui import doctor, tls
 from registryui.accounts import publish, usage
-from registryui.index import events, runs
+from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
 from registryui.registry.client import RegistryClient
 from registryui.setup import configuration, health
@@ -21,12 +21,26 @@ def apply_events() -> None:
     """What the registry just told us; the hook asks for it."""
     with RegistryClient(settings.REGISTRY_URL) as source:
         events.apply_pending(source, then=usage.note)
+    measure_sizes()
 
 
 @db_periodic_task(crontab(minute="*"))
 def apply_late_events() -> None:
     """Events that waited for the registry, or whose job died with its worker."""
     apply_events.call_local()
+
+
+@db_task()
+def measure_sizes() -> None:
+    """How big everything is, if something changed and the last time was not just now."""
+    if sizes.is_due():
+        sizes.measure(by="schedule")
+
+
+@db_periodic_task(crontab(minute="*"))
+def measure_sizes_by_schedule() -> None:
+    """What came within the pause after the last time, a sync, and the first minute of a day."""
+    measure_sizes.call_local()
 
 
 @db_task()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import Exists, F, OuterRef, Sum
 from django.utils import timezone
 
 from registryui.models import (
@@ -31,6 +31,7 @@ from registryui.oci.config import parse_config
 
 from .fetch import Look, NewManifest
 
+CHUNK = 500  # digests of one statement
 LARGEST = 2**62  # bytes; descriptors may claim anything, columns have 64 bits
 
 
@@ -100,8 +101,10 @@ def drop_manifest(name: str, digest: str) -> bool:
         return False
     _forget_edges(Manifest.objects.filter(pk=manifest.pk))
     repository = manifest.repository
+    children = set(manifest.entries.values_list("digest", flat=True))
     manifest.tags.update(problem=Tag.Problem.DANGLING, size=0)
     manifest.delete()
+    mark_listed(repository, children)
     repository.size = _measure(repository)
     refresh(repository)
     return True
@@ -141,6 +144,7 @@ def _add_manifests(repository: Repository, manifests: Sequence[NewManifest]) -> 
         entry for row in rows for entry in _entry_rows(row, fresh[row.digest].parsed) if entry
     ]
     ImageIndexEntry.objects.bulk_create(entries)
+    mark_listed(repository, {entry.digest for entry in entries} | fresh.keys())
     _size_image_indexes(repository, [row for row in rows if row.kind == Manifest.Kind.IMAGE_INDEX])
     return rows
 
@@ -263,6 +267,20 @@ def _forget_edges(manifests: Iterable[Manifest]) -> None:
     edges.delete()
     _count_manifests(pairs, by=-1)
     Blob.objects.filter(pk__in={blob for _manifest, blob in pairs}, manifest_count=0).delete()
+
+
+def mark_listed(repository: Repository, digests: Iterable[str] | None = None) -> None:
+    """Brings Manifest.is_listed up to date, of these digests or (None) of the whole repository."""
+    listed = ImageIndexEntry.objects.filter(
+        image_index__repository=repository, digest=OuterRef("digest")
+    )
+    rows = repository.manifests.annotate(now=Exists(listed)).exclude(is_listed=F("now"))
+    if digests is None:
+        rows.update(is_listed=~F("is_listed"))
+        return
+    wanted = sorted(digests)
+    for start in range(0, len(wanted), CHUNK):
+        rows.filter(digest__in=wanted[start : start + CHUNK]).update(is_listed=~F("is_listed"))
 
 
 def _size_image_indexes(repository: Repository, rows: Sequence[Manifest]) -> None:

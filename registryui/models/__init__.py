@@ -1,10 +1,10 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
-from .activity import DailyActivity, RegistryEvent, Run
+from .activity import DailyActivity, RegistryEvent, Run, StoreDay
 from .manifest import Blob, ImageIndexEntry, Manifest, ManifestBlob
-from .operator import Operator, Role
+from .operator import Operator, Role, actor_name
 from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State
-from .repository import UNKNOWN, Repository, Tag
+from .repository import UNKNOWN, NamespaceSize, Repository, Tag
 
 __all__ = [
     "NEVER",
@@ -15,6 +15,7 @@ __all__ = [
     "LineLeftAlone",
     "Manifest",
     "ManifestBlob",
+    "NamespaceSize",
     "Operator",
     "RegistryEvent",
     "RegistryUser",
@@ -23,5 +24,7 @@ __all__ = [
     "Role",
     "Run",
     "State",
+    "StoreDay",
     "Tag",
+    "actor_name",
 ]

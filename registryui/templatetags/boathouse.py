@@ -3,7 +3,7 @@
 {% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
 {{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ size|more_bytes }}
 {{ total|rest:part }}
-{{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }}
+{{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }} {{ actor|who }}
 {{ text|highlight:query }} {{ text|cut:200 }}
 """
 
@@ -23,7 +23,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from registryui.models import UNKNOWN
+from registryui.models import UNKNOWN, actor_name
 
 register = template.Library()
 
@@ -125,6 +125,12 @@ def namespace_legend(namespaces: Sequence[str]) -> SafeString:
 def hue(name: str) -> int:
     """1–6, the same for all repositories of a namespace; "" (nobody known) is 0, grey."""
     return 1 + _number(name.split("/")[0], 0) % HUES if name else 0
+
+
+@register.filter
+def who(actor: str) -> str:
+    """Who pushed, as people read it: an operator is said to be one."""
+    return actor_name(actor)
 
 
 @register.filter

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from registryui.index import sides
-from registryui.models import Repository, Role, Tag
+from registryui.models import Role, Tag
 from registryui.oci.compare import Comparison, LayerPair, Setting, Step
 from registryui.oci.names import version_key
 from registryui.refused import Refused
@@ -94,12 +94,15 @@ def _asked(asked: QueryDict) -> QueryDict:
 
 
 def _offered(*references: str) -> list[str]:
-    """Newest tags of the repositories that are compared, to choose from. One query."""
-    names = {one.partition("@")[0].partition(":")[0] for one in references if one}
-    repositories = Repository.objects.filter(name__in=names)
-    tags = Tag.objects.filter(repository__in=repositories, attached_to="").exclude(manifest=None)
-    rows = tags.order_by("-moved_at", "-id").values_list("repository__name", "name")[:OFFERED]
-    return [f"{repository}:{tag}" for repository, tag in rows] if names else []
+    """Newest tags of the repositories that are compared, to choose from. One query each."""
+    names = dict.fromkeys(one.partition("@")[0].partition(":")[0] for one in references if one)
+    return [
+        f"{name}:{tag}"
+        for name in names
+        for tag in Tag.objects.filter(repository__name=name, attached_to="")
+        .order_by("-moved_at", "-id")
+        .values_list("name", flat=True)[:OFFERED]
+    ]
 
 
 def _compared(request: Request, left: str, right: str) -> dict[str, Any]:

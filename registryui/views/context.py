@@ -45,7 +45,13 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
             ("trust", "shield-check", _("Trust this registry"), ()),
         ),
     ),
-    (_("Upkeep"), (("doctor", "heart-pulse", _("Health"), ()),)),
+    (
+        _("Upkeep"),
+        (
+            ("storage", "hard-drive", _("Storage"), ()),
+            ("doctor", "heart-pulse", _("Health"), ()),
+        ),
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""What hangs together with an image, read from the index: aliases, referrers, users, history.
+"""What hangs together with an image, read from the index: aliases, referrers, users.
 
 One or two queries each, whatever the number of rows; nothing here writes.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
 
@@ -16,7 +15,6 @@ from registryui.models import (
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
-    RegistryEvent,
     Repository,
     Tag,
 )
@@ -29,7 +27,6 @@ REFERRER_LIMIT = 200
 CANDIDATE_LIMIT = 200  # images whose layers are compared for "used by"
 EDGE_LIMIT = 50_000  # rows that the comparison may read
 USER_LIMIT = 100
-HISTORY_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ def referrers(repository: Repository, digests: Sequence[str]) -> list[image.Refe
     The fallback tags of the referrers API are left out: they only list what is found here anyway.
     """
     by_subject = (
-        Manifest.objects.filter(repository=repository, subject_digest__in=digests)
+        _with_subject(repository, digests)
         .order_by()
         .annotate(attached_by=Value("", output_field=CharField()))
         .values_list("attached_by", "digest", "artifact_type", "size", "pushed_at")
@@ -126,13 +123,19 @@ def referrers(repository: Repository, digests: Sequence[str]) -> list[image.Refe
     return sorted(found.values(), key=lambda one: (not one.is_signature, one.words, one.digest))
 
 
+def _with_subject(repository: Repository, digests: Sequence[str]) -> QuerySet[Manifest]:
+    """Said twice, that there is a subject: the index of those that have one is then used."""
+    found = Manifest.objects.filter(repository=repository, subject_digest__in=digests)
+    return found.exclude(subject_digest="")
+
+
 def signed(repository: Repository, digests: Iterable[str]) -> set[str]:
     """Those of the digests that carry a signature: one query."""
     wanted = list(digests)
     if not wanted:
         return set()
     subjects = (
-        Manifest.objects.filter(repository=repository, subject_digest__in=wanted)
+        _with_subject(repository, wanted)
         .order_by()
         .annotate(attached_by=Value("", output_field=CharField()))
         .values_list("subject_digest", "artifact_type", "attached_by")
@@ -255,32 +258,3 @@ def _names(digests: Iterable[str]) -> Iterator[tuple[int, str, str, str, str | N
         )
     )
     yield from own.union(listed, all=True)[: USER_LIMIT * 20]
-
-
-# -- history -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    rows: tuple[image.Happening, ...]
-    since: datetime | None  # when recording began; None: nothing recorded yet
-    is_partial: bool
-
-
-def history(repository: str, *, tag: str, digest: str) -> History:
-    """Pushes and deletes of a tag, or of a digest where `tag` is "", newest first."""
-    events = RegistryEvent.objects.filter(repository=repository, action__in=("push", "delete"))
-    events = events.filter(tag=tag) if tag else events.filter(digest=digest)
-    rows = [
-        image.happening(
-            one.action,
-            digest=one.digest,
-            at=one.at,
-            actor=one.actor,
-            address=one.address,
-            client=one.client,
-        )
-        for one in events.order_by("-at")[: HISTORY_LIMIT + 1]
-    ]
-    first = RegistryEvent.objects.filter(action="push").order_by("at").values_list("at", flat=True)
-    return History(tuple(rows[:HISTORY_LIMIT]), first.first(), len(rows) > HISTORY_LIMIT)

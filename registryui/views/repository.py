@@ -12,10 +12,8 @@ from django.conf import settings
 from django.db.models import (
     BigIntegerField,
     Count,
-    Exists,
     F,
     OuterRef,
-    Q,
     QuerySet,
     Subquery,
     Sum,
@@ -44,11 +42,11 @@ from . import image, related, tag_filter
 from .access import Request, needs
 from .live import minute, not_changed, wants_fragment
 from .plain_text import line
+from .pushers import actor_words, pusher, user_of
 from .tag_rows import Group, PlatformRow, kind_words, problem_words, tag_rows
 
 PAGE_SIZE = 50
 PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
-COUNT_LIMIT = 20_000  # manifests; above it "untagged" goes without its number
 
 # What ?sort= says, its words, and the order; each is an index of Tag read backwards or forwards.
 SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -66,7 +64,9 @@ def repository(request: Request, repository: str) -> HttpResponse:
     token = _token(repository)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
-    row: Any = _repositories().filter(name=repository).first()
+    row: Any = (
+        _repositories().annotate(user=user_of(request, "pushed_by")).filter(name=repository).first()
+    )
     if row is None:
         return missing(request, repository)
     show = request.GET.get("show", "")
@@ -74,13 +74,13 @@ def repository(request: Request, repository: str) -> HttpResponse:
     context = {
         "repository": row,
         "last_part": last_part(row),
-        "pushed_by": line(row.pushed_by, 80),
+        "pushed_by": pusher(row.pushed_by, row.user),
         "token": token,
         "show": show,
         "counts": {
             "tags": row.tag_count,
             "attachments": row.attachment_count,
-            "untagged": _untagged_count(row),
+            "untagged": _untagged_manifests(row).count(),
         },
         "pull": _pull(row),
         "push": f"docker push {_host(row)}:TAG",
@@ -177,9 +177,9 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
     sort = sort if sort in SORTS else "version"
     wanted = Tag.objects.filter(tag_filter.condition(query), repository=row, attached_to="")
     page = keyset_page(
-        wanted.select_related("manifest").defer(
-            "manifest__raw", "manifest__config", "manifest__annotations"
-        ),
+        wanted.select_related("manifest")
+        .defer("manifest__raw", "manifest__config", "manifest__annotations")
+        .annotate(user=user_of(request, "moved_by")),
         SORTS[sort][1],
         after=request.GET.get("after", ""),
         size=PAGE_SIZE,
@@ -277,7 +277,7 @@ def _attachments(request: Request, row: Repository) -> dict[str, Any]:
         AttachmentRow(
             tag,
             image.attachment_words(tag.name),
-            line(tag.moved_by, 80),
+            actor_words(tag.moved_by),
             problem_words(tag.problem),
         )
         for tag in page.rows
@@ -304,7 +304,7 @@ def _untagged(request: Request, row: Repository) -> dict[str, Any]:
         size=PAGE_SIZE,
     )
     rows = [
-        UntaggedRow(one, kind_words(one), line(one.platform, 60), line(one.pushed_by, 80))
+        UntaggedRow(one, kind_words(one), line(one.platform, 60), actor_words(one.pushed_by))
         for one in page.rows
     ]
     return {"list": "repository/_untagged.html", "page": page, "rows": rows}
@@ -312,14 +312,7 @@ def _untagged(request: Request, row: Repository) -> dict[str, Any]:
 
 def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
     """Manifests without a tag; children of image indexes are left out, theirs is the index's."""
-    listing = ImageIndexEntry.objects.filter(
-        digest=OuterRef("digest"), image_index__repository=OuterRef("repository")
-    )
-    return Manifest.objects.filter(~Q(Exists(listing)), repository=row, untagged_at__isnull=False)
-
-
-def _untagged_count(row: Repository) -> int | None:
-    return _untagged_manifests(row).count() if row.manifest_count <= COUNT_LIMIT else None
+    return Manifest.objects.filter(repository=row, untagged_at__isnull=False, is_listed=False)
 
 
 _LISTS = {"tags": _tags, "attachments": _attachments, "untagged": _untagged}

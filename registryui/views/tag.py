@@ -22,11 +22,12 @@ from registryui.models import (
 )
 from registryui.oci import media_types
 
-from . import image, related
-from .access import Request, needs
+from . import image, related, tag_history
+from .access import Request, may_open, needs
 from .bar_chart import Chart, daily_chart
 from .media_words import media_words
 from .plain_text import line
+from .pushers import Pusher, pusher, user_of
 from .repository import last_part, missing
 from .tag_rows import kind_words, problem_words
 
@@ -40,12 +41,15 @@ def tag(request: Request, repository: str, tag: str) -> HttpResponse:
     """What a tag names now."""
     row = (
         Tag.objects.select_related("repository", "manifest")
+        .annotate(user=user_of(request, "moved_by"))
         .filter(repository__name=repository, name=tag)
         .first()
     )
     if row is None:
         return missing(request, repository, reference=tag)
-    return _answer(request, Subject(row.repository, row.manifest, row))
+    return _answer(
+        request, Subject(row.repository, row.manifest, row, pusher(row.moved_by, row.user))
+    )
 
 
 @needs(Role.VIEWER)
@@ -53,12 +57,13 @@ def manifest(request: Request, repository: str, digest: str) -> HttpResponse:
     """The same page for a digest, whether a tag names it or not."""
     row = (
         Manifest.objects.select_related("repository")
+        .annotate(user=user_of(request, "pushed_by"))
         .filter(repository__name=repository, digest=digest)
         .first()
     )
     if row is None:
         return missing(request, repository, reference=digest)
-    return _answer(request, Subject(row.repository, row, None))
+    return _answer(request, Subject(row.repository, row, None, pusher(row.pushed_by, row.user)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Subject:
     repository: Repository
     manifest: Manifest | None
     tag: Tag | None
+    pushed_by: Pusher
 
     @property
     def digest(self) -> str:
@@ -150,6 +156,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
     tabs = _tabs(chosen, attached)
     tab = request.GET.get("tab", "")
     tab = tab if tab in [one.key for one in tabs] else tabs[0].key
+    former = _former(request, subject)
     return {
         "repository": subject.repository,
         "last_part": last_part(subject.repository),
@@ -169,9 +176,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "config": config,
         "built": image.believable(config.created) if config else None,
         "pushed_at": subject.tag.moved_at if subject.tag else shown.pushed_at if shown else None,
-        "pushed_by": line(
-            (subject.tag.moved_by if subject.tag else shown.pushed_by if shown else ""), 80
-        ),
+        "pushed_by": subject.pushed_by,
         "pulled_by": line(top.pulled_by, 80) if top else "",
         "platform": line(shown.platform, 100) if shown and not chosen.choices else "",
         "subject_digest": shown.subject_digest if shown else "",
@@ -186,8 +191,21 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "tab": tab,
         "tab_template": f"tag/_{tab}.html",
         "referrers": attached,
+        "former": former,
+        "behind": former is not None,
         **_tab_context(request, tab, subject, chosen, held),
     }
+
+
+def _former(request: Request, subject: Subject) -> Manifest | None:
+    """The manifest that ?put_back= asks to put the tag on, if this operator may do it."""
+    digest = request.GET.get("put_back", "")
+    if not digest or subject.tag is None or digest == subject.digest:
+        return None
+    if not may_open(request.user, "put_back"):
+        return None
+    found = Manifest.objects.filter(repository=subject.repository, digest=digest[:255])
+    return found.only("digest", "size", "pushed_at").first()
 
 
 def _notices(subject: Subject, chosen: Chosen) -> list[image.Notice]:
@@ -285,9 +303,8 @@ def _tab_context(
         return {"users": related.used_by(chosen.manifest, held, top_digest=subject.digest)}
     if tab == "history":
         name = subject.tag.name if subject.tag else ""
-        return {
-            "history": related.history(subject.repository.name, tag=name, digest=subject.digest)
-        }
+        history = tag_history.history(request, subject.repository, tag=name, digest=subject.digest)
+        return {"history": history, "page": history.page}
     if tab == "raw":
         return {"raw": image.raw(_parts(subject, chosen), request.GET.get("part", ""))}
     return {}
