@@ -9,6 +9,7 @@ from registryui.views.docker_search import catalog, docker_search
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.layer import layer
 from registryui.views.login import login, logout
 from registryui.views.operators import (
     operator,
@@ -41,6 +42,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
     path("compare", compare, name="compare"),
+    path("layers/<digest:digest>", layer, name="layer"),
     path("put-back", put_back, name="put_back"),
     path("storage", storage, name="storage"),
     path("search", search, name="search"),

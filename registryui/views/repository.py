@@ -12,15 +12,13 @@ from django.conf import settings
 from django.db.models import (
     BigIntegerField,
     Count,
-    F,
     OuterRef,
     QuerySet,
     Subquery,
     Sum,
     Value,
-    Window,
 )
-from django.db.models.functions import Coalesce, RowNumber
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -43,7 +41,7 @@ from .access import Request, needs
 from .live import minute, not_changed, wants_fragment
 from .plain_text import line
 from .pushers import actor_words, pusher, user_of
-from .tag_rows import Group, PlatformRow, kind_words, problem_words, tag_rows
+from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
 
 PAGE_SIZE = 50
 PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
@@ -189,7 +187,7 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
     rows = tag_rows(
         page.rows,
         platforms=_platforms(row, manifests),
-        groups=_groups([manifest.pk for manifest in manifests]),
+        groups=related.tag_groups([manifest.pk for manifest in manifests]),
         signed=related.signed(row, {manifest.digest for manifest in manifests}),
         goes_on=edges if sort == "version" and not query else (False, False),
     )
@@ -228,29 +226,6 @@ def _platforms(row: Repository, manifests: Sequence[Manifest]) -> dict[int, list
                 )
             )
     return found
-
-
-def _groups(manifests: Sequence[int]) -> dict[int, Group]:
-    """The tags on each of these manifests: some names, and their number. One query."""
-    ranked = (
-        Tag.objects.filter(manifest__in=set(manifests), attached_to="")
-        .annotate(
-            rank=Window(
-                RowNumber(),
-                partition_by="manifest",
-                order_by=[F("version_key").desc(), F("pk").desc()],
-            ),
-            total=Window(Count("pk"), partition_by="manifest"),
-        )
-        .filter(rank__lte=6)
-        .order_by("manifest", "rank")
-    )
-    names: dict[int, list[str]] = defaultdict(list)
-    totals: dict[int, int] = {}
-    for manifest, name, total in ranked.values_list("manifest_id", "name", "total"):
-        names[manifest].append(name)
-        totals[manifest] = total
-    return {key: Group(tuple(names[key]), totals[key]) for key in names}
 
 
 # -- attachments ---------------------------------------------------------------------------------

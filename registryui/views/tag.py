@@ -185,6 +185,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "runs_as": image.runs_as(config) if config else "",
         "ports": image.ports_of(config) if config else "",
         "only_here": held.only_here,
+        "top_layer": held.top_digest,
         "media_words": media_words(shown.media_type) if shown else "",
         "chart": _chart(subject.repository),
         "tabs": tabs,
@@ -274,11 +275,20 @@ def _tabs(chosen: Chosen, attached: Sequence[image.Referrer]) -> list[Tab]:
         *found,
         Tab("labels", _("Labels")),
         Tab("used", _("Used by")),
-        Tab("referrers", _("Referrers"), len(attached)),
-        *([Tab("entries", _("Manifests"), len(chosen.listed))] if listing else []),
+        Tab("referrers", _("Referrers"), _counted(attached, related.REFERRER_LIMIT)),
+        *(
+            [Tab("entries", _("Manifests"), _counted(chosen.listed, image.ENTRY_LIMIT - 1))]
+            if listing
+            else []
+        ),
         history,
         Tab("raw", _("Raw")),
     ]
+
+
+def _counted(rows: Sequence[object], most: int) -> int | None:
+    """Their number; None if there may be more of them than were read."""
+    return len(rows) if len(rows) <= most else None
 
 
 def _tab_context(
@@ -290,7 +300,7 @@ def _tab_context(
         users = related.used_by(chosen.manifest, held, top_digest=subject.digest)
         return {"layers": image.layers(read, held.users), "users": users}
     if tab == "entries":
-        return {"listed": _listed(subject, chosen)}
+        return _entries(request, subject, chosen)
     if tab == "dockerfile" and config is not None:
         return {"dockerfile": image.dockerfile_of(config)}
     if tab == "config" and config is not None:
@@ -301,6 +311,8 @@ def _tab_context(
         return {"labels": image.labels(read, outer)}
     if tab == "used":
         return {"users": related.used_by(chosen.manifest, held, top_digest=subject.digest)}
+    if tab == "referrers":
+        return _referrers(request, subject, chosen)
     if tab == "history":
         name = subject.tag.name if subject.tag else ""
         history = tag_history.history(request, subject.repository, tag=name, digest=subject.digest)
@@ -310,12 +322,22 @@ def _tab_context(
     return {}
 
 
-def _listed(subject: Subject, chosen: Chosen) -> Sequence[image.Entry]:
+def _entries(request: Request, subject: Subject, chosen: Chosen) -> dict[str, Any]:
     """Lines of the page's image index, or of one that it lists itself and that is chosen."""
-    shown = chosen.manifest
-    if shown is not None and shown is not subject.manifest and shown.kind == IMAGE_INDEX:
-        return related.entries(shown)
-    return chosen.listed
+    shown, top = chosen.manifest, subject.manifest
+    listing = shown if shown is not None and shown.kind == IMAGE_INDEX else top
+    if listing is None:
+        return {"listed": []}
+    page = related.entry_page(listing, request.GET.get("after", ""))
+    return {"listed": [related.entry(row) for row in page.rows], "page": page}
+
+
+def _referrers(request: Request, subject: Subject, chosen: Chosen) -> dict[str, Any]:
+    digests = [one.digest for one in (subject.manifest, chosen.manifest) if one is not None]
+    after = request.GET.get("after", "")
+    found, page = related.referrer_page(subject.repository, list(dict.fromkeys(digests)), after)
+    attestations = [] if page.previous else list(chosen.attestations)
+    return {"referrers": found + attestations, "page": page}
 
 
 def _parts(subject: Subject, chosen: Chosen) -> list[image.Part]:

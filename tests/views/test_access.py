@@ -17,6 +17,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "tag": ("/repositories/a/b:1", "viewer", None),
     "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
     "compare": ("/compare", "viewer", None),
+    "layer": (f"/layers/{DIGEST}", "viewer", None),
     "put_back": ("/put-back", None, "maintainer"),
     "storage": ("/storage", "viewer", None),
     "search": ("/search", "viewer", None),
