@@ -14,7 +14,6 @@ from registryui.models.paging import page as keyset_page
 
 from . import related
 from .access import Request, needs
-from .media_words import media_words
 from .plain_text import line
 from .tag_rows import Group, kind_words
 
@@ -49,7 +48,6 @@ def layer(request: Request, digest: str) -> HttpResponse:
     groups = related.tag_groups([edge.manifest_id for edge in page.rows])
     context: dict[str, Any] = {
         "blob": blob,
-        "words": media_words(blob.media_type),
         "page": page,
         "rows": [
             UserRow(

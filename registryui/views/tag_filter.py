@@ -24,7 +24,7 @@ class Like(Lookup):
 
     def as_sqlite(self, compiler, connection):  # type: ignore[no-untyped-def]  # Django's own shape
         """Its LIKE takes the letters of a tag, which are ASCII, in any case anyway."""
-        sql, params = self.as_sql(compiler, connection)
+        sql, params = self.as_sql(compiler, connection)  # type: ignore[no-untyped-call]
         return sql.replace("UPPER", ""), params
 
 
