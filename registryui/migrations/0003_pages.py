@@ -84,7 +84,7 @@ class Migration(migrations.Migration):
         migrations.RunPython(fill, migrations.RunPython.noop),
         migrations.AddIndex(
             model_name='manifest',
-            index=models.Index(condition=models.Q(('is_listed', False), ('untagged_at__isnull', False)), fields=['repository', 'seen_at', 'id'], name='manifest_untagged'),
+            index=models.Index(condition=models.Q(('is_listed', False), ('untagged_at__isnull', False)), fields=['repository', 'seen_at', 'id'], name='manifest_loose'),
         ),
         migrations.AddIndex(
             model_name='registryevent',

@@ -55,7 +55,7 @@ class Manifest(models.Model):
             # the page of a repository: what no tag and no image index names
             models.Index(
                 fields=["repository", "seen_at", "id"],
-                name="manifest_untagged",
+                name="manifest_loose",
                 condition=models.Q(untagged_at__isnull=False, is_listed=False),
             ),
         ]
