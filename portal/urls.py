@@ -3,11 +3,13 @@
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from registryui.views import converters
+from registryui.views.compare import compare
 from registryui.views.dashboard import dashboard
 from registryui.views.docker_search import catalog, docker_search
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.layer import layer
 from registryui.views.login import login, logout
 from registryui.views.operators import (
     operator,
@@ -20,7 +22,9 @@ from registryui.views.preferences import preferences
 from registryui.views.repositories import repositories
 from registryui.views.repository import repository
 from registryui.views.search import search
+from registryui.views.storage import storage
 from registryui.views.tag import manifest, tag
+from registryui.views.tag_history import put_back
 from registryui.views.trust import ca, trust
 from registryui.views.user import user, users_measure
 from registryui.views.user_ready import user_ready
@@ -39,6 +43,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/<repository:repository>", repository, name="repository"),
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
+    path("compare", compare, name="compare"),
+    path("layers/<digest:digest>", layer, name="layer"),
+    path("put-back", put_back, name="put_back"),
+    path("storage", storage, name="storage"),
     path("search", search, name="search"),
     path("password", password, name="password"),
     path("users", users, name="users"),

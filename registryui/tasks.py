@@ -19,7 +19,7 @@ from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from registryui import doctor, hosts, tls
 from registryui.accounts import publish, usage
-from registryui.index import events, runs
+from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
 from registryui.models import here
 from registryui.registry.choose import open_source
@@ -50,6 +50,7 @@ def apply_events() -> None:
     """What the registry just told us; the hook asks for it."""
     with open_source() as source:
         events.apply_pending(source, then=usage.note, later=_apply_again)
+    measure_sizes()
 
 
 def _apply_again(seconds: float) -> None:
@@ -69,6 +70,19 @@ def ask_to_apply_events() -> None:
 def apply_late_events() -> None:
     """Events that waited for the registry, or whose job died with its worker."""
     apply_events.call_local()
+
+
+@db_task()
+def measure_sizes() -> None:
+    """How big everything is, if something changed and the last time was not just now."""
+    if sizes.is_due():
+        sizes.measure(by="schedule")
+
+
+@once_for_all(crontab(minute="*"))
+def measure_sizes_by_schedule() -> None:
+    """What came within the pause after the last time, a sync, and the first minute of a day."""
+    measure_sizes.call_local()
 
 
 @db_task()

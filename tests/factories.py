@@ -24,6 +24,7 @@ from registryui.models import (
     RegistryEvent,
     Repository,
     Role,
+    StoreDay,
     Tag,
 )
 
@@ -140,6 +141,9 @@ def make_tag(
 
 def make_activity(repository: Repository, day: date, *, pulls: int = 0, pushes: int = 0) -> None:
     DailyActivity.objects.create(repository=repository, day=day, pulls=pulls, pushes=pushes)
+    store, _new = StoreDay.objects.get_or_create(day=day)
+    store.pulls, store.pushes = store.pulls + pulls, store.pushes + pushes
+    store.save()
 
 
 def make_event(repository: str, **fields: Any) -> RegistryEvent:

@@ -41,8 +41,10 @@ _REPOSITORY = (
 )
 _MANIFEST = (
     *("id", "repository", *rows.MANIFEST, "pushed_at", "pushed_by"),
-    *("untagged_at", "seen_at"),
+    *("is_listed", "untagged_at", "seen_at"),
 )
+_DIGEST = rows.MANIFEST.index("digest")
+_ENTRY_DIGEST = 1 + rows.ENTRY.index("digest")  # behind the place of its image index
 _BLOB = ("digest", "size", "media_type", "manifest_count")
 
 
@@ -53,12 +55,18 @@ class Begun:
     id: int
     manifests: list[int] = field(default_factory=list)  # ids by place
     blobs: set[int] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)  # digests that its image indexes list
     size: int = 0
     changed_at: datetime | None = None  # as we wrote it
 
     def copy(self) -> Begun:
         """With lists of its own: a transaction may fail."""
-        return replace(self, manifests=self.manifests.copy(), blobs=self.blobs.copy())
+        return replace(
+            self,
+            manifests=self.manifests.copy(),
+            blobs=self.blobs.copy(),
+            listed=self.listed.copy(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +235,15 @@ def _add_manifests(
     at = _stored(now)
     for piece in pieces:
         of = begun[piece.repository]
+        listed = {entry[_ENTRY_DIGEST] for entry in piece.entries}
+        before = listed - of.listed - {row[_DIGEST] for row in piece.manifests}
+        of.listed |= listed
         ids = of.manifests[piece.first : piece.first + len(piece.manifests)]
         for key, row in zip(ids, piece.manifests, strict=True):
-            found.append((key, of.id, *row[:-1], None if row[-1] else at, at))
+            is_listed = row[_DIGEST] in of.listed
+            found.append((key, of.id, *row[:-1], is_listed, None if row[-1] else at, at))
+        if before and piece.first:  # children that an earlier piece brought
+            Manifest.objects.filter(repository=of.id, digest__in=before).update(is_listed=True)
     _table(Manifest, _MANIFEST).insert(cursor, found)
 
 

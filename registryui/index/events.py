@@ -26,6 +26,7 @@ from registryui.models import (
     Manifest,
     RegistryEvent,
     Repository,
+    StoreDay,
     Tag,
 )
 from registryui.oci import media_types
@@ -40,6 +41,7 @@ from .sync import AT_ONCE, known_elsewhere, known_here, write
 log = logging.getLogger(__name__)
 
 OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests: nobody pulled
+OWN_ACT = "act-"  # begins the id of an event that the portal wrote for what an operator did
 BATCH = 500
 PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
 MISSED = timedelta(seconds=5)  # an event waits no longer for the job that applies it
@@ -56,9 +58,9 @@ def receive(body: bytes) -> int:
     Raises ValueError if the body is no notification.
     """
     rows = [_row(event) for event in parse_events(body) if _is_of_use(event)]
-    ids = [row.event_id for row in rows]
+    ids = [row.event_id for row in rows] + [_act_of(row) for row in rows]
     known = set(RegistryEvent.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
-    fresh = {row.event_id: row for row in rows if row.event_id not in known}
+    fresh = {row.event_id: row for row in rows if not {row.event_id, _act_of(row)} & known}
     RegistryEvent.objects.bulk_create(fresh.values(), ignore_conflicts=True)
     return len(fresh)
 
@@ -70,6 +72,11 @@ def _is_of_use(event: Event) -> bool:
     if event.action == "push":
         return media_types.is_manifest(event.media_type)
     return event.action == "delete"
+
+
+def _act_of(row: RegistryEvent) -> str:
+    """Id of our own event of the same act. It is random, so no client can name it."""
+    return f"{OWN_ACT}{row.client.rpartition(' act/')[2][:32]}"
 
 
 def _row(event: Event) -> RegistryEvent:
@@ -290,6 +297,10 @@ def _count(name: str, events: Sequence[RegistryEvent]) -> None:
     for day, (pulls, pushes) in days.items():
         row, _new = DailyActivity.objects.get_or_create(repository=repository, day=day)
         DailyActivity.objects.filter(pk=row.pk).update(
+            pulls=F("pulls") + pulls, pushes=F("pushes") + pushes
+        )
+        StoreDay.objects.get_or_create(day=day)
+        StoreDay.objects.filter(day=day).update(
             pulls=F("pulls") + pulls, pushes=F("pushes") + pushes
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import Exists, F, OuterRef, Sum
 from django.utils import timezone
 
 from registryui.models import (
@@ -33,6 +33,8 @@ from .fetch import Look
 from .rows import capped
 
 __all__ = ["Changes", "Move", "drop_manifest", "drop_repository", "refresh", "save", "set_stamp"]
+
+CHUNK = 500  # digests of one statement
 
 
 @dataclass(slots=True)
@@ -92,8 +94,10 @@ def drop_manifest(name: str, digest: str) -> bool:
         return False
     _forget_edges(Manifest.objects.filter(pk=manifest.pk))
     repository = manifest.repository
+    children = set(manifest.entries.values_list("digest", flat=True))
     manifest.tags.update(problem=Tag.Problem.DANGLING, size=0)
     manifest.delete()
+    mark_listed(repository, children)
     repository.size = _measure(repository)
     refresh(repository)
     return True
@@ -149,11 +153,13 @@ def _add_manifests(repository: Repository, manifests: Sequence[NewManifest]) -> 
         for row, _facts in columns.values()
     )
     _add_edges(repository, rows, fresh)
-    ImageIndexEntry.objects.bulk_create(
+    entries = [
         ImageIndexEntry(image_index=row, **dict(zip(made.ENTRY, entry, strict=True)))
         for row in rows
         for entry in made.entry_rows(fresh[row.digest].parsed)
-    )
+    ]
+    ImageIndexEntry.objects.bulk_create(entries)
+    mark_listed(repository, {entry.digest for entry in entries} | fresh.keys())
     ImageFact.objects.bulk_create(
         ImageFact(fact=fact, manifest=row) for row in rows for fact in columns[row.digest][1]
     )
@@ -211,6 +217,20 @@ def _forget_edges(manifests: Iterable[Manifest]) -> None:
     edges.delete()
     _count_manifests(pairs, by=-1)
     Blob.objects.filter(pk__in={blob for _manifest, blob in pairs}, manifest_count=0).delete()
+
+
+def mark_listed(repository: Repository, digests: Iterable[str] | None = None) -> None:
+    """Brings Manifest.is_listed up to date, of these digests or (None) of the whole repository."""
+    listed = ImageIndexEntry.objects.filter(
+        image_index__repository=repository, digest=OuterRef("digest")
+    )
+    rows = repository.manifests.annotate(now=Exists(listed)).exclude(is_listed=F("now"))
+    if digests is None:
+        rows.update(is_listed=~F("is_listed"))
+        return
+    wanted = sorted(digests)
+    for start in range(0, len(wanted), CHUNK):
+        rows.filter(digest__in=wanted[start : start + CHUNK]).update(is_listed=~F("is_listed"))
 
 
 def _size_image_indexes(repository: Repository, rows: Sequence[Manifest]) -> None:

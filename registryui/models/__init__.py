@@ -1,11 +1,11 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
-from .activity import DailyActivity, RegistryEvent, Run
+from .activity import DailyActivity, RegistryEvent, Run, StoreDay
 from .host import Host, Lease, Published, here
 from .manifest import Blob, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
-from .operator import Operator, Role
+from .operator import Operator, Role, actor_name
 from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State, new_decision
-from .repository import UNKNOWN, Repository, Tag
+from .repository import UNKNOWN, NamespaceSize, Repository, Tag
 
 __all__ = [
     "NEVER",
@@ -19,6 +19,7 @@ __all__ = [
     "LineLeftAlone",
     "Manifest",
     "ManifestBlob",
+    "NamespaceSize",
     "Operator",
     "Published",
     "RegistryEvent",
@@ -28,7 +29,9 @@ __all__ = [
     "Role",
     "Run",
     "State",
+    "StoreDay",
     "Tag",
+    "actor_name",
     "here",
     "new_decision",
 ]

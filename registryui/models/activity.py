@@ -29,7 +29,9 @@ class RegistryEvent(models.Model):
         indexes = [
             # what is still to apply, oldest first
             models.Index(fields=["id"], name="event_pending", condition=Q(applied_at=None)),
-            models.Index(fields=["repository", "tag", "at"], name="event_tag"),  # history of a tag
+            # history of a tag, and of a digest; a tag in use has a thousand pulls for each push
+            models.Index(fields=["repository", "tag", "action", "at"], name="event_tag_action"),
+            models.Index(fields=["digest", "action", "at"], name="event_digest"),
             models.Index(fields=["action", "at"], name="event_prune"),  # pulls past their time
             models.Index(fields=["actor", "-at"], name="event_actor"),  # page of a registry user
         ]
@@ -48,11 +50,36 @@ class DailyActivity(models.Model):
         indexes = [models.Index(fields=["day"], name="activity_day")]  # dashboard: 30 days
 
 
+class StoreDay(models.Model):
+    """The whole store as it was last measured on one day (UTC), and what happened on that day.
+
+    Written by index/sizes.py, pulls and pushes by index/events.py: what a page would have to sum
+    over every blob, tag or repository. The newest row is the store as it is now.
+    """
+
+    day = models.DateField(unique=True)
+    measured_at = models.DateTimeField(default=UNKNOWN)  # UNKNOWN: only pulls and pushes so far
+    seconds = models.FloatField(default=0)  # that measuring took
+    repositories = models.PositiveIntegerField(default=0)
+    tags = models.PositiveIntegerField(default=0)  # without attachments
+    manifests = models.PositiveIntegerField(default=0)
+    blobs = models.PositiveIntegerField(default=0)
+    size = models.BigIntegerField(default=0)  # bytes of all blobs, each once
+    shared_size = models.BigIntegerField(default=0)  # of them, in two manifests or more
+    named_size = models.BigIntegerField(default=0)  # bytes if each tag lay there alone
+    pulls = models.PositiveIntegerField(default=0)
+    pushes = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["day"]
+
+
 class Run(models.Model):
     """Long work with a beginning and an end. The database allows one running of a kind."""
 
     class Kind(models.TextChoices):
         SYNC = "sync"
+        SIZES = "sizes"  # what index/sizes.py measures
         DOCTOR = "doctor"  # result: {"findings": [...]}, what pages show of the health
 
     class State(models.TextChoices):

@@ -40,6 +40,8 @@ class Manifest(models.Model):
     pulled_at = models.DateTimeField(default=UNKNOWN)
     pulled_by = models.CharField(max_length=255, blank=True)
     pull_count = models.BigIntegerField(default=0)
+    # by an image index of the same repository
+    is_listed = models.BooleanField(default=False, db_default=False)
     untagged_at = models.DateTimeField(null=True, blank=True)  # since no tag names it
     seen_at = models.DateTimeField(auto_now_add=True)  # when the index first had it
 
@@ -54,6 +56,12 @@ class Manifest(models.Model):
                 fields=["repository", "subject_digest"],
                 name="manifest_subject",
                 condition=~models.Q(subject_digest=""),
+            ),
+            # the page of a repository: what no tag and no image index names
+            models.Index(
+                fields=["repository", "seen_at", "id"],
+                name="manifest_loose",
+                condition=models.Q(untagged_at__isnull=False, is_listed=False),
             ),
         ]
 

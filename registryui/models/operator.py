@@ -2,7 +2,17 @@
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+OPERATOR = "operator:"  # begins what history says of an operator; see Operator.actor
+
+
+def actor_name(actor: str) -> str:
+    """Who did it, as people read it: a registry user's name, or "vera (operator)"."""
+    if not actor.startswith(OPERATOR):
+        return actor
+    return gettext("%s (operator)") % actor.removeprefix(OPERATOR)
 
 
 class Role(models.TextChoices):
@@ -23,6 +33,11 @@ class Operator(AbstractUser):
 
     class Meta:
         ordering = ["username"]
+
+    @property
+    def actor(self) -> str:
+        """How history names this operator: the colon is in no name of a registry user."""
+        return f"{OPERATOR}{self.username}"
 
     def has_role(self, role: Role) -> bool:
         """True if this operator may do what `role` may do."""

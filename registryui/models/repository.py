@@ -13,7 +13,9 @@ UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 class RepositoryQuerySet(models.QuerySet["Repository"]):
     def within(self, namespace: str) -> RepositoryQuerySet:
         """Repositories below `namespace` at any depth; `team` holds `team/a`, not `team` itself."""
-        return self.filter(name__startswith=f"{namespace}/")
+        first, slash, _rest = namespace.partition("/")
+        below = self.filter(namespace=first)  # an index finds it; no LIKE has one everywhere
+        return below.filter(name__startswith=f"{namespace}/") if slash else below
 
 
 class Repository(models.Model):
@@ -24,6 +26,8 @@ class Repository(models.Model):
     tag_count = models.PositiveIntegerField(default=0)  # without attachments (see Tag.attached_to)
     manifest_count = models.PositiveIntegerField(default=0)
     size = models.BigIntegerField(default=0)  # bytes of its distinct blobs: what it takes on disk
+    # Bytes of the blobs that only it has: what would be freed if it went. See index/sizes.py.
+    own_size = models.BigIntegerField(default=0, db_default=0)
     pushed_at = models.DateTimeField(default=UNKNOWN)  # the newest push that an event told of
     pushed_by = models.CharField(max_length=255, blank=True)
     pulled_at = models.DateTimeField(default=UNKNOWN)
@@ -43,14 +47,45 @@ class Repository(models.Model):
             # the list of repositories, one for each column that sorts it
             models.Index(fields=["namespace", "name"], name="repository_namespace"),
             models.Index(fields=["size", "id"], name="repository_size"),
+            models.Index(fields=["own_size", "id"], name="repository_own_size"),  # storage
             models.Index(fields=["pushed_at", "id"], name="repository_pushed"),
             models.Index(fields=["pulled_at", "id"], name="repository_pulled"),
             models.Index(fields=["tag_count", "id"], name="repository_tags"),
+            models.Index(fields=["pull_count", "id"], name="repository_pull_count"),
+            # the same within a namespace
+            models.Index(fields=["namespace", "size", "id"], name="repository_ns_size"),
+            models.Index(fields=["namespace", "pushed_at", "id"], name="repository_ns_pushed"),
+            models.Index(fields=["namespace", "tag_count", "id"], name="repository_ns_tags"),
+            models.Index(fields=["namespace", "pull_count", "id"], name="repository_ns_pulls"),
             models.Index(fields=["changed_at"], name="repository_changed"),  # "did anything move?"
         ]
 
     def __str__(self) -> str:
         return self.name
+
+
+class NamespaceSize(models.Model):
+    """A first part of repository names with what lies below it, as last measured by
+    index/sizes.py; repositories of one part have none."""
+
+    namespace = models.CharField(max_length=255, unique=True)
+    repository_count = models.PositiveIntegerField(default=0)
+    tag_count = models.PositiveIntegerField(default=0)
+    size = models.BigIntegerField(default=0)  # bytes of its distinct blobs
+    own_size = models.BigIntegerField(default=0)  # of those that no other namespace has
+
+    class Meta:
+        ordering = ["namespace"]
+        indexes = [
+            # the list of namespaces, one for each column that sorts it
+            models.Index(fields=["size", "id"], name="namespace_size"),
+            models.Index(fields=["own_size", "id"], name="namespace_own_size"),
+            models.Index(fields=["tag_count", "id"], name="namespace_tags"),
+            models.Index(fields=["repository_count", "id"], name="namespace_repositories"),
+        ]
+
+    def __str__(self) -> str:
+        return self.namespace
 
 
 class Tag(models.Model):

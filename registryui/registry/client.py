@@ -57,12 +57,16 @@ class RegistryClient:
         ca: Path | None = None,
         timeout: tuple[float, float] = (3.05, 30),
         pool: int = 16,
+        act: str = "",
     ) -> None:
         """`timeout`: seconds to connect, and to wait for each piece of an answer. `ca`: a PEM
-        file of the authorities to trust instead of the system's."""
+        file of the authorities to trust instead of the system's. `act`: what an operator does
+        now, an id by which the registry's event of it is known; see index/events.py."""
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._session = _session(pool=pool, ca=ca)
+        if act:
+            self._session.headers["User-Agent"] = f"{USER_AGENT} act/{act}"
         if username:
             # Bytes: requests would write the text in latin-1, Docker and nginx take it as UTF-8.
             self._session.auth = (username.encode(), password.encode())  # type: ignore[assignment]

@@ -1,8 +1,9 @@
 """The words of the design system for templates: {% load boathouse %}.
 
 {% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
-{{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ total|rest:part }}
-{{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }}
+{{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ size|more_bytes }}
+{{ total|rest:part }}
+{{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }} {{ actor|who }}
 {{ text|highlight:query }} {{ text|cut:200 }}
 """
 
@@ -22,7 +23,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from registryui.models import UNKNOWN
+from registryui.models import UNKNOWN, actor_name
 
 register = template.Library()
 
@@ -127,6 +128,12 @@ def hue(name: str) -> int:
 
 
 @register.filter
+def who(actor: str) -> str:
+    """Who pushed, as people read it: an operator is said to be one."""
+    return actor_name(actor)
+
+
+@register.filter
 def initials(name: str) -> str:
     """At most two letters for the circle beside a name: `ci-platform` -> CP, `jana` -> JA."""
     words = [word for word in re.split(r"[\W_]+", name) if word]
@@ -214,6 +221,12 @@ def bytes(size: int | None) -> str:
             break
     # Three digits are what a person compares: 9.8, 84.6, 188.
     return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
+
+
+@register.filter
+def more_bytes(size: int) -> str:
+    """A difference: +2.3 MB, −2.3 MB, 0 B."""
+    return f"+{bytes(size)}" if size > 0 else bytes(size).replace("-", "−")
 
 
 @register.filter

@@ -71,6 +71,31 @@ class ActivityChart:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeMark:
+    """A grid line; the template writes its bytes."""
+
+    at: float
+    text_at: float
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SizeChart:
+    """Bytes over days as an area from 0."""
+
+    width: float
+    height: float
+    left: float
+    label_x: float
+    base: float
+    dates_y: float
+    line: str  # a path
+    area: str  # the same, closed along the base
+    grid: list[SizeMark]
+    dates: list[Mark]
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """A rectangle of a tree map. label is "" where it would not fit."""
 
@@ -131,6 +156,45 @@ def activity_chart(days: Sequence[Day], *, width: float, height: float) -> Activ
         ],
         dates=_dates(days, step, every=7 if width > 500 else 14),
     )
+
+
+def size_chart(days: Sequence[tuple[date, int]], *, width: float, height: float) -> SizeChart:
+    """Bytes on each day, oldest first. Needs at least two days."""
+    left, top = 58.0, 10.0
+    base = height - BOTTOM
+    scale = nice_bytes(max(size for _day, size in days))
+    step = (width - left) / (len(days) - 1)
+    points = "L".join(
+        f"{left + place * step:.1f},{base - size / scale * (base - top):.1f}"
+        for place, (_day, size) in enumerate(days)
+    )
+    lines = [(scale, top), (scale / 2, (top + base) / 2)]
+    every = max(round(len(days) * 90 / (width - left)), 1)
+    dates = [
+        Mark(x, min(max(x, left + DATE_WIDTH / 2), width - DATE_WIDTH / 2), day_in_words(day))
+        for place, (day, _size) in list(enumerate(days))[::-1][::every]
+        for x in [round(left + place * step, 1)]
+    ][::-1]
+    return SizeChart(
+        width,
+        height,
+        left,
+        left - 6,
+        base,
+        height - 4,
+        f"M{points}",
+        f"M{points}L{width:.1f},{base:.1f}L{left:.1f},{base:.1f}Z",
+        [SizeMark(round(y, 1), round(y + 4, 1), round(value)) for value, y in lines],
+        dates,
+    )
+
+
+def nice_bytes(highest: int) -> float:
+    """The upper end of a scale of bytes: 2, 4, 10, 20 … kB, MB, GB, so that its half reads well."""
+    unit = 1
+    while highest >= 1000 * unit:
+        unit *= 1000
+    return nice_top(-(-highest // unit)) * unit
 
 
 def nice_top(highest: int) -> int:

@@ -25,7 +25,12 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         "",
         (
             ("dashboard", "layout-dashboard", _("Overview"), ()),
-            ("repositories", "boxes", _("Repositories"), ("repository", "tag", "manifest")),
+            (
+                "repositories",
+                "boxes",
+                _("Repositories"),
+                ("repository", "tag", "manifest", "compare", "layer"),
+            ),
             ("search", "search", _("Search"), ()),
         ),
     ),
@@ -40,7 +45,13 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
             ("trust", "shield-check", _("Trust this registry"), ()),
         ),
     ),
-    (_("Upkeep"), (("doctor", "heart-pulse", _("Health"), ()),)),
+    (
+        _("Upkeep"),
+        (
+            ("storage", "hard-drive", _("Storage"), ()),
+            ("doctor", "heart-pulse", _("Health"), ()),
+        ),
+    ),
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Sum
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -18,12 +18,11 @@ from registryui import doctor
 from registryui.accounts import drift
 from registryui.models import (
     UNKNOWN,
-    Blob,
-    DailyActivity,
     ImageIndexEntry,
     Manifest,
     Repository,
     Role,
+    StoreDay,
     Tag,
 )
 
@@ -31,6 +30,7 @@ from . import charts
 from .access import Request, needs
 from .live import index_token, not_changed, wants_fragment
 from .media_words import media_words
+from .storage import measured
 
 DAYS = 30
 LATEST = 7  # the last two only where the page is very wide
@@ -50,33 +50,6 @@ class Light:
 class Push:
     tag: Tag
     note: str  # "3 platforms", "linux/amd64", "Helm chart"; "" if nothing is known
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Bytes. All tags together name `named`; what lies on disk for them is `on_disk`."""
-
-    on_disk: int
-    shared: int  # of it, in more than one image
-    blobs: int
-    named: int
-
-    @property
-    def alone(self) -> int:
-        return self.on_disk - self.shared
-
-    @property
-    def saved(self) -> int:
-        return max(self.named - self.on_disk, 0)
-
-    @property
-    def shared_share(self) -> float:
-        """0–1000: where the bar changes its colour is 1000 minus this."""
-        return round(1000 * self.shared / self.on_disk, 1) if self.on_disk else 0
-
-    @property
-    def alone_share(self) -> float:
-        return 1000 - self.shared_share
 
 
 @needs(Role.VIEWER)
@@ -102,7 +75,7 @@ def dashboard(request: Request) -> HttpResponse:
             "pushes": sum(day.pushes for day in days),
             "wide": charts.activity_chart(days, width=720, height=300),
             "narrow": charts.activity_chart(days, width=340, height=230),
-            "storage": _storage(),
+            "storage": measured(),
             "latest": _latest(),
             "tiles": charts.tree_map(biggest),
             "bars": [
@@ -147,20 +120,8 @@ def _health() -> dict[str, Any]:
 def _days() -> list[charts.Day]:
     today = timezone.now().date()
     first = today - timedelta(days=DAYS - 1)
-    known = (
-        DailyActivity.objects.filter(day__gte=first)
-        .values_list("day")
-        .annotate(Sum("pulls"), Sum("pushes"))
-    )
+    known = StoreDay.objects.filter(day__gte=first).values_list("day", "pulls", "pushes")
     return charts.days_until(today, DAYS, (charts.Day(*row) for row in known))
-
-
-def _storage() -> Storage:
-    blobs = Blob.objects.aggregate(
-        count=Count("pk"), total=Sum("size"), shared=Sum("size", filter=Q(manifest_count__gt=1))
-    )
-    named = Tag.objects.filter(attached_to="").aggregate(size=Sum("size"))["size"]
-    return Storage(blobs["total"] or 0, blobs["shared"] or 0, blobs["count"], named or 0)
 
 
 def _latest() -> list[Push]:

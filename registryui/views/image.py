@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, pgettext
+from django.utils.translation import ngettext
 
 from registryui.oci import manifest as oci
 from registryui.oci import media_types
@@ -442,7 +442,7 @@ def _oras(by_name: str, fixed: str) -> list[Pull]:
     return [Pull("ORAS", f"oras pull {by_name}"), *by_digest]
 
 
-# -- what refers to it, what happened to it ------------------------------------------------------
+# -- what refers to it ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,31 +499,6 @@ def _icon(tag: str, artifact_type: str, *, is_signature: bool = False) -> str:
         return "badge-check"
     is_bill = tag.endswith(".sbom") or "bill of materials" in media_types.words(artifact_type)
     return "scroll-text" if is_bill else "file-badge"
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """One line of a tag's history."""
-
-    words: str
-    icon: str
-    digest: str
-    at: datetime
-    actor: str
-    address: str
-    client: str
-
-
-def happening(
-    action: str, *, digest: str, at: datetime, actor: str, address: str, client: str
-) -> Happening:
-    """A push or a delete, as the registry told of it."""
-    words, icon = pgettext("what happened", "Pushed"), "upload"
-    if action == "delete":
-        words, icon = pgettext("what happened", "Deleted"), "trash-2"
-    return Happening(
-        words, icon, digest, at, line(actor, 100), line(address, 64), line(client, 120)
-    )
 
 
 # -- as stored -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from registryui import operators as rules
 from registryui.models import Operator, Role
+from registryui.models.paging import page
 from registryui.refused import Refused
 
 from .access import Request, needs
@@ -23,8 +24,13 @@ _SECRET = "operator_secret"  # noqa: S105  (the key in the session, not a secret
 
 @needs(Role.ADMIN)
 def operators(request: Request) -> HttpResponse:
-    rows = Operator.objects.order_by("username")
-    context = {"rows": rows, "roles": _roles(), "name": request.GET.get("name", "")[:150]}
+    shown = page(Operator.objects.all(), ["username"], after=request.GET.get("after", ""))
+    context = {
+        "page": shown,
+        "rows": shown.rows,
+        "roles": _roles(),
+        "name": request.GET.get("name", "")[:150],
+    }
     return render(request, "operators/page.html", context)
 
 

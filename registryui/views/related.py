@@ -1,4 +1,4 @@
-"""What hangs together with an image, read from the index: aliases, referrers, users, history.
+"""What hangs together with an image, read from the index: aliases, referrers, users.
 
 One or two queries each, whatever the number of rows; nothing here writes.
 """
@@ -9,27 +9,33 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import CharField, Count, F, OuterRef, QuerySet, Subquery, Value, Window
+from django.db.models.functions import RowNumber
 
 from registryui.models import (
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
-    RegistryEvent,
     Repository,
     Tag,
 )
+from registryui.models.paging import Page
+from registryui.models.paging import page as keyset_page
 
 from . import image
 from .plain_text import line
+from .tag_rows import Group
 
 ALIAS_LIMIT = 24
-REFERRER_LIMIT = 200
+ENTRY_PAGE = 100
+EDGES_SHOWN = 1000  # blobs of one manifest whose other users are counted; Docker's limit is 127
+REFERRER_LIMIT = 200  # that are looked at for "signed"; their tab is paged
+REFERRER_PAGE = 50
 CANDIDATE_LIMIT = 200  # images whose layers are compared for "used by"
 EDGE_LIMIT = 50_000  # rows that the comparison may read
 USER_LIMIT = 100
-HISTORY_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,47 +57,87 @@ def aliases(manifest: Manifest | None, tag: Tag | None) -> Aliases:
     return Aliases(names[:ALIAS_LIMIT], len(names) > ALIAS_LIMIT)
 
 
+def tag_groups(manifests: Sequence[int]) -> dict[int, Group]:
+    """The tags on each of these manifests: some names, and their number. One query."""
+    ranked = (
+        Tag.objects.filter(manifest__in=set(manifests), attached_to="")
+        .annotate(
+            rank=Window(
+                RowNumber(),
+                partition_by="manifest",
+                order_by=[F("version_key").desc(), F("pk").desc()],
+            ),
+            total=Window(Count("pk"), partition_by="manifest"),
+        )
+        .filter(rank__lte=6)
+        .order_by("manifest", "rank")
+    )
+    names: dict[int, list[str]] = defaultdict(list)
+    totals: dict[int, int] = {}
+    for manifest, name, total in ranked.values_list("manifest_id", "name", "total"):
+        names[manifest].append(name)
+        totals[manifest] = total
+    return {key: Group(tuple(names[key]), totals[key]) for key in names}
+
+
 def entries(manifest: Manifest) -> list[image.Entry]:
     """Lines of an image index, in order, with the sizes of the children that are here."""
+    return [entry(row) for row in _entry_rows(manifest).order_by("position")[: image.ENTRY_LIMIT]]
+
+
+def entry_page(manifest: Manifest, after: str) -> Page[ImageIndexEntry]:
+    """Lines of an image index in its order, however many; each with `child_size`. One query."""
+    return keyset_page(_entry_rows(manifest), ("position",), after=after, size=ENTRY_PAGE)
+
+
+def _entry_rows(manifest: Manifest) -> QuerySet[ImageIndexEntry]:
     child = Manifest.objects.filter(
         repository=manifest.repository_id, digest=OuterRef("digest")
     ).values("size")[:1]
-    rows = ImageIndexEntry.objects.filter(image_index=manifest).annotate(child_size=Subquery(child))
-    return [
-        image.Entry(
-            row.digest, row.media_type, line(row.platform, 100), row.annotations, row.child_size
-        )
-        for row in rows.order_by("position")[: image.ENTRY_LIMIT]
-    ]
+    rows = ImageIndexEntry.objects.filter(image_index=manifest)
+    return rows.annotate(child_size=Subquery(child))
+
+
+def entry(row: Any) -> image.Entry:
+    """One of those rows as pages show it."""
+    return image.Entry(
+        row.digest, row.media_type, line(row.platform, 100), row.annotations, row.child_size
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """The blobs of one manifest: how many manifests need each, what nothing else needs."""
+    """The blobs of one manifest: how many manifests need each, what nothing else needs. Of a
+    manifest with more than EDGES_SHOWN only the first are counted, and nothing is said of all."""
 
     users: Mapping[str, int]
-    only_here: int  # bytes
+    only_here: int | None  # bytes; None: not counted
     top: tuple[int, int] | None  # (blob id, position) of the uppermost layer
+    top_digest: str  # of it, if other manifests need it too
     layer_ids: tuple[int, ...]  # blob ids from the base up
 
 
 def blobs(manifest: Manifest | None) -> Blobs:
     """Reads the edges of a manifest with their blobs: one query."""
     if manifest is None:
-        return Blobs({}, 0, None, ())
+        return Blobs({}, 0, None, "", ())
     rows = list(
         ManifestBlob.objects.filter(manifest=manifest)
         .order_by("position")
         .values_list(
             *("role", "position", "blob_id", "blob__digest", "blob__size", "blob__manifest_count")
-        )
+        )[: EDGES_SHOWN + 1]
     )
+    if is_cut := len(rows) > EDGES_SHOWN:
+        rows.pop()
     own = {blob: size for _role, _at, blob, _digest, size, count in rows if count <= 1}
-    stack = [(blob, at) for role, at, blob, *_rest in rows if role == ManifestBlob.Role.LAYER]
+    layers = [row for row in rows if row[0] == ManifestBlob.Role.LAYER]
+    stack = [(blob, at) for _role, at, blob, *_rest in layers]
     return Blobs(
         users={digest: count for *_rest, digest, _size, count in rows},
-        only_here=sum(own.values()),
-        top=stack[-1] if stack else None,
+        only_here=None if is_cut else sum(own.values()),
+        top=stack[-1] if stack and not is_cut else None,
+        top_digest=layers[-1][3] if layers and layers[-1][5] > 1 and not is_cut else "",
         layer_ids=tuple(blob for blob, _at in stack),
     )
 
@@ -100,30 +146,73 @@ def blobs(manifest: Manifest | None) -> Blobs:
 
 
 def referrers(repository: Repository, digests: Sequence[str]) -> list[image.Referrer]:
-    """Manifests whose subject is one of these, and what cosign's tags attach to them, by digest.
+    """Manifests whose subject is one of these, and what cosign's tags attach to them, by digest;
+    no more than REFERRER_LIMIT + 1.
 
     The fallback tags of the referrers API are left out: they only list what is found here anyway.
     """
     by_subject = (
-        Manifest.objects.filter(repository=repository, subject_digest__in=digests)
+        _with_subject(repository, digests)
         .order_by()
         .annotate(attached_by=Value("", output_field=CharField()))
         .values_list("attached_by", "digest", "artifact_type", "size", "pushed_at")
     )
-    by_tag = (
-        Tag.objects.filter(repository=repository, attached_to__in=digests, name__contains=".")
-        .order_by()
+    rows = by_subject.union(_by_tag(repository, digests), all=True)[: REFERRER_LIMIT + 1]
+    found = {row[1]: _referrer(*row) for row in rows}
+    return sorted(found.values(), key=_signatures_first)
+
+
+def _with_subject(repository: Repository, digests: Sequence[str]) -> QuerySet[Manifest]:
+    """Said twice, that there is a subject: the index of those that have one is then used."""
+    found = Manifest.objects.filter(repository=repository, subject_digest__in=digests)
+    return found.exclude(subject_digest="")
+
+
+def referrer_page(
+    repository: Repository, digests: Sequence[str], after: str
+) -> tuple[list[image.Referrer], Page[Manifest]]:
+    """Referrers of these digests by pages; what cosign attached by a tag is on the first one.
+
+    Two queries.
+    """
+    page = keyset_page(
+        _with_subject(repository, digests).only(
+            "subject_digest", "digest", "artifact_type", "size", "pushed_at"
+        ),
+        ("subject_digest", "id"),
+        after=after,
+        size=REFERRER_PAGE,
+    )
+    found = (
+        []
+        if page.previous
+        else [_referrer(*row) for row in _by_tag(repository, digests)[:REFERRER_LIMIT]]
+    )
+    found += [
+        _referrer("", row.digest, row.artifact_type, row.size, row.pushed_at) for row in page.rows
+    ]
+    by_digest = {one.digest: one for one in found}
+    return sorted(by_digest.values(), key=_signatures_first), page
+
+
+def _by_tag(repository: Repository, digests: Sequence[str]) -> QuerySet[Tag, Any]:
+    """What cosign's tags attach: tag, digest, artifact type, size, time."""
+    tags = Tag.objects.filter(repository=repository, attached_to__in=digests, name__contains=".")
+    return (
+        tags.order_by()
         .exclude(manifest=None)
         .values_list(
-            "name", "manifest__digest", "manifest__artifact_type", "manifest__size", "moved_at"
+            *("name", "manifest__digest", "manifest__artifact_type", "manifest__size", "moved_at")
         )
     )
-    rows = by_subject.union(by_tag, all=True)[:REFERRER_LIMIT]
-    found = {
-        digest: image.referrer(artifact_type=kind, tag=tag, digest=digest, size=size, at=at)
-        for tag, digest, kind, size, at in rows
-    }
-    return sorted(found.values(), key=lambda one: (not one.is_signature, one.words, one.digest))
+
+
+def _referrer(tag: str, digest: str, kind: str, size: int, at: datetime) -> image.Referrer:
+    return image.referrer(artifact_type=kind, tag=tag, digest=digest, size=size, at=at)
+
+
+def _signatures_first(one: image.Referrer) -> tuple[bool, str, str]:
+    return not one.is_signature, one.words, one.digest
 
 
 def signed(repository: Repository, digests: Iterable[str]) -> set[str]:
@@ -132,7 +221,7 @@ def signed(repository: Repository, digests: Iterable[str]) -> set[str]:
     if not wanted:
         return set()
     subjects = (
-        Manifest.objects.filter(repository=repository, subject_digest__in=wanted)
+        _with_subject(repository, wanted)
         .order_by()
         .annotate(attached_by=Value("", output_field=CharField()))
         .values_list("subject_digest", "artifact_type", "attached_by")
@@ -255,32 +344,3 @@ def _names(digests: Iterable[str]) -> Iterator[tuple[int, str, str, str, str | N
         )
     )
     yield from own.union(listed, all=True)[: USER_LIMIT * 20]
-
-
-# -- history -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    rows: tuple[image.Happening, ...]
-    since: datetime | None  # when recording began; None: nothing recorded yet
-    is_partial: bool
-
-
-def history(repository: str, *, tag: str, digest: str) -> History:
-    """Pushes and deletes of a tag, or of a digest where `tag` is "", newest first."""
-    events = RegistryEvent.objects.filter(repository=repository, action__in=("push", "delete"))
-    events = events.filter(tag=tag) if tag else events.filter(digest=digest)
-    rows = [
-        image.happening(
-            one.action,
-            digest=one.digest,
-            at=one.at,
-            actor=one.actor,
-            address=one.address,
-            client=one.client,
-        )
-        for one in events.order_by("-at")[: HISTORY_LIMIT + 1]
-    ]
-    first = RegistryEvent.objects.filter(action="push").order_by("at").values_list("at", flat=True)
-    return History(tuple(rows[:HISTORY_LIMIT]), first.first(), len(rows) > HISTORY_LIMIT)

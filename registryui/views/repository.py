@@ -12,17 +12,13 @@ from django.conf import settings
 from django.db.models import (
     BigIntegerField,
     Count,
-    Exists,
-    F,
     OuterRef,
-    Q,
     QuerySet,
     Subquery,
     Sum,
     Value,
-    Window,
 )
-from django.db.models.functions import Coalesce, RowNumber
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -44,11 +40,11 @@ from . import image, related, tag_filter
 from .access import Request, needs
 from .live import minute, not_changed, wants_fragment
 from .plain_text import line
-from .tag_rows import Group, PlatformRow, kind_words, problem_words, tag_rows
+from .pushers import actor_words, pusher, user_of
+from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
 
 PAGE_SIZE = 50
 PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
-COUNT_LIMIT = 20_000  # manifests; above it "untagged" goes without its number
 
 # What ?sort= says, its words, and the order; each is an index of Tag read backwards or forwards.
 SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -66,7 +62,9 @@ def repository(request: Request, repository: str) -> HttpResponse:
     token = _token(repository)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
-    row: Any = _repositories().filter(name=repository).first()
+    row: Any = (
+        _repositories().annotate(user=user_of(request, "pushed_by")).filter(name=repository).first()
+    )
     if row is None:
         return missing(request, repository)
     show = request.GET.get("show", "")
@@ -74,13 +72,13 @@ def repository(request: Request, repository: str) -> HttpResponse:
     context = {
         "repository": row,
         "last_part": last_part(row),
-        "pushed_by": line(row.pushed_by, 80),
+        "pushed_by": pusher(row.pushed_by, row.user),
         "token": token,
         "show": show,
         "counts": {
             "tags": row.tag_count,
             "attachments": row.attachment_count,
-            "untagged": _untagged_count(row),
+            "untagged": _untagged_manifests(row).count(),
         },
         "pull": _pull(row),
         "push": f"docker push {_host(row)}:TAG",
@@ -177,9 +175,9 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
     sort = sort if sort in SORTS else "version"
     wanted = Tag.objects.filter(tag_filter.condition(query), repository=row, attached_to="")
     page = keyset_page(
-        wanted.select_related("manifest").defer(
-            "manifest__raw", "manifest__config", "manifest__annotations"
-        ),
+        wanted.select_related("manifest")
+        .defer("manifest__raw", "manifest__config", "manifest__annotations")
+        .annotate(user=user_of(request, "moved_by")),
         SORTS[sort][1],
         after=request.GET.get("after", ""),
         size=PAGE_SIZE,
@@ -189,7 +187,7 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
     rows = tag_rows(
         page.rows,
         platforms=_platforms(row, manifests),
-        groups=_groups([manifest.pk for manifest in manifests]),
+        groups=related.tag_groups([manifest.pk for manifest in manifests]),
         signed=related.signed(row, {manifest.digest for manifest in manifests}),
         goes_on=edges if sort == "version" and not query else (False, False),
     )
@@ -230,29 +228,6 @@ def _platforms(row: Repository, manifests: Sequence[Manifest]) -> dict[int, list
     return found
 
 
-def _groups(manifests: Sequence[int]) -> dict[int, Group]:
-    """The tags on each of these manifests: some names, and their number. One query."""
-    ranked = (
-        Tag.objects.filter(manifest__in=set(manifests), attached_to="")
-        .annotate(
-            rank=Window(
-                RowNumber(),
-                partition_by="manifest",
-                order_by=[F("version_key").desc(), F("pk").desc()],
-            ),
-            total=Window(Count("pk"), partition_by="manifest"),
-        )
-        .filter(rank__lte=6)
-        .order_by("manifest", "rank")
-    )
-    names: dict[int, list[str]] = defaultdict(list)
-    totals: dict[int, int] = {}
-    for manifest, name, total in ranked.values_list("manifest_id", "name", "total"):
-        names[manifest].append(name)
-        totals[manifest] = total
-    return {key: Group(tuple(names[key]), totals[key]) for key in names}
-
-
 # -- attachments ---------------------------------------------------------------------------------
 
 
@@ -277,7 +252,7 @@ def _attachments(request: Request, row: Repository) -> dict[str, Any]:
         AttachmentRow(
             tag,
             image.attachment_words(tag.name),
-            line(tag.moved_by, 80),
+            actor_words(tag.moved_by),
             problem_words(tag.problem),
         )
         for tag in page.rows
@@ -304,7 +279,7 @@ def _untagged(request: Request, row: Repository) -> dict[str, Any]:
         size=PAGE_SIZE,
     )
     rows = [
-        UntaggedRow(one, kind_words(one), line(one.platform, 60), line(one.pushed_by, 80))
+        UntaggedRow(one, kind_words(one), line(one.platform, 60), actor_words(one.pushed_by))
         for one in page.rows
     ]
     return {"list": "repository/_untagged.html", "page": page, "rows": rows}
@@ -312,14 +287,7 @@ def _untagged(request: Request, row: Repository) -> dict[str, Any]:
 
 def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
     """Manifests without a tag; children of image indexes are left out, theirs is the index's."""
-    listing = ImageIndexEntry.objects.filter(
-        digest=OuterRef("digest"), image_index__repository=OuterRef("repository")
-    )
-    return Manifest.objects.filter(~Q(Exists(listing)), repository=row, untagged_at__isnull=False)
-
-
-def _untagged_count(row: Repository) -> int | None:
-    return _untagged_manifests(row).count() if row.manifest_count <= COUNT_LIMIT else None
+    return Manifest.objects.filter(repository=row, untagged_at__isnull=False, is_listed=False)
 
 
 _LISTS = {"tags": _tags, "attachments": _attachments, "untagged": _untagged}

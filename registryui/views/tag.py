@@ -22,11 +22,12 @@ from registryui.models import (
 )
 from registryui.oci import media_types
 
-from . import image, related
-from .access import Request, needs
+from . import image, related, tag_history
+from .access import Request, may_open, needs
 from .bar_chart import Chart, daily_chart
 from .media_words import media_words
 from .plain_text import line
+from .pushers import Pusher, pusher, user_of
 from .repository import last_part, missing
 from .tag_rows import kind_words, problem_words
 
@@ -40,12 +41,15 @@ def tag(request: Request, repository: str, tag: str) -> HttpResponse:
     """What a tag names now."""
     row = (
         Tag.objects.select_related("repository", "manifest")
+        .annotate(user=user_of(request, "moved_by"))
         .filter(repository__name=repository, name=tag)
         .first()
     )
     if row is None:
         return missing(request, repository, reference=tag)
-    return _answer(request, Subject(row.repository, row.manifest, row))
+    return _answer(
+        request, Subject(row.repository, row.manifest, row, pusher(row.moved_by, row.user))
+    )
 
 
 @needs(Role.VIEWER)
@@ -53,12 +57,13 @@ def manifest(request: Request, repository: str, digest: str) -> HttpResponse:
     """The same page for a digest, whether a tag names it or not."""
     row = (
         Manifest.objects.select_related("repository")
+        .annotate(user=user_of(request, "pushed_by"))
         .filter(repository__name=repository, digest=digest)
         .first()
     )
     if row is None:
         return missing(request, repository, reference=digest)
-    return _answer(request, Subject(row.repository, row, None))
+    return _answer(request, Subject(row.repository, row, None, pusher(row.pushed_by, row.user)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Subject:
     repository: Repository
     manifest: Manifest | None
     tag: Tag | None
+    pushed_by: Pusher
 
     @property
     def digest(self) -> str:
@@ -150,6 +156,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
     tabs = _tabs(chosen, attached)
     tab = request.GET.get("tab", "")
     tab = tab if tab in [one.key for one in tabs] else tabs[0].key
+    former = _former(request, subject)
     return {
         "repository": subject.repository,
         "last_part": last_part(subject.repository),
@@ -169,9 +176,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "config": config,
         "built": image.believable(config.created) if config else None,
         "pushed_at": subject.tag.moved_at if subject.tag else shown.pushed_at if shown else None,
-        "pushed_by": line(
-            (subject.tag.moved_by if subject.tag else shown.pushed_by if shown else ""), 80
-        ),
+        "pushed_by": subject.pushed_by,
         "pulled_by": line(top.pulled_by, 80) if top else "",
         "platform": line(shown.platform, 100) if shown and not chosen.choices else "",
         "subject_digest": shown.subject_digest if shown else "",
@@ -180,14 +185,28 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "runs_as": image.runs_as(config) if config else "",
         "ports": image.ports_of(config) if config else "",
         "only_here": held.only_here,
+        "top_layer": held.top_digest,
         "media_words": media_words(shown.media_type) if shown else "",
         "chart": _chart(subject.repository),
         "tabs": tabs,
         "tab": tab,
         "tab_template": f"tag/_{tab}.html",
         "referrers": attached,
+        "former": former,
+        "behind": former is not None,
         **_tab_context(request, tab, subject, chosen, held),
     }
+
+
+def _former(request: Request, subject: Subject) -> Manifest | None:
+    """The manifest that ?put_back= asks to put the tag on, if this operator may do it."""
+    digest = request.GET.get("put_back", "")
+    if not digest or subject.tag is None or digest == subject.digest:
+        return None
+    if not may_open(request.user, "put_back"):
+        return None
+    found = Manifest.objects.filter(repository=subject.repository, digest=digest[:255])
+    return found.only("digest", "size", "pushed_at").first()
 
 
 def _notices(subject: Subject, chosen: Chosen) -> list[image.Notice]:
@@ -256,11 +275,20 @@ def _tabs(chosen: Chosen, attached: Sequence[image.Referrer]) -> list[Tab]:
         *found,
         Tab("labels", _("Labels")),
         Tab("used", _("Used by")),
-        Tab("referrers", _("Referrers"), len(attached)),
-        *([Tab("entries", _("Manifests"), len(chosen.listed))] if listing else []),
+        Tab("referrers", _("Referrers"), _counted(attached, related.REFERRER_LIMIT)),
+        *(
+            [Tab("entries", _("Manifests"), _counted(chosen.listed, image.ENTRY_LIMIT - 1))]
+            if listing
+            else []
+        ),
         history,
         Tab("raw", _("Raw")),
     ]
+
+
+def _counted(rows: Sequence[object], most: int) -> int | None:
+    """Their number; None if there may be more of them than were read."""
+    return len(rows) if len(rows) <= most else None
 
 
 def _tab_context(
@@ -272,7 +300,7 @@ def _tab_context(
         users = related.used_by(chosen.manifest, held, top_digest=subject.digest)
         return {"layers": image.layers(read, held.users), "users": users}
     if tab == "entries":
-        return {"listed": _listed(subject, chosen)}
+        return _entries(request, subject, chosen)
     if tab == "dockerfile" and config is not None:
         return {"dockerfile": image.dockerfile_of(config)}
     if tab == "config" and config is not None:
@@ -283,22 +311,33 @@ def _tab_context(
         return {"labels": image.labels(read, outer)}
     if tab == "used":
         return {"users": related.used_by(chosen.manifest, held, top_digest=subject.digest)}
+    if tab == "referrers":
+        return _referrers(request, subject, chosen)
     if tab == "history":
         name = subject.tag.name if subject.tag else ""
-        return {
-            "history": related.history(subject.repository.name, tag=name, digest=subject.digest)
-        }
+        history = tag_history.history(request, subject.repository, tag=name, digest=subject.digest)
+        return {"history": history, "page": history.page}
     if tab == "raw":
         return {"raw": image.raw(_parts(subject, chosen), request.GET.get("part", ""))}
     return {}
 
 
-def _listed(subject: Subject, chosen: Chosen) -> Sequence[image.Entry]:
+def _entries(request: Request, subject: Subject, chosen: Chosen) -> dict[str, Any]:
     """Lines of the page's image index, or of one that it lists itself and that is chosen."""
-    shown = chosen.manifest
-    if shown is not None and shown is not subject.manifest and shown.kind == IMAGE_INDEX:
-        return related.entries(shown)
-    return chosen.listed
+    shown, top = chosen.manifest, subject.manifest
+    listing = shown if shown is not None and shown.kind == IMAGE_INDEX else top
+    if listing is None:
+        return {"listed": []}
+    page = related.entry_page(listing, request.GET.get("after", ""))
+    return {"listed": [related.entry(row) for row in page.rows], "page": page}
+
+
+def _referrers(request: Request, subject: Subject, chosen: Chosen) -> dict[str, Any]:
+    digests = [one.digest for one in (subject.manifest, chosen.manifest) if one is not None]
+    after = request.GET.get("after", "")
+    found, page = related.referrer_page(subject.repository, list(dict.fromkeys(digests)), after)
+    attestations = [] if page.previous else list(chosen.attestations)
+    return {"referrers": found + attestations, "page": page}
 
 
 def _parts(subject: Subject, chosen: Chosen) -> list[image.Part]:

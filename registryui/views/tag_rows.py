@@ -20,6 +20,7 @@ from registryui.oci import media_types
 
 from .media_words import media_words
 from .plain_text import line
+from .pushers import Pusher, pusher
 
 LANES = 3
 HUES = 6
@@ -73,7 +74,7 @@ class TagRow:
     platform_words: str
     size: int
     moved_at: datetime
-    moved_by: str
+    moved_by: Pusher
     pulled_at: datetime
     aliases: str
     lane: Lane | None
@@ -97,7 +98,10 @@ def tag_rows(
     signed: Iterable[str],
     goes_on: tuple[bool, bool] = (False, False),
 ) -> list[TagRow]:
-    """`platforms` by manifest id; `goes_on`: a group may reach over the (upper, lower) edge."""
+    """`platforms` by manifest id; `goes_on`: a group may reach over the (upper, lower) edge.
+
+    Tags may carry `user`, as pushers.user_of annotates it.
+    """
     lanes = _lanes([tag.manifest_id for tag in tags], groups, goes_on)
     signatures = set(signed)
     rows, above = [], None
@@ -150,7 +154,7 @@ def _row(
         platform_words=_platform_words([one.name for one in children], manifest),
         size=tag.size,
         moved_at=tag.moved_at,
-        moved_by=line(tag.moved_by, 80),
+        moved_by=pusher(tag.moved_by, getattr(tag, "user", None)),
         pulled_at=tag.pulled_at,
         aliases=_alias_words(tag.name, groups.get(tag.manifest_id or 0)),
         lane=lane,

@@ -1,5 +1,6 @@
 // The only script of ours; every page works without it. Copy buttons, the "/" key, and manners
-// for fragments that refresh by themselves: what is open stays open, focus stays where it is.
+// for fragments that refresh by themselves: what is open stays open, what is chosen stays chosen,
+// focus stays where it is.
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
@@ -31,10 +32,12 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 });
 
 let open = [];
+let chosen = [];
 let focus = "";
 document.addEventListener("htmx:beforeSwap", (event) => {
   const old = event.detail.target;
   open = [...old.querySelectorAll("details[id][open]")].map((details) => details.id);
+  chosen = [...old.querySelectorAll("input[type=checkbox][id]:checked")].map((box) => box.id);
   const active = document.activeElement;
   focus = "";
   if (old.contains(active) && !active.id && active.getAttribute("href")) {
@@ -45,5 +48,9 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:afterSwap", () => {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  for (const id of chosen) {
+    const box = document.getElementById(id);
+    if (box) box.checked = true;
+  }
   if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
 });

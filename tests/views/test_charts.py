@@ -10,7 +10,9 @@ from registryui.views.charts import (
     Day,
     activity_chart,
     days_until,
+    nice_bytes,
     nice_top,
+    size_chart,
     spark_line,
     tree_map,
 )
@@ -95,3 +97,23 @@ def test_nothing_has_no_tile() -> None:
 def test_a_small_line_starts_at_zero() -> None:
     assert spark_line([0, 5, 10]) == "M0.0,28.0L50.0,15.0L100.0,2.0"
     assert spark_line([0, 0]) == "M0.0,28.0L100.0,28.0"
+
+
+@given(st.lists(st.integers(0, 2**62), min_size=2, max_size=90), st.sampled_from([340.0, 720.0]))
+def test_a_line_of_bytes_stays_within_its_drawing(sizes: list[int], width: float) -> None:
+    first = date(2026, 1, 1)
+    days = [(first + timedelta(days=n), size) for n, size in enumerate(sizes)]
+    chart = size_chart(days, width=width, height=200)
+    points = [tuple(map(float, one.split(","))) for one in chart.line[1:].split("L")]
+    assert len(points) == len(sizes)
+    assert all(chart.left <= x <= width and 9.9 <= y <= chart.base for x, y in points)
+    assert chart.grid[0].size >= max(sizes)
+    assert chart.dates
+    assert all(40 < mark.text_at <= width - 20 for mark in chart.dates)
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(0, 2), (3, 4), (999, 1000), (1500, 2000), (3_100_000_000, 4_000_000_000)]
+)
+def test_a_scale_of_bytes_ends_at_a_number_that_halves_well(highest: int, top: int) -> None:
+    assert nice_bytes(highest) == top

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui import doctor
+from registryui.index import sizes
 from registryui.models import UNKNOWN, Role
 from tests.factories import (
     digest_of,
@@ -84,6 +85,8 @@ def test_the_figures_are_those_of_the_index(client: Client) -> None:
     make_activity(one, today, pulls=1000, pushes=2)
     make_activity(two, today - timedelta(days=29), pulls=234, pushes=1)
     make_activity(two, today - timedelta(days=30), pulls=10**6)
+    assert "The worker has not measured yet" in _text(client)
+    sizes.measure(by="test")
     text = _text(client)
     assert "repositories 2 " in text
     assert "tags 3 " in text

@@ -1,0 +1,178 @@
+"""How big everything is, measured by the worker so that no page sums over the store.
+
+    size         bytes of the distinct blobs (config and layers) of a repository, of a namespace,
+                 of the store: what they take on disk. A blob that two repositories have counts in
+                 both, and in their namespace once.
+    own size     of these, the bytes of blobs that no other repository (namespace) has: what would
+                 be freed if it went away. size - own size is shared with others.
+    shared size  of the store: bytes of blobs that two manifests or more need.
+    named size   bytes of all tags together if each lay there alone.
+
+Manifests themselves, some kB each, count in Repository.size (kept by ingest.py) and nowhere else.
+Foreign layers are not in the registry and have size 0. The rest is as true as it is old:
+StoreDay.measured_at says when.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django.db.models import Count, Max, Q, Sum
+from django.utils import timezone
+
+from registryui.models import (
+    UNKNOWN,
+    Blob,
+    NamespaceSize,
+    Repository,
+    Run,
+    StoreDay,
+    Tag,
+)
+
+from . import runs
+
+PAUSE = timedelta(seconds=2)  # between two measurements, at least
+SHARE = 20  # the pause is so many times what measuring took: it takes 5 % of one processor
+BATCH = 500  # rows a transaction: nobody waits long for it
+
+
+def newest() -> StoreDay | None:
+    """The store as it was last measured; None: it never was."""
+    return StoreDay.objects.filter(measured_at__gt=UNKNOWN).order_by("-day").first()
+
+
+def is_due() -> bool:
+    """True if something changed, or a day began, since the last time, and that is not just now."""
+    last, now = newest(), timezone.now()
+    if last is None:
+        return True
+    if now - last.measured_at < max(PAUSE, timedelta(seconds=SHARE * last.seconds)):
+        return False
+    found = Repository.objects.aggregate(at=Max("changed_at"), count=Count("pk"))
+    changed = found["at"] is not None and found["at"] >= last.measured_at
+    return changed or found["count"] != last.repositories or last.day != now.date()
+
+
+def measure(*, by: str) -> Run | None:
+    """Measures all of it; None if somebody else does so already."""
+    run = runs.begin(Run.Kind.SIZES, by=by)
+    if run is None:
+        return None
+    state, result = Run.State.FAILED, dict[str, object]()
+    try:
+        started, clock = timezone.now(), time.monotonic()
+        changed = _write_repositories(_own_sizes())
+        runs.beat(run)
+        _write_namespaces(_namespace_sizes())
+        runs.beat(run)
+        store = _store()
+        seconds = round(time.monotonic() - clock, 3)
+        StoreDay.objects.update_or_create(
+            day=started.date(), defaults={**store, "measured_at": started, "seconds": seconds}
+        )
+        state, result = Run.State.DONE, {"changed": changed, "seconds": seconds, **store}
+    finally:
+        runs.end(run, state, result, [])
+    return run
+
+
+# A pair: which repository has which blob, once; an index of the edges holds it in this order.
+_OWN = """
+    WITH pair AS (SELECT DISTINCT blob_id, repository_id FROM registryui_manifestblob)
+    SELECT one.repository_id, SUM(blob.size)
+    FROM (
+        SELECT blob_id, MIN(repository_id) AS repository_id FROM pair
+        GROUP BY blob_id HAVING COUNT(*) = 1
+    ) one
+    JOIN registryui_blob blob ON blob.id = one.blob_id
+    GROUP BY one.repository_id
+"""
+_NAMESPACES = """
+    WITH pair AS (SELECT DISTINCT blob_id, repository_id FROM registryui_manifestblob)
+    SELECT held.namespace, SUM(blob.size), SUM(CASE WHEN holders = 1 THEN blob.size ELSE 0 END)
+    FROM (
+        SELECT blob_id, namespace, COUNT(*) OVER (PARTITION BY blob_id) AS holders
+        FROM (
+            SELECT DISTINCT pair.blob_id, repository.namespace FROM pair
+            JOIN registryui_repository repository ON repository.id = pair.repository_id
+        ) below
+    ) held
+    JOIN registryui_blob blob ON blob.id = held.blob_id
+    GROUP BY held.namespace
+"""
+
+
+def _own_sizes() -> dict[int, int]:
+    """Own size of each repository that has one, by its id."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OWN)
+        return {repository: int(size) for repository, size in cursor.fetchall()}
+
+
+def _namespace_sizes() -> dict[str, tuple[int, int]]:
+    """Size and own size by namespace; repositories without one stand together under ""."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NAMESPACES)
+        return {name: (int(size), int(own)) for name, size, own in cursor.fetchall()}
+
+
+def _write_repositories(sizes: Mapping[int, int]) -> int:
+    """Returns how many changed."""
+    changed = [
+        Repository(pk=pk, own_size=sizes.get(pk, 0))
+        for pk, before in Repository.objects.values_list("pk", "own_size")
+        if before != sizes.get(pk, 0)
+    ]
+    for start in range(0, len(changed), BATCH):
+        Repository.objects.bulk_update(changed[start : start + BATCH], ["own_size"])
+    return len(changed)
+
+
+@transaction.atomic
+def _write_namespaces(sizes: Mapping[str, tuple[int, int]]) -> None:
+    counts = (
+        Repository.objects.exclude(namespace="")
+        .order_by()
+        .values_list("namespace")
+        .annotate(Count("pk"), Sum("tag_count"))
+    )
+    rows = [
+        NamespaceSize(
+            namespace=name,
+            repository_count=repositories,
+            tag_count=tags,
+            size=sizes.get(name, (0, 0))[0],
+            own_size=sizes.get(name, (0, 0))[1],
+        )
+        for name, repositories, tags in counts
+    ]
+    NamespaceSize.objects.bulk_create(
+        rows,
+        batch_size=BATCH,
+        update_conflicts=True,
+        unique_fields=["namespace"],
+        update_fields=["repository_count", "tag_count", "size", "own_size"],
+    )
+    gone = set(NamespaceSize.objects.values_list("namespace", flat=True))
+    gone -= {row.namespace for row in rows}
+    for name in gone:
+        NamespaceSize.objects.filter(namespace=name).delete()
+
+
+def _store() -> dict[str, int]:
+    """The columns of StoreDay that are measured."""
+    repositories = Repository.objects.aggregate(
+        repositories=Count("pk"), tags=Sum("tag_count"), manifests=Sum("manifest_count")
+    )
+    blobs = Blob.objects.aggregate(
+        blobs=Count("pk"),
+        total=Sum("size"),
+        shared_size=Sum("size", filter=Q(manifest_count__gt=1)),
+    )
+    blobs["size"] = blobs.pop("total")
+    named = Tag.objects.filter(attached_to="").aggregate(named_size=Sum("size"))
+    return {name: value or 0 for name, value in {**repositories, **blobs, **named}.items()}
