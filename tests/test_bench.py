@@ -31,7 +31,7 @@ def test_a_row_has_its_figure_for_people_and_for_programs() -> None:
     assert table([Row("a", "1 s", "b")]).splitlines()[-1] == "| a | 1 s | b |"
 
 
-@pytest.mark.parametrize("name", (*PARTS, ON_DEMAND))
+@pytest.mark.parametrize("name", [*PARTS, ON_DEMAND])
 def test_each_part_measures_and_says_what(name: str) -> None:
     part = importlib.import_module(f"bench.{name}")
     assert callable(part.measure)
