@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import ModuleType
 
 import psutil
@@ -24,6 +25,7 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # In the order of the table. A new part is a module of this name in bench/ with
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = ("start", "push", "memory", "first_sync", "pages", "front_door")
+ON_DEMAND = "million"  # by --tags: it takes its time
 FAILED = "failed"
 HEAD = """# Benchmarks
 
@@ -35,7 +37,7 @@ are noisy, so read the ratios. p50 / p95 where two figures stand.
 def main() -> int:
     """Prints the table or JSON; 1 if a part could not be measured."""
     options = _arguments()
-    measured = list(_measured(options.only or PARTS))
+    measured = list(_measured(options.only or PARTS, options.tags))
     rows = [row for _part, row in measured]
     is_whole = not any(row.figure == FAILED for row in rows)
     if options.json:
@@ -48,7 +50,10 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    lines = [f"  {name:<12} {(_module(name).__doc__ or '').splitlines()[0]}" for name in PARTS]
+    lines = [
+        f"  {name:<12} {(_module(name).__doc__ or '').splitlines()[0]}"
+        for name in (*PARTS, "million")
+    ]
     parser = argparse.ArgumentParser(
         prog="./boathouse bench",
         description=__doc__,
@@ -56,7 +61,14 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--only", action="append", choices=PARTS, metavar="PART", help="this part; repeatable"
+        "--only",
+        action="append",
+        choices=(*PARTS, "million"),
+        metavar="PART",
+        help="this part; repeatable",
+    )
+    parser.add_argument(
+        "--tags", type=int, default=0, help="also the index of a made store of so many tags"
     )
     parser.add_argument("--json", action="store_true", help="print the rows for programs")
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
@@ -66,12 +78,13 @@ def _arguments() -> argparse.Namespace:
     return options
 
 
-def _measured(parts: Sequence[str]) -> Iterator[tuple[str, Row]]:
+def _measured(parts: Sequence[str], tags: int) -> Iterator[tuple[str, Row]]:
     """Each row with the name of its part, the machine's noise before and after."""
     yield "noise", noise("before")
-    for name in parts:
+    for name in (*parts, *([ON_DEMAND] if tags and ON_DEMAND not in parts else [])):
         print(f"{name} …", file=sys.stderr)
-        for row in _rows(_module(name).measure):
+        measure = _module(name).measure
+        for row in _rows(partial(measure, tags) if tags and name == ON_DEMAND else measure):
             yield name, row
     yield "noise", noise("after")
 
@@ -82,8 +95,9 @@ def _rows(measure: Callable[[], Iterable[Row]]) -> Iterator[Row]:
         yield from measure()
     except Exception as error:
         traceback.print_exc()
+        inner = measure.func if isinstance(measure, partial) else measure
         yield Row(
-            measure.__module__.rpartition(".")[2], FAILED, f"{type(error).__name__}: {error}"[:200]
+            inner.__module__.rpartition(".")[2], FAILED, f"{type(error).__name__}: {error}"[:200]
         )
 
 

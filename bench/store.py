@@ -74,6 +74,10 @@ class MadeStore:
             self._kept[repository] = maker.make(self.sizes[number])
         return self._kept[repository]
 
+    def number(self, repository: str) -> int:
+        """Its place in `sizes`."""
+        return self._numbers[repository]
+
     def base_layers(self) -> dict[str, bytes]:
         """The layers that repositories share."""
         return {layer.digest: layer.data for base in self._bases for layer in base.layers}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import PARTS
+from bench.__main__ import ON_DEMAND, PARTS
 from bench.measure import Row, p, table, times
 from bench.pages import PAGES, measured
+from bench.store import LARGEST, MadeStore
 from tests.e2e.product import ROOT
 
 
@@ -30,7 +31,7 @@ def test_a_row_has_its_figure_for_people_and_for_programs() -> None:
     assert table([Row("a", "1 s", "b")]).splitlines()[-1] == "| a | 1 s | b |"
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", [*PARTS, ON_DEMAND])
 def test_each_part_measures_and_says_what(name: str) -> None:
     part = importlib.import_module(f"bench.{name}")
     assert callable(part.measure)
@@ -73,3 +74,24 @@ def test_a_part_of_a_run_is_not_kept() -> None:
     )
     assert done.returncode == 2
     assert "--write keeps a whole run" in done.stderr
+
+
+@pytest.mark.parametrize(("tags", "repositories"), [(1, 0), (77, 3), (5000, 0), (60_000, 10_000)])
+def test_a_made_store_has_as_many_tags_and_repositories_as_asked(
+    tags: int, repositories: int
+) -> None:
+    sizes = MadeStore(tags, repositories=repositories).sizes
+    assert sum(sizes) == tags
+    assert len(sizes) == repositories or not repositories
+    assert min(sizes) >= 1
+    assert max(sizes) <= LARGEST
+    assert (max(sizes) == LARGEST) == (tags >= 40_000)
+
+
+def test_a_made_store_is_the_same_for_the_same_seed() -> None:
+    one, two, other = (MadeStore(300, seed=seed) for seed in (1, 1, 2))
+    for name in one.repositories():
+        assert one.records(name).tags == two.records(name).tags
+        assert one.records(name).manifests == two.records(name).manifests
+        assert len(one.tag_links(name)) == one.sizes[one.number(name)]
+    assert one.records("payments/api-0").tags != other.records("payments/api-0").tags

@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 READERS = max(1, min(4, os.cpu_count() or 1))  # processes; a cold disk would like more, none else
 FEW = 40  # repositories that are not worth starting a process for
-GROUP = 16  # repositories that a process is sent at once
+# What SQLite needs for this, in its own words: 128 MiB of pages, a log of 64 MiB.
+_PRAGMAS = {"cache_size": -131_072, "wal_autocheckpoint": 16_384, "foreign_keys": 0}
+GROUP = 48  # repositories that a process is sent at once
 AHEAD = 2  # groups that each has, so that none waits for us
 
 
@@ -85,14 +87,15 @@ def _write(batch: Batch, begun: dict[str, bulk.Begun], left: list[str]) -> None:
 def _room() -> Iterator[None]:
     """Room in memory for the pages of indexes, and for the log before it goes into the file.
 
-    Digests come in no order: with little room SQLite writes the same pages again and again.
+    Digests come in no order: with little room SQLite writes the same pages again and again. Keys
+    of other rows are not looked up: bulk.py has just made those rows in the same transaction.
     """
     if connection.vendor != "sqlite":
         yield
         return
     with connection.cursor() as cursor:
         before = []
-        for name, value in (("cache_size", -131_072), ("wal_autocheckpoint", 16_384)):
+        for name, value in _PRAGMAS.items():
             cursor.execute(f"PRAGMA {name}")
             before.append((name, cursor.fetchone()[0]))
             cursor.execute(f"PRAGMA {name}={value}")

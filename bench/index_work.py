@@ -1,0 +1,235 @@
+"""Work on an index in a process of its own, with a data folder of its own; one JSON object out.
+
+python -m bench.index_work DATA build  STORE        sync with a store: a folder, or made:TAGS
+python -m bench.index_work DATA visit  SECONDS      list pages again and again, beside a build
+python -m bench.index_work DATA queue  NUMBER STORE push events of tags that are in the store
+python -m bench.index_work DATA drain  STORE        apply them
+python -m bench.index_work DATA pages  REPEATS      the pages of a large index, in turn
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.product import ROOT
+
+PAGES = ("/", "/repositories/", "/repositories/?sort=-size", "/search?q=api-1")
+
+
+def start(data: Path, *words: str) -> subprocess.Popen[str]:
+    """The process; `result` waits for it."""
+    return subprocess.Popen(  # noqa: S603  (our own command)
+        [sys.executable, "-m", "bench.index_work", str(data), *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def result(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What it printed; RuntimeError with its own words if it failed."""
+    out, errors = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"{out}{errors}"[-3000:])
+    found: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return found
+
+
+def work(data: Path, *words: str) -> dict[str, Any]:
+    return result(start(data, *words))
+
+
+# -- in the process of its own -------------------------------------------------------------------
+
+
+def main(data: str, action: str, *words: str) -> None:
+    os.environ |= {"BOATHOUSE_DATA": data, "DJANGO_SETTINGS_MODULE": "portal.settings"}
+    if not os.environ.get("BENCH_DATABASE_URL"):
+        os.environ.pop("DATABASE_URL", None)  # SQLite in the data folder
+    Path(data).mkdir(exist_ok=True)
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    if action == "build":
+        call_command("migrate", verbosity=0)
+    act = {"build": _build, "visit": _visit, "queue": _queue, "drain": _drain, "pages": _pages}
+    print(json.dumps(act[action](*words)))
+
+
+def _store(name: str) -> Any:
+    from registryui.registry.choose import open_store
+    from registryui.registry.storages import FILESYSTEM, Storage
+
+    from .store import MadeStore
+
+    if name.startswith("made:"):
+        return MadeStore(int(name[5:]))
+    return open_store(Storage(FILESYSTEM, {}, name))
+
+
+def _build(name: str) -> dict[str, Any]:
+    from registryui.index import bulk
+    from registryui.index.sync import sync
+
+    writes: list[float] = []
+    whole = bulk.write
+
+    def timed(*some: Any) -> None:
+        began = time.perf_counter()
+        whole(*some)
+        writes.append(time.perf_counter() - began)
+
+    bulk.write = timed
+    start = time.perf_counter()
+    run = sync(_store(name), by="bench")
+    seconds = time.perf_counter() - start
+    if run is None or run.state != "done":
+        raise SystemExit(f"the sync did not end well: {run and run.log}")
+    writes.sort()
+    return {
+        "seconds": seconds,
+        **run.result,
+        "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "reader_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        "bytes": _database_size(),
+        "write_p50": writes[len(writes) // 2] if writes else 0,
+        "write_max": writes[-1] if writes else 0,
+    }
+
+
+def _database_size() -> int:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_database_size(current_database())")
+        else:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        return int(cursor.fetchone()[0])
+
+
+def _visitor() -> Any:
+    from django.test import Client
+
+    from registryui.models import Operator, Role
+    from registryui.setup import static
+
+    static.collect()
+    operator, _new = Operator.objects.get_or_create(username="bench", role=Role.ADMIN)
+    client = Client(HTTP_HOST="localhost")
+    client.force_login(operator)
+    return client
+
+
+def _visit(seconds: str) -> dict[str, Any]:
+    """Until the time is over, or the file DATA/stop is there."""
+    client = _visitor()
+    for path in PAGES:
+        client.get(path, secure=True)  # what the process makes once
+    stop = Path(os.environ["BOATHOUSE_DATA"]) / "stop"
+    deadline = time.monotonic() + float(seconds)
+    times, locked, others = [], 0, 0
+    print("ready", flush=True)
+    while time.monotonic() < deadline and not stop.exists():
+        for path in PAGES:
+            began = time.perf_counter()
+            try:
+                status = client.get(path, secure=True).status_code
+            except Exception as error:
+                locked += "locked" in str(error)
+                others += "locked" not in str(error)
+                continue
+            times.append(time.perf_counter() - began)
+            others += status != 200
+            time.sleep(0.01)
+    return {"times": times, "locked": locked, "failed": others}
+
+
+def _queue(number: str, name: str) -> dict[str, Any]:
+    """Stores events of pushes of tags that are in the store, in the order of their times: the
+    index should know nothing of their manifests."""
+    from registryui.index import events
+
+    store = _store(name)
+    links = [(link, one) for one in store.repositories() for link in store.tag_links(one)]
+    links.sort(key=lambda pair: pair[0].moved_at)
+    found = links[: int(number)]
+    for start in range(0, len(found), 100):
+        told = [_event(one, link.name, link.digest) for link, one in found[start : start + 100]]
+        events.receive(json.dumps({"events": told}).encode())
+    return {"events": len(found), "repositories": len({one for _link, one in found})}
+
+
+def _event(repository: str, tag: str, digest: str) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "timestamp": datetime.now(UTC).isoformat(),
+        "action": "push",
+        "target": {
+            "repository": repository,
+            "tag": tag,
+            "digest": digest,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        },
+        "request": {"addr": "10.1.2.3", "method": "PUT", "useragent": "docker/27"},
+        "actor": {"name": "ci"},
+    }
+
+
+def _drain(name: str) -> dict[str, Any]:
+    from registryui.index import events
+
+    store = _store(name)
+    start = time.perf_counter()
+    applied = events.apply_pending(store)
+    return {"seconds": time.perf_counter() - start, "applied": applied}
+
+
+def _pages(repeats: str) -> dict[str, Any]:
+    """Queries and times of each page at the largest repository."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    from registryui.models import Repository
+
+    client = _visitor()
+    largest = Repository.objects.order_by("-tag_count").first()
+    if largest is None:
+        raise SystemExit("the index is empty")
+    tag = largest.newest_tag
+    own = [f"/repositories/{largest.name}", f"/repositories/{largest.name}?sort=-moved"]
+    found = {}
+    for path in (*PAGES, *own, f"/repositories/{largest.name}:{tag}"):
+        client.get(path, secure=True)
+        with CaptureQueriesContext(connection) as captured:
+            status = client.get(path, secure=True).status_code
+            queries = len(captured)
+        if status != 200:
+            raise SystemExit(f"{path} answered {status}")
+        times = []
+        for _repeat in range(int(repeats)):
+            began = time.perf_counter()
+            client.get(path, secure=True)
+            times.append(time.perf_counter() - began)
+        found[path.replace(largest.name, "LARGEST").replace(f":{tag}", ":TAG")] = {
+            "queries": queries,
+            "times": times,
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
