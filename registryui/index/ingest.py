@@ -19,6 +19,7 @@ from django.utils import timezone
 from registryui.models import (
     UNKNOWN,
     Blob,
+    ImageFact,
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
@@ -27,7 +28,8 @@ from registryui.models import (
 )
 from registryui.oci import manifest as oci
 from registryui.oci import names
-from registryui.oci.config import parse_config
+from registryui.oci.config import ImageConfig, parse_config
+from registryui.oci.facts import facts
 
 from .fetch import Look, NewManifest
 
@@ -141,6 +143,12 @@ def _add_manifests(repository: Repository, manifests: Sequence[NewManifest]) -> 
         entry for row in rows for entry in _entry_rows(row, fresh[row.digest].parsed) if entry
     ]
     ImageIndexEntry.objects.bulk_create(entries)
+    ImageFact.objects.bulk_create(
+        ImageFact(fact=fact, manifest=row)
+        for row in rows
+        if (config := _config_of(row)) is not None
+        for fact in facts(config)
+    )
     _size_image_indexes(repository, [row for row in rows if row.kind == Manifest.Kind.IMAGE_INDEX])
     return rows
 
@@ -171,14 +179,21 @@ def _manifest_row(repository: Repository, one: NewManifest) -> Manifest:
 
 def _describe_platform(row: Manifest) -> None:
     """Platform and date from an image's config; a config that cannot be read leaves them empty."""
-    if not row.config or row.kind != Manifest.Kind.IMAGE:
-        return
-    try:
-        config = parse_config(bytes(row.config))
-    except ValueError:
+    config = _config_of(row)
+    if config is None:
         return
     row.os, row.architecture = config.os[:64], config.architecture[:64]
     row.variant, row.created_at = config.variant[:64], config.created
+
+
+def _config_of(row: Manifest) -> ImageConfig | None:
+    """The config of an image; None for anything else and for one that cannot be read."""
+    if not row.config or row.kind != Manifest.Kind.IMAGE:
+        return None
+    try:
+        return parse_config(bytes(row.config))
+    except ValueError:
+        return None
 
 
 def _own_blobs(parsed: oci.Manifest) -> dict[str, oci.Descriptor]:

@@ -1,7 +1,7 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
 from .activity import DailyActivity, RegistryEvent, Run
-from .manifest import Blob, ImageIndexEntry, Manifest, ManifestBlob
+from .manifest import Blob, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role
 from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State
 from .repository import UNKNOWN, Repository, Tag
@@ -11,6 +11,7 @@ __all__ = [
     "UNKNOWN",
     "Blob",
     "DailyActivity",
+    "ImageFact",
     "ImageIndexEntry",
     "LineLeftAlone",
     "Manifest",

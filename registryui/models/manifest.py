@@ -123,3 +123,13 @@ class ManifestBlob(models.Model):
             # is this blob new to the repository? (Repository.size)
             models.Index(fields=["repository", "blob"], name="edge_repository"),
         ]
+
+
+class ImageFact(models.Model):
+    """Something that an image's config states, as a number (oci/facts.py): search finds it here."""
+
+    # No id of its own: there are some thirty of these for each image.
+    pk = models.CompositePrimaryKey("fact", "manifest_id")
+    fact = models.BigIntegerField()
+    # Its own index lets a manifest go without reading every fact.
+    manifest = models.ForeignKey(Manifest, models.CASCADE, related_name="facts")
