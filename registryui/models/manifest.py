@@ -50,6 +50,24 @@ class Manifest(models.Model):
                 name="manifest_subject",
                 condition=~models.Q(subject_digest=""),
             ),
+            models.Index(fields=["media_type", "id"], name="manifest_media"),  # search: media:
+            models.Index(  # search: media:
+                fields=["artifact_type", "id"],
+                name="manifest_artifact",
+                condition=~models.Q(artifact_type=""),
+            ),
+            # search: platform:
+            models.Index(fields=["architecture", "os"], name="manifest_platform"),
+            # search: is:multi-platform
+            models.Index(
+                fields=["id"], name="manifest_listing", condition=models.Q(kind="image index")
+            ),
+            # search: is:untagged
+            models.Index(
+                fields=["untagged_at", "id"],
+                name="manifest_untagged",
+                condition=models.Q(untagged_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -80,7 +98,11 @@ class ImageIndexEntry(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["image_index", "position"], name="entry_once")
         ]
-        indexes = [models.Index(fields=["digest"], name="entry_digest")]  # which index lists it
+        indexes = [
+            models.Index(fields=["digest"], name="entry_digest"),  # which index lists it
+            # search: platform:
+            models.Index(fields=["architecture", "os"], name="entry_platform"),
+        ]
 
     @property
     def platform(self) -> str:
