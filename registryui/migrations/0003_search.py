@@ -20,20 +20,16 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.AddIndex(
-            model_name='imageindexentry',
-            index=models.Index(fields=['architecture', 'os'], name='entry_platform'),
-        ),
-        migrations.AddIndex(
             model_name='manifest',
             index=models.Index(fields=['media_type', 'id'], name='manifest_media'),
         ),
         migrations.AddIndex(
             model_name='manifest',
-            index=models.Index(condition=models.Q(('artifact_type', ''), _negated=True), fields=['artifact_type', 'id'], name='manifest_artifact'),
+            index=models.Index(condition=models.Q(('artifact_type__gt', '')), fields=['artifact_type', 'id'], name='manifest_artifact'),
         ),
         migrations.AddIndex(
             model_name='manifest',
-            index=models.Index(fields=['architecture', 'os'], name='manifest_platform'),
+            index=models.Index(fields=['os', 'architecture'], name='manifest_platform'),
         ),
         migrations.AddIndex(
             model_name='manifest',
@@ -41,7 +37,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='manifest',
-            index=models.Index(condition=models.Q(('untagged_at__isnull', False)), fields=['untagged_at', 'id'], name='manifest_untagged'),
+            index=models.Index(condition=models.Q(('untagged_at__isnull', False)), fields=['id'], name='manifest_untagged'),
         ),
         migrations.AddIndex(
             model_name='tag',
@@ -58,5 +54,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='tag',
             index=models.Index(condition=models.Q(('problem', ''), _negated=True), fields=['id'], name='tag_problem'),
+        ),
+        migrations.AddIndex(
+            model_name='tag',
+            index=models.Index(condition=models.Q(('attached_to', ''), _negated=True), fields=['id'], name='tag_attached'),
         ),
     ]

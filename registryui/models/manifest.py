@@ -54,17 +54,17 @@ class Manifest(models.Model):
             models.Index(  # search: media:
                 fields=["artifact_type", "id"],
                 name="manifest_artifact",
-                condition=~models.Q(artifact_type=""),
+                condition=models.Q(artifact_type__gt=""),
             ),
             # search: platform:
-            models.Index(fields=["architecture", "os"], name="manifest_platform"),
+            models.Index(fields=["os", "architecture"], name="manifest_platform"),
             # search: is:multi-platform
             models.Index(
                 fields=["id"], name="manifest_listing", condition=models.Q(kind="image index")
             ),
             # search: is:untagged
             models.Index(
-                fields=["untagged_at", "id"],
+                fields=["id"],
                 name="manifest_untagged",
                 condition=models.Q(untagged_at__isnull=False),
             ),
@@ -98,11 +98,7 @@ class ImageIndexEntry(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["image_index", "position"], name="entry_once")
         ]
-        indexes = [
-            models.Index(fields=["digest"], name="entry_digest"),  # which index lists it
-            # search: platform:
-            models.Index(fields=["architecture", "os"], name="entry_platform"),
-        ]
+        indexes = [models.Index(fields=["digest"], name="entry_digest")]  # which index lists it
 
     @property
     def platform(self) -> str:

@@ -94,6 +94,8 @@ class Tag(models.Model):
             models.Index(fields=["moved_by", "moved_at", "id"], name="tag_by"),  # search: by:
             # search: is:broken
             models.Index(fields=["id"], name="tag_problem", condition=~models.Q(problem="")),
+            # search: is:signed
+            models.Index(fields=["id"], name="tag_attached", condition=~models.Q(attached_to="")),
         ]
 
     def __str__(self) -> str:
