@@ -1,87 +1,240 @@
-"""Finding things by the text a person types or pastes. Reads the index, writes nothing."""
+"""Answers a query from the index: tags, repositories, manifests. Reads only.
+
+Two ways, because each alone is slow for half of all questions:
+
+  rare     an item that few rows fit names them by its database index (letters by trigrams,
+           statements by facts, layers by edges); only these are asked for the other items
+  common   nothing is rare: the rows are walked in the order of the page, which is full soon;
+           after WALK rows it stops and offers to go on
+
+Both cost the same at a thousand tags and at a million. No text of a person becomes SQL or a
+pattern: all are parameters, and LIKE's signs are escaped.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db import connection, models
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from registryui.models import Manifest, Repository, Tag
+from registryui.models.paging import page_of_few, walk
 
-LONGEST = 255  # characters that are read; no name is longer
-_HEX = re.compile(r"[0-9a-f]{7,128}")  # fewer digits are rather a word, such as "cafe" or "2024"
+from . import query as language
+from .conditions import Condition, condition, few, names_like
+from .query import REFERENCE, WORD, Query, Term
+
+RARE = 2000  # rows that are looked at one by one
+WALK = 2000  # rows that one page walks over
+PROBES = 2  # items that are tried as the rare one
+FEW = 50  # repositories that are looked into instead of all
+COUNTED = 1000  # more hits are "more than 1,000": nobody reads them, and counting takes time
+# What sorts the tags; each column has a database index.
+ORDERS = {
+    "newest": "-moved_at",
+    "oldest": "moved_at",
+    "largest": "-size",
+    "smallest": "size",
+    "pulled": "-pulled_at",
+    "unpulled": "pulled_at",
+    "name": "name",
+    "reverse": "-name",
+}
+_ON_REPOSITORIES = (WORD, REFERENCE, "repo")
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What the text asks for. Each part may be "": not asked for."""
+class Found(Generic[Row]):
+    """A page of rows. count: None if nobody counted; above COUNTED it stands for "more"."""
 
-    text: str  # as typed, without the registry's own name before it
-    repository: str
-    tag: str
-    digest: str  # the beginning of a digest, with its algorithm
-
-    @property
-    def is_pair(self) -> bool:
-        """True for `repository:tag`: both must fit."""
-        return self.text != self.repository and bool(self.repository and self.tag)
+    rows: list[Row]
+    previous: str = ""
+    next: str = ""
+    count: int | None = 0
+    is_stopped: bool = False  # only so many rows were looked at; `next` goes on from there
 
 
-def read(text: str) -> Query:
-    """`api`, `team/api:2.1`, `sha256:4c1b`, `4c1b77e0`, or a whole reference pasted from a
-    command. Never raises."""
-    text = text.strip().replace("\0", "")[:LONGEST]
-    for prefix in ("docker pull ", "docker push "):
-        text = text.removeprefix(prefix)
-    text = text.strip().removeprefix("https://").removeprefix(f"{settings.REGISTRY_NAME}/")
-    name, _at, digest = text.rpartition("@")
-    if digest.startswith(("sha256:", "sha384:", "sha512:")):
-        return Query(text, name.partition(":")[0], "", digest.lower())
-    if _HEX.fullmatch(text.lower()):
-        return Query(text, text, text, f"sha256:{text.lower()}")
-    repository, colon, tag = text.partition(":")
-    if colon:
-        return Query(text, repository, tag, "")
-    return Query(text, text, text, "")
+def parse(text: str) -> Query:
+    """The query in `text` as of now, for this registry; QueryError if it is none."""
+    return language.parse(text, now=timezone.localtime(), registry=settings.REGISTRY_NAME)
 
 
-def repositories(query: Query) -> QuerySet[Repository]:
-    """Repositories with the text in their name, in any case and place."""
-    if not query.repository or query.text != query.repository:
-        return Repository.objects.none()
-    return Repository.objects.filter(name__icontains=query.repository)
+def conditions(query: Query) -> list[Condition]:
+    """Its items, ready to be asked; some cost a query."""
+    return [condition(term) for term in query.terms]
 
 
-def tags(query: Query) -> QuerySet[Tag]:
-    """Tags with the text in their own name; of `repository:tag` both parts. No attachments."""
-    found = Tag.objects.filter(attached_to="").select_related("repository", "manifest")
-    if query.text == query.repository:
-        return _light(found.filter(name__icontains=query.text))
-    if query.repository:
-        found = found.filter(repository__name__icontains=query.repository)
-    return _light(found.filter(name__icontains=query.tag)) if query.tag else found.none()
+def tags(
+    items: Sequence[Condition], *, order: str = "newest", after: str = "", size: int = 25
+) -> Found[Tag]:
+    """Tags that all items fit, without attachments. An order that is none is "newest"."""
+    if not items:
+        return Found([])
+    keys = [ORDERS.get(order, "-moved_at")]
+    # What the order itself can skip is not walked over.
+    leading = [one for one in items if _leads(one, keys[0].lstrip("-"))]
+    every = Tag.objects.filter(*(one.within for one in leading))
+    fitting = every.filter(*(one.tag for one in items if one not in leading), attached_to="")
+    ids, only = _named_repositories(items)
+    if ids is None:
+        ids = _rare(items)
+    if ids is not None:
+        return _of_few(fitting, ids, keys, after=after, size=size)
+    if only is not None:  # one large repository: its own indexes lead through it
+        every = every.filter(repository=only, attached_to="")
+        fitting = fitting.filter(repository=only)
+    return _of_many(fitting, every, keys, after=after, size=size)
 
 
-def manifests(query: Query) -> QuerySet[Manifest]:
-    """Manifests whose digest begins so, by digest; the heavy columns are left out."""
-    if not query.digest:
-        return Manifest.objects.none()
-    found = Manifest.objects.filter(
-        # "g" stands behind every hex digit: a range is read from the index, LIKE is not.
-        digest__gte=query.digest,
-        digest__lt=f"{query.digest}g",
-    ).filter(digest__startswith=query.digest)
-    if query.repository and query.repository != query.text:
-        found = found.filter(repository__name__icontains=query.repository)
-    return (
-        found.select_related("repository").defer("raw", "config", "annotations").order_by("digest")
+def repositories(query: Query, *, size: int) -> Found[Repository]:
+    """Those with all words in their name, the last pushed first; none if the query asks for
+    anything that a repository does not have."""
+    if not query.terms or any(not _is_on_repositories(term) for term in query.terms):
+        return Found([])
+    fitting = Repository.objects.all()
+    for term in query.terms:
+        named = Q(name__icontains=term.value)
+        fitting = fitting.filter(~named if term.is_negated else named)
+    order = ["-pushed_at"]
+    for term in query.terms:
+        like = names_like("repository", term.value, most=RARE + 1)
+        if term.is_negated or like is None:
+            continue
+        ids = few(Repository.objects.filter(like), RARE)
+        if ids is not None:
+            return _of_few(fitting, ids, order, size=size)
+    return _of_many(fitting, Repository.objects.all(), order, size=size)
+
+
+def manifests(
+    query: Query, items: Sequence[Condition], *, after: str = "", size: int = 25
+) -> Found[Manifest]:
+    """What has no tag, if the query asks for that, last seen first; else, for a digest, the
+    manifests that have it, by digest."""
+    fitting = Manifest.objects.filter(*(one.manifest for one in items))
+    if is_untagged(query):
+        every = Manifest.objects.filter(untagged_at__isnull=False)
+        fitting = fitting.filter(untagged_at__isnull=False)
+        return _of_many(fitting, every, ["-id"], after=after, size=size)
+    asked = [term for term in query.terms if term.digest and not term.is_negated]
+    if not asked or any(term.field not in (*_ON_REPOSITORIES, "digest") for term in query.terms):
+        return Found([])
+    # "g" stands behind every hex digit: a range is read from the index, LIKE is not.
+    least = asked[0].digest
+    fitting = _light(fitting.filter(digest__gte=least, digest__lt=f"{least}g"))
+    rows = list(fitting.order_by("digest", "pk")[: size + 1])
+    return Found(rows[:size], count=len(rows))
+
+
+def is_untagged(query: Query) -> bool:
+    """Whether the query asks for manifests without a tag."""
+    return any(
+        term.field == "is" and term.value == "untagged" and not term.is_negated
+        for term in query.terms
     )
 
 
-def _light(found: QuerySet[Tag]) -> QuerySet[Tag]:
-    return found.only(
-        *("name", "moved_at", "moved_by", "size", "problem"),
-        *("repository__name", "manifest__digest", "manifest__kind"),
-    )
+def rebuild() -> None:
+    """Fills the trigrams of SQLite anew from the tables, for a load that went round the triggers.
+    On PostgreSQL the indexes need nothing."""
+    if connection.vendor != "sqlite":
+        return
+    with connection.cursor() as cursor:
+        for names in ("registryui_tag_names", "registryui_repository_names"):
+            cursor.execute(f"INSERT INTO {names}({names}) VALUES('rebuild')")
+
+
+# -- the two ways --------------------------------------------------------------------------------
+
+
+def _leads(one: Condition, column: str) -> bool:
+    """Whether a database index for rows in the order of that column begins with what is asked."""
+    columns = ("moved_at", "moved_by") if column == "moved_at" else (column,)
+    return one.column in columns and not one.term.is_negated
+
+
+def _rare(items: Sequence[Condition]) -> list[int] | None:
+    """The ids of all tags that may fit, by the first item that is rare; None if none is."""
+    asked = [one for one in items if one.probe is not None and not one.term.is_negated]
+    for one in sorted(asked, key=lambda one: one.rank)[:PROBES]:
+        ids = one.probe(RARE) if one.probe else None
+        if ids is not None:
+            return ids
+    return None
+
+
+def _named_repositories(items: Sequence[Condition]) -> tuple[list[int] | None, int | None]:
+    """For a query that names repositories: the ids of all their tags if these are few, or the one
+    large repository; (None, None) if it names none or too many."""
+    named = [
+        one.term.value
+        for one in items
+        if one.term.field in (REFERENCE, "repo") and one.term.value and not one.term.is_negated
+    ]
+    if not named:
+        return None, None
+    found = Repository.objects.filter(*(Q(name__icontains=value) for value in named))
+    like = names_like("repository", max(named, key=len), most=RARE + 1)
+    if like is not None:
+        ids = few(Repository.objects.filter(like), RARE)
+        if ids is None:
+            return None, None
+        found = found.filter(pk__in=ids)
+    rows = list(found.order_by().values_list("pk", "tag_count")[: FEW + 1])
+    if len(rows) > FEW or sum(count for _pk, count in rows) > RARE:
+        return None, rows[0][0] if len(rows) == 1 else None
+    inside = Tag.objects.filter(repository__in=[pk for pk, _count in rows], attached_to="")
+    return few(inside, RARE), None
+
+
+def _of_few(
+    fitting: QuerySet[Row],
+    ids: Sequence[int],
+    order: Sequence[str],
+    *,
+    after: str = "",
+    size: int,
+) -> Found[Row]:
+    """A page of those of the rows that fit; all of them are counted."""
+    few_rows = fitting.filter(pk__in=list(ids))
+    found, count = page_of_few(few_rows, order, after=after, size=size)
+    rows = _light(fitting.model._default_manager.filter(pk__in=found.rows)).in_bulk()
+    shown = [rows[pk] for pk in found.rows if pk in rows]
+    return Found(shown, found.previous, found.next, count)
+
+
+def _of_many(
+    fitting: QuerySet[Row],
+    every: QuerySet[Row],
+    order: Sequence[str],
+    *,
+    after: str = "",
+    size: int,
+) -> Found[Row]:
+    """A page of what is found on a walk; counted only where it is seen whole."""
+    found = walk(_light(fitting), every, order, after=after, size=size, most=WALK)
+    is_whole = not (found.previous or found.next)
+    count = len(found.rows) if is_whole else None
+    return Found(found.rows, found.previous, found.next, count, found.is_stopped)
+
+
+def _light(queryset: QuerySet[Row]) -> QuerySet[Row]:
+    """With what a row of the page shows, without the heavy columns."""
+    if queryset.model is Tag:
+        return queryset.select_related("repository", "manifest").defer(
+            "manifest__raw", "manifest__config", "manifest__annotations"
+        )
+    if queryset.model is Manifest:
+        return queryset.select_related("repository").defer("raw", "config", "annotations")
+    return queryset
+
+
+def _is_on_repositories(term: Term) -> bool:
+    return term.field in _ON_REPOSITORIES and term.second is None and bool(term.value)

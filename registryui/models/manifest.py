@@ -63,6 +63,24 @@ class Manifest(models.Model):
                 name="manifest_loose",
                 condition=models.Q(untagged_at__isnull=False, is_listed=False),
             ),
+            models.Index(fields=["media_type", "id"], name="manifest_media"),  # search: media:
+            models.Index(  # search: media:
+                fields=["artifact_type", "id"],
+                name="manifest_artifact",
+                condition=models.Q(artifact_type__gt=""),
+            ),
+            # search: platform:
+            models.Index(fields=["os", "architecture"], name="manifest_platform"),
+            # search: is:multi-platform
+            models.Index(
+                fields=["id"], name="manifest_listing", condition=models.Q(kind="image index")
+            ),
+            # search: is:untagged
+            models.Index(
+                fields=["id"],
+                name="manifest_untagged",
+                condition=models.Q(untagged_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
 
 from .registry_user import NEVER
 
@@ -68,6 +68,141 @@ def page(
         _write(BACK, shown[0], columns) if direction else "",
         _write(FORWARD, shown[-1], columns) if len(rows) > size else "",
     )
+
+
+def page_of_few(
+    queryset: QuerySet[Any], order: Sequence[str], *, after: str = "", size: int = 50
+) -> tuple[Page[Any], int]:
+    """The ids of a page, and the number of all rows: for few rows, which are sorted here.
+
+    Told to sort some rows out of a million, PostgreSQL may rather read all of them in their order
+    until it has met the few: 1,400 ms against 3. The columns of `order` all have one direction.
+    """
+    columns = _columns(queryset.model, order)
+    direction, values = _read(after, columns)
+    names = [column.name for column in columns]
+    rows = sorted(queryset.order_by().values_list("pk", *names), key=lambda row: row[1:])
+    if columns[0].is_descending:
+        rows.reverse()
+    keys = [row[1:] for row in rows]
+    start = 0
+    if direction:
+        edge = tuple(values)
+        behind = [
+            place
+            for place, key in enumerate(keys)
+            if (key < edge if columns[0].is_descending else key > edge)
+        ]
+        place = behind[0] if behind else len(rows)
+        if direction == BACK:
+            place -= place > 0 and keys[place - 1] == edge
+            start = max(place - size, 0)
+        elif behind:
+            start = place
+    shown = rows[start : start + size]
+    previous = _token(BACK, shown[0][1:]) if start > 0 else ""
+    following = _token(FORWARD, shown[-1][1:]) if start + size < len(rows) else ""
+    return Page([row[0] for row in shown], previous, following), len(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk(Generic[Row]):
+    """Rows that were found on a walk along all rows, and the tokens of the walks beside it."""
+
+    rows: list[Row]
+    previous: str
+    next: str
+    is_stopped: bool  # it came to its end before the page was full: `next` goes on from there
+
+
+def walk(
+    queryset: QuerySet[Row],
+    every: QuerySet[Row],
+    order: Sequence[str],
+    *,
+    after: str = "",
+    size: int = 50,
+    most: int = 5000,
+) -> Walk[Row]:
+    """`size` rows of `queryset` from among the next `most` rows of `every`: work that has a bound,
+    however few rows fit. Two queries. The columns of `order` all have one direction.
+
+    Both edges are compared as a whole (`(a, id) < (x, y)`): an index finds them even where a
+    million rows have the same time.
+    """
+    columns = _columns(queryset.model, order)
+    direction, values = _read(after, columns)
+    is_back = direction == BACK
+    onward = [_turned(column) for column in columns] if is_back else columns
+    rows, stop = _walked(queryset, every, onward, values, size, most)
+    shown, ahead = rows[:size], ""
+    if len(rows) > size:
+        ahead, stop = _write(direction or FORWARD, shown[-1], columns), ()
+    elif stop:
+        ahead = _token(direction or FORWARD, stop)
+    elif is_back:  # the start is reached: the first page, in full
+        return walk(queryset, every, order, size=size, most=most)
+    behind = ""
+    if direction:
+        turned = FORWARD if is_back else BACK
+        # Without rows the way back begins where this walk began.
+        behind = _write(turned, shown[0], columns) if shown else _token(turned, values)
+    if is_back:
+        return Walk(shown[::-1], ahead, behind, bool(stop))
+    return Walk(shown, behind, ahead, bool(stop))
+
+
+def _walked(
+    queryset: QuerySet[Row],
+    every: QuerySet[Row],
+    columns: Sequence[_Column],
+    values: Sequence[Any],
+    size: int,
+    most: int,
+) -> tuple[list[Row], Sequence[Any]]:
+    """Up to one row more than asked, and the sort values of the last row walked over; () if the
+    walk came to the end of all rows."""
+    keys = [f"-{column.name}" if column.is_descending else column.name for column in columns]
+    if values:
+        queryset, every = _beyond(queryset, columns, values), _beyond(every, columns, values)
+    names = [column.name for column in columns]
+    ends = list(every.order_by(*keys).values_list(*names)[most - 1 : most + 1])
+    if len(ends) == 2:
+        queryset = _beyond(queryset, [_turned(column) for column in columns], ends[1])
+    rows = list(queryset.order_by(*keys)[: size + 1])
+    return rows, ends[0] if len(ends) == 2 else ()
+
+
+def _beyond(
+    queryset: QuerySet[Row], columns: Sequence[_Column], values: Sequence[Any]
+) -> QuerySet[Row]:
+    """Rows behind these values, as SQL compares rows. Django's own form of it is one of AND and OR
+    on SQLite, and is read from the whole index there: 86 ms against 2 ms at 1 M rows."""
+    if len({column.is_descending for column in columns}) > 1:
+        raise ValueError("a walk goes in one direction")
+    places = _Row(*(F(column.name) for column in columns))
+    edge = _Row(
+        *(
+            Value(value, output_field=column.field)
+            for column, value in zip(columns, values, strict=True)
+        )
+    )
+    compare = " < " if columns[0].is_descending else " > "
+    behind = Func(
+        places,
+        edge,
+        template="%(expressions)s",
+        arg_joiner=compare,
+        output_field=BooleanField(),
+    )
+    return queryset.filter(Q(behind))
+
+
+class _Row(Func):
+    """`(a, b)`; what type it has does not matter, it is only compared."""
+
+    template = "(%(expressions)s)"
+    output_field = BooleanField()
 
 
 def _columns(model: type[models.Model], order: Sequence[str]) -> list[_Column]:
@@ -125,8 +260,11 @@ def _behind(
 
 
 def _write(direction: str, row: models.Model, columns: Sequence[_Column]) -> str:
-    values = [_plain(getattr(row, column.name)) for column in columns]
-    text = json.dumps([direction, *values], separators=(",", ":"))
+    return _token(direction, [getattr(row, column.name) for column in columns])
+
+
+def _token(direction: str, values: Sequence[Any]) -> str:
+    text = json.dumps([direction, *map(_plain, values)], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -127,7 +127,14 @@ class Tag(models.Model):
                 fields=["repository", "attached_to", "pulled_at", "id"], name="tag_pulled"
             ),
             models.Index(fields=["moved_at", "id"], name="tag_latest"),  # dashboard: latest pushes
-            models.Index(fields=["name", "id"], name="tag_name"),  # search
+            models.Index(fields=["name", "id"], name="tag_name"),  # search, by name
+            models.Index(fields=["size", "id"], name="tag_all_size"),  # search, by size
+            models.Index(fields=["pulled_at", "id"], name="tag_all_pulled"),  # search, by pull
+            models.Index(fields=["moved_by", "moved_at", "id"], name="tag_by"),  # search: by:
+            # search: is:broken
+            models.Index(fields=["id"], name="tag_problem", condition=~models.Q(problem="")),
+            # search: is:signed
+            models.Index(fields=["id"], name="tag_attached", condition=~models.Q(attached_to="")),
         ]
 
     def __str__(self) -> str:

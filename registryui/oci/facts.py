@@ -8,13 +8,14 @@ and when one is looked for; both sides take the words from here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 
 from .config import ImageConfig
 
 LIMIT = 1000  # facts of one image: a config of 4 MiB could state a hundred thousand
+_LAYERS = 200  # Docker allows 127
 _WORDS_OF = 4096  # characters of one argument that are taken apart: a script has many words
 
 
@@ -41,6 +42,16 @@ def command(word: str) -> int:
 def layers(diff_ids: Iterable[str]) -> int:
     """The fact that an image has exactly these layers, from the base up."""
     return _hash("layers\0" + " ".join(diff_ids))
+
+
+def layers_below(diff_ids: Sequence[str]) -> list[int]:
+    """The facts of all images that these layers may stand on, from one layer up to all but one."""
+    hashed = hashlib.sha256(b"layers\0")
+    found = []
+    for position, diff_id in enumerate(diff_ids[:-1][:_LAYERS]):
+        hashed.update(((" " if position else "") + diff_id).casefold().encode("utf-8", "replace"))
+        found.append(_number(hashed.copy().digest()))
+    return found
 
 
 def command_words(argument: str) -> list[str]:
@@ -74,4 +85,8 @@ def _pair(kind: str, key: str, value: str | None) -> str:
 @lru_cache(maxsize=16_384)
 def _hash(text: str) -> int:
     folded = text.casefold().encode("utf-8", "replace")
-    return int.from_bytes(hashlib.sha256(folded).digest()[:8], signed=True)
+    return _number(hashlib.sha256(folded).digest())
+
+
+def _number(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], signed=True)

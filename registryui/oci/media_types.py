@@ -109,6 +109,9 @@ def is_buildkit_cache(media_type: str) -> bool:
     return media_type == BUILDKIT_CACHE
 
 
+SIGNATURES = tuple(name for name, meaning in _WORDS.items() if meaning.endswith(" signature"))
+
+
 def words(media_type: str) -> str:
     """A short name for people; the media type itself if we know none."""
     if media_type in _WORDS:

@@ -256,12 +256,15 @@ def cut(text: str, length: int) -> str:
 
 
 @register.filter
-def highlight(text: str, query: str) -> SafeString:
-    """`text` with each place where `query` stands (in any case) in <mark>; both are escaped."""
-    if not query:
+def highlight(text: str, query: str | Sequence[str]) -> SafeString:
+    """`text` with each place where `query`, or one of several, stands (in any case) in <mark>; all
+    are escaped."""
+    queries = [query] if isinstance(query, str) else query
+    wanted = "|".join(re.escape(one) for one in sorted(queries, key=len, reverse=True) if one)
+    if not wanted:
         return escape(text)
     # With the group in the pattern, every second part is a hit.
-    parts = re.split(f"({re.escape(query)})", text, flags=re.IGNORECASE)
+    parts = re.split(f"({wanted})", text, flags=re.IGNORECASE)
     marked = (
         format_html("<mark>{}</mark>", part) if number % 2 else escape(part)
         for number, part in enumerate(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.timezone import localtime
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from registryui.accounts import rights
-from registryui.index import search as index
+from registryui.index import query as index
 from registryui.models import UNKNOWN, Repository, Right
 
 from .access import anyone
@@ -95,9 +96,9 @@ def _number(text: str, *, default: int, most: int) -> int:
 def _matching(repositories: QuerySet[Repository], text: str) -> QuerySet[Repository]:
     """Those with the text in their name: the name itself first, then those that begin so, then
     the others; the most pulled first. All for an empty text."""
-    query = index.read(text)
-    name = query.repository.lower()
-    if query.text and not name:  # a digest: nothing that a name can have
+    asked = index.read(text, registry=settings.REGISTRY_NAME)
+    name = asked.value.lower()
+    if not name and (asked.digest or asked.second):  # a digest: nothing that a name can have
         return repositories.none()
     # Of one-part names Docker says that they lie in library/; in a registry of one's own they do
     # not.

@@ -1,83 +1,354 @@
-"""What a typed text asks for, and what is found."""
+"""What is found, on rows that ingest has made; the same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from hypothesis import given
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from registryui.index import search
-from tests.factories import make_manifest, make_repository, make_tag
+from registryui.index import conditions, search
+from registryui.index.query import QueryError
+from registryui.models import Manifest, Repository, Tag
+from tests.views import pushed
 
-HEX = "4c1b77e09a3f"
+pytestmark = pytest.mark.django_db
 
-
-@pytest.mark.parametrize(
-    ("text", "repository", "tag", "digest"),
-    [
-        ("", "", "", ""),
-        ("api", "api", "api", ""),
-        ("  team/api ", "team/api", "team/api", ""),
-        ("team/api:2.1", "team/api", "2.1", ""),
-        (":latest", "", "latest", ""),
-        ("api:", "api", "", ""),
-        ("localhost:8443/team/api:2.1", "team/api", "2.1", ""),
-        ("docker pull localhost:8443/team/api:2.1", "team/api", "2.1", ""),
-        ("https://localhost:8443/team/api", "team/api", "team/api", ""),
-        (HEX, HEX, HEX, f"sha256:{HEX}"),
-        ("2024", "2024", "2024", ""),
-        ("sha256:AB", "", "", "sha256:ab"),
-        ("team/api@sha256:ab", "team/api", "", "sha256:ab"),
-        ("team/api:1@sha256:ab", "team/api", "", "sha256:ab"),
-    ],
-)
-def test_a_text_is_read_as_people_mean_it(
-    text: str, repository: str, tag: str, digest: str
-) -> None:
-    query = search.read(text)
-    assert (query.repository, query.tag, query.digest) == (repository, tag, digest)
+DEBIAN = [("debian", 30_000_000)]
+PYTHON = [*DEBIAN, ("python", 15_000_000)]
+MB = 1_000_000
 
 
-@given(st.text())
-def test_any_text_can_be_read(text: str) -> None:
-    query = search.read(text)
-    assert len(query.text) <= search.LONGEST
-    assert "\0" not in query.text
+def _tags(text: str, **more: Any) -> set[str]:
+    items = search.conditions(search.parse(text))
+    return {str(tag) for tag in search.tags(items, **more).rows}
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("text", "repositories", "tags"),
-    [
-        ("API", {"team/api", "api_x"}, {"team/web:api"}),
-        ("_", {"api_x"}, set()),
-        ("%", set(), set()),
-        ("\\", set(), set()),
-        ("team/", {"team/api", "team/web"}, set()),
-        ("team:1", set(), {"team/api:1.0", "team/web:1.0"}),
-        (":1.0", set(), {"team/api:1.0", "team/web:1.0"}),
-        ("api:", set(), set()),
-        ("nope", set(), set()),
-        ("sig", set(), set()),  # an attachment is no tag to people
-    ],
-)
-def test_names_are_found_by_any_part(text: str, repositories: set[str], tags: set[str]) -> None:
-    api, web, _ = (make_repository(name) for name in ("team/api", "team/web", "api_x"))
-    make_tag(api, "1.0")
-    make_tag(web, "1.0")
-    make_tag(web, "api")
-    make_tag(api, "x.sig", attached_to="sha256:00")
-    query = search.read(text)
-    assert {row.name for row in search.repositories(query)} == repositories
-    assert {str(tag) for tag in search.tags(query)} == tags
+def _repositories(text: str) -> set[str]:
+    return {row.name for row in search.repositories(search.parse(text), size=10).rows}
 
 
-@pytest.mark.django_db
-def test_digests_are_found_by_their_beginning() -> None:
-    one = make_manifest(make_repository("team/api"))
-    two = make_manifest(make_repository("team/web"))
-    assert list(search.manifests(search.read(one.digest[:20]))) == [one]
-    assert list(search.manifests(search.read("sha256:"))) == sorted(
-        [one, two], key=lambda row: row.digest
+def _manifests(text: str) -> set[str]:
+    query = search.parse(text)
+    return {row.digest for row in search.manifests(query, search.conditions(query)).rows}
+
+
+def _image(name: str, tag: str, layers: list[tuple[str, int]], **config: Any) -> pushed.Pushed:
+    options = {key: config.pop(key) for key in ("by", "at", "architecture") if key in config}
+    stated = {"config": config, "for": f"{name}:{tag}"}
+    return pushed.image(
+        name,
+        tags=[tag],
+        layers=layers,
+        config=stated | {"os": "linux"} | ({"architecture": options.pop("architecture", "amd64")}),
+        **options,
     )
-    assert list(search.manifests(search.read("web@sha256:"))) == [two]
-    assert list(search.manifests(search.read("sha256:_"))) == []
-    assert list(search.manifests(search.read("api"))) == []
+
+
+@pytest.fixture
+def store() -> dict[str, pushed.Pushed]:
+    """A base, two images on it, one of them for two platforms, a chart and a signature."""
+    now = timezone.now()
+    base = _image("library/python", "3.13", PYTHON, at=now - timedelta(days=200), by="mirror")
+    api = _image(
+        "team/api",
+        "2.1",
+        [*PYTHON, ("api", 5 * MB)],
+        Labels={"team": "Shop", "title": "Two words"},
+        Env=["LANG=C.UTF-8", "DEBUG"],
+        Entrypoint=["/usr/sbin/nginx", "-g", "daemon off;"],
+        at=now - timedelta(days=10),
+        by="ci",
+    )
+    children = [
+        pushed.image(
+            "team/web",
+            layers=[*DEBIAN, (f"web-{name}", MB)],
+            config={"os": "linux", "architecture": name, "config": {"Labels": {"team": "web"}}},
+            at=None,
+        )
+        for name in ("amd64", "arm64")
+    ]
+    web = pushed.image_index(
+        "team/web",
+        [(children[0], "linux/amd64"), (children[1], "linux/arm64")],
+        tags=["v1", "latest"],
+        at=now - timedelta(hours=1),
+        by="ci",
+    )
+    chart = pushed.artifact(
+        "charts/api",
+        config_type="application/vnd.cncf.helm.config.v1+json",
+        tags=["0.1"],
+        at=now - timedelta(days=400),
+    )
+    pushed.artifact(
+        "team/api",
+        config_type="application/vnd.dev.cosign.artifact.sig.v1+json",
+        tags=[api.digest.replace(":", "-") + ".sig"],
+        files=(("sig", 100),),
+        at=now,
+    )
+    lost = pushed.image("team/web", layers=[("lost", 7)], config={"os": "linux", "lost": True})
+    pushed.dangling("team/web", "gone")
+    Tag.objects.filter(name="2.1").update(pulled_at=now - timedelta(days=3))
+    return {
+        "base": base,
+        "api": api,
+        "web": web,
+        "child": children[1],
+        "chart": chart,
+        "lost": lost,
+    }
+
+
+BASE, API, WEB, LATEST = "library/python:3.13", "team/api:2.1", "team/web:v1", "team/web:latest"
+CHART, GONE = "charts/api:0.1", "team/web:gone"
+EVERY = {BASE, API, WEB, LATEST, CHART, GONE}
+INDEXES = {WEB, LATEST}
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("API", {API, CHART}),
+        ("python", {BASE}),
+        ("team/", {API, WEB, LATEST, GONE}),
+        ("v1", {WEB}),
+        ("2", {API}),
+        ("team:1", {API, WEB}),
+        (":latest", {LATEST}),
+        ("api:", {API, CHART}),
+        ("nope", set()),
+        ("sig", set()),  # an attachment is no tag to people
+        ("_", set()),
+        ("%", set()),
+        ("\\", set()),
+        ('"', None),
+        ("仓库", set()),
+        ("repo:api", {API, CHART}),
+        ("repo:team repo:web", {WEB, LATEST, GONE}),
+        ("repo:ap", {API, CHART}),
+        ("tag:late", {LATEST}),
+        ("tag:V1", {WEB}),
+        ("label:team=shop", {API}),
+        ("label:TEAM", {API, WEB, LATEST}),
+        ("label:team=web", INDEXES),
+        ('label:"title=two words"', {API}),
+        ("label:team=sho", set()),
+        ("env:LANG=C.UTF-8", {API}),
+        ("env:DEBUG", {API}),
+        ("env:team", set()),
+        ("cmd:nginx", {API}),
+        ('cmd:"daemon off;"', {API}),
+        ("base:library/python:3.13", {API}),
+        ("base:no/such:1", set()),
+        ("platform:arm64", INDEXES),
+        ("platform:linux/amd64", {BASE, API, WEB, LATEST}),
+        ("platform:linux", {BASE, API, WEB, LATEST}),
+        ("platform:windows", set()),
+        ("media:helm", {CHART}),
+        ("media:index", INDEXES),
+        ("media:application/vnd.cncf.helm.config.v1+json", {CHART}),
+        ("by:mirror", {BASE}),
+        ("by:ci", {API, WEB, LATEST}),
+        ("by:CI", set()),
+        ("size>48MB", {API}),
+        ("size>=45MB size<48MB", {BASE}),
+        ("size<1kB", {GONE}),
+        ("pushed<30d", {API, WEB, LATEST}),
+        ("pushed<1d", INDEXES),
+        ("pushed>300d", {CHART}),
+        ("pulled:never", {BASE, WEB, LATEST, CHART, GONE}),
+        ("pulled<30d", {API}),
+        ("pulled>1d", {API}),
+        ("pulled>30d", set()),
+        ("is:multi-platform", INDEXES),
+        ("is:signed", {API}),
+        ("is:broken", {GONE}),
+        ("is:untagged", set()),
+        ("team/ label:team=web -tag:latest", {WEB}),
+        ("-team", {BASE, CHART}),
+        ("-is:broken -label:team -by:mirror", {CHART}),
+        ("-size>1B", {GONE}),
+        ("-is:untagged", EVERY),
+        ("label:team=shop label:team=web", set()),
+        ("", set()),
+    ],
+)
+def test_each_qualifier(store: dict[str, pushed.Pushed], text: str, tags: set[str] | None) -> None:
+    if tags is None:
+        with pytest.raises(QueryError):
+            search.parse(text)
+        return
+    for order in search.ORDERS:
+        assert _tags(text, order=order) == tags, order
+
+
+@pytest.mark.parametrize("text", ["api", "label:team=web", "size>48MB", "is:signed", "by:ci -v1"])
+def test_walking_finds_what_looking_up_finds(
+    store: dict[str, pushed.Pushed], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way for common items, on items that are rare."""
+    found = {order: _tags(text, order=order) for order in search.ORDERS}
+    assert found["newest"]
+    monkeypatch.setattr(search, "RARE", 0)
+    monkeypatch.setattr(search, "FEW", 0)
+    assert {order: _tags(text, order=order) for order in search.ORDERS} == found
+
+
+def test_digests_and_layers_are_found_by_their_beginning(store: dict[str, pushed.Pushed]) -> None:
+    api, web, child = (store[name].digest for name in ("api", "web", "child"))
+    for text in (api, api[:15], api[7:20].upper(), f"digest:{api[7:20]}", f"team@{api[:20]}"):
+        assert _tags(text) == {API}, text
+        assert api in _manifests(text), text
+    assert _tags(f"digest:{web[7:20]}") == INDEXES
+    assert _tags(f"digest:{child[7:30]}") == INDEXES  # listed by the image index
+    assert _tags(f"web@{api}") == set() == _manifests(f"web@{api}")
+    layer = pushed.layer("python", 0)["digest"]
+    assert _tags(f"layer:{layer}") == {BASE, API} == _tags(f"layer:{layer[7:15]}")
+    assert _tags("layer:000000000000") == set()
+    assert _manifests("api") == set()
+
+
+def test_what_has_no_tag_is_found_apart(store: dict[str, pushed.Pushed]) -> None:
+    lost = store["lost"].digest
+    assert _manifests("is:untagged") == {lost}
+    assert _manifests("is:untagged repo:web platform:arm64") == set()
+    assert _manifests("is:untagged web platform:linux size<1kB -label:team") == {lost}
+    assert _manifests("is:untagged tag:v1") == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "repositories"),
+    [
+        ("API", {"team/api", "charts/api"}),
+        ("a", {"team/api", "charts/api", "library/python", "team/web"} - {"library/python"}),
+        ("team -web", {"team/api"}),
+        ("repo:team/", {"team/api", "team/web"}),
+        ("api:2", set()),
+        ("tag:2", set()),
+        ("api size>1", set()),
+        ("zzz", set()),
+    ],
+)
+def test_repositories_are_found_by_any_part(
+    store: dict[str, pushed.Pushed], text: str, repositories: set[str]
+) -> None:
+    wanted = repositories if text != "a" else {name for name in _names() if "a" in name}
+    assert _repositories(text) == wanted
+
+
+def _names() -> set[str]:
+    return set(Repository.objects.values_list("name", flat=True))
+
+
+def test_a_base_may_have_several_platforms(store: dict[str, pushed.Pushed]) -> None:
+    arm = pushed.image(
+        "library/go", layers=[("go-arm", 5)], config={"architecture": "arm64"}, at=None
+    )
+    amd = pushed.image(
+        "library/go", layers=[("go-amd", 5)], config={"architecture": "amd64"}, at=None
+    )
+    pushed.image_index("library/go", [(arm, "linux/arm64"), (amd, "linux/amd64")], tags=["1"])
+    pushed.image("x/arm", tags=["1"], layers=[("go-arm", 5), ("x", 1)])
+    pushed.image("x/amd", tags=["1"], layers=[("go-amd", 5), ("x", 1)])
+    assert _tags("base:library/go:1") == {"x/arm:1", "x/amd:1"}
+
+
+def test_orders_and_pages() -> None:
+    for number in range(60):
+        pushed.image(
+            f"team/r{number % 3}",
+            tags=[f"ver{number:02}"],
+            layers=[(str(number), number)],
+            config={"n": number},
+            at=pushed.AT + timedelta(minutes=number % 7),
+        )
+    for rare in (search.RARE, 0):
+        for order, column in search.ORDERS.items():
+            items = search.conditions(search.parse("tag:ver"))
+            seen, after = list[int](), ""
+            while True:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(search, "RARE", rare)
+                    patch.setattr(search, "WALK", 17)
+                    found = search.tags(items, order=order, after=after, size=25)
+                seen += [tag.pk for tag in found.rows]
+                assert len(seen) <= 60
+                if not found.next:
+                    break
+                after = found.next
+            keys = (column, "-pk" if column.startswith("-") else "pk")
+            assert seen == list(Tag.objects.order_by(*keys).values_list("pk", flat=True)), order
+
+
+def test_few_hits_are_counted_and_many_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        pushed.image("team/api", tags=[f"ver{number}"], config={"n": number})
+    items = search.conditions(search.parse("tag:ver"))
+    assert search.tags(items, size=5).count == 30
+    monkeypatch.setattr(search, "RARE", 3)
+    found = search.tags(items, size=5)
+    assert (found.count, len(found.rows), found.is_stopped) == (None, 5, False)
+    monkeypatch.setattr(search, "WALK", 10)
+    found = search.tags(search.conditions(search.parse("tag:ver -tag:ver2")), size=25)
+    assert found.is_stopped
+    assert found.next
+
+
+MANY = (
+    "api label:team=shop env:LANG cmd:nginx base:library/python:3.13 platform:arm64 media:helm"
+    " by:ci layer:4c1b77 is:signed size>1 pushed<9d"
+)
+
+
+@pytest.mark.parametrize("rare", [search.RARE, 0])
+@pytest.mark.parametrize("text", ["api", "label:team=shop -v1 size>1B", "team/api:2.1", MANY])
+def test_ten_queries_are_enough(
+    store: dict[str, pushed.Pushed], text: str, rare: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "RARE", rare)
+    with CaptureQueriesContext(connection) as queries:
+        _tags(text)
+    assert len(queries) <= 10 + 5 * (text == MANY)
+
+
+hostile = st.text(alphabet=st.sampled_from("a%_\\'\"*^${}[]().:;-+<>=/ \0é字AND OR NOT NEAR"))
+
+
+@hypothesis_settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(hostile)
+def test_no_text_is_a_pattern_or_breaks_a_query(store: dict[str, pushed.Pushed], text: str) -> None:
+    try:
+        query = search.parse(text)
+    except QueryError:
+        return
+    items = search.conditions(query)
+    found = {str(tag) for tag in search.tags(items).rows}
+    search.repositories(query, size=5)
+    search.manifests(query, items)
+    words = [term.value.lower() for term in query.terms if term.field == "word"]
+    if len(words) == len(query.terms) and not any(term.is_negated for term in query.terms):
+        plain = {
+            str(tag)
+            for tag in Tag.objects.filter(attached_to="")
+            if all(word in tag.name.lower() or word in tag.repository.name for word in words)
+        }
+        assert found == (plain if words else set())
+
+
+def test_media_types_are_found_whatever_their_number() -> None:
+    for number in range(5):
+        pushed.artifact("a/b", config_type=f"application/x{number}", tags=[f"t{number}"])
+    assert list(conditions._values("artifact_type")) == [f"application/x{n}" for n in range(5)]
+    assert _tags("media:x3") == {"a/b:t3"}
+    assert Manifest.objects.filter(artifact_type="application/x3").count() == 1

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from registryui.models import Repository, Tag
-from registryui.models.paging import Page, page
+from registryui.models.paging import Page, page, page_of_few, walk
 from tests.factories import NOW, make_repository
 
 pytestmark = pytest.mark.django_db
@@ -182,3 +182,80 @@ def test_the_filter_has_no_or(repositories: None, order: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         page(Repository.objects.all(), [order], after=token, size=5)
     assert " OR " not in queries.captured_queries[0]["sql"]
+
+
+# -- walks ---------------------------------------------------------------------------------------
+
+WALKED = (["name"], ["-name"], ["size"], ["-size"], ["-pushed_at"], ["id"])
+
+
+@pytest.mark.usefixtures("repositories")
+@pytest.mark.parametrize("order", WALKED, ids=" ".join)
+@pytest.mark.parametrize("most", [3, 10, 100])
+@pytest.mark.parametrize("wanted", [{}, {"size": 5}, {"size": 1}])
+def test_a_walk_finds_every_row_once_there_and_back(
+    order: list[str], most: int, wanted: dict[str, int]
+) -> None:
+    every = Repository.objects.all()
+    expected = [row.pk for row in every.filter(**wanted).order_by(*order, _last(order))]
+    seen, after, steps = list[int](), "", 0
+    while True:
+        found = walk(every.filter(**wanted), every, order, after=after, size=4, most=most)
+        assert len(found.rows) <= 4
+        assert found.is_stopped == bool(len(found.rows) < 4 and found.next) or len(found.rows) == 4
+        seen += [row.pk for row in found.rows]
+        if not found.next:
+            break
+        after, steps = found.next, steps + 1
+        assert steps <= 37
+    assert seen == expected
+    last = {row.pk for row in found.rows}
+    back, after = set[int](), found.previous
+    while after:
+        found = walk(every.filter(**wanted), every, order, after=after, size=4, most=most)
+        rows = [row.pk for row in found.rows]
+        assert rows == [pk for pk in expected if pk in rows]
+        back |= set(rows)
+        after = found.previous
+        steps -= 1
+        assert steps >= -40
+    assert back >= set(expected) - last
+
+
+def _last(order: list[str]) -> str:
+    return "-id" if order[0].startswith("-") else "id"
+
+
+@pytest.mark.usefixtures("repositories")
+@pytest.mark.parametrize("order", WALKED, ids=" ".join)
+def test_a_few_rows_are_paged_like_all(order: list[str]) -> None:
+    every = Repository.objects.all()
+    after = there = ""
+    for _ in range(20):
+        few, count = page_of_few(every, order, after=after, size=5)
+        all_rows = page(every, order, after=there, size=5)
+        assert (few.rows, count) == ([row.pk for row in all_rows.rows], 37)
+        assert bool(few.next) == bool(all_rows.next)
+        if not few.next:
+            break
+        after, there = few.next, all_rows.next
+    while few.previous:
+        few, _count = page_of_few(every, order, after=few.previous, size=5)
+        all_rows = page(every, order, after=all_rows.previous, size=5)
+        assert few.rows == [row.pk for row in all_rows.rows]
+
+
+def test_a_walk_in_two_directions_is_refused() -> None:
+    every = Repository.objects.all()
+    token = _token([">", 5, NOW.isoformat(), 1])
+    with pytest.raises(ValueError, match="one direction"):
+        walk(every, every, ["size", "-pushed_at"], after=token)
+
+
+@pytest.mark.usefixtures("repositories")
+@pytest.mark.parametrize("token", ["x", "W10", _token([">", "no", 1]), _token(["<", 2**70, 1])])
+def test_a_walk_with_a_token_that_is_none_begins_at_the_start(token: str) -> None:
+    every = Repository.objects.all()
+    assert walk(every, every, ["size"], after=token).rows == walk(every, every, ["size"]).rows
+    few = page_of_few(every, ["size"], after=token)
+    assert few == page_of_few(every, ["size"])

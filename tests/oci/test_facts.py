@@ -43,6 +43,13 @@ def test_the_layers_are_one_fact_in_their_order() -> None:
     assert facts.layers(["sha256:b", "sha256:a"]) not in facts.facts(config)
 
 
+def test_the_layers_below_are_the_facts_of_the_images_below() -> None:
+    stack = ["sha256:A", "sha256:b", "sha256:c"]
+    assert facts.layers_below(stack) == [facts.layers(stack[:1]), facts.layers(stack[:2])]
+    assert facts.layers_below(stack[:1]) == facts.layers_below([]) == []
+    assert len(facts.layers_below(["x" * 65_536] * 10_000)) == 200
+
+
 def test_one_config_states_only_so_much() -> None:
     labels = {f"label{number}": "x" for number in range(5000)}
     assert len(_facts(Labels=labels)) == facts.LIMIT

@@ -1,14 +1,18 @@
 """The search page: echoes the question as text, marks what matched, pages, stays cheap."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from registryui.index import search
+from registryui.index.query import EXAMPLES
 from registryui.models import Repository
-from tests.factories import make_manifest, make_operator, make_repository, make_tag
+from tests.factories import NOW, make_manifest, make_operator, make_repository, make_tag
+from tests.views import pushed
 
 pytestmark = pytest.mark.django_db
 
@@ -29,9 +33,142 @@ def test_an_empty_question_teaches(client: Client) -> None:
 
 
 def test_nothing_found_says_what_was_looked_for(client: Client) -> None:
-    assert "No repository and no tag has “zz” in its name." in _search(client, "zz")
-    assert "No tag with “9” in a repository with “zz”." in _search(client, "zz:9")
-    assert "No repository, tag or digest fits “abcdef0”." in _search(client, "abcdef0")
+    assert "Nothing fits “zz”." in _search(client, "zz")
+    assert "Nothing fits all parts of “zz size&gt;1GB”." in _search(client, "zz size>1GB")
+
+
+def test_the_help_is_made_of_links_that_are_queries(client: Client) -> None:
+    page = _search(client, "")
+    links = re.findall(r'<a class="chip" href="/search\?q=([^"]+)">', page)
+    assert len(links) == len(EXAMPLES) + 4
+    for link in links:
+        assert "What can be asked" not in client.get(f"/search?q={link}").content.decode(), link
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "part", "reason"),
+    [
+        ("api is:nice x", "api is:", "nice", "knows multi-platform, signed, untagged, broken"),
+        ("size>much", "size&gt;", "much", "For example: size&gt;1GB"),
+        ("is:protected", "is:", "protected", "No tag can be protected yet"),
+        ('api "x<b>', "api ", "&quot;x&lt;b&gt;", "not closed"),
+    ],
+)
+def test_a_wrong_text_is_marked_where_it_is_wrong(
+    client: Client, text: str, before: str, part: str, reason: str
+) -> None:
+    page = _search(client, text)
+    assert f"{before}<mark>{part}</mark>" in page
+    assert reason in page
+    assert 'role="alert"' in page
+    assert "What can be asked" in page
+
+
+def test_the_query_is_read_back_and_each_part_can_be_taken_away(client: Client) -> None:
+    page = _search(client, "api -tag:dev size>1GB")
+    assert "<b>not</b> <b>tag</b> dev" in page
+    assert "<b>size</b> &gt;1GB" in page
+    assert 'href="/search?q=api%20-tag%3Adev"' in page
+    assert 'href="/search?q=api%20%20size%3E1GB"' in page
+
+
+def test_a_slip_in_a_qualifier_is_pointed_out(client: Client) -> None:
+    page = _search(client, "lable:x")
+    assert "“lable:x” is read as a repository and a tag." in page
+    assert 'href="/search?q=label%3Ax">Did you mean label:x?</a>' in page
+
+
+def test_a_hit_says_why_it_was_found(client: Client) -> None:
+    base = pushed.image("debian", tags=["12"], layers=[("debian", 28_000_000)])
+    api = pushed.image(
+        "team/api",
+        tags=["2.1"],
+        layers=[("debian", 28_000_000), ("api", 5_000_000)],
+        config={
+            "config": {"Labels": {"team": "shop"}, "Env": ["LANG=C.UTF-8"], "Cmd": ["/bin/app"]}
+        },
+    )
+    layer = pushed.layer("api", 0)["digest"][7:19]
+    text = (
+        f"api label:team env:lang=c.utf-8 cmd:app base:debian:12 layer:{layer} by:ci-team size>1MB"
+    )
+    page = _search(client, text)
+    for why in (
+        "<b>label</b> <bdi><mark>team</mark>=shop</bdi>",
+        "<b>env</b> <bdi><mark>lang=c.utf-8</mark></bdi>",
+        "<b>cmd</b> <bdi>/bin/<mark>app</mark></bdi>",
+        '<b>base</b> <bdi><mark>debian:12</mark></bdi></span><span class="small">by its layers',
+        f"<b>layer</b> <bdi><mark>{layer}</mark></bdi>",
+        "<b>by</b> <bdi><mark>ci-team</mark></bdi>",
+        "<b>size</b> 33.0 MB",
+    ):
+        assert why in page, why
+    assert f"<b>digest</b> <bdi><mark>{api.digest[7:19]}</mark>" in _search(client, api.digest)
+    assert base.digest[7:19] not in page
+
+
+def test_labels_of_an_image_index_are_shown_from_its_images(client: Client) -> None:
+    child = pushed.image("a/b", config={"config": {"Labels": {"team": "shop"}}})
+    pushed.image_index("a/b", [(child, "linux/arm64")], tags=["1"])
+    assert "<mark>team</mark>=shop" in _search(client, "label:team")
+    assert "<b>digest</b>" in _search(client, f"digest:{child.digest[7:30]}")
+    assert "in its image index" in _search(client, f"digest:{child.digest[7:30]}")
+
+
+def test_hostile_labels_are_text(client: Client) -> None:
+    labels = {"x": "<script>alert(1)</script>\u202eabc", "<b>": "1"}
+    pushed.image("a/b", tags=["1"], config={"config": {"Labels": labels}})
+    page = _search(client, "label:x")
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "<b>:1" not in _search(client, 'label:"<b>"')
+
+
+def test_what_has_no_tag_is_listed(client: Client) -> None:
+    lost = pushed.image("team/web", config={"lost": 1})
+    page = _search(client, "is:untagged")
+    assert "Images without a tag" in page
+    assert f'href="/repositories/team/web@{lost.digest}"' in page
+
+
+def test_a_walk_that_stops_can_go_on(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "WALK", 20)
+    row = make_repository("team/api")
+    for number in range(70):
+        make_tag(row, "qz" if number == 3 else f"v{number}", moved_at=NOW + timedelta(number))
+    url, steps = "/search?q=qz", 0
+    page = client.get(url).content.decode()
+    assert "None of those looked at for this page fits." in page
+    while "team/api:<wbr><mark>qz</mark>" not in page:
+        following = re.search(r'rel="next" id="page-next" href="([^"]+)"', page)
+        assert following is not None
+        page = client.get("/search" + following[1].replace("&amp;", "&")).content.decode()
+        steps += 1
+    assert steps == 3
+
+
+@pytest.mark.parametrize(
+    ("sort", "first", "current"),
+    [
+        ("", "new", "sort=oldest"),
+        ("oldest", "old", "sort=newest"),
+        ("largest", "large", "sort=smallest"),
+        ("smallest", "new", "sort=largest"),
+        ("pulled", "large", "sort=unpulled"),
+        ("name", "large", "sort=reverse"),
+        ("reverse", "old", "sort=name"),
+        ("nonsense", "new", "sort=oldest"),
+    ],
+)
+def test_every_column_sorts(client: Client, sort: str, first: str, current: str) -> None:
+    row = make_repository("team/api")
+    make_tag(row, "old", moved_at=NOW, size=20)
+    make_tag(row, "new", moved_at=NOW + timedelta(days=2), size=10)
+    make_tag(row, "large", moved_at=NOW + timedelta(days=1), size=30, pulled_at=NOW)
+    page = _search(client, "team", sort=sort)
+    assert re.findall(r"team</mark>/api:<wbr>(\w+)</a>", page)[0] == first
+    assert re.search(rf'href="[^"]*{current}"[^>]*aria-current="true"', page)
 
 
 def test_hits_are_marked_and_linked(client: Client) -> None:
@@ -41,7 +178,7 @@ def test_hits_are_marked_and_linked(client: Client) -> None:
     assert '<a class="hit__title break" href="/repositories/team/api">' in page
     assert "team/<mark>api</mark></a>" in page
     assert '<a class="hit__title break" href="/repositories/team/api:api-2">' in page
-    assert "team/api:<wbr><mark>api</mark>-2</a>" in page
+    assert "team/<mark>api</mark>:<wbr><mark>api</mark>-2</a>" in page
 
 
 def test_of_a_pair_both_parts_are_marked(client: Client) -> None:
