@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from registryui.views import converters
+from registryui.views.base_image import base_image
 from registryui.views.compare import compare
 from registryui.views.dashboard import dashboard
 from registryui.views.docker_search import catalog, docker_search
@@ -43,6 +44,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/<repository:repository>", repository, name="repository"),
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
+    path(
+        "repositories/<repository:repository>@<digest:digest>/base", base_image, name="base_image"
+    ),
     path("compare", compare, name="compare"),
     path("layers/<digest:digest>", layer, name="layer"),
     path("put-back", put_back, name="put_back"),

@@ -298,7 +298,12 @@ def _tab_context(
     read, config = chosen.read, chosen.read.config
     if tab == "layers":
         users = related.used_by(chosen.manifest, held, top_digest=subject.digest)
-        return {"layers": image.layers(read, held.users), "users": users}
+        has_base = chosen.manifest is not None and chosen.manifest.kind == IMAGE and bool(config)
+        return {
+            "layers": image.layers(read, held.users),
+            "users": users,
+            "has_base": has_base,
+        }
     if tab == "entries":
         return _entries(request, subject, chosen)
     if tab == "dockerfile" and config is not None:

@@ -16,6 +16,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "repository": ("/repositories/a/b", "viewer", None),
     "tag": ("/repositories/a/b:1", "viewer", None),
     "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
+    "base_image": (f"/repositories/a/b@{DIGEST}/base", "viewer", None),
     "compare": ("/compare", "viewer", None),
     "layer": (f"/layers/{DIGEST}", "viewer", None),
     "put_back": ("/put-back", None, "maintainer"),

@@ -58,7 +58,7 @@ OTHERS = {
     *("search", "password", "users_change", "users_drift", "users_measure", "users_versions"),
     *("users_version", "user_ready", "operator", "operator_add", "operator_change", "put_back"),
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
-    *("catalog", "hook"),
+    *("catalog", "hook", "base_image"),
 }
 
 
