@@ -79,7 +79,7 @@ def test_a_wrong_query_ends_with_2_and_shows_where() -> None:
 
 
 def test_the_limit_says_that_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "WALK", 7)
+    monkeypatch.setattr(search, "FAR", 7)
     row = make_repository("team/api")
     for number in range(60):
         make_tag(row, f"v{number}" if number % 20 else f"qz{number}")

@@ -57,6 +57,7 @@ class Condition:
     rank: int = 9  # the lower, the sooner it is tried as the rare one
     probe: Probe | None = None
     column: str = ""  # of tags, if `within` compares just this one
+    is_plain: bool = False  # asks only names and columns of the tag: many rows in a short time
     within: Q = field(default_factory=Q)  # the same as `tag`, for an index of that column
 
 
@@ -64,7 +65,7 @@ def condition(term: Term) -> Condition:
     """The item as conditions; some ask the database first which rows are meant."""
     made = _MAKERS[term.field](term)
     if term.is_negated:
-        return Condition(term, ~made.tag, ~made.manifest)
+        return Condition(term, ~made.tag, ~made.manifest, is_plain=made.is_plain)
     return made
 
 
@@ -76,7 +77,8 @@ def _word(term: Term) -> Condition:
     tag = Q(name__icontains=term.value) | Q(repository__name__icontains=term.value)
     manifest = Q(repository__name__icontains=term.value)
     if not term.digest:
-        return Condition(term, tag, manifest, 3, _named(term.value, or_repository=True))
+        probe = _named(term.value, or_repository=True)
+        return Condition(term, tag, manifest, 3, probe, is_plain=True)
     by_digest = _by_digest(term)
     by_name = _named(term.value, or_repository=True)
     return Condition(
@@ -99,17 +101,18 @@ def _reference(term: Term) -> Condition:
         by_digest = _by_digest(term)
         tag, manifest = tag & by_digest.tag, manifest & by_digest.manifest
         rank, probe = 0, by_digest.probe
-    return Condition(term, tag, manifest, rank, probe)
+    return Condition(term, tag, manifest, rank, probe, is_plain=not term.digest)
 
 
 def _repository(term: Term) -> Condition:
     """In the name of the repository. Few repositories are found by search.py itself."""
     named = Q(repository__name__icontains=term.value)
-    return Condition(term, named, named)
+    return Condition(term, named, named, is_plain=True)
 
 
 def _tag(term: Term) -> Condition:
-    return Condition(term, Q(name__icontains=term.value), _NOTHING, 4, _named(term.value))
+    named = Q(name__icontains=term.value)
+    return Condition(term, named, _NOTHING, 4, _named(term.value), is_plain=True)
 
 
 def names_like(table: str, text: str, *, most: int) -> Q | None:
@@ -382,7 +385,7 @@ def _of_column(
     def probe(most: int) -> list[int] | None:
         return few(Tag.objects.filter(within), most)
 
-    return Condition(term, tag, manifest, rank, probe, column, within)
+    return Condition(term, tag, manifest, rank, probe, column, True, within)
 
 
 # -- states --------------------------------------------------------------------------------------
@@ -448,12 +451,13 @@ def _broken(term: Term) -> Condition:
     of_tag: Any = Tag._meta.get_field("problem")
     problem = Coalesce(F("problem"), F("problem"), output_field=of_tag)
     return Condition(
-        term, Q(GreaterThan(problem, "")), _NOTHING, 4, lambda most: few(_broken_tags(), most)
+        term,
+        Q(GreaterThan(problem, "")),
+        _NOTHING,
+        4,
+        lambda most: few(Tag.objects.exclude(problem=""), most),
+        is_plain=True,
     )
-
-
-def _broken_tags() -> QuerySet[Tag]:
-    return Tag.objects.exclude(problem="")
 
 
 _STATES: dict[str, Callable[[Term], Condition]] = {

@@ -30,7 +30,8 @@ from .conditions import Condition, condition, few, names_like
 from .query import REFERENCE, WORD, Query, Term
 
 RARE = 2000  # rows that are looked at one by one
-WALK = 2000  # rows that one page walks over
+WALK = 2000  # rows that one page walks over, if other tables are asked about each
+FAR = 8000  # the same, if names and columns of the tags are all that is asked
 PROBES = 2  # items that are tried as the rare one
 FEW = 50  # repositories that are looked into instead of all
 COUNTED = 1000  # more hits are "more than 1,000": nobody reads them, and counting takes time
@@ -58,7 +59,7 @@ class Found(Generic[Row]):
     previous: str = ""
     next: str = ""
     count: int | None = 0
-    is_stopped: bool = False  # only so many rows were looked at; `next` goes on from there
+    walked: int = 0  # only so many rows were looked at, and `next` goes on from there; 0: all
 
 
 def parse(text: str) -> Query:
@@ -90,7 +91,8 @@ def tags(
     if only is not None:  # one large repository: its own indexes lead through it
         every = every.filter(repository=only, attached_to="")
         fitting = fitting.filter(repository=only)
-    return _of_many(fitting, every, keys, after=after, size=size)
+    most = FAR if all(one.is_plain for one in items) else WALK
+    return _of_many(fitting, every, keys, after=after, size=size, most=most)
 
 
 def repositories(query: Query, *, size: int) -> Found[Repository]:
@@ -110,7 +112,7 @@ def repositories(query: Query, *, size: int) -> Found[Repository]:
         ids = few(Repository.objects.filter(like), RARE)
         if ids is not None:
             return _of_few(fitting, ids, order, size=size)
-    return _of_many(fitting, Repository.objects.all(), order, size=size)
+    return _of_many(fitting, Repository.objects.all(), order, size=size, most=FAR)
 
 
 def manifests(
@@ -122,7 +124,7 @@ def manifests(
     if is_untagged(query):
         every = Manifest.objects.filter(untagged_at__isnull=False)
         fitting = fitting.filter(untagged_at__isnull=False)
-        return _of_many(fitting, every, ["-id"], after=after, size=size)
+        return _of_many(fitting, every, ["-id"], after=after, size=size, most=WALK)
     asked = [term for term in query.terms if term.digest and not term.is_negated]
     if not asked or any(term.field not in (*_ON_REPOSITORIES, "digest") for term in query.terms):
         return Found([])
@@ -217,12 +219,13 @@ def _of_many(
     *,
     after: str = "",
     size: int,
+    most: int,
 ) -> Found[Row]:
     """A page of what is found on a walk; counted only where it is seen whole."""
-    found = walk(_light(fitting), every, order, after=after, size=size, most=WALK)
+    found = walk(_light(fitting), every, order, after=after, size=size, most=most)
     is_whole = not (found.previous or found.next)
     count = len(found.rows) if is_whole else None
-    return Found(found.rows, found.previous, found.next, count, found.is_stopped)
+    return Found(found.rows, found.previous, found.next, count, most if found.is_stopped else 0)
 
 
 def _light(queryset: QuerySet[Row]) -> QuerySet[Row]:

@@ -15,7 +15,7 @@ from registryui.models import Manifest, Role, Tag
 
 from .access import Request, needs
 from .live import wants_fragment
-from .plain_text import line
+from .plain_text import line, shown
 from .search_help import help_lines
 from .search_reasons import reasons
 from .tag_rows import kind_words
@@ -77,8 +77,12 @@ def _wrong(text: str, error: QueryError) -> Wrong:
     part = text[error.start : error.end]
     if len(before) > SHOWN:
         before = f"…{before[-SHOWN:]}"
-    part, after = line(part, SHOWN), line(after, SHOWN)
-    return Wrong(before, part or "␣", after, error.reason)
+    return Wrong(
+        str(shown(before, SHOWN + 1)),
+        str(shown(part, SHOWN)) or "␣",
+        str(shown(after, SHOWN)),
+        error.reason,
+    )
 
 
 def _found(query: Query, sort: str, after: str) -> dict[str, Any]:
@@ -104,7 +108,6 @@ def _found(query: Query, sort: str, after: str) -> dict[str, Any]:
         "marks": _marks(query),
         "sorts": _sorts(sort),
         "counted": index.COUNTED,
-        "walked": index.WALK,
         "few": FEW,
         "is_first": not after,
     }

@@ -278,7 +278,7 @@ def test_orders_and_pages() -> None:
             while True:
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(search, "RARE", rare)
-                    patch.setattr(search, "WALK", 17)
+                    patch.setattr(search, "FAR", 17)
                     found = search.tags(items, order=order, after=after, size=25)
                 seen += [tag.pk for tag in found.rows]
                 assert len(seen) <= 60
@@ -296,10 +296,10 @@ def test_few_hits_are_counted_and_many_are_not(monkeypatch: pytest.MonkeyPatch) 
     assert search.tags(items, size=5).count == 30
     monkeypatch.setattr(search, "RARE", 3)
     found = search.tags(items, size=5)
-    assert (found.count, len(found.rows), found.is_stopped) == (None, 5, False)
-    monkeypatch.setattr(search, "WALK", 10)
+    assert (found.count, len(found.rows), found.walked) == (None, 5, 0)
+    monkeypatch.setattr(search, "FAR", 10)
     found = search.tags(search.conditions(search.parse("tag:ver -tag:ver2")), size=25)
-    assert found.is_stopped
+    assert found.walked == 10
     assert found.next
 
 

@@ -133,7 +133,7 @@ def test_what_has_no_tag_is_listed(client: Client) -> None:
 
 
 def test_a_walk_that_stops_can_go_on(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "WALK", 20)
+    monkeypatch.setattr(search, "FAR", 20)
     row = make_repository("team/api")
     for number in range(70):
         make_tag(row, "qz" if number == 3 else f"v{number}", moved_at=NOW + timedelta(number))
