@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from registryui.models import Manifest, Repository, Tag
+from registryui.models import UNKNOWN, Manifest, Repository, Tag
 from registryui.registry.errors import NotFound, RegistryError, Unreachable
 from registryui.registry.source import Store, Stored, TagLink
 
@@ -39,6 +39,7 @@ class Known:
 
     stamp: str
     tags: dict[str, tuple[str, str]] = field(default_factory=dict)  # digest or "", problem
+    undated: set[str] = field(default_factory=set)  # tags whose push nobody told of
 
 
 def from_store(store: Store, state: State, *, full: bool) -> int:
@@ -92,10 +93,12 @@ def _known(names: Sequence[str]) -> dict[str, Known]:
     stamps = Repository.objects.filter(name__in=names).values_list("pk", "name", "stamp")
     by_pk = {pk: (name, Known(stamp)) for pk, name, stamp in stamps}
     rows = Tag.objects.filter(repository__in=by_pk)
-    for pk, tag, digest, problem in rows.values_list(
-        "repository_id", "name", "manifest__digest", "problem"
+    for pk, tag, digest, problem, moved_at in rows.values_list(
+        "repository_id", "name", "manifest__digest", "problem", "moved_at"
     ):
         by_pk[pk][1].tags[tag] = (digest or "", problem)
+        if digest and moved_at == UNKNOWN:
+            by_pk[pk][1].undated.add(tag)
     found = dict(by_pk.values())
     return {name: found.get(name, Known("")) for name in names}
 
@@ -104,9 +107,7 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
     """Looks at one repository and writes what differs; returns how many tags were looked at."""
     stamp = store.stamp(name)  # first: what changes while we read, changes it again
     links = {link.name: link for link in store.tag_links(name)}
-    changed = [
-        link for link in links.values() if full or known.tags.get(link.name) != (link.digest, "")
-    ]
+    changed = [link for link in links.values() if full or _differs(link, known)]
     gone = _gone(store, name, known.tags.keys() - links.keys())
     is_same = bool(stamp) and stamp == known.stamp and not full
     if is_same and not changed and not gone:
@@ -123,6 +124,14 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
         _untagged(store, name, revisions, state)
         ingest.set_stamp(name, stamp)
     return len(links)
+
+
+def _differs(link: TagLink, known: Known) -> bool:
+    """Also a tag that was read over HTTP, which does not tell when it was pushed."""
+    is_dated = link.moved_at > UNKNOWN
+    return known.tags.get(link.name) != (link.digest, "") or (
+        is_dated and link.name in known.undated
+    )
 
 
 def _gone(store: Store, name: str, tags: Iterable[str]) -> list[str]:

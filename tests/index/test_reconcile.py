@@ -17,14 +17,16 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from registryui.index import ingest
 from registryui.index.sync import sync
 from registryui.index.verify import verify
-from registryui.models import Manifest, Repository, Run, Tag
+from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
 from registryui.registry import paths
 from registryui.registry.errors import Unreachable
-from registryui.registry.source import TagLink
+from registryui.registry.source import Stored, TagLink
 from registryui.registry.storage import FileStore
 from tests.e2e.product import ROOT
+from tests.fake_source import FakeSource
 
 from . import made_files
 from .index_rows import all_rows
@@ -83,6 +85,26 @@ def test_nothing_changed_reads_links_and_writes_nothing(
     assert calls == {"tag_links": 6}
     assert (result["added"], result["moved"], result["removed"], result["manifests"]) == (0,) * 4
     assert (all_rows(), dict(Repository.objects.values_list("name", "changed_at"))) == before
+
+
+def test_an_index_that_came_over_http_gets_times_and_untagged_manifests(
+    files: made_files.Files,
+) -> None:
+    run(files.open())
+    wanted = all_rows()
+    for name in files.records.repositories():
+        ingest.drop_repository(name)
+    plain = files.open()
+    source = FakeSource()
+    for name in files.records.repositories():
+        source.tags_of[name] = {link.name: link.digest for link in plain.tag_links(name)}
+        for digest, (raw, media_type) in files.records.records(name).manifests.items():
+            source.manifests_of[name][digest] = Stored(digest, media_type, raw)
+        source.blobs_of[name] = files.records.records(name).blobs
+    assert sync(source, by="test") is not None
+    assert not Tag.objects.exclude(moved_at=UNKNOWN).exists()
+    run(files.open())
+    assert all_rows() == wanted
 
 
 def test_a_moved_tag_is_found_though_no_folder_tells(files: made_files.Files) -> None:
