@@ -143,10 +143,11 @@ def _named(text: str, *, or_repository: bool = False) -> Probe | None:
         if not or_repository:
             return few(Tag.objects.filter(named), most)
         repositories = names_like("repository", text, most=REPOSITORIES + 1) or Q()
-        ids = few(Repository.objects.filter(repositories), REPOSITORIES)
-        if ids is None:
+        found = Repository.objects.filter(repositories).order_by()
+        counts = dict(found.values_list("pk", "tag_count")[: REPOSITORIES + 1])
+        if len(counts) > REPOSITORIES or sum(counts.values()) > most:
             return None
-        return few(Tag.objects.filter(named | Q(repository__in=ids)), most)
+        return few(Tag.objects.filter(named | Q(repository__in=counts)), most)
 
     return probe
 

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from django.conf import settings
 from django.db import connection, models
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, Case, ExpressionWrapper, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from registryui.models import Manifest, Repository, Tag
@@ -82,7 +82,11 @@ def tags(
     # What the order itself can skip is not walked over.
     leading = [one for one in items if _leads(one, keys[0].lstrip("-"))]
     every = Tag.objects.filter(*(one.within for one in leading))
-    fitting = every.filter(*(one.tag for one in items if one not in leading), attached_to="")
+    fitting = every.filter(attached_to="")
+    others = [one for one in items if one not in leading]
+    plain = Q(*(one.tag for one in others if one.is_plain))
+    costly = Q(*(one.tag for one in others if not one.is_plain))
+    fitting = fitting.filter(_first(plain, costly) if plain and costly else plain & costly)
     ids, only = _named_repositories(items)
     if ids is None:
         ids = _rare(items)
@@ -156,6 +160,14 @@ def rebuild() -> None:
 # -- the two ways --------------------------------------------------------------------------------
 
 
+def _first(plain: Q, costly: Q) -> Q:
+    """Both, and the costly one is asked only of rows that the plain one fits: a database may ask
+    it first, because it needs no join."""
+    then = ExpressionWrapper(costly, output_field=BooleanField())
+    both = Case(When(plain, then=then), default=Value(False), output_field=BooleanField())
+    return Q(both)
+
+
 def _leads(one: Condition, column: str) -> bool:
     """Whether a database index for rows in the order of that column begins with what is asked."""
     columns = ("moved_at", "moved_by") if column == "moved_at" else (column,)
@@ -178,7 +190,7 @@ def _named_repositories(items: Sequence[Condition]) -> tuple[list[int] | None, i
     named = [
         one.term.value
         for one in items
-        if one.term.field in (REFERENCE, "repo") and one.term.value and not one.term.is_negated
+        if one.term.value and not one.term.is_negated and _is_repository(one.term)
     ]
     if not named:
         return None, None
@@ -194,6 +206,11 @@ def _named_repositories(items: Sequence[Condition]) -> tuple[list[int] | None, i
         return None, rows[0][0] if len(rows) == 1 else None
     inside = Tag.objects.filter(repository__in=[pk for pk, _count in rows], attached_to="")
     return few(inside, RARE), None
+
+
+def _is_repository(term: Term) -> bool:
+    """Whether the value stands in the name of the repository; a tag has no slash."""
+    return term.field in (REFERENCE, "repo") or (term.field == WORD and "/" in term.value)
 
 
 def _of_few(
