@@ -106,7 +106,7 @@ def _our_sync(url: str, data: Path) -> float:
     data.mkdir(exist_ok=True)
     _manage(environment, "migrate", "-v0")
     printed: list[str] = []
-    took = timed(lambda: printed.append(_manage(environment, "sync", "--json")))
+    took = timed(lambda: printed.append(_manage(environment, "sync", "--source", "http", "--json")))
     if json.loads(printed[0])["tags"] != TAGS:
         raise RuntimeError(f"the sync saw something else: {printed[0]}")
     return took
