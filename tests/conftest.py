@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.parts import running_registry
+
+# A machine may be busy: no test ends because of its time.
+hypothesis.settings.register_profile("boathouse", deadline=None)
+hypothesis.settings.load_profile("boathouse")
 
 
 @pytest.fixture(scope="session")

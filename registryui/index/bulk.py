@@ -174,6 +174,16 @@ def _stored(moment: datetime) -> datetime | str:
     return str(moment.astimezone(UTC).replace(tzinfo=None)) if times_as_text() else moment
 
 
+def insert(
+    model: type[models.Model], columns: tuple[str, ...], some: Iterable[tuple[Any, ...]]
+) -> None:
+    """Rows with these fields, the others at their default, in a tenth of bulk_create's time: for
+    tables of which an image has dozens of rows. Foreign keys are ids. In the transaction of the
+    caller; values are as the database keeps them."""
+    with connection.cursor() as cursor:
+        _table(model, columns).insert(cursor, some)
+
+
 def _take_ids(cursor: Any, model: type[models.Model], count: int) -> Sequence[int]:
     """Ids that nobody else gets (SQLite: nobody else writes until this transaction ends)."""
     table = model._meta.db_table

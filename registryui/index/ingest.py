@@ -27,6 +27,7 @@ from registryui.models import (
 )
 from registryui.oci import names
 
+from . import bulk
 from . import rows as made
 from .contents import Move, NewManifest
 from .fetch import Look
@@ -160,8 +161,10 @@ def _add_manifests(repository: Repository, manifests: Sequence[NewManifest]) -> 
     ]
     ImageIndexEntry.objects.bulk_create(entries)
     mark_listed(repository, {entry.digest for entry in entries} | fresh.keys())
-    ImageFact.objects.bulk_create(
-        ImageFact(fact=fact, manifest=row) for row in rows for fact in columns[row.digest][1]
+    bulk.insert(
+        ImageFact,
+        ("fact", "manifest"),
+        sorted((fact, row.pk) for row in rows for fact in columns[row.digest][1]),
     )
     _size_image_indexes(repository, [row for row in rows if row.kind == Manifest.Kind.IMAGE_INDEX])
     return rows
@@ -189,11 +192,13 @@ def _add_edges(
         + sum(len(row.raw) for row in rows)
         + sum(blob.size for blob in blobs.values() if blob.pk not in held)
     )
-    ManifestBlob.objects.bulk_create(
-        ManifestBlob(
-            manifest=row, repository=repository, blob=blobs[digest], role=role, position=position
-        )
-        for row, digest, role, position in edges
+    bulk.insert(
+        ManifestBlob,
+        ("manifest", "repository", "blob", "role", "position"),
+        (
+            (row.pk, repository.pk, blobs[digest].pk, role, position)
+            for row, digest, role, position in edges
+        ),
     )
     _count_manifests({(row.pk, blobs[digest].pk) for row, digest, *_rest in edges}, by=1)
 

@@ -16,6 +16,7 @@ from .config import ImageConfig
 
 LIMIT = 1000  # facts of one image: a config of 4 MiB could state a hundred thousand
 _LAYERS = 200  # Docker allows 127
+_SHORT = 256  # characters of what is remembered
 _WORDS_OF = 4096  # characters of one argument that are taken apart: a script has many words
 
 
@@ -81,11 +82,17 @@ def _pair(kind: str, key: str, value: str | None) -> str:
     return f"{kind}\0{key}" if value is None else f"{kind}\0{key}={value}"
 
 
-# Most of what images state, many of them state: their base's environment, a label's key.
-@lru_cache(maxsize=16_384)
 def _hash(text: str) -> int:
+    return _hash_short(text) if len(text) <= _SHORT else _hash_any(text)
+
+
+def _hash_any(text: str) -> int:
     folded = text.casefold().encode("utf-8", "replace")
     return _number(hashlib.sha256(folded).digest())
+
+
+# Most of what images state, many of them state: their base's environment, a label's key.
+_hash_short = lru_cache(maxsize=16_384)(_hash_any)
 
 
 def _number(digest: bytes) -> int:
