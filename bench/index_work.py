@@ -1,6 +1,7 @@
 """Work on an index in a process of its own, with a data folder of its own; one JSON object out.
 
-python -m bench.index_work DATA build  STORE        sync with a store: a folder, or made:TAGS
+python -m bench.index_work DATA build  STORE        sync with a folder, made:TAGS, or first:TAGS
+                                                (repositories that no other store has)
 python -m bench.index_work DATA visit  SECONDS      list pages again and again, beside a build
 python -m bench.index_work DATA queue  NUMBER STORE push events of tags that are in the store
 python -m bench.index_work DATA drain  STORE        apply them
@@ -76,6 +77,8 @@ def _store(name: str) -> Any:
 
     if name.startswith("made:"):
         return MadeStore(int(name[5:]))
+    if name.startswith("first:"):
+        return MadeStore(int(name[6:]), below="first/")
     return open_store(Storage(FILESYSTEM, {}, name))
 
 

@@ -217,7 +217,7 @@ print(time.perf_counter() - start)
 def _beside_pages(place: Path, tags: int) -> Iterator[Row]:
     """Pages in one process, the build in another, of one SQLite file."""
     data, files = place / "beside", place / "store" / "store"
-    index_work.work(data, "build", f"made:{min(1000, tags)}")  # something for the pages to show
+    index_work.work(data, "build", f"first:{min(1000, tags)}")  # something for the pages to show
     quiet = _visited(data, seconds=5)
     visitor = _visitor(data)
     index_work.work(data, "build", str(files))
@@ -252,7 +252,7 @@ def _visited(data: Path, *, seconds: float) -> dict[str, list[float]]:
 
 def _events(place: Path, tags: int) -> Iterator[Row]:
     data, files = place / "events", place / "store" / "store"
-    index_work.work(data, "build", f"made:{min(1000, tags)}")  # something for the pages to show
+    index_work.work(data, "build", f"first:{min(1000, tags)}")  # something for the pages to show
     queued = index_work.work(data, "queue", str(min(EVENTS, tags)), str(files))
     quiet = _visited(data, seconds=5)
     visitor = _visitor(data)

@@ -50,17 +50,23 @@ class Records:
 
 
 class MadeStore:
-    """A Store (registry/source.py) of `tags` tags in so many repositories."""
+    """A Store (registry/source.py) of `tags` tags in so many repositories, `below` a namespace."""
 
     def __init__(
-        self, tags: int, *, repositories: int = 0, seed: int = 7, with_layers: bool = False
+        self,
+        tags: int,
+        *,
+        repositories: int = 0,
+        seed: int = 7,
+        with_layers: bool = False,
+        below: str = "",
     ) -> None:
         self.sizes = _sizes(tags, repositories or max(1, tags // 20))
         self.seed = seed
         self.with_layers = with_layers
         self._bases = [_base(name, seed) for name in BASES]
         self._kept: dict[str, Records] = {}
-        self._numbers = {_name(number): number for number in range(len(self.sizes))}
+        self._numbers = {f"{below}{_name(number)}": number for number in range(len(self.sizes))}
 
     def records(self, repository: str) -> Records:
         """All of a repository; NotFound if it is not among these."""

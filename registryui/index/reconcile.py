@@ -115,6 +115,7 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
     revisions = set(store.revisions(name))
     for some in _chunks(changed):
         _save(store, name, some, known, revisions, state)
+        state.advance(0)
     for tags in _chunks(gone):
         looks = [Look(tag, known.tags[tag][0], "", is_gone=True) for tag in tags]
         state.changes += ingest.save(name, looks, [])
@@ -203,6 +204,7 @@ def _untagged(store: Store, name: str, revisions: set[str], state: State) -> Non
         changes = ingest.save(name, [], found.manifests)
         have |= {one.digest for one in found.manifests}
         state.changes += changes
+        state.advance(0)
         if changes.manifests:
             state.note(f"{name}: {changes.manifests} manifests without a tag were not in the index")
     for digest in sorted(have - revisions):
