@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests: nobody pulled
 OWN_ACT = "act-"  # begins the id of an event that the portal wrote for what an operator did
-BATCH = 500
+BATCH = 1000  # the more, the more events of one repository are written together
 PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
 MISSED = timedelta(seconds=5)  # an event waits no longer for the job that applies it
 RECENT = timedelta(seconds=10)
@@ -114,14 +114,18 @@ def apply_pending(
             by_repository: dict[str, list[RegistryEvent]] = defaultdict(list)
             for event in batch:
                 by_repository[event.repository].append(event)
+            done: dict[str, list[RegistryEvent]] = {}
             for repository, events in by_repository.items():
                 try:
                     _apply(source, repository, events, pool)
                 except RegistryError as error:
                     waits.append(_postpone(repository, events, error))
                 else:
-                    applied += len(events)
-                    then(events)
+                    done[repository] = events
+            _settle(done)
+            for events in done.values():
+                applied += len(events)
+                then(events)
     if waits:
         later(min(waits))
     return applied
@@ -153,13 +157,18 @@ def _apply(
     _look_at_untagged(source, repository, events, pool)
     for digest in {event.digest for event in events if event.action == "delete" and event.digest}:
         _look_at_deleted(source, repository, digest)
-    with transaction.atomic():
-        # Another host may have been at the same events: each is counted once.
-        ours = RegistryEvent.objects.select_for_update().filter(
-            pk__in=[event.pk for event in events], applied_at=None
-        )
-        _count(repository, list(ours.order_by("id")))
-        ours.update(applied_at=timezone.now(), error="")
+
+
+@transaction.atomic
+def _settle(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
+    """Counts the events of a batch that were applied, by repository, and marks them. Killed before
+    that, they are looked at again, which does no harm; each is counted once."""
+    wanted = [event.pk for events in done.values() for event in events]
+    # Another host may have been at the same events.
+    rows = RegistryEvent.objects.select_for_update().filter(pk__in=wanted, applied_at=None)
+    ours = set(rows.values_list("pk", flat=True))
+    _count({name: [one for one in events if one.pk in ours] for name, events in done.items()})
+    RegistryEvent.objects.filter(pk__in=ours).update(applied_at=timezone.now(), error="")
 
 
 def _moves(events: Iterable[RegistryEvent]) -> dict[str, ingest.Move]:
@@ -284,21 +293,41 @@ def _postpone(repository: str, events: Sequence[RegistryEvent], error: RegistryE
 # -- what only events know: pulls and pushes a day -----------------------------------------------
 
 
-def _count(name: str, events: Sequence[RegistryEvent]) -> None:
-    repository = Repository.objects.filter(name=name).first()
-    if repository is None:
-        return
-    days: dict[date, list[int]] = defaultdict(lambda: [0, 0])
-    for event in events:
-        if event.action == "push" and event.tag:
-            days[event.at.date()][1] += 1
-    for event in _pulls_of_tags(repository, events):
-        days[event.at.date()][0] += 1
-    for day, (pulls, pushes) in days.items():
-        row, _new = DailyActivity.objects.get_or_create(repository=repository, day=day)
-        DailyActivity.objects.filter(pk=row.pk).update(
+def _count(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
+    rows = {row.name: row for row in Repository.objects.filter(name__in=done.keys())}
+    days: dict[tuple[int, date], list[int]] = defaultdict(lambda: [0, 0])
+    for name, repository in rows.items():
+        for event in done[name]:
+            if event.action == "push" and event.tag:
+                days[repository.pk, event.at.date()][1] += 1
+        for event in _pulls_of_tags(repository, done[name]):
+            days[repository.pk, event.at.date()][0] += 1
+    _add_to_days(days)
+
+
+def _add_to_days(days: Mapping[tuple[int, date], Sequence[int]]) -> None:
+    """Adds (pulls, pushes) to each day of a repository, and to the day of the whole store: one
+    UPDATE for each pair of numbers."""
+    DailyActivity.objects.bulk_create(
+        (DailyActivity(repository_id=key, day=day) for key, day in days), ignore_conflicts=True
+    )
+    present = DailyActivity.objects.filter(
+        repository__in={key for key, _day in days}, day__in={day for _key, day in days}
+    )
+    rows: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for pk, repository, day in present.values_list("pk", "repository_id", "day"):
+        if (repository, day) in days:
+            pulls, pushes = days[repository, day]
+            rows[pulls, pushes].append(pk)
+    for (pulls, pushes), pks in rows.items():
+        DailyActivity.objects.filter(pk__in=pks).update(
             pulls=F("pulls") + pulls, pushes=F("pushes") + pushes
         )
+    whole: dict[date, list[int]] = defaultdict(lambda: [0, 0])
+    for (_repository, day), (pulls, pushes) in days.items():
+        whole[day][0] += pulls
+        whole[day][1] += pushes
+    for day, (pulls, pushes) in whole.items():
         StoreDay.objects.get_or_create(day=day)
         StoreDay.objects.filter(day=day).update(
             pulls=F("pulls") + pulls, pushes=F("pushes") + pushes

@@ -24,6 +24,7 @@ from . import ingest, reconcile, runs
 from .contents import NewManifest
 from .fetch import Known, Look, complete, look
 from .progress import Progress, State
+from .reading import closure
 from .told import told_moves
 
 AT_ONCE = 16  # requests in flight; more do not make the registry faster
@@ -241,6 +242,8 @@ def bring(
     stored = [one.stored for one in looks if one.stored is not None]
     again = {one.digest for one in looks if one.stored and one.digest == one.expected}
     fresh = {one.digest for one in stored} - known_here(repository, (s.digest for s in stored))
+    if is_store(source):  # its files are as near as our tables: nothing is worth asking these first
+        return closure(source, repository, sorted(fresh | again), have={}, of=set()).manifests
     return complete(
         source,
         repository,

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -279,16 +278,16 @@ def test_two_hosts_at_the_same_events_count_them_once(
     digest = source.push_image("app", "1")
     receive(event("push", "app", digest, "1"), event("pull", "app", digest))
     real = events._look_at_untagged
-    others = [lambda: events._apply(source, "app", list(RegistryEvent.objects.all()), pool)]
+    others = [lambda: events._settle({"app": list(RegistryEvent.objects.all())})]
 
     def look(*arguments: Any) -> None:
         if others:
             others.pop()()
         real(*arguments)
 
-    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
-        patch.setattr(events, "_look_at_untagged", look)
-        events._apply(source, "app", list(RegistryEvent.objects.all()), pool)
+    monkeypatch.setattr(events, "_look_at_untagged", look)
+    events.apply_pending(source)
+    assert others == []
     day = DailyActivity.objects.get()
     assert (day.pushes, day.pulls) == (1, 1)
     assert Repository.objects.get().pull_count == 1
