@@ -29,7 +29,7 @@ from .told import told_moves
 
 AT_ONCE = 16  # requests in flight; more do not make the registry faster
 CHUNK = 100  # tags of one transaction
-AHEAD = 2 * CHUNK  # tags asked about before their turn to be written
+AHEAD = 5 * CHUNK  # tags asked about before their turn to be written: no thread is ever idle
 
 
 def sync(
