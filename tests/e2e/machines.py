@@ -52,7 +52,8 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A client machine. Paths in `folder` are the same inside and outside."""
+    """A client machine, or with our own `pid` this computer. Paths in `folder` are the same inside
+    and outside."""
 
     folder: Path
     pid: int
@@ -82,6 +83,8 @@ class Machine:
     def command(self, command: str | Sequence[str]) -> list[str]:
         """The same command as this computer has to say it."""
         arguments = ["sh", "-ec", command] if isinstance(command, str) else list(command)
+        if self.pid == os.getpid():  # this computer itself
+            return arguments
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *arguments]
 
     @property
