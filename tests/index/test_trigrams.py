@@ -51,7 +51,7 @@ def test_short_texts_have_no_trigram() -> None:
 
 
 def test_what_keeps_the_letters_outlives_all_migrations() -> None:
-    """A migration that copies a table on SQLite loses its triggers: see 0004_search_names."""
+    """A migration that copies a table on SQLite loses its triggers: see 0007_search_names."""
     tables, events = ("tag", "repository"), ("named", "gone", "renamed")
     wanted = {f"registryui_{table}_{event}" for table in tables for event in events}
     sql = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
