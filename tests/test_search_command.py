@@ -40,7 +40,7 @@ def test_what_is_found_is_printed() -> None:
     code, out, err = _run("label:team=shop", "size>1MB")
     assert (code, err) == (0, "")
     assert out == f"team/api:2.1  {image.digest}  28.2 MB  2026-11-23T12:00:00+00:00  ci-team  -\n"
-    assert _run("api")[1].splitlines()[0].split()[:3] == ["team/api", "1", "tags"]
+    assert _run("api")[1].splitlines()[0].split()[:3] == ["team/api", "1", "tag"]
 
 
 def test_programs_get_all_as_json() -> None:

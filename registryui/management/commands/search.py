@@ -150,7 +150,7 @@ def _cell(item: tuple[str, Any]) -> str:
     if column == "size":
         return humanize.naturalsize(value, format="%.1f")
     if column == "tags":
-        return f"{value} tags"
+        return "1 tag" if value == 1 else f"{value} tags"
     if value is None:
         return "unknown"
     return "".join(one if one.isprintable() else "?" for one in str(value)) or "-"
