@@ -35,6 +35,17 @@ def beat(run: Run) -> None:
     run.save(update_fields=["heartbeat_at", "done", "total"])
 
 
+def ask_to_stop(run: Run, *, by: str) -> None:
+    """Asks the run to end at its next safe place; it looks there by `may_go_on`."""
+    Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(stop_asked_by=by[:255])
+
+
+def may_go_on(run: Run) -> bool:
+    """False once somebody has asked the run to stop. One query."""
+    run.refresh_from_db(fields=["stop_asked_by"])
+    return not run.stop_asked_by
+
+
 def end(run: Run, state: Run.State, result: dict[str, object], lines: list[str]) -> None:
     """Closes the run with what it did; keeps the newest runs of its kind."""
     run.state, run.result, run.log = state, result, "\n".join(lines)

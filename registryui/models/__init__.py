@@ -1,6 +1,8 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
 from .activity import DailyActivity, RegistryEvent, Run, StoreDay
+from .audit import AuditEvent
+from .cleanup import FormerTag, Protection, RetentionRule
 from .host import Host, Lease, Published, here
 from .manifest import Blob, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role, actor_name
@@ -10,8 +12,10 @@ from .repository import UNKNOWN, NamespaceSize, Repository, Tag
 __all__ = [
     "NEVER",
     "UNKNOWN",
+    "AuditEvent",
     "Blob",
     "DailyActivity",
+    "FormerTag",
     "Host",
     "ImageFact",
     "ImageIndexEntry",
@@ -21,10 +25,12 @@ __all__ = [
     "ManifestBlob",
     "NamespaceSize",
     "Operator",
+    "Protection",
     "Published",
     "RegistryEvent",
     "RegistryUser",
     "Repository",
+    "RetentionRule",
     "Right",
     "Role",
     "Run",

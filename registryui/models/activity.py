@@ -81,11 +81,16 @@ class Run(models.Model):
         SYNC = "sync"
         SIZES = "sizes"  # what index/sizes.py measures
         DOCTOR = "doctor"  # result: {"findings": [...]}, what pages show of the health
+        DELETE = "delete"  # many tags at once
+        RETENTION = "retention"
+        COLLECT = "collect"
+        INTEGRITY = "integrity"  # is every tag whole?
 
     class State(models.TextChoices):
         RUNNING = "running"
         DONE = "done"
         FAILED = "failed"
+        STOPPED = "stopped"  # somebody asked for it; what was done is consistent
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
@@ -94,6 +99,7 @@ class Run(models.Model):
     started_at = models.DateTimeField(auto_now_add=True)
     heartbeat_at = models.DateTimeField(default=UNKNOWN)  # older than a minute: the worker died
     finished_at = models.DateTimeField(null=True, blank=True)
+    stop_asked_by = models.CharField(max_length=255, blank=True)  # "": it may go on
     done = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
     result = models.JSONField(default=dict)  # what it did, as counts; see the module that ran it

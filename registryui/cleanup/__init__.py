@@ -1,0 +1,1 @@
+"""WHAT GOES AWAY: deleting with undo, retention rules, collecting what nothing needs."""

@@ -1,0 +1,99 @@
+"""What goes away, what may not, and what can still be brought back. Only cleanup/ writes here, and
+index/ingest.py notes the tags that a push overwrote."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import models
+
+from .repository import UNKNOWN
+
+
+class FormerTagQuerySet(models.QuerySet["FormerTag"]):
+    def kept(self, at: datetime) -> FormerTagQuerySet:
+        """Those that undo still keeps at that moment: their images may not be collected."""
+        return self.filter(keep_until__gt=at, restored_at=None, ended_at=None)
+
+
+class FormerTag(models.Model):
+    """A tag on a digest that it no longer names. Until `keep_until` it can be put back."""
+
+    class How(models.TextChoices):
+        DELETED = "deleted"
+        OVERWRITTEN = "overwritten"  # a push, or a tag put back, set it on another digest
+
+    repository = models.CharField(max_length=255)  # a name: the row may be dropped meanwhile
+    tag = models.CharField(max_length=128)  # "": a manifest that had no tag
+    digest = models.CharField(max_length=255)
+    media_type = models.CharField(max_length=255, blank=True)
+    size = models.BigIntegerField(default=0)  # as Tag.size was
+    attached_to = models.CharField(max_length=255, blank=True)  # as Tag.attached_to was
+    how = models.CharField(max_length=16, choices=How.choices)
+    act = models.CharField(max_length=32, blank=True)  # all of one delete; undone together
+    at = models.DateTimeField()
+    by = models.CharField(max_length=255, blank=True)
+    moved_at = models.DateTimeField(default=UNKNOWN)  # Tag.moved_at, Tag.moved_by: put back as well
+    moved_by = models.CharField(max_length=255, blank=True)
+    keep_until = models.DateTimeField()  # from then on collecting may take its image
+    restored_at = models.DateTimeField(null=True, blank=True)
+    restored_by = models.CharField(max_length=255, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)  # deleted for good before its time
+
+    objects = FormerTagQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["at", "id"], name="former_at"),  # the list, newest first
+            models.Index(fields=["repository", "tag", "at"], name="former_tag"),  # one tag's
+            models.Index(fields=["act"], name="former_act"),  # undo of a whole act
+            models.Index(fields=["digest"], name="former_digest"),  # does undo need this image?
+            models.Index(fields=["keep_until"], name="former_until"),  # what is kept; pruning
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+
+class Protection(models.Model):
+    """Tags that nobody can delete before an administrator takes this away."""
+
+    repositories = models.CharField(max_length=512)  # patterns: oci/patterns.py
+    tags = models.CharField(max_length=512)
+    note = models.CharField(max_length=255, blank=True)
+    by = models.CharField(max_length=255, blank=True)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["repositories", "tags"], name="protection_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.repositories}:{self.tags}"
+
+
+class RetentionRule(models.Model):
+    """In `repositories`, delete `tags`, but for what one of the four below keeps (cleanup/
+    retention.py). A rule that keeps nothing is refused."""
+
+    name = models.CharField(max_length=64, unique=True)
+    repositories = models.CharField(max_length=512)  # patterns: oci/patterns.py
+    tags = models.CharField(max_length=512, default="*")  # only these may go
+    keep_newest = models.PositiveIntegerField(null=True, blank=True)  # in each repository
+    keep_pushed_days = models.PositiveIntegerField(null=True, blank=True)
+    keep_pulled_days = models.PositiveIntegerField(null=True, blank=True)
+    keep_tags = models.CharField(max_length=512, blank=True)  # patterns
+    schedule = models.CharField(max_length=64, blank=True)  # cron; "": only by hand
+    is_active = models.BooleanField(default=False)  # a draft runs nowhere
+    next_at = models.DateTimeField(null=True, blank=True)
+    made_by = models.CharField(max_length=255, blank=True)
+    made_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name

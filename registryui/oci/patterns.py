@@ -1,0 +1,46 @@
+"""Patterns of names, as rules are written: `*` stands for any text, also with slashes in it.
+
+A pattern means the whole name: `pr-*` is not found in `my-pr-1`. Several stand in one text with
+spaces or commas between them; one that matches is enough.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+LIMIT = 512  # characters of one text
+# What may stand in the name of a repository or a tag, and the star.
+_PATTERN = re.compile(r"[A-Za-z0-9._/*-]+\Z")
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """The patterns in `text`, in their order, each once.
+
+    ValueError if there is none, or one holds a character that no name has.
+    """
+    if len(text) > LIMIT:
+        raise ValueError(f"patterns are longer than {LIMIT} characters")
+    found = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    if not found:
+        raise ValueError("there is no pattern")
+    for one in found:
+        if not _PATTERN.match(one):
+            raise ValueError(f"{one[:60]!r} has a character that no name has")
+    return found
+
+
+@lru_cache(maxsize=256)
+def matcher(text: str) -> Callable[[str], bool]:
+    """Whether a name matches one of the patterns in `text`; ValueError as `parse`."""
+    found = parse(text)
+    if "*" in found:
+        return lambda name: True
+    whole = re.compile("|".join(f"(?:{_expression(one)})" for one in found))
+    return lambda name: whole.fullmatch(name) is not None
+
+
+def _expression(pattern: str) -> str:
+    # Stars side by side mean one: each of them would try every place again.
+    return ".*".join(re.escape(part) for part in re.split(r"\*+", pattern))
