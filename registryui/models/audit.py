@@ -4,7 +4,7 @@ from django.db import models
 
 
 class AuditEvent(models.Model):
-    """Written by registryui/audit.py, never changed. Each row carries the hash of the one before."""
+    """Written by audit.py, never changed. Each row carries the hash of the one before."""
 
     class Result(models.TextChoices):
         DONE = "done"
