@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from registryui.setup.go_runtime import GO_RUNTIME
+
 # BOATHOUSE_TEST_REGISTRY runs every test on another registry; tests/habits.py says what differs.
 REGISTRY = os.environ.get("BOATHOUSE_TEST_REGISTRY") or "/usr/bin/docker-registry"
 
@@ -48,7 +50,7 @@ def running_registry(
     with (folder / "registry.log").open("ab") as log:
         process = subprocess.Popen(
             [REGISTRY, "serve", str(configuration)],
-            env={**_environment(), "OTEL_TRACES_EXPORTER": "none", "GOGC": "200"},  # setup/parts.py
+            env={**_environment(), **GO_RUNTIME},
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,

@@ -177,14 +177,11 @@ def _with_configs(
 class _Repository:
     """A repository while it is read. `told` are moves that events told of."""
 
-    store: Store
     name: str
     told: Mapping[str, Sequence[Move]]
     times_as_text: bool  # as SQLite keeps them
-    stamp: str
-    links: list[TagLink]
-    revisions: list[str]
-    groups: dict[str, bytes]
+    links: Sequence[TagLink]
+    groups: dict[str, bytes] = field(default_factory=dict)
     pushed: dict[str, Move] = field(default_factory=dict)  # the newest move to each digest
     place: dict[str, int] = field(default_factory=dict)  # of each manifest that is made
     sizes: dict[str, int] = field(default_factory=dict)
@@ -204,32 +201,45 @@ def pieces(
     """
     stamp = store.stamp(name)  # before all else: what changes while we read, changes it again
     links = sorted(store.tag_links(name), key=lambda link: link.name)
-    here = _Repository(
-        store=store,
-        name=name,
-        told=told,
-        times_as_text=times_as_text,
-        stamp=stamp,
-        links=links,
-        revisions=store.revisions(name),
-        groups=rows.group_keys((link.name, link.digest) for link in links),
-    )
-    for link in links:
-        move = _move(here, link)
-        if move.at > here.pushed.get(link.digest, NEVER).at:
-            here.pushed[link.digest] = move
-    of = set(here.revisions)
+    revisions = store.revisions(name)
+    here = _begin(_Repository(name, told, times_as_text, links))
+    of = set(revisions)
     waiting: Piece | None = None
-    for some, digests in _portions(here):
+    for some, digests in _portions(here, revisions):
         if waiting is not None:
             yield waiting
-        waiting = _piece(here, some, digests, of)
-    last = waiting or _piece(here, [], [], of)
-    last.stamp, last.is_last = here.stamp, True
+        waiting = _piece(here, some, _closure(store, here, digests, of))
+    last = waiting or _piece(here, [], Found())
+    last.stamp, last.is_last = stamp, True
     yield last
 
 
+def whole(
+    name: str,
+    links: Sequence[TagLink],
+    manifests: Sequence[NewManifest],
+    *,
+    told: Mapping[str, Sequence[Move]],
+    times_as_text: bool,
+) -> Piece:
+    """A repository that was read in another way: all its tags, and the manifests that they need,
+    children first. Without a stamp: nothing is known of manifests that no tag names."""
+    here = _begin(_Repository(name, told, times_as_text, links))
+    piece = _piece(here, links, Found(list(manifests)))
+    piece.is_last = True
+    return piece
+
+
 NEVER = Move("", UNKNOWN, "")
+
+
+def _begin(here: _Repository) -> _Repository:
+    here.groups = rows.group_keys((link.name, link.digest) for link in here.links)
+    for link in here.links:
+        move = _move(here, link)
+        if move.at > here.pushed.get(link.digest, NEVER).at:
+            here.pushed[link.digest] = move
+    return here
 
 
 def _move(here: _Repository, link: TagLink) -> Move:
@@ -238,27 +248,30 @@ def _move(here: _Repository, link: TagLink) -> Move:
     return max(told, key=lambda move: move.at) if told else Move(link.digest, link.moved_at, "")
 
 
-def _portions(here: _Repository) -> Iterator[tuple[list[TagLink], list[str]]]:
+def _portions(
+    here: _Repository, revisions: Sequence[str]
+) -> Iterator[tuple[Sequence[TagLink], list[str]]]:
     """Tags with their digests, then the manifests that no tag brought along."""
     for start in range(0, len(here.links), ATTEMPT):
         some = here.links[start : start + ATTEMPT]
         yield some, [link.digest for link in some if link.digest]
-    rest = [digest for digest in here.revisions if digest not in here.place]
+    rest = [digest for digest in revisions if digest not in here.place]
     for start in range(0, len(rest), ATTEMPT):
         yield [], rest[start : start + ATTEMPT]
 
 
-def _piece(
-    here: _Repository, links: Sequence[TagLink], digests: Iterable[str], of: set[str]
-) -> Piece:
-    piece = Piece(here.name, len(here.place))
-    found = closure(
-        here.store,
+def _closure(store: Store, here: _Repository, digests: Iterable[str], of: set[str]) -> Found:
+    return closure(
+        store,
         here.name,
         (digest for digest in digests if digest not in here.problems),
         have=here.place,
         of=of,
     )
+
+
+def _piece(here: _Repository, links: Sequence[TagLink], found: Found) -> Piece:
+    piece = Piece(here.name, len(here.place))
     here.problems |= found.problems
     fresh = {one.digest: one for one in found.manifests}
     sizes = _index_sizes(here, fresh)

@@ -33,6 +33,7 @@ from honcho.process import Process
 
 from . import configuration
 from .data import write_file
+from .go_runtime import GO_RUNTIME
 
 MOST_DEATHS = 5  # of one part while starting
 LONGEST_PAUSE = 10.0  # seconds before a part is started again
@@ -63,10 +64,7 @@ def registry_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("REGISTRY_") and name != "AWS_CA_BUNDLE"
     }
-    # Registry 3 sends traces of all requests to port 4318 of this machine if nothing is said.
-    # Each blob that it serves takes 4 MiB of memory for a moment. With Go's own 100, cleaning up
-    # after that takes a fifth of its processor time; 200 costs some 40 MiB (docs/benchmarks.md).
-    return {"OTEL_TRACES_EXPORTER": "none", "GOGC": "200", **kept}
+    return {**GO_RUNTIME, **kept}
 
 
 def nginx_command() -> list[str]:

@@ -3,12 +3,16 @@
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from registryui.index import ingest
 from registryui.index.sync import sync
-from registryui.models import Blob, Manifest, Repository, Run, Tag
+from registryui.models import Blob, Manifest, RegistryEvent, Repository, Run, Tag
 from registryui.oci.media_types import BUILDKIT_CACHE
 from registryui.oci.names import version_key
 from tests.fake_source import IMAGE, LAYER, FakeSource, descriptor, encode
+
+from .index_rows import all_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -82,6 +86,34 @@ def test_a_new_repository_is_written_once(source: FakeSource) -> None:
     assert [query["sql"] for query in queries if 'UPDATE "registryui_tag"' in query["sql"]] == []
     keys = Tag.objects.values_list("group_key", flat=True)
     assert {bytes(key) for key in keys} == {version_key("1.4")}
+
+
+def test_a_new_repository_has_the_same_rows_in_bulk_and_by_single_changes(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = source.push_image("app", layers=(b"base", b"other"), architecture="arm64")
+    source.push_index("app", [{"mediaType": IMAGE, "digest": child, "size": 7}], "multi")
+    source.push_image("app", "1.2", "1.10", layers=(b"base", b"more"))
+    source.push_image("app", "sha256-" + "0" * 64 + ".sig")
+    RegistryEvent.objects.create(
+        event_id="1",
+        action="push",
+        repository="app",
+        tag="1.2",
+        digest=source.tags_of["app"]["1.2"],
+        at=timezone.now(),
+        actor="ci",
+    )
+    sync(source, by="test")
+    in_bulk = all_rows()
+    for name in list(Repository.objects.values_list("name", flat=True)):
+        ingest.drop_repository(name)
+
+    monkeypatch.setattr("registryui.index.sync._save_new", lambda *some: None)
+    sync(source, by="test")
+
+    assert all_rows() == in_bulk
+    assert Tag.objects.get(name="1.2").moved_by == "ci"
 
 
 def test_what_was_listed_before_the_list_broke_off_is_written(source: FakeSource) -> None:
