@@ -12,7 +12,8 @@ The lists of columns come from the models: a new one gets its default here or is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -154,9 +155,10 @@ def _write(pieces: Sequence[Piece], begun: dict[str, Begun]) -> None:
         keys = iter(_take_ids(cursor, Manifest, sum(len(piece.manifests) for piece in pieces)))
         for piece in pieces:
             begun[piece.repository].manifests += [next(keys) for _row in piece.manifests]
-        _add_manifests(cursor, pieces, begun, now)
-        _add_what_names_them(cursor, pieces, begun, blobs)
-        _add_repositories(cursor, pieces, begun, blobs, now, fresh)
+        with _names_at_once(cursor):
+            _add_manifests(cursor, pieces, begun, now)
+            _add_what_names_them(cursor, pieces, begun, blobs)
+            _add_repositories(cursor, pieces, begun, blobs, now, fresh)
 
 
 class Taken(Exception):
@@ -182,6 +184,38 @@ def insert(
     caller; values are as the database keeps them."""
     with connection.cursor() as cursor:
         _table(model, columns).insert(cursor, some)
+
+
+def remove_facts(pairs: Sequence[tuple[int, int]]) -> None:
+    """Facts of manifests that go: (fact, id of the manifest). In the transaction of the caller."""
+    table = ImageFact._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"DELETE FROM {table} WHERE fact = %s AND manifest_id = %s",  # noqa: S608
+            pairs,
+        )
+
+
+@contextmanager
+def _names_at_once(cursor: Any) -> Iterator[None]:
+    """On SQLite the letters of new names are noted by one statement afterwards, in a tenth of the
+    time that a trigger for each row takes (migration 0009). PostgreSQL's indexes need nothing."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    tables = (Tag._meta.db_table, Repository._meta.db_table)
+    before = []
+    for table in tables:
+        cursor.execute(f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608
+        before.append(cursor.fetchone()[0])
+    cursor.execute("UPDATE registryui_names_quiet SET is_quiet = 1")
+    yield
+    for table, last in zip(tables, before, strict=True):
+        cursor.execute(
+            f"INSERT INTO {table}_names(rowid, name) SELECT id, name FROM {table} WHERE id > %s",  # noqa: S608
+            [last],
+        )
+    cursor.execute("UPDATE registryui_names_quiet SET is_quiet = 0")
 
 
 def _take_ids(cursor: Any, model: type[models.Model], count: int) -> Sequence[int]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Sum
+from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 from django.utils import timezone
 
 from registryui.models import (
@@ -215,8 +215,11 @@ def _count_manifests(pairs: Iterable[tuple[int, int]], *, by: int) -> None:
         Blob.objects.filter(pk__in=blobs).update(manifest_count=F("manifest_count") + by * count)
 
 
-def _forget_edges(manifests: Iterable[Manifest]) -> None:
-    """Takes these manifests' edges away, and the blobs that nothing needs any more."""
+def _forget_edges(manifests: QuerySet[Manifest]) -> None:
+    """Takes these manifests' edges and facts away, and the blobs that nothing needs any more."""
+    images = manifests.filter(kind=Manifest.Kind.IMAGE)
+    for pk, config in images.values_list("pk", "config").iterator(CHUNK):
+        bulk.remove_facts([(fact, pk) for fact in made.facts_of(bytes(config or b""))])
     edges = ManifestBlob.objects.filter(manifest__in=manifests)
     pairs = set(edges.values_list("manifest_id", "blob_id"))
     edges.delete()

@@ -29,7 +29,7 @@ from .contents import CONFIG_LIMIT, NESTING_LIMIT, Move, NewManifest, children, 
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # models.UNKNOWN, which cannot be had without Django
 DANGLING, UNREADABLE, INCOMPLETE = "dangling", "unreadable", "incomplete"  # Tag.Problem
 ATTEMPT = 200  # manifests of one round: the fewer, the smaller a piece
-WEIGHT = 8000  # rows of one transaction: some 50 ms
+WEIGHT = 32_000  # rows of one transaction, some 150 ms: the more, the fewer pages come twice
 
 # The columns of a piece's tuples that bulk.py cannot know otherwise.
 TAG = (

@@ -82,10 +82,20 @@ def _image_config(one: NewManifest) -> ImageConfig | None:
     """The config of an image; None for anything else and for one that cannot be read."""
     if not one.config or one.parsed is None or one.parsed.kind != "image":
         return None
+    return _read_config(one.config)
+
+
+def _read_config(raw: bytes) -> ImageConfig | None:
     try:
-        return parse_config(one.config, with_history=False)
+        return parse_config(raw, with_history=False)
     except ValueError:
         return None
+
+
+def facts_of(config: bytes) -> frozenset[int]:
+    """What the config of an image states, as `manifest_row` finds it."""
+    found = _read_config(config)
+    return facts(found) if found else frozenset()
 
 
 def own_blobs(parsed: oci.Manifest) -> dict[str, int]:

@@ -167,8 +167,10 @@ class ManifestBlob(models.Model):
 class ImageFact(models.Model):
     """Something that an image's config states, as a number (oci/facts.py): search finds it here."""
 
-    # No id of its own: there are some thirty of these for each image.
+    # No id of its own and no index by manifest: there are some thirty of these for each image.
+    # What goes with a manifest is computed once more from its config (ingest.py).
     pk = models.CompositePrimaryKey("fact", "manifest_id")
     fact = models.BigIntegerField()
-    # Its own index lets a manifest go without reading every fact.
-    manifest = models.ForeignKey(Manifest, models.CASCADE, related_name="facts")
+    manifest = models.ForeignKey(
+        Manifest, models.DO_NOTHING, related_name="facts", db_index=False, db_constraint=False
+    )
