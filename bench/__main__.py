@@ -24,7 +24,7 @@ from .measure import Row, noise, table
 REPORT = ROOT / "docs" / "benchmarks.md"
 # In the order of the table. A new part is a module of this name in bench/ with
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
-PARTS = ("start", "push", "memory", "first_sync", "pages", "front_door")
+PARTS = ("start", "push", "memory", "first_sync", "pages", "browser", "front_door")
 ON_DEMAND = "million"  # by --tags: it takes its time
 FAILED = "failed"
 HEAD = """# Benchmarks
@@ -37,7 +37,7 @@ are noisy, so read the ratios. p50 / p95 where two figures stand.
 def main() -> int:
     """Prints the table or JSON; 1 if a part could not be measured."""
     options = _arguments()
-    measured = list(_measured(options.only or PARTS, options.tags))
+    measured = list(_measured(options.only or PARTS, options.tags, options.postgresql))
     rows = [row for _part, row in measured]
     is_whole = not any(row.figure == FAILED for row in rows)
     if options.json:
@@ -70,6 +70,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tags", type=int, default=0, help="also the index of a made store of so many tags"
     )
+    parser.add_argument(
+        "--postgresql", action="store_true", help="that index in PostgreSQL, not in SQLite"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows for programs")
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
     options = parser.parse_args()
@@ -78,13 +81,16 @@ def _arguments() -> argparse.Namespace:
     return options
 
 
-def _measured(parts: Sequence[str], tags: int) -> Iterator[tuple[str, Row]]:
+def _measured(parts: Sequence[str], tags: int, is_postgresql: bool) -> Iterator[tuple[str, Row]]:
     """Each row with the name of its part, the machine's noise before and after."""
     yield "noise", noise("before")
     for name in (*parts, *([ON_DEMAND] if tags and ON_DEMAND not in parts else [])):
         print(f"{name} …", file=sys.stderr)
         measure = _module(name).measure
-        for row in _rows(partial(measure, tags) if tags and name == ON_DEMAND else measure):
+        if name == ON_DEMAND:
+            count = {"tags": tags} if tags else {}
+            measure = partial(measure, **count, is_postgresql=is_postgresql)
+        for row in _rows(measure):
             yield name, row
     yield "noise", noise("after")
 

@@ -1,11 +1,16 @@
 """Work on an index in a process of its own, with a data folder of its own; one JSON object out.
 
-python -m bench.index_work DATA build  STORE        sync with a folder, made:TAGS, or first:TAGS
-                                                (repositories that no other store has)
+python -m bench.index_work DATA build  STORE        sync with a folder, made:TAGS, one:TAGS (in one
+                                                repository) or first:TAGS (repositories that no
+                                                other store has)
 python -m bench.index_work DATA visit  SECONDS      list pages again and again, beside a build
 python -m bench.index_work DATA queue  NUMBER STORE push events of tags that are in the store
 python -m bench.index_work DATA drain  STORE        apply them
 python -m bench.index_work DATA pages  REPEATS      the pages of a large index, in turn
+python -m bench.index_work DATA save   FILE         the page of the largest repository, as a file
+
+With BENCH_POSTGRESQL, the URL of a server without a database, the index is in a database there that
+has the name of the data folder.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from typing import Any
 
 from tests.e2e.product import ROOT
 
+SERVER = "BENCH_POSTGRESQL"
 PAGES = ("/", "/repositories/", "/repositories/?sort=-size", "/search?q=api-1")
 
 
@@ -55,8 +61,9 @@ def work(data: Path, *words: str) -> dict[str, Any]:
 
 def main(data: str, action: str, *words: str) -> None:
     os.environ |= {"BOATHOUSE_DATA": data, "DJANGO_SETTINGS_MODULE": "portal.settings"}
-    if not os.environ.get("BENCH_DATABASE_URL"):
-        os.environ.pop("DATABASE_URL", None)  # SQLite in the data folder
+    os.environ.pop("DATABASE_URL", None)  # SQLite in the data folder
+    if server := os.environ.get(SERVER):
+        os.environ["DATABASE_URL"] = _database(server, Path(data).name)
     Path(data).mkdir(exist_ok=True)
     import django
 
@@ -66,7 +73,19 @@ def main(data: str, action: str, *words: str) -> None:
     if action == "build":
         call_command("migrate", verbosity=0)
     act = {"build": _build, "visit": _visit, "queue": _queue, "drain": _drain, "pages": _pages}
-    print(json.dumps(act[action](*words)))
+    print(json.dumps((act | {"save": _save})[action](*words)))
+
+
+def _database(server: str, name: str) -> str:
+    """The URL of that database, which is made if it is not there."""
+    import psycopg
+
+    with psycopg.connect(f"{server}postgres", autocommit=True) as found:
+        if not found.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            found.execute(
+                psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
+            )
+    return f"{server}{name}"
 
 
 def _store(name: str) -> Any:
@@ -77,6 +96,8 @@ def _store(name: str) -> Any:
 
     if name.startswith("made:"):
         return MadeStore(int(name[5:]))
+    if name.startswith("one:"):
+        return MadeStore(int(name[4:]), repositories=1)
     if name.startswith("first:"):
         return MadeStore(int(name[6:]), below="first/")
     return open_store(Storage(FILESYSTEM, {}, name))
@@ -232,6 +253,15 @@ def _pages(repeats: str) -> dict[str, Any]:
             "times": times,
         }
     return found
+
+
+def _save(place: str) -> dict[str, Any]:
+    from registryui.models import Repository
+
+    path = f"/repositories/{Repository.objects.order_by('-tag_count')[0].name}"
+    content = _visitor().get(path, secure=True).content
+    Path(place).write_bytes(content)
+    return {"path": path, "bytes": len(content)}
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Cluster:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    is_durable: bool = False  # whether it outlives a power cut, as a real one does
 
     def url(self, database: str = USER) -> str:
         """As DATABASE_URL takes it; the socket is in the folder."""
@@ -38,11 +39,10 @@ class Cluster:
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
             "max_connections": "200",
         }
+        if not self.is_durable:
+            options |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -88,12 +88,12 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster(*, is_durable: bool = False) -> Iterator[Cluster]:
     """A new cluster that runs; ended and removed afterwards."""
     # A short name: the path of a socket has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="boathouse-pg-", dir="/tmp"))
     folder.chmod(0o755)
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, is_durable=is_durable)
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, USER)
