@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -74,9 +75,24 @@ def apply_late_events() -> None:
 
 @db_task()
 def measure_sizes() -> None:
-    """How big everything is, if something changed and the last time was not just now."""
-    if sizes.is_due():
+    """How big everything is, if something changed; a moment later if the last time was just now, so
+    that the last push of many counts as well."""
+    if wait := sizes.pause_left():
+        if _measured_later.acquire(blocking=False):
+            measure_sizes_later.schedule(delay=wait)
+    elif sizes.is_due():
         sizes.measure(by="schedule")
+
+
+@db_task()
+def measure_sizes_later() -> None:
+    """One of these waits at a time."""
+    with suppress(RuntimeError):  # asked for before this process began
+        _measured_later.release()
+    measure_sizes.call_local()
+
+
+_measured_later = threading.Lock()
 
 
 @once_for_all(crontab(minute="*"))

@@ -45,12 +45,23 @@ def newest() -> StoreDay | None:
     return StoreDay.objects.filter(measured_at__gt=UNKNOWN).order_by("-day").first()
 
 
+def pause_left() -> float:
+    """Seconds until it may be measured again, 0.0 if it may be now."""
+    last = newest()
+    return _pause_left(last) if last else 0.0
+
+
+def _pause_left(last: StoreDay) -> float:
+    pause = max(PAUSE, timedelta(seconds=SHARE * last.seconds))
+    return max(0.0, (last.measured_at + pause - timezone.now()).total_seconds())
+
+
 def is_due() -> bool:
     """True if something changed, or a day began, since the last time, and that is not just now."""
     last, now = newest(), timezone.now()
     if last is None:
         return True
-    if now - last.measured_at < max(PAUSE, timedelta(seconds=SHARE * last.seconds)):
+    if _pause_left(last):
         return False
     found = Repository.objects.aggregate(at=Max("changed_at"), count=Count("pk"))
     changed = found["at"] is not None and found["at"] >= last.measured_at

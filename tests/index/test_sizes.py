@@ -117,6 +117,30 @@ def test_the_worker_measures_after_a_push() -> None:
     assert Run.objects.filter(kind=Run.Kind.SIZES).count() == 1
 
 
+def test_the_last_push_of_many_is_measured_once_the_pause_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later: list[float] = []
+    monkeypatch.setattr(tasks, "_measured_later", threading.Lock())
+    monkeypatch.setattr(tasks.measure_sizes_later, "schedule", lambda *, delay: later.append(delay))
+    repository = make_repository()
+    tasks.measure_sizes.call_local()
+    make_manifest(repository, layers=[7])
+    ingest.refresh(repository)
+    for _push in range(3):
+        tasks.measure_sizes.call_local()
+    assert len(later) == 1  # one waits, however many pushes come
+    assert 0 < later[0] <= sizes.PAUSE.total_seconds()
+    StoreDay.objects.update(measured_at=timezone.now() - timedelta(minutes=1))
+    tasks.measure_sizes_later.call_local()
+    found = sizes.newest()
+    assert found is not None
+    assert found.size == 7
+    tasks.measure_sizes.call_local()
+    assert len(later) == 2  # nobody waits any more, so the next one does
+    tasks.measure_sizes_later.call_local()
+
+
 def test_pulls_and_pushes_of_a_day_are_kept_for_the_whole_store() -> None:
     for name in ("a/x", "a/y"):
         repository = make_repository(name)
