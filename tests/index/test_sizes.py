@@ -1,5 +1,6 @@
 """What is measured equals what counting by hand gives, and is measured when it should be."""
 
+import threading
 from datetime import timedelta
 
 import pytest
