@@ -7,6 +7,7 @@ folder and changing that one setting moves everything.
 import json
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,23 @@ REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
 REGISTRY_PROGRAM = _text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
 SYNC_MINUTES = int(_text("BOATHOUSE_SYNC_MINUTES", "15"))
+
+# -- what goes away ------------------------------------------------------------------------------
+# How long a deleted or overwritten tag can be put back; until then collecting leaves its image.
+UNDO_DAYS = max(1, int(_text("BOATHOUSE_UNDO_DAYS", "7")))
+
+
+def _at_least(name: str, default: int, floor: int) -> timedelta:
+    """Hours; never fewer than `floor`, because images would be lost."""
+    return timedelta(hours=max(int(_text(name, str(default))), floor))
+
+
+# -- collecting: what nothing needs is hidden, and deleted much later ------------------------------
+COLLECT_GRACE = _at_least("BOATHOUSE_COLLECT_GRACE_HOURS", 24, 1)  # what is younger stays
+QUARANTINE_TIME = _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1)  # between hidden and deleted
+UPLOAD_TIME = _at_least("BOATHOUSE_UPLOAD_HOURS", 168, 24)  # leftovers of uploads that are older go
+# Cron, in TIME_ZONE; "" after the equals sign: only by hand.
+COLLECT_SCHEDULE = os.environ.get("BOATHOUSE_COLLECT_SCHEDULE", "0 2 * * 0").strip()
 
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")

@@ -15,14 +15,18 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.db import close_old_connections, connection
+from django.utils import timezone
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from registryui import doctor, hosts, tls
 from registryui.accounts import publish, usage
+from registryui.cleanup import collect as collecting
+from registryui.cleanup import settling
 from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
 from registryui.models import here
+from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.setup import configuration, health
 
@@ -162,8 +166,16 @@ def examine_by_schedule() -> None:
 
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
-    """Old pulls, once a day."""
+    """Old pulls, and what can be put back no more, once a day."""
     events.prune()
+    settling.settle(is_whole=True)
+    settling.prune()
+
+
+@once_for_all(crontab(minute="*"))
+def settle_deletes() -> None:
+    """Deletes whose process died in the middle."""
+    settling.settle()
 
 
 @db_periodic_task(crontab(hour="*/6", minute="7"))
@@ -171,6 +183,23 @@ def renew_certificate() -> None:
     """A leaf that ends soon is made anew and nginx takes it without dropping a connection."""
     if not settings.TLS_CERTIFICATE and tls.ensure(settings.TLS_DIR, names=tls.wanted_names()):
         configuration.reload()
+
+
+@db_task()
+def collect(by: str, dry_run: bool = False, purge_now: bool = False) -> None:
+    """A run of collecting that an operator or the schedule asked for; none if one is under way."""
+    try:
+        collecting.collect(by=by, dry_run=dry_run, purge_now=purge_now)
+    except Refused as error:
+        log.warning("collect: %s", error)
+
+
+@once_for_all(crontab(minute="*"))
+def collect_by_schedule() -> None:
+    """When the schedule says so, and when something that was hidden may be purged."""
+    now = timezone.now()
+    if settings.COLLECT_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
+        collect("schedule")
 
 
 _started = threading.Lock()

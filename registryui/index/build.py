@@ -10,31 +10,25 @@ event wrote into meanwhile.
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing.connection import Connection, wait
 
 from django.db import IntegrityError, OperationalError, connection
 
-from registryui.registry.errors import Unreachable
 from registryui.registry.source import Store
 
-from . import bulk
+from . import bulk, processes
 from .progress import State
 from .reading import Batch, Task, batches, serve
 from .told import pushes, repositories_told_of
 
 log = logging.getLogger(__name__)
 
-READERS = max(1, min(4, os.cpu_count() or 1))  # processes; a cold disk would like more, none else
 FEW = 40  # repositories that are not worth starting a process for
 # What SQLite needs for this, in its own words: 128 MiB of pages, a log of 64 MiB.
 _PRAGMAS = {"cache_size": -131_072, "wal_autocheckpoint": 16_384, "foreign_keys": 0}
 GROUP = 48  # repositories that a process is sent at once
-AHEAD = 2  # groups that each has, so that none waits for us
 
 
 def build(store: Store, names: Sequence[str], state: State) -> list[str]:
@@ -119,62 +113,12 @@ def _batches(store: Store, names: Sequence[str], state: State) -> Iterator[Batch
 
 
 def _from_processes(store: Store, tasks: Iterable[Task], state: State) -> Iterator[Batch]:
-    """The batches of READERS processes as they come; those of one repository in their order."""
+    """The batches of the reading processes as they come; those of one repository in their order."""
     queue = iter(tasks)
-    waiting = iter(lambda: list(islice(queue, GROUP)), [])
-    with _processes(store) as pipes:
-        open_groups = dict.fromkeys(pipes, 0)
-        for pipe in pipes * AHEAD:
-            _send(pipe, next(waiting, None), open_groups)
-        while busy := [pipe for pipe, count in open_groups.items() if count]:
-            ready = set(wait(busy))
-            for pipe in (pipe for pipe in busy if pipe in ready):
-                answer = _answer(pipe)
-                if answer is None:
-                    open_groups[pipe] -= 1
-                    _send(pipe, next(waiting, None), open_groups)
-                else:
-                    yield answer
-        for pipe in pipes:
-            pipe.send(None)
-            for line in pipe.recv():
+    groups = iter(lambda: list(islice(queue, GROUP)), [])
+    for answer in processes.answers(serve, (store, bulk.times_as_text()), groups):
+        if isinstance(answer, Batch):
+            yield answer
+        else:
+            for line in answer:
                 state.note(line)
-
-
-def _send(pipe: Connection, group: list[Task] | None, open_groups: dict[Connection, int]) -> None:
-    if group:
-        pipe.send(group)
-        open_groups[pipe] += 1
-
-
-def _answer(pipe: Connection) -> Batch | None:
-    try:
-        answer: Batch | None = pipe.recv()
-    except (EOFError, ConnectionResetError) as error:
-        raise Unreachable("a process that reads the store was ended") from error
-    return answer
-
-
-@contextmanager
-def _processes(store: Store) -> Iterator[list[Connection]]:
-    """Our ends of the pipes to them. They end with this block, or with this process."""
-    # Not forked: this process has threads, and locks that they hold.
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    try:
-        for _number in range(READERS):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=serve, args=(theirs, store, bulk.times_as_text()), daemon=True
-            )
-            process.start()
-            theirs.close()
-            pipes.append(ours)
-            processes.append(process)
-        yield pipes
-    finally:
-        for pipe in pipes:
-            pipe.close()
-        for process in processes:
-            process.join(5)
-            process.kill()

@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from registryui.models import (
     DailyActivity,
+    FormerTag,
     ImageIndexEntry,
     Manifest,
     RegistryEvent,
@@ -34,7 +35,7 @@ from registryui.oci.event import Event, parse_events
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge
 from registryui.registry.source import Source
 
-from . import ingest
+from . import former, ingest
 from .fetch import Known, Look, complete, look
 from .sync import AT_ONCE, known_elsewhere, known_here, write
 
@@ -60,6 +61,7 @@ def receive(body: bytes) -> int:
     rows = [_row(event) for event in parse_events(body) if _is_of_use(event)]
     ids = [row.event_id for row in rows] + [_act_of(row) for row in rows]
     known = set(RegistryEvent.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
+    known |= _deletes_of_ours(rows)
     fresh = {row.event_id: row for row in rows if not {row.event_id, _act_of(row)} & known}
     RegistryEvent.objects.bulk_create(fresh.values(), ignore_conflicts=True)
     return len(fresh)
@@ -77,6 +79,16 @@ def _is_of_use(event: Event) -> bool:
 def _act_of(row: RegistryEvent) -> str:
     """Id of our own event of the same act. It is random, so no client can name it."""
     return f"{OWN_ACT}{row.client.rpartition(' act/')[2][:32]}"
+
+
+def _deletes_of_ours(rows: Sequence[RegistryEvent]) -> set[str]:
+    """Those acts of these events that are deletes of the portal: cleanup/deletion.py writes what
+    came of them, and their throw-aways are nobody's history. No query without such an event."""
+    acts = {act.removeprefix(OWN_ACT) for row in rows if (act := _act_of(row)) != OWN_ACT}
+    if not acts:
+        return set()
+    ours = FormerTag.objects.filter(act__in=acts).values_list("act", flat=True)
+    return {f"{OWN_ACT}{act}" for act in ours}
 
 
 def _row(event: Event) -> RegistryEvent:
@@ -149,12 +161,20 @@ def _apply(
     """Looks at everything that these events of one repository name, and writes it down."""
     moves = _moves(events)
     tags = {event.tag for event in events if event.tag and event.action != "pull"}
+    seen: dict[str, str] = {}
     for pause in (*PAUSES, None):
         if tags:
-            tags = _look_at_tags(source, repository, tags, moves, pool, is_last=pause is None)
+            tags = _look_at_tags(
+                source, repository, tags, moves, pool, is_last=pause is None, seen=seen
+            )
         if tags and pause is not None:
             time.sleep(pause)
-    _look_at_untagged(source, repository, events, pool)
+    pushes = [event for event in events if event.action == "push" and event.digest]
+    passed = [one for one in pushes if one.tag and seen.get(one.tag) != one.digest]
+    untagged = [one for one in pushes if not one.tag]
+    _look_at_untagged(source, repository, {one.digest for one in [*untagged, *passed]}, pool)
+    if passed:
+        former.note_passed(repository, passed)
     for digest in {event.digest for event in events if event.action == "delete" and event.digest}:
         _look_at_deleted(source, repository, digest)
 
@@ -188,9 +208,12 @@ def _look_at_tags(
     pool: Executor,
     *,
     is_last: bool,
+    seen: dict[str, str],
 ) -> set[str]:
     """Returns the tags to look at again: those that changed in the index while we looked, and
-    those that the registry has not finished writing. Raises its error only if this `is_last`."""
+    those that the registry has not finished writing. Raises its error only if this `is_last`.
+
+    Fills `seen` with the digests that were looked at."""
     known = dict(
         Tag.objects.filter(repository__name=repository, name__in=tags).values_list(
             "name", "manifest__digest"
@@ -214,6 +237,7 @@ def _look_at_tags(
         if not is_last and _is_behind(one, moves.get(tag)):
             again.add(tag)
             continue
+        seen[tag] = one.digest
         if not one.digest and one.problem == Tag.Problem.DANGLING:
             if listed is None:
                 listed = _listed(source, repository)
@@ -245,17 +269,11 @@ def _listed(source: Source, repository: str) -> set[str]:
         return set()
 
 
-def _look_at_untagged(
-    source: Source, repository: str, events: Iterable[RegistryEvent], pool: Executor
-) -> None:
-    """Manifests pushed by digest that no tag brought along: no list of the registry has them."""
-    digests = {
-        event.digest
-        for event in events
-        if event.action == "push" and event.digest and not event.tag
-    }
+def _look_at_untagged(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+    """Manifests that were pushed and that no tag brought along: no list of the registry has
+    them."""
     stored = []
-    for digest in digests - known_here(repository, digests):
+    for digest in (digests - known_here(repository, digests)) if digests else ():
         try:
             one = source.manifest(repository, digest)
         except (NotFound, BadAnswer, TooLarge):

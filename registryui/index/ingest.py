@@ -18,6 +18,7 @@ from django.utils import timezone
 from registryui.models import (
     UNKNOWN,
     Blob,
+    FormerTag,
     ImageFact,
     ImageIndexEntry,
     Manifest,
@@ -25,15 +26,24 @@ from registryui.models import (
     Repository,
     Tag,
 )
-from registryui.oci import names
+from registryui.oci import names, throw_away
 
-from . import bulk
+from . import bulk, former
 from . import rows as made
 from .contents import Move, NewManifest
 from .fetch import Look
 from .rows import capped
 
-__all__ = ["Changes", "Move", "drop_manifest", "drop_repository", "refresh", "save", "set_stamp"]
+__all__ = [
+    "Changes",
+    "Move",
+    "drop_manifest",
+    "drop_manifests",
+    "drop_repository",
+    "refresh",
+    "save",
+    "set_stamp",
+]
 
 CHUNK = 500  # digests of one statement
 
@@ -87,21 +97,32 @@ def drop_repository(name: str) -> int:
     return tags
 
 
-@transaction.atomic
 def drop_manifest(name: str, digest: str) -> bool:
     """Forgets a manifest that was deleted by its digest; its tags dangle until looked at."""
-    manifest = Manifest.objects.filter(repository__name=name, digest=digest).first()
-    if manifest is None:
-        return False
-    _forget_edges(Manifest.objects.filter(pk=manifest.pk))
-    repository = manifest.repository
-    children = set(manifest.entries.values_list("digest", flat=True))
-    manifest.tags.update(problem=Tag.Problem.DANGLING, size=0)
-    manifest.delete()
-    mark_listed(repository, children)
-    repository.size = _measure(repository)
-    refresh(repository)
-    return True
+    return drop_manifests(name, [digest]) > 0
+
+
+@transaction.atomic
+def drop_manifests(name: str, digests: Sequence[str]) -> int:
+    """Forgets manifests that are in the repository no more; returns how many it knew."""
+    repository = Repository.objects.filter(name=name).first()
+    if repository is None:
+        return 0
+    children: set[str] = set()
+    dropped = 0
+    for start in range(0, len(digests), CHUNK):
+        some = repository.manifests.filter(digest__in=digests[start : start + CHUNK])
+        found = Manifest.objects.filter(pk__in=list(some.values_list("pk", flat=True)))
+        _forget_edges(found)
+        entries = ImageIndexEntry.objects.filter(image_index__in=found)
+        children |= set(entries.values_list("digest", flat=True))
+        Tag.objects.filter(manifest__in=found).update(problem=Tag.Problem.DANGLING, size=0)
+        dropped += found.delete()[1].get(Manifest._meta.label, 0)
+    if dropped:
+        mark_listed(repository, children)
+        repository.size = _measure(repository)
+        refresh(repository)
+    return dropped
 
 
 def set_stamp(name: str, stamp: str) -> None:
@@ -305,7 +326,7 @@ def _set_tags(
         row.digest: row
         for row in repository.manifests.filter(
             digest__in={one.digest for one in looks if one.digest}
-        ).only("id", "digest", "size", "pulled_at", "pushed_at", "repository")
+        ).only("id", "digest", "artifact_type", "size", "pulled_at", "pushed_at", "repository")
     }
     looked_into = {one.digest for one in manifests}
     incomplete = {one.digest for one in manifests if one.missing} | (
@@ -318,6 +339,8 @@ def _set_tags(
     )
     touched: set[int] = set()
     to_save: list[Tag] = []
+    gone: list[Tag] = []
+    overwritten: list[FormerTag] = []
     skipped: list[str] = []
     for one in looks:
         tag = present.get(one.tag)
@@ -327,8 +350,7 @@ def _set_tags(
         if one.is_gone:
             if tag is not None:
                 touched |= {tag.manifest_id} if tag.manifest_id else set()
-                tag.delete()
-                changes.removed += 1
+                gone.append(tag)
             continue
         target = targets.get(one.digest)
         if tag is not None and tag.manifest_id:
@@ -342,7 +364,10 @@ def _set_tags(
                 version_key=names.version_key(one.tag),
             )
             tag.group_key = tag.version_key
+        left = former.row(tag) if _is_overwritten(tag, target) else None
         _point(tag, target, one, moves.get(one.tag))
+        if left is not None:
+            overwritten.append(former.overwritten(left, at=tag.moved_at, by=tag.moved_by))
         if one.stored is not None or one.problem:
             tag.problem = one.problem or (
                 Tag.Problem.INCOMPLETE if one.digest in incomplete else Tag.Problem.NONE
@@ -357,7 +382,10 @@ def _set_tags(
             changes.moved += 1
         changes.problems += tag.problem != before[1]
         to_save.append(tag)
+    Tag.objects.filter(pk__in=[tag.pk for tag in gone]).delete()
+    changes.removed = len(gone)
     _write_tags(to_save)
+    former.note(overwritten)
     _mark_pushed(targets.values(), looks, moves)
     _regroup(repository, touched)
     changes.skipped = tuple(skipped)
@@ -366,6 +394,15 @@ def _set_tags(
 
 def _digest_of(tag: Tag | None) -> str:
     return tag.manifest.digest if tag is not None and tag.manifest is not None else ""
+
+
+def _is_overwritten(tag: Tag, target: Manifest | None) -> bool:
+    """Whether undo should know what the tag was. Not for a throw-away on it: that is a delete of
+    ours, which has noted the tag itself."""
+    before = tag.manifest
+    if before is None or target is None or before.digest == target.digest:
+        return False
+    return throw_away.ARTIFACT_TYPE not in (before.artifact_type, target.artifact_type)
 
 
 def _point(tag: Tag, target: Manifest | None, one: Look, move: Move | None) -> None:

@@ -79,7 +79,7 @@ def _look_at(store: Store, names: Sequence[str], state: State, *, full: bool) ->
     queue = iter(names)
     total = state.run.done + Tag.objects.filter(repository__name__in=names).count()
     while some := list(islice(queue, TOGETHER)):
-        for name, known in _known(some).items():
+        for name, known in known_of(some).items():
             try:
                 looked = reconcile(store, name, known, state, full=full)
             except RegistryError as error:
@@ -88,7 +88,7 @@ def _look_at(store: Store, names: Sequence[str], state: State, *, full: bool) ->
             state.advance(looked, total=total)
 
 
-def _known(names: Sequence[str]) -> dict[str, Known]:
+def known_of(names: Sequence[str]) -> dict[str, Known]:
     """What the index has of these repositories, in their order."""
     stamps = Repository.objects.filter(name__in=names).values_list("pk", "name", "stamp")
     by_pk = {pk: (name, Known(stamp)) for pk, name, stamp in stamps}

@@ -11,14 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
+from ..refused import Refused
 from . import paths
 from .client import RegistryClient
 from .errors import Unreachable
 from .files import LocalFiles, Problems
+from .quarantine import FOLDER as QUARANTINE
+from .quarantine import LocalQuarantine, Quarantine
 from .storage import FileStore
 from .storages import FILESYSTEM, Storage, of_settings
 
@@ -68,6 +73,39 @@ def open_store(storage: Storage) -> FileStore:
 
     files = ObjectFiles(storage.protocol, storage.root, storage.options, problems)
     return FileStore(files, problems)
+
+
+def open_quarantine() -> Quarantine:
+    """What is hidden beside the store, and a way to hide more. Refused with a sentence: this store
+    cannot be written from here."""
+    storage = of_settings()
+    if storage.driver != FILESYSTEM:
+        raise Refused(_("Collecting on this kind of store is not possible from here."))
+    root = storage.root
+    if blocked := _unwritable(root):
+        raise Refused(
+            _("%(path)s cannot be written by the user that runs the portal.") % {"path": blocked}
+        )
+    if len({place.stat().st_dev for place in _folders(root)}) > 1:
+        raise Refused(
+            _("The folders of the store are on different file systems: collecting moves files.")
+        )
+    return LocalQuarantine(root)
+
+
+def _folders(root: str) -> list[Path]:
+    """What there is of the folders that collecting writes in."""
+    store = (paths.ROOT, paths.REPOSITORIES, paths.BLOBS)
+    places = [Path(root, below) for below in ("", *store, "boathouse", QUARANTINE)]
+    return [place for place in places if place.is_dir()]
+
+
+def _unwritable(root: str) -> str:
+    """The first folder of a store that this user may not write; "" if there is none."""
+    if not Path(root).is_dir():
+        return root
+    may = (place for place in _folders(root) if not os.access(place, os.R_OK | os.W_OK | os.X_OK))
+    return str(next(may, ""))
 
 
 def _obstacle() -> tuple[str, dict[str, Any]]:

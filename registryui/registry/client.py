@@ -64,9 +64,10 @@ class RegistryClient:
         now, an id by which the registry's event of it is known; see index/events.py."""
         self.url = url.rstrip("/")
         self._timeout = timeout
+        self._deletes_tags: bool | None = None  # None: not asked yet
         self._session = _session(pool=pool, ca=ca)
         if act:
-            self._session.headers["User-Agent"] = f"{USER_AGENT} act/{act}"
+            self._session.headers["User-Agent"] = _agent(act)
         if username:
             # Bytes: requests would write the text in latin-1, Docker and nginx take it as UTF-8.
             self._session.auth = (username.encode(), password.encode())  # type: ignore[assignment]
@@ -169,18 +170,24 @@ class RegistryClient:
                 return _matching(response, digest, self._read(response, limit))
         raise BadAnswer(f"more than {REDIRECTS_LIMIT} redirects for {digest}")
 
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Whether the registry says that the repository has this blob. One HEAD."""
+        url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
+        with self._request("HEAD", url) as response:
+            # A redirect leads to an object store: then it is there.
+            if response.status_code == 200 or response.is_redirect:
+                return True
+            if response.status_code == 404:
+                return False
+            raise _error(response, b"")
+
     # -- writing ---------------------------------------------------------------------------------
     def upload_blob(self, repository: str, data: bytes) -> str:
         """The digest of `data`, which the repository holds afterwards; sent only if it lacks it."""
         digest = sha256(data)
         base = f"{self.url}/v2/{check_repository(repository)}/blobs"
-        with self._request("HEAD", f"{base}/{digest}") as response:
-            if response.status_code == 200:
-                return digest
-            if response.status_code != 404 and not response.is_redirect:
-                raise _error(response, b"")
-            if response.is_redirect:  # it is there, in an object store
-                return digest
+        if self.has_blob(repository, digest):
+            return digest
         with self._request("POST", f"{base}/uploads/") as response:
             self._expect(response, 202)
             url = self._upload_url(response)
@@ -189,12 +196,57 @@ class RegistryClient:
             self._expect(response, 201)
         return digest
 
-    def put_manifest(self, repository: str, reference: str, raw: bytes, media_type: str) -> str:
-        """Push `raw` under a tag, or its digest; returns the digest. What it names is there."""
+    def put_manifest(
+        self, repository: str, reference: str, raw: bytes, media_type: str, *, act: str = ""
+    ) -> str:
+        """Push `raw` under a tag, or its digest; returns the digest. What it names is there.
+
+        `act`: as of the client, for this request alone.
+        """
         url = self._manifest_url(repository, reference)
-        with self._request("PUT", url, {"Content-Type": media_type}, data=raw) as response:
+        headers = {"Content-Type": media_type}
+        if act:
+            headers["User-Agent"] = _agent(act)
+        with self._request("PUT", url, headers, data=raw) as response:
             self._expect(response, 201)
             return _checked(response, reference, raw, media_type)
+
+    def delete_manifest(self, repository: str, digest: str) -> bool:
+        """Delete a manifest with *every* tag on it; False if it is not there.
+
+        Code UNSUPPORTED: the registry is configured to delete nothing.
+        """
+        return self._delete(self._manifest_url(repository, check_digest(digest)))
+
+    def delete_tag(self, repository: str, tag: str) -> bool:
+        """Take off this tag alone. False: this registry cannot, as 2.8, which deletes by digest
+        only; a throw-away on the tag helps there. NotFound: there is no such tag."""
+        if self._deletes_tags is False:
+            return False
+        try:
+            if not self._delete(self._manifest_url(repository, check_tag(tag))):
+                raise NotFound(f"{repository}:{tag} is not there", status=404)
+        except RegistryError as error:
+            if error.status != 400 or error.code != "DIGEST_INVALID":
+                raise
+            self._deletes_tags = False
+            return False
+        self._deletes_tags = True
+        return True
+
+    def delete_blob(self, repository: str, digest: str) -> bool:
+        """Take a blob from this repository, others keep it; False if it is not there."""
+        return self._delete(
+            f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
+        )
+
+    def _delete(self, url: str) -> bool:
+        with self._request("DELETE", url) as response:
+            try:
+                self._expect(response, 202)
+            except NotFound:
+                return False
+        return True
 
     # -- one request -----------------------------------------------------------------------------
     def _quick(
@@ -347,6 +399,10 @@ class RegistryClient:
 
 
 _ACCEPT = {"Accept": media_types.ACCEPT}
+
+
+def _agent(act: str) -> str:
+    return f"{USER_AGENT} act/{act}"
 
 
 def _session(*, pool: int, ca: Path | None) -> requests.Session:

@@ -40,6 +40,7 @@ class Leaf(NamedTuple):
     name: str
     size: int  # bytes, or ABSENT, or ODD
     modified: float  # seconds since 1970; of the folder where there is no file
+    changed: float = 0.0  # the newest of all times that are kept of it; 0: no other than that
 
 
 class Files(Protocol):
@@ -104,6 +105,9 @@ class LocalFiles:
             base: os.path.realpath(f"{root}/{base}") for base in (paths.REPOSITORIES, paths.BLOBS)
         }
         self._plain: set[str] = set(self._bases.values())  # folders that are no symbolic links
+        # Symbolic links among repositories. The registry follows them, we do not: what lies behind
+        # is served, and nobody here knows what it needs.
+        self.unfollowed: list[str] = []
 
     def __repr__(self) -> str:
         return f"LocalFiles({self.root!r})"
@@ -119,7 +123,7 @@ class LocalFiles:
                 if _is_folder(entry):
                     names.append(entry.name)
                 else:
-                    self._problems.note(f"{parent}/{entry.name}", _kind(entry))
+                    self._note_odd(f"{parent}/{entry.name}", entry)
         except Unreachable as error:
             return error
         return names
@@ -132,7 +136,7 @@ class LocalFiles:
         for entry in self._entries(folder):
             name = entry.name
             if not _is_folder(entry):
-                self._problems.note(f"{folder}/{name}", _kind(entry))
+                self._note_odd(f"{folder}/{name}", entry)
                 found.append(Leaf(name, ODD, _modified(entry.path)))
                 continue
             if is_deep and len(self._plain) < PLAIN_LIMIT:
@@ -141,12 +145,23 @@ class LocalFiles:
                 status = os.lstat(f"{place}/{name}/{leaf}")
             except OSError as error:
                 if error.errno not in _NOT_THERE:
-                    raise _unreachable(f"{folder}/{name}/{leaf}", error) from error
+                    raise unreachable(f"{folder}/{name}/{leaf}", error) from error
                 found.append(Leaf(name, ABSENT, _modified(entry.path)))
                 continue
             is_file = stat.S_ISREG(status.st_mode)
-            found.append(Leaf(name, status.st_size if is_file else ODD, status.st_mtime))
+            size = status.st_size if is_file else ODD
+            changed = max(status.st_mtime, status.st_ctime)
+            found.append(Leaf(name, size, status.st_mtime, changed))
         return found
+
+    def _note_odd(self, path: str, entry: os.DirEntry[str]) -> None:
+        self._problems.note(path, kind := _kind(entry))
+        if kind == _LINK:
+            self._note_unfollowed(path)
+
+    def _note_unfollowed(self, path: str) -> None:
+        if path.startswith(paths.REPOSITORIES) and len(self.unfollowed) < LINES:
+            self.unfollowed.append(path)
 
     def read(self, wanted: Sequence[str], *, limit: int) -> list[Content]:
         """See Files."""
@@ -177,7 +192,7 @@ class LocalFiles:
                 content += more
             return content if len(content) == size else self._odd(path, "changed while it was read")
         except OSError as error:
-            return _unreachable(path, error)
+            return unreachable(path, error)
         finally:
             os.close(handle)
 
@@ -186,7 +201,7 @@ class LocalFiles:
             return None
         if error.errno in _NOT_THERE:
             return self._odd(path, "is a symbolic link, or lies in no folder")
-        return _unreachable(path, error)
+        return unreachable(path, error)
 
     def _odd(self, path: str, what: str) -> BadAnswer:
         self._problems.note(path, what)
@@ -213,7 +228,7 @@ class LocalFiles:
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return "0"
-            raise _unreachable(folder, error) from error
+            raise unreachable(folder, error) from error
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """What is in a folder, sorted; [] if it is not there or no folder."""
@@ -221,11 +236,12 @@ class LocalFiles:
         try:
             if not self._is_plain(place):
                 self._problems.note(folder, "is a symbolic link, or lies behind one")
+                self._note_unfollowed(folder)
                 return []
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return []
-            raise _unreachable(folder, error) from error
+            raise unreachable(folder, error) from error
         return self._entries_of(place)
 
     def _entries_of(self, place: str) -> list[os.DirEntry[str]]:
@@ -235,7 +251,17 @@ class LocalFiles:
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return []
-            raise _unreachable(place.removeprefix(f"{self.root}/"), error) from error
+            raise unreachable(place.removeprefix(f"{self.root}/"), error) from error
+
+    def place(self, path: str) -> str | None:
+        """Where `path` is on this disk; None if a symbolic link stands above it, or no folder."""
+        place = self._place(path)
+        try:
+            return place if self._is_plain(place.rpartition("/")[0]) else None
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise unreachable(path, error) from error
 
     def _place(self, path: str) -> str:
         base = paths.BLOBS if path.startswith(paths.BLOBS) else paths.REPOSITORIES
@@ -262,6 +288,9 @@ _NOT_THERE = frozenset(
 )
 
 
+_LINK = "is a symbolic link"
+
+
 def _name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
@@ -275,7 +304,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _kind(entry: os.DirEntry[str]) -> str:
     try:
-        return "is a symbolic link" if entry.is_symlink() else "is no folder"
+        return _LINK if entry.is_symlink() else "is no folder"
     except OSError:
         return "cannot be looked at"
 
@@ -294,7 +323,8 @@ def _stamp_of(place: str) -> str:
         return "0"
 
 
-def _unreachable(path: str, error: OSError) -> Unreachable:
+def unreachable(path: str, error: OSError) -> Unreachable:
+    """What the system said of `path`."""
     return Unreachable(f"{shown(path)}: {os.strerror(error.errno or 0)}")
 
 

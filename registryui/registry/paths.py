@@ -15,6 +15,9 @@ A link is a file whose whole content is a digest, without a line break. Paths he
 the registry's root directory, with "/" between the parts and none at either end.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 ROOT = "docker/registry/v2"
 REPOSITORIES = f"{ROOT}/repositories"
 BLOBS = f"{ROOT}/blobs"
@@ -53,9 +56,14 @@ def revision_link(name: str, digest: str) -> str:
     return f"{revisions(name)}/{digest.replace(':', '/', 1)}/{LINK}"
 
 
+def layers(name: str) -> str:
+    """The folder with one folder for each algorithm, and in it one for each blob."""
+    return f"{REPOSITORIES}/{name}/_layers"
+
+
 def layer_link(name: str, digest: str) -> str:
     """The link by which the repository has a blob; also a manifest, if registry 2.1 wrote it."""
-    return f"{REPOSITORIES}/{name}/_layers/{digest.replace(':', '/', 1)}/{LINK}"
+    return f"{layers(name)}/{digest.replace(':', '/', 1)}/{LINK}"
 
 
 def uploads(name: str) -> str:
@@ -67,3 +75,38 @@ def blob_data(digest: str) -> str:
     """The content of a blob."""
     algorithm, _, hexadecimal = digest.partition(":")
     return f"{BLOBS}/{algorithm}/{hexadecimal[:2]}/{hexadecimal}/{DATA}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a path of a store leads to."""
+
+    kind: Literal["blob", "revision", "upload", "repository"]
+    repository: str = ""  # "" of a blob
+    digest: str = ""  # of a blob or revision
+    upload: str = ""
+
+
+def place_of(path: str) -> Place | None:
+    """What lies at `path`: data of a blob, a revision link, the folder of an upload or repository
+    (or one of its folders that begin with "_"). None: nothing of these."""
+    above, _, rest = path.partition(f"{BLOBS}/")
+    parts = rest.split("/")
+    if not above and len(parts) == 4 and parts[3] == DATA:
+        return Place("blob", digest=f"{parts[0]}:{parts[2]}")
+    above, _, rest = path.partition(f"{REPOSITORIES}/")
+    if above or not rest:
+        return None
+    parts = rest.split("/")
+    at = next((place for place, part in enumerate(parts) if part.startswith("_")), len(parts))
+    name, inside = "/".join(parts[:at]), parts[at:]
+    if not name:
+        return None
+    match inside:
+        case [] | ["_layers" | "_manifests" | "_uploads"]:
+            return Place("repository", name)
+        case ["_uploads", upload]:
+            return Place("upload", name, upload=upload)
+        case ["_manifests", "revisions", algorithm, hexadecimal, "link"]:
+            return Place("revision", name, f"{algorithm}:{hexadecimal}")
+    return None

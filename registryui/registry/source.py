@@ -31,6 +31,15 @@ class TagLink:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredLink:
+    """A link by which a repository has a manifest or blob."""
+
+    digest: str  # by its place
+    target: str  # what stands in it; "": it is broken
+    changed: float  # seconds since 1970; the newest of all times that are kept of it
+
+
+@dataclass(frozen=True, slots=True)
 class StoredBlob:
     """The data of a blob in the store; a manifest is one too."""
 

@@ -20,7 +20,7 @@ from ..oci.untrusted import MANIFEST_LIMIT, read_object
 from . import paths
 from .errors import BadAnswer, NotFound, RegistryError
 from .files import ABSENT, Content, Files, Leaf, Problems, ordered
-from .source import Stored, StoredBlob, TagLink, Upload
+from .source import Stored, StoredBlob, StoredLink, TagLink, Upload
 
 LINK_LIMIT = 1024  # bytes; a link of the longest digest has 135
 AT_ONCE = 500  # links or folders of one round
@@ -36,6 +36,7 @@ class FileStore:
     def __init__(self, files: Files, problems: Problems) -> None:
         self._files = files
         self._problems = problems
+        self.unusable: list[str] = []  # folders among repositories that no client can name
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +59,11 @@ class FileStore:
     def problems(self) -> list[str]:
         """See Store."""
         return self._problems.lines()
+
+    @property
+    def unfollowed(self) -> list[str]:
+        """Symbolic links among the repositories that were met: what is behind them is not known."""
+        return list(getattr(self._files, "unfollowed", ()))
 
     def ping(self) -> None:
         """RegistryError if the store does not answer. One listing."""
@@ -174,6 +180,42 @@ class FileStore:
                     odd.append((f"{algorithm}/{leaf.name}/{paths.LINK}", "has no digest"))
         return found, odd
 
+    def manifest_links(self, repository: str, *, is_odd: bool = False) -> list[StoredLink]:
+        """The links of all manifests of the repository, with what stands in them. `is_odd`: of a
+        folder of `unusable`."""
+        folder = paths.revisions(repository if is_odd else check_repository(repository))
+        found = self._manifest_links(folder)
+        if any(one.target != one.digest for one in found):
+            time.sleep(REWRITE)
+            found = self._manifest_links(folder)
+        return found
+
+    def _manifest_links(self, folder: str) -> list[StoredLink]:
+        leaves = [one for one in self._digests_in(folder) if one[1].size != ABSENT]
+        wanted = [f"{folder}/{digest.replace(':', '/', 1)}/{paths.LINK}" for digest, _ in leaves]
+        contents = _raised(self._files.read(wanted, limit=LINK_LIMIT))
+        return [
+            StoredLink(digest, _digest_in(content), max(leaf.modified, leaf.changed))
+            for (digest, leaf), content in zip(leaves, contents, strict=True)
+            if content is not None or leaf.size < 0  # else it went since we listed it
+        ]
+
+    def layer_links(self, repository: str, *, is_odd: bool = False) -> list[StoredLink]:
+        """The links of all blobs of the repository; what stands in them is not read."""
+        folder = paths.layers(repository if is_odd else check_repository(repository))
+        return [
+            StoredLink(digest, digest, max(leaf.modified, leaf.changed))
+            for digest, leaf in self._digests_in(folder)
+            if leaf.size != ABSENT
+        ]
+
+    def _digests_in(self, folder: str) -> Iterator[tuple[str, Leaf]]:
+        """The links below a folder of algorithms; what is no digest is left out."""
+        for algorithm in self._inside(folder):
+            for leaf in self._files.leaves(f"{folder}/{algorithm}", paths.LINK):
+                if is_digest(digest := f"{algorithm}:{leaf.name}"):
+                    yield digest, leaf
+
     def stamp(self, repository: str) -> str:
         """See Store."""
         check_repository(repository)
@@ -198,17 +240,30 @@ class FileStore:
 
     def blobs(self) -> Iterator[StoredBlob]:
         """See Store."""
-        for algorithm in self._inside(paths.BLOBS):
-            for start in self._inside(f"{paths.BLOBS}/{algorithm}"):
-                folder = f"{paths.BLOBS}/{algorithm}/{start}"
-                for leaf in self._files.leaves(folder, paths.DATA):
-                    digest = f"{algorithm}:{leaf.name}"
-                    if not is_digest(digest) or not leaf.name.startswith(start):
-                        self._problems.note(f"{folder}/{leaf.name}", "is no digest")
-                    elif leaf.size >= 0:
-                        yield StoredBlob(digest, leaf.size, self._moment(leaf, folder))
-                    elif leaf.size != ABSENT:  # a collection leaves the folder
-                        self._problems.note(f"{folder}/{leaf.name}/{paths.DATA}", "is no file")
+        for folder in self.blob_folders():
+            for digest, leaf in self.blobs_in(folder):
+                yield StoredBlob(digest, leaf.size, self._moment(leaf, folder))
+
+    def blob_folders(self) -> list[str]:
+        """The folders that hold all blobs of a beginning, ALGORITHM/HE."""
+        return [
+            f"{algorithm}/{start}"
+            for algorithm in self._inside(paths.BLOBS)
+            for start in self._inside(f"{paths.BLOBS}/{algorithm}")
+        ]
+
+    def blobs_in(self, below: str) -> Iterator[tuple[str, Leaf]]:
+        """The blobs of one of these folders; what is no blob is noted."""
+        algorithm, _, start = below.partition("/")
+        folder = f"{paths.BLOBS}/{below}"
+        for leaf in self._files.leaves(folder, paths.DATA):
+            digest = f"{algorithm}:{leaf.name}"
+            if not is_digest(digest) or not leaf.name.startswith(start):
+                self._problems.note(f"{folder}/{leaf.name}", "is no digest")
+            elif leaf.size >= 0:
+                yield digest, leaf
+            elif leaf.size != ABSENT:  # a collection leaves the folder
+                self._problems.note(f"{folder}/{leaf.name}/{paths.DATA}", "is no file")
 
     def uploads(self) -> Iterator[Upload]:
         """See Store. On an object store the registry keeps the bytes of an upload where no listing
@@ -220,6 +275,19 @@ class FileStore:
                 yield Upload(name, leaf.name, max(leaf.size, 0), moment)
         if error is not None:
             raise error
+
+    def folders(self) -> dict[str, set[str]]:
+        """Each folder that can be called a repository, with the names beginning with "_" in it;
+        those without such names are only on the way to others. RegistryError if any cannot be
+        listed. Fills `unusable`, with all folders below those, too."""
+        self.unusable = []
+        found, error = self._walk()
+        if error is not None:
+            raise error
+        for name in self.unusable:  # grows meanwhile
+            inside = self._inside(paths.repository(name))
+            self.unusable += [f"{name}/{one}" for one in inside if not one.startswith("_")]
+        return found
 
     # -- helpers -----------------------------------------------------------------------------------
     def _walk(self) -> tuple[dict[str, set[str]], RegistryError | None]:
@@ -248,7 +316,11 @@ class FileStore:
 
     def _below(self, name: str, folders: Iterable[str]) -> list[str]:
         names = [f"{name}/{one}" if name else one for one in folders if not one.startswith("_")]
-        return [one for one in names if self._is_name(check_repository, one, paths.REPOSITORIES)]
+        usable: list[str] = []
+        for one in names:
+            is_usable = self._is_name(check_repository, one, paths.REPOSITORIES)
+            (usable if is_usable else self.unusable).append(one)
+        return usable
 
     def _inside(self, folder: str) -> list[str]:
         answer = self._files.folders([folder])[0]

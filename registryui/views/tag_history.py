@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from registryui.index import put_back as service
+from registryui.cleanup import undo
 from registryui.index.events import OWN_ACT
 from registryui.models import Manifest, RegistryEvent, Repository, Role
 from registryui.models.paging import Page
@@ -116,12 +116,12 @@ def put_back(request: Request) -> HttpResponse:
         for name in ("repository", "tag", "digest", "expected")
     }
     try:
-        service.put_back(
+        undo.put_back(
             asked["repository"],
             asked["tag"],
             asked["digest"],
             expected=asked["expected"],
-            by=request.user,
+            by=request.user.actor,
         )
     except Refused as error:
         messages.error(request, str(error))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
+from registryui.cleanup.undo import put_back
 from registryui.index import events
-from registryui.index.put_back import put_back
 from registryui.index.sync import sync
 from registryui.models import Operator, RegistryEvent, Role, Tag
 from registryui.oci import media_types
@@ -44,7 +44,7 @@ class World:
             return registry.resolve(R, "1") or ""
 
     def put_back(self, digest: str, expected: str) -> None:
-        put_back(R, "1", digest, expected=expected, by=self.mika)
+        put_back(R, "1", digest, expected=expected, by=self.mika.actor)
 
     def receive(self) -> int:
         """Everything that the registry told so far, as the hook does it."""

@@ -1,0 +1,325 @@
+"""What keeps a manifest, read from the index: what goes with a delete, and what stays.
+
+    tag ──► manifest ──► child       an image index keeps what it lists
+                     ──► referrer    a manifest keeps what has it as its subject
+                     ──► sha256-….sig, .att, .sbom, the fallback tag: attachments are kept by
+                         their image, if that image is here; else they are tags like any other
+
+What nothing keeps is dead: collecting takes it. Undo is no root here: what only an earlier delete
+still holds is dead too, because that ends before the undo of the delete that is planned. A
+repository and a digest name a manifest; edges never leave their repository.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models.functions import Length
+from django.utils import timezone
+
+from registryui.models import (
+    Blob,
+    FormerTag,
+    ImageIndexEntry,
+    Manifest,
+    ManifestBlob,
+    Repository,
+    Tag,
+)
+
+One = TypeVar("One")
+Key = tuple[int, str]  # repository's id, digest
+
+CHUNK = 20_000  # values of one statement: SQLite takes 250,000 at most
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A tag that hangs on an image of this repository."""
+
+    tag: str
+    digest: str  # "": it dangles
+    image: str
+
+
+@dataclass(slots=True)
+class Around:
+    """Some manifests of one repository, all that they keep, and what keeps any of it."""
+
+    keys: dict[str, int] = field(default_factory=dict)  # digest to its row's id; what may die
+    sizes: dict[str, int] = field(default_factory=dict)  # Manifest.size
+    tags: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # on them
+    subjects: dict[str, str] = field(default_factory=dict)
+    children: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    referrers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    attachments: list[Attachment] = field(default_factory=list)
+    listed_by: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    rooted: set[str] = field(default_factory=set)  # kept from outside of `keys`
+    outside: set[str] = field(default_factory=set)  # what keeps those, and is kept itself
+
+    def alive(self, *, going: Collection[str], forced: Collection[str] = ()) -> set[str]:
+        """Those of `keys` that are still kept without the tags `going`. `forced` die whatever
+        keeps them."""
+        attached = {one.tag: one for one in self.attachments if one.image in self.keys}
+        roots = {
+            digest
+            for digest, names in self.tags.items()
+            if any(name not in going and name not in attached for name in names)
+        }
+        hanging = defaultdict(set)
+        for one in attached.values():
+            if one.tag not in going and one.digest:
+                hanging[one.image].add(one.digest)
+        found: set[str] = set()
+        queue = [*(roots | self.rooted)]
+        while queue:
+            digest = queue.pop()
+            if digest in found or digest in forced or digest not in self.keys:
+                continue
+            found.add(digest)
+            queue += self.children[digest] | self.referrers[digest] | hanging[digest]
+        return found
+
+
+def around(
+    repository: Repository,
+    digests: Iterable[str],
+    *,
+    is_protected: Callable[[str], bool] = lambda tag: False,
+    with_undo: bool = False,
+) -> Around:
+    """What hangs on these manifests and what keeps it. Protected attachments stay, like tags of
+    their own. `with_undo`: what undo keeps is kept.
+
+    A handful of queries for each level of nesting, whatever the number of digests.
+    """
+    found = Around()
+    level = set(digests)
+    while level:
+        level = _below(repository, level, found, is_protected)
+    if with_undo:
+        found.rooted |= {one for name, one in _undoable(found.keys) if name == repository.name}
+    for some in chunks(list(found.keys.items())):
+        by_key = {key: digest for digest, key in some}
+        rows = Tag.objects.filter(manifest__in=by_key)
+        for name, key in rows.order_by("-version_key", "-id").values_list("name", "manifest_id"):
+            found.tags[by_key[key]].append(name)
+    _above(repository, found, with_undo=with_undo)
+    return found
+
+
+def _below(
+    repository: Repository, level: set[str], found: Around, is_protected: Callable[[str], bool]
+) -> set[str]:
+    """Adds these manifests; returns what they keep that is not in it yet."""
+    below: set[str] = set()
+    listing: dict[int, str] = {}
+    for some in chunks(sorted(level)):
+        rows = repository.manifests.filter(digest__in=some)
+        for key, digest, kind, subject, size in rows.values_list(
+            "pk", "digest", "kind", "subject_digest", "size"
+        ):
+            found.keys[digest] = key
+            found.sizes[digest] = size
+            found.subjects[digest] = subject
+            if kind in (Manifest.Kind.IMAGE_INDEX, Manifest.Kind.CACHE):
+                listing[key] = digest
+        # Said twice, that there is a subject: the index of those that have one is then used.
+        rows = repository.manifests.filter(subject_digest__in=some).exclude(subject_digest="")
+        for digest, subject in rows.values_list("digest", "subject_digest"):
+            found.referrers[subject].add(digest)
+            below.add(digest)
+        for name, digest, image in repository.tags.filter(attached_to__in=some).values_list(
+            "name", "manifest__digest", "attached_to"
+        ):
+            if not is_protected(name):
+                found.attachments.append(Attachment(name, digest or "", image))
+                below.add(digest or "")
+    for keys in chunks(list(listing)):
+        entries = ImageIndexEntry.objects.filter(image_index__in=keys).order_by()
+        for key, child in entries.values_list("image_index_id", "digest"):
+            found.children[listing[key]].add(child)
+            found.listed_by[child].add(listing[key])
+            below.add(child)
+    return below - found.keys.keys() - level - {""}
+
+
+def _above(repository: Repository, found: Around, *, with_undo: bool) -> None:
+    """Fills `rooted`, and `listed_by` with what else lists them."""
+    keepers: dict[str, set[str]] = defaultdict(set)  # outside, to what they keep
+    for some in chunks(list(found.keys)):
+        entries = ImageIndexEntry.objects.filter(
+            digest__in=some, image_index__repository=repository
+        ).order_by()
+        for child, index in entries.values_list("digest", "image_index__digest"):
+            found.listed_by[child].add(index)
+            if index not in found.keys:
+                keepers[index].add(child)
+    for digest, subject in found.subjects.items():
+        if subject and subject not in found.keys:
+            keepers[subject].add(digest)
+    living = live({(repository.pk, digest) for digest in keepers}, with_undo=with_undo)
+    for keeper, kept in keepers.items():
+        if (repository.pk, keeper) in living:
+            found.outside.add(keeper)
+            found.rooted |= kept
+
+
+def live(keys: Collection[Key], *, with_undo: bool = False) -> set[Key]:
+    """Those of these manifests that something keeps: a tag, or an image index or subject which is
+    kept. Of any repositories; two or three queries for each level of nesting."""
+    kept_by: dict[Key, set[Key]] = defaultdict(set)  # keeper to what it keeps
+    rooted: set[Key] = set()
+    seen: set[Key] = set()
+    level = set(keys)
+    while level:
+        seen |= level
+        above = _keepers(level, kept_by, rooted)
+        if with_undo:
+            rooted |= _kept_by_undo(level - rooted)
+        level = above - seen
+    found: set[Key] = set()
+    queue = list(rooted)
+    while queue:
+        key = queue.pop()
+        if key not in found:
+            found.add(key)
+            queue += kept_by[key]
+    return found & set(keys)
+
+
+def _keepers(level: set[Key], kept_by: dict[Key, set[Key]], rooted: set[Key]) -> set[Key]:
+    """Notes what keeps these; returns it, where that is to be asked in turn."""
+    above: set[Key] = set()
+    untagged: set[Key] = set()
+    for some in chunks(sorted({digest for _repository, digest in level})):
+        rows = Manifest.objects.filter(digest__in=some)
+        for repository, digest, subject, untagged_at in rows.values_list(
+            "repository_id", "digest", "subject_digest", "untagged_at"
+        ):
+            key = repository, digest
+            if key not in level:
+                continue
+            if untagged_at is None:
+                rooted.add(key)
+                continue
+            untagged.add(key)
+            if subject:
+                kept_by[repository, subject].add(key)
+                above.add((repository, subject))
+    for some in chunks(sorted({digest for _repository, digest in untagged})):
+        entries = ImageIndexEntry.objects.filter(digest__in=some).order_by()
+        for repository, digest, index in entries.values_list(
+            "image_index__repository_id", "digest", "image_index__digest"
+        ):
+            if (repository, digest) in untagged:
+                kept_by[repository, index].add((repository, digest))
+                above.add((repository, index))
+    return above
+
+
+def _kept_by_undo(keys: set[Key]) -> set[Key]:
+    """Those of these manifests that somebody may still put a tag back on."""
+    waiting = _undoable({digest for _repository, digest in keys})
+    names = {name for name, _digest in waiting}
+    by_name = dict(Repository.objects.filter(name__in=names).values_list("name", "pk"))
+    return {(by_name[name], digest) for name, digest in waiting if name in by_name} & keys
+
+
+def _undoable(digests: Iterable[str]) -> set[tuple[str, str]]:
+    """(repository's name, digest) of what undo keeps among these digests."""
+    kept = FormerTag.objects.kept(timezone.now())
+    found: set[tuple[str, str]] = set()
+    for some in chunks(sorted(digests)):
+        found |= set(kept.filter(digest__in=some).values_list("repository", "digest"))
+    return found
+
+
+# -- bytes -----------------------------------------------------------------------------------------
+
+
+def freed(dead: Collection[int], *, with_undo: bool = False) -> int:
+    """Bytes that collecting takes from the disk with these manifests (ids): their own, and blobs
+    that nothing alive in the whole store names.
+
+    What other dead manifests name counts as well: they go by the same time. `with_undo`: what undo
+    keeps is alive.
+    """
+    return _own_bytes(dead, with_undo=with_undo) + _blob_bytes(dead, with_undo=with_undo)
+
+
+def _own_bytes(dead: Collection[int], *, with_undo: bool) -> int:
+    sizes: dict[str, int] = {}
+    for some in chunks(list(dead)):
+        rows = Manifest.objects.filter(pk__in=some).annotate(length=Length("raw"))
+        sizes.update(rows.values_list("digest", "length"))
+    others: set[Key] = set()
+    for digests in chunks(list(sizes)):
+        elsewhere = Manifest.objects.filter(digest__in=digests)
+        others |= {
+            (repository, digest)
+            for key, repository, digest in elsewhere.values_list("pk", "repository_id", "digest")
+            if key not in dead
+        }
+    kept = {digest for _repository, digest in live(others, with_undo=with_undo)}
+    return sum(size for digest, size in sizes.items() if digest not in kept)
+
+
+def _blob_bytes(dead: Collection[int], *, with_undo: bool) -> int:
+    users: dict[int, int] = defaultdict(int)
+    blobs: dict[int, tuple[int, int]] = {}
+    for some in chunks(list(dead)):
+        edges = ManifestBlob.objects.filter(manifest__in=some).order_by()
+        for blob, size, count, here in edges.values_list(
+            "blob_id", "blob__size", "blob__manifest_count"
+        ).annotate(here=Count("manifest_id", distinct=True)):
+            users[blob] += here
+            blobs[blob] = size, count
+    shared = [blob for blob, (_size, count) in blobs.items() if count > users[blob]]
+    kept = _kept_blobs(shared, dead, with_undo=with_undo)
+    return sum(size for blob, (size, _count) in blobs.items() if blob not in kept)
+
+
+def _kept_blobs(blobs: Sequence[int], dead: Collection[int], *, with_undo: bool) -> set[int]:
+    """Those of these blobs that something alive names. A base layer has a hundred thousand users,
+    and one is enough: so the cheap questions come first, and end at their first answer."""
+    kept: set[int] = set()
+    for some in chunks(blobs):
+        of_tags = _users(dead).filter(manifest__untagged_at=None)
+        kept |= _that(some, of_tags)
+        listing = ImageIndexEntry.objects.filter(
+            digest=OuterRef("manifest__digest"),
+            image_index__repository=OuterRef("repository"),
+            image_index__untagged_at=None,
+        ).exclude(image_index__in=dead)
+        kept |= _that(
+            [one for one in some if one not in kept], _users(dead).filter(Exists(listing))
+        )
+        left = [one for one in some if one not in kept]
+        others = ManifestBlob.objects.filter(blob__in=left).exclude(manifest__in=dead)
+        users = set(others.values_list("blob_id", "repository_id", "manifest__digest"))
+        keys = {(repository, digest) for _blob, repository, digest in users}
+        living = live(keys, with_undo=with_undo)
+        kept |= {blob for blob, repository, digest in users if (repository, digest) in living}
+    return kept
+
+
+def _users(dead: Collection[int]) -> QuerySet[ManifestBlob]:
+    return ManifestBlob.objects.filter(blob=OuterRef("pk")).exclude(manifest__in=dead).order_by()
+
+
+def _that(blobs: Sequence[int], condition: QuerySet[ManifestBlob]) -> set[int]:
+    if not blobs:
+        return set()
+    rows = Blob.objects.filter(Exists(condition), pk__in=blobs)
+    return set(rows.values_list("pk", flat=True))
+
+
+def chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
+    """Pieces that fit into one statement."""
+    for start in range(0, len(some), CHUNK):
+        yield some[start : start + CHUNK]

@@ -1,0 +1,62 @@
+"""./boathouse manifest: deletes manifests by their digest."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from registryui.cleanup import deletion
+from registryui.cleanup.deletion import Selection
+from registryui.management import deletion_facts as facts
+from registryui.management.deletion_command import (
+    BY,
+    DeletingCommand,
+    add_options,
+    read_reference,
+)
+from registryui.refused import Refused
+
+
+class Command(DeletingCommand):
+    help = (
+        "Deletes a manifest that no tag needs; it can be kept after all for a time. With --for-good"
+        " any manifest, tagged or not, at once and without undo: for a secret that leaked."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+        delete = acts.add_parser("delete", help="one manifest")
+        delete.add_argument("reference", metavar="REPOSITORY@DIGEST")
+        delete.add_argument(
+            "--for-good",
+            action="store_true",
+            help="nobody can pull it any more; also its tags, and what only it uses",
+        )
+        add_options(delete)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = read_reference(options["reference"])
+        if not found.digest or found.tag:
+            raise CommandError("This wants REPOSITORY@DIGEST.")
+        if options["for_good"]:
+            self._for_good(found.repository, found.digest, options)
+        else:
+            wanted = Selection(found.repository, manifests=(found.digest,))
+            self.delete([wanted], ask=False, options=options)
+
+    def _for_good(self, repository: str, digest: str, options: Any) -> None:
+        try:
+            planned = deletion.plan_for_good(repository, digest)
+            lines = facts.for_good_lines(planned)
+            if options["dry_run"]:
+                self.say(facts.of_for_good(planned), lines, options)
+                return
+            self.confirm(lines, repository, options)
+            done = deletion.delete_for_good(
+                repository, digest, by=BY, fingerprint=planned.fingerprint
+            )
+        except Refused as error:
+            raise CommandError(str(error)) from error
+        lines = [f"{one.digest}: {one.state}. {one.reason}".rstrip(". ") for one in done.results]
+        self.say(facts.of_for_good(done), lines, options)
+        if any(one.state == "failed" for one in done.results):
+            raise SystemExit(1)

@@ -1,0 +1,25 @@
+"""./boathouse repository: deletes a repository as a whole."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from registryui.cleanup.deletion import Selection
+from registryui.management.deletion_command import DeletingCommand, add_options, read_reference
+
+
+class Command(DeletingCommand):
+    help = (
+        "Deletes all tags of a repository; protected ones stay. Each can be put back for a time;"
+        " the empty repository itself goes with the next collect after that."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+        delete = acts.add_parser("delete", help="all of one repository")
+        delete.add_argument("name", metavar="NAME")
+        add_options(delete)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = read_reference(options["name"]).repository
+        self.delete([Selection(name, is_all=True)], ask=True, options=options)

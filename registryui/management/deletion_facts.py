@@ -1,0 +1,188 @@
+"""What `./boathouse tag`, `repository` and `manifest` print of plans and outcomes: facts for
+programs, lines for people."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import humanize
+
+from registryui.cleanup.deletion import ForGood, Going, Outcome, Plan, Result
+from registryui.management.user_facts import columns
+from registryui.models import UNKNOWN, FormerTag
+
+SHOWN = 20  # lines of one kind; --json has all
+_LEFT_OUT = {
+    "protected": "is protected, and stays",
+    "missing": "is not there",
+    "busy": "is needed by a tag or an image index, and stays",
+}
+
+
+# -- facts -----------------------------------------------------------------------------------------
+def of_plan(plan: Plan) -> dict[str, Any]:
+    """Sizes are bytes, times ISO 8601 or null."""
+    return {
+        "repository": plan.selection.repository,
+        "going": [_going(one) for one in plan.going],
+        "attached": [_going(one) for one in plan.attached],
+        "referrers": list(plan.referrers),
+        "staying": [
+            {
+                "digest": one.digest,
+                "going": list(one.going),
+                "staying": list(one.staying),
+                "listed_by": list(one.listed_by),
+            }
+            for one in plan.staying
+        ],
+        "children": plan.children,
+        "left_out": [{"tag": one.tag, "reason": one.reason} for one in plan.left_out],
+        "size": plan.size,
+        "freed": plan.freed,
+        "whole": plan.is_whole,
+        "fingerprint": plan.fingerprint,
+    }
+
+
+def _going(one: Going) -> dict[str, Any]:
+    pulled = None if one.pulled_at == UNKNOWN else one.pulled_at.isoformat(timespec="seconds")
+    return {"tag": one.tag, "digest": one.digest, "size": one.size, "pulled": pulled}
+
+
+def of_outcome(outcome: Outcome) -> dict[str, Any]:
+    """`act` undoes all of it."""
+    return {
+        "act": outcome.act,
+        "keep_until": outcome.keep_until.isoformat(timespec="seconds"),
+        "results": [of_result(one) for one in outcome.results],
+    }
+
+
+def of_result(one: Result) -> dict[str, str]:
+    """What came of one name."""
+    return {"tag": one.tag, "digest": one.digest, "state": one.state, "reason": one.reason}
+
+
+def of_for_good(one: ForGood) -> dict[str, Any]:
+    """The plan, and after the act its results."""
+    return {
+        "repository": one.repository,
+        "digest": one.digest,
+        "tags": list(one.tags),
+        "undo_ended": one.former,
+        "children": list(one.children),
+        "attached": list(one.attached),
+        "listed_by": list(one.listed_by),
+        "elsewhere": list(one.elsewhere),
+        "left_out": [{"tag": left.tag, "reason": left.reason} for left in one.left_out],
+        "freed": one.freed,
+        "fingerprint": one.fingerprint,
+        "results": [of_result(result) for result in one.results],
+    }
+
+
+def of_former(row: FormerTag) -> dict[str, Any]:
+    """Something that can be put back."""
+    return {
+        "repository": row.repository,
+        "tag": row.tag,
+        "digest": row.digest,
+        "size": row.size,
+        "how": row.how,
+        "act": row.act,
+        "at": row.at.isoformat(timespec="seconds"),
+        "by": row.by,
+        "keep_until": row.keep_until.isoformat(timespec="seconds"),
+    }
+
+
+# -- lines -----------------------------------------------------------------------------------------
+def plan_lines(plan: Plan) -> list[str]:
+    """What would go and what stays."""
+    name = plan.selection.repository
+    lines = _cut(
+        [
+            f"goes    {reference(name, one.tag, one.digest)}  {one.digest[:19]}  {size(one.size)}"
+            for one in plan.going
+        ]
+    )
+    lines += _cut([f"with it {name}:{one.tag}" for one in plan.attached])
+    for one in plan.staying:
+        kept = ", ".join(one.staying[:5]) or ", ".join(one.listed_by[:3]) or "another image"
+        lines.append(f"stays   {one.digest[:19]}, for {kept}")
+    lines += _cut(
+        [f"left    {one.tag} {_LEFT_OUT.get(one.reason, one.reason)}" for one in plan.left_out]
+    )
+    if plan.children:
+        lines.append(f"children that lose their last image index: {plan.children}")
+    if plan.referrers:
+        lines.append(f"referrers that lose their subject: {len(plan.referrers)}")
+    lines.append(
+        f"{len(plan.going) + len(plan.attached)} of {size(plan.size)} in all; collecting would free"
+        f" {size(plan.freed)}"
+    )
+    return lines
+
+
+def outcome_lines(repository: str, outcome: Outcome) -> list[str]:
+    """What came of it; each that was not deleted has a line."""
+    done = [one for one in outcome.results if one.state == "deleted"]
+    lines = [
+        f"{reference(repository, one.tag, one.digest)}: {one.state}. {one.reason}".rstrip(". ")
+        for one in outcome.results
+        if one.state != "deleted"
+    ]
+    lines.append(f"{len(done)} of {repository} deleted.")
+    if done:
+        until = outcome.keep_until.strftime("%Y-%m-%d %H:%M %Z")
+        lines.append(f"Until {until}: ./boathouse tag restore --act {outcome.act}")
+    return lines
+
+
+def for_good_lines(one: ForGood) -> list[str]:
+    """What deleting for good hits."""
+    every = [
+        (f"the tags {', '.join(one.tags)}", one.tags),
+        (f"{len(one.children)} manifests that only it uses", one.children),
+        (f"attached: {', '.join(one.attached)}", one.attached),
+        (f"undo of {one.former} tags on it ends", one.former),
+        (f"BREAKS the image indexes {', '.join(one.listed_by)}", one.listed_by),
+        (f"NOT touched: the same digest in {', '.join(one.elsewhere)}", one.elsewhere),
+    ]
+    return [
+        f"for good  {one.repository}@{one.digest}",
+        *(f"  {words}" for words, is_so in every if is_so),
+        *(f"  {left.tag} {_LEFT_OUT[left.reason]}" for left in one.left_out),
+        f"  the next purge frees {size(one.freed)}",
+    ]
+
+
+def former_table(rows: Iterable[FormerTag]) -> str:
+    """One line for each that can be put back."""
+    lines = [
+        [
+            reference(row.repository, row.tag, row.digest),
+            row.digest[:19] if row.tag else "",
+            row.how,
+            row.at.strftime("%Y-%m-%d %H:%M"),
+            row.by or "-",
+            f"until {row.keep_until.strftime('%Y-%m-%d %H:%M')}",
+        ]
+        for row in rows
+    ]
+    return columns(lines) if lines else "Nothing waits to be put back."
+
+
+def reference(repository: str, tag: str, digest: str) -> str:
+    """As people write it."""
+    return f"{repository}:{tag}" if tag else f"{repository}@{digest}"
+
+
+def size(value: int) -> str:
+    """Bytes, for people."""
+    return humanize.naturalsize(value, format="%.1f")
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - SHOWN
+    return [*lines[:SHOWN], *([f"… and {more} more"] if more > 0 else [])]

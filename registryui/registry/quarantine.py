@@ -1,0 +1,397 @@
+"""What collecting has taken out of a store and can still bring back: beside the store, not in it.
+
+    ROOT of the registry
+    ├ docker/registry/v2/…          the store
+    └ boathouse/quarantine/BATCH/
+      ├ record                      written before anything is hidden: where each came from
+      └ 0, 1, 2 …                   a file or folder, moved here
+
+Nothing is copied and nothing is deleted but by `purge`, which works only in here. A path of
+paths.py tells what it was: `paths.place_of`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from django.utils import timezone
+
+from . import paths
+from .errors import Unreachable
+from .files import LocalFiles, Problems, shown, unreachable
+
+FOLDER = "boathouse/quarantine"  # below the registry's root directory
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """One thing in the quarantine."""
+
+    id: str  # "BATCH/NUMBER"
+    path: (
+        str  # where it was: data of a blob, a revision link, the folder of an upload or repository
+    )
+    size: int  # bytes; of a folder all in it
+    hidden_at: datetime  # just before it was moved, by the clock of the host that did it
+    run: str  # primary key of the Run, as text
+
+
+class Quarantine(Protocol):
+    """Everything may be done again, or by two at once: what is not there any more is no error.
+
+    Raises Unreachable when the disk or service does not answer. Safe to be killed at any moment;
+    the next call of `hidden` shows what really is in here.
+    """
+
+    def hide(self, wanted: Sequence[str], *, run: str) -> list[Hidden]:
+        """Takes these out of the store; one batch, one record, in this order. What is not there, or
+        is not what belongs there (a symbolic link), is left out."""
+        ...
+
+    def hidden(self) -> Iterator[Hidden]:
+        """All that is in here, oldest batch first."""
+        ...
+
+    def put_back(self, one: Hidden) -> bool:
+        """Brings it back unless there is one again; its hidden copy goes away in both cases. Of a
+        folder: every file that is not there again. False: all of it was there, or it was not here.
+        """
+        ...
+
+    def purge(self, one: Hidden) -> int:
+        """Deletes it for good; returns the bytes, 0 if it was not here any more."""
+        ...
+
+    def age(self, path: str) -> datetime | None:
+        """When it last changed: the newest of all times that the store keeps of it (mtime, ctime);
+        of a folder the newest in it. None: it is not there."""
+        ...
+
+    def written_at(self, one: Hidden) -> datetime | None:
+        """When a file in a hidden folder was last written, which may be after it was hidden: the
+        registry may have had it open. None: it is not here, or there is no file in it."""
+        ...
+
+    def tidy(self) -> None:
+        """Removes records of which nothing is left."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What is odd in here: one line each. Nothing odd is ever purged."""
+        ...
+
+
+class LocalQuarantine:
+    """A Quarantine on the disk of the store: it moves names, never bytes.
+
+    A record is locked while its batch is hidden, so that nobody takes a batch that is being made
+    for one of which nothing is left.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._base = f"{root}/{FOLDER}"
+        self._files = LocalFiles(root, Problems())
+        self._problems: list[str] = []
+
+    def change(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        """The one way to change the disk; tests end the process here."""
+        return act(*arguments)
+
+    # -- hiding ------------------------------------------------------------------------------------
+    def hide(self, wanted: Sequence[str], *, run: str) -> list[Hidden]:
+        """See Quarantine."""
+        now = timezone.now()
+        batch = f"{now:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
+        going: list[tuple[str, Hidden]] = []
+        for path in wanted:
+            place = self._files.place(path)
+            size = _size(place) if place else None
+            if place is not None and size is not None:
+                going.append((place, Hidden(f"{batch}/{len(going)}", path, size, now, run)))
+        if not going:
+            return []
+        with self._told(f"{FOLDER}/{batch}"), self._record(batch, [one for _place, one in going]):
+            return [one for place, one in going if self._moved(place, one)]
+
+    @contextmanager
+    def _record(self, batch: str, going: Sequence[Hidden]) -> Iterator[None]:
+        """Writes the record of a batch so that it is on the disk, and keeps it locked."""
+        folder = f"{self._base}/{batch}"
+        self.change(os.makedirs, folder)
+        handle = os.open(f"{folder}/record.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            self.change(os.write, handle, _written(going))
+            os.fsync(handle)
+            self.change(os.rename, f"{folder}/record.new", f"{folder}/record")
+            for above in (folder, self._base):
+                _sync(above)
+            yield
+        finally:
+            os.close(handle)
+
+    def _moved(self, place: str, one: Hidden) -> bool:
+        try:
+            self.change(os.rename, place, f"{self._base}/{one.id}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    # -- looking -----------------------------------------------------------------------------------
+    def hidden(self) -> Iterator[Hidden]:
+        """See Quarantine."""
+        self._problems = []
+        for batch in self._batches():
+            here = self._names(batch)
+            for one in self._read(batch):
+                name = one.id.rpartition("/")[2]
+                if name in here:
+                    here.discard(name)
+                    yield one
+            odd = here - {"record", "record.new"}
+            self._problems += [f"{FOLDER}/{batch}/{name}: is in no record" for name in sorted(odd)]
+
+    def _batches(self) -> list[str]:
+        try:
+            with os.scandir(self._base) as entries:
+                return sorted(one.name for one in entries if one.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise unreachable(FOLDER, error) from error
+
+    def _names(self, batch: str) -> set[str]:
+        try:
+            return set(os.listdir(f"{self._base}/{batch}"))  # noqa: PTH208
+        except OSError:
+            return set()
+
+    def _read(self, batch: str) -> list[Hidden]:
+        """The record of a batch; [] if there is none, or it is damaged, which is a problem."""
+        path = f"{self._base}/{batch}/record"
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123  (10,000 of these count)
+                return [_parsed(batch, line) for line in file]
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError):
+            self._problems.append(f"{FOLDER}/{batch}/record: cannot be read")
+            return []
+        except OSError as error:
+            raise unreachable(f"{FOLDER}/{batch}/record", error) from error
+
+    def age(self, path: str) -> datetime | None:
+        """See Quarantine."""
+        place = self._files.place(path)
+        if place is None:
+            return None
+        newest = max((max(one.st_mtime, one.st_ctime) for _path, one in _all(place)), default=None)
+        return None if newest is None else datetime.fromtimestamp(newest, UTC)
+
+    def written_at(self, one: Hidden) -> datetime | None:
+        """See Quarantine."""
+        times = (
+            status.st_mtime
+            for _path, status in _all(f"{self._base}/{one.id}")
+            if not stat.S_ISDIR(status.st_mode)
+        )
+        newest = max(times, default=None)
+        return None if newest is None else datetime.fromtimestamp(newest, UTC)
+
+    def problems(self) -> list[str]:
+        """See Quarantine; those that the last `hidden` met."""
+        return list(self._problems)
+
+    # -- back, or gone -----------------------------------------------------------------------------
+    def put_back(self, one: Hidden) -> bool:
+        """See Quarantine. What is in its place and is something else makes it stay here, as a
+        problem."""
+        here = f"{self._base}/{one.id}"
+        with self._told(one.path):
+            if not os.path.lexists(here):
+                return False
+            place = self._way(one.path)
+            if stat.S_ISDIR(os.lstat(here).st_mode):
+                came = self._link_folder(here, place)
+            else:
+                came = self._link(here, place)
+                if not came and not _is_file(place, one.size):
+                    self._problems.append(f"{shown(one.path)}: something else is in its place")
+                    return False
+            self._remove(here)
+            return came
+
+    def _way(self, path: str) -> str:
+        """Where `path` is to come, after making the folders above it."""
+        base = paths.BLOBS if path.startswith(f"{paths.BLOBS}/") else paths.REPOSITORIES
+        folder = str(self._files.place(f"{base}/x")).rpartition("/")[0]
+        *above, name = path.removeprefix(f"{base}/").split("/")
+        for part in above:
+            folder = f"{folder}/{part}"
+            with suppress(FileExistsError):
+                self.change(os.mkdir, folder)
+            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                raise Unreachable(f"{shown(path)}: lies behind a symbolic link, or in no folder")
+        return f"{folder}/{name}"
+
+    def _link_folder(self, here: str, place: str) -> bool:
+        came = False
+        for path, status in list(_all(here)):  # folders before what is in them
+            target = place + path[len(here) :]
+            if not stat.S_ISDIR(status.st_mode):
+                came = self._link(path, target) or came
+                continue
+            with suppress(FileExistsError):
+                self.change(os.mkdir, target)
+                came = True
+        return came
+
+    def _link(self, here: str, place: str) -> bool:
+        """False: there is something in its place. A link, because it never replaces anything."""
+        try:
+            self.change(_link, here, place)
+        except FileExistsError:
+            return False
+        return True
+
+    def purge(self, one: Hidden) -> int:
+        """See Quarantine."""
+        with self._told(f"{FOLDER}/{one.id}"):
+            return self._remove(f"{self._base}/{one.id}")
+
+    def _remove(self, here: str) -> int:
+        """Removes a file or folder of the quarantine; returns the bytes that this frees."""
+        size = 0
+        for path, status in reversed(list(_all(here))):
+            with suppress(FileNotFoundError):
+                if stat.S_ISDIR(status.st_mode):
+                    self.change(os.rmdir, path)
+                else:
+                    self.change(os.unlink, path)
+                    size += status.st_size if status.st_nlink == 1 else 0
+        return size
+
+    def tidy(self) -> None:
+        """See Quarantine."""
+        with self._told(FOLDER):
+            for batch in self._batches():
+                self._tidy(batch)
+
+    def _tidy(self, batch: str) -> None:
+        """Removes the record of a batch of which nothing is left."""
+        folder = f"{self._base}/{batch}"
+        for name in ("record", "record.new"):
+            if not self._names(batch) <= {"record", "record.new"}:
+                return
+            try:
+                handle = os.open(f"{folder}/{name}", os.O_RDWR | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._names(batch) <= {"record", "record.new"}:  # now that nobody hides there
+                    self.change(os.unlink, f"{folder}/{name}")
+            except BlockingIOError:
+                return
+            except FileNotFoundError:
+                continue
+            finally:
+                os.close(handle)
+        with suppress(OSError):  # not empty, or gone
+            self.change(os.rmdir, folder)
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """What the system refuses, as Unreachable."""
+        try:
+            yield
+        except OSError as error:
+            raise unreachable(path, error) from error
+
+
+def _written(going: Sequence[Hidden]) -> bytes:
+    lines = (
+        json.dumps(
+            {
+                "number": one.id.rpartition("/")[2],
+                "path": one.path,
+                "size": one.size,
+                "at": one.hidden_at.isoformat(),
+                "run": one.run,
+            }
+        )
+        for one in going
+    )
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _parsed(batch: str, line: str) -> Hidden:
+    """One line of a record; ValueError, KeyError or TypeError if it is none."""
+    found = json.loads(line)
+    number, path = str(int(found["number"])), str(found["path"])
+    if ".." in path.split("/") or paths.place_of(path) is None:
+        raise ValueError("not a path of a store")
+    at = datetime.fromisoformat(found["at"])
+    return Hidden(f"{batch}/{number}", path, int(found["size"]), at, str(found["run"]))
+
+
+def _link(here: str, place: str) -> None:
+    try:
+        os.link(here, place, follow_symlinks=False)
+    except OSError as error:
+        # A file system without hard links: for an instant something that comes is replaced, by the
+        # same content.
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP) or os.path.lexists(place):
+            raise
+        os.rename(here, place)  # noqa: PTH104
+
+
+def _is_file(place: str, size: int) -> bool:
+    status = os.lstat(place)
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
+
+
+def _sync(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _size(place: str) -> int | None:
+    """Bytes of a file, or of all files in a folder; None: it is not there, or neither."""
+    try:
+        status = os.lstat(place)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise unreachable(place, error) from error
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    if not stat.S_ISDIR(status.st_mode):
+        return None
+    return sum(one.st_size for _path, one in _all(place) if stat.S_ISREG(one.st_mode))
+
+
+def _all(place: str) -> Iterator[tuple[str, os.stat_result]]:
+    """A file, or a folder and then all in it. Symbolic links are told of and not followed."""
+    try:
+        status = os.lstat(place)
+    except FileNotFoundError:
+        return
+    yield place, status
+    if stat.S_ISDIR(status.st_mode):
+        for name in sorted(os.listdir(place)):  # noqa: PTH208
+            yield from _all(f"{place}/{name}")

@@ -1,0 +1,38 @@
+"""A world, or a small store, for each test that wants one."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registryui.cleanup import collect as collecting
+from tests.e2e.test_notifications import Sink, sink  # noqa: F401  (a fixture)
+
+from .stores import NoCanary, Small
+from .worlds import World, world
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path,
+    sink: tuple[Sink, str],  # noqa: F811
+    settings: Any,
+) -> Iterator[World]:
+    """An empty registry that tells us, and an empty index."""
+    with world(tmp_path / "registry", *sink, settings) as made:
+        yield made
+
+
+@pytest.fixture
+def small(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Small:
+    """A store that collecting may take from at once: no grace time, no quarantine time."""
+    settings.STORAGE, settings.STORE_DIR, settings.SOURCE = "filesystem", tmp_path / "store", "auto"
+    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+        setattr(settings, name, timedelta(0))
+    (tmp_path / "store").mkdir()
+    made = Small(tmp_path / "store")
+    monkeypatch.setattr(collecting, "RegistryClient", NoCanary(made))
+    monkeypatch.setattr(collecting, "SKEW", timedelta(days=1000))  # tests set clocks ahead
+    return made

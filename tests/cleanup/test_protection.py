@@ -1,0 +1,73 @@
+"""Protections: what they hold, who wrote them down, what is refused."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from registryui.cleanup import protection
+from registryui.models import AuditEvent, Protection
+from registryui.refused import Refused
+
+pytestmark = pytest.mark.django_db
+
+
+def test_protects_what_its_patterns_name_and_nothing_else() -> None:
+    kept = protection.add("team/*", "v* stable", note="releases", by="operator:ada")
+    now = protection.protections()
+    assert now.of("team/app", "v1.0") == kept
+    assert now.of("team/a/b", "stable") == kept
+    assert now.of("team/app", "rev1") is None  # whole names, not parts of them
+    assert now.of("my-team/app", "v1.0") is None
+    assert now.of("team/app", "stable-2") is None
+
+
+def test_the_oldest_of_two_is_named_and_one_alone_is_enough() -> None:
+    first = protection.add("*", "latest", note="", by="operator:ada")
+    second = protection.add("team/app", "*", note="", by="operator:ada")
+    assert protection.protections().of("team/app", "latest") == first
+    protection.lift(first, by="operator:ada")
+    assert protection.protections().of("team/app", "latest") == second
+    assert protection.protections().of("other", "latest") is None
+
+
+def test_many_tags_cost_one_query() -> None:
+    for number in range(300):  # more than patterns.matcher remembers
+        protection.add(f"team/{number}", "v*", note="", by="command line")
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        now = protection.protections()
+        found = [now.of(f"team/{number}", "v1") for number in range(300) for _ in range(20)]
+    assert all(found)
+    assert len(queries) == 1
+
+
+def test_same_patterns_in_other_spelling_are_refused_the_second_time() -> None:
+    protection.add("a,b", "v*", note="", by="operator:ada")
+    with pytest.raises(Refused, match="already"):
+        protection.add(" a  b ", "v*", note="other", by="operator:vera")
+    assert Protection.objects.count() == 1
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("repositories", "tags"),
+    [("", "*"), ("*", ""), ("team/app:1", "*"), ("*", "v1;drop"), ("*", "x" * 513), ("é", "*")],
+)
+def test_what_is_no_pattern_is_refused(repositories: str, tags: str) -> None:
+    with pytest.raises(Refused, match="pattern"):
+        protection.add(repositories, tags, note="", by="operator:ada")
+    assert not Protection.objects.exists()
+    assert not AuditEvent.objects.exists()
+
+
+def test_lifting_twice_is_refused_and_both_acts_are_in_the_log() -> None:
+    row = protection.add("team/app", "v*", note="releases", by="operator:ada")
+    same = Protection.objects.get()
+    protection.lift(row, by="operator:vera")
+    with pytest.raises(Refused, match="lifted"):
+        protection.lift(same, by="operator:mei")
+    assert list(AuditEvent.objects.values_list("act", "actor", "target")) == [
+        ("protection.add", "operator:ada", "team/app:v*"),
+        ("protection.lift", "operator:vera", "team/app:v*"),
+    ]

@@ -1,0 +1,229 @@
+"""A real registry under a collector: images that are pushed and pulled as clients do it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
+from tests.habits import habits
+
+from .registries import Registry
+
+PATIENCE = 10.0  # seconds after which what is still broken is broken for good
+
+
+def whole(registry: Registry, repository: str, reference: str) -> str:
+    """ "" if all of it can be pulled, every byte as its digest says; else what cannot."""
+    answer = registry.get(repository, reference)
+    if answer.status != 200:
+        return f"manifest {reference}: {answer.status}"
+    told = answer.json()
+    for child in told.get("manifests", ()):
+        if missing := whole(registry, repository, child["digest"]):
+            return missing
+    for blob in [*filter(None, [told.get("config")]), *told.get("layers", ())]:
+        got = registry.ask("GET", f"/v2/{repository}/blobs/{blob['digest']}")
+        if got.status != 200 or digest_of(got.body) != blob["digest"]:
+            return f"blob {blob['digest']}: {got.status}"
+    return ""
+
+
+def take_off(registry: Registry, repository: str, tag: str) -> None:
+    """Takes one tag off and leaves its manifest, by the way that this registry has for it."""
+    reference = tag
+    if not habits().deletes_tags:
+        nonce = f"{random.getrandbits(64):x}"
+        raw = encode(
+            {
+                "schemaVersion": 2,
+                "mediaType": INDEX,
+                "manifests": [],
+                "annotations": {"nonce": nonce},
+            }
+        )
+        reference = digest_of(raw)
+        assert registry.put(repository, tag, raw, INDEX).status == 201
+    assert registry.delete(repository, reference).status == 202
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a client has on its own disk."""
+
+    raw: bytes
+    config: bytes
+    layers: tuple[bytes, ...]
+
+    @property
+    def blobs(self) -> tuple[bytes, ...]:
+        return (self.config, *self.layers)
+
+
+def image(number: int, *layers: bytes) -> Image:
+    """An image of these layers; another number, another image."""
+    config = encode({"os": "linux", "architecture": "amd64", "number": number})
+    raw = encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": IMAGE,
+            "config": descriptor(CONFIG, config),
+            "layers": [descriptor(LAYER, layer) for layer in layers],
+        }
+    )
+    return Image(raw, config, layers)
+
+
+@dataclass
+class Client:
+    """Pushes as skopeo does: asks for each blob, mounts or uploads what is missing, and begins
+    again when the manifest names a blob that the registry says it does not have."""
+
+    registry: Registry
+    counts: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)  # what was no success, by status
+
+    def push(self, repository: str, tag: str, one: Image, *, mount_from: str = "") -> bool:
+        """Whether it was pushed in the end."""
+        for attempt in range(5):
+            try:
+                if self._push(repository, tag, one, mount_from if attempt == 0 else ""):
+                    return True
+            except (OSError, KeyError) as error:
+                self.answers[type(error).__name__] += 1
+        return False
+
+    def _push(self, repository: str, tag: str, one: Image, mount_from: str) -> bool:
+        for data in one.blobs:
+            digest = digest_of(data)
+            path = f"/v2/{repository}/blobs"
+            if self.registry.ask("HEAD", f"{path}/{digest}").status == 200:
+                self.counts["blobs there"] += 1
+                continue
+            begun = None
+            if mount_from:
+                told = self.registry.ask(
+                    "POST", f"{path}/uploads/?mount={digest}&from={mount_from}"
+                )
+                if told.status == 201:
+                    self.counts["blobs mounted"] += 1
+                    continue
+                begun = told  # 202: the registry wants it uploaded, and says where
+            if begun is None:
+                begun = self.registry.ask("POST", f"{path}/uploads/")
+            if begun.status != 202:
+                return self._failed("upload", begun)
+            place = begun.headers["location"].removeprefix(self.registry.url)
+            done = self.registry.ask(
+                "PUT",
+                f"{place}&digest={digest}",
+                data,
+                {"Content-Type": "application/octet-stream"},
+            )
+            if done.status != 201:
+                return self._failed("upload", done)
+            self.counts["blobs uploaded"] += 1
+        put = self.registry.put(repository, tag, one.raw, IMAGE)
+        return put.status == 201 or self._failed("manifest", put)
+
+    def _failed(self, what: str, answer: Any) -> bool:
+        self.answers[f"{what} {answer.status}"] += 1
+        return False
+
+
+@dataclass
+class Attack:
+    """Clients that push, mount, push again, pull and delete for some seconds."""
+
+    registry: Registry
+    seconds: float
+    clients: int = 4
+    counts: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    healed: list[float] = field(default_factory=list)  # seconds that something was broken
+    lasting: list[str] = field(default_factory=list)
+    kept: dict[tuple[str, str], Image] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        shared = [random.Random(number).randbytes(2000) for number in range(6)]
+        self.images = [
+            image(number, shared[number % 6], shared[(number * 5 + 1) % 6], b"own %d" % number)
+            for number in range(8)
+        ]
+        self.repositories = ["attack/one", "attack/two", "attack/three"]
+        self._over = time.monotonic() + self.seconds
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._client, args=(number,)) for number in range(self.clients)
+        ]
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() > self._over
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _client(self, number: int) -> None:
+        random_of = random.Random(number)
+        client = Client(self.registry)
+        own: dict[tuple[str, str], Image] = {}
+        turn = 0
+        while not self.is_over:
+            turn += 1
+            repository = random_of.choice(self.repositories)
+            tag = f"c{number}-{turn % 5}"
+            one = random_of.choice(self.images)
+            mount_from = random_of.choice(["", *self.repositories])
+            began = time.monotonic()
+            if client.push(repository, tag, one, mount_from=mount_from):
+                self.latencies.append(time.monotonic() - began)
+                client.counts["pushes"] += 1
+                own[repository, tag] = one
+                self._probe(repository, tag)
+            else:
+                client.counts["failed pushes"] += 1
+                own.pop((repository, tag), None)
+            if own and random_of.random() < 0.7:
+                gone = random_of.choice(sorted(own))
+                try:
+                    take_off(self.registry, *gone)
+                    del own[gone]
+                except (AssertionError, OSError):  # half done, perhaps: it says nothing of images
+                    client.counts["failed deletes"] += 1
+                    own.pop(gone, None)
+        with self._lock:
+            self.counts += client.counts
+            self.answers += client.answers
+            self.kept |= own
+
+    def _probe(self, repository: str, tag: str) -> None:
+        """Pulls what was just pushed; if that fails, again until it works."""
+        began = time.monotonic()
+        what = self._pull(repository, tag)
+        if not what:
+            return
+        while what and time.monotonic() - began < PATIENCE:
+            time.sleep(0.01)
+            what = self._pull(repository, tag)
+        with self._lock:
+            if what:
+                self.lasting.append(f"{repository}:{tag}: {what}")
+            else:
+                self.healed.append(time.monotonic() - began)
+
+    def _pull(self, repository: str, tag: str) -> str:
+        try:
+            return whole(self.registry, repository, tag)
+        except OSError as error:
+            return str(error)

@@ -1,0 +1,304 @@
+"""Collecting under a real registry: nothing that is kept is ever missing, and the bytes come back.
+
+With BOATHOUSE_ATTACK_SECONDS=600 the attack takes as long; -s prints what was counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from registryui.cleanup import collect as collecting
+from registryui.index.sync import sync
+from registryui.models import Run
+from registryui.registry.choose import open_store
+from registryui.registry.storages import FILESYSTEM, Storage
+from tests.parts import running_registry
+
+from .collecting import Attack, Client, image, take_off, whole
+from .registries import Registry
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
+SECONDS = float(os.environ.get("BOATHOUSE_ATTACK_SECONDS", "12"))
+
+
+@pytest.fixture
+def served(tmp_path: Path, settings: Any) -> Iterator[Registry]:
+    with running_registry(tmp_path / "registry") as url:
+        use(settings, tmp_path / "registry/store", url)
+        yield Registry(url, tmp_path / "registry/store")
+
+
+def use(settings: Any, store: Path, url: str) -> None:
+    settings.STORAGE, settings.SOURCE = "filesystem", "auto"
+    settings.STORE_DIR, settings.REGISTRY_URL = store, url
+    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+        setattr(settings, name, timedelta(0))
+
+
+def index(registry: Registry) -> None:
+    store = open_store(Storage(FILESYSTEM, {}, str(registry.store)))
+    run = sync(store, by="test")
+    assert run is not None
+    assert run.state == Run.State.DONE, run.log
+
+
+def collect(**options: Any) -> dict[str, Any]:
+    run = collecting.collect(by="test", **options)
+    assert run is not None
+    assert run.state == Run.State.DONE, (run.result, run.log)
+    return dict(run.result)
+
+
+def data_size(store: Path) -> int:
+    """Bytes of all blobs, in the store and hidden."""
+    blobs = [*store.glob("docker/registry/v2/blobs/*/*/*/data")]
+    hidden = [*store.glob("boathouse/quarantine/*/[0-9]*")]
+    return sum(one.stat().st_size for one in (*blobs, *hidden) if one.is_file())
+
+
+def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
+    served: Registry, settings: Any, tmp_path: Path
+) -> None:
+    settings.QUARANTINE_TIME = timedelta(hours=1)
+    base = random.Random(1).randbytes(300_000)
+    amd = served.push_image("team/app", "amd", layers=[base, b"amd"])
+    arm = served.push_image("team/app", layers=[base, b"arm"], architecture="arm64")
+    both = [
+        served.child("team/app", amd, architecture="amd64"),
+        served.child("team/app", arm, architecture="arm64"),
+    ]
+    served.push_index("team/app", both, "1")
+    served.push_image("team/app", "2", layers=[base, random.Random(2).randbytes(200_000)])
+    served.push_image("other/app", "2", layers=[base, b"other"])
+    lonely = served.push_blob("other/app", random.Random(3).randbytes(50_000))
+    index(served)
+    take_off(served, "team/app", "2")
+    take_off(served, "team/app", "amd")  # its manifest is still a child
+    index(served)
+    before = data_size(served.store)
+
+    plan = collect(dry_run=True)
+    assert data_size(served.store) == before
+    hidden = collect()
+    assert data_size(served.store) == before + 71 * hidden["hidden_manifests"]
+    assert served.ask("HEAD", f"/v2/other/app/blobs/{lonely}").status == 404
+    settings.QUARANTINE_TIME = timedelta(0)
+    purged = collect()
+    assert before - data_size(served.store) == plan["candidate_bytes"] == hidden["hidden_bytes"]
+    assert plan["candidate_bytes"] > 250_000
+    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["hidden_manifests"]
+    for repository, tag in (("team/app", "1"), ("other/app", "2")):
+        assert whole(served, repository, tag) == ""
+        skopeo_copy(f"docker://{name_of(served)}/{repository}:{tag}", f"dir:{tmp_path / tag}")
+    assert [name for name in served.catalogue() if "canary" in name] == []
+
+
+def name_of(registry: Registry) -> str:
+    return registry.url.removeprefix("http://")
+
+
+def skopeo_copy(source: str, target: str) -> None:
+    """Of an image index all of its images; fails the test with skopeo's own words."""
+    command = ["skopeo", "copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    done = subprocess.run(
+        [*command, source, target], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("moment", ["hidden", "purged"])
+@pytest.mark.parametrize("way", ["skopeo", "mount"])
+def test_the_same_image_is_pushed_again_after(
+    served: Registry, settings: Any, tmp_path: Path, moment: str, way: str
+) -> None:
+    if moment == "hidden":
+        settings.QUARANTINE_TIME = timedelta(hours=1)
+    one = image(1, b"base" * 1000, b"layer" * 1000)
+    client = Client(served)
+    assert client.push("team/app", "1", one)
+    assert client.push("team/keeps", "1", image(2, b"base" * 1000))
+    skopeo_copy(f"docker://{name_of(served)}/team/app:1", f"dir:{tmp_path / 'image'}")
+    index(served)
+    take_off(served, "team/app", "1")
+    index(served)
+    assert collect()["hidden_manifests"] == 1
+    target = "team/app" if way == "skopeo" else "new/app"
+    if way == "skopeo":
+        skopeo_copy(f"dir:{tmp_path / 'image'}", f"docker://{name_of(served)}/{target}:again")
+    else:
+        assert client.push(target, "again", one, mount_from="team/app")
+    assert whole(served, target, "again") == ""
+    index(served)
+    settings.QUARANTINE_TIME = timedelta(0)
+    collect()
+    assert whole(served, target, "again") == ""
+    assert whole(served, "team/keeps", "1") == ""
+    files = ("/data", "/link")
+    assert [one.path for one in collecting.waiting() if one.path.endswith(files)] == []
+
+
+def test_a_registry_that_remembers_blobs_is_found_out(tmp_path: Path, settings: Any) -> None:
+    place = tmp_path / "registry"
+    storage = {
+        "filesystem": {"rootdirectory": str(place / "store")},
+        "delete": {"enabled": True},
+        "cache": {"blobdescriptor": "inmemory"},
+    }
+    with running_registry(place, settings={"storage": storage}) as url:
+        use(settings, place / "store", url)
+        registry = Registry(url, place / "store")
+        registry.push_image("team/app", "1")
+        lonely = registry.push_blob("team/app", b"lonely")
+        index(registry)
+        run = collecting.collect(by="test")
+        assert run is not None
+        assert run.state == Run.State.FAILED
+        assert "cache" in run.result["problem"]
+        assert registry.blob(lonely).exists()
+        assert collecting.waiting() == []
+
+
+def test_a_registry_of_another_store_is_found_out(
+    served: Registry, tmp_path: Path, settings: Any
+) -> None:
+    served.push_image("team/app", "1")
+    lonely = served.push_blob("team/app", b"lonely")
+    index(served)
+    with running_registry(tmp_path / "another") as url:
+        settings.REGISTRY_URL = url
+        run = collecting.collect(by="test")
+    assert run is not None
+    assert run.state == Run.State.FAILED
+    assert "another store" in run.result["problem"]
+    assert served.blob(lonely).exists()
+
+
+def test_a_registry_that_is_away_lets_nothing_go(served: Registry, settings: Any) -> None:
+    served.push_image("team/app", "1")
+    lonely = served.push_blob("team/app", b"lonely")
+    index(served)
+    settings.REGISTRY_URL = "http://127.0.0.1:1"
+    run = collecting.collect(by="test")
+    assert run is not None
+    assert run.state == Run.State.FAILED
+    assert served.blob(lonely).exists()
+
+
+# -- under attack ----------------------------------------------------------------------------------
+
+
+def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
+    served: Registry, settings: Any
+) -> None:
+    settings.COLLECT_GRACE = timedelta(seconds=0.2)
+    settings.QUARANTINE_TIME = timedelta(seconds=3)
+    control = attack(served, SECONDS / 3, lambda: index(served))
+    totals: dict[str, int] = {}
+
+    def work() -> None:
+        index(served)
+        result = collect()
+        for name in ("hidden", "hidden_manifests", "returned", "purged"):
+            totals[name] = totals.get(name, 0) + result[name]
+        totals["runs"] = totals.get("runs", 0) + 1
+
+    attacked = attack(served, SECONDS, work)
+    time.sleep(0.3)
+    settings.QUARANTINE_TIME = timedelta(0)
+    work()
+    print_counts("control", control)
+    print_counts(f"attack {totals}", attacked)
+
+    assert control.lasting == attacked.lasting == []
+    assert control.counts["failed pushes"] == attacked.counts["failed pushes"] == 0
+    broken = {key: whole(served, *key) for key in attacked.kept}
+    assert {key: what for key, what in broken.items() if what} == {}
+    assert attacked.counts["pushes"] > 20
+    assert totals["hidden"] > 0
+    assert totals["purged"] > 0
+
+
+def attack(registry: Registry, seconds: float, work: Callable[[], None]) -> Attack:
+    """Clients at work for so long, `work` again and again beside them."""
+    found = Attack(registry, seconds)
+    with freezing(registry):
+        found.start()
+        while not found.is_over:
+            work()
+    found.join()
+    return found
+
+
+@contextmanager
+def freezing(registry: Registry) -> Iterator[None]:
+    """Stops the registry's process at random moments, and lets it go on."""
+    config = str(registry.store.parent / "registry.yml")
+    process = next(one for one in psutil.Process().children() if config in one.cmdline())
+    is_over = threading.Event()
+    random_of = random.Random(7)
+
+    def freeze() -> None:
+        while not is_over.wait(random_of.uniform(0.02, 0.3)):
+            process.send_signal(signal.SIGSTOP)
+            is_over.wait(random_of.uniform(0.01, 0.25))
+            process.send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        process.send_signal(signal.SIGCONT)
+
+
+def print_counts(what: str, found: Attack) -> None:
+    healed = sorted(found.healed)
+    middle = statistics.median(healed) if healed else 0.0
+    latency = (
+        statistics.quantiles(found.latencies, n=20) if len(found.latencies) > 1 else [0.0] * 19
+    )
+    print(
+        f"\n{what}: {dict(found.counts)}; not a success at first: {dict(found.answers)}; "
+        f"transients {len(healed)}, median {middle:.2f} s, longest {max(healed, default=0):.2f} s; "
+        f"push median {latency[9]:.3f} s, p95 {latency[18]:.3f} s; lasting {found.lasting}"
+    )
+
+
+# -- killed at each change of the disk -------------------------------------------------------------
+
+
+def test_killed_at_each_change_of_the_disk_the_next_run_goes_on(tmp_path: Path) -> None:
+    place = tmp_path / "registry"
+    with running_registry(place) as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.e2e.killed_collect", str(tmp_path), url],
+            env={**os.environ, "BOATHOUSE_DATA": str(tmp_path / "data")},
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)
+    assert found["changes"] > 40
+    assert found["killed"] == found["changes"]
+    assert found["broken"] == []

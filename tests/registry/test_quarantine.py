@@ -1,0 +1,238 @@
+"""What leaves the store can come back; nothing is deleted that was not hidden first."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from registryui.oci.digest import sha256
+from registryui.registry import paths
+from registryui.registry.errors import Unreachable
+from registryui.registry.quarantine import FOLDER, LocalQuarantine
+
+DATA = b"content"
+BLOB = paths.blob_data(sha256(DATA))
+LINK = paths.revision_link("team/app", sha256(DATA))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for path, content in ((BLOB, DATA), (LINK, sha256(DATA).encode())):
+        put(tmp_path, path, content)
+    return tmp_path
+
+
+def put(root: Path, path: str, content: bytes) -> Path:
+    place = root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    return place
+
+
+def test_hidden_comes_back_as_it_was(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    inode = (root / BLOB).stat().st_ino
+    gone = quarantine.hide([LINK, BLOB, paths.blob_data(sha256(b"none"))], run="7")
+    assert [(one.path, one.size, one.run) for one in gone] == [(LINK, 71, "7"), (BLOB, 7, "7")]
+    assert not (root / BLOB).exists()
+    assert list(LocalQuarantine(str(root)).hidden()) == gone
+    assert [quarantine.put_back(one) for one in gone] == [True, True]
+    assert (root / BLOB).stat().st_ino == inode
+    assert list(quarantine.hidden()) == []
+    quarantine.tidy()
+    assert list((root / FOLDER).iterdir()) == []
+
+
+def test_a_store_without_its_folders_gets_them_back(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([BLOB], run="1")
+    (root / BLOB).parent.rmdir()
+    (root / BLOB).parent.parent.rmdir()
+    assert quarantine.put_back(one)
+    assert (root / BLOB).read_bytes() == DATA
+
+
+def test_what_came_meanwhile_is_not_touched_and_the_copy_goes(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([BLOB], run="1")
+    put(root, BLOB, DATA)
+    inode = (root / BLOB).stat().st_ino
+    assert not quarantine.put_back(one)
+    assert (root / BLOB).stat().st_ino == inode
+    assert list(quarantine.hidden()) == []
+
+
+@pytest.mark.parametrize("odd", ["folder", "symbolic link", "another size"])
+def test_something_else_in_its_place_makes_it_stay_hidden(root: Path, odd: str) -> None:
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([BLOB], run="1")
+    place = root / BLOB
+    if odd == "folder":
+        place.mkdir()
+    elif odd == "symbolic link":
+        place.symlink_to("/etc/hostname")
+    else:
+        place.write_bytes(b"cut")
+    assert not quarantine.put_back(one)
+    assert quarantine.problems() == [
+        f"sha256/{BLOB.split('sha256/')[1]}: something else is in its place"
+    ]
+    assert list(quarantine.hidden()) == [one]
+
+
+def test_a_folder_goes_whole_and_comes_back_beside_what_is_new(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    folder = paths.repository("team/app")
+    old = put(root, paths.layer_link("team/app", sha256(b"old")), b"old")
+    [one] = quarantine.hide([folder], run="1")
+    assert one.size == 71 + 3
+    assert not (root / folder).exists()
+    new = put(root, paths.layer_link("team/app", sha256(b"new")), b"new")
+    assert quarantine.put_back(one)
+    assert (old.read_bytes(), new.read_bytes()) == (b"old", b"new")
+    assert (root / LINK).exists()
+    assert list(quarantine.hidden()) == []
+
+
+def test_written_at_tells_of_a_write_after_hiding(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([paths.repository("team/app")], run="1")
+    written_at = quarantine.written_at(one)
+    assert written_at is not None
+    assert written_at <= one.hidden_at
+    os.utime(root / FOLDER / one.id / LINK.split("team/app/")[1], (2**31, 2**31))
+    assert quarantine.written_at(one) == datetime.fromtimestamp(2**31, UTC)
+
+
+def test_purge_deletes_here_only_and_counts_what_it_frees(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    gone = quarantine.hide([LINK, BLOB], run="1")
+    os.link(root / FOLDER / gone[1].id, root / "also")  # as a put back that was killed
+    assert [quarantine.purge(one) for one in gone] == [71, 0]
+    assert (root / "also").read_bytes() == DATA
+    assert quarantine.purge(gone[0]) == 0
+    quarantine.tidy()
+    assert list((root / FOLDER).iterdir()) == []
+
+
+def test_a_symbolic_link_is_never_hidden_nor_what_is_behind_one(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    link = root / paths.blob_data(sha256(b"link"))
+    link.parent.mkdir(parents=True)
+    link.symlink_to(root / BLOB)
+    outside = root / "outside"
+    (root / paths.repository("far")).symlink_to(outside)
+    put(root, "outside/_manifests/revisions/sha256/aa/link", b"x")
+    behind = paths.revision_link("far", "sha256:aa")
+    assert quarantine.hide([paths.blob_data(sha256(b"link")), behind], run="1") == []
+    assert link.is_symlink()
+    assert list(outside.rglob("link"))
+
+
+def test_age_is_the_newest_of_all_times(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    os.utime(root / BLOB, (1, 1))  # the inode changed just now
+    age = quarantine.age(BLOB)
+    assert age is not None
+    assert datetime.now(UTC) - age < timedelta(minutes=1)
+    os.utime(root / LINK, (2**31, 2**31))
+    assert quarantine.age(paths.repository("team/app")) == datetime.fromtimestamp(2**31, UTC)
+    assert quarantine.age(paths.blob_data(sha256(b"none"))) is None
+
+
+def test_odd_records_and_strangers_are_told_of_and_stay(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([BLOB], run="1")
+    batch = root / FOLDER / one.id.partition("/")[0]
+    (batch / "5").write_bytes(b"stranger")
+    for name, record in (
+        ("cut", b'{"number": 0, "pa'),
+        (
+            "outside",
+            json.dumps(
+                {
+                    "number": 0,
+                    "path": "../../etc/passwd",
+                    "size": 1,
+                    "at": "2026-01-01T00:00:00+00:00",
+                    "run": "1",
+                }
+            ).encode(),
+        ),
+        ("none", b""),
+    ):
+        put(root, f"{FOLDER}/{name}/0", b"x")
+        put(root, f"{FOLDER}/{name}/record", record)
+    assert list(quarantine.hidden()) == [one]
+    told = quarantine.problems()
+    assert f"{FOLDER}/{batch.name}/5: is in no record" in told
+    assert f"{FOLDER}/cut/record: cannot be read" in told
+    assert f"{FOLDER}/outside/record: cannot be read" in told
+    quarantine.purge(one)
+    quarantine.tidy()
+    assert (batch / "5").exists()
+    assert (root / FOLDER / "none/0").exists()
+
+
+def test_a_record_without_files_is_nothing_and_is_tidied_up(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+
+    class Killed(Exception):
+        pass
+
+    def die(act: object, *arguments: object) -> object:
+        if act is os.rename and str(arguments[0]).endswith("data"):
+            raise Killed
+        return act(*arguments)  # type: ignore[operator]
+
+    quarantine.change = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        quarantine.hide([BLOB], run="1")
+    assert (root / BLOB).exists()
+    after = LocalQuarantine(str(root))
+    assert list(after.hidden()) == []
+    after.tidy()
+    assert list((root / FOLDER).iterdir()) == []
+
+
+def test_what_the_system_refuses_is_unreachable_and_loses_nothing(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([BLOB], run="1")
+
+    def refuse(_act: object, *_arguments: object) -> object:
+        raise OSError(5, "Input/output error")
+
+    quarantine.change = refuse  # type: ignore[method-assign]
+    for act in (quarantine.put_back, quarantine.purge):
+        with pytest.raises(Unreachable, match="Input/output error"):
+            act(one)
+    assert [one] == list(LocalQuarantine(str(root)).hidden())
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (BLOB, "blob"),
+        (LINK, "revision"),
+        (f"{paths.uploads('a/b')}/id", "upload"),
+        (paths.repository("a/b"), "repository"),
+        (paths.layers("a/b"), "repository"),
+        (paths.tag_link("a/b", "1"), None),
+        (paths.layer_link("a/b", sha256(DATA)), None),
+        (paths.REPOSITORIES, None),
+        (paths.BLOBS, None),
+        (f"{paths.REPOSITORIES}/_layers", None),
+        (f"x/{BLOB}", None),
+        ("etc/passwd", None),
+    ],
+)
+def test_a_path_tells_what_it_is(path: str, kind: str | None) -> None:
+    place = paths.place_of(path)
+    assert (place.kind if place else None) == kind
+    if kind in ("blob", "revision"):
+        assert place is not None
+        assert place.digest == sha256(DATA)
