@@ -4,6 +4,12 @@ from django.urls import URLPattern, URLResolver, path, register_converter
 
 from registryui.views import converters
 from registryui.views.base_image import base_image
+from registryui.views.cleanup import (
+    cleanup,
+    retention_dry_run,
+    retention_rule,
+    retention_rules,
+)
 from registryui.views.compare import compare
 from registryui.views.dashboard import dashboard
 from registryui.views.docker_search import catalog, docker_search
@@ -22,6 +28,7 @@ from registryui.views.password import password
 from registryui.views.preferences import preferences
 from registryui.views.repositories import repositories
 from registryui.views.repository import repository
+from registryui.views.retention_run import retention_csv, retention_run, retention_stop
 from registryui.views.search import search
 from registryui.views.storage import storage
 from registryui.views.tag import manifest, tag
@@ -65,6 +72,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("operators/add", operator_add, name="operator_add"),
     path("operators/<int:pk>", operator, name="operator"),
     path("operators/<int:pk>/change", operator_change, name="operator_change"),
+    path("cleanup", cleanup, name="cleanup"),
+    path("cleanup/rules", retention_rules, name="retention_rules"),
+    path("cleanup/rules/<int:pk>", retention_rule, name="retention_rule"),
+    path("cleanup/rules/<int:pk>/dry-run", retention_dry_run, name="retention_dry_run"),
+    path("cleanup/runs/<int:pk>", retention_run, name="retention_run"),
+    path("cleanup/runs/<int:pk>/stop", retention_stop, name="retention_stop"),
+    path("cleanup/runs/<int:pk>.csv", retention_csv, name="retention_csv"),
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
     # -- open to everybody

@@ -22,10 +22,10 @@ from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 from registryui import doctor, hosts, tls
 from registryui.accounts import publish, usage
 from registryui.cleanup import collect as collecting
-from registryui.cleanup import settling
+from registryui.cleanup import retention_runs, settling
 from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
-from registryui.models import here
+from registryui.models import Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.setup import configuration, health
@@ -164,10 +164,23 @@ def examine_by_schedule() -> None:
     examine.call_local()
 
 
+@db_task()
+def retention(run: int) -> None:
+    """A retention run, dry or real, that an operator began."""
+    retention_runs.carry_out(Run.objects.get(pk=run))
+
+
+@once_for_all(crontab(minute="*"))
+def retention_by_schedule() -> None:
+    """Retention rules whose time has come, each minute."""
+    retention_runs.run_due()
+
+
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
-    """Old pulls, and what can be put back no more, once a day."""
+    """Old pulls, old dry runs, and what can be put back no more, once a day."""
     events.prune()
+    retention_runs.prune()
     settling.settle(is_whole=True)
     settling.prune()
 

@@ -172,7 +172,8 @@ def _taken(wanted: set[str], begun: Mapping[str, Begun]) -> set[str]:
     return {name for name in wanted if present.get(name) != ours.get(name)}
 
 
-def _stored(moment: datetime) -> datetime | str:
+def stored(moment: datetime) -> datetime | str:
+    """A time as `insert` takes it."""
     return str(moment.astimezone(UTC).replace(tzinfo=None)) if times_as_text() else moment
 
 
@@ -276,7 +277,7 @@ def _add_manifests(
     cursor: Any, pieces: Sequence[Piece], begun: Mapping[str, Begun], now: datetime
 ) -> None:
     found = []
-    at = _stored(now)
+    at = stored(now)
     for piece in pieces:
         of = begun[piece.repository]
         listed = {entry[_ENTRY_DIGEST] for entry in piece.entries}
@@ -343,7 +344,7 @@ def _add_repositories(
         tag_count, newest_tag, pushed_at, pushed_by = piece.figures
         found[piece.repository] = (
             *(tag_count, len(of.manifests), of.size, newest_tag),
-            *(pushed_at, pushed_by, _stored(now), piece.stamp),
+            *(pushed_at, pushed_by, stored(now), piece.stamp),
         )
         of.changed_at = now
     new = set(fresh)

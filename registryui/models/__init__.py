@@ -8,6 +8,7 @@ from .manifest import Blob, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role, actor_name
 from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State, new_decision
 from .repository import UNKNOWN, NamespaceSize, Repository, Tag
+from .retention import RetentionFate
 
 __all__ = [
     "NEVER",
@@ -30,6 +31,7 @@ __all__ = [
     "RegistryEvent",
     "RegistryUser",
     "Repository",
+    "RetentionFate",
     "RetentionRule",
     "Right",
     "Role",

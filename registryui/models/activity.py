@@ -83,6 +83,7 @@ class Run(models.Model):
         DOCTOR = "doctor"  # result: {"findings": [...]}, what pages show of the health
         DELETE = "delete"  # many tags at once
         RETENTION = "retention"
+        DRY_RUN = "dry_run"  # of retention: a kind of its own, so that it stops no real one
         COLLECT = "collect"
         INTEGRITY = "integrity"  # is every tag whole?
 

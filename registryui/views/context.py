@@ -10,16 +10,18 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from registryui.models import Operator, Repository
+from registryui.models import FormerTag, Operator, Protection, Repository
 
 from .access import may_open
 
 THEME_COOKIE = "boathouse_theme"
 THEMES = ("light", "dark")  # no cookie: as the system says
 
-# Group, then the pages in it: URL name, icon, label, other pages that stand below it.
+# Group, then the pages in it: URL name, icon, label, other pages that stand below it. A name that
+# portal/urls.py lacks is left out.
 _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]], ...] = (
     (
         "",
@@ -32,6 +34,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
                 ("repository", "tag", "manifest", "compare", "layer"),
             ),
             ("search", "search", _("Search"), ()),
+            ("activity", "history", _("Activity"), ()),
         ),
     ),
     (
@@ -48,6 +51,10 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
     (
         _("Upkeep"),
         (
+            (
+                *("cleanup", "recycle", _("Cleanup")),
+                ("retention_run", "collection", "deleted", "protected"),
+            ),
             ("storage", "hard-drive", _("Storage"), ()),
             ("doctor", "heart-pulse", _("Health"), ()),
         ),
@@ -92,6 +99,8 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "public_url": settings.PUBLIC_URL,
         # Counted only where a template shows it: fragments do not.
         "repository_count": cache(Repository.objects.count),
+        "deleted_count": cache(lambda: FormerTag.objects.kept(timezone.now()).count()),
+        "protected_count": cache(Protection.objects.count),
     }
 
 

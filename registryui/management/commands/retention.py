@@ -1,0 +1,275 @@
+"""`./boathouse retention …`: rules that delete tags, what they would do, and what they did.
+
+Ends with 0 if it is done, 1 with one sentence if it was refused or went wrong, 2 for words it does
+not know. `run` needs the registry; nothing else does.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, replace
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError
+from django.utils import timezone
+
+from registryui.cleanup import retention_runs, retention_words, rules, schedules
+from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Run
+from registryui.refused import Refused
+from registryui.registry.errors import RegistryError
+
+BY = "command line"
+Options = dict[str, Any]
+
+_KEEPS = {
+    "keep_newest": ("N", "the newest N by push time stay, in each repository"),
+    "keep_pushed_days": ("DAYS", "what was pushed within so many days stays"),
+    "keep_pulled_days": ("DAYS", "what was pulled within so many days stays"),
+}
+
+
+class Command(BaseCommand):
+    help = (
+        "Retention rules: which tags may go, and what is kept of them. A pattern means the whole "
+        "name, * stands for any text, several stand with spaces between them."
+    )
+    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+        _act(acts, "list", "all rules, and when they run next")
+        for name, words in {"add": "a new rule, as a draft", "change": "what is given"}.items():
+            one = _act(acts, name, words, is_named=True)
+            _add_fields(one, is_new=name == "add")
+        for name, words in {
+            "enable": "a draft runs from now on, by its schedule",
+            "disable": "makes it a draft: it runs nowhere and keeps nothing",
+            "remove": "forgets it; what it deleted stays deleted",
+            "dry-run": "the fate of every tag with its reason; changes nothing",
+            "run": "deletes now; each tag can be put back for a time",
+        }.items():
+            one = _act(acts, name, words, is_named=True)
+            if name in ("remove", "run"):
+                one.add_argument("--yes", action="store_true", help="do not ask")
+            if name == "dry-run":
+                one.add_argument("--all", action="store_true", help="also what the rule is to keep")
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
+        super().run_from_argv(["./boathouse", *argv[1:]])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            _ACTS[options["act"]](self, options)
+        except (Refused, DatabaseError, RegistryError) as error:
+            sentence = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.end(sentence, 1, options)
+
+    def end(self, sentence: str, code: int, options: Options) -> NoReturn:
+        if options["json"]:
+            self.stdout.write(json.dumps({"error": sentence}))
+        self.stderr.write(f"boathouse: {sentence}")
+        sys.exit(code)
+
+    def ask(self, question: str, options: Options) -> None:
+        """Ends the command unless somebody says yes."""
+        if options["yes"]:
+            return
+        if options["json"] or not sys.stdin.isatty():
+            self.end(f"{question} Say so with --yes.", 2, options)
+        if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+            self.end("Nothing was done.", 1, options)
+
+    def say(self, lines: Sequence[str], facts: Any, options: Options) -> None:
+        self.stdout.write(json.dumps(facts, indent=2) if options["json"] else "\n".join(lines))
+
+
+def _act(acts: Any, name: str, words: str, *, is_named: bool = False) -> Any:
+    one = acts.add_parser(name, help=words, description=words)
+    one.add_argument("--json", action="store_true", help="print JSON for programs")
+    if is_named:
+        one.add_argument("name", metavar="NAME")
+    return one
+
+
+def _add_fields(one: Any, *, is_new: bool) -> None:
+    one.add_argument("--repositories", metavar="PATTERNS", required=is_new, help="team/* or *")
+    one.add_argument("--tags", metavar="PATTERNS", help="only these may go: 'pr-* build-*'")
+    for field, (unit, words) in _KEEPS.items():
+        one.add_argument(f"--{field.replace('_', '-')}", type=int, metavar=unit, help=words)
+    one.add_argument("--keep-tags", metavar="PATTERNS", help="these stay in any case")
+    one.add_argument(
+        "--schedule", metavar="CRON", help="'0 4 * * SUN' is Sundays at 04:00; '' only by hand"
+    )
+    if not is_new:
+        one.add_argument("--rename", metavar="NAME", help="call it so from now on")
+
+
+# -- rules ---------------------------------------------------------------------------------------
+def _list(command: Command, options: Options) -> None:
+    found = list(RetentionRule.objects.all())
+    lines = [line for row in found for line in _block(row)]
+    command.say(
+        lines or ["There is no rule: nothing is deleted."], [_facts(r) for r in found], options
+    )
+
+
+def _add(command: Command, options: Options) -> None:
+    row = rules.add(_given(options, rules.Wanted(options["name"], "")), by=BY)
+    _tell(command, row, options)
+
+
+def _change(command: Command, options: Options) -> None:
+    row = _find(options)
+    facts = rules.facts(row)
+    before = rules.Wanted(**{one.name: facts[one.name] for one in fields(rules.Wanted)})
+    wanted = replace(_given(options, before), name=options["rename"] or row.name)
+    _tell(command, rules.change(row, wanted, by=BY), options)
+
+
+def _given(options: Options, before: rules.Wanted) -> rules.Wanted:
+    """`before` with what the command line says otherwise."""
+    given = {name: options[name] for name in asdict(before) if name != "name"}
+    return replace(before, **{name: one for name, one in given.items() if one is not None})
+
+
+def _enable(command: Command, options: Options) -> None:
+    _tell(command, rules.switch(_find(options), is_active=True, by=BY), options)
+
+
+def _disable(command: Command, options: Options) -> None:
+    _tell(command, rules.switch(_find(options), is_active=False, by=BY), options)
+
+
+def _remove(command: Command, options: Options) -> None:
+    row = _find(options)
+    command.ask(f"Remove the rule {row.name}?", options)
+    rules.remove(row, by=BY)
+    command.say([f"{row.name} is removed."], {"removed": row.name}, options)
+
+
+def _find(options: Options) -> RetentionRule:
+    row = RetentionRule.objects.filter(name=options["name"]).first()
+    if row is None:
+        raise Refused(f"There is no rule {options['name']}: ./boathouse retention list shows all.")
+    return row
+
+
+def _tell(command: Command, row: RetentionRule, options: Options) -> None:
+    command.say(_block(row), {"rule": _facts(row)}, options)
+
+
+def _block(row: RetentionRule) -> list[str]:
+    facts = rules.facts(row)
+    lines = [
+        f"{row.name}  ({'active' if row.is_active else 'draft, runs nowhere'})",
+        f"    {retention_words.sentence(facts)}",
+        f"    runs: {retention_words.when(facts)}",
+    ]
+    if row.next_at is not None:
+        lines[-1] += f"; next: {schedules.when(row.next_at)}"
+    return lines
+
+
+def _facts(row: RetentionRule) -> dict[str, Any]:
+    next_at = row.next_at.isoformat() if row.next_at else ""
+    return {**rules.facts(row), "next_at": next_at, "made_by": row.made_by}
+
+
+# -- runs ----------------------------------------------------------------------------------------
+def _dry_run(command: Command, options: Options) -> None:
+    _carry_out(command, options, is_dry=True)
+
+
+def _run(command: Command, options: Options) -> None:
+    row = _find(options)
+    command.ask(f"Run {row.name} now? {retention_words.sentence(rules.facts(row))}", options)
+    _carry_out(command, options, is_dry=False)
+
+
+def _carry_out(command: Command, options: Options, *, is_dry: bool) -> None:
+    row = _find(options)
+    started = timezone.now()
+    run = retention_runs.begin(row, by=BY, is_dry=is_dry)
+    show = None if options["json"] or not sys.stderr.isatty() else _show(command)
+    retention_runs.carry_out(run, show)
+    seconds = (timezone.now() - started).total_seconds()
+    if options["json"]:
+        _write_json(command, run, seconds)
+    else:
+        _write_lines(command, run, seconds, is_all=not is_dry or options["all"])
+    if run.state != Run.State.DONE:
+        command.stderr.write(f"boathouse: {run.log or run.state}")
+        sys.exit(1)
+
+
+def _show(command: Command) -> Callable[[Run], None]:
+    def show(run: Run) -> None:
+        command.stderr.write(f"\r{run.done:,} of {run.total:,} tags", ending="")
+
+    return show
+
+
+def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) -> None:
+    found = run.fates.order_by("id")
+    if not is_all:
+        found = found.exclude(kind=RetentionFate.Kind.STAYS)
+    is_dry = run.kind == Run.Kind.DRY_RUN
+    for fate in found.iterator(chunk_size=2000):
+        verdict = retention_words.verdict(fate, is_dry=is_dry)
+        because = retention_words.because(fate, run.result["rule"], run.started_at)
+        command.stdout.write(f"{verdict:<12} {fate.repository}:{fate.tag}  {because}")
+    counts = {name: one for name, one in run.result.items() if isinstance(one, int)}
+    freed = f"{counts['freed']:,} bytes to free by collecting"
+    if is_dry:
+        said = f"{counts['goes']:,} of {counts['tags']:,} tags would go, {freed}; "
+        said += f"{counts['saved']:,} kept by an exception"
+    else:
+        said = f"{counts['goes']:,} tags deleted, {freed}; {counts['failed']:,} not deleted"
+    command.stdout.write(f"{said} ({seconds:.1f} s)")
+
+
+def _write_json(command: Command, run: Run, seconds: float) -> None:
+    """One document, written as it is read: a report may have a million tags."""
+    head = {
+        "run": run.pk,
+        "state": run.state,
+        "log": run.log,
+        "seconds": round(seconds, 3),
+        **run.result,
+    }
+    command.stdout.write(json.dumps(head, indent=2)[:-2] + ',\n  "tags": [', ending="")
+    before = "\n"
+    for fate in run.fates.order_by("id").iterator(chunk_size=2000):
+        command.stdout.write(f"{before}    {json.dumps(_of(fate, run))}", ending="")
+        before = ",\n"
+    command.stdout.write("\n  ]\n}")
+
+
+def _of(fate: RetentionFate, run: Run) -> dict[str, Any]:
+    times = {"pushed_at": fate.moved_at, "pulled_at": fate.pulled_at}
+    return {
+        "kind": fate.kind,
+        "repository": fate.repository,
+        "tag": fate.tag,
+        "digest": fate.digest,
+        "size": fate.size,
+        **{name: at.isoformat() if at > UNKNOWN else "" for name, at in times.items()},
+        "reason": fate.reason,
+        "because": retention_words.because(fate, run.result["rule"], run.started_at),
+        "image_stays_with": fate.beside,
+    }
+
+
+_ACTS: dict[str, Callable[[Command, Options], None]] = {
+    "list": _list,
+    "add": _add,
+    "change": _change,
+    "enable": _enable,
+    "disable": _disable,
+    "remove": _remove,
+    "dry-run": _dry_run,
+    "run": _run,
+}
