@@ -53,6 +53,7 @@ OVERLAP_FILE = DATA / "htpasswd.old"  # secrets from before a rotation, while th
 RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
 HOST_FILE = DATA / "host-id"  # with PostgreSQL: which of several hosts this one is
 VERSIONS_DIR = DATA / "htpasswd-versions"  # 0700: the last 20 of the file
+AUDIT_NOTE_FILE = DATA / "audit-newest"  # 0600: the newest row of the audit log, outside of it
 
 # -- the store: where the registry keeps its images ----------------------------------------------
 # "filesystem": in STORE_DIR. Else a URL of an object store, such as s3://bucket/prefix, for the
@@ -150,6 +151,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "registryui.views.access.tell_address",  # before what may record: axes refuses logins
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -188,6 +190,10 @@ else:
         "timeout": 20,
     }
 DATABASES = {"default": _database}
+
+# -- the audit log -------------------------------------------------------------------------------
+_audit_days = int(_text("BOATHOUSE_AUDIT_DAYS", "400"))
+AUDIT_DAYS = max(_audit_days, 31) if _audit_days else 0  # rows are kept so long; 0: for ever
 
 # -- background jobs -----------------------------------------------------------------------------
 HUEY: dict[str, Any] = {

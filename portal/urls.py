@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from registryui.views import converters
+from registryui.views.activity import activity, activity_export, activity_verify
 from registryui.views.base_image import base_image
 from registryui.views.cleanup import (
     cleanup,
@@ -26,6 +27,7 @@ from registryui.views.operators import (
 )
 from registryui.views.password import password
 from registryui.views.preferences import preferences
+from registryui.views.protected import protected, protection_add, protection_lift
 from registryui.views.repositories import repositories
 from registryui.views.repository import repository
 from registryui.views.retention_run import retention_csv, retention_run, retention_stop
@@ -59,6 +61,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("put-back", put_back, name="put_back"),
     path("storage", storage, name="storage"),
     path("search", search, name="search"),
+    path("cleanup/protected", protected, name="protected"),
+    path("cleanup/protected/add", protection_add, name="protection_add"),
+    path("cleanup/protected/lift", protection_lift, name="protection_lift"),
+    path("activity", activity, name="activity"),
+    path("activity/export", activity_export, name="activity_export"),
+    path("activity/verify", activity_verify, name="activity_verify"),
     path("password", password, name="password"),
     path("users", users, name="users"),
     path("users/change", users_change, name="users_change"),

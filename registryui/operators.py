@@ -1,7 +1,8 @@
 """Operators: people who log in to the portal. The only writer of their rows, for page and command.
 
 They have nothing to do with registry users, who are lines of the htpasswd file. Two rules hold
-whoever asks: an active administrator must remain, and nobody takes away their own access.
+whoever asks: an active administrator must remain, and nobody takes away their own access. `by` is
+who asks, as Operator.actor or "command line"; the audit log has each act, also the refused ones.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui.models import Operator, Role
+from registryui import audit
+from registryui.models import AuditEvent, Operator, Role
 
 from .refused import Refused
 
@@ -46,13 +51,16 @@ def add(name: str, *, role: Role, by: str, password: str = "") -> tuple[Operator
         if Operator.objects.filter(username__iexact=name).exists():
             raise Refused(_("There is an operator %(name)s already.") % {"name": name})
         operator.save(force_insert=True)
+        audit.record("operator.create", name, by=by, details={"role": role.value})
     log.info("operator %s added as %s by %s", name, role, by)
     return operator, password
 
 
 def set_role(operator: Operator, role: Role, *, by: str) -> None:
     """Give another role. Raises Refused."""
-    with _change(operator, by=by, takes_admin=role != Role.ADMIN) as row:
+    details = {"role": role.value, "before": operator.role}
+    takes = role != Role.ADMIN
+    with _change(operator, "operator.role", by=by, takes_admin=takes, details=details) as row:
         row.role = role
         row.save(update_fields=["role"])
     log.info("operator %s is %s by %s", operator.username, role, by)
@@ -60,7 +68,8 @@ def set_role(operator: Operator, role: Role, *, by: str) -> None:
 
 def set_active(operator: Operator, *, is_active: bool, by: str) -> None:
     """Switch on or off; sessions of one who is off end with their next request. Raises Refused."""
-    with _change(operator, by=by, takes_admin=not is_active) as row:
+    act = "operator.enable" if is_active else "operator.disable"
+    with _change(operator, act, by=by, takes_admin=not is_active) as row:
         row.is_active = is_active
         row.save(update_fields=["is_active"])
     log.info("operator %s is %s by %s", operator.username, "on" if is_active else "off", by)
@@ -71,29 +80,56 @@ def set_password(operator: Operator, *, by: str, password: str = "") -> str:
 
     Raises Refused, also for one's own: that page asks for the old one.
     """
-    if operator.username == by:
+    if operator.actor == by:
+        _record_refusal("operator.password", operator, by=by, reason="own password")
         raise Refused(_("Change your own password with “Change my password”."))
     password = _checked(password, operator) if password else new_password()
-    operator.set_password(password)
-    operator.save(update_fields=["password"])
+    _save_password(operator, password, by=by)
     log.info("operator %s has a new password by %s", operator.username, by)
     return password
 
 
+def change_own_password(operator: Operator, password: str) -> None:
+    """The password that a form has checked, and the old one with it; all other sessions end."""
+    _save_password(operator, password, by=operator.actor)
+    log.info("operator %s has changed the own password", operator.username)
+
+
+def record_wrong_password(operator: Operator) -> None:
+    """Somebody in this operator's session does not know the password that is to be changed."""
+    failed = AuditEvent.Result.FAILED
+    audit.record("operator.password", operator.username, by=operator.actor, result=failed)
+
+
+@transaction.atomic
+def _save_password(operator: Operator, password: str, *, by: str) -> None:
+    operator.set_password(password)
+    operator.save(update_fields=["password"])
+    audit.record("operator.password", operator.username, by=by)
+
+
 def remove(operator: Operator, *, by: str) -> None:
     """Forget an operator; what they did stays under their name. Raises Refused."""
-    with _change(operator, by=by, takes_admin=True) as row:
+    with _change(operator, "operator.remove", by=by, takes_admin=True) as row:
         row.delete()
     log.info("operator %s removed by %s", operator.username, by)
 
 
 @contextmanager
-def _change(operator: Operator, *, by: str, takes_admin: bool) -> Iterator[Operator]:
+def _change(
+    operator: Operator,
+    act: str,
+    *,
+    by: str,
+    takes_admin: bool,
+    details: dict[str, Any] | None = None,
+) -> Iterator[Operator]:
     """The locked row of an operator, if `by` may change it so.
 
     All administrators are locked: two who switch each other off at once would else both succeed.
     """
-    if operator.username == by and takes_admin:
+    if operator.actor == by and takes_admin:
+        _record_refusal(act, operator, by=by, reason="own access")
         raise Refused(_("You cannot take away your own access. Ask another administrator."))
     with transaction.atomic():
         admins = set(
@@ -102,16 +138,25 @@ def _change(operator: Operator, *, by: str, takes_admin: bool) -> Iterator[Opera
             .order_by("pk")
             .values_list("pk", flat=True)
         )
-        if takes_admin and admins == {operator.pk}:
-            raise Refused(
-                _("%(name)s is the last active administrator: make another one first.")
-                % {"name": operator.username}
-            )
-        try:
-            row = Operator.objects.select_for_update().get(pk=operator.pk)
-        except Operator.DoesNotExist as error:
-            raise Refused(_("This operator has been removed already.")) from error
-        yield row
+        is_last = takes_admin and admins == {operator.pk}
+        if not is_last:
+            try:
+                row = Operator.objects.select_for_update().get(pk=operator.pk)
+            except Operator.DoesNotExist as error:
+                raise Refused(_("This operator has been removed already.")) from error
+            yield row
+            audit.record(act, operator.username, by=by, details=details)
+    if is_last:  # said outside, or the transaction would take the record away with it
+        _record_refusal(act, operator, by=by, reason="last administrator")
+        raise Refused(
+            _("%(name)s is the last active administrator: make another one first.")
+            % {"name": operator.username}
+        )
+
+
+def _record_refusal(act: str, operator: Operator, *, by: str, reason: str) -> None:
+    refused = AuditEvent.Result.REFUSED
+    audit.record(act, operator.username, by=by, result=refused, details={"reason": reason})
 
 
 def _checked(password: str, operator: Operator) -> str:
@@ -120,3 +165,37 @@ def _checked(password: str, operator: Operator) -> str:
     except ValidationError as error:
         raise Refused(" ".join(error.messages)) from error
     return password
+
+
+# -- coming and going ----------------------------------------------------------------------------
+def record_login(operator: Operator) -> None:
+    """Somebody has logged in."""
+    audit.record("operator.login", operator.username, by=operator.actor)
+
+
+def record_logout(operator: Operator) -> None:
+    """Somebody has logged out; that a session ended by itself is no act."""
+    audit.record("operator.logout", operator.username, by=operator.actor)
+
+
+def record_failed_login(typed: str, *, is_locked: bool, pause: timedelta) -> None:
+    """A login that did not succeed, by nobody who is known.
+
+    A name that no operator has is not kept: people type passwords there. Nor is each try of
+    somebody who guesses names, or goes on while locked out: one in `pause` from one address says
+    the same. What is guessed for an operator's name is all there: five tries, then it is locked.
+    """
+    known = Operator.objects.filter(username=typed).exists() if "\0" not in typed else False
+    target = typed if known else ""
+    result = AuditEvent.Result.REFUSED if is_locked else AuditEvent.Result.FAILED
+    if is_locked or not known:
+        same = AuditEvent.objects.filter(
+            act="operator.login",
+            target=target,
+            result=result,
+            address=audit.address.get(),
+            at__gt=timezone.now() - pause,
+        )
+        if same.exists():
+            return
+    audit.record("operator.login", target, by="", result=result, details={"known": known})

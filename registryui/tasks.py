@@ -21,6 +21,8 @@ from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from registryui import doctor, hosts, tls
 from registryui.accounts import publish, usage
+from registryui.audit import check as audit_check
+from registryui.audit import prune as audit_prune
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import retention_runs, settling
 from registryui.index import events, runs, sizes
@@ -178,11 +180,20 @@ def retention_by_schedule() -> None:
 
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
-    """Old pulls, old dry runs, and what can be put back no more, once a day."""
+    """Old pulls, old dry runs, what can be put back no more, old rows of the audit log, once a day;
+    then is the log whole?"""
     events.prune()
     retention_runs.prune()
     settling.settle(is_whole=True)
     settling.prune()
+    audit_prune.prune()
+    audit_check.check(by="schedule")
+
+
+@db_task()
+def verify_log(by: str) -> None:
+    """The same look at the audit log, asked for by an operator."""
+    audit_check.check(by=by)
 
 
 @once_for_all(crontab(minute="*"))

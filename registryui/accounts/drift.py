@@ -18,11 +18,15 @@ from django.db.models import TextChoices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from registryui import audit
 from registryui.models import LineLeftAlone, RegistryUser, new_decision
 from registryui.models.registry_user import RegistryUserQuerySet
 from registryui.refused import Refused
 
 from . import htpasswd, publish, users
+
+# What the audit log calls what is done about a line, and about the whole file.
+TAKE_OVER, PUT_BACK, RESTORE = "line.take_over", "line.put_back", "file.restore"
 
 
 class What(TextChoices):
@@ -105,7 +109,8 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
             % {"names": ", ".join(repr(name) for name in odd[:10])}
         )
     followed, undo = _follow(differences, by=by)
-    return _write([row.pk for row in followed], undo=undo)
+    names = [one.name for one in differences]
+    return _write([row.pk for row in followed], undo=undo, act=TAKE_OVER, names=names, by=by)
 
 
 def _can_be_taken(one: Difference) -> bool:
@@ -130,6 +135,7 @@ def _follow(
                 row.decision = new_decision()
                 row.save()
             after = [users.snapshot(row) for row in known]
+            audit.record_each(TAKE_OVER, [row.name for row in known], by=by)
             made = users.adopt(lines, by=by)
     except IntegrityError as error:  # a row of that name was made meanwhile
         raise users.changed_meanwhile() from error
@@ -141,21 +147,30 @@ def _follow(
     return known + made, undo
 
 
-def put_back(differences: Sequence[Difference]) -> publish.Proof:
+def put_back(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The file follows the tables; what the hand wrote is in its last version. Raises Refused."""
     rows = _rows(one.name for one in differences)
     strange = {one.name for one in differences} - set(rows.values_list("name", flat=True))
-    proof = _write(rows.values_list("pk", flat=True), without=strange)
-    LineLeftAlone.objects.filter(name__in=[_short(name, 255) for name in strange]).delete()
+    names, pks = [one.name for one in differences], rows.values_list("pk", flat=True)
+    proof = _write(pks, without=strange, act=PUT_BACK, names=names, by=by)
+    with transaction.atomic():
+        LineLeftAlone.objects.filter(name__in=[_short(name, 255) for name in strange]).delete()
+        audit.record_each(PUT_BACK, names, by=by)
     return proof
 
 
-def leave_alone(differences: Sequence[Difference]) -> None:
-    """The line stays as it is, and nobody is told again until it changes."""
+@transaction.atomic
+def _note_left_alone(differences: Sequence[Difference], *, by: str) -> None:
     for one in differences:
         LineLeftAlone.objects.update_or_create(
             name=_short(one.name, 255), defaults={"line_hash": _short(one.line_hash)}
         )
+    audit.record_each("line.leave", [one.name for one in differences], by=by)
+
+
+def leave_alone(differences: Sequence[Difference], *, by: str) -> None:
+    """The line stays as it is, and nobody is told again until it changes."""
+    _note_left_alone(differences, by=by)
     find()
 
 
@@ -170,7 +185,10 @@ def restore(version: Path, *, by: str) -> publish.Proof:
         raise users.not_written(error) from error
     news = [one for one in _news(_differences(_users_of(content))) if _can_be_taken(one)]
     followed, undo = _follow(news, by=by)
-    return _write([row.pk for row in followed], instead=content, undo=undo)
+    pks, names = [row.pk for row in followed], [version.name]
+    proof = _write(pks, instead=content, undo=undo, act=RESTORE, names=names, by=by)
+    audit.record(RESTORE, version.name, by=by, details={"users": len(followed)})
+    return proof
 
 
 def compare(version: Path) -> list[Difference]:
@@ -201,6 +219,9 @@ def _rows(names: Iterable[str]) -> RegistryUserQuerySet:
 def _write(
     pks: Iterable[int],
     *,
+    act: str,
+    names: Sequence[str],
+    by: str,
     without: Collection[str] = (),
     instead: bytes | None = None,
     undo: Callable[[], None] = lambda: None,
@@ -208,6 +229,7 @@ def _write(
     try:
         canary = publish.write(list(pks), without=without, instead=instead, undo=undo)
     except OSError as error:
+        users.record_failure(act, names, by=by, error=error)
         raise users.not_written(error) from error
     with contextlib.suppress(OSError):  # done is done
         find()

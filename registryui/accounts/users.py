@@ -2,11 +2,12 @@
 
 Each act takes rows, changes them, has the files written, and returns what a login at the front door
 said afterwards. If the files cannot be written, the rows are put back and Refused says why: what
-was not written did not happen.
+was not written did not happen; the audit log has the act with the rows, and then that it failed.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,21 @@ from typing import Any
 
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from registryui.models import NEVER, UNKNOWN, Operator, RegistryUser, Right, new_decision
+from registryui import audit
+from registryui.models import (
+    NEVER,
+    UNKNOWN,
+    AuditEvent,
+    Operator,
+    RegistryUser,
+    Right,
+    new_decision,
+)
 from registryui.refused import Refused
 
 from . import htpasswd, publish, rights
@@ -74,7 +84,7 @@ def create(
         note=note.strip()[:255],
         owner=owner,
         expires_at=expires_at,
-        made_by=by,
+        made_by=by[:150],
         is_generated=bool(secret),
         secret_hash=htpasswd.hash_secret(secret) if secret else hashed(password, name, cost=cost),
     )
@@ -83,9 +93,11 @@ def create(
         with transaction.atomic():
             row.save(force_insert=True)
             _set_rights(row, may)
+            details = {"rights": _said(may), "ends": _end(expires_at), "generated": bool(secret)}
+            audit.record("user.create", name, by=by, details=details)
     except IntegrityError as error:
         raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
-    proof = written([row], undo=lambda: forget([row]))
+    proof = written([row], undo=lambda: forget([row]), act="user.create", by=by)
     row.refresh_from_db()
     log.info("registry user %s made by %s", name, by)
     return Done([row], proof, secret, warning)
@@ -160,14 +172,20 @@ def hashed(password: str, name: str = "", *, cost: int = COST) -> str:
 # -- change --------------------------------------------------------------------------------------
 def set_rights(user: RegistryUser, may: rights.Rights, *, by: str) -> Done:
     """Give these rights in place of those before. Raises Refused."""
-    done = _change([user], lambda row: _set_rights(row, may))
+    details = {"rights": _said(may), "before": _said(rights_of(user))}
+    change = functools.partial(_set_rights, may=may)
+    done = _change([user], change, act="user.rights", by=by, details=details)
     log.info("registry user %s: rights by %s", user.name, by)
     return done
 
 
 def describe(user: RegistryUser, *, note: str, owner: Operator | None, by: str) -> RegistryUser:
     """Another note and owner. The files do not change."""
-    RegistryUser.objects.filter(pk=user.pk).update(note=note.strip()[:255], owner=owner)
+    note = note.strip()[:255]
+    with transaction.atomic():
+        RegistryUser.objects.filter(pk=user.pk).update(note=note, owner=owner)
+        details = {"note": note, "owner": owner.username if owner else ""}
+        audit.record("user.describe", user.name, by=by, details=details)
     log.info("registry user %s described by %s", user.name, by)
     user.refresh_from_db()
     return user
@@ -182,7 +200,7 @@ def rotate(user: RegistryUser, *, by: str, overlap: timedelta = timedelta(0)) ->
             % {"days": LONGEST_OVERLAP.days}
         )
     secret = htpasswd.new_secret()
-    done = _set_hash(user, htpasswd.hash_secret(secret), overlap=overlap, is_generated=True)
+    done = _set_hash(user, htpasswd.hash_secret(secret), act="user.secret", by=by, overlap=overlap)
     log.info("registry user %s: new secret by %s", user.name, by)
     return Done(done.users, done.proof, secret)
 
@@ -191,22 +209,24 @@ def rotate(user: RegistryUser, *, by: str, overlap: timedelta = timedelta(0)) ->
 def set_password(user: RegistryUser, password: str, *, by: str, cost: int = COST) -> Done:
     """A person's own password in place of the secret. Raises Refused."""
     line_hash = hashed(password, user.name, cost=cost)
-    done = _set_hash(user, line_hash, overlap=timedelta(0), is_generated=False)
+    done = _set_hash(user, line_hash, act="user.password", by=by)
     log.info("registry user %s: own password by %s", user.name, by)
     return done
 
 
 def _set_hash(
-    user: RegistryUser, line_hash: str, *, overlap: timedelta, is_generated: bool
+    user: RegistryUser, line_hash: str, *, act: str, by: str, overlap: timedelta = timedelta(0)
 ) -> Done:
     now = timezone.now()
+    is_generated = act == "user.secret"
 
     def change(row: RegistryUser) -> None:
         row.old_hash = row.secret_hash if overlap else ""
         row.old_until = now + overlap if overlap else UNKNOWN
         row.secret_hash, row.secret_at, row.is_generated = line_hash, now, is_generated
 
-    return _change([user], change)
+    details = {"old_until": _end(now + overlap)} if overlap else {}
+    return _change([user], change, act=act, by=by, details=details)
 
 
 def switch(users: Sequence[RegistryUser], *, is_active: bool, by: str) -> Done:
@@ -215,7 +235,7 @@ def switch(users: Sequence[RegistryUser], *, is_active: bool, by: str) -> Done:
     def change(row: RegistryUser) -> None:
         row.is_active = is_active
 
-    done = _change(users, change)
+    done = _change(users, change, act="user.enable" if is_active else "user.disable", by=by)
     state = "on" if is_active else "off"
     log.info("registry users %s: switched %s by %s", _names(users), state, by)
     return done
@@ -227,14 +247,19 @@ def expire(users: Sequence[RegistryUser], expires_at: datetime, *, by: str) -> D
     def change(row: RegistryUser) -> None:
         row.expires_at = expires_at
 
-    done = _change(users, change)
+    details = {"ends": _end(expires_at)}
+    done = _change(users, change, act="user.expire", by=by, details=details)
     log.info("registry users %s: end %s by %s", _names(users), expires_at.isoformat(), by)
     return done
 
 
 def remove(users: Sequence[RegistryUser], *, by: str) -> publish.Proof:
     """Forget users; what they pushed stays under their name. Raises Refused."""
-    done = switch(users, is_active=False, by=by)
+
+    def change(row: RegistryUser) -> None:
+        row.is_active = False  # who dies before the rows go leaves users who are switched off
+
+    done = _change(users, change, act="user.remove", by=by)
     with transaction.atomic():
         rows = RegistryUser.objects.select_for_update().filter(pk__in=[row.pk for row in users])
         if any(row.is_active for row in rows) or publish.have_line(row.name for row in rows):
@@ -244,7 +269,14 @@ def remove(users: Sequence[RegistryUser], *, by: str) -> publish.Proof:
     return done.proof
 
 
-def _change(users: Sequence[RegistryUser], change: Callable[[RegistryUser], None]) -> Done:
+def _change(
+    users: Sequence[RegistryUser],
+    change: Callable[[RegistryUser], None],
+    *,
+    act: str,
+    by: str,
+    details: dict[str, Any] | None = None,
+) -> Done:
     """`change` done to the rows, then to the files; all of it or nothing."""
     if not users:
         raise Refused(_("Choose at least one registry user."))
@@ -260,20 +292,34 @@ def _change(users: Sequence[RegistryUser], change: Callable[[RegistryUser], None
             row.decision = new_decision()
             row.save()
         after = [snapshot(row) for row in rows]
-    proof = written(rows, undo=lambda: restore(before, after))
+        audit.record_each(act, [row.name for row in rows], by=by, details=details)
+    proof = written(rows, undo=lambda: restore(before, after), act=act, by=by)
     now = RegistryUser.objects.in_bulk(pks)
     if len(now) != len(pks):
         raise changed_meanwhile()
     return Done([now[user.pk] for user in users], proof)
 
 
-def written(rows: Sequence[RegistryUser], *, undo: Callable[[], None]) -> publish.Proof:
+def written(
+    rows: Sequence[RegistryUser], *, undo: Callable[[], None], act: str, by: str
+) -> publish.Proof:
     """Has the files written and looks at the front door; on failure undoes, and Refused."""
+    names = [row.name for row in rows]
     try:
         canary = publish.write([row.pk for row in rows], undo=undo)
     except OSError as error:
+        record_failure(act, names, by=by, error=error)
         raise not_written(error) from error
     return publish.prove(canary)
+
+
+def record_failure(act: str, names: Sequence[str], *, by: str, error: OSError) -> None:
+    """Says in the audit log that the files could not be written, and so nothing has changed."""
+    details = {"reason": error.strerror or str(error), "undone": True}
+    try:
+        audit.record_each(act, names, by=by, result=AuditEvent.Result.FAILED, details=details)
+    except DatabaseError as another:  # the same full disk: what is said to the person matters more
+        log.error("a failure is not in the audit log: %s", another)
 
 
 def not_written(error: Exception) -> Refused:
@@ -335,6 +381,15 @@ def forget(rows: Iterable[RegistryUser]) -> None:
         publish.forget(row.name for row in doomed)
 
 
+def _said(may: rights.Rights) -> list[str]:
+    """Rights as the audit log has them: "pull team/*"."""
+    return sorted(f"{action} {scope}" for action, scope in may)
+
+
+def _end(when: datetime) -> str:
+    return "never" if when == NEVER else when.isoformat(timespec="seconds")
+
+
 def _names(users: Sequence[RegistryUser]) -> str:
     return ", ".join(user.name for user in users)
 
@@ -371,7 +426,7 @@ def adopt(
     characters) is left out. The files have to be written afterwards (`publish.write`).
     """
     rows = [
-        RegistryUser(name=name, secret_hash=line_hash, made_by=by)
+        RegistryUser(name=name, secret_hash=line_hash, made_by=by[:150])
         for name, line_hash in ((name, safe_hash(line_hash)) for name, line_hash in lines.items())
         if can_adopt(name, line_hash)
     ]
@@ -383,6 +438,8 @@ def adopt(
         for action, scope in may
     ]
     Right.objects.bulk_create(granted, batch_size=500)
+    names = [row.name for row in rows]
+    audit.record_each("user.adopt", names, by=by, details={"rights": _said(may)})
     log.info("registry users: %d adopted by %s", len(rows), by)
     return rows
 

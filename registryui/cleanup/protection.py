@@ -10,14 +10,20 @@ import logging
 from collections.abc import Callable, Iterable
 
 from django.db import IntegrityError, transaction
+from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from registryui import audit
-from registryui.models import Protection
+from registryui.models import Protection, Repository, Tag
+from registryui.models.patterns import ANY, matching
 from registryui.oci import patterns
 from registryui.refused import Refused
 
 log = logging.getLogger(__name__)
+
+# Patterns in all protections together: a search for protected tags asks each tag about each one.
+# SQLite takes no condition that is deeper than 1,000.
+MOST_PATTERNS = 500
 
 _Rule = tuple[Callable[[str], bool], Protection]  # of tags
 
@@ -56,6 +62,14 @@ def add(repositories: str, tags: str, *, note: str, by: str) -> Protection:
         note=note.strip()[:255],
         by=by[:255],
     )
+    if _patterns_in(row) + sum(map(_patterns_in, Protection.objects.all())) > MOST_PATTERNS:
+        raise Refused(
+            _(
+                "All protections together have at most %(most)d patterns: lift one, or let a star "
+                "say the same in one pattern."
+            )
+            % {"most": MOST_PATTERNS}
+        )
     try:
         with transaction.atomic():
             row.save(force_insert=True)
@@ -74,6 +88,20 @@ def lift(protection: Protection, *, by: str) -> None:
             raise Refused(_("This protection has been lifted already."))
         audit.record("protection.lift", str(protection), by=by, details={"note": protection.note})
     log.info("protection of %s lifted by %s", protection, by)
+
+
+def count(protection: Protection) -> int:
+    """How many tags of the index it protects now, attachments left out; may read all of them."""
+    inside = matching("name", protection.repositories)
+    if ANY in patterns.parse(protection.tags):
+        found = Repository.objects.filter(inside).aggregate(count=Sum("tag_count"))
+        return int(found["count"] or 0)
+    tags = Tag.objects.filter(matching("name", protection.tags), attached_to="")
+    return tags.filter(matching("repository__name", protection.repositories)).count()
+
+
+def _patterns_in(row: Protection) -> int:
+    return len(patterns.parse(row.repositories)) + len(patterns.parse(row.tags))
 
 
 def _checked(text: str) -> str:

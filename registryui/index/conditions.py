@@ -7,7 +7,7 @@ looks for the tag that brings it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,9 +30,11 @@ from registryui.models import (
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
+    Protection,
     Repository,
     Tag,
 )
+from registryui.models.patterns import matching, names_in
 from registryui.oci import facts, media_types
 
 from .bases import Asked, is_on, layers_of
@@ -41,6 +43,7 @@ from .query import REFERENCE, WORD, Term
 LAYERS = 20  # blobs whose digests begin alike
 TYPES = 300  # media types that are looked through for a part of one
 PLATFORMS = 20  # images of one image index that count as base images
+PROTECTIONS = 50  # with more of them, a row costs too much for the long walk
 REPOSITORIES = 200  # more are not taken apart into their tags
 TRIGRAM = 3  # characters; a shorter text has no trigram
 _NOTHING = Q(pk__in=())
@@ -461,11 +464,58 @@ def _broken(term: Term) -> Condition:
     )
 
 
+def _protected(term: Term) -> Condition:
+    """Tags that a protection names; cleanup/protection.py says the same of one tag in hand."""
+    rules = list(Protection.objects.order_by("id"))
+    if not rules:
+        return Condition(term, _NOTHING, _NOTHING)
+    asked = _one_of(
+        [
+            matching("repository__name", rule.repositories) & matching("name", rule.tags)
+            for rule in rules
+        ]
+    )
+    return Condition(
+        term,
+        asked or Q(pk__gt=0),  # all of them; an empty condition cannot be turned around
+        _NOTHING,
+        4,
+        lambda most: _few_protected(rules, most),
+        is_plain=len(rules) <= PROTECTIONS,
+    )
+
+
+def _few_protected(rules: Sequence[Protection], most: int) -> list[int] | None:
+    """Tags that they may name, by the index of names, or as all tags of few repositories."""
+    named = {name for rule in rules for name in names_in(rule.tags) or ()}
+    found = few(Tag.objects.filter(name__in=named), most) if named else []
+    others = [matching("name", rule.repositories) for rule in rules if not names_in(rule.tags)]
+    if found is None or not others:
+        return found
+    inside = Repository.objects.filter(_one_of(others)).order_by()
+    counts = dict(inside.values_list("pk", "tag_count")[: REPOSITORIES + 1])
+    if len(counts) > REPOSITORIES or sum(counts.values()) > most:
+        return None
+    below = few(Tag.objects.filter(repository__in=counts), most)
+    return None if below is None else [*found, *below]
+
+
+def _one_of(conditions: Sequence[Q]) -> Q:
+    """Any of them. One that is empty is true of every row, and would vanish in an OR."""
+    either = Q()
+    for one in conditions:
+        if not one:
+            return Q()
+        either |= one
+    return either
+
+
 _STATES: dict[str, Callable[[Term], Condition]] = {
     "multi-platform": _multi_platform,
     "signed": _signed,
     "untagged": _untagged,
     "broken": _broken,
+    "protected": _protected,
 }
 _MAKERS: dict[str, Callable[[Term], Condition]] = {
     WORD: _word,

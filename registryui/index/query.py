@@ -29,7 +29,7 @@ MOST = 12  # items of a query
 LAYER_DIGITS = 6  # of a layer's digest: fewer fit too many layers
 LARGEST = 2**62  # bytes
 
-STATES = ("multi-platform", "signed", "untagged", "broken")
+STATES = ("multi-platform", "signed", "untagged", "broken", "protected")
 WORD, REFERENCE = "word", "reference"  # the fields of items without a qualifier
 # Each qualifier, and how it is used.
 EXAMPLES = {
@@ -331,8 +331,6 @@ def _state(item: _Item) -> Term:
     """value: one of STATES."""
     _only_colon(item)
     value = item.value.lower()
-    if value == "protected":
-        raise item.wrong(_("No tag can be protected yet, so none is found by it."))
     if value not in STATES:
         choices = ", ".join(STATES)
         reason = _("“is:” knows %(choices)s.") % {"choices": choices}

@@ -17,6 +17,7 @@ from typing import TypeGuard
 
 from django.db import IntegrityError
 
+from registryui import audit
 from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
 from registryui.oci.manifest import parse_manifest
 from registryui.registry.errors import NotFound, RegistryError
@@ -29,6 +30,7 @@ from .progress import Progress, State
 from .reading import closure, whole
 from .told import told_moves
 
+_BY_ITSELF = ("schedule", "start")  # of these syncs the audit log would be full
 AT_ONCE = 16  # requests in flight; more do not make the registry faster
 CHUNK = 100  # tags of one transaction
 AHEAD = 5 * CHUNK  # tags asked about before their turn to be written: no thread is ever idle
@@ -47,6 +49,8 @@ def sync(
     run = runs.begin(Run.Kind.SYNC, by=by)
     if run is None:
         return None
+    if by not in _BY_ITSELF:
+        audit.record("sync.start", "", by=by, details={"full": full})
     state = State(run, progress)
     outcome, repositories = Run.State.FAILED, 0
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.accounts.users import Done
-from registryui.models import NEVER, UNKNOWN, RegistryUser, Right
+from registryui.models import NEVER, UNKNOWN, RegistryUser, Right, actor_name
 
 _ACTIONS = Right.Action.values
 
@@ -32,7 +32,7 @@ def of(row: RegistryUser) -> dict[str, Any]:
             "old_works_until": _time(row.old_until) if row.wanted_old else None,
         },
         "made_at": _time(row.made_at),
-        "made_by": row.made_by,
+        "made_by": actor_name(row.made_by),
         "used_at": _time(row.used_at),
         "used_from": row.used_from,
         "used_with": row.used_with,
@@ -110,7 +110,7 @@ def block(row: RegistryUser) -> str:
         ["Owner", fact["owner"] or "-"],
         ["Ends", _when(row.expires_at)],
         ["Secret", f"{kind}, {secret['hash'] or 'of an unknown kind'}, {_when(row.secret_at)}"],
-        ["Made", f"{_when(row.made_at)} by {row.made_by or 'nobody known'}"],
+        ["Made", f"{_when(row.made_at)} by {actor_name(row.made_by) or 'nobody known'}"],
         ["Last used", _used(row)],
     ]
     if row.wanted_old:

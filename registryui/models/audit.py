@@ -1,10 +1,51 @@
 """Who did what: one row for each act of an operator, a command or the schedule."""
 
+from __future__ import annotations
+
+from datetime import datetime
+
 from django.db import models
+from django.db.models import Q
+
+from .operator import OPERATOR
+
+
+class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    def asked(
+        self,
+        *,
+        actor: str = "",
+        act: str = "",
+        target: str = "",
+        result: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AuditEventQuerySet:
+        """Those that fit all that is given; in any order.
+
+        actor: as stored, or an operator's name alone. act: "tag.delete", or "tag" for all acts on
+        tags. target: any part of it, in any case. until: not that moment itself.
+        """
+        rows = self
+        if actor:
+            rows = rows.filter(actor__in=[actor, f"{OPERATOR}{actor}"])
+        if act:
+            rows = rows.filter(act=act) if "." in act else rows.filter(_beginning(act))
+        if target:
+            rows = rows.filter(target__icontains=target)
+        if result:
+            rows = rows.filter(result=result)
+        if since:
+            rows = rows.filter(at__gte=since)
+        return rows.filter(at__lt=until) if until else rows
+
+
+def _beginning(act: str) -> Q:
+    return Q(act__gte=f"{act}.", act__lt=f"{act}/")  # "/" stands behind "."; an index finds it
 
 
 class AuditEvent(models.Model):
-    """Written by audit.py, never changed. Each row carries the hash of the one before."""
+    """Written by registryui/audit/, never changed. Each row carries the hash of the one before."""
 
     class Result(models.TextChoices):
         DONE = "done"
@@ -12,7 +53,7 @@ class AuditEvent(models.Model):
         FAILED = "failed"  # it was tried and went wrong; `details` say how far it came
 
     at = models.DateTimeField()
-    # "operator:vera", "command line", "schedule", "rule NAME"
+    # "operator:vera", "command line", "schedule", "rule NAME"; "": nobody who is known
     actor = models.CharField(max_length=255)
     address = models.CharField(max_length=64, blank=True)  # of the person's machine, from a page
     act = models.CharField(max_length=64)  # "tag.delete", "user.create": object, then what was done
@@ -20,7 +61,9 @@ class AuditEvent(models.Model):
     result = models.CharField(max_length=16, choices=Result.choices)
     details = models.JSONField(default=dict)  # counts, digests, reasons; never a secret
     previous = models.CharField(max_length=64)  # hash of the row before; 64 zeros: there was none
-    hash = models.CharField(max_length=64, unique=True)  # sha256, hexadecimal; see audit.py
+    hash = models.CharField(max_length=64, unique=True)  # sha256, hexadecimal: audit/chain.py
+
+    objects = AuditEventQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]

@@ -42,5 +42,12 @@ def matcher(text: str) -> Callable[[str], bool]:
 
 
 def _expression(pattern: str) -> str:
-    # Stars side by side mean one: each of them would try every place again.
-    return ".*".join(re.escape(part) for part in re.split(r"\*+", pattern))
+    """Each text between two stars stands at its first place, and no other is tried (an atomic
+    group): `a*a*a*…b` would else try every place for each, for years."""
+    first, *between = re.split(r"\*+", pattern)
+    if not between:
+        return re.escape(first)
+    *middle, last = between
+    return "".join(
+        (re.escape(first), *(f"(?>.*?{re.escape(one)})" for one in middle), ".*", re.escape(last))
+    )

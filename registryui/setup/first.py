@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import transaction
 
+from registryui import audit
 from registryui.accounts import drift, htpasswd, publish, users
 from registryui.models import Operator, RegistryUser, Role
 
@@ -35,6 +36,7 @@ def operator() -> Account:
             return known
         password = "-".join(_group(5) for _ in range(4))  # 99 bits
         Operator.objects.create_user(username=OPERATOR, password=password, role=Role.ADMIN)
+        audit.record("operator.create", OPERATOR, by=BY, details={"role": Role.ADMIN.value})
     return Account(OPERATOR, password)
 
 

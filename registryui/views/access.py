@@ -20,7 +20,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from registryui.models import Operator, Role
+from registryui import audit
+from registryui.models import AuditEvent, Operator, Role
 
 if TYPE_CHECKING:
     from django_htmx.middleware import HtmxDetails
@@ -102,6 +103,21 @@ def client_address(request: HttpRequest) -> str:
     return peer
 
 
+def tell_address(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: what is recorded while a request is answered has the address it came from."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        token = audit.address.set(client_address(request))
+        try:
+            return get_response(request)
+        finally:
+            audit.address.reset(token)
+
+    return answer
+
+
 def safe_next(request: HttpRequest, url: str, *, default: str) -> str:
     """`url` as a path on this site, else `default`: nobody is sent to a stranger's page."""
     hosts = {request.get_host()}
@@ -123,6 +139,15 @@ def _to_login(request: HttpRequest) -> HttpResponse:
 
 
 def _refuse(request: HttpRequest, role: Role) -> HttpResponse:
+    """The page of words. It is recorded if a form was sent: somebody wanted to change something."""
+    if request.method not in ("GET", "HEAD", "OPTIONS") and isinstance(request.user, Operator):
+        audit.record(
+            "page.refuse",
+            request.path,
+            by=request.user.actor,
+            result=AuditEvent.Result.REFUSED,
+            details={"needed": role.value, "role": request.user.role},
+        )
     return render(request, "403.html", {"needed": role.label}, status=403)
 
 

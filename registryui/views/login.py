@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from axes.helpers import get_cool_off
@@ -15,7 +16,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
+from registryui import operators
+from registryui.models import Operator
+
 from .access import anyone, safe_next
+
+PAUSE = timedelta(minutes=1)  # between two lines in the audit log about names that nobody has
 
 
 @never_cache
@@ -27,12 +33,16 @@ def login(request: HttpRequest) -> HttpResponse:
     following = safe_next(request, sent, default=reverse("dashboard"))
     if request.user.is_authenticated:
         return HttpResponseRedirect(following)
-    form = AuthenticationForm(request, request.POST if request.method == "POST" else None)
+    form = AuthenticationForm(request, _sent(request) if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         auth.login(request, form.get_user())
+        operators.record_login(form.get_user())
         keep = "keep" in request.POST
         request.session.set_expiry(settings.SESSION_COOKIE_AGE if keep else 0)
         return HttpResponseRedirect(following)
+    if form.is_bound and not getattr(request, "axes_locked_out", False):
+        typed = form.cleaned_data.get("username", "")
+        operators.record_failed_login(typed, is_locked=False, pause=PAUSE)
     context = {
         "next": following,
         "username": request.POST.get("username", "")[:150],
@@ -41,8 +51,15 @@ def login(request: HttpRequest) -> HttpResponse:
     return render(request, "login/page.html", context, status=422 if form.is_bound else 200)
 
 
+def _sent(request: HttpRequest) -> dict[str, str]:
+    """What the form sent. No operator's name is longer, and axes' column is not much longer."""
+    return {**request.POST.dict(), "username": request.POST.get("username", "")[:150]}
+
+
 @anyone(methods=("POST",))
 def logout(request: HttpRequest) -> HttpResponse:
+    if isinstance(request.user, Operator):
+        operators.record_logout(request.user)
     auth.logout(request)
     return redirect("login")
 
@@ -52,6 +69,8 @@ def locked_out(
 ) -> HttpResponse:
     """django-axes asks for this page. It counts by name and address together, known or not."""
     wait = get_cool_off(request)
+    typed = str((credentials or {}).get("username") or "")
+    operators.record_failed_login(typed, is_locked=True, pause=wait)
     again_at = timezone.now() + wait
     page = render(
         request,

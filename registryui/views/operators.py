@@ -61,7 +61,7 @@ def operator_add(request: Request) -> HttpResponse:
         row, password = rules.add(
             request.POST.get("name", ""),
             role=_role(request.POST.get("role", "")),
-            by=request.user.username,
+            by=request.user.actor,
         )
     except Refused as error:
         messages.error(request, str(error))
@@ -86,7 +86,7 @@ def operator_change(request: Request, pk: int) -> HttpResponse:
 
 def _act(request: Request, row: Operator) -> str:
     """Does it and returns what to say. Raises Refused, also for an act that is none."""
-    by, name = request.user.username, {"name": row.username}
+    by, name = request.user.actor, {"name": row.username}
     match request.POST.get("act"):
         case "role":
             rules.set_role(row, role := _role(request.POST.get("role", "")), by=by)

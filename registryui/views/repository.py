@@ -24,6 +24,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from registryui.cleanup import protection
 from registryui.models import (
     DailyActivity,
     ImageIndexEntry,
@@ -184,11 +185,13 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
     )
     edges = (bool(page.previous), bool(page.next))
     manifests = [tag.manifest for tag in page.rows if tag.manifest is not None]
+    protections = protection.protections()
     rows = tag_rows(
         page.rows,
         platforms=_platforms(row, manifests),
         groups=related.tag_groups([manifest.pk for manifest in manifests]),
         signed=related.signed(row, {manifest.digest for manifest in manifests}),
+        protected={one.name for one in page.rows if protections.of(row.name, one.name)},
         goes_on=edges if sort == "version" and not query else (False, False),
     )
     return {

@@ -145,6 +145,7 @@ def _is(term: Term, tag: Tag) -> Reason:
         "multi-platform": _("for several platforms"),
         "signed": _("has a signature"),
         "broken": problem_words(tag.problem),
+        "protected": _("nobody can delete it"),
     }
     return Reason("is", term.value, term.value, notes.get(term.value, ""))
 

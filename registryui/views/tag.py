@@ -13,9 +13,11 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from registryui.cleanup import protection
 from registryui.models import (
     DailyActivity,
     Manifest,
+    Protection,
     Repository,
     Role,
     Tag,
@@ -147,6 +149,12 @@ def _attestations(
 # -- what the template gets ----------------------------------------------------------------------
 
 
+def _protection(subject: Subject) -> Protection | None:
+    if subject.tag is None:
+        return None
+    return protection.protections().of(subject.repository.name, subject.tag.name)
+
+
 def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, Any]:
     top, shown, config = subject.manifest, chosen.manifest, chosen.read.config
     held = related.blobs(shown)
@@ -167,6 +175,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "kind": kind_words(top) if top else "",
         "problem_words": problem_words(subject.tag.problem) if subject.tag else "",
         "is_signed": any(one.is_signature for one in attached),
+        "protection": _protection(subject),
         "is_old_schema": shown is not None and media_types.is_schema1(shown.media_type),
         "aliases": related.aliases(top, subject.tag),
         "choices": chosen.choices,

@@ -52,7 +52,7 @@ def user(request: Request, pk: int) -> HttpResponse:
 
 def _act(request: Request, row: RegistryUser) -> HttpResponse:
     """Does what the pressed button names. Raises Refused, also for an act that is none."""
-    post, by, name = request.POST, request.user.username, {"name": row.name}
+    post, by, name = request.POST, request.user.actor, {"name": row.name}
     match post.get("act"):
         case "rights":
             done = rules.set_rights(row, user_forms.scopes_from(post), by=by)

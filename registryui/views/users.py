@@ -54,7 +54,7 @@ def _made(request: Request) -> rules.Done:
         raise Refused(_("Type the password, or let a secret be made."))
     return rules.create(
         post.get("name", "").strip(),
-        by=request.user.username,
+        by=request.user.actor,
         may=user_forms.rights_from(post),
         note=post.get("note", ""),
         expires_at=user_forms.end_from(post),
@@ -88,7 +88,7 @@ def _chosen(request: Request) -> list[RegistryUser]:
 
 
 def _act(request: Request, rows: list[RegistryUser]) -> None:
-    by, count = request.user.username, {"count": len(rows)}
+    by, count = request.user.actor, {"count": len(rows)}
     match request.POST.get("act"):
         case "off":
             proof = rules.switch(rows, is_active=False, by=by).proof

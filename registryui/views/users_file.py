@@ -89,13 +89,13 @@ def _act(request: Request, chosen: Sequence[Difference]) -> None:
     count = {"count": len(chosen)}
     match request.POST.get("act"):
         case "take":
-            proof = drift.take_over(chosen, by=request.user.username)
+            proof = drift.take_over(chosen, by=request.user.actor)
             sentence = ngettext(
                 "%(count)d line is taken over.", "%(count)d lines are taken over.", len(chosen)
             )
             say(request, sentence % count, proof)
         case "back":
-            proof = drift.put_back(chosen)
+            proof = drift.put_back(chosen, by=request.user.actor)
             sentence = ngettext(
                 "%(count)d line is as it was before.",
                 "%(count)d lines are as they were before.",
@@ -103,7 +103,7 @@ def _act(request: Request, chosen: Sequence[Difference]) -> None:
             )
             say(request, sentence % count, proof)
         case "leave":
-            drift.leave_alone(chosen)
+            drift.leave_alone(chosen, by=request.user.actor)
             sentence = ngettext(
                 "%(count)d line stays as it is; nothing is said about it until it changes again.",
                 "%(count)d lines stay as they are; nothing is said about them until they change "
@@ -167,7 +167,7 @@ def users_version(request: Request, version: int) -> HttpResponse:
         try:
             if not constant_time_compare(_token(plan), request.POST.get("plan", "")):
                 raise Refused(_(_CHANGED))
-            proof = drift.restore(path, by=request.user.username)
+            proof = drift.restore(path, by=request.user.actor)
         except Refused as error:
             messages.error(request, str(error))
             return redirect("users_version", version=version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +14,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from registryui.cleanup import protection
 from registryui.index import conditions, search
 from registryui.index.query import QueryError
-from registryui.models import Manifest, Repository, Tag
+from registryui.models import Manifest, Protection, Repository, Tag
+from registryui.refused import Refused
 from tests.views import pushed
 
 pytestmark = pytest.mark.django_db
@@ -95,6 +98,8 @@ def store() -> dict[str, pushed.Pushed]:
         files=(("sig", 100),),
         at=now,
     )
+    protection.add("team/*", "v* 2.1", note="", by="operator:ada")
+    protection.add("other/*", "*", note="", by="operator:ada")
     lost = pushed.image("team/web", layers=[("lost", 7)], config={"os": "linux", "lost": True})
     pushed.dangling("team/web", "gone")
     Tag.objects.filter(name="2.1").update(pulled_at=now - timedelta(days=3))
@@ -173,6 +178,9 @@ INDEXES = {WEB, LATEST}
         ("is:signed", {API}),
         ("is:broken", {GONE}),
         ("is:untagged", set()),
+        ("is:protected", {WEB, API}),
+        ("-is:protected", {BASE, LATEST, CHART, GONE}),
+        ("is:protected -api", {WEB}),
         ("team/ label:team=web -tag:latest", {WEB}),
         ("-team", {BASE, CHART}),
         ("-is:broken -label:team -by:mirror", {CHART}),
@@ -191,7 +199,9 @@ def test_each_qualifier(store: dict[str, pushed.Pushed], text: str, tags: set[st
         assert _tags(text, order=order) == tags, order
 
 
-@pytest.mark.parametrize("text", ["api", "label:team=web", "size>48MB", "is:signed", "by:ci -v1"])
+@pytest.mark.parametrize(
+    "text", ["api", "label:team=web", "size>48MB", "is:signed", "is:protected", "by:ci -v1"]
+)
 def test_walking_finds_what_looking_up_finds(
     store: dict[str, pushed.Pushed], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +320,9 @@ MANY = (
 
 
 @pytest.mark.parametrize("rare", [search.RARE, 0])
-@pytest.mark.parametrize("text", ["api", "label:team=shop -v1 size>1B", "team/api:2.1", MANY])
+@pytest.mark.parametrize(
+    "text", ["api", "label:team=shop -v1 size>1B", "team/api:2.1", "is:protected", MANY]
+)
 def test_ten_queries_are_enough(
     store: dict[str, pushed.Pushed], text: str, rare: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,3 +364,64 @@ def test_media_types_are_found_whatever_their_number() -> None:
     assert list(conditions._values("artifact_type")) == [f"application/x{n}" for n in range(5)]
     assert _tags("media:x3") == {"a/b:t3"}
     assert Manifest.objects.filter(artifact_type="application/x3").count() == 1
+
+
+NAMES = st.text(alphabet="ab._*", min_size=1, max_size=5)
+
+
+@hypothesis_settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(NAMES, NAMES), max_size=4))
+def test_protected_tags_are_those_that_the_protections_name(
+    store: dict[str, pushed.Pushed], rules: list[tuple[str, str]]
+) -> None:
+    """The database compares as oci/patterns.py does: all of a name, and in its case."""
+    Protection.objects.all().delete()
+    _named_like_patterns()
+    Protection.objects.bulk_create(
+        [Protection(repositories=names, tags=tags) for names, tags in dict(rules).items()]
+    )
+    now = protection.protections()
+    every = Tag.objects.filter(attached_to="").select_related("repository")
+    expected = {str(tag) for tag in every if now.of(tag.repository.name, tag.name)}
+    assert _tags("is:protected", size=200) == expected
+    assert _tags("-is:protected", size=200) == {str(tag) for tag in every} - expected
+    for row in Protection.objects.all():
+        alone = protection.Protections([row])
+        assert protection.count(row) == sum(
+            alone.of(tag.repository.name, tag.name) is not None for tag in every
+        )
+
+
+def _named_like_patterns() -> None:
+    if Tag.objects.filter(name="a_b").exists():
+        return
+    for name in ("a", "b", "ab", "a_b", "a.b"):
+        row = Repository.objects.create(name=name, tag_count=6)
+        for tag in ("a", "A", "ab", "a_b", "a.b", "bab"):
+            Tag.objects.create(repository=row, name=tag)
+
+
+def test_as_many_protections_as_there_may_be_are_one_query(store: dict[str, pushed.Pushed]) -> None:
+    many = protection.MOST_PATTERNS // 2 - 4
+    Protection.objects.bulk_create(
+        Protection(repositories=f"no{n}/*", tags=f"*never{n}*") for n in range(many)
+    )
+    with pytest.raises(Refused, match="at most"):
+        protection.add("x", "a b c d e f g h i j k l m", note="", by="operator:ada")
+    for text in ("is:protected", "-is:protected -api", "is:protected api"):
+        with CaptureQueriesContext(connection) as queries:
+            _tags(text)
+        assert len(queries) <= 10
+    assert _tags("is:protected") == {WEB, API}
+
+
+def test_an_evil_pattern_takes_no_time(store: dict[str, pushed.Pushed]) -> None:
+    row = Repository.objects.create(name="a" * 200, tag_count=1)
+    Tag.objects.create(repository=row, name="a" * 128)
+    Protection.objects.create(repositories="a*" * 60 + "b", tags="*")
+    Protection.objects.create(repositories="*", tags="*a" * 120 + "*b")
+    began = time.monotonic()
+    assert "a" * 200 + ":" + "a" * 128 not in _tags("is:protected")
+    assert time.monotonic() - began < 2

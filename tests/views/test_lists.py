@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
+from registryui import audit
 from registryui.index import sizes
 from registryui.models import (
     NamespaceSize,
@@ -26,7 +27,7 @@ from . import pushed
 pytestmark = pytest.mark.django_db
 
 R = "team/app"
-MOST = 12
+MOST = 13
 # name of the route: its addresses with all that its lists can show
 LISTS: dict[str, list[str]] = {
     "dashboard": ["/"],
@@ -48,6 +49,7 @@ LISTS: dict[str, list[str]] = {
     "compare": [f"/compare?a={R}:1.0&b={R}:other", f"/compare?a={R}:1.0"],
     "layer": ["/layers/{layer}"],
     "storage": ["/storage", "/storage?sort=-own&top=own"],
+    "activity": ["/activity", "/activity?act=user&actor=ada&target=u&result=done"],
     "users": ["/users", "/users?sort=-used&q=u"],
     "user": ["/users/{user}"],
     "operators": ["/operators"],
@@ -58,7 +60,8 @@ OTHERS = {
     *("search", "password", "users_change", "users_drift", "users_measure", "users_versions"),
     *("users_version", "user_ready", "operator", "operator_add", "operator_change", "put_back"),
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
-    *("catalog", "hook", "base_image"),
+    *("catalog", "hook", "base_image", "activity_export", "activity_verify"),
+    *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
 }
 
 
@@ -80,6 +83,8 @@ def grow(number: int) -> dict[str, str]:
         pushed.image(R, tags=[f"1.{name}"], layers=[base, (f"t {name}", 9)], by=f"u{n}")
         RegistryUser.objects.create(name=f"u{name}")
         make_operator(f"o{name}")
+        audit.record("user.create", f"u{name}", by="operator:ada")
+        audit.record("operator.create", f"o{name}", by="operator:ada")
         NamespaceSize.objects.get_or_create(namespace=f"n{name}")
         Run.objects.create(kind=Run.Kind.DOCTOR, state=Run.State.DONE, result={"findings": []})
     listed = [(one, f"linux/arch{number}-{n}") for n, one in enumerate(images)]
@@ -142,6 +147,7 @@ def test_every_route_is_a_list_here_or_said_to_be_none() -> None:
         (f"/repositories/{R}:1.0?tab=entries", r'<a class="mono" href="([^"]+)" title="[^"]+">'),
         ("/layers/{layer}", r'class="repo__name" href="([^"]+)"'),
         ("/operators", r'class="repo__name" href="/operators/([^"]+)"'),
+        ("/activity", r"<div><dt>Row</dt><dd>([0-9]+)</dd>"),
         ("/users", r'class="repo__name" href="/users/([^"]+)"'),
     ],
 )

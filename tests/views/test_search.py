@@ -50,7 +50,6 @@ def test_the_help_is_made_of_links_that_are_queries(client: Client) -> None:
     [
         ("api is:nice x", "api is:", "nice", "knows multi-platform, signed, untagged, broken"),
         ("size>much", "size&gt;", "much", "For example: size&gt;1GB"),
-        ("is:protected", "is:", "protected", "No tag can be protected yet"),
         ('api "x<b>', "api ", "&quot;x&lt;b&gt;", "not closed"),
     ],
 )

@@ -664,7 +664,7 @@ def test_one_line_is_taken_over_put_back_or_left_alone(admin: Client, edited: Pa
     assert "1 line is taken over." in answer(admin, found["<i>added"], "take")
     new = RegistryUser.objects.get(name="<i>added")
     assert rights_of(new) == set()
-    assert new.made_by == "ada"
+    assert new.made_by == "operator:ada"
     assert "1 line is as it was before." in answer(admin, found["removed"], "back")
     assert "removed" in publish.lines()
     assert "1 line stays as it is" in answer(admin, found["changed"], "leave")

@@ -16,6 +16,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from registryui import audit
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.management import user_arguments, user_facts
 from registryui.models import Operator, RegistryUser, Right, State
@@ -219,12 +220,12 @@ def _drift(options: Options) -> Said:
 
 
 def _leave(chosen: Sequence[drift.Difference]) -> None:
-    drift.leave_alone(chosen)
+    drift.leave_alone(chosen, by=BY)
 
 
 _MENDS: dict[str, Callable[[Sequence[drift.Difference]], publish.Proof | None]] = {
     "take_over": lambda chosen: drift.take_over(chosen, by=BY),
-    "put_back": drift.put_back,
+    "put_back": lambda chosen: drift.put_back(chosen, by=BY),
     "leave": _leave,
 }
 
@@ -318,7 +319,9 @@ def _publish(options: Options) -> Said:
     try:
         canary = publish.write_all()
     except OSError as error:
+        users.record_failure("file.publish", [""], by=BY, error=error)
         raise users.not_written(error) from error
+    audit.record("file.publish", "", by=BY)
     left, proof = drift.find(), publish.prove(canary)
     count = RegistryUser.objects.in_state(State.ACTIVE).count()
     lines = [f"The files are written: {count} registry users may log in.", _front_door(proof)]

@@ -1,0 +1,63 @@
+"""The log for programs: JSON lines, which can be verified, and CSV, which opens as a table.
+
+JSON lines have what a row's hash is of, as it is hashed (chain.py). CSV is for people: a cell that
+a spreadsheet would read as a formula begins with an apostrophe there, so it is not as hashed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC
+from typing import Any
+
+from django.db.models import QuerySet
+
+from registryui.models import AuditEvent
+
+COLUMNS = (
+    *("id", "at", "actor", "address", "act", "target", "result", "details", "previous", "hash"),
+)
+# What begins a formula, also behind a space or in its wide form, and what would end the cell.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|")
+
+
+def json_lines(rows: QuerySet[AuditEvent]) -> Iterator[str]:
+    """One object a line, in ASCII."""
+    for row in _facts(rows):
+        yield json.dumps(row, separators=(",", ":")) + "\n"
+
+
+def csv_lines(rows: QuerySet[AuditEvent]) -> Iterator[str]:
+    """A head, then one line a row, as RFC 4180 says."""
+    writer = csv.writer(_Echo(), lineterminator="\r\n")
+    yield writer.writerow(COLUMNS)
+    for row in _facts(rows):
+        details = json.dumps(row["details"], ensure_ascii=False, separators=(",", ":"))
+        cells = [*(row[name] for name in COLUMNS[:7]), details, row["previous"], row["hash"]]
+        yield writer.writerow([cells[0], *(_harmless(str(cell)) for cell in cells[1:])])
+
+
+def _facts(rows: QuerySet[AuditEvent]) -> Iterator[dict[str, Any]]:
+    """Each row by its columns, without all of them in memory."""
+    for values in rows.values_list(*COLUMNS).iterator(chunk_size=2000):
+        row = dict(zip(COLUMNS, values, strict=True))
+        row["at"] = row["at"].astimezone(UTC).isoformat(timespec="microseconds")
+        yield row
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
+
+
+class _Echo:
+    """A file that gives back what is written into it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def lines(rows: QuerySet[AuditEvent], *, form: str) -> Iterable[str]:
+    """In that form: "jsonl" or "csv"."""
+    return csv_lines(rows) if form == "csv" else json_lines(rows)

@@ -1,0 +1,131 @@
+"""`./boathouse activity`: who did what, for people and for programs; is the log whole?
+
+Ends with 0; with --verify 1 if the log is not as it was written; 2 for words it does not know.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from registryui.audit import chain, export
+from registryui.management.user_facts import columns
+from registryui.models import AuditEvent, actor_name
+
+LIMIT = 50
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+class Command(BaseCommand):
+    help = (
+        "The audit log, newest first. WHEN is an age (12h, 7d), a day (2026-11-24) or a time. "
+        "--json prints JSON lines and --csv a table for programs: all rows, the oldest first."
+    )
+    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--actor", default="", help="an operator's name, 'command line' …")
+        parser.add_argument("--act", default="", help="tag.delete, or tag for all acts on tags")
+        parser.add_argument("--target", default="", help="any part of what it was done to")
+        parser.add_argument("--result", default="", choices=AuditEvent.Result.values)
+        parser.add_argument("--since", type=_moment, metavar="WHEN")
+        parser.add_argument("--until", type=_moment, metavar="WHEN", help="not that moment itself")
+        parser.add_argument("--limit", type=_limit, default=LIMIT, metavar="N", help=f"{LIMIT}")
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="JSON lines")
+        form.add_argument("--csv", action="store_true")
+        parser.add_argument(
+            "--verify", action="store_true", help="walk over all rows: is it whole?"
+        )
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        super().run_from_argv(["./boathouse", *argv[1:]])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["verify"]:
+            self._verify(as_json=options["json"])
+            return
+        names = ("actor", "act", "target", "result", "since", "until")
+        rows = AuditEvent.objects.asked(**{name: options[name] for name in names})
+        if options["json"] or options["csv"]:
+            form = "csv" if options["csv"] else "jsonl"
+            for line in export.lines(rows.order_by("id"), form=form):
+                self.stdout.write(line, ending="")
+        else:
+            self._print(rows, options["limit"])
+
+    def _print(self, rows: QuerySet[AuditEvent], limit: int) -> None:
+        found = list(rows.order_by("-id")[: limit + 1])
+        if not found:
+            self.stdout.write("Nothing of that kind is in the log.")
+            return
+        self.stdout.write(
+            columns(
+                [["WHEN", "WHO", "FROM", "ACT", "TARGET", "RESULT"], *map(_cells, found[:limit])]
+            )
+        )
+        if len(found) > limit:
+            self.stderr.write("There are more: --limit N prints N of them.")
+
+    def _verify(self, *, as_json: bool) -> None:
+        found = chain.verify()
+        if as_json:
+            flaws = [{"row": one.id, "what": one.what} for one in found.flaws]
+            facts = {"rows": found.rows, "newest": found.newest, "count": found.count}
+            self.stdout.write(json.dumps({"whole": found.is_whole, **facts, "flaws": flaws}))
+        else:
+            for one in found.flaws:
+                self.stdout.write(_SENTENCES[one.what](one.id))
+            if found.is_whole:
+                self.stdout.write(f"The log is as it was written: {found.rows} rows.")
+        if not found.is_whole:
+            self.stderr.write(
+                f"boathouse: the log is not as it was written ({found.count} flaws in {found.rows}"
+                " rows); docs/operate.md says what that can mean."
+            )
+            sys.exit(1)
+
+
+_SENTENCES: dict[str, Callable[[int], str]] = {
+    chain.What.CHANGED: "Row {} was changed.".format,
+    chain.What.BROKEN: "Before row {} rows were taken out, put in or moved.".format,
+    chain.What.BEGINNING: "Rows before row {} were taken out.".format,
+    chain.What.END: "Row {} was the newest one once, and is gone or another one now.".format,
+    chain.What.PRUNED: "Row {} takes rows away that the rule does not let go.".format,
+    chain.What.UNGUARDED: "The database no longer refuses changes of the log.".format,
+}
+
+
+def _cells(row: AuditEvent) -> list[str]:
+    at = timezone.localtime(row.at).strftime("%Y-%m-%d %H:%M:%S")
+    cells = [at, actor_name(row.actor), row.address, row.act, row.target, row.result]
+    return [
+        "".join(one if one.isprintable() else "?" for one in cell)[:100] or "-" for cell in cells
+    ]
+
+
+def _moment(text: str) -> datetime:
+    """`12h`, `7d` ago; a day, from its beginning; a time."""
+    if found := re.fullmatch(r"(\d{1,5})([mhd])", text):
+        return timezone.now() - int(found[1]) * _UNITS[found[2]]
+    try:
+        when = datetime.fromisoformat(text)
+        return when if timezone.is_aware(when) else timezone.make_aware(when)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"“{text}” is no time: write 12h, 7d, 2026-11-24 or 2026-11-24T08:00."
+        ) from error
+
+
+def _limit(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1_000_000:
+        raise ValueError(text)
+    return number

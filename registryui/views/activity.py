@@ -1,0 +1,186 @@
+"""Who did what: the audit log, newest first, filtered; exported, and checked, by administrators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from registryui import audit, tasks
+from registryui.audit import export
+from registryui.models import AuditEvent, Role
+from registryui.models.paging import walk
+
+from . import activity_words as words
+from .access import Request, needs
+from .live import wants_fragment
+from .pushers import Pusher
+
+SIZE = 50
+FAR = 50_000  # rows that one page walks over for a part of a target: no index knows parts
+LONGEST = 255
+FORMS = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the form asks for, as it was typed; what cannot be meant is ""."""
+
+    actor: str = ""
+    act: str = ""
+    target: str = ""
+    result: str = ""
+    since: str = ""  # days, in the portal's time zone; both belong to it
+    until: str = ""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Those that ask for something."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if value}
+
+    @property
+    def rows(self) -> QuerySet[AuditEvent]:
+        return AuditEvent.objects.asked(
+            actor=self.actor,
+            act=self.act,
+            target=self.target,
+            result=self.result,
+            since=_midnight(self.since),
+            until=_midnight(self.until, days=1),
+        )
+
+    @property
+    def every(self) -> QuerySet[AuditEvent]:
+        """The rows that are walked over: those that an index finds."""
+        return AuditEvent.objects.asked(
+            actor=self.actor,
+            act=self.act if "." in self.act else "",
+            since=_midnight(self.since),
+            until=_midnight(self.until, days=1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the page."""
+
+    row: AuditEvent
+    icon: str
+    words: str
+    by: str
+    target: Pusher
+    result: tuple[str, str, Any]  # badge, icon, word
+    details: list[tuple[str, str]]
+
+
+@needs(Role.VIEWER)
+def activity(request: Request) -> HttpResponse:
+    """The page, or its list for htmx."""
+    asked = _filters(request.GET)
+    found = walk(
+        asked.rows, asked.every, ["-id"], after=request.GET.get("after", ""), size=SIZE, most=FAR
+    )
+    targets = words.targets(request, found.rows)
+    context = {
+        "page": found,
+        "rows": [_line(row, targets[row.pk]) for row in found.rows],
+        "filters": asked,
+        "is_filtered": bool(asked.query),
+        "far": FAR if found.is_stopped else 0,
+        "checked": _checked(),
+    }
+    if wants_fragment(request):
+        return render(request, "activity/_fragment.html", context)
+    context |= {"acts": words.ACTS, "results": words.RESULTS}
+    return render(request, "activity/page.html", context)
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def activity_export(request: Request) -> StreamingHttpResponse:
+    """All rows that the filters let through, the oldest first, while they are read. A form, because
+    an export stands in the log itself."""
+    asked = _filters(request.POST)
+    form = request.POST.get("form", "")
+    form = form if form in FORMS else "jsonl"
+    details = {"form": form, **asked.query}
+    last = audit.record("audit.export", "", by=request.user.actor, details=details)
+    rows = asked.rows.filter(id__lte=last.pk).order_by("id")
+    name = f"activity-{timezone.localtime():%Y-%m-%d-%H%M%S}.{form}"
+    return StreamingHttpResponse(
+        (line.encode() for line in export.lines(rows, form=form)),
+        content_type=FORMS[form],
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def activity_verify(request: Request) -> HttpResponse:
+    """Asks the worker to walk over the whole log; what it finds is a row of the log."""
+    tasks.verify_log(by=request.user.actor)
+    messages.info(request, _("The log is being checked. This page says what was found."))
+    return redirect("activity")
+
+
+def _line(row: AuditEvent, target: Pusher) -> Line:
+    icon, name = words.act_words(row.act)
+    return Line(
+        row,
+        icon,
+        name,
+        words.actor(row.actor),
+        target,
+        words.RESULTS[row.result],
+        words.details(row),
+    )
+
+
+def _checked() -> dict[str, Any] | None:
+    """When the log was last checked, and what was wrong; None: not yet."""
+    row = AuditEvent.objects.filter(act="audit.verify").order_by("-id").first()
+    if row is None:
+        return None
+    try:
+        rows, count = int(row.details["rows"]), int(row.details["count"])
+        flaws = [words.flaw_words(str(what), int(number)) for what, number in row.details["flaws"]]
+    except (TypeError, ValueError, KeyError):  # somebody changed this row, too
+        rows, count, flaws = 0, 1, []
+    return {"at": row.at, "rows": rows, "count": count, "flaws": flaws}
+
+
+def _filters(sent: Mapping[str, str]) -> Filters:
+    def text(name: str) -> str:
+        return sent.get(name, "").replace("\0", "").strip()[:LONGEST]
+
+    result = text("result")
+    return Filters(
+        actor=text("actor"),
+        act=text("act"),
+        target=text("target"),
+        result=result if result in AuditEvent.Result.values else "",
+        since=text("since") if _day(text("since")) else "",
+        until=text("until") if _day(text("until")) else "",
+    )
+
+
+def _day(text: str) -> date | None:
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if 1970 <= found.year < 9999 else None
+
+
+def _midnight(text: str, *, days: int = 0) -> datetime | None:
+    day = _day(text)
+    if day is None:
+        return None
+    return timezone.make_aware(datetime.combine(day + timedelta(days=days), time()))

@@ -1,0 +1,155 @@
+"""Writing rows: with the act or not at all, by many at once, and of any text."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+
+from registryui import audit
+from registryui.audit import chain, newest
+from registryui.models import AuditEvent, RegistryUser
+from registryui.views.access import tell_address
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.django_db
+def test_rows_stand_in_one_chain() -> None:
+    first = audit.record(
+        "tag.delete", "team/app:1", by="operator:ada", details={"digest": "sha256:1"}
+    )
+    second = audit.record("tag.delete", "team/app:2", by="operator:ada", result="refused")
+    assert first.previous == audit.NOTHING
+    assert second.previous == first.hash
+    assert chain.verify().is_whole
+
+
+@pytest.mark.django_db
+def test_several_of_one_act_stand_in_the_same_chain() -> None:
+    audit.record("tag.delete", "team/app:0", by="operator:ada")
+    audit.record_each("tag.delete", [f"team/app:{n}" for n in range(1, 1200)], by="operator:ada")
+    audit.record("tag.delete", "team/app:1200", by="operator:ada")
+    names = AuditEvent.objects.order_by("id").values_list("target", flat=True)
+    assert list(names) == [f"team/app:{n}" for n in range(1201)]
+    assert chain.verify().is_whole
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "nul \0 in it",
+        "half \ud800 of a character",
+        "<script>alert(1)</script>",
+        "line\nfeed\r\u2028",
+        "=cmd|' /C calc'!A0",
+        "\u202egnp.exe",
+        "数据",
+        "x" * 5000,
+        1e22,
+        -0.0,
+        0.1 + 0.2,
+        float("nan"),
+        10**30,
+        {1: "a", 10: "b", 2: [None, True, (1, 2)]},
+        b"bytes",
+    ],
+)
+def test_any_text_and_number_comes_back_as_it_was_hashed(hostile: Any) -> None:
+    audit.record(str(hostile), str(hostile), by=str(hostile), details={"what": hostile, "x\0": 1})
+    row = AuditEvent.objects.get()
+    assert audit.hash_of(row) == row.hash
+    assert chain.verify().is_whole
+
+
+@pytest.mark.django_db
+def test_a_row_goes_with_its_act() -> None:
+    with transaction.atomic():
+        RegistryUser.objects.create(name="a")
+        audit.record("user.create", "a", by="operator:ada")
+        transaction.set_rollback(True)
+    assert not AuditEvent.objects.exists()
+    audit.record("user.create", "b", by="operator:ada")
+    assert chain.verify().is_whole
+
+
+@pytest.mark.django_db
+def test_the_address_is_that_of_the_request_and_of_no_other() -> None:
+    def view(request: Any) -> HttpResponse:
+        audit.record("page.test", request.path, by="operator:ada")
+        if request.path == "/fails":
+            raise ZeroDivisionError
+        return HttpResponse()
+
+    answer = tell_address(view)
+    answer(RequestFactory().get("/a", REMOTE_ADDR="192.0.2.7"))
+    # nginx on loopback tells; anybody else who says so is not believed
+    answer(RequestFactory().get("/b", REMOTE_ADDR="127.0.0.1", headers={"X-Real-IP": "192.0.2.8"}))
+    answer(RequestFactory().get("/c", REMOTE_ADDR="192.0.2.7", headers={"X-Real-IP": "192.0.2.9"}))
+    with pytest.raises(ZeroDivisionError):
+        answer(RequestFactory().get("/fails", REMOTE_ADDR="192.0.2.10"))
+    audit.record("page.test", "none", by="command line")
+    assert list(AuditEvent.objects.order_by("id").values_list("target", "address")) == [
+        ("/a", "192.0.2.7"),
+        ("/b", "192.0.2.8"),
+        ("/c", "192.0.2.7"),
+        ("/fails", "192.0.2.10"),
+        ("none", ""),
+    ]
+
+
+@pytest.mark.django_db
+def test_the_middleware_is_in_use() -> None:
+    Client(REMOTE_ADDR="192.0.2.7").post("/login", {"username": "x", "password": "y"})
+    assert set(AuditEvent.objects.values_list("address", flat=True)) == {"192.0.2.7"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_processes_write_one_chain(tmp_path: Path) -> None:
+    """Six at once, each of them taking every fifth transaction back."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "portal.settings",
+        "DATABASE_URL": _url(tmp_path),
+        "BOATHOUSE_DATA": str(tmp_path),
+    }
+    if connection.vendor == "sqlite":
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment, check=True
+        )
+    command = [sys.executable, "-m", "tests.audit.writer"]
+    writers = [
+        subprocess.Popen([*command, "write", f"w{n}", "50"], cwd=ROOT, env=environment)
+        for n in range(6)
+    ]
+    assert [one.wait(120) for one in writers] == [0] * 6
+    said = subprocess.run(
+        [*command, "verify"], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+    assert json.loads(said.stdout) == {"rows": 240, "flaws": [], "same": True, "noted": True}
+
+
+def _url(folder: Path) -> str:
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{folder / 'index.sqlite3'}"
+    return f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{connection.settings_dict['NAME']}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_act_is_done_also_if_its_row_cannot_be_noted(
+    tmp_path: Path, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.AUDIT_NOTE_FILE = tmp_path / "no-folder" / "audit-newest"
+    audit.record("user.create", "a", by="operator:ada")
+    assert AuditEvent.objects.count() == 1
+    assert "not noted" in caplog.text
+    assert newest.read() == []

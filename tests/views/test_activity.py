@@ -1,0 +1,341 @@
+"""The page of activity, its filters and its exports, and the command that says the same."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from registryui import audit
+from registryui.audit import chain
+from registryui.models import AuditEvent, Operator, RegistryUser, Role
+from registryui.views import activity as page
+from registryui.views import activity_words
+
+pytestmark = pytest.mark.django_db
+ADA, VERA = "operator:ada", "operator:vera"
+DIGEST = "sha256:" + "0" * 64
+
+
+def client_of(role: Role, name: str = "mei") -> Client:
+    client = Client()
+    client.force_login(Operator.objects.create(username=name, role=role))
+    return client
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return client_of(Role.VIEWER)
+
+
+@pytest.fixture
+def admin() -> Client:
+    return client_of(Role.ADMIN, "root")
+
+
+def targets(client: Client, **asked: str) -> list[str]:
+    """What the page lists, in its order."""
+    return [one.row.target for one in client.get("/activity", asked).context["rows"]]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five acts on five days, the last one today."""
+    now = timezone.now()
+    for age, act, target, by, result in (
+        (4, "tag.delete", "team/app:1", ADA, "done"),
+        (3, "tag.restore", "team/app:1", VERA, "done"),
+        (2, "tag.delete", "other/App:2", "rule nightly", "failed"),
+        (1, "user.create", "ci", ADA, "refused"),
+        (0, "operator.login", "ada", "ada", "done"),  # a name alone, as a registry user's is
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(timezone, "now", lambda age=age: now - timedelta(days=age))
+            audit.record(act, target, by=by, result=result)
+
+
+# -- the list ------------------------------------------------------------------------------------
+def test_the_newest_act_stands_first(viewer: Client, log: None) -> None:
+    assert targets(viewer) == ["ada", "ci", "other/App:2", "team/app:1", "team/app:1"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"actor": "vera"}, ["team/app:1"]),
+        ({"actor": VERA}, ["team/app:1"]),
+        ({"actor": "ada"}, ["ada", "ci", "team/app:1"]),
+        ({"actor": ADA}, ["ci", "team/app:1"]),
+        ({"actor": "rule nightly"}, ["other/App:2"]),
+        ({"act": "tag.delete"}, ["other/App:2", "team/app:1"]),
+        ({"act": "tag"}, ["other/App:2", "team/app:1", "team/app:1"]),
+        ({"act": "ta"}, []),
+        ({"target": "APP"}, ["other/App:2", "team/app:1", "team/app:1"]),
+        ({"target": "%"}, []),
+        ({"target": "_"}, []),
+        ({"result": "failed"}, ["other/App:2"]),
+        ({"result": "nonsense", "actor": "vera"}, ["team/app:1"]),
+        ({"actor": "ada", "act": "user", "result": "refused", "target": "c"}, ["ci"]),
+        ({"since": "nonsense", "until": "99999-01-01", "actor": "vera"}, ["team/app:1"]),
+        ({"actor": "no\0body"}, []),
+    ],
+)
+def test_filters(viewer: Client, log: None, asked: dict[str, str], found: list[str]) -> None:
+    assert targets(viewer, **asked) == found
+
+
+def test_a_range_of_days_has_both_of_its_ends(viewer: Client, log: None) -> None:
+    def day(age: int) -> str:
+        return (timezone.localtime() - timedelta(days=age)).date().isoformat()
+
+    assert targets(viewer, since=day(3), until=day(2)) == ["other/App:2", "team/app:1"]
+    assert targets(viewer, since=day(0)) == ["ada"]
+    assert targets(viewer, until=day(4)) == ["team/app:1"]
+    assert targets(viewer, since=day(2), until=day(3)) == []
+
+
+def test_pages_follow_each_other_and_a_far_target_is_walked_to(
+    viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit.record("tag.delete", "rare/one:1", by=ADA)
+    audit.record_each("tag.delete", [f"team/app:{n}" for n in range(200)], by=ADA)
+    first = viewer.get("/activity")
+    assert len(first.context["rows"]) == page.SIZE
+    second = viewer.get("/activity", {"after": first.context["page"].next})
+    assert second.context["rows"][0].row.target == "team/app:149"
+    monkeypatch.setattr(page, "FAR", 120)
+    asked = {"target": "rare"}
+    found = viewer.get("/activity", asked)
+    assert found.context["rows"] == []
+    assert "120 rows were looked through" in found.content.decode()
+    again = viewer.get("/activity", {**asked, "after": found.context["page"].next})
+    assert [one.row.target for one in again.context["rows"]] == ["rare/one:1"]
+
+
+def test_a_page_costs_the_same_queries_for_many_rows_as_for_few(admin: Client) -> None:
+    RegistryUser.objects.bulk_create(RegistryUser(name=f"u{n}") for n in range(50))
+
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            admin.get("/activity")
+        return len(queries)
+
+    audit.record("user.create", "u0", by=ADA)
+    audit.record("operator.login", "root", by=ADA)
+    few = cost()
+    audit.record_each("user.create", [f"u{n}" for n in range(40)], by=ADA)
+    assert cost() == few
+
+
+# -- words and ways ------------------------------------------------------------------------------
+def test_every_act_that_the_code_records_has_words() -> None:
+    """Acts are written out where they are recorded, or in a constant beside it."""
+    known = {act for _group, acts in activity_words.ACTS.values() for act in acts}
+    groups = "|".join(activity_words.ACTS)
+    written: set[str] = set()
+    for path in sorted((settings.BASE_DIR / "registryui").rglob("*.py")):
+        text = path.read_text()
+        if "audit" in text and path.name != "activity_words.py":
+            written |= set(re.findall(rf'"((?:{groups})\.[a-z_]+)"', text))
+            written |= set(re.findall(r'record(?:_each)?\(\s*"([a-z_.]+)"', text))
+    assert written <= known
+    assert len(written) > 25
+
+
+def test_targets_lead_to_what_there_is(admin: Client) -> None:
+    ci = RegistryUser.objects.create(name="ci")
+    rows = {
+        "team/app:1.0": ("tag.delete", "/repositories/team/app:1.0"),
+        f"team/app@{DIGEST}": ("manifest.delete", f"/repositories/team/app@{DIGEST}"),
+        "team/app": ("repository.delete", "/repositories/team/app"),
+        "ci": ("user.rights", f"/users/{ci.pk}"),
+        "root": ("operator.role", f"/operators/{Operator.objects.get().pk}"),
+        "gone": ("user.remove", ""),
+        "../etc/passwd": ("tag.delete", ""),
+        "javascript:alert(1)": ("tag.delete", "/repositories/javascript:alert(1)"),
+        "team/app@sha256:x": ("manifest.delete", ""),
+    }
+    for target, (act, _url) in rows.items():
+        audit.record(act, target, by=ADA)
+    found = {one.row.target: one.target.url for one in admin.get("/activity").context["rows"]}
+    rows["javascript:alert(1)"] = ("tag.delete", "")  # no tag has a bracket
+    assert found == {target: url for target, (_act, url) in rows.items()}
+
+
+def test_a_viewer_gets_no_way_to_pages_that_are_not_for_viewers(viewer: Client) -> None:
+    RegistryUser.objects.create(name="ci")
+    audit.record("user.rights", "ci", by=ADA)
+    audit.record("operator.role", "mei", by=ADA)
+    assert {one.target.url for one in viewer.get("/activity").context["rows"]} == {""}
+    content = viewer.get("/activity").content.decode()
+    assert "/activity/export" not in content
+    assert "/activity/verify" not in content
+
+
+def test_each_act_and_actor_has_words_in_both_languages(viewer: Client) -> None:
+    audit.record("tag.delete", "a:1", by="schedule")
+    audit.record("strange.act", "a:1", by="rule nightly")
+    audit.record("operator.login", "", by="", result="failed")
+    english = viewer.get("/activity").content.decode()
+    for text in ("Delete tag", "schedule", "strange.act", "rule nightly", "nobody known", "failed"):
+        assert text in english
+    viewer.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
+    chinese = viewer.get("/activity").content.decode()
+    for text in ("删除标签", "定时任务", "strange.act", "规则 nightly", "未知", "失败"):
+        assert text in chinese
+
+
+HOSTILE = "<script>alert(1)</script>\u202e\x07\"'"
+
+
+def test_hostile_text_is_text(admin: Client) -> None:
+    audit.record(
+        "tag.delete",
+        HOSTILE,
+        by=HOSTILE,
+        details={HOSTILE: HOSTILE, "list": [HOSTILE], "n": {"a": HOSTILE}},
+    )
+    content = admin.get("/activity").content.decode()
+    assert "<script>alert" not in content
+    assert "\u202e" not in content
+    assert "\\u202e" in content
+    content = admin.get("/activity", {"target": HOSTILE, "actor": HOSTILE}).content.decode()
+    assert "<script>alert" not in content
+
+
+# -- exports -------------------------------------------------------------------------------------
+def test_json_lines_can_be_verified_by_anybody(admin: Client, log: None) -> None:
+    answer = admin.post("/activity/export", {"form": "jsonl"})
+    assert answer["Content-Disposition"].endswith('.jsonl"')
+    rows = [json.loads(line) for line in answer.getvalue().decode().splitlines()]
+    assert [row["target"] for row in rows[:-1]] == [
+        "team/app:1", "team/app:1", "other/App:2", "ci", "ada",
+    ]  # fmt: skip
+    assert rows[-1]["act"] == "audit.export"
+    previous = audit.NOTHING
+    for row in rows:
+        names = ("previous", "at", "actor", "address", "act", "target", "result", "details")
+        text = json.dumps([row[name] for name in names], sort_keys=True, separators=(",", ":"))
+        assert row["previous"] == previous
+        assert hashlib.sha256(text.encode()).hexdigest() == row["hash"]
+        previous = row["hash"]
+
+
+def test_an_export_has_what_the_filters_let_through_and_stands_in_the_log(
+    admin: Client, log: None
+) -> None:
+    answer = admin.post("/activity/export", {"form": "jsonl", "act": "tag", "actor": "vera"})
+    rows = [json.loads(line) for line in answer.getvalue().decode().splitlines()]
+    assert [row["target"] for row in rows] == ["team/app:1"]
+    row = AuditEvent.objects.order_by("-id")[0]
+    assert (row.act, row.actor) == ("audit.export", "operator:root")
+    assert row.details == {"form": "jsonl", "act": "tag", "actor": "vera"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\tx",
+        "\rx",
+        "\n=1",
+        " =1+1",
+        "＝1",
+        "|cmd",
+        '=HYPERLINK("http://x")',
+    ],
+)
+def test_no_cell_of_the_table_is_a_formula(admin: Client, text: str) -> None:
+    audit.record(text, text, by=text, details={text: text})
+    answer = admin.post("/activity/export", {"form": "csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode(), newline="")))
+    row = rows[0]
+    for column in ("actor", "act", "target"):
+        assert row[column] == f"'{text}"
+    assert json.loads(row["details"]) == {text: text}
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
+
+
+def test_an_export_is_streamed(admin: Client) -> None:
+    audit.record_each("tag.delete", [f"a:{n}" for n in range(5000)], by=ADA)
+    answer = admin.post("/activity/export", {"form": "csv"})
+    assert answer.streaming
+    assert sum(1 for _piece in answer.streaming_content) == 5002
+
+
+# -- checking ------------------------------------------------------------------------------------
+def test_the_check_is_asked_for_and_its_outcome_is_on_the_page(admin: Client, log: None) -> None:
+    admin.post("/activity/verify")
+    content = admin.get("/activity").content.decode()
+    assert "The log was whole when it was checked" in content
+    assert AuditEvent.objects.filter(act="audit.verify", result="done").count() == 1
+
+
+def test_a_log_that_is_not_whole_says_so_on_the_page(
+    admin: Client, log: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "is_guarded", lambda: False)
+    admin.post("/activity/verify")
+    content = admin.get("/activity").content.decode()
+    assert "This log is not as it was written." in content
+    assert "The database no longer refuses changes of the log." in content
+
+
+# -- the command ---------------------------------------------------------------------------------
+def said(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command("activity", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_shows_the_newest_first(log: None) -> None:
+    lines = said("--limit", "2").splitlines()
+    assert "operator.login" in lines[1]
+    assert "user.create" in lines[2]
+    assert len(lines) == 3
+    assert said("--actor", "vera", "--since", "2d").startswith("Nothing")
+    assert "tag.restore" in said("--actor", "vera", "--since", "4d")
+
+
+def test_the_command_hides_nothing_and_turns_no_line(log: None) -> None:
+    audit.record("tag.delete", "a\u202e\n\x1b[31m", by="x")
+    assert "a??" in said()
+    assert "\x1b" not in said("--json")
+    assert "\u202e" not in said("--json")
+
+
+def test_the_command_exports_like_the_page(log: None) -> None:
+    rows = [json.loads(line) for line in said("--json", "--act", "tag").splitlines()]
+    assert [row["act"] for row in rows] == ["tag.delete", "tag.restore", "tag.delete"]
+    table = list(csv.DictReader(io.StringIO(said("--csv"), newline="")))
+    assert [row["target"] for row in table][-1] == "ada"
+
+
+def test_the_command_verifies(log: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "The log is as it was written: 5 rows." in said("--verify")
+    found = json.loads(said("--verify", "--json"))
+    assert (found["whole"], found["rows"], found["flaws"]) == (True, 5, [])
+    monkeypatch.setattr(chain, "is_guarded", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        said("--verify")
+    assert ended.value.code == 1
+
+
+@pytest.mark.parametrize("wrong", [["--since", "soon"], ["--limit", "0"], ["--json", "--csv"]])
+def test_words_that_the_command_does_not_know(wrong: list[str]) -> None:
+    with pytest.raises(Exception, match=r"no time|invalid|not allowed"):
+        said(*wrong)
