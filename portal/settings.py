@@ -202,7 +202,8 @@ HUEY: dict[str, Any] = {
     "results": False,
     "immediate": False,
     "consumer": {
-        "workers": 2,
+        # A sync, a retention run and a collect may each take hours, and a push must find one free.
+        "workers": 4,
         "worker_type": "thread",
         "initial_delay": 0.02,
         "backoff": 1.15,

@@ -258,10 +258,11 @@ class _Collecting:
             raise unproved
         else:
             with self._stage("hide"):
-                count = self._hide(mark)
-            if count:
+                manifests = self._hide(mark)
+            if self.result["hidden"] or manifests:
                 with self._stage("review"):
                     mark = self._settled()
+                    self._forget(manifests)
             self._purge_stage(mark, hold)
             with self._stage("leftovers"):
                 self._leftovers(mark)
@@ -381,28 +382,36 @@ class _Collecting:
         written_at = self.quarantine.written_at(one)
         return written_at is not None and written_at > one.hidden_at - settings.COLLECT_GRACE
 
-    def _hide(self, mark: Mark) -> int:
-        """Takes the candidates out of the store: links of manifests, then all data."""
-        count = 0
+    def _hide(self, mark: Mark) -> list[tuple[str, str]]:
+        """Takes the candidates out of the store: links of manifests, then all data. Returns the
+        manifests, by repository and digest. Quick, because the review comes when it is done."""
+        manifests = []
+        run = str(self.run.pk)
         for some in _batches(sorted(mark.manifests)):
             wanted = [paths.revision_link(name, digest) for name, digest in some]
-            gone = self.quarantine.hide(wanted, run=str(self.run.pk))
-            by_name: dict[str, list[str]] = defaultdict(list)
-            for one in gone:
-                by_name[_place(one).repository].append(_place(one).digest)
-            for name, digests in by_name.items():
-                ingest.drop_manifests(name, digests)
-            self.result["hidden_manifests"] += len(gone)
-            count += len(gone)
-            self.go_on(len(gone))
+            places = [_place(one) for one in self.quarantine.hide(wanted, run=run)]
+            manifests += [(place.repository, place.digest) for place in places]
+            self.result["hidden_manifests"] += len(places)
+            self.go_on(len(places))
         for blobs in _batches(mark.blobs):
-            wanted = [paths.blob_data(digest_of(key)) for key, _size in blobs]
-            gone = self.quarantine.hide(wanted, run=str(self.run.pk))
+            gone = self.quarantine.hide(
+                [paths.blob_data(digest_of(key)) for key, _size in blobs], run=run
+            )
             self.result["hidden"] += len(gone)
             self.result["hidden_bytes"] += sum(one.size for one in gone)
-            count += len(gone)
             self.go_on(len(gone))
-        return count
+        return manifests
+
+    def _forget(self, manifests: Sequence[tuple[str, str]]) -> None:
+        """Drops the rows of those of these that are still away. Whoever is killed before leaves
+        that to a sync."""
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for name, digest in manifests:
+            if self.quarantine.age(paths.revision_link(name, digest)) is None:
+                by_name[name].append(digest)
+        for name, digests in by_name.items():
+            ingest.drop_manifests(name, digests)
+            self.go_on(0)
 
     def _purge(self, mark: Mark, until: datetime) -> None:
         """Deletes what was hidden before `until` and is not needed by that mark."""

@@ -24,7 +24,8 @@ from django.utils.translation import gettext as _
 from registryui import audit
 from registryui.index import ingest
 from registryui.index.events import OWN_ACT
-from registryui.index.fetch import Look
+from registryui.index.fetch import Look, look
+from registryui.index.sync import write
 from registryui.models import (
     AuditEvent,
     FormerTag,
@@ -47,6 +48,7 @@ from .take_off import Wanted, again, in_words, take_off
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 8  # requests to the registry
 ATTEMPTS = 3  # a push of the same digest may come in between
 
 
@@ -64,6 +66,7 @@ def delete_for_good(
     What undo keeps for other images stays whole.
     """
     row = repository_of(repository)
+    _read_anew(repository)
     planned, dead = _planned(row, digest)
     if fingerprint is not None and fingerprint != planned.fingerprint:
         raise Changed(
@@ -82,6 +85,31 @@ def delete_for_good(
         blobs = _take_blobs(registry, row, [dead[one] for one in order if one in gone])
     _conclude(row, planned, results, blobs, by)
     return replace(planned, results=tuple(results))
+
+
+def _read_anew(repository: str) -> None:
+    """Looks at each tag of the repository: what was pushed a moment ago may need a blob that is
+    only this digest's by what the index knows. Refused if the registry does not answer."""
+    rows = Tag.objects.filter(repository__name=repository)
+    known = dict(rows.values_list("name", "manifest__digest"))
+    try:
+        with (
+            RegistryClient(settings.REGISTRY_URL) as registry,
+            ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool,
+        ):
+            tags = sorted({*registry.tags(repository), *known})
+            looks = pool.map(
+                lambda tag: look(
+                    registry, repository, tag, expected=known.get(tag) or "", is_listed=False
+                ),
+                tags,
+            )
+            changed = [one for one in looks if one.digest != one.expected]
+            write(registry, repository, changed, pool)
+    except RegistryError as error:
+        raise Refused(
+            _("The registry did not answer as it should: %s. Nothing was deleted.") % error
+        ) from error
 
 
 def _planned(repository: Repository, digest: str) -> tuple[ForGood, dict[str, int]]:
@@ -204,9 +232,10 @@ def _untag(registry: RegistryClient, planned: ForGood, gone: set[str], act: str)
 def _take_blobs(registry: RegistryClient, repository: Repository, dead: Sequence[int]) -> list[str]:
     """Takes the blobs that only these manifests name from the repository; returns their digests.
 
-    Any other manifest of the repository counts, kept or not: undo may want it. A push that found
-    such a blob in the repository and names it within the same milliseconds would be left without
-    it: the price of a secret's layer that nobody can fetch.
+    Any other manifest of the repository counts, kept or not: undo may want it. The hole that is
+    left: a push under way now, that found such a blob in the repository and sets its tag after we
+    looked, has a layer missing until it is pushed again. That is the price of a secret's layer
+    that nobody can fetch.
     """
     wanted: dict[int, str] = {}
     for some in chunks(dead):

@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 from registryui import audit
 from registryui.index import bulk, runs
 from registryui.models import AuditEvent, Repository, RetentionFate, RetentionRule, Run, Tag
-from registryui.oci import patterns
+from registryui.oci import patterns, throw_away
 from registryui.refused import Refused
 
 from . import deletion, freed, rules
@@ -47,7 +47,7 @@ Progress = Callable[[Run], None]
 
 _COLUMNS = (
     *("repository__name", "name", "manifest__digest", "moved_at", "pulled_at"),
-    *("size", "attached_to", "problem"),
+    *("size", "attached_to", "problem", "manifest__artifact_type"),
 )
 
 
@@ -252,9 +252,10 @@ def _tags_of(repositories: Sequence[int]) -> list[Known]:
             pulled_at=pulled_at,
             size=size,
             attached_to=attached_to,
-            problem=problem,
+            # A delete is at it, or died at it: this "push" is ours, and must take nobody's place.
+            problem="throw-away" if kind == throw_away.ARTIFACT_TYPE else problem,
         )
-        for repository, name, digest, moved_at, pulled_at, size, attached_to, problem in rows
+        for repository, name, digest, moved_at, pulled_at, size, attached_to, problem, kind in rows
     ]
 
 

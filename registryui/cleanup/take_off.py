@@ -127,9 +127,7 @@ class _TakingOff:
         """What the registry has for the tag now."""
         reason = self._reasons.get(one.tag) or problem
         try:
-            now = look(
-                self._registry, self._repository, one.tag, expected=one.digest, is_listed=False
-            )
+            now = self._look_at(one)
         except RegistryError as error:
             return Taken(one.tag, "failed", reason or in_words(error), may_be_off=True)
         if not now.digest:
@@ -162,11 +160,16 @@ class _TakingOff:
     def _look(self, one: Wanted) -> Look | None:
         """What somebody else made of the tag; None: it could not be asked."""
         try:
-            return look(
-                self._registry, self._repository, one.tag, expected=one.digest, is_listed=False
-            )
+            return self._look_at(one)
         except RegistryError:
             return None
+
+    def _look_at(self, one: Wanted) -> Look:
+        return again(
+            lambda: look(
+                self._registry, self._repository, one.tag, expected=one.digest, is_listed=False
+            )
+        )
 
 
 def again(ask: Callable[[], One], *, also: Collection[int] = ()) -> One:

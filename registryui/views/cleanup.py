@@ -208,6 +208,7 @@ def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> Ht
         "behind": asked is not None and may_write,
         "sentence": retention_words.sentence(rules.facts(asked)) if asked else "",
         "zone": settings.TIME_ZONE,
+        "undo_days": settings.UNDO_DAYS,
         "tab": "rules",
     }
     return render(request, "cleanup/page.html", context, status=status)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from portal.settings import _at_least
+from registryui import hosts, tasks
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import mark
 from registryui.index import runs
@@ -20,7 +23,8 @@ from registryui.models import AuditEvent, FormerTag, Manifest, Repository, Run, 
 from registryui.oci.digest import sha256
 from registryui.refused import Refused
 from registryui.registry import paths
-from registryui.registry.errors import RegistryError
+from registryui.registry.errors import RegistryError, Unreachable
+from registryui.registry.storage import FileStore
 from tests.fake_source import INDEX, encode
 
 from .stores import NoCanary, Small, collect, done, later
@@ -360,9 +364,6 @@ def test_a_manifest_that_programs_may_read_differently_keeps_all_it_names(small:
 def test_a_store_that_cannot_be_read_to_its_end_loses_nothing(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from registryui.registry.errors import Unreachable
-    from registryui.registry.storage import FileStore
-
     small.image("team/app", "1", layers=(b"base",))
     lonely = small.blob("team/app", b"lonely")
     small.sync()
@@ -648,8 +649,6 @@ def test_purge_now_is_refused_without_something_that_holds_writes(small: Small) 
 
 
 def test_purge_now_looks_and_deletes_while_writes_are_held(small: Small, settings: Any) -> None:
-    from contextlib import contextmanager
-
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     small.image("team/app", layers=(b"loose",))
@@ -667,6 +666,40 @@ def test_purge_now_looks_and_deletes_while_writes_are_held(small: Small, setting
     assert run.result["purged"] == 4
     assert run.result["held_seconds"] > 0
     assert run.result["waiting"] == 0
+
+
+def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
+    small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.QUARANTINE_TIME = timedelta(hours=2)
+    small.image("team/app", "1", layers=(b"base",))
+    small.image("team/app", layers=(b"loose",))
+    small.sync()
+    found = Run.objects.filter(kind=Run.Kind.COLLECT, by="schedule")
+    settings.COLLECT_SCHEDULE = ""
+    tasks.collect_by_schedule.call_local()
+    settings.COLLECT_SCHEDULE = "* * * * *"
+    with monkeypatch.context() as patch:
+        patch.setattr(hosts, "leads", lambda: False)
+        tasks.collect_by_schedule.call_local()
+    assert not found.exists()
+    tasks.collect_by_schedule.call_local()
+    assert found.get().result["hidden_manifests"] == 1
+    settings.COLLECT_SCHEDULE = "0 2 29 2 *"
+    with later(monkeypatch, hours=1):
+        tasks.collect_by_schedule.call_local()
+    assert found.count() == 1
+    with later(monkeypatch, hours=3):
+        tasks.collect_by_schedule.call_local()
+    assert found.count() == 2
+    assert collecting.waiting() == []
+
+
+def test_floors_hold_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOATHOUSE_QUARANTINE_HOURS", "0")
+    assert _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1) == timedelta(hours=1)
+    monkeypatch.setenv("BOATHOUSE_QUARANTINE_HOURS", "48")
+    assert _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1) == timedelta(hours=48)
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -705,5 +738,5 @@ def test_the_command_counts_collects_puts_back_and_says_why_not(
 )
 def test_the_schedule_names_its_minutes(settings: Any, schedule: str, is_now: bool) -> None:
     settings.COLLECT_SCHEDULE = schedule
-    sunday = timezone.datetime(2026, 11, 22, 2, 0, 30, tzinfo=timezone.get_default_timezone())  # type: ignore[attr-defined]
+    sunday = datetime(2026, 11, 22, 2, 0, 30, tzinfo=timezone.get_default_timezone())
     assert collecting.is_scheduled(sunday) == is_now

@@ -12,6 +12,7 @@ from registryui.cleanup import protection, retention_runs, retention_words, rule
 from registryui.cleanup.rules import Wanted
 from registryui.index import runs
 from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Run, Tag
+from registryui.oci import throw_away
 from registryui.refused import Refused
 from tests.factories import make_image_index, make_manifest, make_repository, make_tag
 
@@ -112,6 +113,22 @@ def test_attachments_are_no_rows_of_their_own() -> None:
     make_tag(api, "1.0", image, moved_at=old(90))
     make_tag(api, "sha256-aa.sig", make_manifest(api, "sig"), attached_to=image.digest)
     assert kinds(dry_run(make_rule(keep_pushed_days=1))) == {"team/api:1.0": "goes"}
+
+
+def test_a_throw_away_that_a_dead_delete_left_takes_no_place() -> None:
+    """It is the newest push, and ours: with it among the newest, a good one would go."""
+    api = make_repository()
+    for number in range(3):
+        make_tag(api, f"v{number}", make_manifest(api, f"{number}"), moved_at=old(number + 1))
+    kind = throw_away.ARTIFACT_TYPE
+    make_tag(api, "v9", make_manifest(api, "9", artifact_type=kind), moved_at=old(0))
+    found = kinds(dry_run(make_rule(keep_newest=2)))
+    assert found == {
+        "team/api:v0": "stays",
+        "team/api:v1": "stays",
+        "team/api:v2": "goes",
+        "team/api:v9": "saved",
+    }
 
 
 def test_a_rule_for_no_repository_says_that_nothing_goes() -> None:

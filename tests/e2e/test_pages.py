@@ -27,6 +27,7 @@ MAIN = {
     "search": "/search?q=api",
     "compare": "/compare?a=platform/api:2.14.0-rc.2&b=platform/api:2.14.0",
     "storage": "/storage",
+    "cleanup": "/cleanup",
     "trust": "/trust",
     "doctor": "/doctor",
     "users": "/users",

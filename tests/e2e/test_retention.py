@@ -1,0 +1,184 @@
+"""Retention as a person meets it: a rule made in a browser, its dry run, its run, its undo; and a
+run that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from .browser import CHROMIUM, Visit, chromium, visit
+from .conftest import needs
+from .product import ROOT, Product, product
+from .registries import ACCEPT, Registry
+from .waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path, address: str) -> Iterator[Product]:
+    """An instance of its own: rules here would delete what other tests pushed."""
+    with product(folder / "retention", address) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def own_browser(own: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    needs(CHROMIUM)
+    with chromium(tmp_path_factory.mktemp("chromium"), own) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def registry(own: Product) -> Registry:
+    ports = json.loads((own.data / "run" / "ports.json").read_text())
+    return Registry(f"http://127.0.0.1:{ports['registry']}", own.data / "registry")
+
+
+def push(own: Product, registry: Registry, repository: str, count: int) -> dict[str, str]:
+    """Tags v0 (oldest) to the newest with their digests, when the index knows them all."""
+    made = {
+        f"v{number}": registry.push_image(
+            repository, f"v{number}", layers=[f"{repository} {number}".encode()]
+        )
+        for number in range(count)
+    }
+    until(lambda: len(own.listed(repository)) == count, "the index knows them", seconds=120)
+    return made
+
+
+def digest(own: Product, repository: str, tag: str) -> str:
+    """What a client gets; "" for nothing."""
+    path = f"/v2/{repository}/manifests/{tag}"
+    answer = own.ask(path, headers={"Accept": ACCEPT}, as_user=True)
+    assert answer.status in (200, 404)
+    return answer.headers["docker-content-digest"] if answer.status == 200 else ""
+
+
+def axe(tab: Visit) -> list[str]:
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}"
+        for one in Axe().run(tab.page).response["violations"]
+    ]
+
+
+def test_a_rule_is_made_tried_switched_on_and_run_in_a_browser(
+    own: Product, own_browser: Browser, registry: Registry
+) -> None:
+    pushed = push(own, registry, "team/app", 5)
+    with visit(own_browser, own, reduced_motion="reduce") as tab:
+        tab.login()
+        tab.page.click("nav.nav a:has-text('Cleanup'):visible")
+        tab.page.wait_for_selector("text=No rule yet: nothing is deleted")
+        found = axe(tab)
+        for name, value in {
+            "name": "old builds",
+            "repositories": "team/*",
+            "keep_newest": "2",
+            "keep_pulled_days": "",
+        }.items():
+            tab.page.fill(f"input[name={name}]", value)
+        tab.page.click("button[name=then]")
+        expect(tab.page.locator("#h-report")).to_contain_text("3 of 5 tags would go")
+        expect(tab.page.locator("tbody tr")).to_have_count(5)
+        found += axe(tab)
+        tab.page.click("nav.segmented a:has-text('Would go')")
+        expect(tab.page.locator("tbody tr")).to_have_count(3)
+        assert all(digest(own, "team/app", tag) for tag in pushed)  # nothing was changed
+
+        tab.page.click("button:has-text('Switch on')")
+        tab.page.wait_for_selector(".badge:has-text('Active')")
+        found += axe(tab)
+        tab.page.click("a:has-text('Run now…')")
+        tab.page.click("dialog button:has-text('Run now')")
+        expect(tab.page.locator("#h-report")).to_contain_text("3 tags deleted")
+        found += axe(tab)
+        tab.open("/cleanup")
+        expect(tab.page.locator("#runs tbody tr")).to_have_count(1)
+        expect(tab.page.locator("#runs tbody tr")).to_contain_text(re.compile(r"old builds\s*3"))
+        assert found + tab.complaints == []
+    assert [tag for tag in pushed if digest(own, "team/app", tag)] == ["v3", "v4"]
+    own.boathouse("tag", "restore", "team/app:v1")
+    assert digest(own, "team/app", "v1") == pushed["v1"]
+
+
+def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(
+    own: Product, registry: Registry
+) -> None:
+    """SIGKILL at once, and in the middle: what went can be undone, what is there can be pulled."""
+    pushed = push(own, registry, "many/app", 300)
+    rule = ["retention", "add", "many", "--repositories", "many/*", "--keep-newest", "10"]
+    own.boathouse(*rule)
+    own.boathouse("retention", "enable", "many")
+    for left in (260, 150):
+        kill_in_the_middle(own, registry, left)
+        forget_the_heartbeat(own)
+    assert 10 <= len(tags(registry)) < 300
+
+    done = json.loads(own.boathouse("retention", "run", "many", "--yes", "--json").stdout)
+    assert (done["state"], len(done["tags"])) == ("done", done["goes"] + done["failed"])
+    assert done["failed"] <= 2 * 50
+    newest = {f"v{number}" for number in range(290, 300)}
+    # On 2.8 what was just being taken off is on a throw-away: "somebody pushed it meanwhile".
+    assert all(digest(own, "many/app", tag) == pushed[tag] for tag in newest)
+    assert not {digest(own, "many/app", tag) for tag in tags(registry) - newest} & {
+        *pushed.values()
+    }
+    settle_now(own)
+    until(lambda: tags(registry) == newest, "the worker took the rest off", seconds=150, pause=1)
+    for tag in ("v0", "v100", "v289"):  # whoever deleted it
+        own.boathouse("tag", "restore", f"many/app:{tag}")
+        assert digest(own, "many/app", tag) == pushed[tag]
+
+
+def kill_in_the_middle(own: Product, registry: Registry, left: int) -> None:
+    """Begins a run, and kills it when fewer than `left` tags are there."""
+    process = subprocess.Popen(
+        [str(ROOT / "boathouse"), "retention", "run", "many", "--yes", "--json"],
+        env=own.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until(
+        lambda: len(tags(registry)) < left or process.poll() is not None,
+        "the run is in the middle",
+        pause=0.01,
+    )
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def settle_now(own: Product) -> None:
+    """As if ten minutes had passed: then the worker finishes what a dead process began."""
+    with sqlite3.connect(own.data / "index.sqlite3", timeout=30) as database:
+        database.execute(
+            "UPDATE registryui_manifest SET seen_at = '2020-01-01'"
+            " WHERE artifact_type LIKE '%throw-away'"
+        )
+        database.execute(
+            "UPDATE registryui_formertag SET at = datetime('now', '-11 minutes')"
+            " WHERE how = 'deleted'"
+        )
+
+
+def tags(registry: Registry) -> set[str]:
+    return set(registry.tags("many/app").json()["tags"] or ())
+
+
+def forget_the_heartbeat(own: Product) -> None:
+    """As if a minute had passed: then a run whose process is gone is taken for dead."""
+    with sqlite3.connect(own.data / "index.sqlite3", timeout=30) as database:
+        database.execute(
+            "UPDATE registryui_run SET heartbeat_at = '2020-01-01' WHERE state = 'running'"
+        )

@@ -1,0 +1,164 @@
+"""`./boathouse retention`: every act, its words and its JSON; and it asks before it deletes."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from registryui.cleanup import retention_runs
+from registryui.models import AuditEvent, RetentionRule, Run
+from tests.factories import make_manifest, make_repository, make_tag
+
+pytestmark = pytest.mark.django_db
+
+ADD = ["add", "old builds", "--repositories", "team/*", "--keep-newest", "2"]
+
+
+def said(*words: str) -> str:
+    out = io.StringIO()
+    call_command("retention", *words, stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
+def facts(*words: str) -> Any:
+    return json.loads(said(*words, "--json"))
+
+
+def refused(*words: str) -> tuple[int, str]:
+    """Exit code and the sentence, which the JSON has as well."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as end:
+        call_command("retention", *words, stdout=out, stderr=err)
+    sentence = err.getvalue().strip().removeprefix("boathouse: ")
+    if "--json" in words:
+        assert json.loads(out.getvalue()) == {"error": sentence}
+    return int(str(end.value.code)), sentence
+
+
+@pytest.fixture
+def tags() -> None:
+    api = make_repository("team/api")
+    for number in range(5):
+        pushed = timezone.now() - timedelta(days=number, minutes=1)
+        image = make_manifest(api, f"{number}", layers=[number + 1])
+        make_tag(api, f"v{number}", image, moved_at=pushed)
+
+
+def test_a_rule_from_its_making_to_its_end() -> None:
+    assert said("list").strip() == "There is no rule: nothing is deleted."
+    assert facts("list") == []
+    lines = said(*ADD, "--schedule", "0 4 * * sun").splitlines()
+    assert lines == [
+        "old builds  (draft, runs nowhere)",
+        "    In team/*, keep the newest 2; delete all other tags.",
+        "    runs: every Sunday at 04:00",
+    ]
+    made = facts("enable", "old builds")["rule"]
+    assert (made["is_active"], made["schedule"]) == (True, "0 4 * * SUN")
+    assert made["next_at"] > timezone.now().isoformat()
+    assert "; next: Sun " in said("list")
+    changed = facts("change", "old builds", "--schedule", "", "--rename", "builds")["rule"]
+    assert (changed["name"], changed["next_at"], changed["is_active"]) == ("builds", "", True)
+    changed = facts("change", "builds", "--keep-newest", "0", "--keep-tags", "v*")["rule"]
+    assert (changed["keep_newest"], changed["keep_tags"]) == (None, "v*")
+    assert changed["is_active"] is False  # it decides otherwise
+    assert facts("remove", "builds", "--yes") == {"removed": "builds"}
+    acts = list(AuditEvent.objects.values_list("act", "actor"))
+    assert {actor for _act, actor in acts} == {"command line"}
+    assert [act for act, _actor in acts] == [
+        *("retention.add", "retention.enable", "retention.change", "retention.change"),
+        "retention.remove",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["add", "x", "--repositories", "*"], "keeps nothing"),
+        (["add", "x", "--repositories", "?", "--keep-newest", "1"], "the repositories"),
+        (["enable", "nobody"], "There is no rule nobody"),
+        (["dry-run", "nobody"], "There is no rule nobody"),
+        (["run", "nobody", "--yes"], "There is no rule nobody"),
+    ],
+)
+def test_what_is_refused_is_one_sentence(words: list[str], reason: str) -> None:
+    for options in ([], ["--json"]):
+        code, sentence = refused(*words, *options)
+        assert code == 1
+        assert reason in sentence
+
+
+def test_words_that_it_does_not_know() -> None:
+    with pytest.raises((CommandError, SystemExit)):
+        said("add", "x")
+    with pytest.raises((CommandError, SystemExit)):
+        said("explode")
+    assert not RetentionRule.objects.exists()
+
+
+def test_a_dry_run_in_words(tags: None) -> None:
+    said(*ADD)
+    lines = said("dry-run", "old builds").splitlines()
+    assert lines[0] == (
+        "Would go     team/api:v2  pushed 2 days before; place 3 by push time, only the newest 2 "
+        "stay; no pull is known"
+    )
+    assert lines[-1].startswith("3 of 5 tags would go, 12 bytes to free by collecting; 0 kept")
+    assert len(lines) == 4
+    every = said("dry-run", "old builds", "--all").splitlines()
+    assert every[0] == "Stays        team/api:v0  among the newest 2"
+    assert len(every) == 6
+
+
+def test_a_dry_run_in_json_is_one_document_with_every_tag(tags: None) -> None:
+    said(*ADD)
+    found = facts("dry-run", "old builds")
+    assert (found["state"], found["is_dry"], found["goes"], found["freed"]) == ("done", True, 3, 12)
+    assert found["rule"]["name"] == "old builds"
+    assert [one["kind"] for one in found["tags"]] == ["stays", "stays", "goes", "goes", "goes"]
+    assert found["tags"][2]["reason"] == "goes"
+    assert found["tags"][2]["pulled_at"] == ""
+    RetentionRule.objects.update(repositories="none")
+    assert facts("dry-run", "old builds")["tags"] == []
+
+
+def test_nothing_is_deleted_or_removed_without_a_yes(tags: None) -> None:
+    said(*ADD)
+    said("enable", "old builds")
+    for act in ("run", "remove"):
+        for options in ([], ["--json"]):
+            code, sentence = refused(act, "old builds", *options)
+            assert code == 2
+            assert "--yes" in sentence
+    assert RetentionRule.objects.exists()
+    assert not Run.objects.exists()
+
+
+def test_a_draft_is_not_run(tags: None) -> None:
+    said(*ADD)
+    assert refused("run", "old builds", "--yes") == (
+        1,
+        "The rule old builds is a draft: switch it on first.",
+    )
+
+
+def test_a_run_that_is_under_way_is_not_joined(tags: None) -> None:
+    said(*ADD)
+    said("enable", "old builds")
+    retention_runs.begin(RetentionRule.objects.get(), by="schedule", is_dry=False)
+    assert "under way already" in refused("run", "old builds", "--yes")[1]
+
+
+def test_a_run_that_fails_ends_with_one(tags: None, settings: Any) -> None:
+    settings.REGISTRY_URL = "http://127.0.0.1:9"
+    said(*ADD)
+    said("enable", "old builds")
+    code, sentence = refused("run", "old builds", "--yes")
+    assert code == 1
+    assert "none of 3 tags of team/api could be deleted" in sentence
