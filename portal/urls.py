@@ -13,8 +13,12 @@ from registryui.views.cleanup import (
 )
 from registryui.views.compare import compare
 from registryui.views.dashboard import dashboard
+from registryui.views.delete_run import delete_run, delete_stop
+from registryui.views.deleted import deleted, restore
+from registryui.views.deletion import delete
 from registryui.views.docker_search import catalog, docker_search
 from registryui.views.doctor import doctor, doctor_check
+from registryui.views.for_good import delete_for_good
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
 from registryui.views.layer import layer
@@ -56,6 +60,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(
         "repositories/<repository:repository>@<digest:digest>/base", base_image, name="base_image"
     ),
+    path(
+        "repositories/<repository:repository>@<digest:digest>/delete-for-good",
+        delete_for_good,
+        name="delete_for_good",
+    ),
+    path("delete", delete, name="delete"),
+    path("delete/runs/<int:pk>", delete_run, name="delete_run"),
+    path("delete/runs/<int:pk>/stop", delete_stop, name="delete_stop"),
+    path("cleanup/deleted", deleted, name="deleted"),
+    path("restore", restore, name="restore"),
     path("compare", compare, name="compare"),
     path("layers/<digest:digest>", layer, name="layer"),
     path("put-back", put_back, name="put_back"),

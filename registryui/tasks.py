@@ -15,16 +15,17 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.db import close_old_connections, connection
-from django.utils import timezone
+from django.utils import timezone, translation
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
-from registryui import doctor, hosts, tls
+from registryui import audit, doctor, hosts, tls
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
 from registryui.cleanup import collect as collecting
-from registryui.cleanup import retention_runs, settling
+from registryui.cleanup import many, retention_runs, settling
+from registryui.cleanup.deletion import Selection
 from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
 from registryui.models import Run, here
@@ -138,6 +139,20 @@ def sync_at_start() -> None:
         sync_at_start.schedule(delay=runs.STALE)
 
 
+@db_task()
+def delete_many(run: int, selection: Selection, fingerprint: str, language: str) -> None:
+    """A delete of many tags, begun by a page; reasons are in the language of who asked."""
+    with translation.override(language):
+        many.delete(Run.objects.get(pk=run), selection, fingerprint=fingerprint)
+
+
+@db_task()
+def restore_many(run: int, act: str, repository: str, language: str) -> None:
+    """The undo of a delete of many tags."""
+    with translation.override(language):
+        many.restore(Run.objects.get(pk=run), act, repository=repository)
+
+
 def _every_sync_minutes(when: datetime) -> bool:
     return int(when.timestamp()) // 60 % settings.SYNC_MINUTES == 0
 
@@ -191,9 +206,10 @@ def prune() -> None:
 
 
 @db_task()
-def verify_log(by: str) -> None:
-    """The same look at the audit log, asked for by an operator."""
-    audit_check.check(by=by)
+def verify_log(by: str, address: str) -> None:
+    """The same look at the audit log, asked for by an operator from that machine."""
+    with audit.asked_from(address):
+        audit_check.check(by=by)
 
 
 @once_for_all(crontab(minute="*"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -17,6 +17,7 @@ from django.utils import timezone
 from registryui.models import (
     Blob,
     DailyActivity,
+    FormerTag,
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
@@ -150,3 +151,17 @@ def make_event(repository: str, **fields: Any) -> RegistryEvent:
     count = RegistryEvent.objects.count()
     defaults: dict[str, Any] = {"event_id": f"event-{count}", "action": "push", "at": NOW}
     return RegistryEvent.objects.create(repository=repository, **{**defaults, **fields})
+
+
+def make_former(repository: str, tag: str, **fields: Any) -> FormerTag:
+    """A deleted tag that can be put back for three days."""
+    now = timezone.now()
+    defaults: dict[str, Any] = {
+        "digest": digest_of(f"{repository}:{tag}"),
+        "how": FormerTag.How.DELETED,
+        "at": now,
+        "by": "operator:ada",
+        "keep_until": now + timedelta(days=3),
+        "size": 1000,
+    }
+    return FormerTag.objects.create(repository=repository, tag=tag, **{**defaults, **fields})

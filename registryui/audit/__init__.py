@@ -14,7 +14,8 @@ one that waits for ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -26,12 +27,23 @@ from registryui.models import AuditEvent
 from . import newest
 from .chain import NOTHING, hash_of
 
-__all__ = ["NOTHING", "address", "hash_of", "record", "record_each"]
+__all__ = ["NOTHING", "address", "asked_from", "hash_of", "record", "record_each"]
 
 LOCK = 0x626F6174  # any number that nothing else locks
 
-# The address of the machine from which the act was asked for; a page's middleware sets it.
+# The address of the machine from which the act was asked for; "": none, or nobody says.
 address: ContextVar[str] = ContextVar("address", default="")
+
+
+@contextmanager
+def asked_from(machine: str) -> Iterator[None]:
+    """What is recorded in this block was asked for from there: a page's middleware says it, and a
+    job that a page has given to the worker (which gets the address as an argument)."""
+    token = address.set(machine)
+    try:
+        yield
+    finally:
+        address.reset(token)
 
 
 def record(

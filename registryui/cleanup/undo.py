@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -79,9 +79,14 @@ def restore(former: FormerTag, *, by: str, expected: str | None = None) -> None:
     _raise(_set(former.repository, [_wish(former, expected or "")], by=by))
 
 
-def restore_act(act: str, *, by: str) -> tuple[Result, ...]:
+def restore_act(
+    act: str, *, by: str, progress: Callable[[int, int], bool] | None = None
+) -> tuple[Result, ...]:
     """Undoes a whole delete: "restored", "moved" or "failed" for each of its tags. None that was
-    pushed meanwhile is replaced."""
+    pushed meanwhile is replaced.
+
+    `progress` gets (done, total) and says False to stop: what is back stays.
+    """
     rows: dict[str, list[FormerTag]] = defaultdict(list)
     for row in waiting().filter(act=act) if act else ():
         rows[row.repository].append(row)
@@ -91,6 +96,8 @@ def restore_act(act: str, *, by: str) -> tuple[Result, ...]:
             wishes = [_wish(row, "") for row in some[start : start + BATCH]]
             done = _set(repository, wishes, by=by)
             results += [_result(wish, done[wish]) for wish in wishes]
+            if progress is not None and not progress(len(results), sum(map(len, rows.values()))):
+                return tuple(results)
     return tuple(results)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Max, Min, Q
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import GreaterThanOrEqual, LessThan
 
 from .operator import OPERATOR
 
@@ -38,6 +40,26 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         if since:
             rows = rows.filter(at__gte=since)
         return rows.filter(at__lt=until) if until else rows
+
+    def between(self, since: datetime | None, until: datetime | None) -> AuditEventQuerySet:
+        """Those in that time, for reading them by their ids; costs a query for each end.
+
+        The index of times would have all of them sorted first: 2 s for a year of 400,000. No row
+        before the first one, nor behind the last one, can be meant, also if a clock was set back.
+        """
+        rows, every = self, AuditEvent.objects.all()
+        if since:
+            first = every.filter(at__gte=since).aggregate(id=Min("id"))["id"]
+            late = GreaterThanOrEqual(_PLAIN_AT, since)
+            rows = rows.filter(late, id__gte=first) if first else rows.none()
+        if until:
+            last = every.filter(at__lt=until).aggregate(id=Max("id"))["id"]
+            rows = rows.filter(LessThan(_PLAIN_AT, until), id__lte=last) if last else rows.none()
+        return rows
+
+
+# The time, so that no index is tempted.
+_PLAIN_AT = Coalesce(F("at"), F("at"), output_field=models.DateTimeField())
 
 
 def _beginning(act: str) -> Q:

@@ -79,6 +79,7 @@ def web_command(port: int) -> list[str]:
         *("--bind", f"127.0.0.1:{port}"),
         *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
         *("--timeout", "60", "--graceful-timeout", "3"),
+        *("--limit-request-line", "8190"),  # the address of a list names the tags that are chosen
         *("--log-level", "warning", "--no-control-socket"),
     ]
 

@@ -109,11 +109,8 @@ def tell_address(
     """Middleware: what is recorded while a request is answered has the address it came from."""
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        token = audit.address.set(client_address(request))
-        try:
+        with audit.asked_from(client_address(request)):
             return get_response(request)
-        finally:
-            audit.address.reset(token)
 
     return answer
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from registryui import audit, tasks
 from registryui.audit import export
 from registryui.models import AuditEvent, Role
-from registryui.models.paging import walk
+from registryui.models.paging import Walk, walk
 
 from . import activity_words as words
 from .access import Request, needs
@@ -49,6 +49,7 @@ class Filters:
 
     @property
     def rows(self) -> QuerySet[AuditEvent]:
+        """All of them, in any order."""
         return AuditEvent.objects.asked(
             actor=self.actor,
             act=self.act,
@@ -58,15 +59,13 @@ class Filters:
             until=_midnight(self.until, days=1),
         )
 
-    @property
-    def every(self) -> QuerySet[AuditEvent]:
-        """The rows that are walked over: those that an index finds."""
-        return AuditEvent.objects.asked(
-            actor=self.actor,
-            act=self.act if "." in self.act else "",
-            since=_midnight(self.since),
-            until=_midnight(self.until, days=1),
-        )
+    def found(self, after: str) -> Walk[AuditEvent]:
+        """A page of them, the newest first, walked to over what an index finds."""
+        act = self.act if "." in self.act else ""
+        every = AuditEvent.objects.asked(actor=self.actor, act=act)
+        every = every.between(_midnight(self.since), _midnight(self.until, days=1))
+        rows = every.asked(act=self.act, target=self.target, result=self.result)
+        return walk(rows, every, ["-id"], after=after, size=SIZE, most=FAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +85,7 @@ class Line:
 def activity(request: Request) -> HttpResponse:
     """The page, or its list for htmx."""
     asked = _filters(request.GET)
-    found = walk(
-        asked.rows, asked.every, ["-id"], after=request.GET.get("after", ""), size=SIZE, most=FAR
-    )
+    found = asked.found(request.GET.get("after", ""))
     targets = words.targets(request, found.rows)
     context = {
         "page": found,
@@ -125,7 +122,7 @@ def activity_export(request: Request) -> StreamingHttpResponse:
 @needs(Role.ADMIN, methods=("POST",))
 def activity_verify(request: Request) -> HttpResponse:
     """Asks the worker to walk over the whole log; what it finds is a row of the log."""
-    tasks.verify_log(by=request.user.actor)
+    tasks.verify_log(by=request.user.actor, address=audit.address.get())
     messages.info(request, _("The log is being checked. This page says what was found."))
     return redirect("activity")
 

@@ -10,10 +10,10 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from registryui.models import FormerTag, Operator, Protection, Repository
+from registryui.cleanup import undo
+from registryui.models import Operator, Protection, Repository
 
 from .access import may_open
 
@@ -31,7 +31,10 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
                 "repositories",
                 "boxes",
                 _("Repositories"),
-                ("repository", "tag", "manifest", "compare", "layer"),
+                (
+                    *("repository", "tag", "manifest", "compare", "layer"),
+                    *("delete", "delete_run", "delete_for_good"),
+                ),
             ),
             ("search", "search", _("Search"), ()),
             ("activity", "history", _("Activity"), ()),
@@ -53,7 +56,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         (
             (
                 *("cleanup", "recycle", _("Cleanup")),
-                ("retention_run", "collection", "deleted", "protected"),
+                ("retention_run", "collection", "deleted", "restore", "protected"),
             ),
             ("storage", "hard-drive", _("Storage"), ()),
             ("doctor", "heart-pulse", _("Health"), ()),
@@ -99,7 +102,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "public_url": settings.PUBLIC_URL,
         # Counted only where a template shows it: fragments do not.
         "repository_count": cache(Repository.objects.count),
-        "deleted_count": cache(lambda: FormerTag.objects.kept(timezone.now()).count()),
+        "deleted_count": cache(lambda: undo.waiting().count()),
         "protected_count": cache(Protection.objects.count),
     }
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db.models import (
     BigIntegerField,
     Count,
+    Exists,
     OuterRef,
     QuerySet,
     Subquery,
@@ -27,6 +28,7 @@ from django.utils.translation import gettext_lazy as _
 from registryui.cleanup import protection
 from registryui.models import (
     DailyActivity,
+    FormerTag,
     ImageIndexEntry,
     Manifest,
     Repository,
@@ -45,6 +47,7 @@ from .pushers import actor_words, pusher, user_of
 from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
 
 PAGE_SIZE = 50
+CHOSEN_BYTES = 5000  # of an address, for the tags that are chosen on other pages
 PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
 
 # What ?sort= says, its words, and the order; each is an index of Tag read backwards or forwards.
@@ -68,6 +71,8 @@ def repository(request: Request, repository: str) -> HttpResponse:
     )
     if row is None:
         return missing(request, repository)
+    if request.htmx and request.htmx.target == "chosen":
+        return render(request, "repository/_chosen.html", {"chosen": _chosen(request, row)})
     show = request.GET.get("show", "")
     show = show if show in SHOWS else "tags"
     context = {
@@ -76,17 +81,22 @@ def repository(request: Request, repository: str) -> HttpResponse:
         "pushed_by": pusher(row.pushed_by, row.user),
         "token": token,
         "show": show,
-        "counts": {
-            "tags": row.tag_count,
-            "attachments": row.attachment_count,
-            "untagged": _untagged_manifests(row).count(),
-        },
+        "counts": _counts(row),
         "pull": _pull(row),
         "push": f"docker push {_host(row)}:TAG",
         **_LISTS[show](request, row),
     }
     template = "repository/_live.html" if wants_fragment(request) else "repository/page.html"
     return render(request, template, context)
+
+
+def _counts(row: Any) -> dict[str, int]:
+    """What stands beside the tabs. One query."""
+    return {
+        "tags": row.tag_count,
+        "attachments": row.attachment_count,
+        "untagged": _untagged_manifests(row).count(),
+    }
 
 
 def last_part(row: Repository) -> str:
@@ -105,8 +115,21 @@ def missing(request: Request, repository: str, *, reference: str = "") -> HttpRe
         "is_digest": ":" in reference,
         "is_known": is_known,
         "push": "" if is_known else f"docker push {settings.REGISTRY_NAME}/{repository}:TAG",
+        "former": _former(repository, reference),
     }
     return render(request, "repository/missing.html", context, status=404)
+
+
+def _former(repository: str, reference: str) -> FormerTag | None:
+    """What was deleted last under that name (of a repository: of all its names), if it can be put
+    back. One query."""
+    found = FormerTag.objects.kept(timezone.now()).filter(
+        repository=repository, how=FormerTag.How.DELETED
+    )
+    if reference:
+        name = "digest" if ":" in reference else "tag"
+        found = found.filter(**{name: reference})
+    return found.order_by("-at", "-id").first()
 
 
 def _pull(row: Repository) -> str:
@@ -183,6 +206,7 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         after=request.GET.get("after", ""),
         size=PAGE_SIZE,
     )
+    chosen = _chosen(request, row)
     edges = (bool(page.previous), bool(page.next))
     manifests = [tag.manifest for tag in page.rows if tag.manifest is not None]
     protections = protection.protections()
@@ -203,7 +227,52 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         "sorts": [(key, words) for key, (words, _order) in SORTS.items()],
         "total": wanted.count() if query else row.tag_count,
         "has_lanes": any(one.lane for one in rows),
+        "chosen": chosen,
+        "elsewhere": chosen.without({one.name for one in rows}),
+        "is_full": chosen.length + sum(_length(one.name) for one in rows) > CHOSEN_BYTES,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The tags whose boxes are ticked, on whatever page of the list."""
+
+    tags: tuple[tuple[str, int | None, int], ...] = ()  # name, id of its manifest, bytes
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(name for name, _manifest, _size in self.tags)
+
+    @property
+    def images(self) -> int:
+        return len({manifest for _name, manifest, _size in self.tags if manifest is not None})
+
+    @property
+    def size(self) -> int:
+        """Bytes of its images, each once."""
+        return sum({manifest: size for _name, manifest, size in self.tags}.values())
+
+    @property
+    def length(self) -> int:
+        """Characters that an address needs to name them."""
+        return sum(_length(name) for name in self.names)
+
+    def without(self, names: Set[str]) -> Chosen:
+        """Those that are not among `names`."""
+        return Chosen(tuple(one for one in self.tags if one[0] not in names))
+
+
+def _chosen(request: Request, row: Repository) -> Chosen:
+    """What ?tag= names of the repository's tags. One query, if it names any."""
+    names = set(request.GET.getlist("tag")[:CHOSEN_BYTES])
+    if not names:
+        return Chosen()
+    tags = Tag.objects.filter(repository=row, attached_to="", name__in=names).order_by("id")
+    return Chosen(tuple(tags.values_list("name", "manifest", "size")))
+
+
+def _length(name: str) -> int:
+    return len(f"&tag={name}")
 
 
 def _platforms(row: Repository, manifests: Sequence[Manifest]) -> dict[int, list[PlatformRow]]:
@@ -272,17 +341,34 @@ class UntaggedRow:
     words: str
     platform: str
     by: str
+    kept_until: datetime | None  # by undo
+    is_deleted: bool  # asked for already: it waits for its time to end
 
 
 def _untagged(request: Request, row: Repository) -> dict[str, Any]:
-    page: Page[Manifest] = keyset_page(
-        _untagged_manifests(row).defer("raw", "config", "annotations"),
+    kept = FormerTag.objects.kept(timezone.now()).filter(
+        repository=row.name, digest=OuterRef("digest")
+    )
+    page: Page[Any] = keyset_page(
+        _untagged_manifests(row)
+        .defer("raw", "config", "annotations")
+        .annotate(
+            kept_until=Subquery(kept.order_by("-keep_until").values("keep_until")[:1]),
+            is_deleted=Exists(kept.filter(tag="")),
+        ),
         ("-seen_at", "-id"),
         after=request.GET.get("after", ""),
         size=PAGE_SIZE,
     )
     rows = [
-        UntaggedRow(one, kind_words(one), line(one.platform, 60), actor_words(one.pushed_by))
+        UntaggedRow(
+            one,
+            kind_words(one),
+            line(one.platform, 60),
+            actor_words(one.pushed_by),
+            one.kept_until,
+            one.is_deleted,
+        )
         for one in page.rows
     ]
     return {"list": "repository/_untagged.html", "page": page, "rows": rows}
@@ -294,3 +380,22 @@ def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
 
 
 _LISTS = {"tags": _tags, "attachments": _attachments, "untagged": _untagged}
+
+
+def behind(request: Request, name: str) -> dict[str, Any]:
+    """What stands behind a question about a repository: its tags, as the page shows them first.
+
+    {} if the index does not have it.
+    """
+    row: Any = (
+        _repositories().annotate(user=user_of(request, "pushed_by")).filter(name=name).first()
+    )
+    if row is None:
+        return {}
+    return {
+        "repository": row,
+        "last_part": last_part(row),
+        "show": "tags",
+        "counts": _counts(row),
+        **_tags(request, row),
+    }

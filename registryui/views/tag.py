@@ -203,8 +203,19 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "referrers": attached,
         "former": former,
         "behind": former is not None,
+        "may_delete": _may_delete(request, subject),
         **_tab_context(request, tab, subject, chosen, held),
     }
+
+
+def _may_delete(request: Request, subject: Subject) -> bool:
+    """A tag, or a manifest that no tag and no image index names."""
+    if not may_open(request.user, "delete"):
+        return False
+    manifest = subject.manifest
+    return subject.tag is not None or (
+        manifest is not None and manifest.untagged_at is not None and not manifest.is_listed
+    )
 
 
 def _former(request: Request, subject: Subject) -> Manifest | None:

@@ -10,12 +10,13 @@ from django.contrib import messages
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from registryui.cleanup import undo
 from registryui.index.events import OWN_ACT
-from registryui.models import Manifest, RegistryEvent, Repository, Role
+from registryui.models import FormerTag, Manifest, RegistryEvent, Repository, Role
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.refused import Refused
@@ -42,6 +43,7 @@ class Happening:
     client: str
     is_now: bool  # what the tag names now
     may_return: bool  # a former digest that this operator may put back
+    former: FormerTag | None  # it waits to be undone: until then no collection takes its image
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class History:
 def history(request: Request, repository: Repository, *, tag: str, digest: str) -> History:
     """Pushes and deletes of a tag, or of a digest where `tag` is "". `digest` is the one of now.
 
-    One query; two where nothing is found.
+    Two queries; three where nothing is found.
     """
     events = RegistryEvent.objects.filter(
         repository=repository.name, action__in=("push", "delete")
@@ -67,6 +69,7 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
     page: Page[Any] = keyset_page(
         events, ("-at", "-id"), after=request.GET.get("after", ""), size=SIZE
     )
+    formers = _formers(repository, tag)
     may_act = bool(tag) and may_open(request.user, "put_back")
     rows, current = [], digest if tag and not page.previous else ""
     for event in page.rows:
@@ -84,10 +87,20 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
                 line(event.client, 120),
                 is_now,
                 may_act and event.stored_size is not None and event.digest != digest,
+                # Only where it lost the name last: one entry has one button.
+                formers.pop(event.digest, None) if event.digest != digest else None,
             )
         )
     since = page.rows[0].since if page.rows else _first_push().values_list("at", flat=True).first()
     return History(tuple(rows), page, since)
+
+
+def _formers(repository: Repository, tag: str) -> dict[str, FormerTag]:
+    """What waits to be undone under that name, by digest. One query."""
+    if not tag:
+        return {}
+    rows = FormerTag.objects.kept(timezone.now()).filter(repository=repository.name, tag=tag)
+    return {row.digest: row for row in rows.order_by("at", "id")}
 
 
 def _manifests(repository: Repository) -> QuerySet[Manifest]:

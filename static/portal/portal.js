@@ -31,13 +31,22 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.target.matches("[data-live]")) event.preventDefault();
 });
 
+// The box in a table's head ticks all below it.
+document.addEventListener("change", (event) => {
+  const all = event.target.closest("input[data-all]");
+  if (!all) return;
+  for (const box of all.form.elements) {
+    if (box.type === "checkbox" && box.name === all.dataset.all) box.checked = all.checked;
+  }
+}, true);  // before htmx reads the form
+
 let open = [];
 let chosen = [];
 let focus = "";
 document.addEventListener("htmx:beforeSwap", (event) => {
   const old = event.detail.target;
   open = [...old.querySelectorAll("details[id][open]")].map((details) => details.id);
-  chosen = [...old.querySelectorAll("input[type=checkbox][id]:checked")].map((box) => box.id);
+  chosen = [...old.querySelectorAll("input[type=checkbox][id]")].map((box) => [box.id, box.checked]);
   const active = document.activeElement;
   focus = "";
   if (old.contains(active) && !active.id && active.getAttribute("href")) {
@@ -48,9 +57,9 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.addEventListener("htmx:afterSwap", () => {
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  for (const id of chosen) {
+  for (const [id, isChecked] of chosen) {
     const box = document.getElementById(id);
-    if (box) box.checked = true;
+    if (box) box.checked = isChecked;
   }
   if (focus) document.querySelector(focus)?.focus({ preventScroll: true });
 });

@@ -30,6 +30,7 @@ MAIN = {
     "cleanup": "/cleanup",
     "trust": "/trust",
     "doctor": "/doctor",
+    "deleted": "/cleanup/deleted",
     "users": "/users",
     "user": "/users/1",
     "operators": "/operators",

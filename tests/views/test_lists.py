@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -20,7 +21,7 @@ from registryui.models import (
     Role,
     Run,
 )
-from tests.factories import make_event, make_operator
+from tests.factories import make_event, make_former, make_operator
 
 from . import pushed
 
@@ -50,6 +51,7 @@ LISTS: dict[str, list[str]] = {
     "layer": ["/layers/{layer}"],
     "storage": ["/storage", "/storage?sort=-own&top=own"],
     "activity": ["/activity", "/activity?act=user&actor=ada&target=u&result=done"],
+    "deleted": ["/cleanup/deleted", "/cleanup/deleted?q=team&how=deleted"],
     "users": ["/users", "/users?sort=-used&q=u"],
     "user": ["/users/{user}"],
     "operators": ["/operators"],
@@ -62,6 +64,7 @@ OTHERS = {
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
     *("catalog", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
+    *("delete", "delete_run", "delete_stop", "delete_for_good", "restore"),
 }
 
 
@@ -85,6 +88,7 @@ def grow(number: int) -> dict[str, str]:
         make_operator(f"o{name}")
         audit.record("user.create", f"u{name}", by="operator:ada")
         audit.record("operator.create", f"o{name}", by="operator:ada")
+        make_former("deleted/app", name, act=f"{number} {n // 2}")
         NamespaceSize.objects.get_or_create(namespace=f"n{name}")
         Run.objects.create(kind=Run.Kind.DOCTOR, state=Run.State.DONE, result={"findings": []})
     listed = [(one, f"linux/arch{number}-{n}") for n, one in enumerate(images)]
@@ -146,6 +150,7 @@ def test_every_route_is_a_list_here_or_said_to_be_none() -> None:
         (f"/repositories/{R}:1.0?tab=referrers", r'class="repo__name" href="([^"]+)"'),
         (f"/repositories/{R}:1.0?tab=entries", r'<a class="mono" href="([^"]+)" title="[^"]+">'),
         ("/layers/{layer}", r'class="repo__name" href="([^"]+)"'),
+        ("/cleanup/deleted?q=deleted", r'name="former" value="([0-9]+)"'),
         ("/operators", r'class="repo__name" href="/operators/([^"]+)"'),
         ("/activity", r"<div><dt>Row</dt><dd>([0-9]+)</dd>"),
         ("/users", r'class="repo__name" href="/users/([^"]+)"'),
@@ -166,7 +171,10 @@ def test_pages_one_after_the_other_hold_every_row_once(
         )
         seen += re.findall(pattern, panel)
         following = re.search(r'rel="next"[^>]*href="([^"]+)"', page)
+        pressed = re.search(r'name="after" value="([^"]+)" id="page-next"', page)
         address = path + following[1].replace("&amp;", "&") if following else ""
+        if pressed:  # where what is chosen goes along, it is a button
+            address = f"{path}?{urlencode({'after': pressed[1]})}"
         pages += 1
     assert pages >= 2
     assert len(seen) == len(set(seen)) >= 110
