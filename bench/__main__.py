@@ -24,8 +24,9 @@ from .measure import Row, noise, table
 REPORT = ROOT / "docs" / "benchmarks.md"
 # In the order of the table. A new part is a module of this name in bench/ with
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
-PARTS = ("start", "push", "memory", "first_sync", "pages", "browser", "front_door")
+PARTS = ("start", "push", "memory", "first_sync", "pages", "browser", "front_door", "collect")
 ON_DEMAND = "million"  # by --tags: it takes its time
+LARGER = ("million", "collect")  # take a number of tags
 FAILED = "failed"
 HEAD = """# Benchmarks
 
@@ -68,7 +69,10 @@ def _arguments() -> argparse.Namespace:
         help="this part; repeatable",
     )
     parser.add_argument(
-        "--tags", type=int, default=0, help="also the index of a made store of so many tags"
+        "--tags",
+        type=int,
+        default=0,
+        help="also the index of a made store of so many tags; with --only collect, collecting it",
     )
     parser.add_argument(
         "--postgresql", action="store_true", help="that index in PostgreSQL, not in SQLite"
@@ -84,12 +88,15 @@ def _arguments() -> argparse.Namespace:
 def _measured(parts: Sequence[str], tags: int, is_postgresql: bool) -> Iterator[tuple[str, Row]]:
     """Each row with the name of its part, the machine's noise before and after."""
     yield "noise", noise("before")
-    for name in (*parts, *([ON_DEMAND] if tags and ON_DEMAND not in parts else [])):
+    is_asked = tags and not any(name in LARGER for name in parts if parts is not PARTS)
+    for name in (*parts, *([ON_DEMAND] if is_asked else [])):
         print(f"{name} …", file=sys.stderr)
         measure = _module(name).measure
+        is_larger = name == ON_DEMAND or (name in LARGER and parts is not PARTS)
+        if tags and is_larger:
+            measure = partial(measure, tags)
         if name == ON_DEMAND:
-            count = {"tags": tags} if tags else {}
-            measure = partial(measure, **count, is_postgresql=is_postgresql)
+            measure = partial(measure, is_postgresql=is_postgresql)
         for row in _rows(measure):
             yield name, row
     yield "noise", noise("after")

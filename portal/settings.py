@@ -117,6 +117,9 @@ UPLOAD_TIME = _at_least("BOATHOUSE_UPLOAD_HOURS", 168, 24)  # leftovers of uploa
 # Cron, in TIME_ZONE; "" after the equals sign: only by hand.
 COLLECT_SCHEDULE = os.environ.get("BOATHOUSE_COLLECT_SCHEDULE", "0 2 * * 0").strip()
 
+# Whether every tag is whole: weekly. The same form; "" after the equals sign: only by hand.
+INTEGRITY_SCHEDULE = os.environ.get("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6").strip()
+
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
 DEBUG = False

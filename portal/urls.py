@@ -11,6 +11,15 @@ from registryui.views.cleanup import (
     retention_rule,
     retention_rules,
 )
+from registryui.views.collection import (
+    collection,
+    collection_estimate,
+    collection_purge,
+    collection_put_back,
+    collection_run,
+    collection_start,
+    collection_stop,
+)
 from registryui.views.compare import compare
 from registryui.views.dashboard import dashboard
 from registryui.views.delete_run import delete_run, delete_stop
@@ -21,6 +30,7 @@ from registryui.views.doctor import doctor, doctor_check
 from registryui.views.for_good import delete_for_good
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.integrity import integrity_run, integrity_start, integrity_stop
 from registryui.views.layer import layer
 from registryui.views.login import login, logout
 from registryui.views.operators import (
@@ -103,6 +113,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("cleanup/runs/<int:pk>.csv", retention_csv, name="retention_csv"),
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
+    path("cleanup/collection", collection, name="collection"),
+    path("cleanup/collection/estimate", collection_estimate, name="collection_estimate"),
+    path("cleanup/collection/start", collection_start, name="collection_start"),
+    path("cleanup/collection/stop", collection_stop, name="collection_stop"),
+    path("cleanup/collection/put-back", collection_put_back, name="collection_put_back"),
+    path("cleanup/collection/purge", collection_purge, name="collection_purge"),
+    path("cleanup/collection/<int:pk>", collection_run, name="collection_run"),
+    path("cleanup/integrity/start", integrity_start, name="integrity_start"),
+    path("cleanup/integrity/stop", integrity_stop, name="integrity_stop"),
+    path("cleanup/integrity/<int:pk>", integrity_run, name="integrity_run"),
     # -- open to everybody
     path("trust", trust, name="trust"),
     path("ca.crt", ca, name="ca"),

@@ -28,8 +28,8 @@ class Answer:
     seconds: float  # from the request to the answer's head
 
 
-def ask(path: str, headers: Mapping[str, str]) -> Answer:
-    """GET at nginx on this machine, by the name that clients use.
+def ask(path: str, headers: Mapping[str, str], *, method: str = "GET") -> Answer:
+    """A request without a body at nginx on this machine, by the name that clients use.
 
     A certificate of the user's own is trusted by itself: who signed it is the clients' affair.
     Raises OSError (ssl.SSLCertVerificationError too), ValueError, http.client.HTTPException.
@@ -46,7 +46,7 @@ def ask(path: str, headers: Mapping[str, str]) -> Answer:
         connection.sock = secure
         start = time.monotonic()
         headers = {"Host": settings.REGISTRY_NAME, "User-Agent": "boathouse-doctor", **headers}
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
         seconds = time.monotonic() - start
         challenge = response.headers.get("WWW-Authenticate", "")

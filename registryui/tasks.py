@@ -19,11 +19,12 @@ from django.utils import timezone, translation
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
-from registryui import audit, doctor, hosts, tls
+from registryui import audit, doctor, hold, hosts, tls
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
 from registryui.cleanup import collect as collecting
+from registryui.cleanup import integrity as checking
 from registryui.cleanup import many, retention_runs, settling
 from registryui.cleanup.deletion import Selection
 from registryui.index import events, runs, sizes
@@ -36,6 +37,7 @@ from registryui.setup import configuration, health
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25  # between two looks at what another host has changed
+HOLD_SECONDS = 1  # between two looks whether writes are held for nobody
 BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
 
 
@@ -226,12 +228,31 @@ def renew_certificate() -> None:
 
 
 @db_task()
-def collect(by: str, dry_run: bool = False, purge_now: bool = False) -> None:
-    """A run of collecting that an operator or the schedule asked for; none if one is under way."""
+def collect(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
+    """A run of collecting that an operator or the schedule asked for; none if one is under way. A
+    refusal is a run that failed, so that it shows."""
     try:
         collecting.collect(by=by, dry_run=dry_run, purge_now=purge_now)
     except Refused as error:
-        log.warning("collect: %s", error)
+        _note_refusal(by, str(error), dry_run=dry_run)
+
+
+def _note_refusal(by: str, problem: str, *, dry_run: bool) -> None:
+    run = runs.begin(Run.Kind.COLLECT, by=by)
+    if run is not None:
+        told = {"dry_run": dry_run, "problem": problem}
+        runs.end(run, Run.State.FAILED, told, [problem])
+
+
+@db_task()
+def put_back_collected(by: str) -> None:
+    """Everything that collecting has hidden; a dry run after it counts anew."""
+    try:
+        collecting.put_back("all", by=by)
+    except Refused as error:
+        _note_refusal(by, str(error), dry_run=False)
+    else:
+        collect.call_local(by, dry_run=True)
 
 
 @once_for_all(crontab(minute="*"))
@@ -240,6 +261,25 @@ def collect_by_schedule() -> None:
     now = timezone.now()
     if settings.COLLECT_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
         collect("schedule")
+
+
+@db_task()
+def integrity(by: str, deep: bool = False, limit: int = 0) -> None:
+    """A look at every tag that an operator or the schedule asked for; none if one is under way."""
+    checking.check(by=by, deep=deep, limit=limit)
+
+
+@once_for_all(crontab(minute="*"))
+def integrity_by_schedule() -> None:
+    """When the schedule says so."""
+    if checking.is_scheduled(timezone.now()):
+        integrity("schedule")
+
+
+@once_for_all(crontab(minute="47"))
+def look_at_damaged_tags() -> None:
+    """What is whole again is not called damaged until the next look at everything."""
+    checking.look_again()
 
 
 _started = threading.Lock()
@@ -254,6 +294,7 @@ def at_start() -> None:
     if _started.acquire(blocking=False):
         if here():
             threading.Thread(target=_follow, name="follow", daemon=True).start()
+        threading.Thread(target=_watch_hold, name="hold", daemon=True).start()
         sync_at_start()
         examine()
 
@@ -278,3 +319,13 @@ def _follow() -> None:
             is_well = False
             connection.close()
         time.sleep(LOOK_SECONDS)
+
+
+def _watch_hold() -> None:
+    """For ever: opens the front door again when whoever held writes is gone, or the time is up."""
+    while True:
+        try:
+            hold.clear()
+        except OSError as error:
+            log.error("cannot look after held writes: %s", error)
+        time.sleep(HOLD_SECONDS)

@@ -25,7 +25,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit
+from registryui import audit, hold
 from registryui.index import ingest, runs
 from registryui.models import AuditEvent, Blob, Manifest, Run
 from registryui.refused import Refused
@@ -50,11 +50,17 @@ PAUSE = timedelta(hours=1)  # between a run and one that only purges what has be
 LOG_LINES = 200
 
 Stage = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
-Hold = Callable[[], AbstractContextManager[None]]
+Hold = Callable[[], AbstractContextManager[object]]
 One = TypeVar("One")
 
+
+def _front_door() -> AbstractContextManager[object]:
+    # It ends with the work, or with its process: an end before the purge's own would be wrong.
+    return hold.held("manifests", by=_("purging at once"), at_most=hold.LONGEST)
+
+
 # What keeps manifests from being written at the front door of every host; none: nothing can.
-HOLD: Hold | None = None
+HOLD: Hold | None = _front_door
 
 
 class Result(TypedDict):

@@ -27,13 +27,14 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from registryui import front_door, hosts, tls
+from registryui import front_door, hold, hosts, tls
 from registryui.accounts import drift, htpasswd, publish
 from registryui.models import RegistryEvent, Run, here
 from registryui.registry import choose, storages
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
 
+from . import collecting
 from .findings import NAMES, Finding, from_json, latest, worker
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def examine() -> list[Finding]:
         found[name] = answers[0] if answers else _late(name)
     if "events" in found:  # the tables can be read
         found["disk"] = _safely("disk", lambda: _with_days(found["disk"]))
+        found["disk"] = _safely("disk", lambda: collecting.with_collectable(found["disk"]))
         found["htpasswd"] = _safely("htpasswd", lambda: with_tables(found["htpasswd"]))
     return [found[name] for name in NAMES if name in found]
 
@@ -76,9 +78,12 @@ def _of_tables() -> dict[str, Finding]:
             return found
     if several := _safely_or_none("hosts", check_hosts):
         found["hosts"] = several
+    if broken := _safely_or_none("integrity", collecting.check_integrity):
+        found["integrity"] = broken
     return found | {
         "events": _safely("events", check_events),
         "index": _safely("index", check_index),
+        "collection": _safely("collection", collecting.check_collection),
         "worker": _safely("worker", lambda: worker(latest())),
     }
 
@@ -195,6 +200,9 @@ def check_front_door() -> Finding:
     shown = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
     if shown != door.fingerprint:
         return _door("warn", "door-old-certificate")
+    if held := hold.holds():
+        until = max(one.until for one in held).isoformat()
+        return _door("warn", "door-held", what=held[0].what, by=held[0].by, until=until)
     return _door("ok", "door-ok", ms=milliseconds, protocol=door.protocol.replace("v", " "))
 
 

@@ -23,6 +23,8 @@ NAMES = (
     "index",
     "store",
     "disk",
+    "collection",
+    "integrity",  # only where tags are broken
     "worker",
 )
 STATES = ("ok", "warn", "bad")  # in order

@@ -18,6 +18,8 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
+from registryui.cleanup import schedules
+
 from .findings import Finding
 
 Params = Mapping[str, Any]
@@ -57,6 +59,8 @@ def _title(name: str) -> str:
         "index": _("Index"),
         "store": _("Store"),
         "disk": _("Disk"),
+        "collection": _("Collection"),
+        "integrity": _("Integrity"),
         "worker": _("Worker"),
     }
     return titles.get(name, name)
@@ -167,6 +171,18 @@ def _door_old_certificate(p: Params) -> Said:
         _("Shows an older certificate than the file"),
         _("nginx was not reloaded since the renewal."),
         _("Run ./boathouse up: it reloads nginx."),
+    )
+
+
+def _door_held(p: Params) -> Said:
+    until = timezone.localtime(datetime.fromisoformat(p["until"]))
+    words = {"by": p["by"], "until": date_format(until, "DATETIME_FORMAT")}
+    return (
+        _("Holds pushes and deletes")
+        if p["what"] == "writes"
+        else _("Holds pushes of manifests, and deletes"),
+        _("%(by)s asked for it, until %(until)s at the latest.") % words,
+        _("When the work is done: ./boathouse hold off."),
     )
 
 
@@ -551,14 +567,29 @@ def _disk_ok(p: Params) -> Said:
 
 
 def _disk_low(p: Params) -> Said:
-    return (
-        _free(p),
-        _full_in(p) or str(p["path"]),
-        _(
-            "Make the disk bigger, or move the data folder to a bigger one; when it is full, "
-            "pushes fail."
-        ),
+    bigger = _(
+        "Make the disk bigger, or move the data folder to a bigger one; when it is full, "
+        "pushes fail."
     )
+    return _free(p), _full_in(p) or str(p["path"]), " ".join(filter(None, (_would_free(p), bigger)))
+
+
+def _would_free(p: Params) -> str:
+    """What the page of collecting can do about it; "" if nothing, or if nobody looked."""
+    if p.get("uncounted"):
+        return _("See what collecting would free: ./boathouse collect --dry-run.")
+    waiting, more = int(p.get("waiting", 0)), int(p.get("collectable", 0))
+    words = []
+    if waiting:
+        words.append(
+            _("%(size)s wait hidden by collecting: “Purge now” on its page frees them at once.")
+            % {"size": humanize.naturalsize(waiting)}
+        )
+    if more:
+        words.append(
+            _("Collecting would free %(size)s more.") % {"size": humanize.naturalsize(more)}
+        )
+    return " ".join(words)
 
 
 def _disk_entries(p: Params) -> Said:
@@ -591,6 +622,78 @@ def _full_in(p: Params) -> str:
     return ngettext("full in about %(days)d day", "full in about %(days)d days", days) % {
         "days": days
     }
+
+
+# -- collection ----------------------------------------------------------------------------------
+def _collection_ok(p: Params) -> Said:
+    freed, waiting = (humanize.naturalsize(p[name]) for name in ("freed", "waiting"))
+    note = _("%(freed)s freed, %(waiting)s wait hidden") % {"freed": freed, "waiting": waiting}
+    return _ago(_("Last one %(age)s ago"), p["at"]), note, ""
+
+
+def _collection_running(p: Params) -> Said:
+    return _("Is running"), _ago(_("for %(age)s"), p["at"]), ""
+
+
+def _collection_none(p: Params) -> Said:
+    return _("None yet"), _next_collection(p), ""
+
+
+def _collection_never(p: Params) -> Said:
+    days = int(p["days"])
+    value = ngettext("Never in %(days)d day", "Never in %(days)d days", days) % {"days": days}
+    return (
+        value,
+        _next_collection(p),
+        _(
+            "What is deleted stays on the disk until then: run ./boathouse collect, or set "
+            "BOATHOUSE_COLLECT_SCHEDULE and look whether the worker runs at that time."
+        ),
+    )
+
+
+def _collection_canary(p: Params) -> Said:
+    return (
+        _("The registry does not see what is hidden"),
+        str(p["error"]),
+        _(
+            "Nothing is collected before that is mended. Take storage.cache.blobdescriptor out of "
+            "the registry's configuration and restart it; ./boathouse up does both."
+        ),
+    )
+
+
+def _collection_failed(p: Params) -> Said:
+    return (
+        _ago(_("The last one failed %(age)s ago"), p["at"]),
+        str(p["error"]),
+        _("./boathouse collect goes on where it ended, and shows every error."),
+    )
+
+
+def _collection_overdue(p: Params) -> Said:
+    return (
+        _("%(size)s wait hidden for too long") % {"size": humanize.naturalsize(p["bytes"])},
+        _ago(_("due %(age)s ago"), p["due_at"]),
+        _("Run ./boathouse collect: it frees what is due. Look whether the worker runs."),
+    )
+
+
+def _integrity_broken(p: Params) -> Said:
+    count = int(p["count"])
+    value = ngettext("%(count)d tag is broken", "%(count)d tags are broken", count)
+    return (
+        value % {"count": count},
+        _ago(_("as of the check %(age)s ago"), p["at"]),
+        _("Push these images again, or delete their tags: search for is:broken."),
+    )
+
+
+def _next_collection(p: Params) -> str:
+    if not p["next"]:
+        return _("there is no schedule: only by hand")
+    when = datetime.fromisoformat(p["next"])
+    return _("next: %(time)s") % {"time": schedules.when(when)}
 
 
 # -- database ------------------------------------------------------------------------------------
@@ -686,6 +789,7 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "door-closed": _door_closed,
     "door-untrusted": _door_untrusted,
     "door-old-certificate": _door_old_certificate,
+    "door-held": _door_held,
     "door-open": _door_open,
     "door-no-passwords": _door_no_passwords,
     "door-no-registry": _door_no_registry,
@@ -732,6 +836,14 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "disk-low": _disk_low,
     "disk-entries": _disk_entries,
     "disk-readonly": _disk_readonly,
+    "collection-ok": _collection_ok,
+    "collection-running": _collection_running,
+    "collection-none": _collection_none,
+    "collection-never": _collection_never,
+    "collection-canary": _collection_canary,
+    "collection-failed": _collection_failed,
+    "collection-overdue": _collection_overdue,
+    "integrity-broken": _integrity_broken,
     "database-ok": _database_ok,
     "database-away": _database_away,
     "hosts-ok": _hosts_ok,

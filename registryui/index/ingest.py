@@ -42,6 +42,7 @@ __all__ = [
     "drop_repository",
     "refresh",
     "save",
+    "set_broken",
     "set_stamp",
 ]
 
@@ -123,6 +124,41 @@ def drop_manifests(name: str, digests: Sequence[str]) -> int:
         repository.size = _measure(repository)
         refresh(repository)
     return dropped
+
+
+@transaction.atomic
+def set_broken(
+    name: str, broken: Mapping[str, str], whole: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Marks tags that the integrity check found broken, and unmarks those that it found whole: tag
+    to the digest that it was looked at with (or "", if it had none). A tag that was moved since, or
+    that has another problem already, stays as it is. Returns the names of both."""
+    tags = Tag.objects.filter(repository__name=name)
+    healthy = tags.filter(problem=Tag.Problem.NONE)
+    marked = _still_at(healthy, broken)
+    unmarked = _still_at(tags.filter(problem=Tag.Problem.BROKEN), whole)
+    _set_problem(tags, marked, Tag.Problem.BROKEN)
+    _set_problem(tags, unmarked, Tag.Problem.NONE)
+    repository = Repository.objects.filter(name=name).first()
+    if repository is not None and (marked or unmarked):
+        refresh(repository)
+    return marked, unmarked
+
+
+def _still_at(tags: QuerySet[Tag], wanted: Mapping[str, str]) -> list[str]:
+    found = []
+    names = sorted(wanted)
+    for start in range(0, len(names), CHUNK):
+        rows = tags.filter(name__in=names[start : start + CHUNK])
+        for tag, digest in rows.values_list("name", "manifest__digest"):
+            if (digest or "") == wanted[tag] or not wanted[tag]:
+                found.append(tag)
+    return found
+
+
+def _set_problem(tags: QuerySet[Tag], wanted: Sequence[str], problem: Tag.Problem) -> None:
+    for start in range(0, len(wanted), CHUNK):
+        tags.filter(name__in=wanted[start : start + CHUNK]).update(problem=problem)
 
 
 def set_stamp(name: str, stamp: str) -> None:
@@ -369,9 +405,15 @@ def _set_tags(
         if left is not None:
             overwritten.append(former.overwritten(left, at=tag.moved_at, by=tag.moved_by))
         if one.stored is not None or one.problem:
-            tag.problem = one.problem or (
+            problem = one.problem or (
                 Tag.Problem.INCOMPLETE if one.digest in incomplete else Tag.Problem.NONE
             )
+            # Only the integrity check looks at layers. A push does, too: the registry checked them.
+            is_same = before[0] == one.digest and before[2] == tag.moved_at
+            if problem or before[1] != Tag.Problem.BROKEN or not is_same:
+                tag.problem = problem
+        elif before[1] == Tag.Problem.BROKEN and before[2] != tag.moved_at:
+            tag.problem = Tag.Problem.NONE
         if target is not None:
             touched.add(target.pk)
         if tag.pk is None:

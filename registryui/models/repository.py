@@ -93,7 +93,8 @@ class Tag(models.Model):
         NONE = "", ""
         DANGLING = "dangling"  # the registry lists the tag and has no manifest for it
         UNREADABLE = "unreadable"  # the registry answers with something that is no manifest
-        INCOMPLETE = "incomplete"  # a child, config or layer that the manifest names is not there
+        INCOMPLETE = "incomplete"  # a child or config that the manifest names is not there
+        BROKEN = "broken"  # the integrity check found that a part of it is missing or damaged
 
     # No index of its own here and below: tag_once begins with it.
     repository = models.ForeignKey(Repository, models.CASCADE, related_name="tags", db_index=False)

@@ -80,7 +80,9 @@ def open_quarantine() -> Quarantine:
     cannot be written from here."""
     storage = of_settings()
     if storage.driver != FILESYSTEM:
-        raise Refused(_("Collecting on this kind of store is not possible from here."))
+        if not storage.protocol or choose("store").code:
+            raise Refused(_("Collecting on this kind of store is not possible from here."))
+        return open_object_quarantine(storage)
     root = storage.root
     if blocked := _unwritable(root):
         raise Refused(
@@ -91,6 +93,15 @@ def open_quarantine() -> Quarantine:
             _("The folders of the store are on different file systems: collecting moves files.")
         )
     return LocalQuarantine(root)
+
+
+def open_object_quarantine(storage: Storage) -> Quarantine:
+    """That of an object store."""
+    from .objects import ObjectFiles  # only who uses it pays for its import
+    from .quarantine_objects import ObjectQuarantine
+
+    problems = Problems()
+    return ObjectQuarantine(ObjectFiles(storage.protocol, storage.root, storage.options, problems))
 
 
 def _folders(root: str) -> list[Path]:

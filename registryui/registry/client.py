@@ -38,6 +38,7 @@ PAGES_LIMIT = 100_000
 LIST_LIMIT = 64 * 1024 * 1024  # bytes of one page: 2.8 answers all tags of a repository at once
 ERROR_LIMIT = 64 * 1024
 REDIRECTS_LIMIT = 3
+PIECE = 1024 * 1024  # bytes of a blob at once
 
 _ABSENT = frozenset(("NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
 _API_VERSION = "Docker-Distribution-Api-Version"  # the registry sets it on every answer
@@ -172,14 +173,35 @@ class RegistryClient:
 
     def has_blob(self, repository: str, digest: str) -> bool:
         """Whether the registry says that the repository has this blob. One HEAD."""
+        return self.blob_size(repository, digest) is not None
+
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Bytes of a blob, by one HEAD; None if it is not there, -1 if it lies elsewhere or nobody
+        says how long it is."""
         url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
         with self._request("HEAD", url) as response:
             # A redirect leads to an object store: then it is there.
             if response.status_code == 200 or response.is_redirect:
-                return True
+                told = response.headers.get("Content-Length", "")
+                is_told = not response.is_redirect and told.isascii() and told.isdigit()
+                return int(told[:19]) if is_told else -1
             if response.status_code == 404:
-                return False
+                return None
             raise _error(response, b"")
+
+    def pieces(self, repository: str, digest: str) -> Iterator[bytes]:
+        """The content of a blob as it comes, not checked. NotFound if it is not there."""
+        url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
+        for _ in range(REDIRECTS_LIMIT + 1):
+            with self._request("GET", url, elsewhere=not self._is_ours(url)) as response:
+                if response.is_redirect:
+                    url = self._redirect(response)
+                    continue
+                self._expect(response, 200)
+                while piece := response.raw.read1(PIECE, decode_content=False):
+                    yield piece
+                return
+        raise BadAnswer(f"more than {REDIRECTS_LIMIT} redirects for {digest}")
 
     # -- writing ---------------------------------------------------------------------------------
     def upload_blob(self, repository: str, data: bytes) -> str:

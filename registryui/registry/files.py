@@ -18,16 +18,17 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from ..oci.untrusted import quoted
 from . import paths
-from .errors import BadAnswer, RegistryError, TooLarge, Unreachable
+from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
 
 LINES = 200
 FRESH = 2.0  # seconds in which a folder may change again without a new time: ext4 has ticks of 4 ms
 PLAIN_LIMIT = 10_000  # folders to remember: 2 MB
+PIECE = 1024 * 1024  # bytes
 ABSENT = -1  # a size: no such file
 ODD = -2  # a size: there is something else in its place
 
@@ -57,6 +58,11 @@ class Files(Protocol):
     def read(self, wanted: Sequence[str], *, limit: int) -> list[Content]:
         """The contents in the order asked. None: no such file, or a folder in its place. An error
         in the place of one: TooLarge, BadAnswer (no file), Unreachable."""
+        ...
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """The content from its start to its end, in pieces of some MiB at most. NotFound,
+        BadAnswer (no file) or Unreachable when the first is asked for, or later."""
         ...
 
     def stamp(self, folder: str, nested: str) -> str:
@@ -193,6 +199,26 @@ class LocalFiles:
             return content if len(content) == size else self._odd(path, "changed while it was read")
         except OSError as error:
             return unreachable(path, error)
+        finally:
+            os.close(handle)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """See Files."""
+        place = self.place(path)
+        try:
+            handle = os.open(place or "", _FLAGS)
+        except OSError as error:
+            answer = self._missing(path, error)
+            if isinstance(answer, RegistryError):
+                raise answer from error
+            raise NotFound(f"{shown(path)}: is not there") from error
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise self._odd(path, "is no file")
+            while piece := os.read(handle, PIECE):
+                yield piece
+        except OSError as error:
+            raise unreachable(path, error) from error
         finally:
             os.close(handle)
 

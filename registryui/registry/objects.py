@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import fsspec
 
 from ..oci.untrusted import quoted
-from .errors import RegistryError, TooLarge, Unreachable
+from .errors import NotFound, RegistryError, TooLarge, Unreachable
 from .files import ABSENT, ODD, Content, Leaf, Problems, shown
 
 AT_ONCE = 16  # listings in flight
+PIECE = 8 * 1024 * 1024  # bytes: as large as costs no more than one request
 _NO_SECRETS = ("endpoint_url", "region_name", "account_name", "project")
 # Names of a time of change, as the drivers have them: S3; azure; gcs; a disk; memory.
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
@@ -37,15 +38,15 @@ class ObjectFiles:
     ) -> None:
         self._told = (protocol, root, dict(options), problems)
         self.root = root.rstrip("/")
-        self._protocol = protocol
+        self.protocol = protocol
         self._problems = problems
         self._secrets = _secrets(options)
         # Listings would be kept for ever: a registry writes them under our hands.
         uncached = {"use_listings_cache": False, "skip_instance_cache": True}
-        self._system: Any = fsspec.filesystem(protocol, **{**uncached, **options})
+        self.system: Any = fsspec.filesystem(protocol, **{**uncached, **options})
 
     def __repr__(self) -> str:
-        return f"ObjectFiles({self._protocol}://{self.root})"
+        return f"ObjectFiles({self.protocol}://{self.root})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (ObjectFiles, self._told)  # another process needs connections of its own
@@ -60,13 +61,13 @@ class ObjectFiles:
     def _folders(self, parent: str) -> list[str] | RegistryError:
         place = f"{self.root}/{parent}"
         try:
-            entries = self._system.ls(place, detail=True)
+            entries = self.system.ls(place, detail=True)
         except FileNotFoundError:
             return self._check_bucket() or []
         except NotADirectoryError:
             return []
         except Exception as error:  # each driver has its own
-            return self._unreachable(parent, error)
+            return self.unreachable(parent, error)
         names = set()
         for entry in entries:
             name = str(entry["name"]).rstrip("/").rpartition("/")[2]
@@ -80,25 +81,25 @@ class ObjectFiles:
         """None if a listing is empty because nothing is there, not because the bucket is missing:
         that is said only when a prefix is listed."""
         try:
-            self._system.find(f"{self.root}/docker/registry/v2/nothing-is-called-so")
+            self.system.find(f"{self.root}/docker/registry/v2/nothing-is-called-so")
         except Exception as error:
-            return self._unreachable("", error)
+            return self.unreachable("", error)
         return None
 
     def leaves(self, folder: str, leaf: str) -> list[Leaf]:
         """See Files."""
         found: dict[str, Leaf] = {}
-        for rest, info in self._found(folder):
+        for rest, info in self.found(folder):
             name, _, inner = rest.partition("/")
             before = found.get(name)
             if inner == leaf:
-                found[name] = Leaf(name, int(info["size"]), _modified(info))
+                found[name] = Leaf(name, int(info["size"]), modified(info))
             elif before is None or before.size < 0:
                 is_odd = not inner or inner.startswith(f"{leaf}/")
                 if is_odd and before is None:
                     self._problems.note(f"{folder}/{rest}", "is not what belongs there")
                 size = ODD if is_odd else ABSENT
-                newest = max(_modified(info), before.modified if before else 0.0)
+                newest = max(modified(info), before.modified if before else 0.0)
                 found[name] = Leaf(name, min(size, before.size if before else size), newest)
         return [found[name] for name in sorted(found)]
 
@@ -109,11 +110,11 @@ class ObjectFiles:
         places = [f"{self.root}/{path}" for path in wanted]
         count = len(places)
         try:
-            answers = self._system.cat_ranges(
+            answers = self.system.cat_ranges(
                 places, [0] * count, [limit + 1] * count, on_error="return"
             )
         except Exception as error:
-            return [self._unreachable(wanted[0], error)] * count
+            return [self.unreachable(wanted[0], error)] * count
         return [
             self._content(path, answer, limit) for path, answer in zip(wanted, answers, strict=True)
         ]
@@ -128,46 +129,65 @@ class ObjectFiles:
         # A range of an empty object cannot be satisfied, and says no more than that.
         if isinstance(answer, OSError) and answer.errno == errno.EINVAL and self._is_empty(path):
             return b""
-        return self._unreachable(path, answer)
+        return self.unreachable(path, answer)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """See Files. One request for each piece: an open one would end while it is waited for."""
+        at = 0
+        while True:
+            place = f"{self.root}/{path}"
+            answer = self.system.cat_ranges([place], [at], [at + PIECE], on_error="return")[0]
+            if at and isinstance(answer, OSError) and answer.errno == errno.EINVAL:
+                return  # it ended with the piece before
+            piece = self._content(path, answer, PIECE)
+            if isinstance(piece, RegistryError):
+                raise piece
+            if piece is None:
+                raise NotFound(f"{shown(path)}: is not there")
+            if piece:
+                yield piece
+            if len(piece) < PIECE:
+                return
+            at += len(piece)
 
     def _is_empty(self, path: str) -> bool:
         try:
-            return bool(self._system.info(f"{self.root}/{path}")["size"] == 0)
+            return bool(self.system.info(f"{self.root}/{path}")["size"] == 0)
         except Exception:
             return False
 
     def stamp(self, folder: str, nested: str) -> str:
         """See Files. From the keys with their sizes and times: it shows a moved tag, too."""
         lines = [
-            f"{one} {rest} {info['size']} {_modified(info)}"
+            f"{one} {rest} {info['size']} {modified(info)}"
             for one in (folder, nested)
-            for rest, info in self._found(one)
+            for rest, info in self.found(one)
         ]
         text = "\n".join(sorted(lines))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
-    def _found(self, folder: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    def found(self, folder: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
         """All keys that begin with `folder`/: what comes behind that, and what is told of it."""
         try:
-            keys = self._system.find(f"{self.root}/{folder}", detail=True)
+            keys = self.system.find(f"{self.root}/{folder}", detail=True)
         except FileNotFoundError:
             if missing := self._check_bucket():
                 raise missing from None
             return
         except Exception as error:
-            raise self._unreachable(folder, error) from None
+            raise self.unreachable(folder, error) from None
         start = f"{self.root}/{folder}/".lstrip("/")
         for key, info in keys.items():
             rest = str(key).lstrip("/").removeprefix(start)
             if rest and rest != str(key).lstrip("/"):
                 yield rest, info
 
-    def _unreachable(self, path: str, error: object) -> Unreachable:
+    def unreachable(self, path: str, error: object) -> Unreachable:
         """The driver's own words, in which there may be what it was given."""
         words = " ".join(str(error).split())[:200]
         for secret in self._secrets:
             words = words.replace(secret, "[hidden]")
-        told = f"{self._protocol}://{self.root}/{path}".rstrip("/")
+        told = f"{self.protocol}://{self.root}/{path}".rstrip("/")
         return Unreachable(f"{quoted(told)[1:-1]}: {type(error).__name__}: {quoted(words)[1:-1]}")
 
 
@@ -181,7 +201,7 @@ def _secrets(options: Mapping[str, Any]) -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
-def _modified(info: Mapping[str, Any]) -> float:
+def modified(info: Mapping[str, Any]) -> float:
     """Seconds since 1970; 0 where the driver says nothing that can be read."""
     value = next((info[name] for name in _TIMES if info.get(name) is not None), 0.0)
     try:

@@ -238,6 +238,10 @@ class FileStore:
                 contents[place] = self._wrong(wanted[place])
         return contents
 
+    def pieces(self, digest: str) -> Iterator[bytes]:
+        """The content of a blob from its start to its end, not checked; see Files.pieces."""
+        return self._files.pieces(paths.blob_data(check_digest(digest)))
+
     def blobs(self) -> Iterator[StoredBlob]:
         """See Store."""
         for folder in self.blob_folders():

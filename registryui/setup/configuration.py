@@ -19,7 +19,7 @@ from string import Template
 
 from django.conf import settings
 
-from registryui import tls
+from registryui import hold, tls
 from registryui.accounts import rights
 from registryui.registry import storages
 
@@ -94,6 +94,8 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         **_limits(),
         "run": settings.RUN_DIR,
         "log": settings.LOG_DIR,
+        "hold": hold.folder(),
+        **{f"{gate}_address": address for gate, address in hold.ADDRESSES.items()},
         "pages": settings.CONFIG_DIR / "pages",
         "htpasswd": settings.HTPASSWD_FILE,
         "certificate": tls.server_certificate(),
@@ -138,9 +140,13 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
         "checked_search": checked(settings.HTPASSWD_FILE, "$second_look", SEARCH_PATIENCE),
         "checked_again": checked(settings.OVERLAP_FILE, "@unauthorized"),
         "pass": _lines(
-            "set $backend registry;",
+            "set $backend $registry_pool;",
             'if ($action = "") {',
             "    return 405;",
+            "}",
+            # Looked at for each write, so that a hold needs no reload; 512 is said by nobody else.
+            f'if (-f "{hold.folder()}/$write") {{',
+            "    return 512;",
             "}",
             "proxy_pass http://$backend$target;",
             indent=16,

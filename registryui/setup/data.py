@@ -27,6 +27,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from registryui import hold
+
 LEAST_FREE_BYTES = 200 * 1000 * 1000
 NGINX_USER = "www-data"
 
@@ -57,6 +59,7 @@ def _folders() -> dict[Path, int]:
         settings.LOG_DIR: 0o711,
         settings.RUN_DIR: 0o711,
         settings.RUN_DIR / "nginx": 0o711,
+        hold.folder(): 0o711,
         settings.DATA / "fonts": 0o700,
         settings.STATIC_ROOT: 0o700,
         settings.RIGHTS_DIR: 0o711,

@@ -29,7 +29,7 @@ from django.core.management import call_command
 from django.db import DatabaseError
 from huey.contrib.djhuey import HUEY
 
-from registryui import front_door, hosts, tls
+from registryui import front_door, hold, hosts, tls
 from registryui import refused as registryui_refused
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
@@ -98,6 +98,7 @@ def prepare(*, say: Say) -> ports.Chosen:
         if static.collect():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], web_port=chosen.ports["web"])
+        hold.clear()
     except BaseException:
         chosen.release()
         raise

@@ -3,7 +3,8 @@
 {% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
 {{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ size|more_bytes }}
 {{ total|rest:part }}
-{{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }} {{ actor|who }}
+{{ seconds|took }} {{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }}
+{{ actor|who }}
 {{ text|highlight:query }} {{ text|cut:200 }}
 """
 
@@ -235,6 +236,21 @@ def rest(total: int, part: int) -> str:
     unit = 1000 ** max((len(str(total)) - 1) // 3, 0)
     step = max(unit // 10 if total / unit < 99.95 else unit, 1)
     return bytes((round(total / step) - round(part / step)) * step)
+
+
+@register.filter
+def took(seconds: float | None) -> str:
+    """A duration as a clock shows it: 0.4 s, 12 s, 3 min 12 s, 2 h 5 min. None is a dash."""
+    if seconds is None:
+        return "–"
+    if seconds < 9.95:
+        return _("%(s)s s") % {"s": f"{seconds:.1f}"}
+    whole = round(seconds)
+    if whole < 60:
+        return _("%(s)s s") % {"s": whole}
+    if whole < 3600:
+        return _("%(m)d min %(s)d s") % {"m": whole // 60, "s": whole % 60}
+    return _("%(h)d h %(m)d min") % {"h": whole // 3600, "m": whole % 3600 // 60}
 
 
 @register.filter

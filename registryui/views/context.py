@@ -56,7 +56,10 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         (
             (
                 *("cleanup", "recycle", _("Cleanup")),
-                ("retention_run", "collection", "deleted", "restore", "protected"),
+                (
+                    *("retention_run", "collection", "collection_run", "collection_purge"),
+                    *("integrity_run", "deleted", "restore", "protected"),
+                ),
             ),
             ("storage", "hard-drive", _("Storage"), ()),
             ("doctor", "heart-pulse", _("Health"), ()),

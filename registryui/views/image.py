@@ -568,6 +568,11 @@ def problem_notice(problem: str) -> Notice | None:
             _("Pulls of it fail, at least for some platforms. Push the image again."),
             is_bad=True,
         ),
+        "broken": lambda: Notice(
+            _("The integrity check found that a part of this image is missing or damaged."),
+            _("Pulls of it fail. Push the image again, or delete the tag."),
+            is_bad=True,
+        ),
     }.get(problem, lambda: None)()
 
 

@@ -16,9 +16,11 @@ from registryui.models.paging import page
 
 from . import charts
 from .access import Request, needs
+from .collect_words import Report, counted, quarantine, recent_runs
 
 DAYS = 90
 TOP = 15  # repositories
+RUNS = 10  # newest ones of collecting, among which there is one that counted
 SORTS = {
     "name": "namespace",
     "repositories": "repository_count",
@@ -82,6 +84,24 @@ def measured() -> Storage | None:
     return Storage(row.size, row.shared_size, row.blobs, row.named_size, row.measured_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Freeable:
+    """What collecting would free and what waits hidden, by the runs that counted them last."""
+
+    estimate: Report | None  # None: nobody made one since the last collection
+    waiting: Report | None  # None: nothing waits
+
+
+def freeable() -> Freeable:
+    """By the newest runs. One query."""
+    recent = recent_runs(RUNS)
+    newest, hidden = counted(recent), quarantine(recent)
+    return Freeable(
+        newest if newest and newest.is_dry and newest.counts["candidate_bytes"] else None,
+        hidden if hidden and hidden.counts["waiting_bytes"] else None,
+    )
+
+
 @needs(Role.VIEWER)
 def storage(request: Request) -> HttpResponse:
     asked = request.GET.get("sort", "")
@@ -92,6 +112,7 @@ def storage(request: Request) -> HttpResponse:
     days = _days()
     context: dict[str, Any] = {
         "storage": measured(),
+        "freeable": freeable(),
         "page": shown,
         "sort": sort,
         "namespaces": _namespaces(shown.rows),

@@ -133,6 +133,7 @@ def problem_words(problem: str) -> str:
         Tag.Problem.DANGLING.value: _("No manifest"),
         Tag.Problem.UNREADABLE.value: _("Unreadable"),
         Tag.Problem.INCOMPLETE.value: _("Incomplete"),
+        Tag.Problem.BROKEN.value: _("Damaged"),
     }.get(problem, "")
 
 

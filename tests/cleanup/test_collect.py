@@ -642,7 +642,10 @@ def test_all_keys_are_always_there_and_a_run_is_in_the_audit_log(small: Small) -
     assert list(rows) == ["failed", "done"]  # a dry run is none
 
 
-def test_purge_now_is_refused_without_something_that_holds_writes(small: Small) -> None:
+def test_purge_now_is_refused_without_something_that_holds_writes(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "HOLD", None)
     with pytest.raises(Refused, match="hold"):
         collecting.collect(by="test", purge_now=True)
     assert not Run.objects.filter(kind=Run.Kind.COLLECT).exists()
@@ -706,8 +709,9 @@ def test_floors_hold_whatever_the_environment_says(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_command_counts_collects_puts_back_and_says_why_not(
-    small: Small, settings: Any
+    small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(collecting, "HOLD", None)
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     with pytest.raises(CommandError, match="sync"):

@@ -509,7 +509,8 @@ def test_undo_says_what_the_registry_lacks(ten: World, settings: Any) -> None:
 
 
 def push_many(real: Registry, count: int) -> None:
-    """Tags t0 …, each an image of its own on one layer, with a sibling s0 … on the same digest."""
+    """Tags t0 …, each an image of its own on one layer; every tenth has a sibling s0, s10 … on the
+    same digest."""
     layer, config = b"layer", encode({"os": "linux", "architecture": "amd64"})
     for blob in (layer, config):
         real.push_blob(R, blob)
@@ -524,10 +525,11 @@ def push_many(real: Registry, count: int) -> None:
                     "annotations": {"number": str(number)},
                 }
             )
-            for tag in (f"t{number}", f"s{number}"):
+            for tag in (f"t{number}", *([f"s{number}"] if number % 10 == 0 else [])):
                 client.put_manifest(R, tag, raw, IMAGE)
 
 
+@pytest.mark.one_database
 def test_a_thousand_tags_go_at_once_and_come_back(here: World) -> None:
     push_many(here.real, 1000)
     here.sync()
@@ -544,13 +546,14 @@ def test_a_thousand_tags_go_at_once_and_come_back(here: World) -> None:
     assert set(states(outcome).values()) == {"deleted"}
     assert seen[-1] == (1000, 1000)
     assert len(seen) == 1000 // deletion.BATCH
-    assert here.tags() == {f"s{number}" for number in range(1000)}
+    assert here.tags() == {f"s{number}" for number in range(0, 1000, 10)}
     assert here.known().keys() == here.tags()
     assert undo.waiting().count() == 1000
     results = undo.restore_act(outcome.act, by=BY)
     assert {one.state for one in results} == {"restored"}
-    assert len(here.tags()) == 2000
-    assert all(here.known()[f"t{n}"] == here.known()[f"s{n}"] for n in range(1000))
+    assert len(here.tags()) == 1100
+    known = here.known()
+    assert all(known[f"t{n}"] == known[f"s{n}"] for n in range(0, 1000, 10))
 
 
 def test_a_delete_can_be_stopped(here: World) -> None:
@@ -564,7 +567,7 @@ def test_a_delete_can_be_stopped(here: World) -> None:
         progress=lambda done, total: False,
     )
     assert len(outcome.results) == deletion.BATCH
-    assert len(here.tags()) == deletion.BATCH * 3
+    assert len(here.tags()) == deletion.BATCH + deletion.BATCH * 2 // 10
     assert undo.waiting().count() == deletion.BATCH
 
 

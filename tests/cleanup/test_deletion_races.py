@@ -19,7 +19,7 @@ from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encod
 
 from .worlds import BY, R, World, assert_whole
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 ROUNDS = 100
 
 

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui.index import sizes
-from registryui.models import NamespaceSize, StoreDay
+from registryui.models import NamespaceSize, Run, StoreDay
 from tests.factories import make_manifest, make_operator, make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +50,19 @@ def test_totals_repositories_and_namespaces(client: Client) -> None:
     assert by_own.index(" b/ ", by_own.index("Namespaces")) < by_own.index(
         " a/ ", by_own.index("Namespaces")
     )
+
+
+def test_what_collecting_would_free_stands_there_if_somebody_counted(client: Client) -> None:
+    StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now(), size=10**9)
+    assert "can be collected" not in text(client)
+    made = {"waiting": 3, "waiting_bytes": 2 * 10**9, "candidate_bytes": 7 * 10**9}
+    done = {"kind": Run.Kind.COLLECT, "state": Run.State.DONE, "finished_at": timezone.now()}
+    Run.objects.create(**done, result={**made, "dry_run": True})
+    assert "7.0 GB can be collected, by the estimate of" in text(client)
+    Run.objects.create(**done, result={**made, "dry_run": False})
+    found = text(client)
+    assert "can be collected" not in found  # it is hidden by now
+    assert "2.0 GB wait hidden and leave the disk when they are due" in found
 
 
 def test_growth_is_drawn_from_the_second_day_on(client: Client) -> None:

@@ -8,10 +8,13 @@ import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registryui.cleanup import collect as collecting
+from registryui.cleanup import stock
 from registryui.index import runs
 from registryui.models import Run
 from registryui.refused import Refused
 from registryui.registry.errors import RegistryError
+from registryui.setup import configuration
+from registryui.setup.data import Refused as SetupRefused
 
 BY = "command line"
 
@@ -35,12 +38,27 @@ class Command(BaseCommand):
             default="",
             help="bring one hidden thing back into the store, or all",
         )
+        what.add_argument(
+            "--stock",
+            action="store_true",
+            help="for a store that cannot be reached from here: the commands for the registry's "
+            "own collector",
+        )
+        parser.add_argument(
+            "--remove-untagged",
+            action="store_true",
+            help="with --stock: take away manifests that nothing needs, while writes are held",
+        )
         what.add_argument("--stop", action="store_true", help="ask the run under way to end")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             if options["stop"]:
                 self._stop()
+            elif options["remove_untagged"]:
+                self._remove_untagged(options)
+            elif options["stock"]:
+                self._stock(options)
             elif options["put_back"]:
                 count = collecting.put_back(options["put_back"], by=BY)
                 self.stdout.write(
@@ -48,7 +66,7 @@ class Command(BaseCommand):
                 )
             else:
                 self._collect(options)
-        except (Refused, RegistryError) as error:
+        except (Refused, SetupRefused, RegistryError) as error:
             raise CommandError(str(error)) from error
 
     def _stop(self) -> None:
@@ -57,6 +75,33 @@ class Command(BaseCommand):
             raise CommandError("Nothing is being collected.")
         runs.ask_to_stop(run, by=BY)
         self.stdout.write("It ends at its next safe place.")
+
+    def _stock(self, options: dict[str, Any]) -> None:
+        steps = stock.steps(configuration.registry_program())
+        if options["json"]:
+            told = [{"words": one.words, "command": one.command} for one in steps]
+            self.stdout.write(json.dumps({"steps": told}))
+            return
+        if not stock.is_needed_here():
+            self.stdout.write("This store can be reached from here: ./boathouse collect is better.")
+        for number, one in enumerate(steps, 1):
+            self.stdout.write(f"{number}. {one.words}\n    {one.command}")
+
+    def _remove_untagged(self, options: dict[str, Any]) -> None:
+        if not options["stock"]:
+            raise CommandError("--remove-untagged goes with --stock.")
+        found = stock.remove_untagged(by=BY, dry_run=options["dry_run"])
+        names = [f"{name}@{digest}" for name, digest in found.manifests]
+        if options["json"]:
+            told = {"manifests": names, "skipped": [list(one) for one in found.skipped]}
+            self.stdout.write(json.dumps(told))
+            return
+        for line in names:
+            self.stdout.write(line)
+        for name, why in found.skipped:
+            self.stdout.write(f"{name}: nothing of it went: {why}")
+        would = "would be " if options["dry_run"] else ""
+        self.stdout.write(f"{len(names)} manifests {would}taken away")
 
     def _collect(self, options: dict[str, Any]) -> None:
         show = None if options["json"] or not sys.stderr.isatty() else self._show

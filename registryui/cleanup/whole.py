@@ -1,0 +1,497 @@
+"""Whether a tag can be pulled in full: what it stands for, followed down to the last layer.
+
+    tag ─► manifest: linked in the repository, there, and what its digest says
+             ├ children of an image index: the same again
+             └ config, layers: linked in the repository, there, and as long as the manifest says
+
+Asked of a store where it can be read (StoreLook), else of the registry (HttpLook). Both look again
+before they say that something is missing. No tables here: runs in threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from registryui.oci import media_types
+from registryui.oci.manifest import Descriptor, parse_stored
+from registryui.oci.untrusted import MANIFEST_LIMIT
+from registryui.registry.client import RegistryClient
+from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge
+from registryui.registry.storage import FileStore
+
+TOGETHER = 200  # manifests that are read at once
+KNOWN = 20_000  # manifests whose contents are remembered: one in many repositories is read once
+NESTING = 8  # image indexes within image indexes
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a manifest names; or why it is of no use ("missing", "damaged")."""
+
+    children: tuple[str, ...] = ()
+    blobs: tuple[tuple[str, str, int], ...] = ()  # "config" or "layer", digest, bytes (0: unknown)
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The first thing that is wrong with a tag."""
+
+    tag: str
+    digest: str  # what the tag stands for; "": its link has none
+    # tag-damaged; manifest-, child-, config-, layer- with missing, damaged, unlinked, size
+    why: str
+    what: str = ""  # the digest that this is about
+
+
+@dataclass(slots=True)
+class Looked:
+    """Some tags of a repository."""
+
+    repository: str
+    whole: dict[str, str] = field(default_factory=dict)  # tag to digest
+    broken: list[Broken] = field(default_factory=list)
+    error: str = ""  # why nothing is known of them
+
+
+class Pace:
+    """So many bytes a second for all threads together (0: as fast as it goes), and an end."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.bytes = 0
+        self.is_over = threading.Event()
+
+    def spend(self, count: int) -> None:
+        """Waits until that may be read. Over raises: somebody asked to stop."""
+        with self._lock:
+            self.bytes += count
+            due = self._began + self.bytes / self._limit if self._limit else 0.0
+        if self.is_over.wait(max(0.0, due - time.monotonic())):
+            raise Over
+
+    def go_on(self) -> None:
+        """Over, if it is."""
+        if self.is_over.is_set():
+            raise Over
+
+
+class Over(Exception):
+    """Somebody asked to stop."""
+
+
+class Deep:
+    """Reads blobs, each once: all (`is_deep`), or only those that were damaged at the last look, so
+    that a quick look does not call them whole."""
+
+    def __init__(self, pace: Pace, *, is_deep: bool, suspects: Iterable[str] = ()) -> None:
+        self.pace = pace
+        self._is_deep = is_deep
+        self._suspects = frozenset(suspects)
+        self._hashed: dict[int, bool] = {}  # by key: whether it is what its digest says
+        self._locks = [threading.Lock() for _ in range(64)]
+        self.damaged: set[str] = set()
+
+    def is_damaged(self, digest: str, pieces: Callable[[], Iterator[bytes]]) -> bool:
+        """Whether it is not what its digest says, as far as that is looked at."""
+        if not self._is_deep and digest not in self._suspects:
+            return False
+        key = key_of(digest)
+        with self._locks[key % len(self._locks)]:  # who comes second waits for the first
+            if key not in self._hashed:
+                self._hashed[key] = _is_content(pieces(), digest, self.pace)
+                if not self._hashed[key]:
+                    self.damaged.add(digest)
+        return not self._hashed[key]
+
+    def still(self) -> set[str]:
+        """Those that were damaged at the last look, and were not looked at in this one."""
+        return {one for one in self._suspects if key_of(one) not in self._hashed}
+
+
+class Look(Protocol):
+    """One look at everything. Safe to call from several threads."""
+
+    def tasks(self) -> Iterator[tuple[str, Sequence[str] | None]]:
+        """Repositories, with some of their tags; None: with all. RegistryError: not all of them."""
+        ...
+
+    def look(self, repository: str, tags: Sequence[str] | None) -> Looked:
+        """Looks at these tags; Over if it may not go on."""
+        ...
+
+
+class Known:
+    """Needs of manifests that were read, so many as KNOWN; the eldest go."""
+
+    def __init__(self) -> None:
+        self._needs: OrderedDict[str, Needs] = OrderedDict()
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def get(self, digest: str) -> Needs | None:
+        return self._needs.get(digest)
+
+    def put(self, digest: str, needs: Needs) -> None:
+        with self._lock:
+            self.count += 1
+            self._needs[digest] = needs
+            while len(self._needs) > KNOWN:
+                self._needs.popitem(last=False)
+
+
+def needs_of(raw: bytes) -> Needs:
+    """What the bytes of a manifest name; "damaged" if they are none."""
+    try:
+        parsed = parse_stored(raw)
+    except ValueError:
+        return Needs(why="damaged")
+    children, blobs = [], []
+    for entry in parsed.entries:
+        if media_types.is_manifest(entry.media_type):
+            children.append(entry.digest)
+        else:
+            blobs.append(("layer", entry.digest, entry.size))
+    if parsed.config is not None:
+        blobs.append(("config", parsed.config.digest, parsed.config.size))
+    blobs += [("layer", one.digest, one.size) for one in parsed.layers if _is_here(one)]
+    return Needs(tuple(dict.fromkeys(children)), tuple(dict.fromkeys(blobs)))
+
+
+def _is_here(layer: Descriptor) -> bool:
+    return not layer.is_foreign
+
+
+# -- the store -------------------------------------------------------------------------------------
+class Sizes:
+    """The size of each blob of a store, in 16 bytes: the digest's first eight, and the size."""
+
+    def __init__(self, store: FileStore) -> None:
+        """RegistryError: the store does not answer."""
+        found: list[tuple[int, int]] = []
+        self._keys, self._sizes = array("Q"), array("q")
+        for folder in store.blob_folders():
+            found = sorted((key_of(digest), leaf.size) for digest, leaf in store.blobs_in(folder))
+            self._keys.extend(key for key, _size in found)
+            self._sizes.extend(size for _key, size in found)
+        if any(a > b for a, b in zip(self._keys, self._keys[1:], strict=False)):  # two algorithms
+            pairs = sorted(zip(self._keys, self._sizes, strict=True))
+            self._keys = array("Q", (key for key, _size in pairs))
+            self._sizes = array("q", (size for _key, size in pairs))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def of(self, digest: str) -> int | None:
+        """Bytes; None: it was not there when all were listed."""
+        key = key_of(digest)
+        place = bisect_left(self._keys, key)
+        if place < len(self._keys) and self._keys[place] == key:
+            return self._sizes[place]
+        return None
+
+
+def key_of(digest: str) -> int:
+    """The first eight bytes of a digest."""
+    return int(digest.partition(":")[2][:16], 16)
+
+
+class StoreLook:
+    """See Look."""
+
+    def __init__(self, store: FileStore, deep: Deep) -> None:
+        self._store = store
+        self._deep = deep
+        self._pace = deep.pace
+        self._sizes = Sizes(store)
+        self._known = Known()
+
+    def tasks(self) -> Iterator[tuple[str, Sequence[str] | None]]:
+        """See Look."""
+        for name in self._store.repositories():
+            yield name, None
+
+    def look(self, repository: str, tags: Sequence[str] | None) -> Looked:
+        """See Look."""
+        found = Looked(repository)
+        try:
+            links = self._store.tag_links(repository)
+            if tags is not None:
+                links = [link for link in links if link.name in set(tags)]
+            here = _Here(self, repository)
+            here.read(link.digest for link in links if link.digest)
+            for link in links:
+                self._pace.go_on()
+                if not link.digest:
+                    found.broken.append(Broken(link.name, "", "tag-damaged"))
+                elif wrong := here.wrong(link.digest):
+                    found.broken.append(Broken(link.name, link.digest, *wrong))
+                else:
+                    found.whole[link.name] = link.digest
+        except RegistryError as error:
+            return Looked(repository, error=str(error))
+        return found
+
+    @property
+    def manifests(self) -> int:
+        """How many were read."""
+        return self._known.count
+
+    @property
+    def blobs(self) -> int:
+        """How many there are."""
+        return len(self._sizes)
+
+    # -- for _Here ---------------------------------------------------------------------------------
+    def read_needs(self, digests: Sequence[str]) -> dict[str, Needs]:
+        """Of these manifests, wherever they are linked."""
+        found = {digest: needs for digest in digests if (needs := self._known.get(digest))}
+        rest = [digest for digest in digests if digest not in found]
+        for start in range(0, len(rest), TOGETHER):
+            some = rest[start : start + TOGETHER]
+            for digest, raw in zip(
+                some, self._store.read_blobs(some, limit=MANIFEST_LIMIT), strict=True
+            ):
+                if isinstance(raw, RegistryError):
+                    if raw.temporary:
+                        raise raw
+                    found[digest] = Needs(why="damaged")
+                elif raw is None:
+                    found[digest] = Needs(why="missing")
+                else:
+                    found[digest] = needs_of(raw)
+                    if not found[digest].why:
+                        self._known.put(digest, found[digest])
+        return found
+
+    def blob_wrong(self, repository: str, is_linked: bool, digest: str, size: int) -> str:
+        """What is wrong with a blob; "" if nothing."""
+        told = self._sizes.of(digest)
+        if not is_linked or told is None:
+            why = self._look_again(repository, digest)
+            if why or told is None:
+                return why
+        if size and told != size:
+            return "size"
+        return "damaged" * self._deep.is_damaged(digest, lambda: self._store.pieces(digest))
+
+    def _look_again(self, repository: str, digest: str) -> str:
+        """It may have come since all was listed."""
+        try:
+            if self._store.blob(repository, digest, limit=0) is not None:
+                return ""
+        except TooLarge:
+            return ""  # there is more of it than nothing
+        except BadAnswer:
+            return "damaged"  # its link
+        is_there = self._store.read_blobs([digest], limit=0)[0] is not None
+        return "unlinked" if is_there else "missing"
+
+
+class _Here:
+    """One repository of a store, while its tags are looked at."""
+
+    def __init__(self, look: StoreLook, repository: str) -> None:
+        self._look = look
+        self._repository = repository
+        store = look._store
+        # Manifests first: a push writes its layers' links before that of its manifest.
+        self._manifests = {key_of(digest) for digest in store.revisions(repository)}
+        self._layers = {key_of(one.digest) for one in store.layer_links(repository)}
+        self._needs: dict[str, Needs] = {}
+        self._judged: dict[str, tuple[str, str] | None] = {}
+
+    def read(self, digests: Iterable[str]) -> None:
+        """Reads these manifests and all below them."""
+        level = list(dict.fromkeys(digests))
+        for _ in range(NESTING):
+            wanted = [digest for digest in level if digest not in self._needs]
+            if not wanted:
+                return
+            read = self._look.read_needs(wanted)
+            self._needs |= read
+            below = (child for digest in wanted for child in read[digest].children)
+            level = list(dict.fromkeys(below))
+
+    def wrong(self, digest: str, role: str = "manifest") -> tuple[str, str] | None:
+        """(why, digest) of the first thing that is wrong with a manifest; None if it is whole."""
+        if digest not in self._judged:
+            self._judged[digest] = None  # in a loop of image indexes
+            self._judged[digest] = self._wrong(digest, role)
+        found = self._judged[digest]
+        if found is not None and found[1] == digest:  # as a child it is called otherwise
+            return f"{role}-{found[0].partition('-')[2]}", digest
+        return found
+
+    def _wrong(self, digest: str, role: str) -> tuple[str, str] | None:
+        needs = self._needs.get(digest, Needs())  # deeper than NESTING: nobody pulls that
+        key = key_of(digest)
+        if needs.why or not (key in self._manifests or key in self._layers):
+            needs, why = self._again(digest)
+            if why:
+                return f"{role}-{why}", digest
+        for kind, blob, size in needs.blobs:
+            self._look._pace.go_on()
+            is_linked = key_of(blob) in self._layers
+            if why := self._look.blob_wrong(self._repository, is_linked, blob, size):
+                return f"{kind}-{why}", blob
+        for child in needs.children:
+            if found := self.wrong(child, "child"):
+                return found
+        return None
+
+    def _again(self, digest: str) -> tuple[Needs, str]:
+        """As the registry would answer now."""
+        store = self._look._store
+        try:
+            stored = store.manifest(self._repository, digest)
+        except RegistryError as error:
+            if error.temporary:
+                raise
+            return Needs(), "damaged"
+        if stored is None:
+            is_there = store.read_blobs([digest], limit=0)[0] is not None
+            return Needs(), "unlinked" if is_there else "missing"
+        needs = needs_of(stored.raw)
+        self.read(needs.children)
+        return needs, needs.why
+
+
+# -- the registry ----------------------------------------------------------------------------------
+class HttpLook:
+    """See Look: a GET for each manifest and a HEAD for each blob of a repository."""
+
+    def __init__(self, client: RegistryClient, deep: Deep) -> None:
+        self._client = client
+        self._deep = deep
+        self._pace = deep.pace
+        self._known = Known()
+        self.blobs = 0
+
+    @property
+    def manifests(self) -> int:
+        """How many were read."""
+        return self._known.count
+
+    def tasks(self) -> Iterator[tuple[str, Sequence[str] | None]]:
+        """See Look."""
+        for name in self._client.repositories():
+            try:
+                tags = self._client.tags(name)
+            except NotFound:
+                continue
+            for start in range(0, len(tags), TOGETHER):
+                yield name, tags[start : start + TOGETHER]
+
+    def look(self, repository: str, tags: Sequence[str] | None) -> Looked:
+        """See Look."""
+        found = Looked(repository)
+        judged: dict[str, tuple[str, str] | None] = {}
+        try:
+            for tag in self._client.tags(repository) if tags is None else tags:
+                self._pace.go_on()
+                digest, wrong = self._tag(repository, tag, judged)
+                if wrong:
+                    found.broken.append(Broken(tag, digest, *wrong))
+                elif digest:  # else it was taken off since it was listed
+                    found.whole[tag] = digest
+        except RegistryError as error:
+            return Looked(repository, error=str(error))
+        return found
+
+    def _tag(
+        self, repository: str, tag: str, judged: dict[str, tuple[str, str] | None]
+    ) -> tuple[str, tuple[str, str] | None]:
+        try:
+            digest = self._client.resolve(repository, tag)
+        except RegistryError as error:
+            if error.temporary:
+                raise
+            return "", ("manifest-damaged", "")
+        if digest is None:
+            is_listed = tag in self._client.tags(repository)
+            return "", ("manifest-missing", "") if is_listed else None
+        return digest, self._wrong(repository, digest, "manifest", judged)
+
+    def _wrong(
+        self,
+        repository: str,
+        digest: str,
+        role: str,
+        judged: dict[str, tuple[str, str] | None],
+    ) -> tuple[str, str] | None:
+        if digest in judged:
+            return judged[digest]
+        judged[digest] = None  # in a loop of image indexes
+        needs = self._needs(repository, digest)
+        if needs.why:
+            judged[digest] = f"{role}-{needs.why}", digest
+            return judged[digest]
+        for kind, blob, size in needs.blobs:
+            self._pace.go_on()
+            if f"blob {blob}" not in judged:
+                why = self._blob_wrong(repository, blob, size)
+                judged[f"blob {blob}"] = (f"{kind}-{why}", blob) if why else None
+            if judged[f"blob {blob}"]:
+                judged[digest] = judged[f"blob {blob}"]
+                return judged[digest]
+        for child in needs.children:
+            if found := self._wrong(repository, child, "child", judged):
+                judged[digest] = found
+                break
+        return judged[digest]
+
+    def _needs(self, repository: str, digest: str) -> Needs:
+        try:
+            known = self._known.get(digest)
+            if known is not None and self._client.resolve(repository, digest):
+                return known
+            stored = self._client.manifest(repository, digest)
+        except RegistryError as error:
+            if error.temporary:
+                raise
+            return Needs(why="damaged")
+        if stored is None:
+            return Needs(why="missing")
+        needs = needs_of(stored.raw)
+        if not needs.why:
+            self._known.put(digest, needs)
+        return needs
+
+    def _blob_wrong(self, repository: str, digest: str, size: int) -> str:
+        self.blobs += 1
+        told = self._client.blob_size(repository, digest)
+        if told is None:
+            return "missing"
+        if size and told not in (size, UNKNOWN_SIZE):
+            return "size"
+        pieces = self._client.pieces
+        return "damaged" * self._deep.is_damaged(digest, lambda: pieces(repository, digest))
+
+
+UNKNOWN_SIZE = -1  # of a blob that lies elsewhere; see RegistryClient.blob_size
+
+
+def _is_content(pieces: Iterator[bytes], digest: str, pace: Pace) -> bool:
+    """Whether these bytes are what the digest names; False also if they end too early."""
+    algorithm, _, hexadecimal = digest.partition(":")
+    found = hashlib.new(algorithm)
+    try:
+        for piece in pieces:
+            found.update(piece)
+            pace.spend(len(piece))
+    except RegistryError as error:
+        if error.temporary:
+            raise
+        return False
+    return found.hexdigest() == hexadecimal

@@ -1,0 +1,122 @@
+"""`./boathouse hold …`: pushes and deletes are refused at the front door for a while."""
+
+import contextlib
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from registryui import audit, hold
+from registryui.refused import Refused
+
+BY = "command line"
+
+
+class Command(BaseCommand):
+    help = "Refuse pushes and deletes at the front door for a while, with 503; pulls go on."
+
+    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+        on = acts.add_parser("on", help="hold writes, and wait until none is under way")
+        on.add_argument("--manifests", action="store_true", help="only manifests and tags")
+        on.add_argument(
+            "--minutes", type=int, default=120, help="it ends by itself after so many (120)"
+        )
+        on.add_argument(
+            "--wait",
+            type=int,
+            default=300,
+            metavar="SECONDS",
+            help="for requests that began before (300)",
+        )
+        off = acts.add_parser("off", help="let writes in again")
+        status = acts.add_parser("status", help="who holds what until when")
+        for act in (on, off, status):
+            act.add_argument("--json", action="store_true", help="print the same for programs")
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
+        super().run_from_argv(["./boathouse", *argv[1:]])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        act = {"on": self._on, "off": self._off, "status": self._status}[options["act"]]
+        try:
+            act(options)
+        except (Refused, OSError) as error:
+            raise CommandError(str(error)) from error
+
+    def _on(self, options: dict[str, Any]) -> None:
+        what: hold.What = "manifests" if options["manifests"] else "writes"
+        until = datetime.now(UTC) + timedelta(minutes=options["minutes"])
+        one = hold.on(what, by=BY, until=until)
+        _note("hold.on", what, minutes=options["minutes"])
+        others = _others()
+        is_quiet = hold.wait(what, seconds=options["wait"])
+        if options["json"]:
+            self.stdout.write(json.dumps({**_facts(one), "quiet": is_quiet, "others": others}))
+        else:
+            self.stdout.write(f"{_what(one)} held until {_time(until)}, or ./boathouse hold off.")
+            if others:
+                self.stdout.write(f"Only here. Type the same on: {', '.join(others)}")
+        if not is_quiet:
+            raise CommandError(
+                f"{hold.in_flight(what)} requests that began before are still under way. "
+                "Wait for them with ./boathouse hold on, or give up with ./boathouse hold off."
+            )
+
+    def _off(self, options: dict[str, Any]) -> None:
+        count = hold.off()
+        if count:
+            _note("hold.off", "writes")
+        left = hold.holds()
+        if options["json"]:
+            self.stdout.write(json.dumps({"ended": count, "held": [_facts(one) for one in left]}))
+            return
+        self.stdout.write("The front door is open again." if count else "Nothing was held by hand.")
+        for one in left:
+            self.stdout.write(f"{_what(one)} still held by {one.by}, while its work goes on.")
+
+    def _status(self, options: dict[str, Any]) -> None:
+        held = hold.holds()
+        if options["json"]:
+            facts = [{**_facts(one), "in_flight": hold.in_flight(one.what)} for one in held]
+            self.stdout.write(json.dumps({"held": facts}))
+            return
+        for one in held:
+            self.stdout.write(
+                f"{_what(one)} held by {one.by} since {_time(one.since)} until "
+                f"{_time(one.until)}; {hold.in_flight(one.what)} that began before are under way."
+            )
+        if not held:
+            self.stdout.write("Nothing is held.")
+
+
+def _what(one: hold.Hold) -> str:
+    return "Pushes and deletes are" if one.what == "writes" else "Writes of manifests are"
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _facts(one: hold.Hold) -> dict[str, str]:
+    times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
+    return {"what": one.what, "by": one.by, **times}
+
+
+def _others() -> list[str]:
+    try:
+        return hold.other_hosts()
+    except DatabaseError:
+        return []
+
+
+def _note(act: str, target: str, **details: Any) -> None:
+    """The door opens and shuts also while the database is away."""
+    with contextlib.suppress(DatabaseError):
+        audit.record(act, target, by=BY, details=details)

@@ -1,0 +1,169 @@
+"""What the doctor says of collecting: by the book of runs, also of runs that died."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from registryui import doctor
+from registryui.doctor import collecting
+from registryui.models import Run, StoreDay, Tag
+from tests.factories import make_repository, make_tag
+
+pytestmark = pytest.mark.django_db
+
+GB = 10**9
+
+
+@pytest.fixture(autouse=True)
+def weekly(settings: Any) -> None:
+    """Sundays at 02:00."""
+    settings.COLLECT_SCHEDULE = "0 2 * * 0"
+
+
+def make_run(state: str = "done", *, days: float = 0, log: str = "", **result: Any) -> Run:
+    """A run that ended so many days ago."""
+    at = timezone.now() - timedelta(days=days)
+    whole = {"dry_run": False, "stage": "done", "waiting": 0, "waiting_bytes": 0, "due_at": ""}
+    run = Run.objects.create(
+        kind=Run.Kind.COLLECT,
+        state=state,
+        heartbeat_at=at,
+        finished_at=None if state == "running" else at,
+        log=log,
+        result={**whole, **result},
+    )
+    Run.objects.filter(pk=run.pk).update(started_at=at)
+    return run
+
+
+def said(finding: doctor.Finding) -> str:
+    words = doctor.texts(finding)
+    assert words.value != finding.code, "no words for this code"
+    assert "%(" not in f"{words}"
+    assert bool(words.advice) == (finding.state != "ok")
+    return " | ".join((words.title, words.value, words.note, words.advice)).replace("\xa0", " ")
+
+
+def test_a_young_store_without_a_collection_is_well() -> None:
+    StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now())
+    finding = collecting.check_collection()
+    assert (finding.state, finding.code) == ("ok", "collection-none")
+    assert "next: Sun" in said(finding)
+
+
+def test_an_old_store_that_never_had_one_needs_care(settings: Any) -> None:
+    at = timezone.now() - timedelta(days=30)
+    StoreDay.objects.create(day=at.date(), measured_at=at)
+    make_run(dry_run=True)  # an estimate frees nothing
+    finding = collecting.check_collection()
+    assert (finding.state, finding.code) == ("warn", "collection-never")
+    assert "Never in 30 days" in said(finding)
+    settings.COLLECT_SCHEDULE = ""
+    assert "only by hand" in said(collecting.check_collection())
+
+
+def test_the_last_one_is_told_with_what_it_freed() -> None:
+    make_run(days=3, freed_bytes=5 * GB, waiting=4, waiting_bytes=2 * GB)
+    finding = collecting.check_collection()
+    assert finding.state == "ok"
+    assert "Last one 3 days ago | 5.0 GB freed, 2.0 GB wait hidden" in said(finding)
+
+
+def test_a_running_one_is_well_and_one_that_died_is_not() -> None:
+    run = make_run("running", stage="mark")
+    assert collecting.check_collection().code == "collection-running"
+    said(collecting.check_collection())
+    Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
+    finding = collecting.check_collection()
+    assert (finding.state, finding.code) == ("warn", "collection-failed")
+    said(finding)
+
+
+def test_a_failed_one_is_told_until_one_is_well_again() -> None:
+    make_run("failed", stage="mark", log="a\nthe disk does not answer")
+    make_run(dry_run=True)
+    finding = collecting.check_collection()
+    assert (finding.state, finding.params["error"]) == ("warn", "the disk does not answer")
+    said(finding)
+    make_run()
+    assert collecting.check_collection().state == "ok"
+
+
+def test_a_registry_that_remembers_blobs_is_an_alarm() -> None:
+    make_run("failed", stage="canary", problem="the registry still has it")
+    finding = collecting.check_collection()
+    assert (finding.state, finding.code) == ("bad", "collection-canary")
+    assert "the registry still has it" in said(finding)
+    assert "blobdescriptor" in said(finding)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "due_days", "is_late"),
+    [
+        ("0 2 * * *", 1, True),
+        ("0 2 * * 0", 0.2, False),
+        ("0 2 * * 0", 0.3, True),  # whatever the schedule says, what is due goes at once
+        ("", 9, False),
+        ("", 31, True),
+    ],
+)
+def test_what_waits_much_longer_than_it_should_is_told(
+    settings: Any, schedule: str, due_days: float, is_late: bool
+) -> None:
+    settings.COLLECT_SCHEDULE = schedule
+    due_at = timezone.now() - timedelta(days=due_days)
+    make_run(days=due_days + 1, waiting=3, waiting_bytes=2 * GB, due_at=due_at.isoformat())
+    finding = collecting.check_collection()
+    assert (finding.code == "collection-overdue") == is_late
+    if is_late:
+        assert finding.state == "warn"
+        assert "2.0 GB wait hidden for too long | due" in said(finding)
+
+
+@pytest.mark.parametrize("due_at", ["", "soon", "2026-11-01T00:00:00", None, 7])
+def test_an_odd_time_is_no_error(due_at: object) -> None:
+    make_run(days=300, waiting=3, due_at=due_at)
+    assert collecting.check_collection().code == "collection-ok"
+
+
+def test_broken_tags_are_an_alarm_while_they_are_broken() -> None:
+    assert collecting.check_integrity() is None
+    tag = make_tag(make_repository("team/api"), "1")
+    Tag.objects.filter(pk=tag.pk).update(problem=Tag.Problem.BROKEN)
+    Run.objects.create(kind=Run.Kind.INTEGRITY, state="done", result={"broken": 1})
+    finding = collecting.check_integrity()
+    assert finding is not None
+    assert (finding.state, finding.code) == ("bad", "integrity-broken")
+    assert "1 tag is broken" in said(finding)
+    Tag.objects.update(problem="")
+    assert collecting.check_integrity() is None
+
+
+def test_a_full_disk_is_told_what_would_come_free() -> None:
+    disk = doctor.Finding("disk", "warn", "disk-low", {"free": 1, "total": 9, "path": "/d"})
+    assert "./boathouse collect --dry-run" in said(collecting.with_collectable(disk))
+    make_run(waiting=3, waiting_bytes=2 * GB, candidate_bytes=7 * GB)
+    words = said(collecting.with_collectable(disk))
+    assert "2.0 GB wait hidden by collecting: “Purge now”" in words
+    assert "more" not in words
+    make_run(dry_run=True, waiting=3, waiting_bytes=2 * GB, candidate_bytes=7 * GB)
+    assert "Collecting would free 7.0 GB more" in said(collecting.with_collectable(disk))
+    make_run(dry_run=True)
+    assert "collecting" not in said(collecting.with_collectable(disk)).lower()
+
+
+def test_a_disk_with_room_is_not_looked_into(django_assert_num_queries: Any) -> None:
+    disk = doctor.Finding("disk", "ok", "disk-ok", {"free": 8, "total": 9, "path": "/d"})
+    with django_assert_num_queries(0):
+        assert collecting.with_collectable(disk) is disk
+
+
+def test_the_next_one_is_said_in_the_zone_of_the_instance(settings: Any) -> None:
+    settings.COLLECT_SCHEDULE = "0 2 * * *"
+    at = datetime.fromisoformat("2026-11-24T10:00:00+00:00")
+    finding = collecting.check_collection(now=at)
+    assert finding.params["next"] == "2026-11-25T02:00:00+00:00"

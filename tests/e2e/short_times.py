@@ -1,0 +1,46 @@
+"""Settings of collecting that no environment may ask for: seconds instead of hours.
+
+The floors of portal/settings.py stand where the environment is read, so an instance whose
+collecting is to be watched gets its times by a hook at Python's start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HOOK = '''
+import sys
+from datetime import timedelta
+from importlib.machinery import PathFinder
+
+
+class Shorter:
+    """Loads portal.settings, and changes what it says."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "portal.settings":
+            return None
+        spec = PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            module.COLLECT_GRACE = timedelta(seconds=GRACE)
+            module.QUARANTINE_TIME = timedelta(seconds=QUARANTINE)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Shorter)
+'''
+
+
+def short_times(folder: Path, *, grace: float, quarantine: float) -> dict[str, str]:
+    """The environment in which these seconds hold; `folder` is for the hook."""
+    folder.mkdir()
+    hook = HOOK.replace("GRACE)", f"{grace})").replace("QUARANTINE)", f"{quarantine})")
+    (folder / "sitecustomize.py").write_text(hook)
+    # The same "only by hand": a run that nobody asked for would come between.
+    return {"PYTHONPATH": str(folder), "BOATHOUSE_COLLECT_SCHEDULE": ""}

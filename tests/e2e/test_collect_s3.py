@@ -1,0 +1,201 @@
+"""Collecting under a real registry on S3: with versions by delete markers, without by copies."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from django.test import override_settings
+
+from registryui.cleanup import collect as collecting
+from registryui.cleanup import integrity
+from registryui.index.sync import sync
+from registryui.models import Run
+from registryui.registry import storages
+from registryui.registry.choose import open_store
+from tests.parts import free_port, running_registry, running_s3
+
+from .collecting import Client, image, take_off, whole
+from .registries import Registry
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
+PREFIX = "deep/prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The registry that writes it, and the bucket itself."""
+
+    real: Registry
+    system: Any
+    keeps_versions: bool
+
+    def kept(self) -> int:
+        """Bytes of blobs that somebody pays for: in the store, hidden, in all versions. Without
+        what the registry leaves of each upload in a bucket with versions."""
+        call = "list_object_versions" if self.keeps_versions else "list_objects_v2"
+        page = self.system.call_s3(call, Bucket="images", Prefix=f"{PREFIX}/")
+        assert not page["IsTruncated"]
+        found = page.get("Versions" if self.keeps_versions else "Contents") or []
+        hidden = f"{PREFIX}/boathouse/quarantine/"
+        return sum(
+            one["Size"]
+            for one in found
+            if (one["Key"].endswith("/data") and "/_uploads/" not in one["Key"])
+            or (one["Key"].startswith(hidden) and not one["Key"].endswith("/record"))
+        )
+
+
+@pytest.fixture(params=["plain", "versions"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Iterator[Bucket]:
+    port = free_port()
+    with running_s3(port, "images") as (key, secret):
+        settings.STORAGE, settings.SOURCE = f"s3://images/{PREFIX}", "auto"
+        settings.STORAGE_ENDPOINT = f"http://127.0.0.1:{port}"
+        settings.STORAGE_REGION = "us-east-1"
+        settings.STORAGE_KEY, settings.STORAGE_SECRET = key, secret
+        for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+            setattr(settings, name, timedelta(0))
+        storage = storages.of_settings()
+        system = fsspec.filesystem("s3", use_listings_cache=False, **storage.options)
+        if request.param == "versions":
+            state = {"Status": "Enabled"}
+            system.call_s3("put_bucket_versioning", Bucket="images", VersioningConfiguration=state)
+        section = {storage.driver: storage.section, "delete": {"enabled": True}}
+        sections = {"storage": {**section, "redirect": {"disable": True}}}
+        with running_registry(tmp_path, settings=sections) as url:
+            settings.REGISTRY_URL = url
+            yield Bucket(Registry(url, tmp_path / "store"), system, request.param == "versions")
+
+
+def index() -> None:
+    run = sync(open_store(storages.of_settings()), by="test")
+    assert run is not None
+    assert run.state == Run.State.DONE, run.log
+
+
+def collect(**options: Any) -> dict[str, Any]:
+    run = collecting.collect(by="test", **options)
+    assert run is not None
+    assert run.state == Run.State.DONE, (run.result, run.log)
+    return dict(run.result)
+
+
+def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
+    bucket: Bucket, settings: Any
+) -> None:
+    settings.QUARANTINE_TIME = timedelta(hours=1)
+    real = bucket.real
+    base = random.Random(1).randbytes(100_000)
+    amd = real.push_image("team/app", "amd", layers=[base, b"amd"])
+    real.push_index("team/app", [real.child("team/app", amd, architecture="amd64")], "1")
+    real.push_image("team/app", "2", layers=[base, random.Random(2).randbytes(80_000)])
+    real.push_image("other/app", "2", layers=[base, b"other"])
+    lonely = real.push_blob("other/app", random.Random(3).randbytes(50_000))
+    index()
+    take_off(real, "team/app", "2")
+    take_off(real, "team/app", "amd")  # its manifest is still a child
+    index()
+    before = bucket.kept()
+
+    plan = collect(dry_run=True)
+    assert bucket.kept() == before
+    hidden = collect()
+    assert hidden["hidden_bytes"] == plan["candidate_bytes"] > 130_000
+    assert real.ask("HEAD", f"/v2/other/app/blobs/{lonely}").status == 404
+    for repository, tag in (("team/app", "1"), ("other/app", "2")):
+        assert whole(real, repository, tag) == ""
+    settings.QUARANTINE_TIME = timedelta(0)
+    purged = collect()
+    assert before - bucket.kept() == plan["candidate_bytes"]
+    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["hidden_manifests"]
+    for repository, tag in (("team/app", "1"), ("other/app", "2")):
+        assert whole(real, repository, tag) == ""
+    run = integrity.check(by="test", deep=True)
+    assert run is not None
+    assert (run.result["source"], run.result["broken"]) == ("store", 0)
+
+
+@pytest.mark.parametrize("moment", ["hidden", "purged"])
+def test_the_same_image_is_pushed_again_after(bucket: Bucket, settings: Any, moment: str) -> None:
+    if moment == "hidden":
+        settings.QUARANTINE_TIME = timedelta(hours=1)
+    one = image(1, b"base" * 1000, b"layer" * 1000)
+    client = Client(bucket.real)
+    assert client.push("team/app", "1", one)
+    assert client.push("team/keeps", "1", image(2, b"base" * 1000))
+    index()
+    take_off(bucket.real, "team/app", "1")
+    index()
+    assert collect()["hidden_manifests"] == 1
+    assert client.push("team/app", "again", one)
+    assert whole(bucket.real, "team/app", "again") == ""
+    index()
+    settings.QUARANTINE_TIME = timedelta(0)
+    result = collect()
+    assert whole(bucket.real, "team/app", "again") == ""
+    assert result["hidden_manifests"] == 0
+
+
+def test_nothing_lasting_breaks_while_clients_push(bucket: Bucket, settings: Any) -> None:
+    """What is collected all the time are the images that the same clients push again."""
+    settings.COLLECT_GRACE = timedelta(seconds=2)
+    settings.QUARANTINE_TIME = timedelta(seconds=4)
+    images = [image(number, b"base" * 500, bytes([number]) * 300) for number in range(6)]
+    is_over = threading.Event()
+    kept: dict[tuple[str, str], int] = {}
+    failed: list[tuple[str, str]] = []
+
+    def push(number: int) -> None:
+        client, random_of, count = Client(bucket.real), random.Random(number), 0
+        while not is_over.wait(0.2):  # moto has one processor for all of us
+            count += 1
+            name, which = f"team/app{number}", random_of.randrange(6)
+            tag = f"v{count}"
+            if not client.push(name, tag, images[which]):
+                failed.append((name, tag))
+                continue
+            if count % 2:
+                take_off(bucket.real, name, tag)
+            else:
+                kept[name, tag] = which
+
+    assert Client(bucket.real).push("team/first", "1", images[0])
+    index()
+    clients = [threading.Thread(target=push, args=(number,)) for number in range(2)]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(3):
+            index()
+            collect()
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()
+    index()
+    settings.QUARANTINE_TIME = timedelta(0)
+    collect()
+    assert failed == []
+    assert kept
+    broken = {key: whole(bucket.real, *key) for key in kept}
+    assert {key: what for key, what in broken.items() if what} == {}
+
+
+def test_no_secret_is_in_what_is_told(bucket: Bucket, settings: Any) -> None:
+    bucket.real.push_image("team/app", "1")
+    index()
+    with override_settings(STORAGE_ENDPOINT="http://127.0.0.1:1"):
+        run = collecting.collect(by="test")
+    assert run is not None
+    assert run.state == Run.State.FAILED
+    said = f"{run.result} {run.log}"
+    assert settings.STORAGE_SECRET not in said
+    assert "127.0.0.1:1" in said

@@ -1,0 +1,127 @@
+"""Deleting with the whole product: what Docker and skopeo can pull before, after, after undo."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .engines import Engine
+from .layouts import Layout
+from .product import ROOT, Product
+from .test_clients import copy
+from .waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+
+
+def say(boathouse: Product, *words: str) -> Any:
+    """What a command prints with --json."""
+    return json.loads(boathouse.boathouse(*words, "--json").stdout)
+
+
+def wait_for(boathouse: Product, repository: str, *tags: str) -> None:
+    until(
+        lambda: set(tags) <= {row["tag"] for row in boathouse.listed(repository)},
+        "the index knows the tags",
+    )
+
+
+@pytest.mark.root
+def test_a_deleted_tag_is_gone_for_docker_and_its_sibling_works(
+    boathouse: Product, docker: Engine, second_docker: Engine
+) -> None:
+    one, two = (f"{boathouse.name}/delete/app:{tag}" for tag in ("1", "2"))
+    docker.make_image("delete-app", "echo hello > /root/x")
+    for reference in (one, two):
+        docker.docker("tag", "delete-app", reference)
+    digest = docker.push(one)
+    assert docker.push(two) == digest
+    wait_for(boathouse, "delete/app", "1", "2")
+
+    (done,) = say(boathouse, "tag", "delete", "delete/app:1")
+
+    assert [one["state"] for one in done["results"]] == ["deleted"]
+    gone = second_docker.docker("pull", one, check=False)
+    assert gone.returncode != 0
+    assert "manifest unknown" in gone.stdout + gone.stderr
+    assert digest in second_docker.docker("pull", two).stdout
+    boathouse.boathouse("tag", "restore", "delete/app:1")
+    assert digest in second_docker.docker("pull", one).stdout
+    row = boathouse.tag("delete/app", "1")
+    assert row is not None
+    assert (row["digest"], row["by"]) == (digest, boathouse.user[0])
+
+
+def test_an_image_index_goes_and_another_one_with_the_same_child_stays_whole(
+    boathouse: Product, certificates: Path, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path / "layout")
+    amd, arm = (layout.image(one, {"bin/app": one.encode()}) for one in ("amd64", "arm64"))
+    layout.tag("both", layout.image_index([amd, arm]))
+    layout.tag("one", layout.image_index([amd]))
+    layout.tag("arm", arm)
+    reference = f"docker://{boathouse.name}/delete/multi"
+    for tag in ("both", "one", "arm"):
+        done = copy(boathouse, certificates, f"oci:{layout.folder}:{tag}", f"{reference}:{tag}")
+        assert done.returncode == 0, done.stderr
+    wait_for(boathouse, "delete/multi", "both", "one", "arm")
+
+    (outcome,) = say(boathouse, "tag", "delete", "delete/multi:both", "delete/multi:arm")
+
+    def pull(tag: str) -> int:
+        target = f"oci:{tmp_path / f'{tag}-{time.time_ns()}'}:x"
+        return copy(boathouse, certificates, f"{reference}:{tag}", target).returncode
+
+    assert [pull(tag) == 0 for tag in ("both", "one", "arm")] == [False, True, False]
+    boathouse.boathouse("tag", "restore", "--act", outcome["act"])
+    assert [pull(tag) == 0 for tag in ("both", "one", "arm")] == [True, True, True]
+
+
+def test_a_delete_that_is_killed_at_any_moment_can_be_finished_and_undone(
+    boathouse: Product, certificates: Path, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path / "layout")
+    reference = f"docker://{boathouse.name}/delete/killed"
+    tags = [f"t{number}" for number in range(12)]
+    layout.tag("x", layout.image("amd64", {"bin/app": b"killed"}))
+    for tag in (*tags, "sibling"):
+        assert copy(boathouse, certificates, f"oci:{layout.folder}:x", f"{reference}:{tag}")
+    wait_for(boathouse, "delete/killed", *tags, "sibling")
+    digest = boathouse.tag("delete/killed", "sibling")["digest"]  # type: ignore[index]
+    wanted = [f"delete/killed:{tag}" for tag in tags]
+    for pause in (0.0, 0.02, 0.05, 0.1, 0.2):
+        process = subprocess.Popen(
+            [str(ROOT / "boathouse"), "tag", "delete", *wanted, "--yes"],
+            env=boathouse.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_until_it_writes(process, boathouse.data / "index.sqlite3-wal")
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=20)
+        assert boathouse.tag("delete/killed", "sibling") is not None
+        boathouse.boathouse("tag", "delete", *wanted, "--yes", check=False)  # the rest of it
+        boathouse.boathouse("sync")
+        assert {row["tag"] for row in boathouse.listed("delete/killed")} == {"sibling"}
+        waiting = {row["tag"]: row["digest"] for row in say(boathouse, "tag", "deleted")}
+        assert {tag: waiting.get(tag) for tag in tags} == dict.fromkeys(tags, digest)
+        for tag in tags:
+            boathouse.boathouse("tag", "restore", f"delete/killed:{tag}")
+    assert {row["digest"] for row in boathouse.listed("delete/killed")} == {digest}
+
+
+def _wait_until_it_writes(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Or until it is over."""
+    size = log.stat().st_size if log.exists() else 0
+    until(
+        lambda: process.poll() is not None or (log.exists() and log.stat().st_size != size),
+        "the delete begins",
+        pause=0.005,
+    )
