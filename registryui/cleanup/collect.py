@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
 from cronsim import CronSim, CronSimError
 from django.conf import settings
@@ -50,11 +50,20 @@ PAUSE = timedelta(hours=1)  # between a run and one that only purges what has be
 LOG_LINES = 200
 
 Stage = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
-Hold = Callable[[], AbstractContextManager[object]]
 One = TypeVar("One")
 
 
-def _front_door() -> AbstractContextManager[object]:
+class Held(Protocol):
+    """What keeps manifests from being written, while it lasts."""
+
+    def check(self) -> None:
+        """Refused if they may be written again."""
+
+
+Hold = Callable[[], AbstractContextManager[Held]]
+
+
+def _front_door() -> AbstractContextManager[Held]:
     # It ends with the work, or with its process: an end before the purge's own would be wrong.
     return hold.held("manifests", by=_("purging at once"), at_most=hold.LONGEST)
 
@@ -419,8 +428,11 @@ class _Collecting:
             ingest.drop_manifests(name, digests)
             self.go_on(0)
 
-    def _purge(self, mark: Mark, until: datetime) -> None:
-        """Deletes what was hidden before `until` and is not needed by that mark."""
+    def _purge(
+        self, mark: Mark, until: datetime, *, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Deletes what was hidden before `until` and is not needed by that mark; `check` is asked
+        before each of them, whether it still may."""
         for one in list(self.quarantine.hidden()):
             place = _place(one)
             if one.hidden_at > until or place.repository in mark.skipped:
@@ -429,6 +441,7 @@ class _Collecting:
             if self._is_needed(mark, one):
                 self.quarantine.put_back(one)  # there is one again: the copy goes
             else:
+                check()
                 self.result["freed_bytes"] += self.quarantine.purge(one)
                 self.result["purged"] += 1
 
@@ -436,9 +449,9 @@ class _Collecting:
         """Purges all, with manifests held from before a new look until the last is gone."""
         began = time.monotonic()
         try:
-            with hold():
+            with hold() as held:
                 mark = self._settled()
-                self._purge(mark, mark.began)
+                self._purge(mark, mark.began, check=held.check)
         finally:
             self.result["held_seconds"] = time.monotonic() - began
 

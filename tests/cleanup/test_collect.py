@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -661,14 +662,36 @@ def test_purge_now_looks_and_deletes_while_writes_are_held(small: Small, setting
     @contextmanager
     def hold() -> Any:
         held.append("on")
-        yield
+        yield SimpleNamespace(check=lambda: held.append("asked"))
         held.append("off")
 
     run = done(purge_now=True, hold=hold)
-    assert held == ["on", "off"]
+    assert held == ["on", *["asked"] * 4, "off"]
     assert run.result["purged"] == 4
     assert run.result["held_seconds"] > 0
     assert run.result["waiting"] == 0
+
+
+def test_purge_now_ends_at_once_when_the_hold_does(small: Small, settings: Any) -> None:
+    settings.QUARANTINE_TIME = timedelta(hours=1)
+    small.image("team/app", "1", layers=(b"base",))
+    small.image("team/app", layers=(b"loose",))
+    small.sync()
+    asked = []
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) == 3:  # this process was asleep, and the door is open again
+            raise Refused("the hold ended")
+
+    @contextmanager
+    def hold() -> Any:
+        yield SimpleNamespace(check=check)
+
+    run = collecting.collect(by="test", purge_now=True, hold=hold)
+    assert run is not None
+    assert (run.state, run.result["problem"]) == (Run.State.FAILED, "the hold ended")
+    assert (run.result["purged"], run.result["waiting"]) == (2, 2)
 
 
 def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
