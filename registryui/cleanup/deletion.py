@@ -29,6 +29,7 @@ from registryui.index.events import OWN_ACT
 from registryui.index.fetch import Look, look
 from registryui.index.sync import write
 from registryui.models import AuditEvent, FormerTag, RegistryEvent, Tag
+from registryui.oci import throw_away
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
 
@@ -191,16 +192,17 @@ class _Doing:
             repository__name=self.repository, name__in=[one.tag for one in batch]
         )
         known = {
-            tag.name: former.row(tag)
+            tag.name: tag
             for tag in rows.select_related("manifest", "repository").defer(
                 "manifest__raw", "manifest__config", "manifest__annotations"
             )
         }
         noted = []
         for one in batch:
-            if not one.digest:  # it dangles: there is nothing to put it back on
+            tag = known.get(one.tag)
+            if not one.digest or _is_left_over(tag):  # there is nothing to put it back on
                 continue
-            row = known.get(one.tag) if one.tag else None
+            row = former.row(tag) if tag is not None else None
             if row is None or row.digest != one.digest:
                 row = FormerTag(repository=self.repository, tag=one.tag, digest=one.digest)
                 row.size, row.attached_to = one.size, one.attached_to
@@ -268,6 +270,12 @@ class _Doing:
                 details={"act": self.act, "digest": one.digest, **_why(one)},
             )
         log.info("%s: %d of %d deleted by %s", self.repository, len(deleted), len(results), self.by)
+
+
+def _is_left_over(tag: Tag | None) -> bool:
+    """Whether a delete was cut off here: its row of undo has the digest from before."""
+    manifest = tag.manifest if tag is not None else None
+    return manifest is not None and manifest.artifact_type == throw_away.ARTIFACT_TYPE
 
 
 _AUDITED = {

@@ -5,6 +5,7 @@ Everything is told small: a large store has millions of links. A blob is a key o
 
 from __future__ import annotations
 
+import os
 import signal
 from array import array
 from collections.abc import Iterable, Iterator
@@ -136,6 +137,7 @@ def _blobs(store: FileStore, folder: str) -> Iterator[Blobs]:
 def serve(pipe: Connection, store: FileStore, before: float) -> None:
     """The main function of a reading process; see index/processes.py."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us
+    os.nice(10)  # pushes and pulls first: the registry is on this machine, and a mark has time
     try:
         while (tasks := pipe.recv()) is not None:
             for answer in look(store, tasks, before=before):

@@ -82,10 +82,11 @@ class _TakingOff:
             return Taken(one.tag, "failed", _("The registry does not answer."))
         try:
             now = self._resolve(one.tag)
+            is_ours = now not in ("", one.digest) and self._is_throw_away(now)
         except RegistryError as error:
             self._is_away = isinstance(error, Unreachable)
             return Taken(one.tag, "failed", in_words(error))
-        if now != one.digest:
+        if now != one.digest and not is_ours:
             state = "moved" if now else "gone"
             return Taken(one.tag, state, look=self._look(one))
         try:
@@ -156,6 +157,11 @@ class _TakingOff:
             return again(lambda: self._registry.resolve(self._repository, tag)) or ""
         except BadAnswer:
             return ""
+
+    def _is_throw_away(self, digest: str) -> bool:
+        """Whether a delete that was cut off in the middle left the tag there: go on with it."""
+        stored = self._registry.manifest(self._repository, digest)
+        return stored is not None and throw_away.is_one(stored.raw)
 
     def _look(self, one: Wanted) -> Look | None:
         """What somebody else made of the tag; None: it could not be asked."""

@@ -66,6 +66,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         {
             "store.collect": ("recycle", gettext_lazy("Collect what nothing needs")),
             "store.put_back": ("undo-2", gettext_lazy("Put back out of quarantine")),
+            "store.remove_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
         },
     ),
     "hold": (

@@ -480,6 +480,31 @@ def test_a_process_that_dies_before_the_end_loses_nothing(
     assert settling.settle() == 0
 
 
+@pytest.mark.parametrize("is_known", [False, True], ids=["not synced", "synced"])
+def test_what_a_dead_delete_left_can_be_deleted_again_and_put_back(
+    ten: World, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """At once, without the worker; whether or not a sync has seen the throw-away meanwhile."""
+    with monkeypatch.context() as patch:
+
+        def die(*args: object) -> str:
+            raise KeyboardInterrupt
+
+        patch.setattr(take_off._TakingOff, "finish", die)
+        with pytest.raises(KeyboardInterrupt):
+            ten.delete(*TEN)
+    if is_known:
+        ten.sync()
+    again = ten.delete(*TEN) if set(TEN) & set(ten.known()) else None
+    assert again is None or set(states(again).values()) <= {"deleted", "gone"}
+    assert ten.tags() == {f"s{number}" for number in range(10)}
+    assert_consistent(ten)
+    for number in range(10):
+        restore(f"t{number}")
+        assert ten.digest(f"t{number}") == ten.digest(f"s{number}")
+    assert not undo.waiting().exists()
+
+
 def test_an_undo_takes_the_place_of_a_throw_away(ten: World) -> None:
     if habits().deletes_tags:
         pytest.skip("This registry deletes by tag: there are no throw-aways.")

@@ -26,8 +26,9 @@ class Shorter:
 
         def exec_module(module):
             execute(module)
-            module.COLLECT_GRACE = timedelta(seconds=GRACE)
-            module.QUARANTINE_TIME = timedelta(seconds=QUARANTINE)
+            module.UNDO_DAYS = {grace} / 86400  # a tag that went keeps its image no longer
+            module.COLLECT_GRACE = timedelta(seconds={grace})
+            module.QUARANTINE_TIME = timedelta(seconds={quarantine})
 
         spec.loader.exec_module = exec_module
         return spec
@@ -40,7 +41,7 @@ sys.meta_path.insert(0, Shorter)
 def short_times(folder: Path, *, grace: float, quarantine: float) -> dict[str, str]:
     """The environment in which these seconds hold; `folder` is for the hook."""
     folder.mkdir()
-    hook = HOOK.replace("GRACE)", f"{grace})").replace("QUARANTINE)", f"{quarantine})")
+    hook = HOOK.format(grace=grace, quarantine=quarantine)
     (folder / "sitecustomize.py").write_text(hook)
     # The same "only by hand": a run that nobody asked for would come between.
     return {"PYTHONPATH": str(folder), "BOATHOUSE_COLLECT_SCHEDULE": ""}

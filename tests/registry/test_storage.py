@@ -659,7 +659,7 @@ def test_a_bucket_that_is_not_there_is_not_an_empty_store(bucket: Objects) -> No
 
 def test_words_of_a_driver_are_freed_of_secrets(bucket: Objects) -> None:
     store = bucket.open()
-    error = store._files._unreachable("a", OSError(f"key {bucket.options['secret']}\nx"))  # type: ignore[attr-defined]
+    error = store._files.unreachable("a", OSError(f"key {bucket.options['secret']}\nx"))  # type: ignore[attr-defined]
     assert bucket.options["secret"] not in str(error)
     assert "[hidden]" in str(error)
     assert "\n" not in str(error)
