@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ import pytest
 from registryui.cleanup import collect as collecting
 from registryui.index.sync import sync
 from registryui.models import Run
+from registryui.registry import paths
 from registryui.registry.choose import open_store
+from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storages import FILESYSTEM, Storage
-from tests.parts import running_registry
+from tests.parts import free_port, running_registry
 
 from .collecting import Attack, Client, image, take_off, whole
 from .registries import Registry
@@ -302,3 +304,47 @@ def test_killed_at_each_change_of_the_disk_the_next_run_goes_on(tmp_path: Path) 
     assert found["changes"] > 40
     assert found["killed"] == found["changes"]
     assert found["broken"] == []
+
+
+def test_a_registry_that_is_killed_at_each_change_of_the_disk_loses_nothing_that_is_kept(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, port = tmp_path / "registry", free_port()
+    with ExitStack() as stack:
+        url = stack.enter_context(running_registry(place, port=port))
+        use(settings, place / "store", url)
+        served = Registry(url, place / "store")
+        base = random.Random(1).randbytes(10_000)
+        served.push_image("team/app", "1", layers=[base, b"one"])
+        served.push_image("team/app", "2", layers=[base, b"two"])
+        served.push_image("gone/app", "1", layers=[base, b"gone"])
+        index(served)
+        take_off(served, "team/app", "2")
+        take_off(served, "gone/app", "1")
+        index(served)
+        kills: list[int] = []
+
+        def change(quarantine: LocalQuarantine, act: Callable[..., Any], *arguments: Any) -> Any:
+            process = next(
+                one for one in psutil.Process().children() if str(place) in " ".join(one.cmdline())
+            )
+            process.kill()
+            process.wait(10)
+            done = act(*arguments)
+            kills.append(process.pid)
+            stack.enter_context(running_registry(place, port=port))
+            assert whole(served, "team/app", "1") == ""
+            return done
+
+        monkeypatch.setattr(LocalQuarantine, "change", change)
+        collect()
+        monkeypatch.undo()
+        use(settings, place / "store", url)
+        for _run in range(2):  # what a run hides last, the empty repository, the next one deletes
+            collect()
+        assert len(kills) > 20
+        assert whole(served, "team/app", "1") == ""
+        datas = {one.read_bytes() for one in served.store.rglob("data")}
+        assert not datas & {b"two", b"gone"}
+        assert not (served.store / paths.repository("gone/app")).exists()
+        assert collecting.waiting() == []
