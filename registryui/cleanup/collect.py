@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
-from cronsim import CronSim, CronSimError
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
@@ -36,6 +35,7 @@ from registryui.registry.quarantine import Hidden, Quarantine
 from registryui.registry.storage import FileStore
 from registryui.registry.storages import of_settings
 
+from . import schedules
 from .links import digest_of, key_of
 from .mark import Impossible, Mark, Marker, index_again
 
@@ -187,13 +187,7 @@ def is_due(now: datetime) -> bool:
 
 def is_scheduled(minute: datetime) -> bool:
     """Whether settings.COLLECT_SCHEDULE names this minute, by the clock of TIME_ZONE."""
-    this = timezone.localtime(minute).replace(second=0, microsecond=0)
-    try:
-        schedule = CronSim(settings.COLLECT_SCHEDULE, this - timedelta(minutes=1))
-        return bool(settings.COLLECT_SCHEDULE) and next(schedule) == this
-    except (CronSimError, StopIteration):
-        log.warning("BOATHOUSE_COLLECT_SCHEDULE is no schedule: %a", settings.COLLECT_SCHEDULE)
-        return False
+    return schedules.is_now(settings.COLLECT_SCHEDULE, minute, setting="BOATHOUSE_COLLECT_SCHEDULE")
 
 
 def _open() -> tuple[FileStore, Quarantine]:

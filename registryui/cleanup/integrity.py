@@ -27,7 +27,7 @@ from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
 
-from . import schedule
+from . import schedules
 from .whole import Broken, Deep, HttpLook, Look, Looked, Over, Pace, StoreLook
 
 AT_ONCE = {"store": 4, "http": 16}  # threads: files are read by one almost as fast as by many
@@ -169,7 +169,7 @@ def _damaged() -> list[str]:
 def is_scheduled(minute: datetime) -> bool:
     """Whether settings.INTEGRITY_SCHEDULE names this minute."""
     setting = "BOATHOUSE_INTEGRITY_SCHEDULE"
-    return schedule.names(settings.INTEGRITY_SCHEDULE, minute, setting=setting)
+    return schedules.is_now(settings.INTEGRITY_SCHEDULE, minute, setting=setting)
 
 
 # -- one run ---------------------------------------------------------------------------------------

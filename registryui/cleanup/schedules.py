@@ -9,9 +9,10 @@ that exists twice comes once, as with Debian's cron.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from cronsim import CronSim, CronSimError
@@ -21,6 +22,8 @@ from django.utils.translation import get_language, gettext, gettext_noop
 from django.utils.translation import gettext as _
 
 from registryui.refused import Refused
+
+log = logging.getLogger(__name__)
 
 _LONGEST = 64
 _NUMBER = re.compile(r"\d{1,2}\Z")
@@ -53,6 +56,19 @@ def next_time(schedule: str, after: datetime | None = None) -> datetime | None:
 def next_times(schedule: str, count: int, after: datetime | None = None) -> list[datetime]:
     """Up to `count` times behind `after` (None: now)."""
     return list(islice(_times(schedule, after), count))
+
+
+def is_now(schedule: str, minute: datetime, *, setting: str) -> bool:
+    """Whether `schedule` names this minute; "" names none. What is no schedule names none either,
+    and is logged by the name of its setting."""
+    if not schedule:
+        return False
+    this = timezone.localtime(minute, timezone.get_default_timezone())
+    this = this.replace(second=0, microsecond=0)
+    found = next_time(schedule, this - timedelta(minutes=1))
+    if found is None:
+        log.warning("%s is no schedule: %a", setting, schedule)
+    return found == this
 
 
 def _times(schedule: str, after: datetime | None) -> Iterator[datetime]:

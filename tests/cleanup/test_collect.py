@@ -761,7 +761,14 @@ def test_the_command_counts_collects_puts_back_and_says_why_not(
 
 @pytest.mark.parametrize(
     ("schedule", "is_now"),
-    [("0 2 * * 0", True), ("0 3 * * 0", False), ("* * * * *", True), ("", False), ("no", False)],
+    [
+        ("0 2 * * 0", True),
+        ("0 3 * * 0", False),
+        ("* * * * *", True),
+        ("", False),
+        ("no", False),
+        ("1#2/3 * * * *", False),
+    ],
 )
 def test_the_schedule_names_its_minutes(settings: Any, schedule: str, is_now: bool) -> None:
     settings.COLLECT_SCHEDULE = schedule
