@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from datetime import datetime
 
 from registryui.models import AuditEvent
 
@@ -12,6 +14,16 @@ from .chain import Verdict, verify
 log = logging.getLogger(__name__)
 
 NAMED = 10  # flaws that the row names; all are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the newest check found."""
+
+    at: datetime
+    rows: int
+    count: int  # of flaws
+    flaws: tuple[tuple[str, int], ...]  # chain.What and the row's id, the first NAMED
 
 
 def check(*, by: str) -> Verdict:
@@ -32,3 +44,16 @@ def check(*, by: str) -> Verdict:
         },
     )
     return found
+
+
+def newest_check() -> Checked | None:
+    """None: the log was never checked. A row that somebody changed counts as a flaw."""
+    row = AuditEvent.objects.filter(act="audit.verify").order_by("-id").first()
+    if row is None:
+        return None
+    try:
+        rows, count = int(row.details["rows"]), int(row.details["count"])
+        flaws = tuple((str(what), int(number)) for what, number in row.details["flaws"])
+    except (TypeError, ValueError, KeyError):
+        rows, count, flaws = 0, 1, ()
+    return Checked(row.at, rows, count, flaws)

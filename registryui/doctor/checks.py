@@ -29,6 +29,7 @@ from django.utils import timezone
 
 from registryui import front_door, hold, hosts, tls
 from registryui.accounts import drift, htpasswd, publish
+from registryui.audit.check import newest_check
 from registryui.models import RegistryEvent, Run, here
 from registryui.registry import choose, storages
 from registryui.registry.client import RegistryClient
@@ -80,6 +81,8 @@ def _of_tables() -> dict[str, Finding]:
         found["hosts"] = several
     if broken := _safely_or_none("integrity", collecting.check_integrity):
         found["integrity"] = broken
+    if changed := _safely_or_none("audit log", check_audit_log):
+        found["audit log"] = changed
     return found | {
         "events": _safely("events", check_events),
         "index": _safely("index", check_index),
@@ -450,6 +453,15 @@ def changes_without_event(newest: datetime | None) -> int:
         return 0
     counts = (pair[0][1].get(name, 0) for name in ("added", "moved"))
     return sum(count for count in counts if isinstance(count, int))
+
+
+# -- audit log -----------------------------------------------------------------------------------
+def check_audit_log() -> Finding | None:
+    """None: the newest of the worker's daily checks found it as it was written, or none was yet."""
+    found = newest_check()
+    if found is None or not found.count:
+        return None
+    return Finding("audit log", "bad", "audit-log-changed", {"at": found.at.isoformat()})
 
 
 # -- index ---------------------------------------------------------------------------------------

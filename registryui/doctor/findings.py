@@ -25,6 +25,7 @@ NAMES = (
     "disk",
     "collection",
     "integrity",  # only where tags are broken
+    "audit log",  # only where it is not as it was written
     "worker",
 )
 STATES = ("ok", "warn", "bad")  # in order

@@ -61,6 +61,7 @@ def _title(name: str) -> str:
         "disk": _("Disk"),
         "collection": _("Collection"),
         "integrity": _("Integrity"),
+        "audit log": _("Audit log"),
         "worker": _("Worker"),
     }
     return titles.get(name, name)
@@ -689,6 +690,14 @@ def _integrity_broken(p: Params) -> Said:
     )
 
 
+def _audit_log_changed(p: Params) -> Said:
+    return (
+        _("The audit log is not as it was written"),
+        _ago(_("as of the check %(age)s ago"), p["at"]),
+        _("Open Activity: it names the rows. docs/operate.md says what it can mean."),
+    )
+
+
 def _next_collection(p: Params) -> str:
     if not p["next"]:
         return _("there is no schedule: only by hand")
@@ -844,6 +853,7 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "collection-failed": _collection_failed,
     "collection-overdue": _collection_overdue,
     "integrity-broken": _integrity_broken,
+    "audit-log-changed": _audit_log_changed,
     "database-ok": _database_ok,
     "database-away": _database_away,
     "hosts-ok": _hosts_ok,

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from registryui import audit, tasks
 from registryui.audit import export
+from registryui.audit.check import newest_check
 from registryui.models import AuditEvent, Role
 from registryui.models.paging import Walk, walk
 
@@ -142,15 +143,11 @@ def _line(row: AuditEvent, target: Pusher) -> Line:
 
 def _checked() -> dict[str, Any] | None:
     """When the log was last checked, and what was wrong; None: not yet."""
-    row = AuditEvent.objects.filter(act="audit.verify").order_by("-id").first()
-    if row is None:
+    found = newest_check()
+    if found is None:
         return None
-    try:
-        rows, count = int(row.details["rows"]), int(row.details["count"])
-        flaws = [words.flaw_words(str(what), int(number)) for what, number in row.details["flaws"]]
-    except (TypeError, ValueError, KeyError):  # somebody changed this row, too
-        rows, count, flaws = 0, 1, []
-    return {"at": row.at, "rows": rows, "count": count, "flaws": flaws}
+    flaws = [words.flaw_words(what, row) for what, row in found.flaws]
+    return {"at": found.at, "rows": found.rows, "count": found.count, "flaws": flaws}
 
 
 def _filters(sent: Mapping[str, str]) -> Filters:

@@ -14,9 +14,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from registryui import audit
+from registryui import audit, doctor
 from registryui.audit import chain, newest
 from registryui.audit.chain import What
+from registryui.audit.check import check
+from registryui.doctor.checks import check_audit_log
 from registryui.models import AuditEvent
 
 pytestmark = pytest.mark.django_db
@@ -221,3 +223,20 @@ def test_verify_takes_the_same_memory_for_many_rows_as_for_few(
     few = peak()
     written(45_000)
     assert peak() < few * 1.5
+
+
+def test_the_doctor_raises_an_alarm_until_a_check_finds_the_log_whole(
+    rows: list[AuditEvent],
+) -> None:
+    assert check_audit_log() is None  # never checked
+    check(by="test")
+    finding = check_audit_log()
+    assert finding is not None
+    assert (finding.state, finding.code) == ("bad", "audit-log-changed")
+    words = doctor.texts(finding)
+    assert "The audit log is not as it was written" in str(words)
+    assert "Activity" in str(words)
+    for statement in guard.POSTGRESQL if connection.vendor == "postgresql" else guard.SQLITE:
+        run(statement)
+    check(by="test")
+    assert check_audit_log() is None
