@@ -43,7 +43,8 @@ log = logging.getLogger(__name__)
 
 OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests: nobody pulled
 OWN_ACT = "act-"  # begins the id of an event that the portal wrote for what an operator did
-BATCH = 1000  # the more, the more events of one repository are written together
+BATCH = 5000  # events of a round: the more, the more of one repository are written together
+TOGETHER = 1000  # events of one repository whose images are in memory at once
 PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
 MISSED = timedelta(seconds=5)  # an event waits no longer for the job that applies it
 RECENT = timedelta(seconds=10)
@@ -129,7 +130,8 @@ def apply_pending(
             done: dict[str, list[RegistryEvent]] = {}
             for repository, events in by_repository.items():
                 try:
-                    _apply(source, repository, events, pool)
+                    for start in range(0, len(events), TOGETHER):
+                        _apply(source, repository, events[start : start + TOGETHER], pool)
                 except RegistryError as error:
                     waits.append(_postpone(repository, events, error))
                 else:

@@ -271,6 +271,18 @@ def test_one_failing_repository_does_not_hold_back_a_long_queue(
     assert events.apply_pending(source) == 5
 
 
+def test_many_events_of_one_repository_are_applied_in_parts(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registryui.index.events.TOGETHER", 2)
+    for number in range(5):
+        receive(event("push", "app", source.push_image("app", f"{number}"), f"{number}"))
+    assert events.apply_pending(source) == 5
+    assert Tag.objects.count() == 5
+    assert DailyActivity.objects.get().pushes == 5
+    assert not RegistryEvent.objects.filter(applied_at=None).exists()
+
+
 def test_two_hosts_at_the_same_events_count_them_once(
     source: FakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
