@@ -229,3 +229,18 @@ def test_a_store_that_does_not_answer_for_one_repository_stops_no_other(
     now = build_all(store)
     assert now.errors == 1
     assert set(Repository.objects.values_list("name", flat=True)) == {*names} - {names[3]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_postgresql_knows_at_once_how_much_there_is() -> None:
+    """SQLite does without: there it would write its whole file once more."""
+    with CaptureQueriesContext(connection) as captured:
+        build_all(MadeStore(100, repositories=45))
+    asked = [one["sql"] for one in captured if one["sql"].startswith("VACUUM")]
+    if connection.vendor == "sqlite":
+        assert asked == []
+        return
+    assert len(asked) == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE relname = %s", [Tag._meta.db_table])
+        assert cursor.fetchone()[0] == Tag.objects.count() == 100
