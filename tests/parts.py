@@ -89,7 +89,7 @@ def running_s3(port: int, bucket: str) -> Iterator[tuple[str, str]]:
         urllib.request.urlopen(made, timeout=20).close()
         yield "AKIAIOSFODNN7EXAMPLE", "a-secret-key-of-the-tests"
     finally:
-        process.terminate()
+        process.kill()  # asked to end, it waits for what clients keep open
         process.wait(timeout=20)
 
 

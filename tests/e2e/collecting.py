@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
+import signal
+import statistics
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import psutil
 
 from tests.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
 from tests.habits import habits
@@ -227,3 +233,53 @@ class Attack:
             return whole(self.registry, repository, tag)
         except OSError as error:
             return str(error)
+
+
+def attack(
+    registry: Registry, seconds: float, work: Callable[[], None], *, clients: int = 4
+) -> Attack:
+    """Clients at work for so long, `work` again and again beside them."""
+    found = Attack(registry, seconds, clients)
+    with freezing(registry):
+        found.start()
+        while not found.is_over:
+            work()
+    found.join()
+    return found
+
+
+@contextmanager
+def freezing(registry: Registry) -> Iterator[None]:
+    """Stops the registry's process at random moments, and lets it go on."""
+    config = str(registry.store.parent / "registry.yml")
+    process = next(one for one in psutil.Process().children() if config in one.cmdline())
+    is_over = threading.Event()
+    random_of = random.Random(7)
+
+    def freeze() -> None:
+        while not is_over.wait(random_of.uniform(0.02, 0.3)):
+            process.send_signal(signal.SIGSTOP)
+            is_over.wait(random_of.uniform(0.01, 0.25))
+            process.send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        process.send_signal(signal.SIGCONT)
+
+
+def print_counts(what: str, found: Attack) -> None:
+    healed = sorted(found.healed)
+    middle = statistics.median(healed) if healed else 0.0
+    latency = (
+        statistics.quantiles(found.latencies, n=20) if len(found.latencies) > 1 else [0.0] * 19
+    )
+    print(
+        f"\n{what}: {dict(found.counts)}; not a success at first: {dict(found.answers)}; "
+        f"transients {len(healed)}, median {middle:.2f} s, longest {max(healed, default=0):.2f} s; "
+        f"push median {latency[9]:.3f} s, p95 {latency[18]:.3f} s; lasting {found.lasting}"
+    )

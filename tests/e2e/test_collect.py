@@ -8,14 +8,11 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,7 @@ from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storages import FILESYSTEM, Storage
 from tests.parts import free_port, running_registry
 
-from .collecting import Attack, Client, image, take_off, whole
+from .collecting import Client, attack, image, print_counts, take_off, whole
 from .registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
@@ -234,54 +231,6 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     assert attacked.counts["pushes"] > 20
     assert totals["hidden"] > 0
     assert totals["purged"] > 0
-
-
-def attack(registry: Registry, seconds: float, work: Callable[[], None]) -> Attack:
-    """Clients at work for so long, `work` again and again beside them."""
-    found = Attack(registry, seconds)
-    with freezing(registry):
-        found.start()
-        while not found.is_over:
-            work()
-    found.join()
-    return found
-
-
-@contextmanager
-def freezing(registry: Registry) -> Iterator[None]:
-    """Stops the registry's process at random moments, and lets it go on."""
-    config = str(registry.store.parent / "registry.yml")
-    process = next(one for one in psutil.Process().children() if config in one.cmdline())
-    is_over = threading.Event()
-    random_of = random.Random(7)
-
-    def freeze() -> None:
-        while not is_over.wait(random_of.uniform(0.02, 0.3)):
-            process.send_signal(signal.SIGSTOP)
-            is_over.wait(random_of.uniform(0.01, 0.25))
-            process.send_signal(signal.SIGCONT)
-
-    thread = threading.Thread(target=freeze)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-        process.send_signal(signal.SIGCONT)
-
-
-def print_counts(what: str, found: Attack) -> None:
-    healed = sorted(found.healed)
-    middle = statistics.median(healed) if healed else 0.0
-    latency = (
-        statistics.quantiles(found.latencies, n=20) if len(found.latencies) > 1 else [0.0] * 19
-    )
-    print(
-        f"\n{what}: {dict(found.counts)}; not a success at first: {dict(found.answers)}; "
-        f"transients {len(healed)}, median {middle:.2f} s, longest {max(healed, default=0):.2f} s; "
-        f"push median {latency[9]:.3f} s, p95 {latency[18]:.3f} s; lasting {found.lasting}"
-    )
 
 
 # -- killed at each change of the disk -------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
-import threading
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,11 +26,12 @@ from registryui.registry import storages
 from registryui.registry.choose import open_store
 from tests.parts import free_port, running_registry, running_s3
 
-from .collecting import Client, image, take_off, whole
+from .collecting import Client, attack, image, print_counts, take_off, whole
 from .registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
 PREFIX = "deep/prefix"
+SECONDS = float(os.environ.get("BOATHOUSE_ATTACK_SECONDS", "12"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,49 +149,65 @@ def test_the_same_image_is_pushed_again_after(bucket: Bucket, settings: Any, mom
     assert result["hidden_manifests"] == 0
 
 
-def test_nothing_lasting_breaks_while_clients_push(bucket: Bucket, settings: Any) -> None:
-    """What is collected all the time are the images that the same clients push again."""
+def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
+    bucket: Bucket, settings: Any
+) -> None:
+    """Against a control without collector. moto has one processor for all of us: two clients."""
     settings.COLLECT_GRACE = timedelta(seconds=2)
     settings.QUARANTINE_TIME = timedelta(seconds=4)
-    images = [image(number, b"base" * 500, bytes([number]) * 300) for number in range(6)]
-    is_over = threading.Event()
-    kept: dict[tuple[str, str], int] = {}
-    failed: list[tuple[str, str]] = []
+    assert Client(bucket.real).push("team/first", "1", image(0, b"base" * 500))
+    control = attack(bucket.real, SECONDS / 3, index, clients=2)
+    totals: Counter[str] = Counter()
 
-    def push(number: int) -> None:
-        client, random_of, count = Client(bucket.real), random.Random(number), 0
-        while not is_over.wait(0.2):  # moto has one processor for all of us
-            count += 1
-            name, which = f"team/app{number}", random_of.randrange(6)
-            tag = f"v{count}"
-            if not client.push(name, tag, images[which]):
-                failed.append((name, tag))
-                continue
-            if count % 2:
-                take_off(bucket.real, name, tag)
-            else:
-                kept[name, tag] = which
+    def work() -> None:
+        index()
+        result = collect()
+        totals.update({name: result[name] for name in ("hidden", "returned", "purged")}, runs=1)
 
-    assert Client(bucket.real).push("team/first", "1", images[0])
-    index()
-    clients = [threading.Thread(target=push, args=(number,)) for number in range(2)]
-    for client in clients:
-        client.start()
-    try:
-        for _ in range(3):
-            index()
-            collect()
-    finally:
-        is_over.set()
-        for client in clients:
-            client.join()
+    attacked = attack(bucket.real, SECONDS, work, clients=2)
     index()
     settings.QUARANTINE_TIME = timedelta(0)
-    collect()
-    assert failed == []
-    assert kept
-    broken = {key: whole(bucket.real, *key) for key in kept}
+    work()
+    print_counts("control", control)
+    print_counts(f"attack {dict(totals)}", attacked)
+
+    assert control.lasting == attacked.lasting == []
+    assert control.counts["failed pushes"] == attacked.counts["failed pushes"] == 0
+    broken = {key: whole(bucket.real, *key) for key in attacked.kept}
     assert {key: what for key, what in broken.items() if what} == {}
+    assert attacked.kept
+    assert totals["hidden"] > 0
+    assert totals["purged"] > 0
+
+
+def test_killed_at_its_changes_of_the_bucket_the_next_run_goes_on(
+    bucket: Bucket, settings: Any, tmp_path: Path
+) -> None:
+    """At some of them; with BOATHOUSE_KILLS=1 at each, which takes an hour where moto keeps all
+    versions."""
+    environment = {
+        "BOATHOUSE_DATA": str(tmp_path / "data"),
+        "BOATHOUSE_STORAGE": settings.STORAGE,
+        "BOATHOUSE_STORAGE_ENDPOINT": settings.STORAGE_ENDPOINT,
+        "BOATHOUSE_STORAGE_REGION": settings.STORAGE_REGION,
+        "BOATHOUSE_STORAGE_KEY": settings.STORAGE_KEY,
+        "BOATHOUSE_STORAGE_SECRET": settings.STORAGE_SECRET,
+    }
+    (tmp_path / "data").mkdir()
+    step = os.environ.get("BOATHOUSE_KILLS", "20")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.killed_collect_s3", bucket.real.url, step],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)
+    assert len(found["killed"]) * int(step) > 20
+    assert found["broken"] == [], done.stdout + done.stderr
 
 
 def test_no_secret_is_in_what_is_told(bucket: Bucket, settings: Any) -> None:
