@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import statistics
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
+from django.db import connections
 
+from registryui.cleanup import collect as collecting
+from registryui.models import Run
 from tests.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
 from tests.habits import habits
 
@@ -283,3 +288,26 @@ def print_counts(what: str, found: Attack) -> None:
         f"transients {len(healed)}, median {middle:.2f} s, longest {max(healed, default=0):.2f} s; "
         f"push median {latency[9]:.3f} s, p95 {latency[18]:.3f} s; lasting {found.lasting}"
     )
+
+
+# -- for the programs that kill a collection ---------------------------------------------------
+def in_child(work: Callable[[], int]) -> int:
+    """What `work` returns in a process of its own; minus the signal that ended it."""
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(work())
+        except BaseException:
+            traceback.print_exc()
+        os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run_once() -> int:
+    """1: the run did not come to its end; its result is printed."""
+    run = collecting.collect(by="test")
+    if run is None or run.state != Run.State.DONE:
+        print(run and run.result)
+        return 1
+    return 0

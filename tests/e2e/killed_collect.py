@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +38,7 @@ from registryui.registry.choose import open_store
 from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storages import FILESYSTEM, Storage
 
-from .collecting import take_off, whole
+from .collecting import in_child, run_once, take_off, whole
 from .registries import Registry
 
 STORE = FOLDER / "registry/store"
@@ -132,19 +131,6 @@ def load() -> None:
     shutil.copy(FOLDER / "saved.sqlite3", DATABASE)
 
 
-def in_child(work: Callable[[], int]) -> int:
-    """What `work` returns in a process of its own; minus the signal that ended it."""
-    connections.close_all()
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(work())
-        except BaseException:
-            traceback.print_exc()
-        os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def watch(before: Callable[[], None]) -> None:
     real = LocalQuarantine.change
 
@@ -172,14 +158,6 @@ def die_at(number: int) -> int:
 
     watch(before)
     return run_once()
-
-
-def run_once() -> int:
-    run = collecting.collect(by="test")
-    if run is None or run.state != Run.State.DONE:
-        print(run and run.result)
-        return 1
-    return 0
 
 
 def finish() -> int:

@@ -14,8 +14,6 @@ import os
 import random
 import signal
 import sys
-import traceback
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,6 @@ django.setup()
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connections
 
 from registryui.cleanup import collect as collecting
 from registryui.index import runs
@@ -41,7 +38,7 @@ from registryui.registry.files import Problems
 from registryui.registry.objects import ObjectFiles
 from tests.fake_source import digest_of
 
-from .collecting import take_off, whole
+from .collecting import in_child, run_once, take_off, whole
 from .registries import Registry
 
 REGISTRY = Registry(URL, Path("/nonexistent"))
@@ -103,19 +100,6 @@ def missing(one: tuple[str, str]) -> list[str]:
     return [f"{one[0]}:{one[1]}: {what}"] if what else []
 
 
-def in_child(work: Callable[[], int]) -> int:
-    """What `work` returns in a process of its own; minus the signal that ended it."""
-    connections.close_all()
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(work())
-        except BaseException:
-            traceback.print_exc()
-        os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 # -- in a child ------------------------------------------------------------------------------------
 
 
@@ -154,14 +138,6 @@ def die_at(number: int) -> int:
     index()
     aiobotocore.client.AioBaseClient._make_api_call = ask
     return run_once()
-
-
-def run_once() -> int:
-    run = collecting.collect(by="test")
-    if run is None or run.state != Run.State.DONE:
-        print(run and run.result)
-        return 1
-    return 0
 
 
 def finish(gone: list[str]) -> int:
