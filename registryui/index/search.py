@@ -222,11 +222,8 @@ def _of_few(
     size: int,
 ) -> Found[Row]:
     """A page of those of the rows that fit; all of them are counted."""
-    few_rows = fitting.filter(pk__in=list(ids))
-    found, count = page_of_few(few_rows, order, after=after, size=size)
-    rows = _light(fitting.model._default_manager.filter(pk__in=found.rows)).in_bulk()
-    shown = [rows[pk] for pk in found.rows if pk in rows]
-    return Found(shown, found.previous, found.next, count)
+    found, count = page_of_few(_light(fitting), ids, order, after=after, size=size)
+    return Found(found.rows, found.previous, found.next, count)
 
 
 def _of_many(

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
+from django.db.models.expressions import RawSQL
 
 from .registry_user import NEVER
 
@@ -71,38 +72,46 @@ def page(
 
 
 def page_of_few(
-    queryset: QuerySet[Any], order: Sequence[str], *, after: str = "", size: int = 50
-) -> tuple[Page[Any], int]:
-    """The ids of a page, and the number of all rows: for few rows, which are sorted here.
+    queryset: QuerySet[Row],
+    among: Sequence[int],
+    order: Sequence[str],
+    *,
+    after: str = "",
+    size: int = 50,
+) -> tuple[Page[Row], int]:
+    """A page of those rows of `queryset` whose ids are in `among`, and the number of all of them:
+    for few ids, since all that fit are sorted. The columns of `order` all have one direction.
 
-    Told to sort some rows out of a million, PostgreSQL may rather read all of them in their order
-    until it has met the few: 1,400 ms against 3. The columns of `order` all have one direction.
+    Only ids come out of the database for that, and all of them: told to sort some rows out of a
+    million and to give the first, PostgreSQL may rather read all of them in their order until it
+    has met the few (1,400 ms against 3), and times of 2,000 rows take 10 ms to become Python's.
     """
     columns = _columns(queryset.model, order)
     direction, values = _read(after, columns)
-    names = [column.name for column in columns]
-    rows = sorted(queryset.order_by().values_list("pk", *names), key=lambda row: row[1:])
-    if columns[0].is_descending:
-        rows.reverse()
-    keys = [row[1:] for row in rows]
+    keys = [f"-{column.name}" if column.is_descending else column.name for column in columns]
+    few = queryset.filter(_among(among))
+    ids = list(few.order_by(*keys).values_list("pk", flat=True))
     start = 0
-    if direction:
-        edge = tuple(values)
-        behind = [
-            place
-            for place, key in enumerate(keys)
-            if (key < edge if columns[0].is_descending else key > edge)
-        ]
-        place = behind[0] if behind else len(rows)
-        if direction == BACK:
-            place -= place > 0 and keys[place - 1] == edge
-            start = max(place - size, 0)
-        elif behind:
-            start = place
-    shown = rows[start : start + size]
-    previous = _token(BACK, shown[0][1:]) if start > 0 else ""
-    following = _token(FORWARD, shown[-1][1:]) if start + size < len(rows) else ""
-    return Page([row[0] for row in shown], previous, following), len(rows)
+    if direction == BACK:
+        turned = [_turned(column) for column in columns]
+        start = max(_beyond(few, turned, values).count() - size, 0)
+    elif direction:
+        start = len(ids) - _beyond(few, columns, values).count()
+        start = start if 0 < start < len(ids) else 0  # all behind the edge is gone by now
+    found = queryset.filter(pk__in=ids[start : start + size]).in_bulk()
+    shown = [found[pk] for pk in ids[start : start + size] if pk in found]
+    return Page(
+        shown,
+        _write(BACK, shown[0], columns) if shown and start > 0 else "",
+        _write(FORWARD, shown[-1], columns) if shown and start + size < len(ids) else "",
+    ), len(ids)
+
+
+def _among(ids: Sequence[int]) -> Q:
+    """Rows with these ids. They are one parameter: as one each, 2,000 take Django 5 ms."""
+    if connection.vendor == "postgresql":
+        return Q(pk__in=RawSQL("SELECT unnest(%s::bigint[])", [list(ids)]))  # noqa: S611
+    return Q(pk__in=RawSQL("SELECT value FROM json_each(%s)", [json.dumps(ids)]))  # noqa: S611
 
 
 @dataclass(frozen=True, slots=True)
