@@ -148,6 +148,7 @@ def _database_size() -> int:
 def _visitor() -> Any:
     from django.test import Client
 
+    import portal.wsgi  # noqa: F401  (what is loaded is loaded as in the web process)
     from registryui.models import Operator, Role
     from registryui.setup import static
 
