@@ -298,7 +298,9 @@ def main(data: str, files: str, url: str, action: str, seconds: str) -> None:
     settings.COLLECT_GRACE = timedelta(seconds=GRACE)
     settings.QUARANTINE_TIME = timedelta()  # what a run hides, its last stage purges
     django.setup()
-    from registryui.cleanup import collect
+    from registryui.cleanup import apart, collect
+
+    apart.step_back(purge_now=False)
 
     deadline, runs = time.monotonic() + float(seconds), []
     while True:

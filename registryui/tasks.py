@@ -23,9 +23,9 @@ from registryui import audit, doctor, hold, hosts, tls
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
+from registryui.cleanup import apart, many, retention_runs, settling
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import integrity as checking
-from registryui.cleanup import many, retention_runs, settling
 from registryui.cleanup.deletion import Selection
 from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
@@ -229,19 +229,8 @@ def renew_certificate() -> None:
 
 @db_task()
 def collect(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
-    """A run of collecting that an operator or the schedule asked for; none if one is under way. A
-    refusal is a run that failed, so that it shows."""
-    try:
-        collecting.collect(by=by, dry_run=dry_run, purge_now=purge_now)
-    except Refused as error:
-        _note_refusal(by, str(error), dry_run=dry_run)
-
-
-def _note_refusal(by: str, problem: str, *, dry_run: bool) -> None:
-    run = runs.begin(Run.Kind.COLLECT, by=by)
-    if run is not None:
-        told = {"dry_run": dry_run, "problem": problem}
-        runs.end(run, Run.State.FAILED, told, [problem])
+    """A run of collecting that an operator or the schedule asked for."""
+    apart.collect(by=by, dry_run=dry_run, purge_now=purge_now)
 
 
 @db_task()
@@ -250,7 +239,7 @@ def put_back_collected(by: str) -> None:
     try:
         collecting.put_back("all", by=by)
     except Refused as error:
-        _note_refusal(by, str(error), dry_run=False)
+        apart.note_refusal(by, str(error), dry_run=False)
     else:
         collect.call_local(by, dry_run=True)
 

@@ -23,6 +23,15 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def _collecting_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process does not see a test's tables; that it is one, e2e tests see."""
+    from registryui.cleanup import apart
+
+    monkeypatch.setattr(apart, "collect", apart.here)
+    monkeypatch.setattr(apart, "step_back", lambda **options: None)
+
+
 @pytest.fixture
 def files(tmp_path: Path, settings: object) -> Path:
     """A folder for the files of registry users, with an empty one for rights; no nginx reads it."""

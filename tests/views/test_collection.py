@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from registryui import tasks
 from registryui.cleanup import access
+from registryui.cleanup import collect as collecting
 from registryui.models import Role, Run
 from registryui.refused import Refused
 from registryui.templatetags.boathouse import took
@@ -74,7 +75,7 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the worker was asked to collect."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(tasks.collecting, "collect", lambda **options: calls.append(options))
+    monkeypatch.setattr(collecting, "collect", lambda **options: calls.append(options))
     return calls
 
 
@@ -308,7 +309,7 @@ def test_a_refusal_is_a_run_that_failed(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(**options: Any) -> None:
         raise Refused("this store cannot be written from here")
 
-    monkeypatch.setattr(tasks.collecting, "collect", refuse)
+    monkeypatch.setattr(collecting, "collect", refuse)
     client = client_of(Role.ADMIN)
     said = text(client.post(f"{PAGE}/start", follow=True))
     assert "this store cannot be written from here" in said

@@ -7,8 +7,8 @@ from typing import Any
 import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from registryui.cleanup import apart, stock
 from registryui.cleanup import collect as collecting
-from registryui.cleanup import stock
 from registryui.index import runs
 from registryui.models import Run
 from registryui.refused import Refused
@@ -104,6 +104,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(names)} manifests {would}taken away")
 
     def _collect(self, options: dict[str, Any]) -> None:
+        apart.step_back(purge_now=options["purge_now"])
         show = None if options["json"] or not sys.stderr.isatty() else self._show
         run = collecting.collect(
             by=BY, dry_run=options["dry_run"], purge_now=options["purge_now"], progress=show
