@@ -1,4 +1,4 @@
-"""A run of collecting in a process of its own, beneath everything else on this machine.
+"""A run of collecting in a process of its own, of low priority.
 
 Pushes, pulls and pages come first, and its memory goes with it. It ends with the process that began
 it; the next run goes on from there.
@@ -24,7 +24,9 @@ from . import collect as collecting
 
 log = logging.getLogger(__name__)
 
-LOWEST = 19  # nice(2)
+# nice(2): of a busy processor it gets a tenth. At 19 it would get a hundredth, and whoever waits
+# for a row that it is writing would wait with it.
+PRIORITY = 10
 PR_SET_PDEATHSIG = 1
 _PROGRAM = "import django; django.setup(); from registryui.cleanup import apart; apart.main()"
 
@@ -57,9 +59,9 @@ def main() -> None:
 
 
 def step_back(*, purge_now: bool) -> None:
-    """Gives this process, for the rest of its life, what nobody else wants of the processors."""
+    """Lowers the priority of this process for the rest of its life."""
     if not purge_now:  # that one holds writes: the sooner it ends the better
-        os.nice(LOWEST)
+        os.nice(PRIORITY)
 
 
 def here(*, by: str, dry_run: bool = False, purge_now: bool = False) -> None:

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 CANARY = "boathouse-canary-"  # how a repository begins that is there for a moment
 BATCH = 500  # things that are hidden under one record
+FORGOTTEN = 100  # rows of manifests that go in one transaction: an event may wait for its end
 BEAT = 10.0  # seconds between two signs of life, also while nothing can be counted
 LOOK = 0.5  # seconds between two looks at whether somebody asked to stop
 SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
@@ -419,8 +420,9 @@ class _Collecting:
             if self.quarantine.age(paths.revision_link(name, digest)) is None:
                 by_name[name].append(digest)
         for name, digests in by_name.items():
-            ingest.drop_manifests(name, digests)
-            self.go_on(0)
+            for start in range(0, len(digests), FORGOTTEN):
+                ingest.drop_manifests(name, digests[start : start + FORGOTTEN])
+                self.go_on(0)
 
     def _purge(
         self, mark: Mark, until: datetime, *, check: Callable[[], None] = lambda: None
