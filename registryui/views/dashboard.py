@@ -54,15 +54,15 @@ class Push:
 
 @needs(Role.VIEWER)
 def dashboard(request: Request) -> HttpResponse:
-    token = index_token()
+    token, total = index_token()
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     context: dict[str, Any] = {"token": token, "drift_count": _drift_count(request), **_health()}
     figures = Repository.objects.aggregate(
-        count=Count("pk"), tags=Sum("tag_count"), images=Sum("manifest_count")
+        tags=Sum("tag_count", default=0), images=Sum("manifest_count", default=0)
     )
-    context["figures"] = figures
-    if figures["count"]:
+    context |= {"figures": {"count": total, **figures}, "repository_count": total}
+    if total:
         days = _days()
         biggest = list(
             Repository.objects.filter(size__gt=0)

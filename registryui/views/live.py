@@ -13,14 +13,15 @@ from registryui.models import Repository
 from .access import Request
 
 
-def index_token() -> str:
-    """What "something in the index changed" is told by. One query.
+def index_token() -> tuple[str, int]:
+    """What "something in the index changed" is told by, and the number of repositories: both are
+    one walk over all of them, 5 ms at a million tags, which a page should do once.
 
     The minute is in it, so that "4 min ago" goes on while nobody pushes.
     """
     found = Repository.objects.aggregate(at=Max("changed_at"), count=Count("pk"))
     at = f"{found['at'].timestamp():.6f}" if found["at"] else "0"
-    return f"{at}-{found['count']}-{minute()}"
+    return f"{at}-{found['count']}-{minute()}", found["count"]
 
 
 def minute() -> int:

@@ -44,7 +44,7 @@ class Namespace:
 
 @needs(Role.VIEWER)
 def repositories(request: Request) -> HttpResponse:
-    token = index_token()
+    token, total = index_token()
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
@@ -69,7 +69,8 @@ def repositories(request: Request) -> HttpResponse:
         "namespaces": below[:MANY_NAMESPACES],
         "namespaces_left": len(below) - MANY_NAMESPACES,
         "namespace_count": len(below),
-        "found": found.count(),
+        "found": found.count() if query or namespace else total,
+        "repository_count": total,
         "sort": sort,
         "token": token,
     }
