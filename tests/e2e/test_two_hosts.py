@@ -1,7 +1,4 @@
-"""Two hosts over one PostgreSQL and one store: two data folders, two front doors, two workers.
-
-As docs/install.md sets up a second host: secrets and CA are copied, the store is the same folder.
-"""
+"""Two hosts over one PostgreSQL and one folder of images: what one does, the other follows."""
 
 from __future__ import annotations
 
@@ -11,97 +8,32 @@ import re
 import shutil
 import signal
 import statistics
-import tempfile
 import time
-from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tests import postgres
 from tests.fake_source import digest_of
 
 from .conftest import LOOPBACK
+from .hosts import Hosts, door, status, two_hosts
 from .portal import Visitor
-from .product import Answer, Product, product
-from .registries import Registry
+from .product import Product
 from .waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("hosts")]
 
-SECRETS = ("secrets/django-key", "secrets/hook-token", "secrets/registry-key")
-AUTHORITY = ("tls/ca.crt", "tls/ca.key")
 OCTETS = {"Content-Type": "application/octet-stream"}
 REVOCATIONS = 30
 
 
-@dataclass
-class Hosts:
-    """What the tests are about."""
-
-    cluster: postgres.Cluster
-    first: Product
-    second: Product
-
-
-@dataclass(frozen=True, slots=True)
-class Door(Registry):
-    """The registry behind a front door, as one registry user sees it."""
-
-    product: Product | None = None
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        assert self.product
-        path = re.sub(r"^https?://[^/]+", "", path)
-        return self.product.ask(
-            path, method=method, body=body, headers={**self.headers, **(headers or {})}
-        )
-
-
-def door(host: Product, name: str, secret: str) -> Door:
-    login = b64encode(f"{name}:{secret}".encode()).decode()
-    return Door("", host.data, {"Authorization": f"Basic {login}"}, host)
-
-
-def status(host: Product, name: str, secret: str) -> int:
-    """What a login at that front door is answered with."""
-    return door(host, name, secret).ask("GET", "/v2/").status
-
-
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
-    if not postgres.is_installed():
-        pytest.skip("PostgreSQL is not installed: ./boathouse test does that.")
-    with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="boathouse-hosts-", dir="/tmp"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        folder.chmod(0o755)
-        store = folder / "store"
-        for name in ("one", "two"):
-            (folder / name).mkdir(mode=0o711)
-            (folder / name / "registry").symlink_to(store)
-        store.mkdir()
-        cluster = stack.enter_context(postgres.running_cluster())
-        settings = {"DATABASE_URL": cluster.create("boathouse")}
-        first = stack.enter_context(product(folder / "one", LOOPBACK, settings=settings))
-        for shared in (*SECRETS, *AUTHORITY):
-            place = folder / "two" / shared
-            place.parent.mkdir(mode=0o700, exist_ok=True)
-            shutil.copy2(folder / "one" / shared, place)
-        second = stack.enter_context(product(folder / "two", LOOPBACK, settings=settings))
-        second.facts = {**second.facts, **{one: first.facts[one] for one in ("user", "operator")}}
-        yield Hosts(cluster, first, second)
+    with two_hosts() as both:
+        yield both
 
 
 def test_the_second_host_knows_the_accounts_of_the_first(hosts: Hosts) -> None:
@@ -176,9 +108,9 @@ def test_a_secret_that_was_replaced_ends_on_both(hosts: Hosts) -> None:
     until(lambda: status(hosts.first, name, old) == 401, "the old one ends there", seconds=2)
     hosts.first.boathouse("user", "remove", name)
     for host in (hosts.first, hosts.second):
-        lines = host.data / "htpasswd"
+        lines, rights = host.data / "htpasswd", host.data / "rights" / name
         until(lambda f=lines: f"{name}:" not in f.read_text(), "the line is gone", seconds=2)
-        assert not (host.data / "rights" / name).exists()
+        until(lambda f=rights: not f.exists(), "and after it the rights", seconds=2)
 
 
 def test_a_host_that_was_away_writes_what_it_missed_before_it_lets_anybody_in(hosts: Hosts) -> None:

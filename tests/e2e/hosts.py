@@ -1,0 +1,92 @@
+"""Two hosts over one database and one store: two data folders, two front doors, two workers.
+
+As docs/install.md sets up a second host: secrets and CA are copied, the store is the same.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import postgres
+
+from .conftest import LOOPBACK
+from .product import Answer, Product, product
+from .registries import Registry
+
+SECRETS = ("secrets/django-key", "secrets/hook-token", "secrets/registry-key")
+AUTHORITY = ("tls/ca.crt", "tls/ca.key")
+
+
+@dataclass
+class Hosts:
+    """What the tests are about."""
+
+    cluster: postgres.Cluster
+    first: Product
+    second: Product
+
+
+@dataclass(frozen=True, slots=True)
+class Door(Registry):
+    """The registry behind a front door, as one registry user sees it."""
+
+    product: Product | None = None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        assert self.product
+        path = re.sub(r"^https?://[^/]+", "", path)
+        return self.product.ask(
+            path, method=method, body=body, headers={**self.headers, **(headers or {})}
+        )
+
+
+def door(host: Product, name: str, secret: str) -> Door:
+    """The registry as that user reaches it through that host."""
+    login = b64encode(f"{name}:{secret}".encode()).decode()
+    return Door("", host.data, {"Authorization": f"Basic {login}"}, host)
+
+
+def status(host: Product, name: str, secret: str) -> int:
+    """What a login at that front door is answered with."""
+    return door(host, name, secret).ask("GET", "/v2/").status
+
+
+@contextmanager
+def two_hosts(storage: Mapping[str, str] | None = None) -> Iterator[Hosts]:
+    """Both of them up, over one folder, or over the object store that these settings name."""
+    if not postgres.is_installed():
+        pytest.skip("PostgreSQL is not installed: ./boathouse test does that.")
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="boathouse-hosts-", dir="/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o755)
+        for name in ("one", "two"):
+            (folder / name).mkdir(mode=0o711)
+            if storage is None:
+                (folder / "store").mkdir(exist_ok=True)
+                (folder / name / "registry").symlink_to(folder / "store")
+        cluster = stack.enter_context(postgres.running_cluster())
+        settings = {"DATABASE_URL": cluster.create("boathouse"), **(storage or {})}
+        first = stack.enter_context(product(folder / "one", LOOPBACK, settings=settings))
+        for shared in (*SECRETS, *AUTHORITY):
+            place = folder / "two" / shared
+            place.parent.mkdir(mode=0o700, exist_ok=True)
+            shutil.copy2(folder / "one" / shared, place)
+        second = stack.enter_context(product(folder / "two", LOOPBACK, settings=settings))
+        second.facts = {**second.facts, **{one: first.facts[one] for one in ("user", "operator")}}
+        yield Hosts(cluster, first, second)

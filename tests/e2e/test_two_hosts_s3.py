@@ -1,0 +1,119 @@
+"""Two hosts over one PostgreSQL and one bucket, as a company with an object store has them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.fake_source import digest_of
+from tests.parts import free_port, running_s3
+
+from .hosts import Hosts, door, status, two_hosts
+from .waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("hosts")]
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    port = free_port()
+    secret_file: Path = tmp_path_factory.mktemp("secret") / "s3"
+    with running_s3(port, "images") as (key, secret):
+        secret_file.write_text(secret)
+        storage = {
+            "BOATHOUSE_STORAGE": "s3://images/registry",
+            "BOATHOUSE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}",
+            "BOATHOUSE_STORAGE_REGION": "us-east-1",
+            "BOATHOUSE_STORAGE_KEY": key,
+            "BOATHOUSE_STORAGE_SECRET_FILE": str(secret_file),
+        }
+        with two_hosts(storage) as both:
+            yield both
+
+
+def test_what_is_pushed_through_one_is_pulled_and_listed_on_the_other(hosts: Hosts) -> None:
+    for here, there in ((hosts.first, hosts.second), (hosts.second, hosts.first)):
+        name = f"from-{here.port}"
+        login = here.add_user(name, pull=["team/*"], push=["team/*"])
+        until(lambda n=login, t=there: status(t, *n) == 200, "the other lets him in", seconds=2)
+        digest = door(there, *login).push_image(f"team/{name}", "1.0")
+        for host in (here, there):
+            row = until(
+                lambda h=host, n=name: h.tag(f"team/{n}", "1.0"), "the tag is listed", seconds=5
+            )
+            assert row is not None
+            assert (row["digest"], row["by"]) == (digest, name)
+        assert door(here, *login).get(f"team/{name}", "1.0").status == 200
+
+
+def test_an_upload_begun_on_one_is_ended_on_the_other(hosts: Hosts) -> None:
+    first, second = (door(one, *hosts.first.user) for one in (hosts.first, hosts.second))
+    begun = first.ask("POST", "/v2/team/halves/blobs/uploads/")
+    half = first.ask("PATCH", begun.headers["location"], b"half ", OCTETS)
+    assert half.status == 202
+    place = half.headers["location"]
+    done = second.ask("PUT", f"{place}&digest={digest_of(b'half and half')}", b"and half", OCTETS)
+    assert done.status == 201
+    assert first.ask("GET", done.headers["location"]).body == b"half and half"
+
+
+def test_either_host_reads_the_bucket_and_finds_the_index_equal_to_it(hosts: Hosts) -> None:
+    digest = door(hosts.first, *hosts.first.user).push_image("team/verified", "1.0")
+    for host in (hosts.first, hosts.second):
+        until(lambda h=host: h.tag("team/verified", "1.0"), "it is listed", seconds=5)
+        synced = json.loads(host.boathouse("sync", "--full", "--source", "store", "--json").stdout)
+        assert (synced["state"], synced["errors"]) == ("done", 0)
+        verified = json.loads(host.boathouse("sync", "--verify", "--json").stdout)
+        assert verified["differences"] == []
+        row = host.tag("team/verified", "1.0")
+        assert row is not None
+        assert row["digest"] == digest
+
+
+def test_a_tag_deleted_on_one_comes_back_on_the_other(hosts: Hosts) -> None:
+    user = door(hosts.first, *hosts.first.user)
+    digest = user.push_image("team/undone", "1.0", "sibling")
+    until(lambda: hosts.second.tag("team/undone", "sibling"), "it is listed", seconds=5)
+    hosts.first.boathouse("tag", "delete", "team/undone:1.0", "--yes")
+    there = door(hosts.second, *hosts.first.user)
+    assert there.get("team/undone", "1.0").status == 404
+    assert there.get("team/undone", "sibling").status == 200
+    hosts.second.boathouse("tag", "restore", "team/undone:1.0")
+    assert user.get("team/undone", "1.0").headers["docker-content-digest"] == digest
+
+
+def test_only_one_of_two_collections_at_once_runs_and_nothing_young_is_hidden(hosts: Hosts) -> None:
+    user = door(hosts.first, *hosts.first.user)
+    user.push_image("team/collected", "1.0")
+    until(lambda: hosts.second.tag("team/collected", "1.0"), "it is listed", seconds=5)
+    with ThreadPoolExecutor(2) as pool:
+        done: list[subprocess.CompletedProcess[str]] = list(
+            pool.map(
+                lambda host: host.boathouse("collect", "--json", check=False),
+                (hosts.first, hosts.second),
+            )
+        )
+    assert [one for one in done if one.returncode == 0], [one.stderr for one in done]
+    for one in done:
+        if one.returncode:
+            assert "already" in one.stderr
+        else:
+            assert json.loads(one.stdout)["hidden"] == 0
+    for host in (hosts.first, hosts.second):
+        assert door(host, *hosts.first.user).get("team/collected", "1.0").status == 200
+
+
+def test_no_log_of_either_host_has_the_key_to_the_bucket(hosts: Hosts) -> None:
+    """The last: all parts of both hosts wrote them meanwhile."""
+    secret = Path(hosts.first.settings["BOATHOUSE_STORAGE_SECRET_FILE"]).read_bytes()
+    for host in (hosts.first, hosts.second):
+        logs = list((host.data / "log").iterdir())
+        assert len(logs) > 1
+        assert [path.name for path in logs if secret in path.read_bytes()] == []
