@@ -27,7 +27,7 @@ from registryui.models import (
 )
 from registryui.registry.source import Store
 
-from . import bulk, processes
+from . import bulk, counts, processes
 from .progress import State
 from .reading import Batch, Task, batches, serve
 from .told import pushes, repositories_told_of
@@ -54,6 +54,7 @@ def build(store: Store, names: Sequence[str], state: State) -> list[str]:
             for name, error in batch.failed.items():
                 state.failed(name, error)
             _write(batch, begun, left)
+            counts.fold()
             tags = sum(len(piece.tags) for piece in batch.pieces)
             _count(state, batch, tags)
             done += sum(piece.is_last for piece in batch.pieces)

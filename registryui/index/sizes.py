@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
 
 from django.db import connection, transaction
@@ -33,7 +34,7 @@ from registryui.models import (
     Tag,
 )
 
-from . import runs
+from . import counts, runs
 
 PAUSE = timedelta(seconds=2)  # between two measurements, at least
 SHARE = 20  # the pause is so many times what measuring took: it takes 5 % of one processor
@@ -63,9 +64,10 @@ def is_due() -> bool:
         return True
     if _pause_left(last):
         return False
-    found = Repository.objects.aggregate(at=Max("changed_at"), count=Count("pk"))
-    changed = found["at"] is not None and found["at"] >= last.measured_at
-    return changed or found["count"] != last.repositories or last.day != now.date()
+    at = Repository.objects.aggregate(at=Max("changed_at"))["at"]
+    changed = at is not None and at >= last.measured_at
+    count = counts.of_store().repositories
+    return changed or count != last.repositories or last.day != now.date()
 
 
 def measure(*, by: str) -> Run | None:
@@ -145,21 +147,16 @@ def _write_repositories(sizes: Mapping[int, int]) -> int:
 
 @transaction.atomic
 def _write_namespaces(sizes: Mapping[str, tuple[int, int]]) -> None:
-    counts = (
-        Repository.objects.exclude(namespace="")
-        .order_by()
-        .values_list("namespace")
-        .annotate(Count("pk"), Sum("tag_count"))
-    )
     rows = [
         NamespaceSize(
             namespace=name,
-            repository_count=repositories,
-            tag_count=tags,
+            repository_count=counted.repositories,
+            tag_count=counted.tags,
             size=sizes.get(name, (0, 0))[0],
             own_size=sizes.get(name, (0, 0))[1],
         )
-        for name, repositories, tags in counts
+        for name, counted in counts.by_namespace().items()
+        if name
     ]
     NamespaceSize.objects.bulk_create(
         rows,
@@ -176,9 +173,7 @@ def _write_namespaces(sizes: Mapping[str, tuple[int, int]]) -> None:
 
 def _store() -> dict[str, int]:
     """The columns of StoreDay that are measured."""
-    repositories = Repository.objects.aggregate(
-        repositories=Count("pk"), tags=Sum("tag_count"), manifests=Sum("manifest_count")
-    )
+    counted = asdict(counts.of_store())
     blobs = Blob.objects.aggregate(
         blobs=Count("pk"),
         total=Sum("size"),
@@ -186,4 +181,4 @@ def _store() -> dict[str, int]:
     )
     blobs["size"] = blobs.pop("total")
     named = Tag.objects.filter(attached_to="").aggregate(named_size=Sum("size"))
-    return {name: value or 0 for name, value in {**repositories, **blobs, **named}.items()}
+    return {name: value or 0 for name, value in {**counted, **blobs, **named}.items()}

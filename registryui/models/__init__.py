@@ -7,7 +7,7 @@ from .host import Host, Lease, Published, here
 from .manifest import Blob, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role, actor_name
 from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State, new_decision
-from .repository import UNKNOWN, NamespaceSize, Repository, Tag
+from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
 from .retention import RetentionFate
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "UNKNOWN",
     "AuditEvent",
     "Blob",
+    "CountChange",
     "DailyActivity",
     "FormerTag",
     "Host",

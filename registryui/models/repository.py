@@ -88,6 +88,20 @@ class NamespaceSize(models.Model):
         return self.namespace
 
 
+class CountChange(models.Model):
+    """By how much the numbers of a namespace changed; all its rows together are the numbers. The
+    database adds a row with each change of Repository (triggers of migration 0013), so that no
+    writer waits for another one; index/counts.py adds them up."""
+
+    namespace = models.CharField(max_length=255)  # "": repositories of one part
+    repositories = models.BigIntegerField()
+    tags = models.BigIntegerField()
+    manifests = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.namespace} {self.repositories:+}"
+
+
 class Tag(models.Model):
     class Problem(models.TextChoices):
         NONE = "", ""

@@ -13,7 +13,8 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from registryui.cleanup import undo
-from registryui.models import Operator, Protection, Repository
+from registryui.index import counts
+from registryui.models import Operator, Protection
 
 from .access import may_open
 
@@ -104,7 +105,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "registry_name": settings.REGISTRY_NAME,
         "public_url": settings.PUBLIC_URL,
         # Counted only where a template shows it: fragments do not.
-        "repository_count": cache(Repository.objects.count),
+        "repository_count": cache(lambda: counts.of_store().repositories),
         "deleted_count": cache(lambda: undo.waiting().count()),
         "protected_count": cache(Protection.objects.count),
     }

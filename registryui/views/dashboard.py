@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -16,6 +16,7 @@ from django.utils.translation import ngettext, pgettext
 
 from registryui import doctor
 from registryui.accounts import drift
+from registryui.index import counts
 from registryui.models import (
     UNKNOWN,
     ImageIndexEntry,
@@ -54,15 +55,13 @@ class Push:
 
 @needs(Role.VIEWER)
 def dashboard(request: Request) -> HttpResponse:
-    token, total = index_token()
+    counted = counts.of_store()
+    token = index_token(counted.repositories)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     context: dict[str, Any] = {"token": token, "drift_count": _drift_count(request), **_health()}
-    figures = Repository.objects.aggregate(
-        tags=Sum("tag_count", default=0), images=Sum("manifest_count", default=0)
-    )
-    context |= {"figures": {"count": total, **figures}, "repository_count": total}
-    if total:
+    context |= {"figures": counted, "repository_count": counted.repositories}
+    if counted.repositories:
         days = _days()
         biggest = list(
             Repository.objects.filter(size__gt=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -13,6 +13,8 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from registryui.index import counts
+from registryui.index.counts import Counted
 from registryui.models import DailyActivity, Repository, Role
 from registryui.models.paging import page
 
@@ -44,13 +46,15 @@ class Namespace:
 
 @needs(Role.VIEWER)
 def repositories(request: Request) -> HttpResponse:
-    token, total = index_token()
+    counted = counts.by_namespace()
+    total = sum(one.repositories for one in counted.values())
+    token = index_token(total)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
     namespace = request.GET.get("namespace", "").strip("/ ").replace("\0", "")[:LONGEST]
     sort = _sort(request.GET.get("sort", ""))
-    below = namespaces(namespace)
+    below = namespaces(namespace, counted)
     found = _filtered(query, namespace)
     column = sort.lstrip("-")
     order = [f"-{SORTS[column]}" if sort.startswith("-") else SORTS[column]]
@@ -78,28 +82,28 @@ def repositories(request: Request) -> HttpResponse:
     return render(request, f"repositories/{template}.html", context)
 
 
-def namespaces(parent: str) -> list[Namespace]:
-    """Namespaces one step below `parent` ("": the first parts), those of most repositories first.
-
-    One query.
-    """
-    if not parent:
-        counts = Repository.objects.exclude(namespace="").order_by().values_list("namespace")
+def namespaces(parent: str, counted: Mapping[str, Counted]) -> list[Namespace]:
+    """Namespaces one step below `parent` ("": the first parts, as counted), those of most
+    repositories first. One query, or none for the first parts."""
+    if parent:
+        found = _below(parent)
     else:
-        # What stands behind `parent/`, up to its next slash, is the next part of the path.
-        counts = (
-            Repository.objects.within(parent)
-            .order_by()
-            .annotate(rest=Substr("name", len(parent) + 2))
-            .annotate(slash=StrIndex("rest", Value("/")))
-            .filter(slash__gt=0)
-            .values_list(Substr("rest", 1, F("slash") - 1))
-        )
-    prefix = f"{parent}/" if parent else ""
-    found = [
-        Namespace(f"{prefix}{part}", part, count) for part, count in counts.annotate(n=Count("pk"))
-    ]
+        found = [Namespace(name, name, one.repositories) for name, one in counted.items() if name]
     return sorted(found, key=lambda one: (-one.count, one.path))
+
+
+def _below(parent: str) -> list[Namespace]:
+    # What stands behind `parent/`, up to its next slash, is the next part of the path.
+    found = (
+        Repository.objects.within(parent)
+        .order_by()
+        .annotate(rest=Substr("name", len(parent) + 2))
+        .annotate(slash=StrIndex("rest", Value("/")))
+        .filter(slash__gt=0)
+        .values_list(Substr("rest", 1, F("slash") - 1))
+        .annotate(Count("pk"))
+    )
+    return [Namespace(f"{parent}/{part}", part, count) for part, count in found]
 
 
 def _sort(asked: str) -> str:

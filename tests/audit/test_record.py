@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
@@ -18,8 +17,7 @@ from registryui import audit
 from registryui.audit import chain, newest
 from registryui.models import AuditEvent, RegistryUser
 from registryui.views.access import tell_address
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests import programs
 
 
 @pytest.mark.django_db
@@ -116,32 +114,22 @@ def test_the_middleware_is_in_use() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_many_processes_write_one_chain(tmp_path: Path) -> None:
     """Six at once, each of them taking every fifth transaction back."""
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "portal.settings",
-        "DATABASE_URL": _url(tmp_path),
-        "BOATHOUSE_DATA": str(tmp_path),
-    }
-    if connection.vendor == "sqlite":
-        subprocess.run(
-            [sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment, check=True
-        )
+    environment = programs.environment(tmp_path)
     command = [sys.executable, "-m", "tests.audit.writer"]
     writers = [
-        subprocess.Popen([*command, "write", f"w{n}", "50"], cwd=ROOT, env=environment)
+        subprocess.Popen([*command, "write", f"w{n}", "50"], cwd=programs.ROOT, env=environment)
         for n in range(6)
     ]
     assert [one.wait(120) for one in writers] == [0] * 6
     said = subprocess.run(
-        [*command, "verify"], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        [*command, "verify"],
+        cwd=programs.ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert json.loads(said.stdout) == {"rows": 240, "flaws": [], "same": True, "noted": True}
-
-
-def _url(folder: Path) -> str:
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{folder / 'index.sqlite3'}"
-    return f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{connection.settings_dict['NAME']}"
 
 
 @pytest.mark.django_db(transaction=True)
