@@ -27,7 +27,7 @@ from registryui.cleanup import apart, many, retention_runs, settling
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import integrity as checking
 from registryui.cleanup.deletion import Selection
-from registryui.index import counts, events, runs, sizes
+from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
 from registryui.models import Run, here
 from registryui.refused import Refused
@@ -60,7 +60,6 @@ def apply_events() -> None:
     """What the registry just told us; the hook asks for it."""
     with open_source() as source:
         events.apply_pending(source, then=usage.note, later=_apply_again)
-    counts.fold()
     measure_sizes()
 
 

@@ -35,7 +35,7 @@ from registryui.oci.event import Event, parse_events
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge
 from registryui.registry.source import Source
 
-from . import former, ingest
+from . import counts, former, ingest
 from .fetch import Known, Look, complete, look
 from .sync import AT_ONCE, known_elsewhere, known_here, write
 
@@ -137,6 +137,7 @@ def apply_pending(
                 else:
                     done[repository] = events
             _settle(done)
+            counts.fold()
             for events in done.values():
                 applied += len(events)
                 then(events)
