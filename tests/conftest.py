@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
 
@@ -48,9 +49,9 @@ def files(tmp_path: Path, settings: object) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _the_audit_log_can_be_emptied() -> Iterator[None]:
+def _the_audit_log_can_be_emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests with transaction=True empty all tables at their end, which the log's triggers refuse:
-    they are off for that moment."""
+    they are off for that moment. The note of the newest row goes with the rows."""
     guard = import_module("registryui.migrations.0011_audit")
     empty = TransactionTestCase._fixture_teardown
 
@@ -62,7 +63,11 @@ def _the_audit_log_can_be_emptied() -> Iterator[None]:
         finally:
             with connection.schema_editor() as editor:
                 guard.make(None, editor)
+            Path(settings.AUDIT_NOTE_FILE).unlink(missing_ok=True)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", teardown)
+        # Of this process: another one that runs tests has another log.
+        note = tmp_path_factory.mktemp("audit") / "audit-newest"
+        patch.setattr(settings, "AUDIT_NOTE_FILE", note)
         yield

@@ -98,13 +98,14 @@ def _read_anew(repository: str) -> None:
             ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool,
         ):
             tags = sorted({*registry.tags(repository), *known})
-            looks = pool.map(
-                lambda tag: look(
-                    registry, repository, tag, expected=known.get(tag) or "", is_listed=False
-                ),
-                tags,
-            )
-            changed = [one for one in looks if one.digest != one.expected]
+
+            def look_at(tag: str) -> Look:
+                expected = known.get(tag) or ""
+                return again(
+                    lambda: look(registry, repository, tag, expected=expected, is_listed=False)
+                )
+
+            changed = [one for one in pool.map(look_at, tags) if one.digest != one.expected]
             write(registry, repository, changed, pool)
     except RegistryError as error:
         raise Refused(

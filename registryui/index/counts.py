@@ -54,8 +54,10 @@ def fold() -> bool:
 
 
 def recount(**_signal: Any) -> None:
-    """Counts all repositories anew: after a migration, which may have brought the table, and after
-    a flush, which empties one table after the other."""
+    """Counts all repositories anew: after a migration, which may have brought the table (or, on the
+    way back, taken it away), and after a flush, which empties one table after the other."""
+    if CountChange._meta.db_table not in connection.introspection.table_names():
+        return
     _replace("registryui_repository", "COUNT(*), SUM(tag_count), SUM(manifest_count)")
 
 

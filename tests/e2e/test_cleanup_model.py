@@ -42,7 +42,6 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.django_db,
     pytest.mark.one_database,
-    pytest.mark.xdist_group("e2e"),
 ]
 
 BY = "operator:vera"

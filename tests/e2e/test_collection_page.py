@@ -28,7 +28,7 @@ from .product import Product, product
 from .short_times import short_times
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 PAGE = "/cleanup/collection"
 GRACE, QUARANTINE = 2.0, 2.0  # seconds

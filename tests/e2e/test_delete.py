@@ -17,7 +17,7 @@ from .product import ROOT, Product
 from .test_clients import copy
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 
 def say(boathouse: Product, *words: str) -> Any:

@@ -13,7 +13,7 @@ from .engines import Engine
 from .product import Product
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 
 def pushed(boathouse: Product, docker: Engine, repository: str, *tags: str) -> str:

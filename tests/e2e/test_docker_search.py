@@ -11,7 +11,7 @@ from .machines import Machine
 from .product import Product
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
 NAMES = ("findme/api", "findme/deep/api", "hidden/findme-api", "findme")
 
 

@@ -23,7 +23,7 @@ from .conftest import needs
 from .product import Answer, Product, exchange
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 NGINX = "nginx"
 

@@ -14,7 +14,7 @@ from .product import Product
 from .test_clients import copy
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from .product import ROOT, Product, product, stopped
 from .registries import Registry
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 (HOST,) = NAMES
 

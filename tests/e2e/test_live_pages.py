@@ -9,7 +9,7 @@ from .browser import Visit, visit
 from .engines import Engine
 from .product import Product
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 # A page that was loaded anew has forgotten it.
 MARK = "window.neverReloaded = true"

@@ -21,7 +21,7 @@ from tests.parts import running_registry
 from .registries import Registry
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.django_db]
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 
 TOKEN = "Bearer of the tests"
 BY = {"Authorization": "Basic Y2k6c2VjcmV0", "X-Forwarded-For": "192.0.2.7"}  # ci:secret

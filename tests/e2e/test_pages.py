@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect
 from .browser import Visit, cookies, visit
 from .product import Product
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 API = "/repositories/platform/api"
 PUBLIC = {"login": "/login", "trust": "/trust", "trust-podman": "/trust?machine=podman"}

@@ -15,7 +15,7 @@ from .portal import Visitor
 from .product import Answer, Product
 from .registries import ACCEPT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 ATTACHED = re.compile(r"sha256-[0-9a-f]{64}")
 UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}

@@ -28,7 +28,7 @@ from .registries import (
     pretty,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.django_db]
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 
 NOWHERE = "sha256:" + "0" * 64
 DOCKER_TYPES = (SCHEMA2, DOCKER_CONFIG, DOCKER_LAYER)

@@ -16,7 +16,7 @@ from .product import Product
 from .test_trust import follow
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 
 def create(tab: Visit, name: str, preset: str, namespace: str = "") -> str:

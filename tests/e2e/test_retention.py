@@ -22,7 +22,7 @@ from .product import ROOT, Product, product
 from .registries import ACCEPT, Registry
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

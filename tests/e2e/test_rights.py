@@ -17,7 +17,7 @@ from .product import Product, stopped
 from .test_clients import run
 from .test_front_door import curl
 
-pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
 TEAM, OTHER = "rights-team/api", "rights-other/x"
 USERS: dict[str, Mapping[str, list[str]]] = {

@@ -15,7 +15,7 @@ from .collecting import take_off, whole
 from .product import ROOT, Product, product
 from .registries import Registry
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 BIG = b"x" * 300_000
 
 

@@ -30,7 +30,7 @@ from tests.parts import free_port, running_registry, running_s3
 from .registries import DOCKER_CONFIG, SCHEMA2, Registry
 from .test_registry_habits import fill
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 NOWHERE = "sha256:" + "0" * 64
 

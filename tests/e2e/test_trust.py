@@ -9,7 +9,7 @@ from .engines import Engine, engine
 from .machines import Machine
 from .product import Product
 
-pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
 STEP = re.compile(r'<li id="step-(\w+)">.*?<code>(.*?)</code>', re.DOTALL)
 

@@ -24,7 +24,7 @@ from .portal import Visitor
 from .product import Product
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("hosts")]
+pytestmark = pytest.mark.e2e
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 REVOCATIONS = 30

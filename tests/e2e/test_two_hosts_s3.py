@@ -16,7 +16,7 @@ from tests.parts import free_port, running_s3
 from .hosts import Hosts, door, status, two_hosts
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("hosts")]
+pytestmark = pytest.mark.e2e
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 

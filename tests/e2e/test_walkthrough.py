@@ -10,7 +10,7 @@ from .machines import Machine
 from .product import Product
 from .waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.root, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
 
 def test_an_image_goes_from_one_docker_machine_to_another(
