@@ -21,6 +21,7 @@ from .worlds import BY, R, World, assert_whole
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 ROUNDS = 100
+LEAST = 10  # deletes of these that must have met the tag as it was
 
 
 @dataclass
@@ -90,7 +91,10 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World) -> None:
     reasons: set[str] = set()
     with pushing(here, "1", pause=0.1) as other:
         other.pushed = pusher.pushed
-        while sum(states.values()) < ROUNDS:
+        # On a busy machine most deletes find the tag moved: on until some did not.
+        while (rounds := sum(states.values())) < ROUNDS or (
+            states.get("deleted", 0) <= LEAST and rounds < 10 * ROUNDS
+        ):
             here.hear()
             if "1" not in here.known():
                 continue
@@ -104,7 +108,7 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World) -> None:
                 reasons.add(one.reason)
     here.hear_all()
     print(f"{len(other.pushed)} pushes, {other.refused} refused, {states}")
-    assert states.get("deleted", 0) > 10
+    assert states.get("deleted", 0) > LEAST
     assert states.get("failed", 0) == 0, reasons
     assert here.known().get("1", "") == here.digest("1")
     noted = set(FormerTag.objects.filter(tag="1").values_list("digest", flat=True))
