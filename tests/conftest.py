@@ -49,7 +49,7 @@ def files(tmp_path: Path, settings: object) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _the_audit_log_can_be_emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _the_audit_log_can_be_emptied() -> Iterator[None]:
     """Tests with transaction=True empty all tables at their end, which the log's triggers refuse:
     they are off for that moment. The note of the newest row goes with the rows."""
     guard = import_module("registryui.migrations.0011_audit")
@@ -67,7 +67,4 @@ def _the_audit_log_can_be_emptied(tmp_path_factory: pytest.TempPathFactory) -> I
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", teardown)
-        # Of this process: another one that runs tests has another log.
-        note = tmp_path_factory.mktemp("audit") / "audit-newest"
-        patch.setattr(settings, "AUDIT_NOTE_FILE", note)
         yield
