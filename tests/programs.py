@@ -29,3 +29,16 @@ def environment(folder: Path) -> dict[str, str]:
         command = [sys.executable, "manage.py", "migrate", "-v0"]
         subprocess.run(command, cwd=ROOT, env=found, check=True)
     return found
+
+
+def start(module: str, *words: str, using: dict[str, str]) -> subprocess.Popen[str]:
+    """`python -m MODULE WORDS` with that environment; its output is read by `said`."""
+    command = [sys.executable, "-m", module, *words]
+    return subprocess.Popen(command, cwd=ROOT, env=using, stdout=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """What it printed, once it ended well."""
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    return out

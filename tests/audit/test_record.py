@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,22 +112,12 @@ def test_the_middleware_is_in_use() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_many_processes_write_one_chain(tmp_path: Path) -> None:
     """Six at once, each of them taking every fifth transaction back."""
-    environment = programs.environment(tmp_path)
-    command = [sys.executable, "-m", "tests.audit.writer"]
-    writers = [
-        subprocess.Popen([*command, "write", f"w{n}", "50"], cwd=programs.ROOT, env=environment)
-        for n in range(6)
-    ]
-    assert [one.wait(120) for one in writers] == [0] * 6
-    said = subprocess.run(
-        [*command, "verify"],
-        cwd=programs.ROOT,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert json.loads(said.stdout) == {"rows": 240, "flaws": [], "same": True, "noted": True}
+    using = programs.environment(tmp_path)
+    module = "tests.audit.writer"
+    for one in [programs.start(module, "write", f"w{n}", "50", using=using) for n in range(6)]:
+        programs.said(one)
+    found = json.loads(programs.said(programs.start(module, "verify", using=using)))
+    assert found == {"rows": 240, "flaws": [], "same": True, "noted": True}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -17,13 +17,16 @@ from pathlib import Path
 import pytest
 
 from tests import postgres
+from tests.fake_source import digest_of
 
 from .conftest import LOOPBACK
 from .product import Answer, Product, product
 from .registries import Registry
+from .waiting import until
 
 SECRETS = ("secrets/django-key", "secrets/hook-token", "secrets/registry-key")
 AUTHORITY = ("tls/ca.crt", "tls/ca.key")
+OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 @dataclass
@@ -90,3 +93,32 @@ def two_hosts(storage: Mapping[str, str] | None = None) -> Iterator[Hosts]:
         second = stack.enter_context(product(folder / "two", LOOPBACK, settings=settings))
         second.facts = {**second.facts, **{one: first.facts[one] for one in ("user", "operator")}}
         yield Hosts(cluster, first, second)
+
+
+def push_through_each(hosts: Hosts) -> None:
+    """A user made on one host pushes through the other; both list it and let him pull it."""
+    for here, there in ((hosts.first, hosts.second), (hosts.second, hosts.first)):
+        name = f"from-{here.port}"
+        login = here.add_user(name, pull=["team/*"], push=["team/*"])
+        until(lambda n=login, t=there: status(t, *n) == 200, "the other lets him in", seconds=2)
+        digest = door(there, *login).push_image(f"team/{name}", "1.0")
+        for host in (here, there):
+            row = until(
+                lambda h=host, n=name: h.tag(f"team/{n}", "1.0"), "the tag is listed", seconds=5
+            )
+            assert row is not None
+            assert (row["digest"], row["by"]) == (digest, name)
+        assert door(here, *login).get(f"team/{name}", "1.0").status == 200
+        assert door(there, *login).get("other/x", "1.0").status == 403
+
+
+def upload_through_both(hosts: Hosts) -> None:
+    """A blob whose first half goes through one host and whose second through the other."""
+    first, second = (door(one, *hosts.first.user) for one in (hosts.first, hosts.second))
+    begun = first.ask("POST", "/v2/team/halves/blobs/uploads/")
+    half = first.ask("PATCH", begun.headers["location"], b"half ", OCTETS)
+    assert half.status == 202
+    place = half.headers["location"]
+    done = second.ask("PUT", f"{place}&digest={digest_of(b'half and half')}", b"and half", OCTETS)
+    assert done.status == 201
+    assert first.ask("GET", done.headers["location"]).body == b"half and half"

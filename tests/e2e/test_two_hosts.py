@@ -16,17 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.fake_source import digest_of
-
 from .conftest import LOOPBACK
-from .hosts import Hosts, door, status, two_hosts
+from .hosts import Hosts, door, push_through_each, status, two_hosts, upload_through_both
 from .portal import Visitor
 from .product import Product
 from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
-OCTETS = {"Content-Type": "application/octet-stream"}
 REVOCATIONS = 30
 
 
@@ -47,30 +44,11 @@ def test_the_second_host_knows_the_accounts_of_the_first(hosts: Hosts) -> None:
 
 
 def test_a_user_made_on_one_pushes_through_the_other_and_both_show_it(hosts: Hosts) -> None:
-    for here, there in ((hosts.first, hosts.second), (hosts.second, hosts.first)):
-        name = f"from-{here.port}"
-        login = here.add_user(name, pull=["team/*"], push=["team/*"])
-        until(lambda n=login, t=there: status(t, *n) == 200, "the other lets him in", seconds=2)
-        digest = door(there, *login).push_image(f"team/{name}", "1.0")
-        for host in (here, there):
-            row = until(
-                lambda h=host, n=name: h.tag(f"team/{n}", "1.0"), "the tag is listed", seconds=5
-            )
-            assert row is not None
-            assert (row["digest"], row["by"]) == (digest, name)
-        assert door(here, *login).get(f"team/{name}", "1.0").status == 200
-        assert door(there, *login).get("other/x", "1.0").status == 403
+    push_through_each(hosts)
 
 
 def test_an_upload_begun_on_one_is_ended_on_the_other(hosts: Hosts) -> None:
-    first, second = (door(one, *hosts.first.user) for one in (hosts.first, hosts.second))
-    begun = first.ask("POST", "/v2/team/halves/blobs/uploads/")
-    half = first.ask("PATCH", begun.headers["location"], b"half ", OCTETS)
-    assert half.status == 202
-    place = half.headers["location"]
-    done = second.ask("PUT", f"{place}&digest={digest_of(b'half and half')}", b"and half", OCTETS)
-    assert done.status == 201
-    assert first.ask("GET", done.headers["location"]).body == b"half and half"
+    upload_through_both(hosts)
 
 
 def test_who_is_switched_off_is_out_on_the_other_host_within_a_second(hosts: Hosts) -> None:

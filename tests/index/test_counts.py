@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -92,20 +90,10 @@ def test_after_a_migration_all_is_counted_anew() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_lost_between_many_writers_and_folds(tmp_path: Path) -> None:
     """Four that write, two that add up."""
-    environment = programs.environment(tmp_path)
-    program = [sys.executable, "-m", "tests.index.counter"]
+    using = programs.environment(tmp_path)
+    module = "tests.index.counter"
     acts = [["write", f"w{number}", "50"] for number in range(4)] + [["fold", "100"]] * 2
-    at_work = [
-        subprocess.Popen([*program, *act], cwd=programs.ROOT, env=environment) for act in acts
-    ]
-    assert [one.wait(120) for one in at_work] == [0] * 6
-    said = subprocess.run(
-        [*program, "tell"],
-        cwd=programs.ROOT,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found = json.loads(said.stdout)
+    for one in [programs.start(module, *act, using=using) for act in acts]:
+        programs.said(one)
+    found = json.loads(programs.said(programs.start(module, "tell", using=using)))
     assert found["counted"] == found["there"] == [4 + 4 * 40, 4 * 48 + 4 * 40, 0]
