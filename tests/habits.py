@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 
+from tests.waiting import LONGEST
+
 from .parts import REGISTRY
 
 
@@ -53,7 +55,7 @@ class Habits:
 def habits() -> Habits:
     """Those of tests.parts.REGISTRY, by its own word: `--version`."""
     told = subprocess.run(
-        [REGISTRY, "--version"], capture_output=True, text=True, timeout=20, check=True
+        [REGISTRY, "--version"], capture_output=True, text=True, timeout=LONGEST, check=True
     ).stdout
     found = re.search(r" v?(\d+)\.(\d+)\.\d+", told)
     assert found, f"{REGISTRY} --version says {told!r}"

@@ -6,12 +6,9 @@ The portal is the tests' own process: what a test changes by calling Python, ngi
 from __future__ import annotations
 
 import http.server
-import shutil
 import socket
 import subprocess
-import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +21,9 @@ from django.test import override_settings
 from registryui import tls
 from registryui.accounts import publish
 from registryui.setup import configuration, data, keys, parts
+from tests.waiting import LONGEST, until
 
+from .folders import open_folder
 from .parts import free_port
 
 
@@ -79,7 +78,7 @@ class Instance:
     def stop(self, name: str) -> None:
         process = self.processes.pop(name)
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=LONGEST)
 
 
 @contextmanager
@@ -91,14 +90,11 @@ def running_instance(
     Without a registry user yet. `web_port`: of a portal that runs already. `anonymous`: scopes that
     may be pulled without a login, on a port of their own. `place`: for its folder.
     """
-    # Not below pytest's folder, which nginx's own user may not pass.
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-doctor-", dir=place))
-    folder.chmod(0o755)
     ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
     if anonymous:
         ports["anonymous"] = free_port()
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
+        folder = stack.enter_context(open_folder("instance", place=place))
         stack.enter_context(override_settings(**_settings(folder / "data", ports, anonymous)))
         data.make()
         keys.make()
@@ -172,8 +168,10 @@ def restart_nginx(instance: Instance) -> None:
 
 def wait_for(port: int) -> None:
     """Until something listens on that loopback port."""
-    for _ in range(200):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on port {port}")
+
+    def listens() -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=LONGEST):
+            return True
+        return False
+
+    until(listens, f"something listens on port {port}", pause=0.01)

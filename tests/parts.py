@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from registryui.setup.go_runtime import GO_RUNTIME
+from tests.waiting import LONGEST, until
 
 # BOATHOUSE_TEST_REGISTRY runs every test on another registry; tests/habits.py says what differs.
 REGISTRY = os.environ.get("BOATHOUSE_TEST_REGISTRY") or "/usr/bin/docker-registry"
@@ -56,11 +56,15 @@ def running_registry(
             stdin=subprocess.DEVNULL,
         )
     try:
-        _wait(url, process, folder / "registry.log")
+        try:
+            until(lambda: _answers(f"{url}/v2/", process), "the registry answers", pause=0.02)
+        except RuntimeError as error:
+            error.add_note((folder / "registry.log").read_text()[-2000:])
+            raise
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=LONGEST)
 
 
 @contextmanager
@@ -76,21 +80,13 @@ def running_s3(port: int, bucket: str) -> Iterator[tuple[str, str]]:
         stdin=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5):
-                    break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        until(lambda: _answers(f"http://127.0.0.1:{port}/moto-api/", process), "moto answers")
         made = urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")
-        urllib.request.urlopen(made, timeout=20).close()
+        urllib.request.urlopen(made, timeout=LONGEST).close()
         yield "AKIAIOSFODNN7EXAMPLE", "a-secret-key-of-the-tests"
     finally:
         process.kill()  # asked to end, it waits for what clients keep open
-        process.wait(timeout=20)
+        process.wait(timeout=LONGEST)
 
 
 def _environment() -> dict[str, str]:
@@ -118,16 +114,14 @@ def _sections(folder: Path, port: int, notifications: Mapping[str, Any] | None) 
     }
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/v2/", timeout=1):
-                return
-        except urllib.error.HTTPError:
-            return  # it asks for a password: it runs
-        except OSError:
-            if process.poll() is not None:
-                break
-            time.sleep(0.02)
-    raise RuntimeError(f"the registry did not start: {log.read_text()[-2000:]}")
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether it does; RuntimeError if the process has ended."""
+    try:
+        with urllib.request.urlopen(url, timeout=LONGEST):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it asks for a password: it runs
+    except OSError:
+        if process.poll() is not None:
+            raise RuntimeError("it did not start") from None
+        return False

@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from .folders import open_folder
+from .waiting import LONGEST, until
+
 USER = "postgres"
-SECONDS = 60
 
 
 @dataclass
@@ -52,17 +52,15 @@ class Cluster:
                 stderr=log,
                 **_as_user(),
             )
-        deadline = time.monotonic() + SECONDS
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()}")
-            time.sleep(0.05)
+        until(lambda: self._answers() or self._has_ended(), "PostgreSQL answers")
+        if self._has_ended():
+            raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()}")
 
     def stop(self) -> None:
         """Ends the server; whoever is connected is cut off."""
         if self.process is not None:
             self.process.send_signal(2)  # SIGINT: "fast"
-            self.process.wait(timeout=SECONDS)
+            self.process.wait(timeout=LONGEST)
             self.process = None
 
     def create(self, database: str) -> str:
@@ -77,24 +75,24 @@ class Cluster:
             capture_output=True,
             text=True,
             check=False,
-            timeout=SECONDS,
+            timeout=LONGEST,
         )
         assert not check or done.returncode == 0, f"{program} {arguments}: {done.stderr}"
         return done.stdout
 
+    def _has_ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
     def _answers(self) -> bool:
         asked = [_program("pg_isready"), "-q", "-h", str(self.folder)]
-        return subprocess.run(asked, check=False, timeout=SECONDS).returncode == 0
+        return subprocess.run(asked, check=False, timeout=LONGEST).returncode == 0
 
 
 @contextmanager
 def running_cluster(*, is_durable: bool = False) -> Iterator[Cluster]:
     """A new cluster that runs; ended and removed afterwards."""
-    # A short name: the path of a socket has at most 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-pg-", dir="/tmp"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder, is_durable=is_durable)
-    try:
+    with open_folder("pg") as folder:
+        cluster = Cluster(folder, is_durable=is_durable)
         if os.geteuid() == 0:
             shutil.chown(folder, USER)
         made = subprocess.run(
@@ -106,15 +104,15 @@ def running_cluster(*, is_durable: bool = False) -> Iterator[Cluster]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=SECONDS,
+            timeout=LONGEST,
             **_as_user(),
         )
         assert made.returncode == 0, made.stderr
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
 
 
 def is_installed() -> bool:

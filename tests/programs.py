@@ -9,6 +9,8 @@ from pathlib import Path
 
 from django.db import connection
 
+from tests.waiting import LONGEST
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -39,6 +41,6 @@ def start(module: str, *words: str, using: dict[str, str]) -> subprocess.Popen[s
 
 def said(process: subprocess.Popen[str]) -> str:
     """What it printed, once it ended well."""
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, out
     return out

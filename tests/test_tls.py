@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from registryui import tls
+from tests.waiting import LONGEST
 
 NAMES = ["registry.example.net", "localhost", "127.0.0.1", "::1"]
 
@@ -37,7 +38,9 @@ def load(path: Path) -> x509.Certificate:
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=30)
+    return subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, timeout=LONGEST
+    )
 
 
 @contextmanager

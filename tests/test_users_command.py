@@ -25,6 +25,7 @@ from registryui import front_door
 from registryui.accounts import drift, htpasswd, publish, users
 from registryui.management import user_arguments
 from registryui.models import NEVER, Operator, RegistryUser, Role
+from tests.waiting import LONGEST
 
 from .instance import Instance, running_instance
 
@@ -477,7 +478,7 @@ class Script:
             input=typed,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=LONGEST,
             check=False,
         )
 

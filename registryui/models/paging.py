@@ -26,6 +26,7 @@ Row = TypeVar("Row", bound=models.Model)
 FORWARD, BACK = ">", "<"
 MAX_TOKEN = 4096  # characters; the longest real one holds two version keys of 512 bytes
 MAX_INTEGER = 2**63 - 1
+SIZE = 50  # rows of a page, where a list says no other number
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,14 @@ class _Column:
 
 
 def page(
-    queryset: QuerySet[Row], order: Sequence[str], *, after: str = "", size: int = 50
+    queryset: QuerySet[Row], order: Sequence[str], *, after: str = "", size: int | None = None
 ) -> Page[Row]:
     """The `size` rows behind (or before, as the token says) the edge that `after` names.
 
     order: columns of the model itself, never NULL, "-" for descending. The id comes last by
     itself, in the direction of the last column, so that ties are in an order too.
     """
+    size = size or SIZE
     columns = _columns(queryset.model, order)
     direction, values = _read(after, columns)
     if direction == BACK:
@@ -77,7 +79,7 @@ def page_of_few(
     order: Sequence[str],
     *,
     after: str = "",
-    size: int = 50,
+    size: int | None = None,
 ) -> tuple[Page[Row], int]:
     """A page of those rows of `queryset` whose ids are in `among`, and the number of all of them:
     for few ids, since all that fit are sorted. The columns of `order` all have one direction.
@@ -86,6 +88,7 @@ def page_of_few(
     million and to give the first, PostgreSQL may rather read all of them in their order until it
     has met the few (1,400 ms against 3), and times of 2,000 rows take 10 ms to become Python's.
     """
+    size = size or SIZE
     columns = _columns(queryset.model, order)
     direction, values = _read(after, columns)
     keys = [f"-{column.name}" if column.is_descending else column.name for column in columns]
@@ -130,7 +133,7 @@ def walk(
     order: Sequence[str],
     *,
     after: str = "",
-    size: int = 50,
+    size: int | None = None,
     most: int = 5000,
 ) -> Walk[Row]:
     """`size` rows of `queryset` from among the next `most` rows of `every`: work that has a bound,
@@ -139,6 +142,7 @@ def walk(
     Both edges are compared as a whole (`(a, id) < (x, y)`): an index finds them even where a
     million rows have the same time.
     """
+    size = size or SIZE
     columns = _columns(queryset.model, order)
     direction, values = _read(after, columns)
     is_back = direction == BACK

@@ -25,7 +25,6 @@ from .access import Request, needs
 from .live import wants_fragment
 from .pushers import Pusher
 
-SIZE = 50
 FAR = 50_000  # rows that one page walks over for a part of a target: no index knows parts
 LONGEST = 255
 FORMS = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
@@ -66,7 +65,7 @@ class Filters:
         every = AuditEvent.objects.asked(actor=self.actor, act=act)
         every = every.between(_midnight(self.since), _midnight(self.until, days=1))
         rows = every.asked(act=self.act, target=self.target, result=self.result)
-        return walk(rows, every, ["-id"], after=after, size=SIZE, most=FAR)
+        return walk(rows, every, ["-id"], after=after, most=FAR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ from .deletion import failed_words
 from .live import wants_fragment
 from .pushers import actor_words
 
-SIZE = 50
 LONGEST = 255
 HOWS = ("deleted", "overwritten")
 
@@ -73,7 +72,6 @@ def deleted(request: Request) -> HttpResponse:
         ),
         ["-at"],
         after=request.GET.get("after", ""),
-        size=SIZE,
     )
     context = {
         "page": shown,

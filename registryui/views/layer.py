@@ -17,8 +17,6 @@ from .access import Request, needs
 from .plain_text import line
 from .tag_rows import Group, kind_words
 
-SIZE = 50
-
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
@@ -43,7 +41,6 @@ def layer(request: Request, digest: str) -> HttpResponse:
         .defer("manifest__raw", "manifest__config", "manifest__annotations"),
         ("position", "id"),
         after=request.GET.get("after", ""),
-        size=SIZE,
     )
     groups = related.tag_groups([edge.manifest_id for edge in page.rows])
     context: dict[str, Any] = {

@@ -29,10 +29,8 @@ from .plain_text import line
 from .tag_rows import Group
 
 ALIAS_LIMIT = 24
-ENTRY_PAGE = 100
 EDGES_SHOWN = 1000  # blobs of one manifest whose other users are counted; Docker's limit is 127
 REFERRER_LIMIT = 200  # that are looked at for "signed"; their tab is paged
-REFERRER_PAGE = 50
 CANDIDATE_LIMIT = 200  # images whose layers are compared for "used by"
 EDGE_LIMIT = 50_000  # rows that the comparison may read
 USER_LIMIT = 100
@@ -87,7 +85,7 @@ def entries(manifest: Manifest) -> list[image.Entry]:
 
 def entry_page(manifest: Manifest, after: str) -> Page[ImageIndexEntry]:
     """Lines of an image index in its order, however many; each with `child_size`. One query."""
-    return keyset_page(_entry_rows(manifest), ("position",), after=after, size=ENTRY_PAGE)
+    return keyset_page(_entry_rows(manifest), ("position",), after=after)
 
 
 def _entry_rows(manifest: Manifest) -> QuerySet[ImageIndexEntry]:
@@ -181,7 +179,6 @@ def referrer_page(
         ),
         ("subject_digest", "id"),
         after=after,
-        size=REFERRER_PAGE,
     )
     found = (
         []

@@ -46,7 +46,6 @@ from .plain_text import line
 from .pushers import actor_words, pusher, user_of
 from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
 
-PAGE_SIZE = 50
 CHOSEN_BYTES = 5000  # of an address, for the tags that are chosen on other pages
 PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
 
@@ -204,7 +203,6 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         .annotate(user=user_of(request, "moved_by")),
         SORTS[sort][1],
         after=request.GET.get("after", ""),
-        size=PAGE_SIZE,
     )
     chosen = _chosen(request, row)
     edges = (bool(page.previous), bool(page.next))
@@ -318,7 +316,6 @@ def _attachments(request: Request, row: Repository) -> dict[str, Any]:
         .defer("manifest__raw", "manifest__config", "manifest__annotations"),
         ("attached_to", "group_key", "version_key", "id"),
         after=request.GET.get("after", ""),
-        size=PAGE_SIZE,
     )
     rows = [
         AttachmentRow(
@@ -358,7 +355,6 @@ def _untagged(request: Request, row: Repository) -> dict[str, Any]:
         ),
         ("-seen_at", "-id"),
         after=request.GET.get("after", ""),
-        size=PAGE_SIZE,
     )
     rows = [
         UntaggedRow(

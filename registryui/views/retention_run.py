@@ -19,7 +19,6 @@ from registryui.models.paging import page
 from .access import Request, needs
 from .live import wants_fragment
 
-ROWS = 50
 _KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION)
 
 
@@ -70,7 +69,7 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
     kind = request.GET.get("show", "")
     kind = kind if kind in {key for key, _word, _count in filters} else ""
     found = run.fates.filter(kind=kind) if kind else run.fates.all()
-    shown = page(found, ["id"], after=request.GET.get("after", ""), size=ROWS)
+    shown = page(found, ["id"], after=request.GET.get("after", ""))
     facts = run.result["rule"]
     return {
         "run": run,

@@ -26,8 +26,6 @@ from .access import Request, may_open, needs, safe_next
 from .plain_text import line
 from .pushers import Pusher, pusher, user_of
 
-SIZE = 50
-
 
 @dataclass(frozen=True, slots=True)
 class Happening:
@@ -66,9 +64,7 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
         since=Subquery(_first_push().values("at")[:1]),
     )
     events = events.filter(tag=tag) if tag else events.filter(digest=digest)
-    page: Page[Any] = keyset_page(
-        events, ("-at", "-id"), after=request.GET.get("after", ""), size=SIZE
-    )
+    page: Page[Any] = keyset_page(events, ("-at", "-id"), after=request.GET.get("after", ""))
     formers = _formers(repository, tag)
     may_act = bool(tag) and may_open(request.user, "put_back")
     rows, current = [], digest if tag and not page.previous else ""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import subprocess
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registryui.setup.configuration import nginx_program
+from tests.folders import open_folder
 from tests.instance import wait_for
 from tests.parts import free_port
+from tests.waiting import LONGEST
 
 CONFIGURATION = """
 daemon off; worker_processes 1; pid "{folder}/pid"; error_log stderr alert;
@@ -57,20 +57,18 @@ class Door:
 @contextmanager
 def bare_nginx() -> Iterator[Door]:
     """A door with an empty file."""
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-door-"))
-    folder.chmod(0o755)
-    port = free_port()
-    user = "user root;" if os.geteuid() == 0 else ""
-    configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, user=user))
-    (folder / "htpasswd").touch()
-    process = subprocess.Popen([nginx_program(), "-c", str(configuration), "-p", str(folder)])
-    try:
-        wait_for(port)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        yield Door(folder / "htpasswd", connection)
-        connection.close()
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        shutil.rmtree(folder)
+    with open_folder("door") as folder:
+        port = free_port()
+        user = "user root;" if os.geteuid() == 0 else ""
+        configuration = folder / "nginx.conf"
+        configuration.write_text(CONFIGURATION.format(folder=folder, port=port, user=user))
+        (folder / "htpasswd").touch()
+        process = subprocess.Popen([nginx_program(), "-c", str(configuration), "-p", str(folder)])
+        try:
+            wait_for(port)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST)
+            yield Door(folder / "htpasswd", connection)
+            connection.close()
+        finally:
+            process.terminate()
+            process.wait(timeout=LONGEST)

@@ -18,9 +18,9 @@ from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from pytest_django import DjangoDbBlocker
 
+from tests.waiting import LONGEST
+
 ROOT = Path(__file__).resolve().parents[2]
-# Where a thousand writes wait for no disk; what is lost without power is not tested there.
-IN_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 
 
 @contextmanager
@@ -89,4 +89,4 @@ def running_publisher(database: Path) -> Iterator[Publisher]:
     finally:
         assert process.stdin
         process.stdin.close()
-        process.wait(timeout=20)
+        process.wait(timeout=LONGEST)

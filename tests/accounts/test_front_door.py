@@ -27,6 +27,7 @@ from registryui.registry.client import RegistryClient
 from registryui.setup import configuration
 from tests.instance import Heard, Instance, listener, restart_nginx, running_instance
 from tests.parts import free_port
+from tests.waiting import LONGEST
 
 LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 SECRET = b"a layer that only other/x has"
@@ -98,7 +99,10 @@ def ask(
 ) -> Answer:
     """One request over TLS, the path sent as it stands."""
     connection = http.client.HTTPSConnection(
-        "localhost", port or settings.PORT, context=ssl._create_unverified_context(), timeout=20
+        "localhost",
+        port or settings.PORT,
+        context=ssl._create_unverified_context(),
+        timeout=LONGEST,
     )
     sent = {"Accept": TYPE, **(front_door.basic(*user) if user else {}), **(headers or {})}
     try:
@@ -407,7 +411,7 @@ def raw(request: bytes) -> bytes:
     """What nginx answers to these bytes, until it closes."""
     context = ssl._create_unverified_context()
     with (
-        socket.create_connection(("127.0.0.1", settings.PORT), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", settings.PORT), timeout=LONGEST) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as secure,
     ):
         secure.sendall(request)

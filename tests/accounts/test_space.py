@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from django.conf import settings as live
@@ -21,11 +20,12 @@ from registryui.models import Published, RegistryUser, Right
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.setup import first
+from tests.folders import IN_MEMORY, open_folder
 from tests.instance import running_instance
 
 from .checks import inconsistent, temporary_files
 from .hashes import PASSWORD
-from .shared_database import IN_MEMORY, own_database, running_publisher
+from .shared_database import own_database, running_publisher
 from .test_front_door import ask, push
 
 PROCESSES, EDITS = 8, 200
@@ -37,7 +37,7 @@ def test_eight_processes_lose_nothing(
 ) -> None:
     foreign = b"# made by hand\nhand:{SHA}x:a comment\r\n"
     with (
-        TemporaryDirectory(prefix="boathouse-tests-", dir=IN_MEMORY) as folder,
+        open_folder("database", place=IN_MEMORY) as folder,
         ExitStack() as stack,
     ):
         move(settings, Path(folder))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.waiting import LONGEST
+
 AWAY = 0  # instead of a status: the connection is cut without an answer
 
 
@@ -43,7 +45,9 @@ def way_to(registry: str) -> Iterator[Way]:
             if status is not None:
                 self._answer(status, {}, b'{"errors":[{"code":"UNKNOWN","message":"made up"}]}')
                 return
-            connection = http.client.HTTPConnection(str(target.hostname), target.port, timeout=60)
+            connection = http.client.HTTPConnection(
+                str(target.hostname), target.port, timeout=LONGEST
+            )
             connection.request(self.command, self.path, body or None, dict(self.headers))
             answer = connection.getresponse()
             content = answer.read()
@@ -76,4 +80,4 @@ def way_to(registry: str) -> Iterator[Way]:
     yield way
     server.shutdown()
     server.server_close()
-    thread.join(timeout=10)
+    thread.join(timeout=LONGEST)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from registryui.cleanup import apart
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 collect = apart.collect  # the fixture for all tests replaces it
 ROOT = Path(__file__).parents[2]

@@ -20,9 +20,9 @@ from registryui.oci import media_types
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from tests.e2e.test_notifications import Sink, sink  # noqa: F401  (a fixture)
-from tests.e2e.waiting import until
 from tests.factories import make_operator
 from tests.parts import running_registry
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 R = "team/app"

@@ -16,8 +16,8 @@ from registryui.models import Manifest, RegistryEvent, Tag
 from registryui.registry.client import RegistryClient
 from tests.e2e.registries import Registry
 from tests.e2e.test_notifications import Sink
-from tests.e2e.waiting import until
 from tests.parts import running_registry
+from tests.waiting import until
 
 BY = "operator:vera"
 R = "team/app"

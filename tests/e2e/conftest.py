@@ -6,15 +6,15 @@ so the browser is a module's, and modules that use it do not use the database.
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
+from tests.folders import open_folder
 from tests.parts import running_registry
+from tests.waiting import until
 
 from . import machines
 from .browser import CHROMIUM, chromium
@@ -22,7 +22,6 @@ from .engines import BUSYBOX, DOCKER, DOCKERD, Engine, engine
 from .machines import Machine, Network
 from .product import Product, product
 from .registries import Registry
-from .waiting import until
 
 LOOPBACK = "127.0.0.1"
 
@@ -40,10 +39,8 @@ def cable() -> Iterator[Network | None]:
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder with a short name that nginx's workers may pass."""
-    made = Path(tempfile.mkdtemp(prefix="boathouse-e2e-", dir="/tmp"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    with open_folder("e2e") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +132,7 @@ def furnished(boathouse: Product) -> Product:
     def all_are_there() -> bool:
         return wanted <= {row["repository"] for row in boathouse.listed() if row["tags"]}
 
-    until(all_are_there, "the demo's repositories are in the index", seconds=60)
+    until(all_are_there, "the demo's repositories are in the index")
     boathouse.boathouse("sync")
     return boathouse
 

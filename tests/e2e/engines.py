@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .machines import SECONDS, Machine
-from .waiting import until
+from tests.waiting import LONGEST, until
+
+from .machines import Machine
 
 DOCKER = "/usr/bin/docker"
 # Docker's own packages have it in /usr/bin.
@@ -42,7 +43,7 @@ class Engine:
             input=_busybox_tree(),
             env=self.machine.environment,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=LONGEST,
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
@@ -97,10 +98,10 @@ def engine(machine: Machine) -> Iterator[Engine]:
     finally:
         process.terminate()
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=LONGEST)
         except subprocess.TimeoutExpired:
             process.kill()  # nsenter; dockerd itself ends with its machine
-            process.wait(timeout=10)
+            process.wait(timeout=LONGEST)
 
 
 def _answers(made: Engine, process: subprocess.Popen[bytes], log: Path) -> bool:

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests import postgres
 from tests.fake_source import digest_of
+from tests.folders import open_folder
+from tests.waiting import until
 
 from .conftest import LOOPBACK
 from .product import Answer, Product, product
 from .registries import Registry
-from .waiting import until
 
 SECRETS = ("secrets/django-key", "secrets/hook-token", "secrets/registry-key")
 AUTHORITY = ("tls/ca.crt", "tls/ca.key")
@@ -75,9 +74,7 @@ def two_hosts(storage: Mapping[str, str] | None = None) -> Iterator[Hosts]:
     if not postgres.is_installed():
         pytest.skip("PostgreSQL is not installed: ./boathouse test does that.")
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="boathouse-hosts-", dir="/tmp"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        folder.chmod(0o755)
+        folder = stack.enter_context(open_folder("hosts"))
         for name in ("one", "two"):
             (folder / name).mkdir(mode=0o711)
             if storage is None:
@@ -100,12 +97,10 @@ def push_through_each(hosts: Hosts) -> None:
     for here, there in ((hosts.first, hosts.second), (hosts.second, hosts.first)):
         name = f"from-{here.port}"
         login = here.add_user(name, pull=["team/*"], push=["team/*"])
-        until(lambda n=login, t=there: status(t, *n) == 200, "the other lets him in", seconds=2)
+        until(lambda n=login, t=there: status(t, *n) == 200, "the other lets him in")
         digest = door(there, *login).push_image(f"team/{name}", "1.0")
         for host in (here, there):
-            row = until(
-                lambda h=host, n=name: h.tag(f"team/{n}", "1.0"), "the tag is listed", seconds=5
-            )
+            row = until(lambda h=host, n=name: h.tag(f"team/{n}", "1.0"), "the tag is listed")
             assert row is not None
             assert (row["digest"], row["by"]) == (digest, name)
         assert door(here, *login).get(f"team/{name}", "1.0").status == 200

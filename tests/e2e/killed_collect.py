@@ -20,6 +20,7 @@ from typing import Any
 import django
 
 FOLDER, URL = Path(sys.argv[1]), sys.argv[2]
+STEP = int(sys.argv[3])  # each so many-th change is a killed one
 os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 (FOLDER / "data").mkdir(parents=True)
 django.setup()
@@ -57,7 +58,7 @@ def main() -> None:
     changes = in_child(count)
     broken: list[str] = []
     killed = 0
-    for number in range(changes):
+    for number in range(0, changes, STEP):
         load()
         status = in_child(lambda number=number: die_at(number))  # type: ignore[misc]
         killed += status == -signal.SIGKILL

@@ -18,7 +18,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,10 +25,10 @@ from pathlib import Path
 
 import psutil
 
-from .waiting import until
+from tests.folders import open_folder
+from tests.waiting import LONGEST, until
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-SECONDS = 120  # for one command: plenty on a slow machine, an end on a broken one
 # A fresh Debian has no sudo for root, and the commands that the product prints have it.
 SUDO = '#!/bin/sh\nexec "$@"\n'
 # Names of the product that only these machines know. There from the start: Docker keeps what it
@@ -73,7 +72,7 @@ class Machine:
             env={**self.environment, **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=LONGEST,
             check=False,
         )
         if check:
@@ -106,7 +105,7 @@ def network() -> Iterator[Network]:
     if os.geteuid() != 0:
         raise NotPossible("A network namespace needs root.")
     ours, theirs, prefix = _free_pair()
-    name = f"bh{secrets.token_hex(4)}"
+    name = f"bh{os.environ.get('BOATHOUSE_TEST_RUN', '')}{secrets.token_hex(2)}"  # the run finds it
     with _held(["unshare", "--net", "--fork", "--kill-child"], "ip link set lo up") as pid:
         try:
             _ip("link", "add", f"{name}a", "type", "veth", "peer", f"{name}b", "netns", str(pid))
@@ -123,9 +122,7 @@ def network() -> Iterator[Network]:
 @contextmanager
 def machine(cable: Network) -> Iterator[Machine]:
     """A machine at the other end of the cable, as after a fresh installation."""
-    # A short path: sockets below it must fit into 108 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-machine-", dir="/tmp"))
-    try:
+    with open_folder("machine") as folder:
         shutil.copytree("/etc", folder / "etc", symlinks=True)
         for name in ("docker", "containers/certs.d"):
             shutil.rmtree(folder / "etc" / name, ignore_errors=True)
@@ -144,8 +141,6 @@ def machine(cable: Network) -> Iterator[Machine]:
         enter = ["nsenter", f"--target={cable.pid}", "--net", "unshare", "--mount", "--pid"]
         with _held([*enter, "--fork", "--kill-child", "--mount-proc"], first) as pid:
             yield Machine(folder, pid)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def podman_storage(folder: Path) -> str:
@@ -174,7 +169,7 @@ def _held(enter: Sequence[str], first: str) -> Iterator[int]:
     assert holder.stderr is not None
     try:
         if holder.stdout.readline() != "ready\n":
-            holder.wait(timeout=10)
+            holder.wait(timeout=LONGEST)
             raise NotPossible(
                 f"This computer does not allow network namespaces: {holder.stderr.read().strip()}"
             )
@@ -183,10 +178,10 @@ def _held(enter: Sequence[str], first: str) -> Iterator[int]:
         with contextlib.suppress(OSError):
             holder.stdin.close()
         try:
-            holder.wait(timeout=30)
+            holder.wait(timeout=LONGEST)
         except subprocess.TimeoutExpired:
             holder.kill()  # --kill-child: its namespaces follow
-            holder.wait(timeout=30)
+            holder.wait(timeout=LONGEST)
         holder.stdout.close()
         holder.stderr.close()
 
@@ -199,7 +194,7 @@ def _innermost(pid: int) -> int:
         every = [process, *process.children(recursive=True)]
         return next((one for one in every if one.name() == "sh"), None)
 
-    found = until(shell, "the namespace's shell runs", seconds=10, pause=0.01)
+    found = until(shell, "the namespace's shell runs", pause=0.01)
     assert found is not None
     return int(found.pid)
 

@@ -20,8 +20,9 @@ from typing import Any
 
 import psutil
 
+from tests.waiting import LONGEST
+
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 300  # for one command; the first `up` makes typefaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Product:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=LONGEST,
             check=False,
         )
         if check:
@@ -161,7 +162,7 @@ class Product:
     ) -> Answer:
         """One request over TLS, with the certificate checked; redirects are not followed."""
         context = ssl.create_default_context(cafile=str(self.ca))
-        connection = _Connection(self.host, self.port, timeout=60)
+        connection = _Connection(self.host, self.port, timeout=LONGEST)
         connection.address, connection.context = self.address, context
         sent = dict(headers or {})
         if as_user:

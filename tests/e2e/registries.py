@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
+from tests.waiting import LONGEST
 
 from .product import Answer, exchange
 
@@ -41,7 +42,9 @@ class Registry:
     ) -> Answer:
         """One request; nothing is retried, nothing is followed."""
         address = urlsplit(self.url)
-        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        connection = http.client.HTTPConnection(
+            str(address.hostname), address.port, timeout=LONGEST
+        )
         return exchange(connection, method, path, body, {**self.headers, **(headers or {})})
 
     # -- reading -------------------------------------------------------------------------------

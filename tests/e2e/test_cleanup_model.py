@@ -33,6 +33,7 @@ from registryui.registry.choose import open_store
 from registryui.registry.storages import FILESYSTEM, Storage
 from tests.fake_source import IMAGE, INDEX, descriptor, digest_of, encode
 from tests.parts import running_registry
+from tests.selection import Extent
 
 from .collecting import Client, Image, image, whole
 from .registries import Registry
@@ -213,12 +214,14 @@ def served(tmp_path: Path, settings: Any) -> Iterator[Registry]:
         yield made
 
 
-def test_what_the_model_keeps_can_be_pulled_and_what_it_collected_is_gone(served: Registry) -> None:
+def test_what_the_model_keeps_can_be_pulled_and_what_it_collected_is_gone(
+    served: Registry, extent: Extent
+) -> None:
     machine = type("Cleaning", (Cleaning,), {"registry": served})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12,
+            max_examples=extent(3, 30),
             stateful_step_count=14,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LONGEST, until
+
 from .layouts import Layout
 from .machines import podman_storage
 from .product import Product
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +38,7 @@ def run(folder: Path, *command: str, stdin: str = "") -> subprocess.CompletedPro
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONGEST,
         check=False,
     )
 
@@ -66,7 +67,7 @@ def test_an_image_index_comes_back_as_it_was_pushed(
     done = copy(boathouse, certificates, f"oci:{layout.folder}:1.0", reference)
 
     assert done.returncode == 0, done.stderr
-    row = until(lambda: boathouse.tag("skopeo/multi", "1.0"), "the index knows it", seconds=10)
+    row = until(lambda: boathouse.tag("skopeo/multi", "1.0"), "the index knows it")
     assert row is not None
     assert row["digest"] == index["digest"]
     assert row["platforms"] == ["linux/amd64", "linux/arm64"]
@@ -88,7 +89,7 @@ def test_an_artifact_is_pushed_and_shown(
     done = copy(boathouse, certificates, f"oci:{layout.folder}:v2", target)
 
     assert done.returncode == 0, done.stderr
-    row = until(lambda: boathouse.tag("skopeo/model", "v2"), "the index knows it", seconds=10)
+    row = until(lambda: boathouse.tag("skopeo/model", "v2"), "the index knows it")
     assert row is not None
     assert (row["digest"], row["platforms"]) == (artifact["digest"], [])
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +19,14 @@ from registryui.registry import paths
 from registryui.registry.client import RegistryClient
 from registryui.registry.quarantine import FOLDER
 from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor
+from tests.folders import open_folder
+from tests.waiting import until
 
 from .browser import CHROMIUM, Visit, chromium, cookies, visit
 from .conftest import needs
 from .portal import Visitor
 from .product import Product, product
 from .short_times import short_times
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -39,14 +39,10 @@ MARK = "window.neverReloaded = true"
 @pytest.fixture(scope="module")
 def quick() -> Iterator[Product]:
     """A product of its own, whose collecting waits for seconds instead of days."""
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-e2e-", dir="/tmp"))
-    folder.chmod(0o755)
-    settings = short_times(folder / "hook", grace=GRACE, quarantine=QUARANTINE)
-    try:
+    with open_folder("e2e") as folder:
+        settings = short_times(folder / "hook", grace=GRACE, quarantine=QUARANTINE)
         with product(folder / "data", "127.0.0.1", settings=settings) as made:
             yield made
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import LONGEST, until
+
 from .engines import Engine
 from .layouts import Layout
 from .product import ROOT, Product
 from .test_clients import copy
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -105,7 +106,7 @@ def test_a_delete_that_is_killed_at_any_moment_can_be_finished_and_undone(
         _wait_until_it_writes(process, boathouse.data / "index.sqlite3-wal")
         time.sleep(pause)
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=20)
+        process.wait(timeout=LONGEST)
         assert boathouse.tag("delete/killed", "sibling") is not None
         boathouse.boathouse("tag", "delete", *wanted, "--yes", check=False)  # the rest of it
         boathouse.boathouse("sync")

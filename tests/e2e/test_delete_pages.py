@@ -8,10 +8,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from tests.waiting import until
+
 from .browser import Visit, cookies, visit
 from .engines import Engine
 from .product import Product
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -6,10 +6,11 @@ import subprocess
 
 import pytest
 
+from tests.waiting import until
+
 from .engines import Engine
 from .machines import Machine
 from .product import Product
-from .waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 NAMES = ("findme/api", "findme/deep/api", "hidden/findme-api", "findme")

@@ -18,10 +18,11 @@ import psutil
 import pytest
 from playwright.sync_api import Error
 
+from tests.waiting import LONGEST, until
+
 from .browser import CHROMIUM, chromium, visit
 from .conftest import needs
 from .product import Answer, Product, exchange
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -34,14 +35,14 @@ def curl(boathouse: Product, *arguments: str) -> subprocess.CompletedProcess[str
         ["curl", "--silent", "--show-error", "--cacert", str(boathouse.ca), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONGEST,
         check=False,
     )
 
 
 def plain(boathouse: Product, path: str) -> Answer:
     """A request without TLS to the TLS port."""
-    connection = http.client.HTTPConnection(boathouse.host, boathouse.port, timeout=30)
+    connection = http.client.HTTPConnection(boathouse.host, boathouse.port, timeout=LONGEST)
     return exchange(connection, "GET", path, None, {})
 
 
@@ -247,7 +248,7 @@ def test_the_access_log_names_the_verified_user_and_no_secret(boathouse: Product
         found = [row for row in rows if row["uri"] == mark]
         return found if len(found) == 2 else []
 
-    verified, refused = until(lines, "both requests are in the access log", seconds=10)
+    verified, refused = until(lines, "both requests are in the access log")
     assert (verified["user"], verified["status"]) == (name, 404)
     assert (refused["user"], refused["status"]) == ("", 401)
     assert verified["id"] != refused["id"]

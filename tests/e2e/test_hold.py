@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
+
 from .engines import Engine
 from .layouts import Layout
 from .product import Product
 from .test_clients import copy
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -68,6 +69,6 @@ def test_the_worker_opens_the_door_when_the_time_is_up(boathouse: Product) -> No
     text = record.read_text()
     at = text.index('"until": "') + len('"until": "')
     record.write_text(f"{text[:at]}2020-01-01T00:00:00+00:00{text[text.index(chr(34), at) :]}")
-    until(lambda: not gate.exists(), "the worker takes the gate down", seconds=10)
+    until(lambda: not gate.exists(), "the worker takes the gate down")
     answer = boathouse.ask("/v2/hold/app/blobs/uploads/", method="POST", as_user=True)
     assert answer.status == 202

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.parts import running_registry
+from tests.waiting import LONGEST, until
 
 from .conftest import trust_lines
 from .engines import Engine
@@ -23,7 +24,6 @@ from .machines import NAMES, Machine
 from .portal import Visitor
 from .product import ROOT, Product, product, stopped
 from .registries import Registry
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -90,7 +90,7 @@ def test_a_first_start_shows_no_red_light(second: Product) -> None:
     def rounds() -> list[str]:
         return second.boathouse("manage", "shell", "-v", "0", "-c", ROUNDS).stdout.splitlines()
 
-    assert until(rounds, "the doctor made a round", seconds=20)[0] == ""
+    assert until(rounds, "the doctor made a round")[0] == ""
 
 
 def test_a_host_with_a_name_is_kept_to_https(second: Product) -> None:
@@ -119,13 +119,13 @@ def test_ctrl_c_ends_an_up_in_the_foreground_with_all_its_parts(second: Product)
             stderr=output,
         )
     try:
-        until(lambda: "Boathouse is up" in log.read_text(), "it says that it is up", seconds=120)
+        until(lambda: "Boathouse is up" in log.read_text(), "it says that it is up")
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=LONGEST)
     finally:
         if process.poll() is None:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=LONGEST)
     assert "Traceback" not in log.read_text()
     until(lambda: second.processes() == [], "no process is left")
 
@@ -138,7 +138,7 @@ def test_a_part_that_dies_is_started_again(second: Product) -> None:
         facts = second.status()["parts"]
         return facts["web"]["pid"] not in (0, before) and facts["web"]["health"] == "ok"
 
-    until(is_back, "web is back", seconds=60, pause=0.5)
+    until(is_back, "web is back", pause=0.5)
 
 
 @pytest.mark.root
@@ -160,7 +160,7 @@ def test_push_and_pull_go_on_while_the_portal_hangs(
     def row() -> dict[str, object] | None:
         return second.tag("while/away", "1")
 
-    found = until(row, "the push is in the index", seconds=60, pause=0.5)
+    found = until(row, "the push is in the index", pause=0.5)
     assert found is not None
     assert found["digest"] == digest
 
@@ -213,7 +213,7 @@ def test_down_leaves_nothing_behind_and_the_next_up_sees_what_came_meanwhile(
     with behind_its_back(second, tmp_path) as registry:
         registry.push_image("missed/down", "1")
     second.up()
-    until(lambda: second.tag("missed/down", "1"), "the sync at the start saw it", seconds=60)
+    until(lambda: second.tag("missed/down", "1"), "the sync at the start saw it")
 
 
 def test_a_moved_data_folder_brings_everything_along(second: Product, tmp_path: Path) -> None:
@@ -253,4 +253,4 @@ def test_the_index_can_be_lost_and_is_built_again(second: Product, tmp_path: Pat
     second.facts["operator"] = facts["operator"]  # a new one: the old one was in the database
     assert facts["operator"]["password"]
     assert "secret" not in facts["user"]  # the htpasswd file is still there
-    until(lambda: second.tag("lost/app", "1"), "the index is built again", seconds=60)
+    until(lambda: second.tag("lost/app", "1"), "the index is built again")

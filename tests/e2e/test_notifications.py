@@ -17,9 +17,9 @@ from registryui.models import Manifest, Repository, Tag
 from registryui.registry.client import RegistryClient
 from tests.habits import habits
 from tests.parts import running_registry
+from tests.waiting import LONGEST, until
 
 from .registries import Registry
-from .waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 
@@ -78,7 +78,7 @@ def sink() -> Iterator[tuple[Sink, str]]:
     yield kept, f"http://127.0.0.1:{server.server_port}/hooks/registry"
     server.shutdown()
     server.server_close()
-    thread.join(timeout=10)
+    thread.join(timeout=LONGEST)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_a_notification_that_was_refused_comes_again_with_the_same_id(
     real, sink = told
     sink.to_refuse = 2
     real.push_image("app", "1")
-    until(lambda: sink.tags("push"), "it came in the end", seconds=60)
+    until(lambda: sink.tags("push"), "it came in the end")
     ids = [event["id"] for body in sink.bodies for event in json.loads(body)["events"]]
     assert len(ids) == len(set(ids)) + 2
     apply(real, sink)

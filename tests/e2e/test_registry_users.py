@@ -8,13 +8,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from tests.waiting import until
+
 from .browser import Visit, visit
 from .conftest import trust_lines
 from .engines import engine
 from .machines import Machine
 from .product import Product
 from .test_trust import follow
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -62,9 +63,7 @@ def test_a_push_user_made_in_the_browser_pushes_with_the_lines_as_shown(
         docker.docker("tag", "base", "my-image")
         new_machine.run(line(tab, "shell", "push"))
 
-        row = until(
-            lambda: boathouse.tag("browser/my-image", "1.0"), "the tag is in the index", seconds=5
-        )
+        row = until(lambda: boathouse.tag("browser/my-image", "1.0"), "the tag is in the index")
         assert row is not None
         assert row["by"] == "ci-browser"
         new_machine.run(line(tab, "shell", "pull"))
@@ -95,7 +94,7 @@ def test_a_pull_user_pulls_with_the_lines_for_podman(
         reference = f"{boathouse.name}/pulled/base:1"
         docker.docker("tag", "base", reference)
         docker.push(reference)
-        until(lambda: boathouse.tag("pulled/base", "1"), "the tag is in the index", seconds=5)
+        until(lambda: boathouse.tag("pulled/base", "1"), "the tag is in the index")
         tab.login()
         secret = create(tab, "pull-browser", "pull")
         assert tab.page.locator("#line-podman-push").count() == 0

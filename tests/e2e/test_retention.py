@@ -16,11 +16,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from tests.waiting import LONGEST, until
+
 from .browser import CHROMIUM, Visit, chromium, visit
 from .conftest import needs
 from .product import ROOT, Product, product
 from .registries import ACCEPT, Registry
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -53,7 +54,7 @@ def push(own: Product, registry: Registry, repository: str, count: int) -> dict[
         )
         for number in range(count)
     }
-    until(lambda: len(own.listed(repository)) == count, "the index knows them", seconds=120)
+    until(lambda: len(own.listed(repository)) == count, "the index knows them")
     return made
 
 
@@ -135,7 +136,7 @@ def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(
         *pushed.values()
     }
     settle_now(own)
-    until(lambda: tags(registry) == newest, "the worker took the rest off", seconds=150, pause=1)
+    until(lambda: tags(registry) == newest, "the worker took the rest off", pause=1)
     for tag in ("v0", "v100", "v289"):  # whoever deleted it
         own.boathouse("tag", "restore", f"many/app:{tag}")
         assert digest(own, "many/app", tag) == pushed[tag]
@@ -161,7 +162,7 @@ def kill_in_the_middle(own: Product, registry: Registry, left: int) -> None:
 
 def settle_now(own: Product) -> None:
     """As if ten minutes had passed: then the worker finishes what a dead process began."""
-    with sqlite3.connect(own.data / "index.sqlite3", timeout=30) as database:
+    with sqlite3.connect(own.data / "index.sqlite3", timeout=LONGEST) as database:
         database.execute(
             "UPDATE registryui_manifest SET seen_at = '2020-01-01'"
             " WHERE artifact_type LIKE '%throw-away'"
@@ -178,7 +179,7 @@ def tags(registry: Registry) -> set[str]:
 
 def forget_the_heartbeat(own: Product) -> None:
     """As if a minute had passed: then a run whose process is gone is taken for dead."""
-    with sqlite3.connect(own.data / "index.sqlite3", timeout=30) as database:
+    with sqlite3.connect(own.data / "index.sqlite3", timeout=LONGEST) as database:
         database.execute(
             "UPDATE registryui_run SET heartbeat_at = '2020-01-01' WHERE state = 'running'"
         )

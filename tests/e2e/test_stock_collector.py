@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import LONGEST
+
 from .collecting import take_off, whole
 from .product import ROOT, Product, product
 from .registries import Registry
@@ -36,7 +38,7 @@ def typed(made: Product, command: str) -> subprocess.CompletedProcess[str]:
         env=made.environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=LONGEST,
         check=False,
     )
 

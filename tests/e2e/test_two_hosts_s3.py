@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.parts import free_port, running_s3
+from tests.waiting import until
 
 from .hosts import Hosts, door, push_through_each, two_hosts, upload_through_both
-from .waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +46,7 @@ def test_an_upload_begun_on_one_is_ended_on_the_other(hosts: Hosts) -> None:
 def test_either_host_reads_the_bucket_and_finds_the_index_equal_to_it(hosts: Hosts) -> None:
     digest = door(hosts.first, *hosts.first.user).push_image("team/verified", "1.0")
     for host in (hosts.first, hosts.second):
-        until(lambda h=host: h.tag("team/verified", "1.0"), "it is listed", seconds=5)
+        until(lambda h=host: h.tag("team/verified", "1.0"), "it is listed")
         synced = json.loads(host.boathouse("sync", "--full", "--source", "store", "--json").stdout)
         assert (synced["state"], synced["errors"]) == ("done", 0)
         verified = json.loads(host.boathouse("sync", "--verify", "--json").stdout)
@@ -59,7 +59,7 @@ def test_either_host_reads_the_bucket_and_finds_the_index_equal_to_it(hosts: Hos
 def test_a_tag_deleted_on_one_comes_back_on_the_other(hosts: Hosts) -> None:
     user = door(hosts.first, *hosts.first.user)
     digest = user.push_image("team/undone", "1.0", "sibling")
-    until(lambda: hosts.second.tag("team/undone", "sibling"), "it is listed", seconds=5)
+    until(lambda: hosts.second.tag("team/undone", "sibling"), "it is listed")
     hosts.first.boathouse("tag", "delete", "team/undone:1.0", "--yes")
     there = door(hosts.second, *hosts.first.user)
     assert there.get("team/undone", "1.0").status == 404
@@ -71,7 +71,7 @@ def test_a_tag_deleted_on_one_comes_back_on_the_other(hosts: Hosts) -> None:
 def test_of_two_collections_asked_for_at_once_one_runs_at_a_time(hosts: Hosts) -> None:
     user = door(hosts.first, *hosts.first.user)
     user.push_image("team/collected", "1.0")
-    until(lambda: hosts.second.tag("team/collected", "1.0"), "it is listed", seconds=5)
+    until(lambda: hosts.second.tag("team/collected", "1.0"), "it is listed")
     with ThreadPoolExecutor(2) as pool:
         done: list[subprocess.CompletedProcess[str]] = list(
             pool.map(

@@ -4,11 +4,12 @@ import re
 
 import pytest
 
+from tests.waiting import until
+
 from .conftest import trust_lines
 from .engines import NO_SOCKET_TO_THE_WORLD, Engine, engine
 from .machines import Machine
 from .product import Product
-from .waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
@@ -26,9 +27,7 @@ def test_an_image_goes_from_one_docker_machine_to_another(
 
     digest = docker.push(reference)
 
-    row = until(
-        lambda: boathouse.tag("hello-ubuntu", "latest"), "the tag is in the index", seconds=5
-    )
+    row = until(lambda: boathouse.tag("hello-ubuntu", "latest"), "the tag is in the index")
     assert row is not None
     assert (row["digest"], row["by"], row["problem"]) == (digest, name, "")
     assert row["platforms"] == ["linux/amd64"]
@@ -93,6 +92,6 @@ def test_one_push_of_many_tags_is_in_the_index_with_all_of_them(
         found = boathouse.listed("team/web/tagged")
         return found if {row["tag"] for row in found} == names else []
 
-    found = until(rows, "all five tags are in the index", seconds=10)
+    found = until(rows, "all five tags are in the index")
     assert len({row["digest"] for row in found}) == 1
     assert {row["by"] for row in found} == {boathouse.user[0]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,17 +137,6 @@ def age(place: Path, seconds: float) -> None:
     status = os.lstat(place)
     when = status.st_mtime - seconds
     os.utime(place, (when, when), follow_symlinks=False)
-
-
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter, unlike pytest's."""
-    folder = Path(tempfile.mkdtemp(prefix="boathouse-store-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def as_nobody(ask: Callable[[], str]) -> str:

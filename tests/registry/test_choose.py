@@ -11,6 +11,7 @@ from registryui.registry import choose, objects, paths, storages
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import Unreachable
 from registryui.registry.storage import FileStore
+from tests.folders import open_folder
 
 from . import places
 
@@ -72,7 +73,7 @@ def test_a_store_that_is_not_there_is_asked_for_over_http(tmp_path: Path, settin
 
 
 def test_a_store_of_another_user_is_asked_for_over_http(settings: Any) -> None:
-    with places.open_folder() as folder:
+    with open_folder("store") as folder:
         settings.STORE_DIR = folder
         inner = folder / paths.REPOSITORIES
         inner.mkdir(parents=True)

@@ -19,6 +19,7 @@ from registryui.registry.source import Source
 from tests.habits import habits
 from tests.oci.samples import signed_schema1
 from tests.parts import free_port, running_registry
+from tests.waiting import LONGEST
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +231,7 @@ def test_image_that_skopeo_pushed_is_read(client, registry, tmp_path):
         ],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=LONGEST,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
     )
     stored = client.manifest("client/skopeo", "theirs")

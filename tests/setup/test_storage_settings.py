@@ -19,6 +19,7 @@ from registryui.setup import configuration, data, keys, parts
 from tests.instance import wait_for
 from tests.parts import free_port, running_s3
 from tests.registry.test_client import push
+from tests.waiting import LONGEST
 
 from .test_configuration import folder
 
@@ -64,7 +65,7 @@ def test_a_registry_on_s3_starts_from_what_is_rendered(
                     assert stored.raw == raw
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=LONGEST)
     assert secret not in (folder / "log" / "registry.log").read_text()
 
 

@@ -20,8 +20,10 @@ from registryui.models import (
     Repository,
     Role,
     Run,
+    paging,
 )
 from tests.factories import make_event, make_former, make_operator
+from tests.selection import Extent
 
 from . import pushed
 
@@ -130,9 +132,11 @@ def costs(client: Client, found: dict[str, str]) -> dict[str, int]:
     return counts
 
 
-def test_every_list_takes_the_same_few_queries_however_long_it_is(client: Client) -> None:
+def test_every_list_takes_the_same_few_queries_however_long_it_is(
+    client: Client, extent: Extent
+) -> None:
     few = costs(client, grow(3))
-    many = costs(client, grow(60))
+    many = costs(client, grow(extent(12, 60)))
     assert {address: count for address, count in many.items() if count > MOST} == {}
     # Fewer where the first page happens to hold no image index, and needs no platforms.
     grown = {address: (few[address], count) for address, count in many.items()}
@@ -161,9 +165,10 @@ def test_every_route_is_a_list_here_or_said_to_be_none() -> None:
     ],
 )
 def test_pages_one_after_the_other_hold_every_row_once(
-    client: Client, address: str, pattern: str
+    client: Client, address: str, pattern: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = grow(110)
+    monkeypatch.setattr(paging, "SIZE", 3)
+    found = grow(8)
     path = address = address.format(**found)
     path = path.partition("?")[0]
     seen: list[str] = []
@@ -180,5 +185,5 @@ def test_pages_one_after_the_other_hold_every_row_once(
         if pressed:  # where what is chosen goes along, it is a button
             address = f"{path}?{urlencode({'after': pressed[1]})}"
         pages += 1
-    assert pages >= 2
-    assert len(seen) == len(set(seen)) >= 110
+    assert pages >= 3
+    assert len(seen) == len(set(seen)) >= 8

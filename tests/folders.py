@@ -1,0 +1,31 @@
+"""Folders of the tests: all below the one of the run, so that what is left behind is found.
+
+The paths are short, because that of a socket has at most 107 bytes, and nginx's workers may pass
+them, which they may not with pytest's own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Set by tests/run.py; pytest alone has the usual places.
+RUN = Path(os.environ.get("BOATHOUSE_TEST_FOLDER", "/tmp"))
+_SHARED_MEMORY = Path(os.environ.get("BOATHOUSE_TEST_MEMORY", "/dev/shm"))
+# Where a thousand writes wait for no disk; what is lost without power is not tested there.
+IN_MEMORY = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+
+
+@contextmanager
+def open_folder(name: str, *, place: Path | None = None) -> Iterator[Path]:
+    """A new folder that every user may enter, removed afterwards. `place`: instead of RUN."""
+    folder = Path(tempfile.mkdtemp(prefix=f"boathouse-{name}-", dir=place or RUN))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

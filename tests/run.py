@@ -1,0 +1,263 @@
+"""`./boathouse test`: runs pytest on each database, says how long it took, counts what is left.
+
+    run ── pytest on SQLite ── workers ── what the tests start
+       └── pytest on PostgreSQL ── …
+
+Whatever a test starts ends with it. This looks after them: it adopts each process that loses its
+parent (Linux: a subreaper), and all folders of the tests are below one. So what a part leaves
+behind, killed or not, is found, said, ended and removed, and makes the run fail. What a run leaves
+that was killed as a whole, the next one removes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests import postgres
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = ROOT / "tests"
+PREFIX = "boathouse-run-"
+MEMORY = Path("/dev/shm")
+LAST_BREATH = 10  # seconds in which what was told to end may still end
+NOTHING_RAN = 5  # pytest's own code
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+# The tests of a file share what they start, so they stay in one process. The order is that of
+# tests/selection.py, which also says which files share a product.
+PYTEST = [
+    *(sys.executable, "-m", "pytest", "-n", "2"),
+    *("--dist", "loadfile", "--no-loadscope-reorder"),
+]
+SLOWEST = ["--durations=20", "--durations-min=0.5"]
+# Words for what several folders hold: parts of the paths of its files.
+ROOMS = {"gc": ("collect", "quarantine", "apart", "stock", "killed_nginx", "integrity", "hold")}
+USAGE = """./boathouse test [--all] [ROOM]
+       ./boathouse test ARGUMENTS OF PYTEST"""
+DESCRIPTION = """Runs the tests: everything on SQLite, then on PostgreSQL what may differ there.
+ROOM (gc, users, search, e2e …) runs only files whose path has this word. With arguments of pytest
+(a file, -k WORD, --postgresql) it is one run of pytest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run of pytest."""
+
+    name: str
+    arguments: Sequence[str]
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs what the command line asks for; 0 if all passed and nothing was left behind."""
+    parser = argparse.ArgumentParser(
+        usage=USAGE, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--all", action="store_true", help="the long proofs as well: an hour")
+    options, rest = parser.parse_known_args(words)
+    everything = ["--all"] if options.all else []
+    if len(rest) == 1 and _is_room(rest[0]):
+        files = files_of(rest[0])
+        if not files:
+            print(f"No file of tests has {rest[0]} in its path.", file=sys.stderr)
+            return 2
+        parts = _on_both([*everything, *files])
+    elif rest:
+        parts = [Part("Tests", [*everything, *rest])]
+    else:
+        parts = _on_both([*everything, *SLOWEST])
+    _remove_what_was_killed()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    return _run(parts)
+
+
+def _is_room(word: str) -> bool:
+    return not word.startswith("-") and "::" not in word and not Path(word).exists()
+
+
+def files_of(room: str) -> list[str]:
+    """Paths of its files of tests, below the root, in order."""
+    words = ROOMS.get(room, (room,))
+    found = (file.relative_to(TESTS).as_posix() for file in TESTS.rglob("test_*.py"))
+    return sorted(f"tests/{name}" for name in found if any(word in name for word in words))
+
+
+def _on_both(arguments: Sequence[str]) -> list[Part]:
+    parts = [Part("SQLite", arguments)]
+    if postgres.is_installed():
+        parts.append(Part("PostgreSQL", ["--postgresql", *arguments]))
+    else:
+        print("PostgreSQL is missing: nothing is tested on it.", file=sys.stderr)
+    return parts
+
+
+def _run(parts: Sequence[Part]) -> int:
+    """Each part, also if one before failed; then a line for each, and what they left."""
+    codes, lines = [], []
+    for part in parts:
+        print(f"\n{part.name}:", flush=True)
+        began = time.monotonic()
+        with _folders() as environment:
+            code = _pytest(part.arguments, environment)
+            left = _what_is_left(environment)
+        for line in left:
+            print(f"Left behind: {line}", file=sys.stderr)
+        codes.append(code or (1 if left else 0))
+        lines.append(f"{part.name}: {time.monotonic() - began:.0f} s, {len(left)} left behind")
+    print("\n" + "\n".join(lines), flush=True)
+    if set(codes) == {NOTHING_RAN}:
+        return NOTHING_RAN
+    return next((code for code in codes if code not in (0, NOTHING_RAN)), 0)
+
+
+@contextlib.contextmanager
+def _folders() -> Iterator[dict[str, str]]:
+    """The environment of a part, with a folder on disk and one in memory; removed afterwards."""
+    made = [Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))]
+    if os.access(MEMORY, os.W_OK):
+        made.append(Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY)))
+    try:
+        with contextlib.ExitStack() as locks:
+            for folder in made:
+                folder.chmod(0o755)
+                lock = locks.enter_context((folder / "lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield {
+                "BOATHOUSE_TEST_RUN": f"{os.getpid():x}",
+                "TMPDIR": str(made[0]),
+                "BOATHOUSE_TEST_FOLDER": str(made[0]),
+                "BOATHOUSE_TEST_MEMORY": str(made[-1]),
+            }
+    finally:
+        for folder in made:
+            _remove(folder)
+
+
+def _pytest(arguments: Sequence[str], environment: dict[str, str]) -> int:
+    """Its exit code; minus the signal that ended it. Waits for whoever ends meanwhile, too."""
+    base = Path(environment["TMPDIR"]) / "pytest"
+    process = subprocess.Popen(
+        [*PYTEST, f"--basetemp={base}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        preexec_fn=_end_with_parent,
+    )
+    try:
+        while True:
+            pid, status = os.waitpid(-1, 0)
+            if pid == process.pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                return process.returncode
+    except (KeyboardInterrupt, SystemExit):
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)  # pytest ends what it started
+        deadline = time.monotonic() + LAST_BREATH
+        while time.monotonic() < deadline and psutil.Process().children():
+            _reap()
+            time.sleep(0.05)
+        for line in _what_is_left(environment):
+            print(f"Ended and removed: {line}", file=sys.stderr)
+        raise
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+# -- what is left behind -----------------------------------------------------------------------
+def _what_is_left(environment: dict[str, str]) -> list[str]:
+    """A line for each process, mount and folder that outlived the tests; they are gone then."""
+    folders = {Path(environment[name]) for name in ("TMPDIR", "BOATHOUSE_TEST_MEMORY")}
+    deadline = time.monotonic() + LAST_BREATH
+    while (alive := _reap()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    found = [f"process {one.pid}: {_command(one)}" for one in alive]
+    _kill(alive)
+    for folder in folders:
+        found += [f"mount {place}" for place in _mounts(folder)]
+        ours = {"lock", "pytest"}
+        found += [f"folder {one}" for one in sorted(folder.iterdir()) if one.name not in ours]
+    # A namespace of the network lives as long as a process in it; a cable has a name on our side.
+    found += [f"network cable {name}" for name in psutil.net_if_addrs() if _is_of_us(name)]
+    return found
+
+
+def _is_of_us(interface: str) -> bool:
+    """Whether tests/e2e/machines.py made it in this run."""
+    return interface.startswith(f"bh{os.getpid():x}")
+
+
+def _reap() -> list[psutil.Process]:
+    """Those below us who live; the dead are waited for, so that their number is free."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return psutil.Process().children(recursive=True)
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    deadline = time.monotonic() + LAST_BREATH
+    while _reap() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())[:200]
+    except psutil.Error:
+        return "ended by now"
+
+
+def _mounts(folder: Path) -> list[str]:
+    """What is mounted below it, the innermost first."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    places = [line.split()[1] for line in lines]
+    return sorted((one for one in places if one.startswith(f"{folder}/")), reverse=True)
+
+
+def _remove(folder: Path) -> None:
+    for place in _mounts(folder):
+        subprocess.run(["umount", "--lazy", place], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_what_was_killed() -> None:
+    """Folders of runs that are over, and processes with them in a setting or an argument."""
+    for place in (Path("/tmp"), MEMORY):
+        for folder in place.glob(f"{PREFIX}*"):
+            with contextlib.suppress(OSError), (folder / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _kill(_users_of(folder))
+                _remove(folder)
+
+
+def _users_of(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = [*process.cmdline(), *process.environ().values()]
+            if any(str(folder) in word for word in words):
+                found.append(process)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
