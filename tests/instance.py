@@ -6,6 +6,7 @@ The portal is the tests' own process: what a test changes by calling Python, ngi
 from __future__ import annotations
 
 import http.server
+import shutil
 import socket
 import subprocess
 import threading
@@ -15,15 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from django.conf import settings
 from django.test import override_settings
+from pytest_django import DjangoDbBlocker
 
 from registryui import tls
 from registryui.accounts import publish
 from registryui.setup import configuration, data, keys, parts
 from tests.waiting import LONGEST, until
 
-from .folders import open_folder
+from .folders import IN_MEMORY, open_folder
 from .parts import free_port
 
 
@@ -80,21 +83,63 @@ class Instance:
         process.terminate()
         process.wait(timeout=LONGEST)
 
+    def remember(self) -> None:
+        """Keeps all files as they are now for `renew`."""
+        shutil.rmtree(self._first, ignore_errors=True)
+        _copy(self.folder, self._first)
+
+    def renew(self) -> None:
+        """As it was when it was remembered: all files, and an nginx that has just started.
+
+        The registry goes on: it keeps nothing in mind.
+        """
+        if "nginx" in self.processes:
+            self.stop("nginx")
+        shutil.rmtree(self.folder)
+        _copy(self._first, self.folder)
+        publish.remember(publish.stamp())  # a copy is another file, but nobody's hand made it
+        for name, command in COMMANDS.items():
+            if name not in self.processes:
+                self.start(name, command())
+        self.heard.clear()
+        for port in (settings.PORT, settings.REGISTRY_PORT):
+            wait_for(port)
+
+    @property
+    def _first(self) -> Path:
+        return self.folder.with_name("first")
+
+
+COMMANDS = {"registry": parts.registry_command, "nginx": parts.nginx_command}
+
+
+def _copy(source: Path, target: Path) -> None:
+    """With owners and modes, by which nginx's workers may read."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+
+
+@pytest.fixture(scope="module")
+def standing(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Instance]:
+    """A healthy instance for all tests of a module; each has it renewed first."""
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            made = stack.enter_context(running_instance())
+        made.remember()
+        yield made
+
 
 @contextmanager
-def running_instance(
-    *, web_port: int = 0, anonymous: Sequence[str] = (), place: Path | None = None
-) -> Iterator[Instance]:
+def running_instance(*, web_port: int = 0, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
     """A healthy instance: data folder, certificates, registry, nginx, a portal.
 
     Without a registry user yet. `web_port`: of a portal that runs already. `anonymous`: scopes that
-    may be pulled without a login, on a port of their own. `place`: for its folder.
+    may be pulled without a login, on a port of their own.
     """
     ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
     if anonymous:
         ports["anonymous"] = free_port()
     with ExitStack() as stack:
-        folder = stack.enter_context(open_folder("instance", place=place))
+        folder = stack.enter_context(open_folder("instance", place=IN_MEMORY))
         stack.enter_context(override_settings(**_settings(folder / "data", ports, anonymous)))
         data.make()
         keys.make()
@@ -104,8 +149,8 @@ def running_instance(
         configuration.write(registry_port=ports["registry"], web_port=ports["web"])
         made = Instance(folder / "data")
         stack.callback(lambda: [made.stop(name) for name in list(made.processes)])
-        made.start("registry", parts.registry_command())
-        made.start("nginx", parts.nginx_command())
+        for name, command in COMMANDS.items():
+            made.start(name, command())
         if not web_port:
             made.heard = stack.enter_context(listener(ports["web"]))
         for port in ports.values():
@@ -149,7 +194,8 @@ def listener(port: int) -> Iterator[list[Heard]]:
     heard: list[Heard] = []
     handler = type("Listener", (Portal,), {"heard": heard})
     web = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    thread = threading.Thread(target=web.serve_forever)
+    # It looks so often whether it is to end.
+    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield heard

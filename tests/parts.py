@@ -15,6 +15,7 @@ from typing import Any
 from registryui.setup.go_runtime import GO_RUNTIME
 from tests.waiting import LONGEST, until
 
+ROOT = Path(__file__).resolve().parents[1]
 # BOATHOUSE_TEST_REGISTRY runs every test on another registry; tests/habits.py says what differs.
 REGISTRY = os.environ.get("BOATHOUSE_TEST_REGISTRY") or "/usr/bin/docker-registry"
 
@@ -73,14 +74,15 @@ def running_s3(port: int, bucket: str) -> Iterator[tuple[str, str]]:
     an access key and secret for it."""
     environment = {**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "false"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "tests.s3_service", str(port)],
+        cwd=ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
     )
     try:
-        until(lambda: _answers(f"http://127.0.0.1:{port}/moto-api/", process), "moto answers")
+        until(lambda: _answers(f"http://127.0.0.1:{port}/", process), "moto answers")
         made = urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")
         urllib.request.urlopen(made, timeout=LONGEST).close()
         yield "AKIAIOSFODNN7EXAMPLE", "a-secret-key-of-the-tests"

@@ -4,9 +4,11 @@
     (the short run)     all but the long proofs       `both_databases`: what may differ there
     --all               all                           all that touch the database
 
-A test is a long proof if a fixture in LONG is among its own, and it does not take `extent`: with
-that it has a short form, which is proved each time. `one_database`: never on PostgreSQL, because it
-needs SQLite's words, or is long and asks a database for nothing special.
+A test is a long proof if a fixture in LONG or LONG_CASES is among its own. With `extent` it has a
+short form (not in LONG_CASES), which is proved each time; with `short_form` it is the short form of
+all that its file proves.
+`one_database`: never on PostgreSQL, because it needs SQLite's words, or is long and asks a database
+for nothing special.
 
 pytest-xdist 3.8 spreads files over its processes (`loadfile`), in the order of collection; its
 groups, which would keep files together, write an item's id, and pytest 9.2 lets nobody do that. So
@@ -17,20 +19,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from . import postgres
 
 T = TypeVar("T")
 
-# Fixtures, with a parameter in brackets, that cost more than a short run has.
-LONG: dict[str, str] = {}
-# Fixtures of real programs, the slowest first: tests with them begin early.
-SLOW: list[str] = []
+CACHE = "boathouse/together"
+
+# Fixtures that cost more than a short run has, and cases of them, beside which others run.
+LONG = {"hosts"}  # two products over one PostgreSQL
+LONG_CASES = {"bucket[versions]"}  # moto takes ever longer with each version that it keeps
+# Fixtures that take long: files with them begin first, in this order.
+FIRST = ("boathouse", "hosts", "bucket", "quick", "served", "instance", "real")
+TOGETHER = "boathouse"  # one product for all files that use it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,11 @@ class Extent:
 def extent(pytestconfig: pytest.Config) -> Extent:
     """Gives a long proof its short form: `kills = extent(30, 1000)`."""
     return Extent(pytestconfig.getoption("all"))
+
+
+@pytest.fixture(scope="session")
+def short_form() -> None:
+    """The test runs each time, though others with its fixtures are for --all."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,10 +88,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = [item for item in items if _is_chosen(item, config)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    places = {item.path: 0 for item in chosen}
+    fixtures: dict[Path, set[str]] = defaultdict(set)
     for item in chosen:
-        places[item.path] = max(places[item.path], _slowness(item))
-    items[:] = sorted(chosen, key=lambda item: -places[item.path])  # stable
+        fixtures[item.path] |= _fixtures(item)
+    items[:] = sorted(chosen, key=lambda item: _place(fixtures[item.path]))  # stable
+    together = [file for file, names in fixtures.items() if TOGETHER in names]
+    config.cache.set(CACHE, [str(file.relative_to(config.rootpath)) for file in together])
 
 
 def _is_chosen(item: pytest.Item, config: pytest.Config) -> bool:
@@ -86,7 +103,9 @@ def _is_chosen(item: pytest.Item, config: pytest.Config) -> bool:
             return False
         if not is_all and item.get_closest_marker("both_databases") is None:
             return False
-    return is_all or "extent" in _fixtures(item) or not _fixtures(item) & LONG.keys()
+    if is_all or "short_form" in _fixtures(item):
+        return True
+    return not _fixtures(item) & (LONG_CASES if "extent" in _fixtures(item) else LONG | LONG_CASES)
 
 
 def _fixtures(item: pytest.Item) -> set[str]:
@@ -96,6 +115,23 @@ def _fixtures(item: pytest.Item) -> set[str]:
     return names | {f"{name}[{value}]" for name, value in parameters.items()}
 
 
-def _slowness(item: pytest.Item) -> int:
-    places = [len(SLOW) - SLOW.index(name) for name in _fixtures(item) if name in SLOW]
-    return max(places, default=0)
+def _place(fixtures: set[str]) -> int:
+    return next((place for place, name in enumerate(FIRST) if name in fixtures), len(FIRST))
+
+
+# -- several processes -------------------------------------------------------------------------
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return Spread(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class Spread(LoadFileScheduling):
+    """By file, but those that share the product are one piece of work."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return TOGETHER if file in self._together else file
+
+    @cached_property
+    def _together(self) -> set[str]:
+        """The processes have noted it when they collected."""
+        return set(self.config.cache.get(CACHE, []))

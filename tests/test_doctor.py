@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
@@ -30,15 +30,15 @@ from registryui.setup import configuration, up
 from tests.waiting import until
 
 from .factories import make_event
-from .instance import Instance, restart_nginx, running_instance
+from .instance import Instance, restart_nginx, standing  # noqa: F401  (a fixture)
 
 
 @pytest.fixture
-def instance(transactional_db: None) -> Iterator[Instance]:
+def instance(transactional_db: None, standing: Instance) -> Instance:  # noqa: F811
     """A healthy instance with one registry user."""
-    with running_instance() as made:
-        users.create("docker", by="tests")
-        yield made
+    standing.renew()
+    users.create("docker", by="tests")
+    return standing
 
 
 def of_one_host() -> list[str]:

@@ -13,7 +13,7 @@ from registryui.index import search
 from tests.factories import make_repository, make_tag
 from tests.views import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def _run(*arguments: str) -> tuple[int, str, str]:

@@ -12,6 +12,8 @@ from registryui.index import runs
 from registryui.models import Run
 from registryui.setup import health
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def order(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:

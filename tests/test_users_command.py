@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from registryui.management import user_arguments
 from registryui.models import NEVER, Operator, RegistryUser, Role
 from tests.waiting import LONGEST
 
-from .instance import Instance, running_instance
+from .instance import Instance, standing  # noqa: F401  (a fixture)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,9 +43,9 @@ def no_parts(files: Path, settings: Any) -> Path:
 
 
 @pytest.fixture
-def instance() -> Iterator[Instance]:
-    with running_instance() as made:
-        yield made
+def instance(standing: Instance) -> Instance:  # noqa: F811
+    standing.renew()
+    return standing
 
 
 def run(*words: str) -> str:
@@ -483,10 +483,12 @@ class Script:
         )
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Script:
-    made = Script(tmp_path / "data")
-    (tmp_path / "data" / "rights").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Script:
+    """For all tests of it: each uses names of its own."""
+    data = tmp_path_factory.mktemp("script") / "data"
+    made = Script(data)
+    (data / "rights").mkdir(parents=True)
     migrated = made("manage", "migrate", "--verbosity", "0")
     assert migrated.returncode == 0, migrated.stderr
     return made

@@ -30,6 +30,6 @@ def _state() -> str:
     for folder in settings.STATICFILES_DIRS:
         for path in sorted(Path(folder).rglob("*")):
             if path.is_file():
-                seen = path.stat()
-                found.update(f"{path}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+                name, seen = path.relative_to(folder), path.stat()
+                found.update(f"{name}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
     return found.hexdigest()

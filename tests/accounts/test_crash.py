@@ -249,7 +249,7 @@ def test_killed_a_thousand_times_it_refuses_nobody_and_lets_in_nobody(
     with (
         open_folder("database", place=IN_MEMORY) as folder,
         own_database(database := Path(folder, "index.sqlite3"), django_db_blocker),
-        running_instance(place=IN_MEMORY),
+        running_instance(),
         running_publisher(database) as publisher,
     ):
         with RegistryClient(settings.REGISTRY_URL) as client:

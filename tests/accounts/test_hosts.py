@@ -24,7 +24,7 @@ from registryui.refused import Refused
 
 from .checks import inconsistent
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PULL = rights.parse([("pull", "team/*")])
 
 

@@ -22,19 +22,20 @@ from registryui.registry.client import RegistryClient
 from registryui.setup import first
 from tests.folders import IN_MEMORY, open_folder
 from tests.instance import running_instance
+from tests.selection import Extent
 
 from .checks import inconsistent, temporary_files
 from .hashes import PASSWORD
 from .shared_database import own_database, running_publisher
 from .test_front_door import ask, push
 
-PROCESSES, EDITS = 8, 200
-CROWD = 10_000
+PROCESSES = 8
 
 
 def test_eight_processes_lose_nothing(
-    files: Path, settings: object, django_db_blocker: DjangoDbBlocker
+    files: Path, settings: object, django_db_blocker: DjangoDbBlocker, extent: Extent
 ) -> None:
+    edits = extent(20, 200)
     foreign = b"# made by hand\nhand:{SHA}x:a comment\r\n"
     with (
         open_folder("database", place=IN_MEMORY) as folder,
@@ -45,11 +46,11 @@ def test_eight_processes_lose_nothing(
         database = Path(folder, "index.sqlite3")
         stack.enter_context(own_database(database, django_db_blocker))
         publisher = stack.enter_context(running_publisher(database))
-        assert publisher.order("crowd", processes=PROCESSES, edits=EDITS)["statuses"] == [0] * 8
+        assert publisher.order("crowd", processes=PROCESSES, edits=edits)["statuses"] == [0] * 8
         rows = {row.name: row for row in RegistryUser.objects.prefetch_related("rights")}
-        assert len(rows) == PROCESSES * EDITS // 2
+        assert len(rows) == PROCESSES * edits // 2
         for number in range(PROCESSES):
-            for edit in range(EDITS // 2):
+            for edit in range(edits // 2):
                 row = rows[f"user-{number}-{edit}"]
                 # Each was made, and then given another right or switched off, in turn.
                 is_on = edit % 2 == 0
@@ -163,33 +164,34 @@ def test_a_folder_that_cannot_be_written_changes_nothing(small_disk: Path) -> No
 # -- ten thousand ----------------------------------------------------------------------------------
 @pytest.mark.one_database
 @pytest.mark.django_db(transaction=True)
-def test_ten_thousand_users_are_adopted_and_changed() -> None:
-    with running_instance(place=IN_MEMORY):
+def test_ten_thousand_users_are_adopted_and_changed(extent: Extent) -> None:
+    crowd = extent(1_000, 10_000)
+    with running_instance():
         with RegistryClient(live.REGISTRY_URL) as client:
             push(client, "team/api")
         theirs = b"".join(
-            b"user-%d:{SHA}L55TUjtiq8FBorTWAZ0jy6g129A=\n" % number for number in range(CROWD)
+            b"user-%d:{SHA}L55TUjtiq8FBorTWAZ0jy6g129A=\n" % number for number in range(crowd)
         )
         live.HTPASSWD_FILE.write_bytes(theirs)
         first.prepare_files()
-        assert Published.objects.exclude(decision=0).count() == CROWD
+        assert Published.objects.exclude(decision=0).count() == crowd
         assert publish.read().startswith(theirs)
         path = "/v2/team/api/manifests/1"
-        for number in (0, CROWD // 2, CROWD - 1):
+        for number in (0, crowd // 2, crowd - 1):
             assert ask("GET", path, (f"user-{number}", PASSWORD)).status == 200
             assert ask("GET", path, (f"user-{number}", PASSWORD + "x")).status == 401
-        assert ask("GET", path, (f"user-{CROWD}", PASSWORD)).status == 401
-        middle = RegistryUser.objects.get(name=f"user-{CROWD // 2}")
+        assert ask("GET", path, (f"user-{crowd}", PASSWORD)).status == 401
+        middle = RegistryUser.objects.get(name=f"user-{crowd // 2}")
         start = time.monotonic()
         assert users.switch([middle], is_active=False, by="tests").proof.is_proved
-        print(f"one change of {CROWD}: {time.monotonic() - start:.3f} s")
+        print(f"one change of {crowd}: {time.monotonic() - start:.3f} s")
         assert ask("GET", path, (middle.name, PASSWORD)).status == 401
-        assert ask("GET", path, (f"user-{CROWD // 2 + 1}", PASSWORD)).status == 200
-        half = list(RegistryUser.objects.order_by("pk")[: CROWD // 2])
+        assert ask("GET", path, (f"user-{crowd // 2 + 1}", PASSWORD)).status == 200
+        half = list(RegistryUser.objects.order_by("pk")[: crowd // 2])
         users.switch(half, is_active=False, by="tests")  # several at once, and no few
-        assert len(htpasswd.parse(publish.read())) == CROWD // 2  # one off before, the canary
+        assert len(htpasswd.parse(publish.read())) == crowd // 2  # one off before, the canary
         assert ask("GET", path, ("user-0", PASSWORD)).status == 401
-        assert ask("GET", path, (f"user-{CROWD - 1}", PASSWORD)).status == 200
+        assert ask("GET", path, (f"user-{crowd - 1}", PASSWORD)).status == 200
         assert drift.find() == []  # once: `up` wants the file looked at
         with CaptureQueriesContext(connection) as asked:
             assert drift.find() == []

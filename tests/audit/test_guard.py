@@ -14,7 +14,7 @@ from registryui import audit
 from registryui.audit import chain, prune
 from registryui.models import AuditEvent
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 DAY = timedelta(days=1)
 
 

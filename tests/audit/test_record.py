@@ -17,6 +17,8 @@ from registryui.models import AuditEvent, RegistryUser
 from registryui.views.access import tell_address
 from tests import programs
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.mark.django_db
 def test_rows_stand_in_one_chain() -> None:

@@ -20,6 +20,7 @@ from registryui.registry.client import RegistryClient
 from tests.e2e.registries import Registry
 from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.habits import habits
+from tests.selection import Extent
 
 from .faulty import AWAY, way_to
 from .worlds import BY, R, World, assert_whole, stays
@@ -555,13 +556,18 @@ def push_many(real: Registry, count: int) -> None:
 
 
 @pytest.mark.one_database
-def test_a_thousand_tags_go_at_once_and_come_back(here: World) -> None:
-    push_many(here.real, 1000)
+def test_a_thousand_tags_go_at_once_and_come_back(
+    here: World, extent: Extent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, batch = extent((60, 20), (1000, deletion.BATCH))
+    monkeypatch.setattr(deletion, "BATCH", batch)
+    monkeypatch.setattr(undo, "BATCH", batch)
+    push_many(here.real, count)
     here.sync()
     seen: list[tuple[int, int]] = []
     selection = Selection(R, pattern="t*")
     shown = plan(selection)
-    assert len(shown.going) == 1000
+    assert len(shown.going) == count
     outcome = execute(
         selection,
         fingerprint=shown.fingerprint,
@@ -569,19 +575,20 @@ def test_a_thousand_tags_go_at_once_and_come_back(here: World) -> None:
         progress=lambda done, total: seen.append((done, total)) is None,
     )
     assert set(states(outcome).values()) == {"deleted"}
-    assert seen[-1] == (1000, 1000)
-    assert len(seen) == 1000 // deletion.BATCH
-    assert here.tags() == {f"s{number}" for number in range(0, 1000, 10)}
+    assert seen[-1] == (count, count)
+    assert len(seen) == count // deletion.BATCH
+    assert here.tags() == {f"s{number}" for number in range(0, count, 10)}
     assert here.known().keys() == here.tags()
-    assert undo.waiting().count() == 1000
+    assert undo.waiting().count() == count
     results = undo.restore_act(outcome.act, by=BY)
     assert {one.state for one in results} == {"restored"}
-    assert len(here.tags()) == 1100
+    assert len(here.tags()) == count + count // 10
     known = here.known()
-    assert all(known[f"t{n}"] == known[f"s{n}"] for n in range(0, 1000, 10))
+    assert all(known[f"t{n}"] == known[f"s{n}"] for n in range(0, count, 10))
 
 
-def test_a_delete_can_be_stopped(here: World) -> None:
+def test_a_delete_can_be_stopped(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deletion, "BATCH", 20)
     push_many(here.real, deletion.BATCH * 2)
     here.sync()
     selection = Selection(R, pattern="t*")

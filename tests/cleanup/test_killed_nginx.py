@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from registryui.setup import parts
 from tests.accounts.test_front_door import ask, digest, made, manifest
 from tests.e2e.collecting import take_off
 from tests.e2e.registries import Registry
-from tests.instance import Instance, running_instance, wait_for
+from tests.instance import Instance, standing, wait_for  # noqa: F401  (a fixture)
 from tests.selection import Extent
 from tests.waiting import LONGEST
 
@@ -33,11 +33,11 @@ LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 
 
 @pytest.fixture
-def instance(settings: Any) -> Iterator[Instance]:
+def instance(settings: Any, standing: Instance) -> Instance:  # noqa: F811
     for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
-    with running_instance() as started:
-        yield started
+    standing.renew()
+    return standing
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from registryui.models import FormerTag, Run
 from registryui.refused import Refused
 from tests.views.test_deletion import World, world  # noqa: F401  (a fixture)
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 BY = "operator:mika"
 
 

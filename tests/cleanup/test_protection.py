@@ -8,7 +8,7 @@ from registryui.cleanup import protection
 from registryui.models import AuditEvent, Protection
 from registryui.refused import Refused
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def test_protects_what_its_patterns_name_and_nothing_else() -> None:

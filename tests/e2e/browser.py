@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from axe_playwright_python.sync_playwright import Axe
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_pem_x509_certificate
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -22,6 +23,10 @@ from .product import Product
 
 CHROMIUM = "/usr/bin/chromium"
 POLICIES = Path("/etc/chromium")
+SESSION = "boathouse_session"  # the cookie's name
+# Axe.run() would bring along all that is right, which takes a quarter of its time.
+RUN_AXE = "axe.run({resultTypes: ['violations']}).then(found => found.violations)"
+HEIGHT = 900  # of a window
 PATIENCE = 30_000  # milliseconds for whatever a page has to do
 # A mount namespace of its own, in which the policy below is what an administrator installed.
 WITH_POLICY = """#!/bin/sh
@@ -79,14 +84,41 @@ class Visit:
         if answer is None or answer.status >= 400:
             self.complaints.append(f"{path} answers {answer and answer.status}")
 
-    def login(self) -> None:
-        """Signs in as the first operator, by the form."""
-        name, password = self.product.operator
-        self.open("/login")
-        self.page.fill("input[name=username]", name)
-        self.page.fill("input[name=password]", password)
-        self.page.click("main form button[type=submit]:not([name])")
+    def login(self, *, by_form: bool = False) -> None:
+        """As the first operator: by the form, or with the session that somebody has by now."""
+        if by_form or not self.product.session:
+            name, password = self.product.operator
+            self.open("/login")
+            self.page.fill("input[name=username]", name)
+            self.page.fill("input[name=password]", password)
+            self.page.click("main form button[type=submit]:not([name])")
+        else:
+            kept = cookies(self.product, {SESSION: self.product.session})
+            self.context.add_cookies(kept)  # type: ignore[arg-type]
+            self.open("/")
         self.page.wait_for_url(f"{self.product.facts['url']}/")
+        values = {one.get("name"): one.get("value") for one in self.context.cookies()}
+        self.product.session = values[SESSION] or ""
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds there, by all its rules."""
+    page.evaluate(Axe().axe_script)
+    return [
+        f"{page.url}: {one['id']}: {one['help']} at {[node['target'] for node in one['nodes'][:3]]}"
+        for one in page.evaluate(RUN_AXE)
+    ]
+
+
+def too_wide(page: Page, *widths: int) -> list[str]:
+    """At which of these widths a part of the page is out of sight."""
+    found = []
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            found.append(f"{page.url}: {wide} pixels wider than {width}")
+    return found
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import os
 import random
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +30,7 @@ from tests.waiting import LONGEST
 from .registries import Registry
 
 AT_MOST = 5 * LONGEST  # seconds of one attack
+CUT_OFF = (OSError, http.client.HTTPException)  # no answer, or half of one
 
 
 def whole(registry: Registry, repository: str, reference: str) -> str:
@@ -106,7 +109,7 @@ class Client:
             try:
                 if self._push(repository, tag, one, mount_from if attempt == 0 else ""):
                     return True
-            except (OSError, KeyError) as error:
+            except (*CUT_OFF, KeyError) as error:
                 self.answers[type(error).__name__] += 1
         return False
 
@@ -176,21 +179,22 @@ class Attack:
         self._successes = itertools.count(1)
         self._is_over = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._client, args=(number,)) for number in range(self.clients)
-        ]
+        self._pool = ThreadPoolExecutor(self.clients)
+        self._working: list[Future[None]] = []
 
     @property
     def is_over(self) -> bool:
-        return self._is_over.is_set() or time.monotonic() > self._over
+        gone = any(one.done() for one in self._working)
+        return gone or self._is_over.is_set() or time.monotonic() > self._over
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._working = [self._pool.submit(self._client, one) for one in range(self.clients)]
 
     def join(self) -> None:
-        for thread in self._threads:
-            thread.join()
+        """Waits for them; raises what one of them raised."""
+        self._pool.shutdown()
+        for one in self._working:
+            one.result()
 
     def _client(self, number: int) -> None:
         random_of = random.Random(number)
@@ -219,7 +223,7 @@ class Attack:
                 try:
                     take_off(self.registry, *gone)
                     del own[gone]
-                except (AssertionError, OSError):  # half done, perhaps: it says nothing of images
+                except (AssertionError, *CUT_OFF):  # half done: it says nothing of images
                     client.counts["failed deletes"] += 1
                     own.pop(gone, None)
         with self._lock:
@@ -245,8 +249,8 @@ class Attack:
     def _pull(self, repository: str, tag: str) -> str:
         try:
             return whole(self.registry, repository, tag)
-        except OSError as error:
-            return str(error)
+        except CUT_OFF as error:
+            return repr(error)
 
 
 def attack(

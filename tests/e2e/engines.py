@@ -20,6 +20,16 @@ DOCKER = "/usr/bin/docker"
 # Docker's own packages have it in /usr/bin.
 DOCKERD = shutil.which("dockerd", path="/usr/sbin:/usr/bin") or "/usr/sbin/dockerd"
 BUSYBOX = "/usr/bin/busybox"
+# Of a 401 Docker says something in its log alone, and tries again for 50 seconds.
+PUSH_UNTIL_REFUSED = """\
+docker push {reference} & push=$!
+while kill -0 $push 2>/dev/null; do
+    if grep -q unauthorized {log}; then kill $push; fi
+    sleep 0.05
+done
+! wait $push
+grep unauthorized {log}
+"""
 PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: \d+")
 NO_SOCKET_TO_THE_WORLD = "--network=none"  # containers of the tests talk to nobody
 
@@ -63,6 +73,11 @@ class Engine:
             *("login", "--username", name, "--password-stdin", registry), check=check, stdin=secret
         )
         return done.stdout + done.stderr
+
+    def push_in_vain(self, reference: str) -> None:
+        """Pushes until the registry says that it knows nobody of that name."""
+        log = self.machine.folder / "dockerd.log"
+        self.machine.run(PUSH_UNTIL_REFUSED.format(reference=reference, log=log))
 
     def push(self, reference: str) -> str:
         """Pushes; returns the digest that Docker prints."""

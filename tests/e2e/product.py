@@ -23,6 +23,12 @@ import psutil
 from tests.waiting import LONGEST
 
 ROOT = Path(__file__).resolve().parents[2]
+IMAGES = (
+    "application/vnd.oci.image.manifest.v1+json,"
+    "application/vnd.docker.distribution.manifest.v2+json"
+)
+# Below the data folder, made from the sources alone: it takes longer than the rest of an `up`.
+ALWAYS_THE_SAME = ("fonts", "static")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Product:
     port: int
     facts: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)  # more of its environment
+    session: str = ""  # of the operator who signed in last, in a browser
 
     # -- the command ---------------------------------------------------------------------------
 
@@ -169,6 +176,16 @@ class Product:
             sent["Authorization"] = "Basic " + b64encode(":".join(self.user).encode()).decode()
         return exchange(connection, method, path, body, sent)
 
+    def tag_again(self, repository: str, tag: str, *others: str) -> None:
+        """Puts the manifest of a tag under these, too, as a client would."""
+        place = f"/v2/{repository}/manifests"
+        found = self.ask(f"{place}/{tag}", headers={"Accept": IMAGES}, as_user=True)
+        kind = {"Content-Type": found.headers["content-type"]}
+        for other in others:
+            path = f"{place}/{other}"
+            done = self.ask(path, method="PUT", body=found.body, headers=kind, as_user=True)
+            assert done.status == 201, done.body
+
     # -- the processes -------------------------------------------------------------------------
 
     def pids(self) -> dict[str, int]:
@@ -221,6 +238,28 @@ class _Connection(http.client.HTTPSConnection):
         self.sock = self.context.wrap_socket(sock, server_hostname=self.host)
 
 
+class Kept:
+    """Typefaces and static files, which the first product of a run makes and all others take."""
+
+    folder: Path | None = None  # set by conftest.py
+
+    @classmethod
+    def give(cls, data: Path) -> None:
+        """Puts them into a new data folder, if they were made; `up` looks whether they fit."""
+        if cls.folder and cls.folder.is_dir():
+            shutil.copytree(cls.folder, data, dirs_exist_ok=True)
+
+    @classmethod
+    def take(cls, data: Path) -> None:
+        """Keeps what the first start made."""
+        if cls.folder and not cls.folder.is_dir():
+            half = cls.folder.with_name(f"{cls.folder.name}-{os.getpid()}")
+            for name in ALWAYS_THE_SAME:
+                shutil.copytree(data / name, half / name)
+            with contextlib.suppress(OSError):  # another process was first
+                half.rename(cls.folder)
+
+
 @contextmanager
 def product(
     data: Path, address: str, *, host: str = "", settings: Mapping[str, str] | None = None
@@ -230,7 +269,9 @@ def product(
         data, host or address, address, free_port(address), settings=dict(settings or {})
     )
     try:
+        Kept.give(data)
         made.up()
+        Kept.take(data)
         yield made
     finally:
         try:

@@ -94,6 +94,7 @@ def collect(**options: Any) -> dict[str, Any]:
     return dict(run.result)
 
 
+@pytest.mark.usefixtures("short_form")
 def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     bucket: Bucket, settings: Any
 ) -> None:
@@ -154,7 +155,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     bucket: Bucket, settings: Any, extent: Extent
 ) -> None:
     """Against a control without collector. moto has one processor for all of us: two clients."""
-    pushes = extent(9, 90)
+    pushes = extent(6, 90)
     settings.COLLECT_GRACE = timedelta(seconds=1)
     settings.QUARANTINE_TIME = timedelta(seconds=1)
     assert Client(bucket.real).push("team/first", "1", image(0, b"base" * 500))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.selection import Extent
 from tests.waiting import LONGEST, until
 
 from .engines import Engine
@@ -85,18 +86,19 @@ def test_an_image_index_goes_and_another_one_with_the_same_child_stays_whole(
 
 
 def test_a_delete_that_is_killed_at_any_moment_can_be_finished_and_undone(
-    boathouse: Product, certificates: Path, tmp_path: Path
+    boathouse: Product, certificates: Path, tmp_path: Path, extent: Extent
 ) -> None:
     layout = Layout(tmp_path / "layout")
-    reference = f"docker://{boathouse.name}/delete/killed"
+    reference = f"docker://{boathouse.name}/delete/killed:sibling"
     tags = [f"t{number}" for number in range(12)]
     layout.tag("x", layout.image("amd64", {"bin/app": b"killed"}))
-    for tag in (*tags, "sibling"):
-        assert copy(boathouse, certificates, f"oci:{layout.folder}:x", f"{reference}:{tag}")
+    done = copy(boathouse, certificates, f"oci:{layout.folder}:x", reference)
+    assert done.returncode == 0, done.stderr
+    boathouse.tag_again("delete/killed", "sibling", *tags)
     wait_for(boathouse, "delete/killed", *tags, "sibling")
     digest = boathouse.tag("delete/killed", "sibling")["digest"]  # type: ignore[index]
     wanted = [f"delete/killed:{tag}" for tag in tags]
-    for pause in (0.0, 0.02, 0.05, 0.1, 0.2):
+    for pause in extent((0.0, 0.1), (0.0, 0.02, 0.05, 0.1, 0.2)):
         process = subprocess.Popen(
             [str(ROOT / "boathouse"), "tag", "delete", *wanted, "--yes"],
             env=boathouse.environment,
@@ -111,11 +113,13 @@ def test_a_delete_that_is_killed_at_any_moment_can_be_finished_and_undone(
         boathouse.boathouse("tag", "delete", *wanted, "--yes", check=False)  # the rest of it
         boathouse.boathouse("sync")
         assert {row["tag"] for row in boathouse.listed("delete/killed")} == {"sibling"}
-        waiting = {row["tag"]: row["digest"] for row in say(boathouse, "tag", "deleted")}
-        assert {tag: waiting.get(tag) for tag in tags} == dict.fromkeys(tags, digest)
-        for tag in tags:
-            boathouse.boathouse("tag", "restore", f"delete/killed:{tag}")
-    assert {row["digest"] for row in boathouse.listed("delete/killed")} == {digest}
+        waiting = {row["tag"]: row for row in say(boathouse, "tag", "deleted", "delete/killed")}
+        assert {tag: row["digest"] for tag, row in waiting.items()} == dict.fromkeys(tags, digest)
+        boathouse.boathouse("tag", "restore", f"delete/killed:{tags[0]}")
+        for act in {waiting[tag]["act"] for tag in tags[1:]}:
+            boathouse.boathouse("tag", "restore", "--act", act)
+        restored = {row["tag"]: row["digest"] for row in boathouse.listed("delete/killed")}
+        assert restored == dict.fromkeys((*tags, "sibling"), digest)
 
 
 def _wait_until_it_writes(process: subprocess.Popen[bytes], log: Path) -> None:

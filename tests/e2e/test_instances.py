@@ -32,8 +32,6 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def second_instance(boathouse: Product, folder: Path, address: str) -> Iterator[Product]:
-    # The typefaces of the first: making them takes longer than all the rest of an `up`.
-    shutil.copytree(boathouse.data / "fonts", folder / "second" / "fonts")
     with product(folder / "second", address, host=HOST) as made:
         yield made
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from tests.waiting import until
 
-from .browser import Visit, visit
+from .browser import Visit, violations, visit
 from .conftest import trust_lines
 from .engines import engine
 from .machines import Machine
@@ -56,7 +55,7 @@ def test_a_push_user_made_in_the_browser_pushes_with_the_lines_as_shown(
         secret = create(tab, "ci-browser", "namespace", "browser")
         proof = tab.page.locator(".head__sub")
         expect(proof).to_contain_text("checked with a real sign-in at the front door")
-        assert Axe().run(tab.page).response["violations"] == []
+        assert violations(tab.page) == []
         page = tab.page.url.removesuffix("/ready").removeprefix(boathouse.facts["url"])
 
         assert "Login Succeeded" in run_login(new_machine, line(tab, "shell", "login"), secret)
@@ -77,9 +76,7 @@ def test_a_push_user_made_in_the_browser_pushes_with_the_lines_as_shown(
         assert refused.returncode != 0
         tab.page.click("button[name=act][value=off]")
         expect(tab.page.locator(".notice--ok")).to_contain_text("ci-browser is switched off.")
-        off = docker.docker("push", f"{boathouse.name}/browser/my-image:1.0", check=False)
-        assert off.returncode != 0
-        assert "unauthorized" in (off.stdout + off.stderr).lower()
+        docker.push_in_vain(f"{boathouse.name}/browser/my-image:1.0")
         assert tab.complaints == []
 
 
@@ -140,7 +137,7 @@ def test_several_users_are_chosen_and_switched_off_and_a_version_put_back(
         tab.open("/users/versions")
         tab.page.get_by_role("link", name="Put back…").first.click()
         expect(tab.page.locator(".plan")).to_contain_text(re.compile("several-a can log in again"))
-        assert Axe().run(tab.page).response["violations"] == []
+        assert violations(tab.page) == []
         tab.page.click("main form button[type=submit]")
         expect(tab.page.locator(".notice--ok")).to_contain_text("The version is put back.")
         tab.open("/users?q=several-&state=active")

@@ -13,7 +13,7 @@ import pytest
 from tests.parts import free_port, running_s3
 from tests.waiting import until
 
-from .hosts import Hosts, door, push_through_each, two_hosts, upload_through_both
+from .hosts import Hosts, door, push_through_each, status, two_hosts, upload_through_both
 
 pytestmark = pytest.mark.e2e
 
@@ -35,12 +35,22 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
             yield both
 
 
+@pytest.mark.usefixtures("short_form")
 def test_what_is_pushed_through_one_is_pulled_and_listed_on_the_other(hosts: Hosts) -> None:
     push_through_each(hosts)
 
 
+@pytest.mark.usefixtures("short_form")
 def test_an_upload_begun_on_one_is_ended_on_the_other(hosts: Hosts) -> None:
     upload_through_both(hosts)
+
+
+@pytest.mark.usefixtures("short_form")
+def test_who_is_disabled_on_one_is_out_on_the_other(hosts: Hosts) -> None:
+    login = hosts.first.add_user("out", pull=["team/*"])
+    until(lambda: status(hosts.second, *login) == 200, "he is let in there")
+    hosts.first.boathouse("user", "disable", "out")
+    until(lambda: status(hosts.second, *login) == 401, "he is out there")
 
 
 def test_either_host_reads_the_bucket_and_finds_the_index_equal_to_it(hosts: Hosts) -> None:

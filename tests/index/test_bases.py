@@ -6,7 +6,7 @@ from registryui.index import bases
 from registryui.models import Manifest
 from tests.views import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 DEBIAN = [("debian", 28)]
 PYTHON = [*DEBIAN, ("python", 15)]

@@ -23,7 +23,7 @@ from tests.fake_source import IMAGE, INDEX, descriptor, encode
 from . import made_files
 from .index_rows import all_rows
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 @pytest.fixture

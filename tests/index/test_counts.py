@@ -16,7 +16,7 @@ from registryui.models import CountChange, Repository
 from tests import programs
 from tests.factories import make_repository
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def counted_by_hand() -> Counted:

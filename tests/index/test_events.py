@@ -19,7 +19,7 @@ from registryui.models import (
 )
 from tests.fake_source import IMAGE, INDEX, FakeSource
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 

@@ -28,6 +28,7 @@ from registryui.registry.source import Stored, TagLink
 from registryui.registry.storage import FileStore
 from tests.e2e.product import ROOT
 from tests.fake_source import FakeSource
+from tests.selection import Extent
 from tests.waiting import LONGEST, until
 
 from . import made_files
@@ -335,19 +336,22 @@ def _children(pid: int) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
-def test_a_build_that_is_killed_goes_on_and_makes_the_same_index(tmp_path: Path) -> None:
-    made_files.write(tmp_path / "store", 3000, repositories=60)
+def test_a_build_that_is_killed_goes_on_and_makes_the_same_index(
+    tmp_path: Path, extent: Extent
+) -> None:
+    tags, repositories, most = extent((900, 60, 2), (3000, 60, 30))
+    made_files.write(tmp_path / "store", tags, repositories=repositories)
     _prepare(tmp_path / "whole", tmp_path / "store")
-    _prepare(tmp_path / "killed", tmp_path / "store")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed", symlinks=True)
     whole = _sync(tmp_path / "whole")
-    assert json.loads(whole.communicate(timeout=LONGEST)[0])["tags"] == 3000
+    assert json.loads(whole.communicate(timeout=LONGEST)[0])["tags"] == tags
 
     kills = 0
     readers: list[int] = []
-    for _attempt in range(30):
+    for _attempt in range(most + 1):
         process = _sync(tmp_path / "killed")
         began = _tags(tmp_path / "killed")
-        while process.poll() is None:
+        while process.poll() is None and kills < most:
             if _tags(tmp_path / "killed") > began:
                 readers += _children(process.pid)
                 process.send_signal(signal.SIGKILL)

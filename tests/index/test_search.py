@@ -21,7 +21,7 @@ from registryui.models import Manifest, Protection, Repository, Tag
 from registryui.refused import Refused
 from tests.views import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 DEBIAN = [("debian", 30_000_000)]
 PYTHON = [*DEBIAN, ("python", 15_000_000)]

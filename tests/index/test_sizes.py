@@ -22,7 +22,7 @@ from registryui.models import (
 from tests.factories import make_event, make_manifest, make_repository, make_tag
 from tests.views import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 NAMES = ["a/x", "a/y", "b/x", "alone", "b/x/deep"]
 

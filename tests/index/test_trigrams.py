@@ -9,7 +9,7 @@ from registryui.index.conditions import names_like
 from registryui.models import Repository, Tag
 from tests.factories import make_repository, make_tag
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def _named(text: str) -> set[str]:

@@ -16,7 +16,7 @@ from registryui.models import Repository, Tag
 from registryui.models.paging import Page, page, page_of_few, walk
 from tests.factories import NOW, make_repository
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 ORDERS = (
     ["name"],

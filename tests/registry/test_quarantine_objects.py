@@ -79,6 +79,7 @@ def hide(place: Objects, *wanted: str) -> list[Hidden]:
     return quarantine(place).hide(wanted, run="7")
 
 
+@pytest.mark.usefixtures("extent")  # of each kind in the short run, too
 def test_what_is_hidden_is_gone_for_the_store_and_comes_back_as_it_was(place: Objects) -> None:
     digest = put_blob(place, LAYER)
     (one,) = hide(place, DATA)
@@ -98,6 +99,7 @@ def test_what_is_hidden_is_gone_for_the_store_and_comes_back_as_it_was(place: Ob
     assert place.open().read_blobs([digest], limit=100) == [LAYER]
 
 
+@pytest.mark.usefixtures("extent")  # of each kind in the short run, too
 def test_what_is_purged_is_gone_for_good_and_frees_its_bytes(
     place: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from registryui.models import AuditEvent, Operator, RegistryUser, Role
 from registryui.views import activity as page
 from registryui.views import activity_words
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA, VERA = "operator:ada", "operator:vera"
 DIGEST = "sha256:" + "0" * 64
 

@@ -27,7 +27,7 @@ from tests.selection import Extent
 
 from . import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 R = "team/app"
 MOST = 13

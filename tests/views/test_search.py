@@ -14,7 +14,7 @@ from registryui.models import Repository
 from tests.factories import NOW, make_manifest, make_operator, make_repository, make_tag
 from tests.views import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 @pytest.fixture
