@@ -16,15 +16,27 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, hold
 from registryui.index import ingest, sync
-from registryui.models import FormerTag, ImageIndexEntry, Manifest, Repository, Run
+from registryui.models import (
+    Blob,
+    BlobName,
+    FormerTag,
+    ImageIndexEntry,
+    Manifest,
+    ManifestBlob,
+    Repository,
+    Run,
+)
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound, RegistryError
+
+from .mark import named_otherwise
 
 CHUNK = 500  # digests of one statement
 
@@ -83,6 +95,7 @@ def remove_untagged(
         run = sync.sync(client, by=by)
         if run is None or run.state != Run.State.DONE or run.result["errors"]:
             raise Refused(_("The registry could not be read to its end: ./boathouse sync"))
+        _check_digests()
         removed = Removed([], [])
         before = timezone.now() - settings.COLLECT_GRACE
         for repository in Repository.objects.order_by("name"):
@@ -104,6 +117,22 @@ def remove_untagged(
 
 class _NotKnown(Exception):
     """The index does not know something that may keep others: nothing of the repository goes."""
+
+
+def _check_digests() -> None:
+    """The registry's collector takes the digests that manifests name for those that blobs are
+    stored by; where a manifest names one that is no sha256 it deletes the blob."""
+    names = BlobName.objects.values("blob_id")
+    unresolved = Blob.objects.filter(Q(digest__lt="sha256:") | Q(digest__gt="sha256:g"))
+    edges = ManifestBlob.objects.filter(Q(blob__in=names) | Q(blob__in=unresolved.values("pk")))
+    if edge := edges.order_by().select_related("repository").first():
+        raise Refused(
+            _(
+                "Do not run the registry's own collector: images in %(repository)s name content by "
+                "another digest than sha256, and it would delete that."
+            )
+            % {"repository": edge.repository.name}
+        )
 
 
 def _check_held() -> None:
@@ -167,7 +196,16 @@ def _named_by(repository: Repository, digests: Sequence[str]) -> set[str]:
         found |= set(entries.values_list("digest", flat=True))
         referrers = repository.manifests.filter(subject_digest__in=some)
         found |= set(referrers.values_list("digest", flat=True))
-    return found
+    return found | _referrers_by_other_names(repository, digests)
+
+
+def _referrers_by_other_names(repository: Repository, digests: Sequence[str]) -> set[str]:
+    """What refers to any of these by a digest that is no sha256: no manifest has it in its row."""
+    referrers = repository.manifests.exclude(subject_digest="")
+    others = referrers.exclude(subject_digest__startswith="sha256:")
+    subjects = dict(others.values_list("digest", "subject_digest"))
+    named = named_otherwise(repository.name, set(subjects.values()))
+    return {digest for digest, subject in subjects.items() if named.get(subject) in digests}
 
 
 def is_needed_here() -> bool:
