@@ -319,7 +319,7 @@ class Marker:
         others: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
 
         def add(name: str, named: References, *, is_kept: bool) -> None:
-            digests = _all(named)
+            digests = named.digests
             (self.found.needed if is_kept else self.found.young).update(map(key_of, digests))
             if not all(map(is_canonical, digests)):
                 others[name][not is_kept].update(digests)
@@ -447,10 +447,6 @@ def named_otherwise(repository: str, digests: Collection[str]) -> dict[str, str]
     for digest, raw in rows.values_list("digest", "raw").iterator(chunk_size=500):
         found |= {name: digest for one in examples if (name := alike(one, bytes(raw))) in others}
     return found
-
-
-def _all(named: References) -> tuple[str, ...]:
-    return (*named.blobs, *named.manifests, *named.others)
 
 
 def _behind(path: str) -> str:

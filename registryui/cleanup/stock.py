@@ -16,22 +16,14 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, hold
 from registryui.index import ingest, sync
-from registryui.models import (
-    Blob,
-    BlobName,
-    FormerTag,
-    ImageIndexEntry,
-    Manifest,
-    ManifestBlob,
-    Repository,
-    Run,
-)
+from registryui.models import FormerTag, ImageIndexEntry, Manifest, Repository, Run
+from registryui.oci.digest import is_canonical
+from registryui.oci.references import references
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound, RegistryError
@@ -120,19 +112,18 @@ class _NotKnown(Exception):
 
 
 def _check_digests() -> None:
-    """The registry's collector takes the digests that manifests name for those that blobs are
-    stored by; where a manifest names one that is no sha256 it deletes the blob."""
-    names = BlobName.objects.values("blob_id")
-    unresolved = Blob.objects.filter(Q(digest__lt="sha256:") | Q(digest__gt="sha256:g"))
-    edges = ManifestBlob.objects.filter(Q(blob__in=names) | Q(blob__in=unresolved.values("pk")))
-    if edge := edges.order_by().select_related("repository").first():
-        raise Refused(
-            _(
-                "Do not run the registry's own collector: images in %(repository)s name content by "
-                "another digest than sha256, and it would delete that."
+    """Refused if a manifest names a digest that is no sha256: the registry's collector takes what
+    manifests name for what blobs are stored by, and would delete the blob. Reads all manifests."""
+    rows = Manifest.objects.order_by().values_list("repository__name", "raw")
+    for name, raw in rows.iterator(chunk_size=500):
+        if not all(map(is_canonical, references(bytes(raw)).digests)):
+            raise Refused(
+                _(
+                    "Do not run the registry's own collector: images in %(repository)s name "
+                    "content by another digest than sha256, and it would delete that."
+                )
+                % {"repository": name}
             )
-            % {"repository": edge.repository.name}
-        )
 
 
 def _check_held() -> None:
