@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from registryui.registry.errors import NotFound, Unreachable
@@ -20,16 +20,19 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
-def digest_of(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
 def encode(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
 
 
-def descriptor(media_type: str, data: bytes, **more: Any) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": digest_of(data), "size": len(data), **more}
+def descriptor(
+    media_type: str, data: bytes, algorithm: str = "sha256", **more: Any
+) -> dict[str, Any]:
+    digest = digest_of(data, algorithm)
+    return {"mediaType": media_type, "digest": digest, "size": len(data), **more}
 
 
 class FakeSource:
@@ -106,6 +109,10 @@ class FakeSource:
     def blob(self, repository: str, digest: str, *, limit: int) -> bytes | None:
         self._called(f"{repository}:{digest}", "BLOB")
         return self.blobs_of[repository].get(digest)
+
+    def stored_as(self, repository: str, digests: Iterable[str]) -> dict[str, str]:
+        """Nothing here has a digest but sha256."""
+        return {}
 
     def _stored(self, repository: str, reference: str) -> Stored | None:
         digest = self.tags_of.get(repository, {}).get(reference, reference)

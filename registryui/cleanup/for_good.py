@@ -28,6 +28,7 @@ from registryui.index.fetch import Look, look
 from registryui.index.sync import write
 from registryui.models import (
     AuditEvent,
+    BlobName,
     FormerTag,
     Manifest,
     ManifestBlob,
@@ -247,7 +248,10 @@ def _take_blobs(registry: RegistryClient, repository: Repository, dead: Sequence
         for blob in others.exclude(manifest__in=dead).values_list("blob_id", flat=True).distinct():
             wanted.pop(blob, None)
     taken = []
-    for digest in wanted.values():
+    names: list[str] = []  # links of their own
+    for blobs in chunks(list(wanted)):
+        names += BlobName.objects.filter(blob__in=blobs).values_list("digest", flat=True)
+    for digest in (*wanted.values(), *names):
         try:
             if again(partial(registry.delete_blob, repository.name, digest)):
                 taken.append(digest)

@@ -108,7 +108,9 @@ def _links(store: FileStore, name: str, before: float) -> Links:
             "",
         ),
     )
-    found.layers = [one.digest for one in layers if found.why or one.changed >= before]
+    found.layers = [
+        digest for one in layers if found.why or one.changed >= before for digest in one.digests
+    ]
     return found
 
 
@@ -118,7 +120,7 @@ def _everything(store: FileStore, name: str) -> Links:
     manifests = store.manifest_links(name, is_odd=True)
     why = "a name that no client can use" if layers or manifests else ""
     found = Links(name, why=why, is_usable=False)
-    found.layers = [one.digest for one in (*layers, *manifests)]
+    found.layers = [digest for one in (*layers, *manifests) for digest in one.digests]
     return found
 
 

@@ -6,13 +6,15 @@
     the rest  candidates
 
 What a manifest needs is read from its bytes in the index, checked against its digest; a link that
-the index does not know is indexed first. Where a repository cannot be understood, all of it stays.
+the index does not know is indexed first. Blobs are stored by sha256: what is named by another
+digest is what the repository's link for it says. Where a repository cannot be understood, or has
+no such link, all of it stays.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -21,9 +23,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui.index import processes, reconcile
+from registryui.index.blob_names import remembered
 from registryui.index.progress import State
 from registryui.models import FormerTag, Manifest, Repository, Run, Tag
-from registryui.oci.digest import matches
+from registryui.oci.digest import alike, is_canonical, matches
 from registryui.oci.references import References, references
 from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry import paths
@@ -221,19 +224,20 @@ class Marker:
             if links.why:  # nothing of it goes: all is kept, and all that it links
                 kept, young = kept | young | set(links.manifests), set()
             judged[links.name] = (kept, young)
-        for name, why in self._expand(judged).items():
+        for name, why in self._expand(judged, known).items():
             links = next(links for links in group if links.name == name)
             self._skip(links, why)
             judged[name] = (judged[name][0] | judged[name][1] | set(links.manifests), set())
         for links in group:
-            self._note(links, known[links.name], *judged[links.name])
+            self._note(links, *judged[links.name])
         self.go_on(sum(len(links.manifests) for links in group))
 
     def _skip(self, links: Links, why: str) -> None:
         """Nothing of this repository goes, and nothing that it links."""
         if not links.why:
             links.why = why
-            links.layers = [one.digest for one in self.store.layer_links(links.name)]
+            layers = self.store.layer_links(links.name)
+            links.layers = [digest for one in layers for digest in one.digests]
 
     def _known(self, group: Sequence[Links]) -> dict[str, _Known]:
         """The index of these repositories; what is on the disk and not in it is indexed first."""
@@ -247,8 +251,8 @@ class Marker:
             index_again(self.store, name)
             self.go_on(0)
         known |= _known(late)
-        for here in known.values():
-            here.store = self.store
+        for name, here in known.items():
+            here.name, here.store = name, self.store
         return known
 
     def _roots(self, links: Links) -> set[str]:
@@ -281,11 +285,13 @@ class Marker:
             digest = waiting.pop()
             if digest not in seen:
                 seen.add(digest)
+                if not is_canonical(digest):
+                    waiting += here.stored([digest])
                 waiting += here.listed_by(digest)
                 waiting += here.referrers.get(digest, ())
         return seen
 
-    def _note(self, links: Links, here: _Known, kept: set[str], young: set[str]) -> None:
+    def _note(self, links: Links, kept: set[str], young: set[str]) -> None:
         mark, linked = self.found, set(links.manifests)
         mark.manifest_count += len(linked)
         mark.manifests += [(links.name, digest) for digest in linked - kept - young]
@@ -296,9 +302,6 @@ class Marker:
         }
         mark.needed.update(map(key_of, kept))
         mark.young.update(map(key_of, young))
-        for digest, named in here.read.items():  # what no row has, by a layer link only
-            if named is not None:
-                (mark.needed if digest in kept else mark.young).update(map(key_of, _all(named)))
         (mark.needed if links.why else mark.young).update(map(key_of, links.layers))
         if links.why:
             mark.skipped[links.name] = links.why
@@ -307,10 +310,20 @@ class Marker:
         elif links.is_usable and not links.why and not self._away.get(links.name):
             mark.empty.append(links.name)
 
-    def _expand(self, judged: dict[str, tuple[set[str], set[str]]]) -> dict[str, str]:
+    def _expand(
+        self, judged: dict[str, tuple[set[str], set[str]]], known: dict[str, _Known]
+    ) -> dict[str, str]:
         """Marks what these manifests name. Returns the repositories with one that cannot be read
-        anywhere, and why."""
+        anywhere, or that names what cannot be found, and why."""
         lost: dict[str, str] = {}
+        others: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+
+        def add(name: str, named: References, *, is_kept: bool) -> None:
+            digests = named.digests
+            (self.found.needed if is_kept else self.found.young).update(map(key_of, digests))
+            if not all(map(is_canonical, digests)):
+                others[name][not is_kept].update(digests)
+
         rows = Manifest.objects.filter(repository__name__in=list(judged)).order_by()
         for name, digest, raw in rows.values_list("repository__name", "digest", "raw").iterator(
             chunk_size=500
@@ -318,19 +331,28 @@ class Marker:
             kept, young = judged[name]
             if digest not in kept and digest not in young:
                 continue
-            into = self.found.needed if digest in kept else self.found.young
             content: bytes | None = bytes(raw)
             if content is not None and not matches(digest, content):
-                content = self._stored(digest)
+                content = self._stored(name, digest)
             if content is None:
                 lost[name] = f"{digest}: cannot be read"
             else:
-                into.update(map(key_of, _all(references(content))))
+                add(name, references(content), is_kept=digest in kept)
+        for name, (kept, _young) in judged.items():
+            for digest, named in known[name].read.items():  # no row has it, but a layer link
+                if named is not None:
+                    add(name, named, is_kept=digest in kept)
+        for name, (needed, young) in others.items():
+            here = known[name]
+            self.found.needed.update(map(key_of, here.stored(needed)))
+            self.found.young.update(map(key_of, here.stored(young)))
+            if here.why:
+                lost.setdefault(name, here.why)
         return lost
 
-    def _stored(self, digest: str) -> bytes | None:
+    def _stored(self, name: str, digest: str) -> bytes | None:
         """Its bytes in the store, where the index has others (signed schema 1, read over HTTP)."""
-        content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT)[0]
+        content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=name)[0]
         if isinstance(content, RegistryError):
             if content.temporary:
                 raise content
@@ -352,8 +374,21 @@ class _Known:
     referrers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     lists: dict[str, References] = field(default_factory=dict)  # of image indexes and the like
     read: dict[str, References | None] = field(default_factory=dict)  # from the store: no row
+    name: str = ""
     store: FileStore | None = None
-    why: str = ""
+    why: str = ""  # nothing of the repository may go, because …
+
+    def stored(self, digests: Iterable[str]) -> set[str]:
+        """What those of these that are no sha256 are stored under: by the repository's links, and
+        as the index remembers it. One without such a link may be any blob: then `why` says so."""
+        others = [one for one in digests if not is_canonical(one)]
+        if not others or self.store is None:
+            return set()
+        linked = self.store.stored_as(self.name, others)
+        lost = sorted(set(others) - linked.keys())
+        if lost:
+            self.why = self.why or f"{lost[0]}: no link says which blob that is"
+        return {*linked.values(), *remembered(others).values()}
 
     def listed_by(self, digest: str) -> Iterable[str]:
         """The manifests that it lists. What has no row is read from the store, as it may be there
@@ -369,7 +404,7 @@ class _Known:
 
     def _read(self, digest: str) -> References | None:
         if digest not in self.read and self.store is not None:
-            content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT)[0]
+            content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=self.name)[0]
             if isinstance(content, RegistryError):
                 if content.temporary:
                     raise content
@@ -393,11 +428,25 @@ def _known(names: Iterable[str]) -> dict[str, _Known]:
     lists = rows.exclude(kind__in=LISTS).values_list("repository__name", "digest", "raw")
     for name, digest, raw in lists.iterator(chunk_size=500):
         known[name].lists[digest] = references(bytes(raw))
+    for name, here in known.items():
+        if others := [subject for subject in here.referrers if not is_canonical(subject)]:
+            for subject, digest in named_otherwise(name, others).items():
+                here.referrers[digest] += here.referrers[subject]
     return known
 
 
-def _all(named: References) -> tuple[str, ...]:
-    return (*named.blobs, *named.manifests, *named.others)
+def named_otherwise(repository: str, digests: Collection[str]) -> dict[str, str]:
+    """Of those of these digests that are no sha256 the manifest of the repository that they name,
+    found by its bytes: no link tells what a subject is. Reads all manifests of the repository."""
+    others = {one for one in digests if not is_canonical(one)}
+    examples = {one.partition(":")[0]: one for one in others}.values()
+    found: dict[str, str] = {}
+    if not others:
+        return found
+    rows = Manifest.objects.filter(repository__name=repository).order_by()
+    for digest, raw in rows.values_list("digest", "raw").iterator(chunk_size=500):
+        found |= {name: digest for one in examples if (name := alike(one, bytes(raw))) in others}
+    return found
 
 
 def _behind(path: str) -> str:

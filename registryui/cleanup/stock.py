@@ -22,9 +22,13 @@ from django.utils.translation import gettext as _
 from registryui import audit, hold
 from registryui.index import ingest, sync
 from registryui.models import FormerTag, ImageIndexEntry, Manifest, Repository, Run
+from registryui.oci.digest import is_canonical
+from registryui.oci.references import references
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound, RegistryError
+
+from .mark import named_otherwise
 
 CHUNK = 500  # digests of one statement
 
@@ -83,6 +87,7 @@ def remove_untagged(
         run = sync.sync(client, by=by)
         if run is None or run.state != Run.State.DONE or run.result["errors"]:
             raise Refused(_("The registry could not be read to its end: ./boathouse sync"))
+        _check_digests()
         removed = Removed([], [])
         before = timezone.now() - settings.COLLECT_GRACE
         for repository in Repository.objects.order_by("name"):
@@ -104,6 +109,21 @@ def remove_untagged(
 
 class _NotKnown(Exception):
     """The index does not know something that may keep others: nothing of the repository goes."""
+
+
+def _check_digests() -> None:
+    """Refused if a manifest names a digest that is no sha256: the registry's collector takes what
+    manifests name for what blobs are stored by, and would delete the blob. Reads all manifests."""
+    rows = Manifest.objects.order_by().values_list("repository__name", "raw")
+    for name, raw in rows.iterator(chunk_size=500):
+        if not all(map(is_canonical, references(bytes(raw)).digests)):
+            raise Refused(
+                _(
+                    "Do not run the registry's own collector: images in %(repository)s name "
+                    "content by another digest than sha256, and it would delete that."
+                )
+                % {"repository": name}
+            )
 
 
 def _check_held() -> None:
@@ -167,7 +187,16 @@ def _named_by(repository: Repository, digests: Sequence[str]) -> set[str]:
         found |= set(entries.values_list("digest", flat=True))
         referrers = repository.manifests.filter(subject_digest__in=some)
         found |= set(referrers.values_list("digest", flat=True))
-    return found
+    return found | _referrers_by_other_names(repository, digests)
+
+
+def _referrers_by_other_names(repository: Repository, digests: Sequence[str]) -> set[str]:
+    """What refers to any of these by a digest that is no sha256: no manifest has it in its row."""
+    referrers = repository.manifests.exclude(subject_digest="")
+    others = referrers.exclude(subject_digest__startswith="sha256:")
+    subjects = dict(others.values_list("digest", "subject_digest"))
+    named = named_otherwise(repository.name, set(subjects.values()))
+    return {digest for digest, subject in subjects.items() if named.get(subject) in digests}
 
 
 def is_needed_here() -> bool:

@@ -253,15 +253,14 @@ class StoreLook:
         return len(self._sizes)
 
     # -- for _Here ---------------------------------------------------------------------------------
-    def read_needs(self, digests: Sequence[str]) -> dict[str, Needs]:
-        """Of these manifests, wherever they are linked."""
+    def read_needs(self, repository: str, digests: Sequence[str]) -> dict[str, Needs]:
+        """Of these manifests, wherever they are linked; what is no sha256 there."""
         found = {digest: needs for digest in digests if (needs := self._known.get(digest))}
         rest = [digest for digest in digests if digest not in found]
         for start in range(0, len(rest), TOGETHER):
             some = rest[start : start + TOGETHER]
-            for digest, raw in zip(
-                some, self._store.read_blobs(some, limit=MANIFEST_LIMIT), strict=True
-            ):
+            contents = self._store.read_blobs(some, limit=MANIFEST_LIMIT, repository=repository)
+            for digest, raw in zip(some, contents, strict=True):
                 if isinstance(raw, RegistryError):
                     if raw.temporary:
                         raise raw
@@ -274,16 +273,18 @@ class StoreLook:
                         self._known.put(digest, found[digest])
         return found
 
-    def blob_wrong(self, repository: str, is_linked: bool, digest: str, size: int) -> str:
-        """What is wrong with a blob; "" if nothing."""
-        told = self._sizes.of(digest)
+    def blob_wrong(
+        self, repository: str, digest: str, size: int, *, stored: str, is_linked: bool
+    ) -> str:
+        """What is wrong with a blob that is stored under the digest `stored`; "" if nothing."""
+        told = self._sizes.of(stored)
         if not is_linked or told is None:
             why = self._look_again(repository, digest)
             if why or told is None:
                 return why
         if size and told != size:
             return "size"
-        return "damaged" * self._deep.is_damaged(digest, lambda: self._store.pieces(digest))
+        return "damaged" * self._deep.is_damaged(digest, lambda: self._store.pieces(stored))
 
     def _look_again(self, repository: str, digest: str) -> str:
         """It may have come since all was listed."""
@@ -294,8 +295,12 @@ class StoreLook:
             return ""  # there is more of it than nothing
         except BadAnswer:
             return "damaged"  # its link
-        is_there = self._store.read_blobs([digest], limit=0)[0] is not None
-        return "unlinked" if is_there else "missing"
+        return self.absent(repository, digest)
+
+    def absent(self, repository: str, digest: str) -> str:
+        """In which way something that the repository does not have is not there."""
+        found = self._store.read_blobs([digest], limit=0, repository=repository)[0]
+        return "missing" if found is None else "unlinked"
 
 
 class _Here:
@@ -307,7 +312,10 @@ class _Here:
         store = look._store
         # Manifests first: a push writes its layers' links before that of its manifest.
         self._manifests = {key_of(digest) for digest in store.revisions(repository)}
-        self._layers = {key_of(one.digest) for one in store.layer_links(repository)}
+        layers = store.layer_links(repository)
+        self._layers = {key_of(one.digest) for one in layers}
+        # Where those are that are no sha256. The registry looks for the link of that one, too.
+        self._stored = {one.digest: one.target for one in layers if one.target != one.digest}
         self._needs: dict[str, Needs] = {}
         self._judged: dict[str, tuple[str, str] | None] = {}
 
@@ -318,7 +326,7 @@ class _Here:
             wanted = [digest for digest in level if digest not in self._needs]
             if not wanted:
                 return
-            read = self._look.read_needs(wanted)
+            read = self._look.read_needs(self._repository, wanted)
             self._needs |= read
             below = (child for digest in wanted for child in read[digest].children)
             level = list(dict.fromkeys(below))
@@ -342,8 +350,11 @@ class _Here:
                 return f"{role}-{why}", digest
         for kind, blob, size in needs.blobs:
             self._look._pace.go_on()
-            is_linked = key_of(blob) in self._layers
-            if why := self._look.blob_wrong(self._repository, is_linked, blob, size):
+            stored = self._stored.get(blob) or blob  # "": its link cannot be read
+            is_linked = {key_of(blob), key_of(stored)} <= self._layers
+            if why := self._look.blob_wrong(
+                self._repository, blob, size, stored=stored, is_linked=is_linked
+            ):
                 return f"{kind}-{why}", blob
         for child in needs.children:
             if found := self.wrong(child, "child"):
@@ -360,8 +371,7 @@ class _Here:
                 raise
             return Needs(), "damaged"
         if stored is None:
-            is_there = store.read_blobs([digest], limit=0)[0] is not None
-            return Needs(), "unlinked" if is_there else "missing"
+            return Needs(), self._look.absent(self._repository, digest)
         needs = needs_of(stored.raw)
         self.read(needs.children)
         return needs, needs.why

@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from registryui.models import (
     Blob,
+    BlobName,
     ImageFact,
     ImageIndexEntry,
     Manifest,
@@ -149,6 +150,12 @@ def _write(pieces: Sequence[Piece], begun: dict[str, Begun]) -> None:
     now = timezone.now()
     with connection.cursor() as cursor:
         blobs = _take_blobs(cursor, pieces)
+        add_names(
+            (named, blobs[stored][0])
+            for piece in pieces
+            for named, stored in piece.names.items()
+            if stored in blobs
+        )
         fresh = [name for name in dict.fromkeys(p.repository for p in pieces) if name not in begun]
         for name, key in zip(fresh, _take_ids(cursor, Repository, len(fresh)), strict=True):
             begun[name] = Begun(key)
@@ -185,6 +192,14 @@ def insert(
     caller; values are as the database keeps them."""
     with connection.cursor() as cursor:
         _table(model, columns).insert(cursor, some)
+
+
+def add_names(pairs: Iterable[tuple[str, int]]) -> None:
+    """Notes other digests of blobs: (digest, id of the blob). In the transaction of the caller."""
+    found = dict(pairs)
+    if found:  # almost never
+        some = [BlobName(digest=digest, blob_id=blob) for digest, blob in sorted(found.items())]
+        BlobName.objects.bulk_create(some, ignore_conflicts=True)
 
 
 def remove_facts(pairs: Sequence[tuple[int, int]]) -> None:

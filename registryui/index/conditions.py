@@ -26,6 +26,7 @@ from django.db.models.lookups import (
 from registryui.models import (
     UNKNOWN,
     Blob,
+    BlobName,
     ImageFact,
     ImageIndexEntry,
     Manifest,
@@ -36,6 +37,7 @@ from registryui.models import (
 )
 from registryui.models.patterns import matching, names_in
 from registryui.oci import facts, media_types
+from registryui.oci.digest import is_canonical
 
 from .bases import Asked, is_on, layers_of
 from .query import REFERENCE, WORD, Term
@@ -232,8 +234,12 @@ def _by_digest(term: Term) -> Condition:
 
 
 def _layer(term: Term) -> Condition:
-    blobs = Blob.objects.filter(digest__gte=term.digest, digest__lt=f"{term.digest}g")
+    within = {"digest__gte": term.digest, "digest__lt": f"{term.digest}g"}
+    blobs = Blob.objects.filter(**within)
     ids = list(blobs.order_by("digest").values_list("pk", flat=True)[:LAYERS])
+    if not is_canonical(term.digest):
+        names = BlobName.objects.filter(**within).order_by("digest")
+        ids += names.values_list("blob_id", flat=True)[:LAYERS]
     edges = ManifestBlob.objects.filter(role=ManifestBlob.Role.LAYER).order_by()
 
     def says(column: str) -> Q:

@@ -6,12 +6,14 @@ start quicker without them. fetch.py fills the same record over HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from registryui.oci import manifest as oci
 from registryui.oci import media_types
+from registryui.oci.digest import is_canonical
+from registryui.registry.source import Source
 
 CONFIG_LIMIT = 1024 * 1024  # bytes; a real image's config has some thousand
 NESTING_LIMIT = 8  # image indexes within image indexes
@@ -27,6 +29,9 @@ class NewManifest:
     parsed: oci.Manifest | None  # None: the bytes are no manifest
     config: bytes | None = None
     missing: tuple[str, ...] = ()  # digests that it names and the registry does not have
+    # Of digests that it names and that are no sha256: what they are stored under. Rows name content
+    # by that alone, so that one blob with two names is one blob.
+    stored: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,28 @@ def children(one: NewManifest) -> Sequence[str]:
     if one.parsed is None:
         return ()
     return [
-        entry.digest for entry in one.parsed.entries if media_types.is_manifest(entry.media_type)
+        one.stored.get(entry.digest, entry.digest)
+        for entry in one.parsed.entries
+        if media_types.is_manifest(entry.media_type)
     ]
+
+
+def resolved(source: Source, repository: str, some: Iterable[NewManifest]) -> list[NewManifest]:
+    """These manifests with `stored`. Nobody is asked if all that they name is sha256."""
+    found = []
+    for one in some:
+        others = _named_otherwise(one.parsed)
+        stored = source.stored_as(repository, others) if others else None
+        found.append(replace(one, stored=stored) if stored else one)
+    return found
+
+
+def _named_otherwise(manifest: oci.Manifest | None) -> list[str]:
+    if manifest is None:
+        return []
+    config = (manifest.config,) if manifest.config else ()
+    every = (*config, *manifest.layers, *manifest.entries)
+    return [one.digest for one in every if not is_canonical(one.digest) and not one.urls]
 
 
 def config_of(manifest: oci.Manifest | None) -> str:

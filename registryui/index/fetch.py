@@ -15,7 +15,7 @@ from registryui.oci import manifest as oci
 from registryui.registry.errors import BadAnswer, NotFound, TooLarge
 from registryui.registry.source import Source, Stored
 
-from .contents import CONFIG_LIMIT, NESTING_LIMIT, NewManifest, children, config_of
+from .contents import CONFIG_LIMIT, NESTING_LIMIT, NewManifest, children, config_of, resolved
 
 Problem = Tag.Problem
 
@@ -91,6 +91,7 @@ def complete(
     seen: set[str] = set()
     level = _copy_or_parse({one.digest: one for one in stored}.values(), seen, known)
     while level and len(levels) < NESTING_LIMIT:
+        level = resolved(source, repository, level)
         levels.append(level)
         wanted = {child for one in level for child in children(one)} - seen
         wanted -= known.here(wanted)
@@ -162,6 +163,7 @@ def _with_configs(
                 one.parsed,
                 one.config or configs.get(config) or None,
                 tuple(sorted(needs & missing)),
+                one.stored,
             )
         )
     return done

@@ -214,7 +214,7 @@ def _add_manifests(repository: Repository, manifests: Sequence[NewManifest]) -> 
     entries = [
         ImageIndexEntry(image_index=row, **dict(zip(made.ENTRY, entry, strict=True)))
         for row in rows
-        for entry in made.entry_rows(fresh[row.digest].parsed)
+        for entry in made.entry_rows(fresh[row.digest])
     ]
     ImageIndexEntry.objects.bulk_create(entries)
     mark_listed(repository, {entry.digest for entry in entries} | fresh.keys())
@@ -233,12 +233,18 @@ def _add_edges(
     wanted: dict[str, Blob] = {}
     edges: list[tuple[Manifest, str, str, int]] = []
     for row in rows:
-        for edge in made.edges(fresh[row.digest].parsed):
+        for edge in made.edges(fresh[row.digest]):
             edges.append((row, edge.digest, edge.role, edge.position))
             blob = Blob(digest=edge.digest, size=edge.size, media_type=edge.media_type)
             wanted.setdefault(edge.digest, blob)
     Blob.objects.bulk_create(wanted.values(), ignore_conflicts=True)
     blobs = {blob.digest: blob for blob in Blob.objects.filter(digest__in=wanted)}
+    bulk.add_names(
+        (named, blobs[stored].pk)
+        for one in fresh.values()
+        for named, stored in one.stored.items()
+        if stored in blobs
+    )
     held = set(
         ManifestBlob.objects.filter(
             repository=repository, blob__in=[blob.pk for blob in blobs.values()]

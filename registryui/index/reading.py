@@ -18,13 +18,22 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from registryui.oci import names
+from registryui.oci.digest import is_canonical
 from registryui.oci.manifest import parse_stored, stored_media_type
 from registryui.oci.untrusted import MANIFEST_LIMIT, read_object
 from registryui.registry.errors import RegistryError
 from registryui.registry.source import Store, TagLink
 
 from . import rows
-from .contents import CONFIG_LIMIT, NESTING_LIMIT, Move, NewManifest, children, config_of
+from .contents import (
+    CONFIG_LIMIT,
+    NESTING_LIMIT,
+    Move,
+    NewManifest,
+    children,
+    config_of,
+    resolved,
+)
 
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # models.UNKNOWN, which cannot be had without Django
 DANGLING, UNREADABLE, INCOMPLETE = "dangling", "unreadable", "incomplete"  # Tag.Problem
@@ -49,6 +58,7 @@ class Piece:
     facts: list[tuple[int, int]] = field(default_factory=list)  # fact, place
     edges: list[tuple[int, str, str, int]] = field(default_factory=list)  # place, blob, role, pos.
     blobs: dict[str, tuple[int, str, int]] = field(default_factory=dict)  # size, media type, users
+    names: dict[str, str] = field(default_factory=dict)  # other digests of these, to their own
     tags: list[tuple[Any, ...]] = field(default_factory=list)  # TAG
     # Of the repository as far as it is written: tags, newest tag, when and by whom it was pushed.
     figures: tuple[int, str, datetime | str | None, str] = (0, "", UNKNOWN, "")
@@ -88,11 +98,12 @@ def closure(
     level = [digest for digest in dict.fromkeys(digests) if digest not in have]
     while level and len(levels) < NESTING_LIMIT:
         seen |= set(level)
-        levels.append(_read(store, repository, level, found.problems, of))
+        read = _read(store, repository, level, found.problems, of)
+        levels.append(resolved(store, repository, read))
         wanted = {child for one in levels[-1] for child in children(one)}
         level = sorted(child for child in wanted - seen if child not in have)
     flat = [one for some in reversed(levels) for one in some]
-    found.manifests = _with_configs(store, flat, found.problems)
+    found.manifests = _with_configs(store, repository, flat, found.problems)
     return found
 
 
@@ -103,7 +114,7 @@ def _read(
     problems: dict[str, str],
     of: set[str],
 ) -> list[NewManifest]:
-    linked = [digest for digest in digests if digest in of]
+    linked = [digest for digest in digests if digest in of and is_canonical(digest)]
     contents = dict(zip(linked, store.read_blobs(linked, limit=MANIFEST_LIMIT), strict=True))
     read = []
     for digest in digests:
@@ -143,10 +154,14 @@ def _parsed(digest: str, raw: bytes) -> NewManifest | None:
 
 
 def _with_configs(
-    store: Store, manifests: Sequence[NewManifest], problems: Mapping[str, str]
+    store: Store,
+    repository: str,
+    manifests: Sequence[NewManifest],
+    problems: Mapping[str, str],
 ) -> list[NewManifest]:
     wanted = list(dict.fromkeys(filter(None, (config_of(one.parsed) for one in manifests))))
-    configs = dict(zip(wanted, store.read_blobs(wanted, limit=CONFIG_LIMIT), strict=True))
+    contents = store.read_blobs(wanted, limit=CONFIG_LIMIT, repository=repository)
+    configs = dict(zip(wanted, contents, strict=True))
     done = []
     for one in manifests:
         config = configs.get(config_of(one.parsed), b"")
@@ -165,6 +180,7 @@ def _with_configs(
                 one.parsed,
                 config or None,
                 tuple(sorted(missing)),
+                one.stored,
             )
         )
     return done
@@ -290,12 +306,12 @@ def _index_sizes(here: _Repository, fresh: Mapping[str, NewManifest]) -> dict[st
     for digest, one in fresh.items():
         kind = one.parsed.kind if one.parsed else "unknown"
         if kind == "image index" and one.parsed:
-            listed[digest] = list(dict.fromkeys(entry.digest for entry in one.parsed.entries))
+            listed[digest] = list(dict.fromkeys(rows.entry_digests(one)))
             continue
         blobs = {}
-        for edge in rows.edges(one.parsed):
+        for edge in rows.edges(one):
             blobs[edge.digest] = here.sizes.setdefault(edge.digest, edge.size)
-        own = rows.own_blobs(one.parsed) if one.parsed else {}
+        own = rows.own_blobs(one)
         size = rows.capped(len(one.raw) + sum(own.values()))
         here.children[digest] = rows.Child(kind, size, blobs)
     sizes = {}
@@ -324,9 +340,10 @@ def _add_manifest(
     row += (_time(here, pushed.at), pushed.by[:255], one.digest in here.groups)
     piece.manifests.append(tuple(row))
     piece.facts += [(fact, place) for fact in facts]
-    for entry in rows.entry_rows(one.parsed):
+    for entry in rows.entry_rows(one):
         piece.entries.append((place, *entry[:-1], _json(entry[-1])))
-    edges = rows.edges(one.parsed)
+    edges = rows.edges(one)
+    piece.names |= one.stored
     for edge in edges:
         piece.edges.append((place, edge.digest, edge.role, edge.position))
     for edge in {edge.digest: edge for edge in reversed(edges)}.values():

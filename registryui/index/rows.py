@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from registryui.oci import manifest as oci
 from registryui.oci import names
 from registryui.oci.config import ImageConfig, parse_config
 from registryui.oci.facts import facts
@@ -58,7 +57,7 @@ def manifest_row(one: NewManifest) -> tuple[tuple[Any, ...], frozenset[int]]:
         blank: tuple[Any, ...] = ("", "", size, 0, "", "", "", None, {}, one.raw, one.config)
         return (one.digest, told, "unknown", *blank), frozenset()
     config = _image_config(one)
-    size = capped(len(one.raw) + sum(own_blobs(parsed).values()))
+    size = capped(len(one.raw) + sum(own_blobs(one).values()))
     row = (
         one.digest,
         parsed.media_type[:255] or one.media_type[:255],
@@ -98,14 +97,18 @@ def facts_of(config: bytes) -> frozenset[int]:
     return facts(found) if found else frozenset()
 
 
-def own_blobs(parsed: oci.Manifest) -> dict[str, int]:
+def own_blobs(one: NewManifest) -> dict[str, int]:
     """Size of each blob that lies in the registry, config and layers; not of foreign ones."""
+    parsed, stored = one.parsed, one.stored
+    if parsed is None:
+        return {}
     every = [*([parsed.config] if parsed.config else []), *parsed.layer_blobs]
-    return {blob.digest: blob.size for blob in every if not blob.urls}
+    return {stored.get(blob.digest, blob.digest): blob.size for blob in every if not blob.urls}
 
 
-def edges(parsed: oci.Manifest | None) -> list[Edge]:
+def edges(one: NewManifest) -> list[Edge]:
     """Every blob that it names: the config first, then the layers from the base up."""
+    parsed, stored = one.parsed, one.stored
     if parsed is None:
         return []
     own = [("config", parsed.config, 0)] if parsed.config else []
@@ -114,7 +117,7 @@ def edges(parsed: oci.Manifest | None) -> list[Edge]:
         Edge(
             role,
             position,
-            blob.digest,
+            stored.get(blob.digest, blob.digest),
             0 if blob.urls else capped(blob.size),
             blob.media_type[:255],
         )
@@ -122,17 +125,25 @@ def edges(parsed: oci.Manifest | None) -> list[Edge]:
     ]
 
 
-def entry_rows(parsed: oci.Manifest | None) -> list[tuple[Any, ...]]:
+def entry_digests(one: NewManifest) -> list[str]:
+    """What the lines of an image index name, in their order."""
+    entries = one.parsed.entries if one.parsed else ()
+    return [one.stored.get(entry.digest, entry.digest) for entry in entries]
+
+
+def entry_rows(one: NewManifest) -> list[tuple[Any, ...]]:
     """The lines of an image index (ENTRY); those of a cache are its layers, and no entries."""
+    parsed = one.parsed
     if parsed is None or parsed.kind == "cache":
         return []
     rows = []
+    digests = entry_digests(one)
     for position, entry in enumerate(parsed.entries):
         on = entry.platform
         platform = (on.os[:64], on.architecture[:64], on.variant[:64]) if on else ("", "", "")
         size = capped(entry.size)
         told = entry.media_type[:255]
-        rows.append((position, entry.digest, told, size, *platform, dict(entry.annotations)))
+        rows.append((position, digests[position], told, size, *platform, dict(entry.annotations)))
     return rows
 
 

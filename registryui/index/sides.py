@@ -6,7 +6,7 @@ Of an image index one platform is compared, by default the same on both sides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils.translation import gettext as _
@@ -15,9 +15,11 @@ from registryui.models import ImageIndexEntry, Manifest, Tag
 from registryui.oci import media_types
 from registryui.oci.compare import Comparison, Image, compare, image
 from registryui.oci.config import ImageConfig, parse_config, schema1_config
-from registryui.oci.manifest import parse_manifest
+from registryui.oci.manifest import Descriptor, parse_manifest
 from registryui.oci.names import Reference, parse_reference
 from registryui.refused import Refused
+
+from .blob_names import remembered
 
 PLATFORM_LIMIT = 500  # entries of an image index that are offered
 USUAL = "linux/amd64"
@@ -132,13 +134,20 @@ def side(one: Named, platform: str) -> Side:
         config = schema1_config(parsed.schema1_history)
     else:
         config = _config(shown)
+    own = [parsed.config] if parsed.config else []
     return Side(
         one,
         platform,
         shown,
-        image(parsed.layer_blobs, config, parsed.config),
+        image(_as_stored(parsed.layer_blobs), config, next(iter(_as_stored(own)), None)),
         shown.kind == Manifest.Kind.IMAGE,
     )
+
+
+def _as_stored(some: Sequence[Descriptor]) -> Sequence[Descriptor]:
+    """The same blob is the same, whatever digest a manifest names it by."""
+    stored = remembered(one.digest for one in some)
+    return [replace(one, digest=stored.get(one.digest, one.digest)) for one in some]
 
 
 def _config(shown: Manifest) -> ImageConfig:

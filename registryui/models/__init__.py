@@ -4,7 +4,7 @@ from .activity import DailyActivity, RegistryEvent, Run, StoreDay
 from .audit import AuditEvent
 from .cleanup import FormerTag, Protection, RetentionRule
 from .host import Host, Lease, Published, here
-from .manifest import Blob, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
+from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role, actor_name
 from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State, new_decision
 from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
@@ -15,6 +15,7 @@ __all__ = [
     "UNKNOWN",
     "AuditEvent",
     "Blob",
+    "BlobName",
     "CountChange",
     "DailyActivity",
     "FormerTag",

@@ -136,6 +136,16 @@ class Blob(models.Model):
         return self.digest
 
 
+class BlobName(models.Model):
+    """Another digest of a blob, as manifests may name it: one that is no sha256."""
+
+    digest = models.CharField(max_length=255, unique=True)  # search; the page of a layer
+    blob = models.ForeignKey(Blob, models.CASCADE, related_name="names")
+
+    def __str__(self) -> str:
+        return self.digest
+
+
 class ManifestBlob(models.Model):
     """An edge: this manifest needs this blob."""
 

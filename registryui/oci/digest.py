@@ -5,7 +5,8 @@ import re
 
 from .untrusted import quoted
 
-# The algorithms that the registry knows (opencontainers/go-digest); in practice all is sha256.
+# The algorithms that the registry knows (opencontainers/go-digest). It stores by the first alone:
+# what a manifest names by another one is found by a link in the repository (registry/paths.py).
 DIGEST = r"(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})"
 
 _DIGEST = re.compile(DIGEST)
@@ -23,6 +24,11 @@ def check_digest(text: object) -> str:
     return text
 
 
+def is_canonical(digest: str) -> bool:
+    """Whether content is stored under this very digest, as far as its algorithm tells."""
+    return digest.startswith("sha256:")
+
+
 def sha256(data: bytes) -> str:
     """`sha256:<64 hex digits>` of `data`."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -30,8 +36,13 @@ def sha256(data: bytes) -> str:
 
 def matches(digest: str, data: bytes) -> bool:
     """Whether `digest` is the digest of `data`, by whichever algorithm it names."""
-    algorithm, _, hexadecimal = check_digest(digest).partition(":")
-    return hashlib.new(algorithm, data).hexdigest() == hexadecimal
+    return alike(check_digest(digest), data) == digest
+
+
+def alike(digest: str, data: bytes) -> str:
+    """The digest of `data` by the algorithm of another digest."""
+    algorithm = digest.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
 def short(digest: str) -> str:

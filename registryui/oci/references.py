@@ -32,6 +32,11 @@ class References:
     # Named in a place that should not be: they may be manifests, or not be there at all.
     others: tuple[str, ...] = ()
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.blobs, *self.manifests, *self.others)
+
 
 def references(raw: bytes) -> References:
     """What a manifest names; of a text that is no manifest every digest in it, as `others`."""

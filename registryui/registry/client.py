@@ -7,7 +7,7 @@ the registry itself says it: a proxy's 404 would otherwise empty the index.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -22,7 +22,7 @@ from requests.utils import parse_header_links
 from urllib3.util import Retry
 
 from ..oci import media_types
-from ..oci.digest import check_digest, is_digest, matches, sha256
+from ..oci.digest import check_digest, is_canonical, is_digest, matches, sha256
 from ..oci.manifest import digest_of, signed_bytes
 from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, quoted, read_object, text
@@ -188,6 +188,21 @@ class RegistryClient:
             if response.status_code == 404:
                 return None
             raise _error(response, b"")
+
+    def stored_as(self, repository: str, digests: Iterable[str]) -> dict[str, str]:
+        """See Source. One HEAD for each that is no sha256."""
+        found = {}
+        for digest in dict.fromkeys(digests):
+            if is_canonical(digest):
+                continue
+            url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
+            with self._request("HEAD", url) as response:
+                told = response.headers.get("Docker-Content-Digest", "")
+                if response.status_code == 200 and is_digest(told) and told != digest:
+                    found[digest] = told
+                elif response.status_code == 429 or response.status_code > 500:
+                    raise _error(response, b"")  # 500: one of its two links is away
+        return found
 
     def pieces(self, repository: str, digest: str) -> Iterator[bytes]:
         """The content of a blob as it comes, not checked. NotFound if it is not there."""

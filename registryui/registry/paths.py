@@ -11,7 +11,10 @@
     │ └ _uploads/ID/                    data, startedat, hashstates/: an upload under way, or left
     └ blobs/sha256/HE/HEX/data          the content, once for all repositories; HE: first two of HEX
 
-A link is a file whose whole content is a digest, without a line break. Paths here are relative to
+A link is a file whose whole content is a digest, without a line break: that of its folders, but
+for blobs that were uploaded by another algorithm than sha256. Such a blob is stored under its
+sha256, and has two links, _layers/sha512/HEX/link and _layers/sha256/HEX/link, with the sha256 in
+both; the registry serves it by either name as long as both are there. Paths here are relative to
 the registry's root directory, with "/" between the parts and none at either end.
 """
 

@@ -4,7 +4,7 @@ Raises RegistryError (errors.py) where the question could not be answered; an an
 is None or empty.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -37,6 +37,11 @@ class StoredLink:
     digest: str  # by its place
     target: str  # what stands in it; "": it is broken
     changed: float  # seconds since 1970; the newest of all times that are kept of it
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """What it may lead to: one digest, but where its place and what stands in it differ."""
+        return tuple({self.digest, self.target} - {""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,12 @@ class Source(Protocol):
         """The blob, checked against its digest; None if absent, TooLarge over `limit` bytes."""
         ...
 
+    def stored_as(self, repository: str, digests: Iterable[str]) -> dict[str, str]:
+        """Of those of these digests that are no sha256 the one that their content is stored under;
+        without those that the repository does not have. The others are left out, nobody is asked
+        for them."""
+        ...
+
 
 class Store(Source, Protocol):
     """A registry whose storage can be read directly. Safe to call from several threads and
@@ -103,9 +114,10 @@ class Store(Source, Protocol):
         ...
 
     def read_blobs(
-        self, digests: Sequence[str], *, limit: int
+        self, digests: Sequence[str], *, limit: int, repository: str = ""
     ) -> list[bytes | RegistryError | None]:
-        """Contents in the order asked, from the blobs folder; one round on an object store.
+        """Contents in the order asked, from the blobs folder; one round on an object store, two if
+        one of these digests is no sha256: then the links of `repository` say where it is.
 
         None: not there. An error: over `limit` bytes (TooLarge), the digest does not match or it
         vanished while it was read (BadAnswer). Never raises for one blob.

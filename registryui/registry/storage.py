@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from ..oci.digest import check_digest, is_digest, matches, sha256
+from ..oci.digest import check_digest, is_canonical, is_digest, matches, sha256
 from ..oci.manifest import stored_media_type
 from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, read_object
@@ -116,7 +116,34 @@ class FileStore:
     def blob(self, repository: str, digest: str, *, limit: int) -> bytes | None:
         """See Source."""
         link = paths.layer_link(check_repository(repository), check_digest(digest))
+        if not is_canonical(digest):
+            stored = self._link(link)
+            # The registry looks for this one, too, when it serves the blob.
+            if stored is None or self._link(paths.layer_link(repository, stored)) is None:
+                return None
         return self._linked((link,), digest, limit=limit)
+
+    def stored_as(self, repository: str, digests: Iterable[str]) -> dict[str, str]:
+        """See Source. Without those whose link cannot be read, or names no other digest (so mounts
+        one that is no sha256: the registry itself does not find it then)."""
+        others = [one for one in dict.fromkeys(digests) if not is_canonical(one)]
+        if not others:
+            return {}
+        found = self._targets(repository, others)
+        if any(found.get(one) == "" for one in others):
+            time.sleep(REWRITE)
+            found = self._targets(repository, others)
+        return {one: found[one] for one in others if found.get(one, "") not in ("", one)}
+
+    def _targets(self, repository: str, digests: Sequence[str]) -> dict[str, str]:
+        """What the layer links of these digests say, "" for no digest; only of those there are."""
+        wanted = [paths.layer_link(repository, check_digest(digest)) for digest in digests]
+        contents = _raised(self._files.read(wanted, limit=LINK_LIMIT))
+        return {
+            digest: _digest_in(content)
+            for digest, content in zip(digests, contents, strict=True)
+            if content is not None
+        }
 
     # -- Store: what only files tell ---------------------------------------------------------------
     def tag_links(self, repository: str) -> list[TagLink]:
@@ -201,12 +228,15 @@ class FileStore:
         ]
 
     def layer_links(self, repository: str, *, is_odd: bool = False) -> list[StoredLink]:
-        """The links of all blobs of the repository; what stands in them is not read."""
+        """The links of all blobs of the repository; what stands in them is read only where it may
+        be another digest."""
         folder = paths.layers(repository if is_odd else check_repository(repository))
+        leaves = [one for one in self._digests_in(folder) if one[1].size != ABSENT]
+        others = [digest for digest, _ in leaves if not is_canonical(digest)]
+        targets = self._targets(repository, others) if others else {}
         return [
-            StoredLink(digest, digest, max(leaf.modified, leaf.changed))
-            for digest, leaf in self._digests_in(folder)
-            if leaf.size != ABSENT
+            StoredLink(digest, targets.get(digest, digest), max(leaf.modified, leaf.changed))
+            for digest, leaf in leaves
         ]
 
     def _digests_in(self, folder: str) -> Iterator[tuple[str, Leaf]]:
@@ -222,10 +252,11 @@ class FileStore:
         return self._files.stamp(paths.tags(repository), paths.revisions(repository))
 
     def read_blobs(
-        self, digests: Sequence[str], *, limit: int
+        self, digests: Sequence[str], *, limit: int, repository: str = ""
     ) -> list[bytes | RegistryError | None]:
         """See Store."""
-        wanted = [paths.blob_data(check_digest(digest)) for digest in digests]
+        stored = self.stored_as(repository, digests) if repository else {}
+        wanted = [paths.blob_data(check_digest(stored.get(one, one))) for one in digests]
         contents = self._files.read(wanted, limit=limit)
         for place, digest in enumerate(digests):
             content = contents[place]

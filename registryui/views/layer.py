@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
@@ -32,7 +33,7 @@ class UserRow:
 @needs(Role.VIEWER)
 def layer(request: Request, digest: str) -> HttpResponse:
     """Images by the height of the layer in them: those whose base it is come first."""
-    blob = Blob.objects.filter(digest=digest).first()
+    blob = Blob.objects.filter(Q(digest=digest) | Q(names__digest=digest)).first()
     if blob is None:
         raise Http404
     page: Page[ManifestBlob] = keyset_page(

@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import CharField, Count, F, OuterRef, QuerySet, Subquery, Value, Window
 from django.db.models.functions import RowNumber
 
+from registryui.index.blob_names import remembered
 from registryui.models import (
     ImageIndexEntry,
     Manifest,
@@ -23,6 +24,7 @@ from registryui.models import (
 )
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
+from registryui.oci import manifest as oci
 
 from . import image
 from .plain_text import line
@@ -138,6 +140,13 @@ def blobs(manifest: Manifest | None) -> Blobs:
         top_digest=layers[-1][3] if layers and layers[-1][5] > 1 and not is_cut else "",
         layer_ids=tuple(blob for blob, _at in stack),
     )
+
+
+def users_by_name(held: Blobs, manifest: oci.Manifest | None) -> Mapping[str, int]:
+    """`users` by the digests that the manifest itself names, too."""
+    named = remembered(one.digest for one in manifest.layer_blobs) if manifest else {}
+    found = {one: held.users[stored] for one, stored in named.items() if stored in held.users}
+    return {**held.users, **found}
 
 
 # -- referrers -----------------------------------------------------------------------------------

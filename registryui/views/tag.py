@@ -320,7 +320,7 @@ def _tab_context(
         users = related.used_by(chosen.manifest, held, top_digest=subject.digest)
         has_base = chosen.manifest is not None and chosen.manifest.kind == IMAGE and bool(config)
         return {
-            "layers": image.layers(read, held.users),
+            "layers": image.layers(read, related.users_by_name(held, read.manifest)),
             "users": users,
             "has_base": has_base,
         }

@@ -18,6 +18,7 @@ from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from tests.e2e.collecting import take_off
 from tests.e2e.registries import Registry
+from tests.fake_source import IMAGE, descriptor
 from tests.parts import running_registry
 
 pytestmark = pytest.mark.django_db
@@ -134,3 +135,18 @@ def test_a_registry_that_is_away_loses_nothing(real: Registry, settings: Any) ->
     settings.REGISTRY_URL = "http://127.0.0.1:1"
     with pytest.raises(Refused, match="could not be read"):
         removed()
+
+
+def test_a_referrer_stays_that_names_its_subject_by_sha512(real: Registry) -> None:
+    real.push_image("team/app", "1")
+    raw = real.get("team/app", "1").body
+    kept = real.push_image("team/app", subject=descriptor(IMAGE, raw, "sha512"), layers=[b"kept"])
+    lost = real.push_image("team/app", subject=descriptor(IMAGE, b"{}", "sha512"), layers=[b"lost"])
+    for digest in (kept, lost):  # the registry tells nobody of manifests without a tag
+        real.put("team/app", "t", real.get("team/app", digest).body, IMAGE)
+        index_all(real)
+    take_off(real, "team/app", "t")
+    index_all(real)
+    FormerTag.objects.all().delete()
+    assert removed(dry_run=True) >= {lost}
+    assert kept not in removed(dry_run=True)

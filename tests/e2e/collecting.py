@@ -44,7 +44,8 @@ def whole(registry: Registry, repository: str, reference: str) -> str:
             return missing
     for blob in [*filter(None, [told.get("config")]), *told.get("layers", ())]:
         got = registry.ask("GET", f"/v2/{repository}/blobs/{blob['digest']}")
-        if got.status != 200 or digest_of(got.body) != blob["digest"]:
+        algorithm = blob["digest"].partition(":")[0]
+        if got.status != 200 or digest_of(got.body, algorithm) != blob["digest"]:
             return f"blob {blob['digest']}: {got.status}"
     return ""
 

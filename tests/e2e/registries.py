@@ -65,9 +65,9 @@ class Registry:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def push_blob(self, repository: str, data: bytes) -> str:
+    def push_blob(self, repository: str, data: bytes, algorithm: str = "sha256") -> str:
         """Uploads; returns the digest."""
-        digest = digest_of(data)
+        digest = digest_of(data, algorithm)
         place = self.ask("POST", f"/v2/{repository}/blobs/uploads/").headers["location"]
         parts = urlsplit(place)
         done = self.ask(
@@ -98,9 +98,11 @@ class Registry:
         layers: Sequence[bytes] = (b"base",),
         architecture: str = "amd64",
         media_types: tuple[str, str, str] = (IMAGE, CONFIG, LAYER),
+        algorithm: str = "sha256",
         **more: Any,
     ) -> str:
-        """An image with these layers; `more` goes into its manifest."""
+        """An image with these layers, which it names by `algorithm`; `more` goes into its
+        manifest."""
         of_manifest, of_config, of_layer = media_types
         made_by = [{"created_by": f"make {number}"} for number, _ in enumerate(layers)]
         config = encode(
@@ -112,13 +114,13 @@ class Registry:
             }
         )
         for blob in (config, *layers):
-            self.push_blob(repository, blob)
+            self.push_blob(repository, blob, algorithm)
         raw = encode(
             {
                 "schemaVersion": 2,
                 "mediaType": of_manifest,
-                "config": descriptor(of_config, config),
-                "layers": [descriptor(of_layer, layer) for layer in layers],
+                "config": descriptor(of_config, config, algorithm),
+                "layers": [descriptor(of_layer, layer, algorithm) for layer in layers],
                 **more,
             }
         )

@@ -94,6 +94,29 @@ def collect(**options: Any) -> dict[str, Any]:
     return dict(run.result)
 
 
+def test_content_of_another_digest_than_sha256_is_kept_and_goes_with_its_image(
+    bucket: Bucket,
+) -> None:
+    real = bucket.real
+    real.push_image("team/app", "kept", layers=[b"base", b"kept"])
+    index()
+    before = bucket.kept()
+    real.push_image("team/app", "1", layers=[b"base", b"own"], algorithm="sha512")
+    real.push_blob("team/app", b"lonely", "sha512")
+    index()
+    assert collect()["hidden"] == 1
+    assert collect()["hidden"] == 0
+    assert whole(real, "team/app", "1") == ""
+    run = integrity.check(by="test", deep=True)
+    assert run is not None
+    assert (run.state, run.result["problems"]) == (Run.State.DONE, [])
+    take_off(real, "team/app", "1")
+    index()
+    collect()
+    assert bucket.kept() == before
+    assert whole(real, "team/app", "kept") == ""
+
+
 @pytest.mark.usefixtures("short_form")
 def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     bucket: Bucket, settings: Any

@@ -32,6 +32,7 @@ from tests.oci.samples import image, image_index
 from . import places
 from .places import Objects, Place, put_blob, put_manifest, put_tag
 
+LONG = f"sha512:{hashlib.sha512(b'config').hexdigest()}"
 NOWHERE = "sha256:" + "0" * 64
 
 
@@ -121,9 +122,35 @@ def test_a_blob_is_read_through_the_link_of_its_repository(place: Place) -> None
 
 def test_a_blob_by_a_longer_digest_lies_under_its_short_one(place: Place) -> None:
     digest = put_blob(place, b"config")
-    long = f"sha512:{hashlib.sha512(b'config').hexdigest()}"
-    place.put(paths.layer_link("a", long), digest.encode())
-    assert place.open().blob("a", long, limit=10) == b"config"
+    place.put(paths.layer_link("a", LONG), digest.encode())
+    store = place.open()
+    assert store.blob("a", LONG, limit=10) is None  # the registry looks for both links
+    place.put(paths.layer_link("a", digest), digest.encode())
+    assert store.blob("a", LONG, limit=10) == b"config"
+    assert store.stored_as("a", [digest, LONG, NOWHERE]) == {LONG: digest}
+    assert store.stored_as("b", [LONG]) == {}
+    assert store.read_blobs([LONG, digest], limit=10, repository="a") == [b"config"] * 2
+    assert store.read_blobs([LONG, digest], limit=10, repository="b") == [None, b"config"]
+    links = {one.digest: one.target for one in store.layer_links("a")}
+    assert links == {digest: digest, LONG: digest}
+
+
+@pytest.mark.parametrize("content", [b"", b"sha256:", LONG.encode()])
+def test_a_link_of_a_longer_digest_may_say_nothing(place: Place, content: bytes) -> None:
+    """The last is what the registry writes when such a blob is mounted, and does not find then."""
+    digest = put_blob(place, b"config")
+    place.put(paths.layer_link("a", digest), digest.encode())
+    place.put(paths.layer_link("a", LONG), content)
+    store = place.open()
+    assert store.stored_as("a", [LONG]) == {}
+    assert store.read_blobs([LONG], limit=10, repository="a") == [None]
+
+
+def test_a_blob_by_a_longer_digest_must_be_what_that_says(place: Place) -> None:
+    digest = put_blob(place, b"another config")
+    place.put(paths.layer_link("a", LONG), digest.encode())
+    (answer,) = place.open().read_blobs([LONG], limit=100, repository="a")
+    assert isinstance(answer, BadAnswer)
 
 
 def test_a_manifest_with_no_link_but_a_layers_is_there(place: Place) -> None:
