@@ -34,7 +34,7 @@ from .collecting import take_off, whole
 from .registries import Registry
 from .test_collect import collect, data_size, use
 
-pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 NAME = "team/app"
 BASE = random.Random(1).randbytes(100_000)
 OWN = random.Random(2).randbytes(30_000)
