@@ -15,15 +15,12 @@ from pathlib import Path
 
 # Set by tests/run.py; pytest alone has the usual places.
 RUN = Path(os.environ.get("BOATHOUSE_TEST_FOLDER", "/tmp"))
-_SHARED_MEMORY = Path(os.environ.get("BOATHOUSE_TEST_MEMORY", "/dev/shm"))
-# Where a thousand writes wait for no disk; what is lost without power is not tested there.
-IN_MEMORY = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
 
 
 @contextmanager
-def open_folder(name: str, *, place: Path | None = None) -> Iterator[Path]:
-    """A new folder that every user may enter, removed afterwards. `place`: instead of RUN."""
-    folder = Path(tempfile.mkdtemp(prefix=f"boathouse-{name}-", dir=place or RUN))
+def open_folder(name: str) -> Iterator[Path]:
+    """A new folder that every user may enter, removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=f"boathouse-{name}-", dir=RUN))
     folder.chmod(0o755)
     try:
         yield folder

@@ -26,7 +26,7 @@ from registryui.accounts import publish
 from registryui.setup import configuration, data, keys, parts
 from tests.waiting import LONGEST, until
 
-from .folders import IN_MEMORY, open_folder
+from .folders import open_folder
 from .parts import free_port
 
 
@@ -139,7 +139,7 @@ def running_instance(*, web_port: int = 0, anonymous: Sequence[str] = ()) -> Ite
     if anonymous:
         ports["anonymous"] = free_port()
     with ExitStack() as stack:
-        folder = stack.enter_context(open_folder("instance", place=IN_MEMORY))
+        folder = stack.enter_context(open_folder("instance"))
         stack.enter_context(override_settings(**_settings(folder / "data", ports, anonymous)))
         data.make()
         keys.make()

@@ -32,8 +32,9 @@ from tests import postgres
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
-PREFIX = "boathouse-run-"
-MEMORY = Path("/dev/shm")
+PREFIX = "bh-run-"
+MEMORY, DISK = Path("/dev/shm"), Path("/tmp")
+ROOM = 6 * 10**9  # bytes that a run may take
 LAST_BREATH = 10  # seconds in which what was told to end may still end
 NOTHING_RAN = 5  # pytest's own code
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -114,9 +115,9 @@ def _run(parts: Sequence[Part]) -> int:
     for part in parts:
         print(f"\n{part.name}:", flush=True)
         began = time.monotonic()
-        with _folders() as environment:
-            code = _pytest(part.arguments, environment)
-            left = _what_is_left(environment)
+        with _folder() as folder:
+            code = _pytest(part.arguments, folder)
+            left = _what_is_left(folder)
         for line in left:
             print(f"Left behind: {line}", file=sys.stderr)
         codes.append(code or (1 if left else 0))
@@ -128,33 +129,30 @@ def _run(parts: Sequence[Part]) -> int:
 
 
 @contextlib.contextmanager
-def _folders() -> Iterator[dict[str, str]]:
-    """The environment of a part, with a folder on disk and one in memory; removed afterwards."""
-    made = [Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))]
-    if os.access(MEMORY, os.W_OK):
-        made.append(Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY)))
+def _folder() -> Iterator[Path]:
+    """For all that a part writes: in memory if it has room there, where nothing waits for a disk;
+    what is lost without power is not tested here. Removed afterwards."""
+    is_roomy = os.access(MEMORY, os.W_OK) and psutil.disk_usage(str(MEMORY)).free > ROOM
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY if is_roomy else DISK))
     try:
-        with contextlib.ExitStack() as locks:
-            for folder in made:
-                folder.chmod(0o755)
-                lock = locks.enter_context((folder / "lock").open("w"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield {
-                "BOATHOUSE_TEST_RUN": f"{os.getpid():x}",
-                "TMPDIR": str(made[0]),
-                "BOATHOUSE_TEST_FOLDER": str(made[0]),
-                "BOATHOUSE_TEST_MEMORY": str(made[-1]),
-            }
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder.chmod(0o755)
+            yield folder
     finally:
-        for folder in made:
-            _remove(folder)
+        _remove(folder)
 
 
-def _pytest(arguments: Sequence[str], environment: dict[str, str]) -> int:
+def _pytest(arguments: Sequence[str], folder: Path) -> int:
     """Its exit code; minus the signal that ended it. Waits for whoever ends meanwhile, too."""
-    base = Path(environment["TMPDIR"]) / "pytest"
+    environment = {
+        "TMPDIR": str(folder),
+        "BOATHOUSE_TEST_FOLDER": str(folder),
+        "BOATHOUSE_TEST_RUN": f"{os.getpid():x}",
+        "PYTHONDONTWRITEBYTECODE": "",  # hundreds of processes would compile everything anew
+    }
     process = subprocess.Popen(
-        [*PYTEST, f"--basetemp={base}", *arguments],
+        [*PYTEST, f"--basetemp={folder / 'pytest'}", *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
         preexec_fn=_end_with_parent,
@@ -172,7 +170,7 @@ def _pytest(arguments: Sequence[str], environment: dict[str, str]) -> int:
         while time.monotonic() < deadline and psutil.Process().children():
             _reap()
             time.sleep(0.05)
-        for line in _what_is_left(environment):
+        for line in _what_is_left(folder):
             print(f"Ended and removed: {line}", file=sys.stderr)
         raise
 
@@ -182,18 +180,16 @@ def _end_with_parent() -> None:
 
 
 # -- what is left behind -----------------------------------------------------------------------
-def _what_is_left(environment: dict[str, str]) -> list[str]:
+def _what_is_left(folder: Path) -> list[str]:
     """A line for each process, mount and folder that outlived the tests; they are gone then."""
-    folders = {Path(environment[name]) for name in ("TMPDIR", "BOATHOUSE_TEST_MEMORY")}
     deadline = time.monotonic() + LAST_BREATH
     while (alive := _reap()) and time.monotonic() < deadline:
         time.sleep(0.05)
     found = [f"process {one.pid}: {_command(one)}" for one in alive]
     _kill(alive)
-    for folder in folders:
-        found += [f"mount {place}" for place in _mounts(folder)]
-        ours = {"lock", "pytest"}
-        found += [f"folder {one}" for one in sorted(folder.iterdir()) if one.name not in ours]
+    found += [f"mount {place}" for place in _mounts(folder)]
+    ours = {"lock", "pytest"}
+    found += [f"folder {one}" for one in sorted(folder.iterdir()) if one.name not in ours]
     # A namespace of the network lives as long as a process in it; a cable has a name on our side.
     found += [f"network cable {name}" for name in psutil.net_if_addrs() if _is_of_us(name)]
     return found
@@ -243,7 +239,7 @@ def _remove(folder: Path) -> None:
 
 def _remove_what_was_killed() -> None:
     """Folders of runs that are over, and processes with them in a setting or an argument."""
-    for place in (Path("/tmp"), MEMORY):
+    for place in (DISK, MEMORY):
         for folder in place.glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError), (folder / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,7 +36,10 @@ T = TypeVar("T")
 CACHE = "boathouse/together"
 
 # Fixtures that cost more than a short run has, and cases of them, beside which others run.
-LONG = {"hosts"}  # two products over one PostgreSQL
+LONG = {
+    "hosts",  # two products over one PostgreSQL
+    *("small[versions]", "place[plain]"),  # the other kind of bucket is proved each time
+}
 LONG_CASES = {"bucket[versions]"}  # moto takes ever longer with each version that it keeps
 # Fixtures that take long: files with them begin first, in this order.
 FIRST = ("boathouse", "hosts", "bucket", "quick", "served", "instance", "real")

@@ -1,6 +1,7 @@
 """Background jobs, called as the worker calls them."""
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,10 @@ def test_a_sync_that_was_cut_off_does_not_stop_the_next_start_from_reading(
     assert HUEY.scheduled() == []
     newest = Run.objects.filter(kind=Run.Kind.SYNC).latest("pk")
     assert (newest.state, newest.by) == (Run.State.DONE, "start")
+
+
+def test_deletes_that_died_are_settled_each_minute() -> None:
+    (settle,) = [one for one in HUEY._registry.periodic_tasks if one.name == "settle_deletes"]
+    assert all(
+        settle.validate_datetime(datetime(2026, 11, 29, 3, one, tzinfo=UTC)) for one in range(60)
+    )

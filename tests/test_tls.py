@@ -59,7 +59,7 @@ def server(folder: Path) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.crt", folder / "server.key")
     web.socket = context.wrap_socket(web.socket, server_side=True)
-    thread = threading.Thread(target=web.serve_forever)
+    thread = threading.Thread(target=web.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield web.server_address[1]

@@ -24,7 +24,7 @@ from registryui import front_door
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.registry.client import RegistryClient
-from tests.folders import IN_MEMORY, open_folder
+from tests.folders import open_folder
 from tests.instance import running_instance
 from tests.selection import Extent
 from tests.waiting import LONGEST
@@ -247,7 +247,7 @@ def test_killed_a_thousand_times_it_refuses_nobody_and_lets_in_nobody(
     kills = extent(50, 1000)
     dice = random.Random(SEED)
     with (
-        open_folder("database", place=IN_MEMORY) as folder,
+        open_folder("database") as folder,
         own_database(database := Path(folder, "index.sqlite3"), django_db_blocker),
         running_instance(),
         running_publisher(database) as publisher,

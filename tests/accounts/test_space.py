@@ -20,7 +20,7 @@ from registryui.models import Published, RegistryUser, Right
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.setup import first
-from tests.folders import IN_MEMORY, open_folder
+from tests.folders import open_folder
 from tests.instance import running_instance
 from tests.selection import Extent
 
@@ -38,7 +38,7 @@ def test_eight_processes_lose_nothing(
     edits = extent(20, 200)
     foreign = b"# made by hand\nhand:{SHA}x:a comment\r\n"
     with (
-        open_folder("database", place=IN_MEMORY) as folder,
+        open_folder("database") as folder,
         ExitStack() as stack,
     ):
         move(settings, Path(folder))

@@ -34,6 +34,7 @@ class Pusher:
     pushed: list[str] = field(default_factory=list)  # digests, each answered with 201
     kept: list[str] = field(default_factory=list)  # tags
     refused: int = 0
+    pause: float = 0  # seconds at most, between two pushes
 
     def push(self) -> None:
         number = len(self.pushed) + self.refused
@@ -67,11 +68,11 @@ def send(real: Registry, blob: bytes) -> None:
 @contextmanager
 def pushing(here: World, tag: str, *, pause: float = 0) -> Iterator[Pusher]:
     """Somebody who pushes in a loop, until the end, with pauses up to so many seconds."""
-    pusher, stop = Pusher(here.real, tag), threading.Event()
+    pusher, stop = Pusher(here.real, tag, pause=pause), threading.Event()
 
     def loop() -> None:
         pauses = random.Random(6)
-        while not stop.wait(pauses.random() * pause):
+        while not stop.wait(pauses.random() * pusher.pause):
             pusher.push()
 
     thread = threading.Thread(target=loop)
@@ -93,13 +94,16 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Ex
     reasons: set[str] = set()
     with pushing(here, "1", pause=0.1) as other:
         other.pushed = pusher.pushed
-        # On a busy machine most deletes find the tag moved: on until some did not.
+        # On a busy machine most deletes find the tag moved: on, with longer pauses, until some did
+        # not.
         while (rounds := sum(states.values())) < wanted or (
             states.get("deleted", 0) <= least and rounds < 10 * wanted
         ):
             here.hear()
             if "1" not in here.known():
                 continue
+            if rounds > wanted:
+                other.pause = min(5, other.pause * 1.2)
             try:
                 outcome = here.delete("1")
             except Changed:

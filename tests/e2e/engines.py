@@ -24,10 +24,10 @@ BUSYBOX = "/usr/bin/busybox"
 PUSH_UNTIL_REFUSED = """\
 docker push {reference} & push=$!
 while kill -0 $push 2>/dev/null; do
-    if grep -q unauthorized {log}; then kill $push; fi
+    if grep -q unauthorized {log}; then kill $push || true; fi
     sleep 0.05
 done
-! wait $push
+wait $push || true
 grep unauthorized {log}
 """
 PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: \d+")

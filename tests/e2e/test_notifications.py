@@ -73,7 +73,7 @@ def sink() -> Iterator[tuple[Sink, str]]:
             """Says nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield kept, f"http://127.0.0.1:{server.server_port}/hooks/registry"
     server.shutdown()

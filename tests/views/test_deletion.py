@@ -25,7 +25,7 @@ from registryui.models import FormerTag, Manifest, Repository, Role, Run, Tag
 from registryui.oci import media_types
 from registryui.registry.client import RegistryClient
 from tests.factories import make_operator
-from tests.folders import IN_MEMORY, open_folder
+from tests.folders import open_folder
 from tests.parts import running_registry
 
 pytestmark = pytest.mark.django_db
@@ -101,7 +101,7 @@ def _descriptor(media_type: str, digest: str, data: bytes) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def emptied() -> Iterator[tuple[str, Path]]:
     """A registry for the tests here, and its store, which each finds empty: a sync looks at all."""
-    with open_folder("registry", place=IN_MEMORY) as folder, running_registry(folder) as url:
+    with open_folder("registry") as folder, running_registry(folder) as url:
         yield url, folder / "store"
 
 

@@ -291,6 +291,20 @@ def test_an_open_page_hears_nothing_until_something_changed(vera: Client) -> Non
     assert "q=1" in html
 
 
+@pytest.mark.parametrize(
+    ("query", "has_boxes"),
+    [({}, True), ({"q": "there-is-none"}, False), ({"show": "untagged"}, False)],
+)
+def test_an_open_page_sends_what_is_chosen_where_something_can_be(
+    vera: Client, query: dict[str, str], has_boxes: bool
+) -> None:
+    """htmx warns in the console, every two seconds, about boxes that it cannot find."""
+    pushed.image(R, tags=["1.0"])
+    poll = re.search(r'<div id="list"[^>]*>', page(vera, **query))
+    assert poll
+    assert ("hx-include" in poll[0]) == has_boxes
+
+
 def test_an_open_page_of_a_repository_that_is_gone_loads_anew(vera: Client) -> None:
     pushed.image(R, tags=["1"])
     token = seen(page(vera))

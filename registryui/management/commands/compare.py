@@ -15,6 +15,7 @@ _SIGNS = {"same": " ", "changed": "~", "added": "+", "gone": "-"}
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
     help = "Compares two images of the index: layers, settings, steps and bytes."
 
     def add_arguments(self, parser: CommandParser) -> None:

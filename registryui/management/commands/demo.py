@@ -27,6 +27,7 @@ _LOOK_AT = (
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
     help = (
         "Pushes a dozen made images, to have something to look at. Done again, it pushes what is "
         "missing. Without --username it makes a registry user for itself and removes it at the end."

@@ -12,6 +12,7 @@ from registryui.models import UNKNOWN, Manifest, Repository, Tag
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
     help = "Lists the repositories, or the tags of one, from the index (the registry is not asked)."
 
     def add_arguments(self, parser: CommandParser) -> None:

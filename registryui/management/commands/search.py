@@ -23,6 +23,7 @@ FOUND, NOTHING, WRONG = 0, 1, 2
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
     help = (
         "Searches the index for tags, repositories and manifests, the last pushed first. Words and"
         " qualifiers as on the search page: api label:team=shop size>1GB pushed<90d -tag:dev"
