@@ -41,7 +41,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 # The tests of a file share what they start, so they stay in one process. The order is that of
 # tests/selection.py, which also says which files share a product.
 PYTEST = [
-    *(sys.executable, "-m", "pytest", "-n", "2"),
+    *(sys.executable, "-m", "pytest", "-n", "3"),  # one waits while two work
     *("--dist", "loadfile", "--no-loadscope-reorder"),
 ]
 SLOWEST = ["--durations=20", "--durations-min=0.5"]
@@ -138,6 +138,7 @@ def _folder() -> Iterator[Path]:
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             folder.chmod(0o755)
+            (folder / "data").mkdir()
             yield folder
     finally:
         _remove(folder)
@@ -147,6 +148,7 @@ def _pytest(arguments: Sequence[str], folder: Path) -> int:
     """Its exit code; minus the signal that ended it. Waits for whoever ends meanwhile, too."""
     environment = {
         "TMPDIR": str(folder),
+        "BOATHOUSE_TEST_DATA": str(folder / "data"),
         "BOATHOUSE_TEST_FOLDER": str(folder),
         "BOATHOUSE_TEST_RUN": f"{os.getpid():x}",
         "PYTHONDONTWRITEBYTECODE": "",  # hundreds of processes would compile everything anew
@@ -188,7 +190,7 @@ def _what_is_left(folder: Path) -> list[str]:
     found = [f"process {one.pid}: {_command(one)}" for one in alive]
     _kill(alive)
     found += [f"mount {place}" for place in _mounts(folder)]
-    ours = {"lock", "pytest"}
+    ours = {"lock", "pytest", "data"}
     found += [f"folder {one}" for one in sorted(folder.iterdir()) if one.name not in ours]
     # A namespace of the network lives as long as a process in it; a cable has a name on our side.
     found += [f"network cable {name}" for name in psutil.net_if_addrs() if _is_of_us(name)]

@@ -40,10 +40,14 @@ LONG = {
     "hosts",  # two products over one PostgreSQL
     *("small[versions]", "place[plain]"),  # the other kind of bucket is proved each time
 }
-LONG_CASES = {"bucket[versions]"}  # moto takes ever longer with each version that it keeps
+LONG_CASES = {
+    "bucket[versions]",  # moto takes ever longer with each version that it keeps
+    "both[s3]",  # a real registry on S3 is read by test_collect_s3.py each time
+}
 # Fixtures that take long: files with them begin first, in this order.
-FIRST = ("boathouse", "hosts", "bucket", "quick", "served", "instance", "real")
-TOGETHER = "boathouse"  # one product for all files that use it
+FIRST = ("docker", "boathouse", "hosts", "bucket", "quick", "served", "instance", "real")
+# Files that share a product: one with Docker machines, one with browsers only.
+TOGETHER = ("docker", "boathouse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in chosen:
         fixtures[item.path] |= _fixtures(item)
     items[:] = sorted(chosen, key=lambda item: _place(fixtures[item.path]))  # stable
-    together = [file for file, names in fixtures.items() if TOGETHER in names]
-    config.cache.set(CACHE, [str(file.relative_to(config.rootpath)) for file in together])
+    together = {
+        str(file.relative_to(config.rootpath)): next(one for one in TOGETHER if one in names)
+        for file, names in fixtures.items()
+        if names & {*TOGETHER}
+    }
+    config.cache.set(CACHE, together)
 
 
 def _is_chosen(item: pytest.Item, config: pytest.Config) -> bool:
@@ -132,9 +140,9 @@ class Spread(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return TOGETHER if file in self._together else file
+        return self._together.get(file, file)
 
     @cached_property
-    def _together(self) -> set[str]:
-        """The processes have noted it when they collected."""
-        return set(self.config.cache.get(CACHE, []))
+    def _together(self) -> dict[str, str]:
+        """File to the product that it shares; the processes have noted it when they collected."""
+        return dict(self.config.cache.get(CACHE, {}))

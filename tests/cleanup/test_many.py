@@ -9,7 +9,7 @@ from registryui.cleanup.deletion import Selection
 from registryui.index import runs
 from registryui.models import FormerTag, Run
 from registryui.refused import Refused
-from tests.views.test_deletion import World, world  # noqa: F401  (a fixture)
+from tests.views.test_deletion import World, emptied, world  # noqa: F401  (a fixture)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 BY = "operator:mika"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -244,20 +245,22 @@ class Kept:
     folder: Path | None = None  # set by conftest.py
 
     @classmethod
-    def give(cls, data: Path) -> None:
-        """Puts them into a new data folder, if they were made; `up` looks whether they fit."""
-        if cls.folder and cls.folder.is_dir():
-            shutil.copytree(cls.folder, data, dirs_exist_ok=True)
-
-    @classmethod
-    def take(cls, data: Path) -> None:
-        """Keeps what the first start made."""
-        if cls.folder and not cls.folder.is_dir():
-            half = cls.folder.with_name(f"{cls.folder.name}-{os.getpid()}")
+    @contextmanager
+    def given(cls, data: Path) -> Iterator[None]:
+        """While a product starts for the first time; others wait for the first one of all."""
+        if cls.folder is None:
+            yield
+            return
+        with cls.folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if cls.folder.is_dir():
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                shutil.copytree(cls.folder, data, dirs_exist_ok=True)
+                yield
+                return
+            yield
             for name in ALWAYS_THE_SAME:
-                shutil.copytree(data / name, half / name)
-            with contextlib.suppress(OSError):  # another process was first
-                half.rename(cls.folder)
+                shutil.copytree(data / name, cls.folder / name)
 
 
 @contextmanager
@@ -269,9 +272,8 @@ def product(
         data, host or address, address, free_port(address), settings=dict(settings or {})
     )
     try:
-        Kept.give(data)
-        made.up()
-        Kept.take(data)
+        with Kept.given(data):
+            made.up()
         yield made
     finally:
         try:

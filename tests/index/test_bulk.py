@@ -19,6 +19,7 @@ from registryui.registry import paths
 from registryui.registry.errors import Unreachable
 from registryui.registry.source import Store, TagLink
 from tests.fake_source import IMAGE, INDEX, descriptor, encode
+from tests.selection import Extent
 
 from . import made_files
 from .index_rows import all_rows
@@ -27,8 +28,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 @pytest.fixture
-def store() -> MadeStore:
-    return MadeStore(900, repositories=12)
+def store(extent: Extent) -> MadeStore:
+    return MadeStore(extent(240, 900), repositories=extent(6, 12))
 
 
 def state() -> State:

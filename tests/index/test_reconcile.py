@@ -339,7 +339,7 @@ def _children(pid: int) -> list[int]:
 def test_a_build_that_is_killed_goes_on_and_makes_the_same_index(
     tmp_path: Path, extent: Extent
 ) -> None:
-    tags, repositories, most = extent((900, 60, 2), (3000, 60, 30))
+    tags, repositories, most = extent((500, 40, 2), (3000, 60, 30))
     made_files.write(tmp_path / "store", tags, repositories=repositories)
     _prepare(tmp_path / "whole", tmp_path / "store")
     shutil.copytree(tmp_path / "whole", tmp_path / "killed", symlinks=True)

@@ -21,7 +21,13 @@ from tests.factories import (
     make_tag,
 )
 from tests.factories import make_former as former
-from tests.views.test_deletion import World, bare, text_of, world  # noqa: F401  (a fixture)
+from tests.views.test_deletion import (  # noqa: F401  (fixtures)
+    World,
+    bare,
+    emptied,
+    text_of,
+    world,
+)
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,13 @@ from django.test import Client
 from registryui.cleanup import protection
 from registryui.models import FormerTag, Role
 from tests.factories import make_operator
-from tests.views.test_deletion import World, bare, text_of, world  # noqa: F401  (a fixture)
+from tests.views.test_deletion import (  # noqa: F401  (fixtures)
+    World,
+    bare,
+    emptied,
+    text_of,
+    world,
+)
 
 pytestmark = pytest.mark.django_db
 
