@@ -11,10 +11,14 @@ from django.db import connection
 from django.test import TransactionTestCase
 
 from tests.parts import running_registry
+from tests.selection import Extent
 
-# A machine may be busy: no test ends because of its time.
-hypothesis.settings.register_profile("boathouse", deadline=None)
-hypothesis.settings.load_profile("boathouse")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A machine may be busy: no example ends because of its time."""
+    examples = Extent(config.getoption("all"))(25, 100)
+    hypothesis.settings.register_profile("boathouse", deadline=None, max_examples=examples)
+    hypothesis.settings.load_profile("boathouse")
 
 
 @pytest.fixture(scope="session")

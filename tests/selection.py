@@ -99,12 +99,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in chosen:
         fixtures[item.path] |= _fixtures(item)
     items[:] = sorted(chosen, key=lambda item: _place(fixtures[item.path]))  # stable
-    together = {
-        str(file.relative_to(config.rootpath)): next(one for one in TOGETHER if one in names)
-        for file, names in fixtures.items()
-        if names & {*TOGETHER}
-    }
-    config.cache.set(CACHE, together)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        together = {
+            str(file.relative_to(config.rootpath)): next(one for one in TOGETHER if one in names)
+            for file, names in fixtures.items()
+            if names & {*TOGETHER}
+        }
+        config.cache.set(CACHE, together)
 
 
 def _is_chosen(item: pytest.Item, config: pytest.Config) -> bool:

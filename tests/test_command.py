@@ -64,7 +64,7 @@ def test_a_machine_without_dpkg_gets_one_sentence(tmp_path: Path) -> None:
     for name in ("sh", "readlink", "dirname"):
         (folder / name).symlink_to(f"/usr/bin/{name}")
     done = subprocess.run(
-        ["/bin/sh", str(ROOT / "boathouse"), "status"],
+        ["/bin/sh", str(ROOT / "boathouse"), "up"],
         env={"PATH": str(folder)},
         capture_output=True,
         text=True,
@@ -90,7 +90,7 @@ def apt(programs: Path, tmp_path: Path) -> Path:
 
 def test_the_lists_of_apt_are_waited_for(programs: Path, apt: Path) -> None:
     """A new machine often updates itself just when somebody types the first `up`."""
-    done = boathouse(programs, "manage", "version")
+    done = boathouse(programs, "up", "--help")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("waiting for it") == 1
     calls = apt.read_text().splitlines()
@@ -102,13 +102,13 @@ def test_the_lists_of_apt_are_waited_for(programs: Path, apt: Path) -> None:
 
 def test_nothing_is_removed_for_our_packages(programs: Path, apt: Path) -> None:
     """Debian's docker.io stands against Docker's own packages: apt would take those away."""
-    boathouse(programs, "manage", "version")
+    boathouse(programs, "up", "--help")
     assert "--no-remove" in apt.read_text().splitlines()[-1]
 
 
 def test_another_failure_of_apt_is_not_waited_for(programs: Path, apt: Path) -> None:
     pretend(programs, "apt-get", f'echo "$@" >>"{apt}"; echo "E: No such host"; exit 100')
-    done = boathouse(programs, "manage", "version")
+    done = boathouse(programs, "up", "--help")
     assert done.returncode == 1
     assert "E: No such host\nboathouse: apt-get could not install" in done.stderr
     assert len(apt.read_text().splitlines()) == 1

@@ -35,7 +35,7 @@ from tests.instance import (
     standing,  # noqa: F401  (a fixture)
 )
 from tests.parts import free_port
-from tests.waiting import LONGEST
+from tests.waiting import LONGEST, until
 
 LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 SECRET = b"a layer that only other/x has"
@@ -920,11 +920,13 @@ def test_the_log_names_only_who_was_verified(instance: Instance) -> None:
     ask("OPTIONS", "/v2/other/x/tags/list", ("ci", "wrong"))
     settings.HTPASSWD_FILE.unlink()
     ask("GET", "/v2/single/manifests/1", ("ci", "anything"))
-    lines = [
-        json.loads(line) for line in (settings.LOG_DIR / "access.json").read_text().splitlines()
-    ]
-    seen = [(line["status"], line["user"]) for line in lines if line["agent"] != "boathouse-doctor"]
-    assert seen == [(200, "ci"), (403, "ci"), (401, ""), (405, ""), (403, "")]
+
+    def seen() -> list[tuple[int, str]]:
+        lines = map(json.loads, (settings.LOG_DIR / "access.json").read_text().splitlines())
+        return [(one["status"], one["user"]) for one in lines if one["agent"] != "boathouse-doctor"]
+
+    until(lambda: len(seen()) >= 5, "nginx has written its lines, each after its answer")
+    assert seen() == [(200, "ci"), (403, "ci"), (401, ""), (405, ""), (403, "")]
 
 
 def test_a_body_of_any_size_passes_the_check(instance: Instance) -> None:

@@ -22,6 +22,7 @@ import aiobotocore.client
 import django
 
 URL, STEP = sys.argv[1], int(sys.argv[2])  # the registry; each so many-th change is a killed one
+MOST = int(sys.argv[3])  # kills; 0: as many as there are changes
 os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 django.setup()
 
@@ -72,6 +73,8 @@ def main() -> None:
             break
         found["killed"].append(number)
         number += STEP
+        if len(found["killed"]) == MOST:
+            break
     print(json.dumps(found))
 
 

@@ -219,9 +219,9 @@ def test_killed_at_its_changes_of_the_bucket_the_next_run_goes_on(
         "BOATHOUSE_STORAGE_SECRET": settings.STORAGE_SECRET,
     }
     (tmp_path / "data").mkdir()
-    step = extent("40", "10")
+    step, most = extent(("40", "1"), ("10", "0"))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.e2e.killed_collect_s3", bucket.real.url, step],
+        [sys.executable, "-m", "tests.e2e.killed_collect_s3", bucket.real.url, step, most],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
