@@ -35,7 +35,7 @@ TESTS = ROOT / "tests"
 PREFIX = "bh-run-"
 MEMORY, DISK = Path("/dev/shm"), Path("/tmp")
 ROOM = 6 * 10**9  # bytes that a run may take
-LAST_BREATH = 10  # seconds in which what was told to end may still end
+LAST_BREATH = 5  # seconds in which what was told to end may still end
 NOTHING_RAN = 5  # pytest's own code
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 # The tests of a file share what they start, so they stay in one process. The order is that of

@@ -20,18 +20,10 @@ from . import machines
 from .browser import CHROMIUM, chromium
 from .engines import BUSYBOX, DOCKER, DOCKERD, Engine, engine
 from .machines import Machine, Network
-from .product import Kept, Product, product
+from .product import Product, product
 from .registries import Registry
 
 LOOPBACK = "127.0.0.1"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _typefaces_are_made_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """In a run, whatever its number of processes."""
-    base = tmp_path_factory.getbasetemp()
-    is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ
-    Kept.folder = (base.parent if is_one_of_many else base) / "kept"
 
 
 @pytest.fixture(scope="session")

@@ -239,28 +239,24 @@ class _Connection(http.client.HTTPSConnection):
         self.sock = self.context.wrap_socket(sock, server_hostname=self.host)
 
 
-class Kept:
-    """Typefaces and static files, which the first product of a run makes and all others take."""
-
-    folder: Path | None = None  # set by conftest.py
-
-    @classmethod
-    @contextmanager
-    def given(cls, data: Path) -> Iterator[None]:
-        """While a product starts for the first time; others wait for the first one of all."""
-        if cls.folder is None:
-            yield
-            return
-        with cls.folder.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if cls.folder.is_dir():
-                fcntl.flock(lock, fcntl.LOCK_UN)
-                shutil.copytree(cls.folder, data, dirs_exist_ok=True)
-                yield
-                return
+@contextmanager
+def made_once(data: Path) -> Iterator[None]:
+    """While typefaces and static files are made in a data folder for the first time: the first of
+    a run, in whatever process, makes them; the others wait for that and have a copy."""
+    place = os.environ.get("BOATHOUSE_TEST_DATA")
+    if place is None:  # pytest alone
+        yield
+        return
+    kept = Path(place) / "kept"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.is_dir():
             yield
             for name in ALWAYS_THE_SAME:
-                shutil.copytree(data / name, cls.folder / name)
+                shutil.copytree(data / name, kept / name)
+            return
+    shutil.copytree(kept, data, dirs_exist_ok=True)
+    yield
 
 
 @contextmanager
@@ -272,7 +268,7 @@ def product(
         data, host or address, address, free_port(address), settings=dict(settings or {})
     )
     try:
-        with Kept.given(data):
+        with made_once(data):
             made.up()
         yield made
     finally:
