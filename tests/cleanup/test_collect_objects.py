@@ -148,7 +148,6 @@ def test_exactly_the_bytes_of_what_no_tag_needs_are_freed(small: SmallObjects) -
     assert sha256(b"two" * 50) not in small.blobs()
 
 
-@pytest.mark.usefixtures("extent")  # of each kind in the short run, too
 def test_it_waits_comes_back_and_goes_when_it_is_due(small: SmallObjects, settings: Any) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
