@@ -18,6 +18,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,8 @@ SLOWEST = ["--durations=20", "--durations-min=0.5"]
 ROOMS = {"gc": ("collect", "quarantine", "apart", "stock", "killed_nginx", "integrity", "hold")}
 USAGE = """./boathouse test [--all] [ROOM]
        ./boathouse test ARGUMENTS OF PYTEST"""
-DESCRIPTION = """Runs the tests: everything on SQLite, then on PostgreSQL what may differ there.
+DESCRIPTION = """Runs the tests on SQLite, the long proofs in a short form, then on PostgreSQL those
+that may differ there.
 ROOM (gc, users, search, e2e …) runs only files whose path has this word. With arguments of pytest
 (a file, -k WORD, --postgresql) it is one run of pytest."""
 
@@ -135,8 +137,9 @@ def _folder() -> Iterator[Path]:
     is_roomy = os.access(MEMORY, os.W_OK) and psutil.disk_usage(str(MEMORY)).free > ROOM
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY if is_roomy else DISK))
     try:
-        with (folder / "lock").open("w") as lock:
+        with (folder / "lock.new").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / "lock.new").rename(folder / "lock")  # nobody sees one that is not held
             folder.chmod(0o755)
             (folder / "data").mkdir()
             yield folder
@@ -240,13 +243,20 @@ def _remove(folder: Path) -> None:
 
 
 def _remove_what_was_killed() -> None:
-    """Folders of runs that are over, and processes with them in a setting or an argument."""
+    """Folders of our own runs that are over, and processes with them in a setting or an argument.
+
+    Anybody may make a folder of such a name, with a link for its lock: those are left alone.
+    """
     for place in (DISK, MEMORY):
         for folder in place.glob(f"{PREFIX}*"):
-            with contextlib.suppress(OSError), (folder / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _kill(_users_of(folder))
-                _remove(folder)
+            with contextlib.suppress(OSError):  # it goes just now, or it is in use
+                found = folder.lstat()
+                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                    continue
+                with (folder / "lock").open() as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _kill(_users_of(folder))
+                    _remove(folder)
 
 
 def _users_of(folder: Path) -> list[psutil.Process]:

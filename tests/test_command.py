@@ -112,3 +112,19 @@ def test_another_failure_of_apt_is_not_waited_for(programs: Path, apt: Path) -> 
     assert done.returncode == 1
     assert "E: No such host\nboathouse: apt-get could not install" in done.stderr
     assert len(apt.read_text().splitlines()) == 1
+
+
+def test_a_command_other_than_up_looks_for_nothing_that_is_there(tmp_path: Path) -> None:
+    """Without dpkg-query, apt and msgfmt: what an earlier `up` made is enough."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in ("sh", "readlink", "dirname", "cat", "sha256sum"):
+        (folder / name).symlink_to(f"/usr/bin/{name}")
+    done = subprocess.run(
+        ["/bin/sh", str(ROOT / "boathouse"), "list", "--help"],
+        env={"PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

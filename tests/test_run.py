@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.run import ROOT, files_of
+from tests.run import DISK, PREFIX, ROOT, files_of
 from tests.waiting import LONGEST, until
 
 LEAVES = """
@@ -72,6 +74,24 @@ def test_what_a_run_leaves_that_was_killed_the_next_one_removes(tmp_path: Path) 
     assert following.returncode == 0
     until(lambda: not psutil.pid_exists(pid), "the process has ended")
     assert not folder.parent.exists()
+
+
+def test_a_folder_of_another_user_is_left_alone(tmp_path: Path) -> None:
+    """Its lock may be a link to a file that matters."""
+    if os.geteuid() != 0:
+        pytest.skip("A folder of another user needs root.")
+    kept = tmp_path / "kept"
+    kept.write_text("what matters")
+    theirs = Path(tempfile.mkdtemp(prefix=PREFIX, dir=DISK))
+    try:
+        (theirs / "lock").symlink_to(kept)
+        os.chown(theirs, 65534, 65534)
+        run = begin(tmp_path, PASSES)
+        assert "1 passed" in run.communicate(timeout=LONGEST)[0]
+        assert kept.read_text() == "what matters"
+        assert (theirs / "lock").is_symlink()
+    finally:
+        shutil.rmtree(theirs)
 
 
 def test_a_word_is_a_room() -> None:

@@ -252,8 +252,10 @@ def made_once(data: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.is_dir():
             yield
+            half = kept.with_suffix(".half")
             for name in ALWAYS_THE_SAME:
-                shutil.copytree(data / name, kept / name)
+                shutil.copytree(data / name, half / name, dirs_exist_ok=True)
+            half.rename(kept)
             return
     shutil.copytree(kept, data, dirs_exist_ok=True)
     yield
