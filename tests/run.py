@@ -181,6 +181,7 @@ def _pytest(arguments: Sequence[str], folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background starts us with it ignored
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 

@@ -32,7 +32,7 @@ PASSES = "def test_that_passes():\n    pass\n"
 
 
 def begin(folder: Path, text: str) -> subprocess.Popen[str]:
-    """A run of that test alone, by no settings of ours."""
+    """A run of that test alone, by no settings of ours, as in the background of a shell."""
     file = folder / "test_it.py"
     file.write_text(text)
     ours = ["-n0", "-p", "no:django", "-p", "no:cacheprovider", "-c", os.devnull]
@@ -42,7 +42,12 @@ def begin(folder: Path, text: str) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        preexec_fn=_ignore_interrupts,
     )
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def left(folder: Path) -> tuple[int, Path]:
