@@ -37,6 +37,7 @@ from registryui.registry.errors import RegistryError, Unreachable
 
 from . import collecting
 from .findings import NAMES, Finding, from_json, latest, worker
+from .updates import check_updates
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ def _of_tables() -> dict[str, Finding]:
         found["integrity"] = broken
     if changed := _safely_or_none("audit log", check_audit_log):
         found["audit log"] = changed
+    if updates := _safely_or_none("packages", check_updates):
+        found["packages"] = updates
     return found | {
         "events": _safely("events", check_events),
         "index": _safely("index", check_index),

@@ -26,6 +26,7 @@ NAMES = (
     "collection",
     "integrity",  # only where tags are broken
     "audit log",  # only where it is not as it was written
+    "packages",  # only where a security update waits
     "worker",
 )
 STATES = ("ok", "warn", "bad")  # in order

@@ -23,6 +23,7 @@ from registryui.cleanup import schedules
 from .findings import Finding
 
 Params = Mapping[str, Any]
+SHOWN_PACKAGES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def _title(name: str) -> str:
         "collection": _("Collection"),
         "integrity": _("Integrity"),
         "audit log": _("Audit log"),
+        "packages": _("Debian packages"),
         "worker": _("Worker"),
     }
     return titles.get(name, name)
@@ -690,6 +692,17 @@ def _integrity_broken(p: Params) -> Said:
     )
 
 
+def _packages_security(p: Params) -> Said:
+    names = [str(name) for name in p["names"]]
+    value = ngettext("%(count)d security update", "%(count)d security updates", len(names))
+    more = "" if len(names) <= SHOWN_PACKAGES else " …"
+    return (
+        value % {"count": len(names)},
+        ", ".join(names[:SHOWN_PACKAGES]) + more,
+        _("As root, run apt-get update && apt-get upgrade, then restart with ./boathouse down, up."),
+    )
+
+
 def _audit_log_changed(p: Params) -> Said:
     return (
         _("The audit log is not as it was written"),
@@ -854,6 +867,7 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "collection-overdue": _collection_overdue,
     "integrity-broken": _integrity_broken,
     "audit-log-changed": _audit_log_changed,
+    "packages-security": _packages_security,
     "database-ok": _database_ok,
     "database-away": _database_away,
     "hosts-ok": _hosts_ok,
