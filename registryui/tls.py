@@ -2,7 +2,8 @@
 
 The TLS folder, made by `ensure` and never touched when a certificate of the user's own is set:
 
-    ca.crt      what clients install; 10 years; replaced only by `replace_ca`, never silently
+    ca.crt      what clients install; 10 years; may sign the host's domain and addresses only;
+                replaced only by `replace_ca`, never silently
     ca.key      0600; only this module reads it
     server.crt  what nginx shows; at most 397 days, renewed 30 days before its end
     server.key  0600; made anew with each server.crt
@@ -31,6 +32,10 @@ from django.conf import settings
 CA_DAYS = 3652
 LEAF_DAYS = 397  # clients begin to refuse longer ones
 RENEW_DAYS = 30
+# Of two parts, under a country; the whole list of public suffixes is long and changes each week.
+_PUBLIC_SUFFIX = re.compile(
+    r"(ac|co|com|edu|go|gob|gov|gv|ltd|mil|ne|net|nom|or|org|plc|sch)\.\w\w"
+)
 _BACKDATE = timedelta(hours=1)  # a client whose clock is slow
 
 
@@ -46,6 +51,7 @@ class Certificate:
     key: str  # "ECDSA P-256", "RSA 2048"
     issuer: str
     is_ca: bool
+    may_sign: tuple[str, ...]  # domains and addresses that an authority is limited to; (): any
 
     def days_left(self, now: datetime | None = None) -> int:
         """Whole days until it expires, negative afterwards."""
@@ -117,7 +123,7 @@ def ensure(folder: Path, *, names: Iterable[str]) -> bool:
     """
     wanted = _checked_names(names)
     with _locked(folder):
-        made_ca = _ensure_ca(folder, host=wanted[0])
+        made_ca = _ensure_ca(folder, wanted)
         if not made_ca and not _is_due(folder, wanted):
             return False
         _issue(folder, wanted)
@@ -128,7 +134,7 @@ def renew(folder: Path, *, names: Iterable[str]) -> None:
     """Issue a new server certificate now, due or not. ValueError as for `ensure`."""
     wanted = _checked_names(names)
     with _locked(folder):
-        _ensure_ca(folder, host=wanted[0])
+        _ensure_ca(folder, wanted)
         _issue(folder, wanted)
 
 
@@ -143,11 +149,11 @@ def replace_ca(folder: Path, *, names: Iterable[str]) -> None:
         for suffix in ("crt", "key"):
             with contextlib.suppress(FileNotFoundError):
                 (folder / f"ca.{suffix}").rename(folder / f"ca-{stamp}.{suffix}")
-        _ensure_ca(folder, host=wanted[0])
+        _ensure_ca(folder, wanted)
         _issue(folder, wanted)
 
 
-def _ensure_ca(folder: Path, *, host: str) -> bool:
+def _ensure_ca(folder: Path, names: list[str]) -> bool:
     """Make the CA where there is none; True if it did.
 
     A key without its certificate is what a crash between the two writes leaves: it is used.
@@ -160,7 +166,7 @@ def _ensure_ca(folder: Path, *, host: str) -> bool:
     else:
         key = ec.generate_private_key(ec.SECP256R1())
         _write(key_file, _pem(key), mode=0o600)
-    certificate = _make_ca(key, host=host)
+    certificate = _make_ca(key, names)
     _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return True
 
@@ -204,6 +210,13 @@ def _issue(folder: Path, names: list[str]) -> None:
             f"The authority {folder / 'ca.crt'} expired on {ca.not_valid_after_utc:%Y-%m-%d}: "
             "make a new one with `tls --new-authority`."
         )
+    limits = _describe(ca).may_sign
+    if strange := [name for name in names if limits and not _is_within(name, limits)]:
+        raise ValueError(
+            f"The authority {folder / 'ca.crt'} may sign {', '.join(limits)}, so not "
+            f"{', '.join(strange)}: take that name away, or make a new authority with "
+            "`tls --new-authority`, which every client must then trust."
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = _make_leaf(key.public_key(), names, ca=ca, ca_key=ca_key)
     _write(folder / "server.key", _pem(key), mode=0o600)
@@ -211,9 +224,13 @@ def _issue(folder: Path, names: list[str]) -> None:
 
 
 # -- certificates --------------------------------------------------------------------------------
-def _make_ca(key: ec.EllipticCurvePrivateKey, *, host: str) -> x509.Certificate:
-    """A self-signed CA. The random part keeps two CAs of one host apart in a client's store."""
-    name = _name(f"Boathouse CA {host[:40]} {secrets.token_hex(4)}")
+def _make_ca(key: ec.EllipticCurvePrivateKey, names: list[str]) -> x509.Certificate:
+    """A self-signed CA that can sign servers with such names only: clients trust it for those.
+
+    The random part of its name keeps two CAs of one host apart in a client's store.
+    """
+    name = _name(f"Boathouse CA {names[0][:40]} {secrets.token_hex(4)}")
+    limits = [_limit(domain) for domain in _without_repeats(map(_domain, names))]
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
@@ -225,6 +242,8 @@ def _make_ca(key: ec.EllipticCurvePrivateKey, *, host: str) -> x509.Certificate:
         .not_valid_after(now + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.NameConstraints(limits, excluded_subtrees=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return builder.sign(key, hashes.SHA256())
@@ -289,6 +308,7 @@ def _name(common_name: str) -> x509.Name:
 def _describe(certificate: x509.Certificate) -> Certificate:
     """The facts of a certificate. ValueError if its extensions cannot be read."""
     names: tuple[str, ...] = ()
+    may_sign: list[str] = []
     is_ca = False
     with contextlib.suppress(x509.ExtensionNotFound):
         san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -296,6 +316,9 @@ def _describe(certificate: x509.Certificate) -> Certificate:
         names = (*san.get_values_for_type(x509.DNSName), *addresses)
     with contextlib.suppress(x509.ExtensionNotFound):
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    with contextlib.suppress(x509.ExtensionNotFound):
+        limits = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+        may_sign = [_limit_words(one) for one in limits.permitted_subtrees or ()]
     return Certificate(
         subject=_words(certificate.subject),
         names=names,
@@ -305,6 +328,7 @@ def _describe(certificate: x509.Certificate) -> Certificate:
         key=_key_words(certificate.public_key()),
         issuer=_words(certificate.issuer),
         is_ca=is_ca,
+        may_sign=tuple(may_sign),
     )
 
 
@@ -366,6 +390,37 @@ def _general_name(name: str) -> x509.GeneralName:
     if len(name) > 253 or not re.fullmatch(rf"(\*\.)?{label}(\.{label})*", name):
         raise ValueError(f"{name!r} is neither a host name nor an address.")
     return x509.DNSName(name)
+
+
+# -- what an authority is limited to (RFC 5280, 4.2.1.10) -----------------------------------------
+def _domain(name: str) -> str:
+    """The domain of a host, so that a neighbour of it needs no new authority; an address itself.
+
+    A host right below a suffix that anybody can register under ("co.uk") is its own domain.
+    """
+    parent = name.partition(".")[2]
+    if name.startswith("*."):
+        return parent
+    is_alone = "." not in parent or _PUBLIC_SUFFIX.fullmatch(parent)
+    return name if _address(name) or is_alone else parent
+
+
+def _limit(domain: str) -> x509.GeneralName:
+    """A subtree: this domain and all below it, or one address."""
+    address = _address(domain)
+    return x509.IPAddress(ipaddress.ip_network(address)) if address else x509.DNSName(domain)
+
+
+def _limit_words(limit: x509.GeneralName) -> str:
+    return str(limit.value).removesuffix("/32").removesuffix("/128").removeprefix(".")
+
+
+def _is_within(name: str, limits: Iterable[str]) -> bool:
+    bare = name.removeprefix("*.")
+    if address := _address(bare):
+        networks = (one for one in limits if _address(one.partition("/")[0]))
+        return any(address in ipaddress.ip_network(one) for one in networks)
+    return any(bare == one or bare.endswith(f".{one}") for one in limits)
 
 
 # -- files ---------------------------------------------------------------------------------------

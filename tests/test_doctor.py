@@ -27,6 +27,7 @@ from registryui.accounts import publish, users
 from registryui.doctor import checks
 from registryui.models import RegistryEvent, RegistryUser, Run, new_decision
 from registryui.setup import configuration, up
+from tests.authorities import make_unlimited
 from tests.waiting import until
 
 from .factories import make_event
@@ -398,7 +399,7 @@ def test_a_certificate_for_another_name_or_with_an_open_key_is_named(tmp_path: P
     tls.ensure(tmp_path, names=["other.example.net"])
     with override_settings(TLS_DIR=tmp_path, HOST="localhost", TLS_CERTIFICATE=""):
         assert "not for localhost" in said(checks.check_certificate())
-    tls.ensure(tmp_path, names=["localhost"])
+    tls.replace_ca(tmp_path, names=["localhost"])
     (tmp_path / "server.key").chmod(0o644)
     with override_settings(TLS_DIR=tmp_path, HOST="localhost", TLS_CERTIFICATE=""):
         assert checks.check_certificate().code == "certificate-key"
@@ -406,6 +407,17 @@ def test_a_certificate_for_another_name_or_with_an_open_key_is_named(tmp_path: P
         (tmp_path / "server.crt").write_text("junk")
         assert checks.check_certificate().code == "certificate-unreadable"
         said(checks.check_certificate())
+
+
+def test_an_authority_without_limits_is_mentioned_and_no_warning(tmp_path: Path) -> None:
+    tls.ensure(tmp_path, names=["localhost"])
+    with override_settings(TLS_DIR=tmp_path, HOST="localhost", TLS_CERTIFICATE=""):
+        assert "any name" not in said(checks.check_certificate())
+        make_unlimited(tmp_path)
+        tls.renew(tmp_path, names=["localhost"])
+        finding = checks.check_certificate()
+    assert finding.state == "ok"
+    assert "--new-authority" in said(finding)
 
 
 def test_an_authority_near_its_end_is_announced(

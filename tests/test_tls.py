@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import ipaddress
 import os
-import ssl
 import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +16,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from registryui import tls
+from tests.authorities import forge, load, make_unlimited, server
 from tests.waiting import LONGEST
 
 NAMES = ["registry.example.net", "localhost", "127.0.0.1", "::1"]
@@ -33,40 +29,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "tls"
 
 
-def load(path: Path) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(path.read_bytes())
-
-
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, timeout=LONGEST
     )
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[int]:
-    """The port of an HTTPS server on loopback with that folder's certificate."""
-
-    class Quiet(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.crt", folder / "server.key")
-    web.socket = context.wrap_socket(web.socket, server_side=True)
-    thread = threading.Thread(target=web.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield web.server_address[1]
-    finally:
-        web.shutdown()
-        thread.join()
-        web.server_close()
 
 
 # -- what others say to it -----------------------------------------------------------------------
@@ -179,6 +145,67 @@ def test_what_is_no_name_is_refused_and_nothing_is_made(tmp_path: Path, name: st
     assert not (tmp_path / "tls").exists()
 
 
+# -- what the authority may sign -------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["bank.example.com", "example.net.evil.org", "10.0.0.7", "::2"])
+def test_a_stolen_key_signs_no_foreign_name_for_openssl(folder: Path, name: str) -> None:
+    forge(folder, name)
+    done = run("openssl", "verify", "-CAfile", folder / "ca.crt", folder / "server.crt")
+    assert "permitted subtree violation" in done.stderr
+
+
+def test_a_stolen_key_signs_no_foreign_name_for_curl_and_skopeo(folder: Path) -> None:
+    """Skopeo checks with Go's library, as Docker, containerd and podman do."""
+    forge(folder, "bank.example.com", "localhost")
+    (folder / "trust").mkdir()
+    (folder / "trust" / "ca.crt").write_bytes((folder / "ca.crt").read_bytes())
+    with server(folder) as port:
+        url = f"https://localhost:{port}/"
+        assert run("curl", "-fsS", "--cacert", folder / "ca.crt", url).returncode == 60
+        inspect = ("skopeo", "inspect", "--cert-dir", folder / "trust")
+        done = run(*inspect, f"docker://localhost:{port}/a")
+    assert "is not permitted by any constraint" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "limits"),
+    [
+        (["registry.example.net"], ["example.net"]),
+        (["example.net"], ["example.net"]),
+        (["registry.example.co.uk"], ["example.co.uk"]),
+        (["registry.co.uk"], ["registry.co.uk"]),
+        (["registry"], ["registry"]),
+        (["registry.internal"], ["registry.internal"]),
+        (["*.apps.example.net"], ["apps.example.net"]),
+        (["10.1.2.3", "fd00::1"], ["10.1.2.3", "fd00::1"]),
+        (["a.example.net", "b.example.net", "localhost"], ["example.net", "localhost"]),
+    ],
+)
+def test_an_authority_is_limited_to_the_domains_of_its_host(
+    tmp_path: Path, names: list[str], limits: list[str]
+) -> None:
+    tls.ensure(tmp_path, names=names)
+    assert list(tls.read_certificate(tmp_path / "ca.crt").may_sign) == limits
+    tls.renew(tmp_path, names=names)
+
+
+@pytest.mark.parametrize("name", ["registry.example.org", "notexample.net", "10.0.0.7"])
+def test_a_name_outside_of_the_limits_is_refused_with_the_way_out(folder: Path, name: str) -> None:
+    before = (folder / "server.crt").read_bytes()
+    with pytest.raises(ValueError, match=rf"so not {name}: .*--new-authority"):
+        tls.ensure(folder, names=[*NAMES, name])
+    assert (folder / "server.crt").read_bytes() == before
+    tls.replace_ca(folder, names=[*NAMES, name])
+    assert tls.read_certificate(folder / "server.crt").covers(name)
+
+
+def test_an_authority_from_before_stays_and_signs_any_name(folder: Path) -> None:
+    old = make_unlimited(folder)
+    tls.ensure(folder, names=[*NAMES, "registry.example.org"])
+    assert (folder / "ca.crt").read_bytes() == old
+    assert tls.read_certificate(folder / "ca.crt").may_sign == ()
+    assert tls.read_certificate(folder / "server.crt").covers("registry.example.org")
+
+
 # -- files ---------------------------------------------------------------------------------------
 def test_only_the_owner_may_read_the_keys_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
@@ -215,9 +242,9 @@ def test_nothing_changes_while_all_is_well(folder: Path) -> None:
 
 def test_a_missing_name_makes_a_new_leaf_under_the_same_ca(folder: Path) -> None:
     ca = (folder / "ca.crt").read_bytes()
-    assert tls.ensure(folder, names=[*NAMES, "10.0.0.7"])
+    assert tls.ensure(folder, names=[*NAMES, "hub.example.net"])
     assert (folder / "ca.crt").read_bytes() == ca
-    assert tls.read_certificate(folder / "server.crt").covers("10.0.0.7")
+    assert tls.read_certificate(folder / "server.crt").covers("hub.example.net")
 
 
 @pytest.mark.parametrize(("days", "is_renewed"), [(29, True), (40, False)])
@@ -334,7 +361,7 @@ def test_what_is_wrong_with_a_pair_is_one_sentence(
 
 def test_wildcards_cover_one_level() -> None:
     when = datetime.now(UTC)
-    own = tls.Certificate("", ("*.example.net", "10.0.0.1"), when, when, "", "", "", False)
+    own = tls.Certificate("", ("*.example.net", "10.0.0.1"), when, when, "", "", "", False, ())
     assert own.covers("A.Example.net")
     assert own.covers("10.0.0.1")
     assert not own.covers("example.net")

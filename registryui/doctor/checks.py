@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -41,6 +41,7 @@ from .updates import check_updates
 
 log = logging.getLogger(__name__)
 
+Found = TypeVar("Found", Finding, Finding | None)
 LIMIT = 5.0  # seconds that one part may take
 MOMENT = 0.5  # seconds that a change of a registry user takes at most, until the files say it
 MANY_SYNCS_LATE = 4  # rounds of the schedule: by then it is no slow run
@@ -49,13 +50,14 @@ MANY_SYNCS_LATE = 4  # rounds of the schedule: by then it is no slow run
 def examine() -> list[Finding]:
     """What each part is like now, in the order of NAMES. Never raises; takes LIMIT at most for
     the parts that may hang, all at once."""
-    apart: dict[str, Callable[[], Finding]] = {
+    apart: dict[str, Callable[[], Finding | None]] = {
         "registry": check_registry,
         "front door": check_front_door,
         "htpasswd": check_htpasswd,
         "certificate": check_certificate,
         "store": check_store,
         "disk": check_disk,
+        "packages": check_updates,
     }
     waiting = {name: _start(name, check) for name, check in apart.items()}
     found = _of_tables()
@@ -63,7 +65,8 @@ def examine() -> list[Finding]:
     for name, (thread, answers) in waiting.items():
         thread.join(max(0.0, until - time.monotonic()))
         # A list, so that a thread that comes late changes nothing that was returned.
-        found[name] = answers[0] if answers else _late(name)
+        if one := answers[0] if answers else _late(name):
+            found[name] = one
     if "events" in found:  # the tables can be read
         found["disk"] = _safely("disk", lambda: _with_days(found["disk"]))
         found["disk"] = _safely("disk", lambda: collecting.with_collectable(found["disk"]))
@@ -78,14 +81,12 @@ def _of_tables() -> dict[str, Finding]:
         found["database"] = _safely("database", check_database)
         if found["database"].state == "bad":
             return found
-    if several := _safely_or_none("hosts", check_hosts):
+    if several := _safely("hosts", check_hosts):
         found["hosts"] = several
-    if broken := _safely_or_none("integrity", collecting.check_integrity):
+    if broken := _safely("integrity", collecting.check_integrity):
         found["integrity"] = broken
-    if changed := _safely_or_none("audit log", check_audit_log):
+    if changed := _safely("audit log", check_audit_log):
         found["audit log"] = changed
-    if updates := _safely_or_none("packages", check_updates):
-        found["packages"] = updates
     return found | {
         "events": _safely("events", check_events),
         "index": _safely("index", check_index),
@@ -94,12 +95,14 @@ def _of_tables() -> dict[str, Finding]:
     }
 
 
-def _start(name: str, check: Callable[[], Finding]) -> tuple[threading.Thread, list[Finding]]:
+def _start(
+    name: str, check: Callable[[], Finding | None]
+) -> tuple[threading.Thread, list[Finding | None]]:
     """`check` at work in a thread of its own, and the list that will hold its answer.
 
     Daemon: a disk that hangs for ever must not keep the process alive.
     """
-    answers: list[Finding] = []
+    answers: list[Finding | None] = []
     thread = threading.Thread(
         target=lambda: answers.append(_safely(name, check)), name=f"doctor-{name}", daemon=True
     )
@@ -107,7 +110,7 @@ def _start(name: str, check: Callable[[], Finding]) -> tuple[threading.Thread, l
     return thread, answers
 
 
-def _safely(name: str, check: Callable[[], Finding]) -> Finding:
+def _safely(name: str, check: Callable[[], Found]) -> Found | Finding:
     """What `check` finds; a check that breaks is itself a finding, not the end of the round."""
     try:
         return check()
@@ -116,13 +119,9 @@ def _safely(name: str, check: Callable[[], Finding]) -> Finding:
         return Finding(name, "bad", "broken", {"error": _short(error)})
 
 
-def _safely_or_none(name: str, check: Callable[[], Finding | None]) -> Finding | None:
-    nothing = Finding(name, "ok", "")
-    found = _safely(name, lambda: check() or nothing)
-    return None if found is nothing else found
-
-
-def _late(name: str) -> Finding:
+def _late(name: str) -> Finding | None:
+    if name == "packages":
+        return None  # apt is slow on a busy machine; the next round has its answer
     return Finding(name, "bad", "late", {"seconds": LIMIT})
 
 
@@ -419,7 +418,10 @@ def check_certificate() -> Finding:
     if key.stat().st_mode & (0o007 if own else 0o077):
         return _certificate("bad", "certificate-key", path=str(key))
     until = leaf.not_after.date().isoformat()
-    return _certificate("ok", "certificate-ok", days=days, until=until, ca_days=ca_days)
+    any_name = ca is not None and not ca.may_sign
+    return _certificate(
+        "ok", "certificate-ok", days=days, until=until, ca_days=ca_days, any_name=any_name
+    )
 
 
 def _certificate(state: str, code: str, **params: Any) -> Finding:

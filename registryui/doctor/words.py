@@ -368,7 +368,13 @@ def _names(p: Params) -> str:
 def _certificate_ok(p: Params) -> Said:
     days = int(p["days"])
     until = date_format(date.fromisoformat(p["until"]), _("j M Y"))
-    return _days_left(days), _("until %(date)s") % {"date": until}, ""
+    note = _("until %(date)s") % {"date": until}
+    if p.get("any_name"):
+        note += "; " + _(
+            "the authority can sign any name: ./boathouse manage tls --new-authority makes one "
+            "that is limited to this registry, which every client must then trust"
+        )
+    return _days_left(days), note, ""
 
 
 def _certificate_ends(p: Params) -> Said:
@@ -699,7 +705,7 @@ def _packages_security(p: Params) -> Said:
     return (
         value % {"count": len(names)},
         ", ".join(names[:SHOWN_PACKAGES]) + more,
-        _("As root, run apt-get update && apt-get upgrade, then restart with ./boathouse down, up."),
+        _("As root, run apt-get update && apt-get upgrade, then ./boathouse down and up."),
     )
 
 

@@ -39,7 +39,7 @@ def chromium(folder: Path, product: Product | None) -> Iterator[Browser]:
     """A browser; with a product it trusts its CA, as root by policy, else only its very key."""
     program, arguments = CHROMIUM, ["--no-sandbox"]
     if product and os.geteuid() == 0 and POLICIES.is_dir():
-        program = str(_with_policy(folder, product.ca))
+        program = str(with_policy(folder, product.ca))
     elif product:
         key = _key(product.data / "tls" / "server.crt")
         arguments.append(f"--ignore-certificate-errors-spki-list={key}")
@@ -51,7 +51,8 @@ def chromium(folder: Path, product: Product | None) -> Iterator[Browser]:
             browser.close()
 
 
-def _with_policy(folder: Path, ca: Path) -> Path:
+def with_policy(folder: Path, ca: Path) -> Path:
+    """A Chromium that trusts `ca` as if an administrator had installed it. Needs root."""
     managed = folder / "etc" / "policies" / "managed"
     managed.mkdir(parents=True)
     certificate = base64.b64encode(ssl.PEM_cert_to_DER_cert(ca.read_text())).decode()

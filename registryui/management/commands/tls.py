@@ -72,6 +72,7 @@ def _facts(certificate: tls.Certificate) -> dict[str, Any]:
         "key": certificate.key,
         "fingerprint": certificate.fingerprint,
         "is_ca": certificate.is_ca,
+        "may_sign": list(certificate.may_sign),
     }
 
 
@@ -80,8 +81,15 @@ def _text(name: str, certificate: tls.Certificate) -> str:
         (name.capitalize(), certificate.subject),
         ("Issued by", certificate.issuer),
         ("Names", ", ".join(certificate.names)),
+        ("May sign", _may_sign(certificate)),
         ("Until", f"{certificate.not_after:%Y-%m-%d} ({certificate.days_left()} days left)"),
         ("Key", certificate.key),
         ("SHA-256", certificate.fingerprint),
     ]
     return "\n".join(f"{label:<10} {value}" for label, value in rows if value)
+
+
+def _may_sign(certificate: tls.Certificate) -> str:
+    if not certificate.is_ca:
+        return ""
+    return ", ".join(certificate.may_sign) or "any name; --new-authority makes a limited one"
