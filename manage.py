@@ -8,6 +8,7 @@ from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    os.umask(0o077)  # whatever a command writes; files that others need are opened one by one
     try:
         execute_from_command_line(sys.argv)
         sys.stdout.flush()

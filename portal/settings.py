@@ -40,6 +40,9 @@ def _secret_text(name: str) -> str:
         return ""
 
 
+# Variables that hold a secret: they are written into no file that others can read.
+SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET")
+
 # -- the data folder -----------------------------------------------------------------------------
 DATA = Path(_text("BOATHOUSE_DATA", str(BASE_DIR / "var"))).expanduser().absolute()
 STORE_DIR = DATA / "registry"  # the registry's own folder, if it keeps its images on this disk
@@ -240,6 +243,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
+SESSION_ENGINE = "portal.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True  # "stay signed in" on the login page makes it 12 hours
 # Name and address together: nobody can lock somebody else out from another machine.

@@ -19,6 +19,7 @@ from django.utils import timezone, translation
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
+from portal.sessions import SessionStore
 from registryui import audit, doctor, hold, hosts, tls
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
@@ -197,9 +198,10 @@ def retention_by_schedule() -> None:
 
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
-    """Old pulls, old dry runs, what can be put back no more, old rows of the audit log, once a day;
-    then is the log whole?"""
+    """Old pulls and dry runs, what can be put back no more, expired sessions, old rows of the audit
+    log, once a day; then is the log whole?"""
     events.prune()
+    SessionStore.clear_expired()
     retention_runs.prune()
     settling.settle(is_whole=True)
     settling.prune()

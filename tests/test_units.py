@@ -60,6 +60,7 @@ def test_they_hold_the_settings_of_this_instance_and_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://boathouse:geheim@db/boathouse")
+    monkeypatch.setenv("BOATHOUSE_STORAGE_SECRET", "geheimer")
     monkeypatch.setenv("BOATHOUSE_SYNC_MINUTES", "7")
     printed = io.StringIO()
     call_command("units", str(tmp_path), stdout=printed)
@@ -67,7 +68,8 @@ def test_they_hold_the_settings_of_this_instance_and_no_secret(
     assert "Environment=BOATHOUSE_SYNC_MINUTES=7" in text
     assert "Environment=OTEL_TRACES_EXPORTER=none" in text
     assert "geheim" not in text + printed.getvalue()
-    assert "DATABASE_URL=" in printed.getvalue()
+    assert "DATABASE_URL=… and BOATHOUSE_STORAGE_SECRET=… into" in printed.getvalue()
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@
       tls/             0700  CA, certificate, keys (0600)
       secrets/         0700  Django's key, the tokens between the parts
       config/          0711  generated: nginx.conf (0600), registry.yml (0600), pages/ for nginx
-      log/             0711  access.json, boathouse.log of `up --background`
+      log/             0711  access.json, boathouse.log of `up --background` (0600)
       run/             0711  locks, ports, process ids, nginx's temporary files
       fonts/ static/   0700  made by `up` for the pages
       rights/          0711  what each registry user may do, as files that nginx tests
       htpasswd         0640  registry users; the group is nginx's when root set it up
       htpasswd.old     0640  secrets that a rotation has replaced, while they work too
       htpasswd-versions/ 0700  what the file was before its last changes
-      index.sqlite3 jobs.sqlite3
+      index.sqlite3 jobs.sqlite3  0600
 
 `make` refuses before it makes anything, with one sentence that says what to do.
 """
@@ -47,6 +47,10 @@ def make() -> None:
     _check_place(settings.DATA)
     for folder, mode in _folders().items():
         _make_folder(folder, mode)
+    for file in [*settings.DATA.glob("*.sqlite3*"), *settings.LOG_DIR.iterdir()]:
+        with contextlib.suppress(FileNotFoundError):  # it was rotated, or its database was closed
+            if file.stat().st_mode & 0o077:
+                file.chmod(file.stat().st_mode & 0o700)
 
 
 def _folders() -> dict[Path, int]:

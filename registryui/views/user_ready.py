@@ -18,7 +18,7 @@ from .access import Request, needs
 from .user_words import hash_words, may_words, proof_words
 
 # What was just done waits here for the page after the redirect, which takes it out: the secret is
-# in the session's row in clear for that moment, and in no address, cookie, message or log.
+# encrypted in the session's row for that moment, and in no address, cookie, message or log.
 _DONE = "registry_user_done"
 
 

@@ -274,3 +274,28 @@ def test_secrets_are_readable_by_their_owner_only(boathouse: Product) -> None:
 
 
 SECRETS = ("django-key", "hook-token")
+
+
+# What nginx's own user, and so anybody on the machine, may read: nothing of these is a secret.
+OPEN_FILES = re.compile(r"config/pages/.*|rights/.*|run/hold/.*|run/(ports|up)\.json")
+
+
+def test_others_on_the_machine_read_nothing_but_what_nginx_needs(boathouse: Product) -> None:
+    def within(folder: Path) -> Iterator[Path]:
+        for path in folder.iterdir():
+            if path.is_symlink():
+                continue
+            if path.is_dir():
+                assert not path.stat().st_mode & 0o066, f"{path} can be listed"
+                if path.stat().st_mode & 0o011:
+                    yield from within(path)
+            else:
+                yield path
+
+    found = list(within(boathouse.data))
+    names = {path.relative_to(boathouse.data).as_posix() for path in found}
+    assert {"index.sqlite3", "jobs.sqlite3", "log/access.json", "log/boathouse.log"} <= names
+    readable = {
+        path.relative_to(boathouse.data).as_posix() for path in found if path.stat().st_mode & 0o006
+    }
+    assert {name for name in readable if not OPEN_FILES.fullmatch(name)} == set()

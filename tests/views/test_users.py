@@ -206,6 +206,8 @@ def test_the_secret_is_shown_once_and_kept_nowhere(admin: Client, caplog: Any) -
     answer = admin.post("/users", {**NEW, "note": "for tests"})
     row = RegistryUser.objects.get()
     assert answer["Location"] == f"/users/{row.pk}/ready"
+    assert "secret" not in str(list(Session.objects.values()))  # it waits there, encrypted
+    assert admin.session["registry_user_done"]["secret"]
     shown = admin.get(answer["Location"])
     secret = SECRET.findall(shown.content.decode())[0]
     assert len(secret) == 40
@@ -215,7 +217,7 @@ def test_the_secret_is_shown_once_and_kept_nowhere(admin: Client, caplog: Any) -
     assert again["Location"] == f"/users/{row.pk}"
     for address in ("/users", f"/users/{row.pk}"):
         assert secret not in page(admin, address)
-    assert secret not in str([one.get_decoded() for one in Session.objects.all()])
+    assert "registry_user_done" not in admin.session
     assert secret not in str(admin.cookies)
     assert secret not in caplog.text
     assert secret not in str(list(RegistryUser.objects.values()))

@@ -37,15 +37,16 @@ class Command(BaseCommand):
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in units.items():
                 (folder / name).write_text(text)
+                (folder / name).chmod(0o644)
         except (Refused, ValueError) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(f"{folder} cannot be written: {error.strerror}.") from error
         self.stdout.write("\n".join(str(folder / name) for name in units))
-        if os.environ.get("DATABASE_URL"):
+        if secret := [f"{name}=…" for name in settings.SECRET_VARIABLES if os.environ.get(name)]:
             self.stdout.write(
-                f"Write the line DATABASE_URL=… into {SECRET_ENVIRONMENT} (mode 0600): units "
-                "can be read by everybody, so it is not in them."
+                f"Write {' and '.join(secret)} into {SECRET_ENVIRONMENT} (mode 0600, a line each): "
+                "units can be read by everybody, so they hold no secret."
             )
         self.stdout.write(
             f"Next: chown -R {options['user']} {settings.DATA}; systemctl daemon-reload; "
@@ -75,8 +76,9 @@ def render(*, user: str, group: str) -> dict[str, str]:
 
 
 def _environment() -> list[str]:
-    """The settings of this instance but DATABASE_URL, which holds a password."""
-    chosen = {name: value for name, value in os.environ.items() if name.startswith("BOATHOUSE_")}
+    """The settings of this instance but those that hold a secret."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith("BOATHOUSE_")}
+    chosen = {name: ours[name] for name in ours.keys() - set(settings.SECRET_VARIABLES)}
     chosen |= {
         "BOATHOUSE_DATA": str(settings.DATA),
         "BOATHOUSE_HOST": settings.HOST,

@@ -1,0 +1,59 @@
+"""Sessions of operators, kept so that whoever reads the database can use none of them.
+
+The cookie has the session's key. Its row has a hash of that, and what is in the session is
+encrypted with a key made from it: a secret that waits there for the page that shows it once is in
+no table in clear. Read by SESSION_ENGINE in settings.py.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.base_session import AbstractBaseSession
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+
+class SessionStore(db.SessionStore):
+    """Django's, with other rows."""
+
+    def _get_session_from_db(self) -> AbstractBaseSession | None:
+        rows = self.model.objects.filter(session_key=_hash(self.session_key or ""))
+        row = rows.filter(expire_date__gt=timezone.now()).first()
+        if row is None:
+            self._session_key = None
+        return row
+
+    def exists(self, session_key: str) -> bool:
+        return self.model.objects.filter(session_key=_hash(session_key)).exists()
+
+    def create_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
+        row = super().create_model_instance(data)
+        row.session_key = _hash(row.session_key)
+        return row
+
+    def delete(self, session_key: str | None = None) -> None:
+        if key := session_key or self.session_key:
+            self.model.objects.filter(session_key=_hash(key)).delete()
+
+    def encode(self, session_dict: dict[str, Any]) -> str:
+        return self._fernet().encrypt(self.serializer().dumps(session_dict)).decode()
+
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.serializer().loads(self._fernet().decrypt(session_data))
+        except (InvalidToken, ValueError):
+            return {}
+        return found
+
+    def _fernet(self) -> Fernet:
+        key = salted_hmac("portal.sessions.content", self.session_key or "", algorithm="sha256")
+        return Fernet(base64.urlsafe_b64encode(key.digest()))
+
+
+def _hash(key: str) -> str:
+    """What a row has for the key in the cookie; as long as the column."""
+    return salted_hmac("portal.sessions.row", key, algorithm="sha256").hexdigest()[:40]
