@@ -5,21 +5,29 @@ folder and changing that one setting moves everything.
 """
 
 import json
-import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from portal.variables import (
+    addresses,
+    database,
+    host,
+    names,
+    number,
+    one_of,
+    port,
+    registry_name,
+    schedule,
+    text,
+    time_zone,
+)
+
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-
-def _text(name: str, default: str = "") -> str:
-    return os.environ.get(name, "").strip() or default
 
 
 def _secret(path: Path) -> str:
@@ -33,9 +41,9 @@ def _secret(path: Path) -> str:
 def _secret_text(name: str) -> str:
     """A secret from the environment, else from the file that NAME_FILE names; "" for none, or a
     file that this user may not read."""
-    path = _text(f"{name}_FILE")
+    path = text(f"{name}_FILE")
     try:
-        return _text(name) or (Path(path).expanduser().read_text().strip() if path else "")
+        return text(name) or (Path(path).expanduser().read_text().strip() if path else "")
     except (OSError, ValueError):
         return ""
 
@@ -44,7 +52,7 @@ def _secret_text(name: str) -> str:
 SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET")
 
 # -- the data folder -----------------------------------------------------------------------------
-DATA = Path(_text("BOATHOUSE_DATA", str(BASE_DIR / "var"))).expanduser().absolute()
+DATA = Path(text("BOATHOUSE_DATA", str(BASE_DIR / "var"))).expanduser().absolute()
 STORE_DIR = DATA / "registry"  # the registry's own folder, if it keeps its images on this disk
 TLS_DIR = DATA / "tls"
 SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
@@ -61,30 +69,30 @@ AUDIT_NOTE_FILE = DATA / "audit-newest"  # 0600: the newest row of the audit log
 # -- the store: where the registry keeps its images ----------------------------------------------
 # "filesystem": in STORE_DIR. Else a URL of an object store, such as s3://bucket/prefix, for the
 # registry and for our own reading; registryui/registry/storages.py says what each setting becomes.
-STORAGE = _text("BOATHOUSE_STORAGE", "filesystem")
-STORAGE_ENDPOINT = _text("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
-STORAGE_REGION = _text("BOATHOUSE_STORAGE_REGION", "us-east-1")
-STORAGE_KEY = _text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": what the machine may do
-STORAGE_SECRET_FILE = _text("BOATHOUSE_STORAGE_SECRET_FILE")
+STORAGE = text("BOATHOUSE_STORAGE", "filesystem")
+STORAGE_ENDPOINT = text("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
+STORAGE_REGION = text("BOATHOUSE_STORAGE_REGION", "us-east-1")
+STORAGE_KEY = text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": what the machine may do
+STORAGE_SECRET_FILE = text("BOATHOUSE_STORAGE_SECRET_FILE")
 STORAGE_SECRET = _secret_text("BOATHOUSE_STORAGE_SECRET")
 # What the index is built from: the store itself, or the registry over HTTP, which is slower and
 # sees less. "auto": the store where it can be read.
-SOURCE = _text("BOATHOUSE_SOURCE", "auto")
+SOURCE = one_of("BOATHOUSE_SOURCE", "auto", ["auto", "store", "http"])
 
 # -- where people and clients find us ------------------------------------------------------------
-HOST = _text("BOATHOUSE_HOST", "localhost")  # the name in every command that the pages show
-PORT = int(_text("BOATHOUSE_PORT", "8443"))
-HTTP_PORT = int(_text("BOATHOUSE_HTTP_PORT", "0"))  # 0: no plain port; else it only redirects
-BIND = _text("BOATHOUSE_BIND").split(",") if _text("BOATHOUSE_BIND") else ["*", "[::]"]
-NAMES = [name.strip() for name in _text("BOATHOUSE_NAMES").split(",") if name.strip()]
+HOST = host("BOATHOUSE_HOST", "localhost")  # the name in every command that the pages show
+PORT = port("BOATHOUSE_PORT", 8443)
+HTTP_PORT = port("BOATHOUSE_HTTP_PORT", 0)  # 0: no plain port; else it only redirects
+BIND = addresses("BOATHOUSE_BIND", ["*", "[::]"])
+NAMES = names("BOATHOUSE_NAMES")
 # Pull without a login: scopes such as public/*, on a port of its own. Docker sends its login only
 # to a registry that asks for one at /v2/, so one port cannot serve both.
-ANONYMOUS_PULL = _text("BOATHOUSE_ANONYMOUS_PULL").replace(",", " ").split()
-ANONYMOUS_PORT = int(_text("BOATHOUSE_ANONYMOUS_PORT", "0"))  # 0: none
-REGISTRY_NAME = HOST if PORT == 443 else f"{HOST}:{PORT}"  # what stands before the first slash
+ANONYMOUS_PULL = text("BOATHOUSE_ANONYMOUS_PULL").replace(",", " ").split()
+ANONYMOUS_PORT = port("BOATHOUSE_ANONYMOUS_PORT", 0)  # 0: none
+REGISTRY_NAME = registry_name(HOST, PORT)  # what stands before the first slash
 PUBLIC_URL = f"https://{REGISTRY_NAME}"
-TLS_CERTIFICATE = _text("BOATHOUSE_TLS_CERTIFICATE")  # a certificate of the user's own, with
-TLS_KEY = _text("BOATHOUSE_TLS_KEY")  # its key; then no CA of ours is made
+TLS_CERTIFICATE = text("BOATHOUSE_TLS_CERTIFICATE")  # a certificate of the user's own, with
+TLS_KEY = text("BOATHOUSE_TLS_KEY")  # its key; then no CA of ours is made
 
 
 def _ports() -> dict[str, int]:
@@ -96,21 +104,21 @@ def _ports() -> dict[str, int]:
         return {}
 
 
-REGISTRY_PORT = int(_text("BOATHOUSE_REGISTRY_PORT", str(_ports().get("registry", 5000))))
-WEB_PORT = int(_text("BOATHOUSE_WEB_PORT", str(_ports().get("web", 8000))))
+REGISTRY_PORT = port("BOATHOUSE_REGISTRY_PORT", _ports().get("registry", 5000))
+WEB_PORT = port("BOATHOUSE_WEB_PORT", _ports().get("web", 8000))
 REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
-REGISTRY_PROGRAM = _text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
-SYNC_MINUTES = int(_text("BOATHOUSE_SYNC_MINUTES", "15"))
+REGISTRY_PROGRAM = text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
+SYNC_MINUTES = number("BOATHOUSE_SYNC_MINUTES", 15, least=1, unit="minutes")
 
 # -- what goes away ------------------------------------------------------------------------------
 # How long a deleted or overwritten tag can be put back; until then collecting leaves its image.
-UNDO_DAYS = max(1, int(_text("BOATHOUSE_UNDO_DAYS", "7")))
+UNDO_DAYS = number("BOATHOUSE_UNDO_DAYS", 7, least=1, most=3650, unit="days")
 
 
 def _at_least(name: str, default: int, floor: int) -> timedelta:
     """Hours; never fewer than `floor`, because images would be lost."""
-    return timedelta(hours=max(int(_text(name, str(default))), floor))
+    return timedelta(hours=number(name, default, least=floor, most=87600, unit="hours"))
 
 
 # -- collecting: what nothing needs is hidden, and deleted much later ------------------------------
@@ -118,10 +126,10 @@ COLLECT_GRACE = _at_least("BOATHOUSE_COLLECT_GRACE_HOURS", 24, 1)  # what is you
 QUARANTINE_TIME = _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1)  # between hidden and deleted
 UPLOAD_TIME = _at_least("BOATHOUSE_UPLOAD_HOURS", 168, 24)  # leftovers of uploads that are older go
 # Cron, in TIME_ZONE; "" after the equals sign: only by hand.
-COLLECT_SCHEDULE = os.environ.get("BOATHOUSE_COLLECT_SCHEDULE", "0 2 * * 0").strip()
+COLLECT_SCHEDULE = schedule("BOATHOUSE_COLLECT_SCHEDULE", "0 2 * * 0")
 
 # Whether every tag is whole: weekly. The same form; "" after the equals sign: only by hand.
-INTEGRITY_SCHEDULE = os.environ.get("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6").strip()
+INTEGRITY_SCHEDULE = schedule("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6")
 
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
@@ -179,8 +187,8 @@ TEMPLATES = [
 ]
 
 # -- database ------------------------------------------------------------------------------------
-DATABASE_URL = _text("DATABASE_URL", f"sqlite:///{DATA / 'index.sqlite3'}")
-_database: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL, conn_max_age=60))
+DATABASE_URL = text("DATABASE_URL", f"sqlite:///{DATA / 'index.sqlite3'}")
+_database = database(DATABASE_URL)
 IS_POSTGRESQL = _database["ENGINE"].endswith("postgresql")
 if IS_POSTGRESQL:
     _database["CONN_HEALTH_CHECKS"] = True
@@ -198,8 +206,8 @@ else:
 DATABASES = {"default": _database}
 
 # -- the audit log -------------------------------------------------------------------------------
-_audit_days = int(_text("BOATHOUSE_AUDIT_DAYS", "400"))
-AUDIT_DAYS = max(_audit_days, 31) if _audit_days else 0  # rows are kept so long; 0: for ever
+# Rows are kept so long; 0: for ever.
+AUDIT_DAYS = number("BOATHOUSE_AUDIT_DAYS", 400, least=31, most=36500, unit="days", zero=True)
 
 # -- background jobs -----------------------------------------------------------------------------
 HUEY: dict[str, Any] = {
@@ -301,7 +309,7 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "portal" / "locale"]
 USE_TZ = True
-TIME_ZONE = _text("BOATHOUSE_TIME_ZONE", "UTC")
+TIME_ZONE = time_zone("BOATHOUSE_TIME_ZONE", "UTC")
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA / "static"

@@ -1,0 +1,177 @@
+"""Environment variables, each read and checked once, at the start of every command.
+
+A value that cannot be is one sentence for a person: Django's ImproperlyConfigured, which manage.py
+prints. portal/settings.py is the only caller.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import zoneinfo
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dj_database_url
+from cronsim import CronSim, CronSimError
+from django.core.exceptions import ImproperlyConfigured
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")  # of an image reference, and of DNS
+
+
+def text(name: str, default: str = "") -> str:
+    """Its value without spaces around it; the default if there is none."""
+    return os.environ.get(name, "").strip() or default
+
+
+def number(
+    name: str,
+    default: int,
+    *,
+    least: int = 0,
+    most: int = 10**9,
+    unit: str = "",
+    zero: bool = False,
+) -> int:
+    """A whole number between `least` and `most`; with `zero` also 0, which has a meaning then."""
+    found = text(name)
+    if not found:
+        return default
+    example = f"{' of ' + unit if unit else ''}, such as {default or least}"
+    # int() takes 1_000 and digits of every script.
+    if not re.fullmatch(r"-?[0-9]{1,12}", found):
+        raise _bad(name, found, f"must be a whole number{example}.")
+    value = int(found)
+    if not least <= value <= most and not (zero and value == 0):
+        bounds = f"between {least} and {most}" if most < 10**9 else f"at least {least}"
+        raise _bad(name, found, f"must be {bounds}{' ' + unit if unit else ''}.")
+    return value
+
+
+def port(name: str, default: int) -> int:
+    """A TCP port; 0, the default of some, is none."""
+    return number(name, default, least=1, most=65535, zero=default == 0)
+
+
+def one_of(name: str, default: str, choices: Sequence[str]) -> str:
+    found = text(name, default)
+    if found not in choices:
+        raise _bad(name, found, f"must be one of {', '.join(choices)}.")
+    return found
+
+
+def host(name: str, default: str) -> str:
+    """A host name or address as it stands in front of an image reference, without a port."""
+    found = text(name, default)
+    if error := _not_in_a_reference(found):
+        raise _bad(name, found, error)
+    return found
+
+
+def registry_name(host: str, port: int) -> str:
+    """What stands before the first slash of a reference to an image here."""
+    is_a_host = "." in host or host == "localhost" or host.startswith("[")
+    if port != 443:
+        return f"{host}:{port}"
+    if not is_a_host:  # as the distribution's reference grammar decides it
+        raise _bad(
+            "BOATHOUSE_HOST",
+            host,
+            "has no dot, so clients take it for a name on Docker Hub: use its full name, or a "
+            "BOATHOUSE_PORT other than 443.",
+        )
+    return host
+
+
+def names(name: str) -> list[str]:
+    """Host names and addresses, comma separated; a name may begin with `*.`."""
+    found = [one for one in map(str.strip, text(name).split(",")) if one]
+    for one in found:
+        if not _address(one) and (error := _not_in_a_reference(one.removeprefix("*."))):
+            raise _bad(name, one, error)
+    return found
+
+
+def addresses(name: str, default: Sequence[str]) -> list[str]:
+    """Where to listen, comma separated: `*`, addresses, those of IPv6 in brackets."""
+    found = [one for one in map(str.strip, text(name).split(",")) if one]
+    for one in found:
+        if one != "*" and (not _address(one) or (":" in one) != one.startswith("[")):
+            raise _bad(name, one, "must be an address of this machine, such as 0.0.0.0 or [::].")
+    return found or list(default)
+
+
+def time_zone(name: str, default: str) -> str:
+    found = text(name, default)
+    try:
+        zoneinfo.ZoneInfo(found)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise _bad(name, found, "is no time zone: write one such as Europe/Berlin.") from None
+    return found
+
+
+def schedule(name: str, default: str) -> str:
+    """Cron's five fields; "" if the variable is set and empty."""
+    found = os.environ.get(name, default).strip()
+    if found:
+        try:
+            CronSim(found, datetime.now(UTC))
+        except CronSimError as error:
+            words = f"is no schedule ({error}): write cron's five fields, such as {default!r}."
+            raise _bad(name, found, words) from None
+    return found
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's settings of a database. A refused URL is not repeated: it may hold a password."""
+    try:
+        found = dict(dj_database_url.parse(url, conn_max_age=60))
+    except (ValueError, dj_database_url.ParseError):
+        found = {}
+    engine = str(found.get("ENGINE", ""))
+    if not engine.endswith(("postgresql", "sqlite3")) or not found.get("NAME"):
+        raise ImproperlyConfigured(
+            "DATABASE_URL is no address of a database: write postgresql://user:password@host/name, "
+            "with other characters than letters and digits as %XX."
+        )
+    return found
+
+
+def _not_in_a_reference(found: str) -> str:
+    """What is wrong with a host; "" if nothing is."""
+    if found.startswith("[") and found.endswith("]") and _address(found):
+        return ""
+    if _address(found):
+        return f"must stand in brackets: [{found}]." if ":" in found else ""
+    if "://" in found or "/" in found:
+        return "must be a host name alone, without https:// and without a path."
+    if re.search(r":[0-9]*$", found):
+        return "must be a host name alone: the port belongs into BOATHOUSE_PORT."
+    if not found.isascii():
+        try:
+            return f"must be in ASCII: {found.encode('idna').decode('ascii')}."
+        except UnicodeError:
+            return "is no host name."
+    if _HOST_NAME.fullmatch(found.lower()) and len(found) <= 253:
+        return "" if found == found.lower() else f"must be in small letters: {found.lower()}."
+    return (
+        "is no host name that an image reference can hold: letters, digits and hyphens, with dots "
+        "between."
+    )
+
+
+def _address(found: str) -> bool:
+    try:
+        ipaddress.ip_address(found.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _bad(name: str, value: str, words: str) -> ImproperlyConfigured:
+    """The sentence: the variable, what it is, what it must be."""
+    shown = value if len(value) <= 60 else f"{value[:60]}…"
+    return ImproperlyConfigured(f"{name}={shown!r} {words}")
