@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -723,7 +724,8 @@ def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
 
 def test_floors_hold_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOATHOUSE_QUARANTINE_HOURS", "0")
-    assert _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1) == timedelta(hours=1)
+    with pytest.raises(ImproperlyConfigured, match="between 1 and"):
+        _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1)
     monkeypatch.setenv("BOATHOUSE_QUARANTINE_HOURS", "48")
     assert _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1) == timedelta(hours=48)
 
