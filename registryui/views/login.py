@@ -20,6 +20,7 @@ from registryui import operators
 from registryui.models import Operator
 
 from .access import anyone, safe_next
+from .password_turn import password_turn, too_many
 
 PAUSE = timedelta(minutes=1)  # between two lines in the audit log about names that nobody has
 
@@ -33,16 +34,27 @@ def login(request: HttpRequest) -> HttpResponse:
     following = safe_next(request, sent, default=reverse("dashboard"))
     if request.user.is_authenticated:
         return HttpResponseRedirect(following)
-    form = AuthenticationForm(request, _sent(request) if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST":
+        with password_turn() as is_ours:
+            return _checked(request, following) if is_ours else too_many(request)
+    return _page(request, AuthenticationForm(request), following)
+
+
+def _checked(request: HttpRequest, following: str) -> HttpResponse:
+    form = AuthenticationForm(request, _sent(request))
+    if form.is_valid():
         auth.login(request, form.get_user())
         operators.record_login(form.get_user())
         keep = "keep" in request.POST
         request.session.set_expiry(settings.SESSION_COOKIE_AGE if keep else 0)
         return HttpResponseRedirect(following)
-    if form.is_bound and not getattr(request, "axes_locked_out", False):
+    if not getattr(request, "axes_locked_out", False):
         typed = form.cleaned_data.get("username", "")
         operators.record_failed_login(typed, is_locked=False, pause=PAUSE)
+    return _page(request, form, following)
+
+
+def _page(request: HttpRequest, form: AuthenticationForm, following: str) -> HttpResponse:
     context = {
         "next": following,
         "username": request.POST.get("username", "")[:150],

@@ -12,18 +12,26 @@ from registryui import operators
 from registryui.models import Role
 
 from .access import Request, needs
+from .password_turn import password_turn, too_many
 
 
 @sensitive_post_parameters()
 @needs(Role.VIEWER, methods=("GET", "POST"))
 def password(request: Request) -> HttpResponse:
     """The other sessions of this operator end with the change; this one goes on."""
-    form = PasswordChangeForm(request.user, request.POST if request.method == "POST" else None)
-    if form.is_bound and form.is_valid():
+    if request.method == "POST":
+        with password_turn() as is_ours:
+            return _changed(request) if is_ours else too_many(request)
+    return render(request, "password/page.html", {"form": PasswordChangeForm(request.user)})
+
+
+def _changed(request: Request) -> HttpResponse:
+    form = PasswordChangeForm(request.user, request.POST)
+    if form.is_valid():
         operators.change_own_password(request.user, form.cleaned_data["new_password1"])
         update_session_auth_hash(request, request.user)
         messages.success(request, _("Your password is changed. Other sessions have ended."))
         return redirect("dashboard")
     if "old_password" in form.errors:
         operators.record_wrong_password(request.user)
-    return render(request, "password/page.html", {"form": form}, status=422 if form.errors else 200)
+    return render(request, "password/page.html", {"form": form}, status=422)

@@ -1,15 +1,24 @@
 """Signing in and out, and what somebody who guesses learns: nothing."""
 
+import fcntl
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
 
 import pytest
 from django.conf import settings
+from django.contrib.auth import hashers
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
+from registryui.views import password_turn
 from registryui.views.access import client_address, safe_next
 from tests.factories import PASSWORD, make_operator
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
 
@@ -191,3 +200,57 @@ def test_a_new_password_needs_the_old_one_and_ends_other_sessions() -> None:
     assert "Your password is changed" in here.get("/").content.decode()
     assert there.get("/").status_code == 302
     assert _sign_in(Client(), password=new).status_code == 302
+
+
+# -- many at once --------------------------------------------------------------------------------
+def _another_process(folder: Path) -> IO[str]:
+    """Has the turn until it is closed."""
+    file = (folder / "passwords.lock").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+@pytest.mark.parametrize("address", ["/login", "/password"])
+def test_who_gets_no_turn_is_told_so_and_no_password_is_checked(
+    address: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.RUN_DIR = tmp_path
+    monkeypatch.setattr(password_turn, "PATIENCE", 0.0)
+    monkeypatch.setattr(hashers, "check_password", lambda *_: pytest.fail("it was checked"))
+    client = Client()
+    client.force_login(make_operator(), backend=settings.AUTHENTICATION_BACKENDS[1])
+    if address == "/login":
+        client = Client()
+    with _another_process(tmp_path):
+        answer = client.post(address, {"username": "vera", "password": PASSWORD})
+    assert (answer.status_code, answer["Retry-After"]) == (429, "5")
+    assert "Too many at once" in answer.content.decode()
+
+
+def test_a_turn_is_waited_for(settings: Settings, tmp_path: Path) -> None:
+    settings.RUN_DIR = tmp_path
+    make_operator()
+    with _another_process(tmp_path) as other, ThreadPoolExecutor(1) as pool:
+        pool.submit(other.close)
+        assert _sign_in(Client()).status_code == 302
+
+
+def test_a_process_keeps_threads_for_pages(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third one is refused at once, while one has its turn and another one waits."""
+    settings.RUN_DIR = tmp_path
+    places = threading.BoundedSemaphore(2)
+    monkeypatch.setattr(password_turn, "_places", places)
+
+    def second() -> bool:
+        with password_turn.password_turn() as is_ours:
+            return is_ours
+
+    with ThreadPoolExecutor(1) as pool:
+        with password_turn.password_turn() as first:
+            waiting = pool.submit(second)
+            until(lambda: places._value == 0, "the second one waits")
+            with password_turn.password_turn() as third:
+                assert (first, third) == (True, False)
+        assert waiting.result() is True
