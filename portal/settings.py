@@ -18,11 +18,14 @@ from portal.variables import (
     database,
     host,
     names,
+    networks,
     number,
     one_of,
     port,
+    public_url,
     registry_name,
     schedule,
+    switch,
     text,
     time_zone,
 )
@@ -89,8 +92,18 @@ NAMES = names("BOATHOUSE_NAMES")
 # to a registry that asks for one at /v2/, so one port cannot serve both.
 ANONYMOUS_PULL = text("BOATHOUSE_ANONYMOUS_PULL").replace(",", " ").split()
 ANONYMOUS_PORT = port("BOATHOUSE_ANONYMOUS_PORT", 0)  # 0: none
-REGISTRY_NAME = registry_name(HOST, PORT)  # what stands before the first slash
+# Where clients find us if a proxy or load balancer stands in front; else where we listen.
+PUBLIC_HOST, PUBLIC_PORT = public_url("BOATHOUSE_PUBLIC_URL", HOST, PORT)
+REGISTRY_NAME = registry_name(PUBLIC_HOST, PUBLIC_PORT)  # what stands before the first slash
 PUBLIC_URL = f"https://{REGISTRY_NAME}"
+# Who may say from which address a client came: X-Forwarded-For on our ports, or PROXY protocol.
+TRUSTED_PROXIES = networks("BOATHOUSE_TRUSTED_PROXIES")
+# A port for them alone: plain HTTP for one that ends TLS, or TLS inside of PROXY protocol for one
+# that passes it on.
+PROXY_PORT = port("BOATHOUSE_PROXY_PORT", 0)  # 0: none
+PROXY_PROTOCOL = switch("BOATHOUSE_PROXY_PROTOCOL", default=False)
+# Browsers then use HTTPS for this host name for a year, on all of its ports.
+HSTS = switch("BOATHOUSE_HSTS", default=True)
 TLS_CERTIFICATE = text("BOATHOUSE_TLS_CERTIFICATE")  # a certificate of the user's own, with
 TLS_KEY = text("BOATHOUSE_TLS_KEY")  # its key; then no CA of ours is made
 
@@ -134,7 +147,8 @@ INTEGRITY_SCHEDULE = schedule("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6")
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
 DEBUG = False
-ALLOWED_HOSTS = [HOST, "localhost", "127.0.0.1", "[::1]", *NAMES]
+ALLOWED_HOSTS = [HOST, PUBLIC_HOST, "localhost", "127.0.0.1", "[::1]", *NAMES]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]  # whatever Host a proxy in front says
 ROOT_URLCONF = "portal.urls"
 WSGI_APPLICATION = "portal.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -271,7 +285,7 @@ SECURE_PROXY_SSL_HEADER = (
 )  # nginx sets it; nobody else reaches us
 SECURE_SSL_REDIRECT = True
 SECURE_REDIRECT_EXEMPT = [r"^hooks/", r"^healthz$"]  # the registry and `up` ask on loopback
-SECURE_HSTS_SECONDS = 31536000
+SECURE_HSTS_SECONDS = 31536000 if HSTS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False  # other names below this host are not ours to speak for
 SECURE_HSTS_PRELOAD = False
 SILENCED_SYSTEM_CHECKS = [

@@ -80,10 +80,42 @@ def registry_name(host: str, port: int) -> str:
         raise _bad(
             "BOATHOUSE_HOST",
             host,
-            "has no dot, so clients take it for a name on Docker Hub: use its full name, or a "
-            "BOATHOUSE_PORT other than 443.",
+            "has no dot, so clients take it for a name on Docker Hub: use its full name, or "
+            "another port than 443.",
         )
     return host
+
+
+def switch(name: str, default: bool) -> bool:
+    """`on` or `off`."""
+    return one_of(name, "on" if default else "off", ["on", "off"]) == "on"
+
+
+def public_url(name: str, host: str, port: int) -> tuple[str, int]:
+    """Host and port of the address that clients type: `https://HOST[:PORT]`; without the variable
+    those where we listen ourselves."""
+    found = text(name)
+    if not found:
+        return host, port
+    match = re.fullmatch(r"https://(\[[0-9a-f:.]+\]|[^/:@?#\[\]]+)(?::([0-9]{1,5}))?/?", found)
+    if not match or not 1 <= int(match[2] or 443) <= 65535:
+        raise _bad(name, found, "must be https:// with a host name, and a port if it is not 443.")
+    if error := _not_in_a_reference(match[1]):
+        raise _bad(name, found, error)
+    return match[1], int(match[2] or 443)
+
+
+def networks(name: str) -> list[str]:
+    """Addresses and networks (10.0.0.0/8), comma separated."""
+    found = [one for one in map(str.strip, text(name).split(",")) if one]
+    for one in found:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            raise _bad(
+                name, one, "must be an address or a network, such as 10.0.0.7 or 10.0.0.0/8."
+            ) from None
+    return found
 
 
 def names(name: str) -> list[str]:

@@ -83,7 +83,8 @@ def ca_certificate() -> Path | None:
 
 def wanted_names() -> list[str]:
     """The names our certificate must hold: the host, its other names, and this machine itself."""
-    return _without_repeats([settings.HOST, *settings.NAMES, "localhost", "127.0.0.1", "::1"])
+    ours = [settings.HOST, settings.PUBLIC_HOST, *settings.NAMES]
+    return _without_repeats([*ours, "localhost", "127.0.0.1", "::1"])
 
 
 # -- reading and checking ------------------------------------------------------------------------

@@ -102,9 +102,11 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "key": tls.server_key(),
         "registry_port": registry_port,
         "web_port": web_port,
-        "port_suffix": "" if settings.PORT == 443 else f":{settings.PORT}",
+        "public_url": settings.PUBLIC_URL,
+        "registry_name": settings.REGISTRY_NAME,
         "listen": _listen(settings.PORT, "ssl"),
         **_anonymous(),
+        **_proxies(),
         "headers": _headers(),
         "redirect_server": _redirect_server(),
     }
@@ -284,10 +286,34 @@ def _anonymous() -> dict[str, object]:
     }
 
 
+def _proxies() -> dict[str, object]:
+    """Which proxies in front are believed, and the port that is theirs alone."""
+    trusted, port = settings.TRUSTED_PROXIES, settings.PROXY_PORT
+    if (port or settings.PROXY_PROTOCOL) and not (trusted and port):
+        raise Refused(
+            "A proxy in front needs both BOATHOUSE_PROXY_PORT and BOATHOUSE_TRUSTED_PROXIES, the "
+            "addresses that it connects from: set both or none."
+        )
+    header = "proxy_protocol" if settings.PROXY_PROTOCOL else "X-Forwarded-For"
+    believed = (
+        *(f"set_real_ip_from {one};" for one in trusted),
+        f"real_ip_header {header};",
+        "real_ip_recursive on;",
+    )
+    return {
+        "real_address": _lines(*believed, indent=4) if trusted else "",
+        "trusted_proxies": _lines(*(f"{one} 1;" for one in trusted), indent=8),
+        "proxy_port": f'"{port}:" 1;' if port else "",
+        "listen_proxies": _listen(port, "ssl proxy_protocol" if settings.PROXY_PROTOCOL else "")
+        if port
+        else "",
+    }
+
+
 def _headers() -> str:
     # nginx forgets inherited add_header lines in a block that has one of its own: repeat them all.
     lines = ["add_header X-Content-Type-Options nosniff always;"]
-    if speaks_for_a_name(settings.HOST):
+    if settings.HSTS and speaks_for_a_name(settings.PUBLIC_HOST):
         lines.append('add_header Strict-Transport-Security "max-age=31536000" always;')
     return "\n".join(f"            {line}" for line in lines)
 
@@ -304,12 +330,11 @@ def speaks_for_a_name(host: str) -> bool:
 def _redirect_server() -> str:
     if not settings.HTTP_PORT:
         return ""
-    suffix = "" if settings.PORT == 443 else f":{settings.PORT}"
     return (
         "    server {\n"
         f"{_listen(settings.HTTP_PORT)}\n"
         "        server_name _;\n"
-        f"        return 301 https://$host{suffix}$request_uri;\n"
+        f"        return 301 {settings.PUBLIC_URL}$request_uri;\n"
         "    }"
     )
 

@@ -63,7 +63,7 @@ def choose() -> Chosen:
     kept = _kept()
     chosen = Chosen()
     wanted = {"registry": settings.REGISTRY_PORT, "web": settings.WEB_PORT}
-    taken = {settings.PORT, settings.HTTP_PORT, settings.ANONYMOUS_PORT}
+    taken = {settings.PORT, settings.HTTP_PORT, settings.ANONYMOUS_PORT, settings.PROXY_PORT}
     for name, first in FIRST.items():
         by_hand = wanted[name] not in (kept.get(name, first), first)
         candidates = [wanted[name]]
@@ -92,6 +92,8 @@ def check_front_door() -> None:
         wanted.append((settings.HTTP_PORT, "BOATHOUSE_HTTP_PORT"))
     if settings.ANONYMOUS_PORT:
         wanted.append((settings.ANONYMOUS_PORT, "BOATHOUSE_ANONYMOUS_PORT"))
+    if settings.PROXY_PORT:
+        wanted.append((settings.PROXY_PORT, "BOATHOUSE_PROXY_PORT"))
     for port, variable in wanted:
         for address in addresses():
             _check(address, port, variable)
