@@ -4,6 +4,7 @@
     chain.py     the hash that joins each row to the one before; is the chain whole?
     newest.py    a note of the newest row outside the table, so that a cut-off end shows
     prune.py     the rule by which old rows go, and the only way that they can
+    pushes.py    what clients pushed: rows for pages and exports that are not in the log
 
 Each row's hash covers its fields and the hash of the row before, so a row that was changed, taken
 out or put in shows. Rows are written one after the other, also by several processes: the lock is
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection, transaction
@@ -27,7 +29,16 @@ from registryui.models import AuditEvent
 from . import newest
 from .chain import NOTHING, hash_of
 
-__all__ = ["NOTHING", "address", "asked_from", "hash_of", "record", "record_each"]
+__all__ = [
+    "NOTHING",
+    "Entry",
+    "address",
+    "asked_from",
+    "hash_of",
+    "record",
+    "record_each",
+    "record_entries",
+]
 
 LOCK = 0x626F6174  # any number that nothing else locks
 
@@ -59,7 +70,18 @@ def record(
     return record_each(act, [target], by=by, result=result, details=details)[0]
 
 
-@transaction.atomic
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row to be, as `record` wants it. `address`: of who did it, where no page asked for it."""
+
+    act: str
+    target: str
+    by: str
+    result: str = AuditEvent.Result.DONE
+    details: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
+
+
 def record_each(
     act: str,
     targets: Sequence[str],
@@ -69,20 +91,26 @@ def record_each(
     details: dict[str, Any] | None = None,
 ) -> list[AuditEvent]:
     """One row for each target, as `record`; three queries for all of them."""
+    return record_entries([Entry(act, one, by, result, details or {}) for one in targets])
+
+
+@transaction.atomic
+def record_entries(entries: Sequence[Entry]) -> list[AuditEvent]:
+    """A row for each of these, in their order; three queries for all of them."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
     last = AuditEvent.objects.order_by("-id").values_list("hash", flat=True).first()
     rows = []
-    for target in targets:
+    for entry in entries:
         row = AuditEvent(
             at=timezone.now(),
-            actor=_plain(by)[:255],
-            address=_plain(address.get())[:64],
-            act=_plain(act)[:64],
-            target=_plain(target)[:512],
-            result=result,
-            details=_plain(details or {}),
+            actor=_plain(entry.by)[:255],
+            address=_plain(entry.address or address.get())[:64],
+            act=_plain(entry.act)[:64],
+            target=_plain(entry.target)[:512],
+            result=entry.result,
+            details=_plain(entry.details),
             previous=last or NOTHING,
         )
         row.hash = last = hash_of(row)

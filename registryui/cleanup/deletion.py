@@ -24,7 +24,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from registryui import audit
-from registryui.index import former, ingest
+from registryui.index import former, gone, ingest
 from registryui.index.events import OWN_ACT
 from registryui.index.fetch import Look, look
 from registryui.index.sync import write
@@ -260,7 +260,9 @@ class _Doing:
         )
         stayed = [one for one in results if one.state != "deleted" and one.tag not in unsure]
         rows = FormerTag.objects.filter(act=self.act, repository=self.repository)
-        rows.filter(tag__in=[one.tag for one in stayed if one.tag]).delete()
+        rows = rows.filter(tag__in=[one.tag for one in stayed if one.tag])
+        before_us = list(rows.filter(tag__in=[one.tag for one in stayed if one.state == "gone"]))
+        rows.delete()
         for one in results:
             audit.record(
                 "tag.delete" if one.tag else "manifest.delete",
@@ -269,6 +271,9 @@ class _Doing:
                 result=_AUDITED[one.state],
                 details={"act": self.act, "digest": one.digest, **_why(one)},
             )
+        for row in before_us:
+            row.pk = None
+        gone.note(self.repository, before_us)  # a client was quicker, and that can be undone, too
         log.info("%s: %d of %d deleted by %s", self.repository, len(deleted), len(results), self.by)
 
 

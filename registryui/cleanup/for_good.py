@@ -32,11 +32,13 @@ from registryui.models import (
     FormerTag,
     Manifest,
     ManifestBlob,
+    ManifestTombstone,
     RegistryEvent,
     Repository,
     Tag,
 )
 from registryui.models.cleanup import FormerTagQuerySet
+from registryui.oci.references import references
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
@@ -82,6 +84,7 @@ def delete_for_good(
         order = [digest, *(one for one in dead if one != digest)]
         results = [_delete(registry, repository, one) for one in order]
         gone = {one.digest for one in results if one.state != "failed"}
+        ManifestTombstone.objects.filter(repository=repository, digest__in=gone).delete()
         _untag(registry, planned, gone, act)
         blobs = _take_blobs(registry, row, [dead[one] for one in order if one in gone])
     _conclude(row, planned, results, blobs, by)
@@ -249,8 +252,14 @@ def _take_blobs(registry: RegistryClient, repository: Repository, dead: Sequence
             wanted.pop(blob, None)
     taken = []
     names: list[str] = []  # links of their own
+    buried = _buried_blobs(repository.name)
     for blobs in chunks(list(wanted)):
-        names += BlobName.objects.filter(blob__in=blobs).values_list("digest", flat=True)
+        others_of = BlobName.objects.filter(blob__in=blobs).values_list("digest", "blob")
+        for digest, blob in others_of:
+            if digest in buried:
+                wanted.pop(blob, None)
+        names += [digest for digest, blob in others_of if blob in wanted]
+    wanted = {blob: digest for blob, digest in wanted.items() if digest not in buried}
     for digest in (*wanted.values(), *names):
         try:
             if again(partial(registry.delete_blob, repository.name, digest)):
@@ -258,6 +267,12 @@ def _take_blobs(registry: RegistryClient, repository: Repository, dead: Sequence
         except RegistryError as error:
             log.warning("%s: blob %s stays until it is collected: %s", repository, digest, error)
     return taken
+
+
+def _buried_blobs(repository: str) -> set[str]:
+    """What manifests name that clients deleted, and that undo may put back."""
+    raws = ManifestTombstone.objects.filter(repository=repository).values_list("raw", flat=True)
+    return {digest for raw in raws for digest in references(bytes(raw)).digests}
 
 
 @transaction.atomic
@@ -272,6 +287,8 @@ def _conclude(
     for one in results:
         if one.state != "failed":
             ingest.drop_manifest(repository.name, one.digest)
+    gone = [one.digest for one in results if one.state != "failed"]
+    ManifestTombstone.objects.filter(repository=repository.name, digest__in=gone).delete()
     audit.record(
         "manifest.delete_for_good",
         f"{repository.name}@{planned.digest}",

@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from registryui.index import processes, reconcile
 from registryui.index.blob_names import remembered
 from registryui.index.progress import State
-from registryui.models import FormerTag, Manifest, Repository, Run, Tag
+from registryui.models import FormerTag, Manifest, ManifestTombstone, Repository, Run, Tag
 from registryui.oci.digest import alike, is_canonical, matches
 from registryui.oci.references import References, references
 from registryui.oci.untrusted import MANIFEST_LIMIT
@@ -264,7 +264,8 @@ class Marker:
         that has a tag in the index and none on the disk is looked at again by a sync first."""
         limit = self.found.began - self.grace
         found = set()
-        for digest in links.manifests:
+        # A row without a link: a client deleted it, and the index will learn that, for undo.
+        for digest in here.rows.keys() | set(links.manifests):
             if digest in kept:
                 continue
             row = here.rows.get(digest)
@@ -373,6 +374,7 @@ class _Known:
     rows: dict[str, _Row] = field(default_factory=dict)
     referrers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     lists: dict[str, References] = field(default_factory=dict)  # of image indexes and the like
+    buried: dict[str, References] = field(default_factory=dict)  # clients deleted them
     read: dict[str, References | None] = field(default_factory=dict)  # from the store: no row
     name: str = ""
     store: FileStore | None = None
@@ -403,6 +405,8 @@ class _Known:
         return (*named.manifests, *others)
 
     def _read(self, digest: str) -> References | None:
+        if digest not in self.read and digest in self.buried:
+            self.read[digest] = self.buried[digest]
         if digest not in self.read and self.store is not None:
             content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=self.name)[0]
             if isinstance(content, RegistryError):
@@ -428,6 +432,9 @@ def _known(names: Iterable[str]) -> dict[str, _Known]:
     lists = rows.exclude(kind__in=LISTS).values_list("repository__name", "digest", "raw")
     for name, digest, raw in lists.iterator(chunk_size=500):
         known[name].lists[digest] = references(bytes(raw))
+    tombstones = ManifestTombstone.objects.filter(repository__in=list(known)).order_by()
+    for name, digest, raw in tombstones.values_list("repository", "digest", "raw").iterator():
+        known[name].buried[digest] = references(bytes(raw))
     for name, here in known.items():
         if others := [subject for subject in here.referrers if not is_canonical(subject)]:
             for subject, digest in named_otherwise(name, others).items():

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from registryui.index import ingest
+from registryui.index import gone, ingest
 from registryui.index.fetch import look
 from registryui.index.sync import write
 from registryui.models import FormerTag, Manifest, Tag
@@ -58,7 +58,8 @@ def settle(*, is_whole: bool = False) -> int:
 
 
 def prune() -> int:
-    """Forgets rows of undo that are long past their time."""
+    """Forgets rows of undo that are long past their time, and the bytes that none wants."""
+    gone.prune()
     return FormerTag.objects.filter(keep_until__lt=timezone.now() - KEPT).delete()[0]
 
 

@@ -28,6 +28,7 @@ from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound, RegistryError
 
+from . import undo
 from .mark import named_otherwise
 
 CHUNK = 500  # digests of one statement
@@ -88,6 +89,8 @@ def remove_untagged(
         if run is None or run.state != Run.State.DONE or run.result["errors"]:
             raise Refused(_("The registry could not be read to its end: ./boathouse sync"))
         _check_digests()
+        if not dry_run:
+            undo.bring_back(client)
         removed = Removed([], [])
         before = timezone.now() - settings.COLLECT_GRACE
         for repository in Repository.objects.order_by("name"):

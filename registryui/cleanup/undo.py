@@ -1,6 +1,7 @@
 """Undo: a deleted or overwritten tag is put back on the digest that it had.
 
-The manifest is in the registry still, so its stored bytes are PUT under the tag: the same digest.
+Its stored bytes are PUT under the tag: the same digest. What a client deleted of it, the manifest
+or children that it lists, is put back first, from the bytes that the index kept.
 What moved is in the tag's history like any push, under the operator's name, and the digest that was
 on the tag before can be put back in the same way.
 """
@@ -23,13 +24,15 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from registryui import audit
-from registryui.index.contents import Move
-from registryui.index.events import OWN_ACT
+from registryui.index import gone
+from registryui.index.contents import NESTING_LIMIT, Move
+from registryui.index.events import OWN_ACT, look_at_incomplete, look_at_untagged
 from registryui.index.fetch import Look
 from registryui.index.sync import write
-from registryui.models import AuditEvent, FormerTag, Manifest, RegistryEvent, Tag
+from registryui.models import UNKNOWN, AuditEvent, FormerTag, Manifest, RegistryEvent, Tag
 from registryui.models.cleanup import FormerTagQuerySet
 from registryui.oci import throw_away
+from registryui.oci.references import references
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
@@ -108,7 +111,7 @@ def put_back(repository: str, tag: str, digest: str, *, expected: str, by: str) 
     that the image needs, it does not answer. Between our look and the PUT lie milliseconds in
     which somebody else may push; the history shows both then.
     """
-    if not Manifest.objects.filter(repository__name=repository, digest=digest).exists():
+    if not _kept_bytes(repository, {digest}):
         raise Refused(_("The index no longer has that image, so it cannot be put back."))
     try:
         _raise(_set(repository, [_Wish(tag, digest, expected)], by=by))
@@ -116,6 +119,26 @@ def put_back(repository: str, tag: str, digest: str, *, expected: str, by: str) 
         raise Refused(
             _("The tag %s moved since this page was shown. Look at it again and decide anew.") % tag
         ) from error
+
+
+def bring_back(registry: RegistryClient) -> None:
+    """Puts the manifests that undo keeps and that clients deleted back, without a tag: else the
+    registry's own collector takes their blobs. RegistryError: it does not answer."""
+    kept: dict[str, set[str]] = defaultdict(set)
+    rows = FormerTag.objects.kept(timezone.now()).exclude(digest="")
+    for repository, digest in rows.values_list("repository", "digest"):
+        kept[repository].add(digest)
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="undo") as pool:
+        for repository, digests in kept.items():
+            wishes = [_Wish("", digest, "", _NO_MOVE) for digest in digests]
+            setting = _Setting(registry, repository, _stored(repository, wishes))
+            for problem in pool.map(setting.set, wishes):
+                if problem is not None:
+                    log.warning("%s: not brought back: %s", repository, problem)
+            look_at_untagged(registry, repository, setting.untagged, pool)
+
+
+_NO_MOVE = Move("", UNKNOWN, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +199,12 @@ def _set(repository: str, wishes: Sequence[_Wish], *, by: str) -> dict[_Wish, Re
         moves = {one.tag: one.move or Move(one.digest, at, by) for one in wishes}
         try:
             write(registry, repository, _expecting(repository, looks), pool, moves=moves)
+            look_at_untagged(registry, repository, setting.untagged, pool)
+            back = {one.digest for one in wishes if done[one] is None}
+            look_at_incomplete(registry, repository, back | setting.untagged, pool)
         except RegistryError as error:  # it is set; the next sync brings it
             log.warning("%s: put back, and not read: %s", repository, error)
-    _conclude(repository, wishes, done, setting.unsure, by)
+    _conclude(repository, wishes, done, setting, by)
     return done
 
 
@@ -190,6 +216,7 @@ class _Setting:
     ) -> None:
         self._registry, self._repository, self._stored = registry, repository, stored
         self.looks: dict[str, Look] = {}  # what each tag is on now
+        self.untagged: set[str] = set()  # digests that were put back by themselves
         self.unsure: set[_Wish] = set()  # no answer: it may have been done
 
     def set(self, wish: _Wish) -> Refused | None:
@@ -214,9 +241,7 @@ class _Setting:
 
     def _set(self, wish: _Wish) -> Refused | None:
         now = again(lambda: self._registry.resolve(self._repository, wish.reference)) or ""
-        stored = self._stored.get(wish.digest) or self._registry.manifest(
-            self._repository, wish.digest
-        )
+        stored = self._of(wish.digest)
         if stored is None:
             return Refused(_("The registry no longer has that image, so it cannot be put back."))
         if not self._may_set(wish, now):
@@ -225,11 +250,30 @@ class _Setting:
                 % wish.tag,
                 now,
             )
+        self._complete(wish, stored, depth=NESTING_LIMIT)
         if now != wish.digest:
-            self._put(wish, stored)
+            self._put(wish, wish.reference, stored)
         if wish.tag:
             self.looks[wish.tag] = Look(wish.tag, "", wish.digest, stored)
+        else:
+            self.untagged.add(wish.digest)
         return None
+
+    def _of(self, digest: str) -> Stored | None:
+        """The manifest's bytes, which the registry may lack."""
+        return self._stored.get(digest) or self._registry.manifest(self._repository, digest)
+
+    def _complete(self, wish: _Wish, stored: Stored, *, depth: int) -> None:
+        """Puts back what it lists and the registry lacks. What nobody has the bytes of is for the
+        registry to miss."""
+        for digest in references(stored.raw).manifests if depth else ():
+            if again(partial(self._registry.resolve, self._repository, digest)) is not None:
+                continue
+            child = self._of(digest)
+            if child is not None:
+                self._complete(wish, child, depth=depth - 1)
+                self._put(wish, digest, child)
+                self.untagged.add(digest)
 
     def _may_set(self, wish: _Wish, now: str) -> bool:
         """What a page showed must still be so; a former tag comes back where nothing is in its
@@ -238,12 +282,12 @@ class _Setting:
             return now == wish.expected
         return now in ("", wish.digest, wish.expected) or self._is_throw_away(now)
 
-    def _put(self, wish: _Wish, stored: Stored) -> None:
+    def _put(self, wish: _Wish, reference: str, stored: Stored) -> None:
         """An image index may be set while its child is: 2.8 empties the child's link for a moment,
         and says then that it lacks it. So a 400 is asked again, too."""
         put = partial(
             self._registry.put_manifest,
-            *(self._repository, wish.reference, stored.raw, stored.media_type),
+            *(self._repository, reference, stored.raw, stored.media_type),
             act=wish.act,
         )
         try:
@@ -260,11 +304,21 @@ class _Setting:
 
 
 def _stored(repository: str, wishes: Sequence[_Wish]) -> dict[str, Stored]:
-    """The bytes that the index has of these manifests."""
-    rows = Manifest.objects.filter(
-        repository__name=repository, digest__in={one.digest for one in wishes}
-    )
-    return {
+    """The bytes of these manifests and of all that they list, as far as the index has them."""
+    found: dict[str, Stored] = {}
+    level = {one.digest for one in wishes}
+    while level:
+        some = _kept_bytes(repository, level)
+        found |= some
+        level = {child for one in some.values() for child in references(one.raw).manifests}
+        level -= found.keys()
+    return found
+
+
+def _kept_bytes(repository: str, digests: Collection[str]) -> dict[str, Stored]:
+    """The bytes that the index has of these manifests, or kept of them when they were deleted."""
+    rows = Manifest.objects.filter(repository__name=repository, digest__in=digests)
+    return gone.stored(repository, digests) | {
         digest: Stored(digest, media_type, bytes(raw))
         for digest, media_type, raw in rows.values_list("digest", "media_type", "raw")
     }
@@ -298,17 +352,19 @@ def _conclude(
     repository: str,
     wishes: Sequence[_Wish],
     done: Mapping[_Wish, Refused | None],
-    unsure: Collection[_Wish],
+    setting: _Setting,
     by: str,
 ) -> None:
     """What became nothing leaves history; undo and the audit log learn the rest."""
     failed = [one for one in wishes if done[one] is not None]
-    nothing = [f"{OWN_ACT}{one.act}" for one in failed if one not in unsure]
+    nothing = [f"{OWN_ACT}{one.act}" for one in failed if one not in setting.unsure]
     RegistryEvent.objects.filter(event_id__in=nothing).delete()
     # No answer: it may have been done, so the worker looks.
-    hints = [f"{OWN_ACT}{one.act}" for one in unsure]
+    hints = [f"{OWN_ACT}{one.act}" for one in setting.unsure]
     RegistryEvent.objects.filter(event_id__in=hints).update(applied_at=None)
     now = timezone.now()
+    children = FormerTag.objects.filter(repository=repository, tag="", digest__in=setting.untagged)
+    children.kept(now).update(restored_at=now, restored_by=by[:255])
     for one in wishes:
         problem = done[one]
         if isinstance(problem, Taken):  # a question, no act

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db import transaction
 from django.db.models import F
@@ -24,25 +24,27 @@ from registryui.models import (
     DailyActivity,
     FormerTag,
     ImageIndexEntry,
-    Manifest,
+    ManifestBlob,
     RegistryEvent,
     Repository,
     StoreDay,
     Tag,
 )
-from registryui.oci import media_types
+from registryui.models.activity import OWN_ACT as OWN_ACT
+from registryui.models.activity import OWN_CLIENT
+from registryui.oci import media_types, throw_away
 from registryui.oci.event import Event, parse_events
+from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge
-from registryui.registry.source import Source
+from registryui.registry.source import Source, Stored
 
-from . import counts, former, ingest
+from . import counts, former, gone, ingest
+from .blob_names import remembered
 from .fetch import Known, Look, complete, look
-from .sync import AT_ONCE, known_elsewhere, known_here, write
+from .sync import AT_ONCE, is_store, known_elsewhere, known_here, write
 
 log = logging.getLogger(__name__)
 
-OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests: nobody pulled
-OWN_ACT = "act-"  # begins the id of an event that the portal wrote for what an operator did
 BATCH = 5000  # events of a round: the more, the more of one repository are written together
 TOGETHER = 1000  # events of one repository whose images are in memory at once
 PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
@@ -163,6 +165,11 @@ def _apply(
 ) -> None:
     """Looks at everything that these events of one repository name, and writes it down."""
     moves = _moves(events)
+    _note_replaced(repository, events)
+    # Before the tags: so all that one DELETE took off are put back together.
+    if deletes := {one.digest for one in events if one.action == "delete" and one.digest}:
+        _look_at_deleted(source, repository, deletes, pool)
+        _look_at_blobs(source, repository, deletes, pool)
     tags = {event.tag for event in events if event.tag and event.action != "pull"}
     seen: dict[str, str] = {}
     for pause in (*PAUSES, None):
@@ -175,11 +182,10 @@ def _apply(
     pushes = [event for event in events if event.action == "push" and event.digest]
     passed = [one for one in pushes if one.tag and seen.get(one.tag) != one.digest]
     untagged = [one for one in pushes if not one.tag]
-    _look_at_untagged(source, repository, {one.digest for one in [*untagged, *passed]}, pool)
+    look_at_untagged(source, repository, {one.digest for one in [*untagged, *passed]}, pool)
     if passed:
-        former.note_passed(repository, passed)
-    for digest in {event.digest for event in events if event.action == "delete" and event.digest}:
-        _look_at_deleted(source, repository, digest)
+        _keep_unseen(source, repository, passed)
+        former.note_passed(repository, passed, events)
 
 
 @transaction.atomic
@@ -190,8 +196,49 @@ def _settle(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
     # Another host may have been at the same events.
     rows = RegistryEvent.objects.select_for_update().filter(pk__in=wanted, applied_at=None)
     ours = set(rows.values_list("pk", flat=True))
-    _count({name: [one for one in events if one.pk in ours] for name, events in done.items()})
+    settled = {name: [one for one in events if one.pk in ours] for name, events in done.items()}
+    _count(settled)
     RegistryEvent.objects.filter(pk__in=ours).update(applied_at=timezone.now(), error="")
+    gone.tell(event for events in settled.values() for event in events)
+
+
+def _note_replaced(repository: str, events: Sequence[RegistryEvent]) -> None:
+    """Writes to each push which digest it took its tag from, as far as the index or an earlier push
+    knows. One query for pushes of tags, one or two more where any tag moved."""
+    pushes = sorted((one for one in events if one.action == "push" and one.tag), key=_by_time)
+    if not pushes:
+        return
+    rows = Tag.objects.filter(repository__name=repository, name__in={one.tag for one in pushes})
+    now, known_since = {}, {}
+    for name, digest, moved_at in rows.values_list("name", "manifest__digest", "moved_at"):
+        now[name], known_since[name] = digest or "", moved_at
+    # A sync, or this very batch before it was killed, was quicker: then undo knows what was there.
+    late = [name for name, moved_at in known_since.items() if moved_at >= pushes[0].at]
+    if late:
+        left = FormerTag.objects.filter(
+            repository=repository,
+            tag__in=late,
+            how=FormerTag.How.OVERWRITTEN,
+            at__gte=pushes[0].at,
+        )
+        now |= dict.fromkeys(late, "")
+        now |= dict(left.order_by("-at").values_list("tag", "digest"))
+    moved = []
+    for event in sorted(events, key=_by_time):
+        if event.action == "delete" and event.tag:
+            now[event.tag] = ""
+        elif event.action == "delete":
+            now = {tag: "" if digest == event.digest else digest for tag, digest in now.items()}
+        elif event.action == "push" and event.tag:
+            before, now[event.tag] = now.get(event.tag, ""), event.digest
+            if before not in ("", event.digest):
+                event.replaced = before
+                moved.append(event)
+    RegistryEvent.objects.bulk_update(moved, ["replaced"], batch_size=200)
+
+
+def _by_time(event: RegistryEvent) -> datetime:
+    return event.at
 
 
 def _moves(events: Iterable[RegistryEvent]) -> dict[str, ingest.Move]:
@@ -217,15 +264,12 @@ def _look_at_tags(
     those that the registry has not finished writing. Raises its error only if this `is_last`.
 
     Fills `seen` with the digests that were looked at."""
-    known = dict(
-        Tag.objects.filter(repository__name=repository, name__in=tags).values_list(
-            "name", "manifest__digest"
-        )
-    )
-    futures = {
-        tag: pool.submit(look, source, repository, tag, expected=known.get(tag) or "")
-        for tag in tags
+    rows = Tag.objects.filter(repository__name=repository, name__in=tags)
+    known = {
+        name: (digest or "", problem)
+        for name, digest, problem in rows.values_list("name", "manifest__digest", "problem")
     }
+    futures = {tag: pool.submit(_look, source, repository, tag, known.get(tag)) for tag in tags}
     looks = []
     again: set[str] = set()
     listed: set[str] | None = None
@@ -254,6 +298,12 @@ def _look_at_tags(
     return again
 
 
+def _look(source: Source, repository: str, tag: str, known: tuple[str, str] | None) -> Look:
+    """At a tag, of which the index has this digest and problem; a problem may have healed."""
+    digest, problem = known or ("", "")
+    return look(source, repository, tag, expected=digest, again=bool(problem))
+
+
 def _is_behind(one: Look, move: ingest.Move | None) -> bool:
     """True if a push that was just told of is not to be seen yet.
 
@@ -272,9 +322,9 @@ def _listed(source: Source, repository: str) -> set[str]:
         return set()
 
 
-def _look_at_untagged(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+def look_at_untagged(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
     """Manifests that were pushed and that no tag brought along: no list of the registry has
-    them."""
+    them. Tags that lacked one are looked at again."""
     stored = []
     for digest in (digests - known_here(repository, digests)) if digests else ():
         try:
@@ -286,13 +336,82 @@ def _look_at_untagged(source: Source, repository: str, digests: set[str], pool: 
     if stored:
         known = Known(lambda some: known_here(repository, some), known_elsewhere)
         ingest.save(repository, [], complete(source, repository, stored, known=known, pool=pool))
+        look_at_incomplete(source, repository, {one.digest for one in stored}, pool)
 
 
-def _look_at_deleted(source: Source, repository: str, digest: str) -> None:
-    """Forgets a manifest that was deleted by digest. An event of a blob finds no row: no harm."""
-    rows = Manifest.objects.filter(repository__name=repository, digest=digest)
-    if rows.exists() and source.resolve(repository, digest) is None:
-        ingest.drop_manifest(repository, digest)
+def look_at_incomplete(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+    """Looks again at tags that lacked something, on image indexes that list these manifests. One
+    query where there are none."""
+    listing = ImageIndexEntry.objects.filter(
+        digest__in=digests, image_index__repository__name=repository
+    )
+    above = set(listing.order_by().values_list("image_index__digest", flat=True))
+    if not above:
+        return
+    tags = Tag.objects.filter(
+        repository__name=repository, manifest__digest__in=above, problem=Tag.Problem.INCOMPLETE
+    )
+    known = tags.values_list("name", "manifest__digest", "problem")
+    futures = [
+        pool.submit(_look, source, repository, tag, (digest or "", problem))
+        for tag, digest, problem in known
+    ]
+    if futures:
+        write(source, repository, [future.result() for future in futures], pool)
+    look_at_incomplete(source, repository, above - digests, pool)
+
+
+def _look_at_deleted(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+    """Forgets manifests that were deleted by digest. An event of a blob finds no row: no harm."""
+    known = sorted(known_here(repository, digests))
+    now = pool.map(lambda digest: source.resolve(repository, digest), known)
+    away = [digest for digest, there in zip(known, now, strict=True) if there is None]
+    ingest.drop_manifests(repository, away, with_undo=True)
+
+
+def _look_at_blobs(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+    """Tags whose layers or configs were deleted are broken. Two queries where there are none."""
+    stored = remembered(digests)
+    blobs = ManifestBlob.objects.filter(
+        repository__name=repository, blob__digest__in={*digests, *stored.values()}
+    )
+    needed = set(blobs.order_by().values_list("blob__digest", flat=True))
+    order = sorted(one for one in digests if stored.get(one, one) in needed)
+    there = pool.map(lambda digest: _has_blob(source, repository, digest), order)
+    lost = {
+        stored.get(digest, digest)
+        for digest, is_there in zip(order, there, strict=True)
+        if not is_there
+    }
+    if lost:
+        ingest.lose_blobs(repository, lost)
+
+
+def _has_blob(source: Source, repository: str, digest: str) -> bool:
+    try:
+        return source.blob(repository, digest, limit=1) is not None
+    except NotFound:
+        return False
+    except (BadAnswer, TooLarge):
+        return True
+
+
+def _keep_unseen(source: Source, repository: str, pushes: Sequence[RegistryEvent]) -> None:
+    """Keeps the bytes of what was pushed and deleted before anybody looked. Only a store has them
+    still, as a blob without a link."""
+    media_types_of = {one.digest: one.media_type for one in pushes}
+    unseen = media_types_of.keys() - known_here(repository, media_types_of)
+    unseen -= gone.stored(repository, unseen).keys()
+    if not unseen or not is_store(source):
+        return
+    order = sorted(unseen)
+    contents = source.read_blobs(order, limit=MANIFEST_LIMIT, repository=repository)
+    found = [
+        Stored(digest, media_types_of[digest], content)
+        for digest, content in zip(order, contents, strict=True)
+        if isinstance(content, bytes) and not throw_away.is_one(content)
+    ]
+    gone.keep(repository, [(one, gone.size_of(one)) for one in found])
 
 
 def _postpone(repository: str, events: Sequence[RegistryEvent], error: RegistryError) -> float:

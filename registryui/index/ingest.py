@@ -8,8 +8,10 @@ a slow sync cannot put back what an event has changed since; it is looked at aga
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Sum
@@ -28,7 +30,7 @@ from registryui.models import (
 )
 from registryui.oci import names, throw_away
 
-from . import bulk, former
+from . import bulk, former, gone
 from . import rows as made
 from .contents import Move, NewManifest
 from .fetch import Look
@@ -40,6 +42,7 @@ __all__ = [
     "drop_manifest",
     "drop_manifests",
     "drop_repository",
+    "lose_blobs",
     "refresh",
     "save",
     "set_broken",
@@ -47,6 +50,7 @@ __all__ = [
 ]
 
 CHUNK = 500  # digests of one statement
+One = TypeVar("One")
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class Changes:
     manifests: int = 0
     problems: int = 0
     skipped: tuple[str, ...] = ()
+    lost: list[FormerTag] = field(default_factory=list)  # what tags were that lead nowhere now
 
     def __iadd__(self, other: Changes) -> Changes:
         for name in ("added", "moved", "removed", "manifests", "problems"):
@@ -83,18 +88,28 @@ def save(
     changes.manifests = len(created)
     if is_new or created or changes.added or changes.moved or changes.removed or changes.problems:
         refresh(repository)
+    gone.note(name, changes.lost)
     return changes
 
 
 @transaction.atomic
-def drop_repository(name: str) -> int:
-    """Forgets a repository that the registry no longer has; returns the number of its tags."""
+def drop_repository(name: str, *, with_undo: bool = False) -> int:
+    """Forgets a repository that the registry no longer has; returns the number of its tags.
+    `with_undo`: somebody else deleted it, so its tags can be put back while their blobs are there.
+    """
     repository = Repository.objects.filter(name=name).first()
     if repository is None:
         return 0
     tags = repository.tags.count()
+    digests = set(repository.manifests.values_list("digest", flat=True)) if with_undo else set()
+    lost: list[FormerTag] = []
+    for some in _chunks(sorted(digests)):
+        keys = list(repository.manifests.filter(digest__in=some).values_list("pk", flat=True))
+        lost += [one for one in gone.bury(repository, keys, digests)[0] if one.tag]
     _forget_edges(Manifest.objects.filter(repository=repository))
     repository.delete()
+    for rows in _chunks(lost):
+        gone.note(name, rows)
     return tags
 
 
@@ -104,26 +119,84 @@ def drop_manifest(name: str, digest: str) -> bool:
 
 
 @transaction.atomic
-def drop_manifests(name: str, digests: Sequence[str]) -> int:
-    """Forgets manifests that are in the repository no more; returns how many it knew."""
+def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False) -> int:
+    """Forgets manifests that are in the repository no more; returns how many it knew. Tags on image
+    indexes that list them are incomplete.
+
+    `with_undo`: not the portal deleted them, so their bytes, and what names they had, are kept.
+    """
     repository = Repository.objects.filter(name=name).first()
     if repository is None:
         return 0
+    every = set(digests)
     children: set[str] = set()
+    lost: list[FormerTag] = []
+    if_told: set[str] = set()
     dropped = 0
-    for start in range(0, len(digests), CHUNK):
-        some = repository.manifests.filter(digest__in=digests[start : start + CHUNK])
-        found = Manifest.objects.filter(pk__in=list(some.values_list("pk", flat=True)))
+    for chunk in _chunks(digests):
+        some = repository.manifests.filter(digest__in=chunk)
+        keys = list(some.values_list("pk", flat=True))
+        if with_undo:
+            rows, doubtful = gone.bury(repository, keys, every)
+            lost += rows
+            if_told |= doubtful
+        found = Manifest.objects.filter(pk__in=keys)
         _forget_edges(found)
         entries = ImageIndexEntry.objects.filter(image_index__in=found)
         children |= set(entries.values_list("digest", flat=True))
         Tag.objects.filter(manifest__in=found).update(problem=Tag.Problem.DANGLING, size=0)
         dropped += found.delete()[1].get(Manifest._meta.label, 0)
     if dropped:
+        _mark_incomplete(repository, every)
         mark_listed(repository, children)
         repository.size = _measure(repository)
         refresh(repository)
+    gone.note(name, lost, if_told=if_told)
     return dropped
+
+
+def _mark_incomplete(repository: Repository, digests: Iterable[str]) -> None:
+    """Tags on image indexes that list these manifests."""
+    for some in _chunks(sorted(_listing(repository, digests))):
+        tags = repository.tags.filter(manifest__digest__in=some, problem=Tag.Problem.NONE)
+        tags.update(problem=Tag.Problem.INCOMPLETE)
+
+
+def _listing(repository: Repository, digests: Iterable[str]) -> set[str]:
+    """Image indexes that list any of these manifests, at any depth. One query for each level."""
+    level, found = set(digests), set[str]()
+    while level:
+        above: set[str] = set()
+        for some in _chunks(sorted(level)):
+            entries = ImageIndexEntry.objects.filter(
+                digest__in=some, image_index__repository=repository
+            ).order_by()
+            above |= set(entries.values_list("image_index__digest", flat=True))
+        level = above - found
+        found |= above
+    return found
+
+
+def lose_blobs(name: str, digests: Collection[str]) -> list[str]:
+    """Marks tags broken whose images need one of these blobs (by sha256), which the repository has
+    no more. Returns their names."""
+    repository = Repository.objects.filter(name=name).first()
+    if repository is None:
+        return []
+    edges = ManifestBlob.objects.filter(repository=repository, blob__digest__in=digests)
+    users = set(edges.order_by().values_list("manifest__digest", flat=True))
+    broken: dict[str, str] = {}
+    for some in _chunks(sorted(users | _listing(repository, users))):
+        tags = repository.tags.filter(manifest__digest__in=some)
+        broken |= {
+            tag: digest or "" for tag, digest in tags.values_list("name", "manifest__digest")
+        }
+    return set_broken(name, broken, {})[0] if broken else []
+
+
+def _chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
+    for start in range(0, len(some), CHUNK):
+        yield some[start : start + CHUNK]
 
 
 @transaction.atomic
@@ -147,9 +220,8 @@ def set_broken(
 
 def _still_at(tags: QuerySet[Tag], wanted: Mapping[str, str]) -> list[str]:
     found = []
-    names = sorted(wanted)
-    for start in range(0, len(names), CHUNK):
-        rows = tags.filter(name__in=names[start : start + CHUNK])
+    for some in _chunks(sorted(wanted)):
+        rows = tags.filter(name__in=some)
         for tag, digest in rows.values_list("name", "manifest__digest"):
             if (digest or "") == wanted[tag] or not wanted[tag]:
                 found.append(tag)
@@ -281,8 +353,11 @@ def _count_manifests(pairs: Iterable[tuple[int, int]], *, by: int) -> None:
 def _forget_edges(manifests: QuerySet[Manifest]) -> None:
     """Takes these manifests' edges and facts away, and the blobs that nothing needs any more."""
     images = manifests.filter(kind=Manifest.Kind.IMAGE)
-    for pk, config in images.values_list("pk", "config").iterator(CHUNK):
-        bulk.remove_facts([(fact, pk) for fact in made.facts_of(bytes(config or b""))])
+    configs = images.values_list("pk", "config").iterator(CHUNK)
+    while some := list(islice(configs, CHUNK)):
+        bulk.remove_facts(
+            [(fact, pk) for pk, config in some for fact in made.facts_of(bytes(config or b""))]
+        )
     edges = ManifestBlob.objects.filter(manifest__in=manifests)
     pairs = set(edges.values_list("manifest_id", "blob_id"))
     edges.delete()
@@ -381,7 +456,7 @@ def _set_tags(
     )
     touched: set[int] = set()
     to_save: list[Tag] = []
-    gone: list[Tag] = []
+    removed: list[Tag] = []
     overwritten: list[FormerTag] = []
     skipped: list[str] = []
     for one in looks:
@@ -392,7 +467,8 @@ def _set_tags(
         if one.is_gone:
             if tag is not None:
                 touched |= {tag.manifest_id} if tag.manifest_id else set()
-                gone.append(tag)
+                changes.lost += _lost(tag)
+                removed.append(tag)
             continue
         target = targets.get(one.digest)
         if tag is not None and tag.manifest_id:
@@ -406,6 +482,8 @@ def _set_tags(
                 version_key=names.version_key(one.tag),
             )
             tag.group_key = tag.version_key
+        if one.problem == Tag.Problem.DANGLING:
+            changes.lost += _lost(tag)
         left = former.row(tag) if _is_overwritten(tag, target) else None
         _point(tag, target, one, moves.get(one.tag))
         if left is not None:
@@ -430,8 +508,8 @@ def _set_tags(
             changes.moved += 1
         changes.problems += tag.problem != before[1]
         to_save.append(tag)
-    Tag.objects.filter(pk__in=[tag.pk for tag in gone]).delete()
-    changes.removed = len(gone)
+    Tag.objects.filter(pk__in=[tag.pk for tag in removed]).delete()
+    changes.removed = len(removed)
     _write_tags(to_save)
     former.note(overwritten)
     _mark_pushed(targets.values(), looks, moves)
@@ -451,6 +529,14 @@ def _is_overwritten(tag: Tag, target: Manifest | None) -> bool:
     if before is None or target is None or before.digest == target.digest:
         return False
     return throw_away.ARTIFACT_TYPE not in (before.artifact_type, target.artifact_type)
+
+
+def _lost(tag: Tag) -> list[FormerTag]:
+    """What undo should know of a tag whose image is gone; of a throw-away nothing, see above."""
+    before = tag.manifest
+    if before is None or before.artifact_type == throw_away.ARTIFACT_TYPE:
+        return []
+    return [former.row(tag)]
 
 
 def _point(tag: Tag, target: Manifest | None, one: Look, move: Move | None) -> None:

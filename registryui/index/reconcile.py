@@ -135,9 +135,9 @@ def _differs(link: TagLink, known: Known) -> bool:
     )
 
 
-def _gone(store: Store, name: str, tags: Iterable[str]) -> list[str]:
-    """Those of these tags that are still not there when looked at again."""
-    return [tag for tag in sorted(tags) if not _is_there(store, name, tag)]
+def _gone(store: Store, name: str, references: Iterable[str]) -> list[str]:
+    """Those of these tags or digests that are still not there when looked at again."""
+    return [one for one in sorted(references) if not _is_there(store, name, one)]
 
 
 def _is_there(store: Store, name: str, reference: str) -> bool:
@@ -207,8 +207,9 @@ def _untagged(store: Store, name: str, revisions: set[str], state: State) -> Non
         state.advance(0)
         if changes.manifests:
             state.note(f"{name}: {changes.manifests} manifests without a tag were not in the index")
-    for digest in sorted(have - revisions):
-        if not _is_there(store, name, digest) and ingest.drop_manifest(name, digest):
+    gone = _gone(store, name, have - revisions)
+    if ingest.drop_manifests(name, gone, with_undo=True):
+        for digest in gone:
             state.note(f"{name}@{digest}: only the index had it")
 
 
@@ -217,7 +218,7 @@ def _drop_lost(store: Store, names: Iterable[str], state: State) -> None:
         try:
             store.tags(name)
         except NotFound:
-            state.changes.removed += ingest.drop_repository(name)
+            state.changes.removed += ingest.drop_repository(name, with_undo=True)
             state.note(f"{name}: the store no longer has it")
         except RegistryError as error:
             state.failed(name, error)

@@ -88,7 +88,7 @@ def _walk(source: Source, state: State, pool: Executor, *, full: bool) -> int:
         try:
             tags = source.tags(name)
         except NotFound:
-            state.changes.removed += ingest.drop_repository(name)
+            state.changes.removed += ingest.drop_repository(name, with_undo=True)
             state.note(f"{name}: the registry no longer has it")
         except RegistryError as error:
             state.failed(name, error)

@@ -92,6 +92,7 @@ def of_former(row: FormerTag) -> dict[str, Any]:
         "act": row.act,
         "at": row.at.isoformat(timespec="seconds"),
         "by": row.by,
+        "address": row.address,
         "keep_until": row.keep_until.isoformat(timespec="seconds"),
     }
 
@@ -165,7 +166,7 @@ def former_table(rows: Iterable[FormerTag]) -> str:
             row.digest[:19] if row.tag else "",
             row.how,
             row.at.strftime("%Y-%m-%d %H:%M"),
-            row.by or "-",
+            " ".join((row.by, row.address)).strip() or "-",
             f"until {row.keep_until.strftime('%Y-%m-%d %H:%M')}",
         ]
         for row in rows

@@ -2,7 +2,7 @@
 
 from .activity import DailyActivity, RegistryEvent, Run, StoreDay
 from .audit import AuditEvent
-from .cleanup import FormerTag, Protection, RetentionRule
+from .cleanup import FormerTag, ManifestTombstone, Protection, RetentionRule
 from .host import Host, Lease, Published, here
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import Operator, Role, actor_name
@@ -26,6 +26,7 @@ __all__ = [
     "LineLeftAlone",
     "Manifest",
     "ManifestBlob",
+    "ManifestTombstone",
     "NamespaceSize",
     "Operator",
     "Protection",

@@ -5,6 +5,9 @@ from django.db.models import Q
 
 from .repository import UNKNOWN, Repository
 
+OWN_CLIENT = "boathouse/"  # User-Agent of the portal's own requests
+OWN_ACT = "act-"  # begins the id of an event that the portal wrote for what an operator did
+
 
 class RegistryEvent(models.Model):
     """One notification. Pushes and deletes are kept as the history of a tag; pulls are pruned."""
@@ -14,6 +17,8 @@ class RegistryEvent(models.Model):
     repository = models.CharField(max_length=255)  # a name: the row may come later, or be gone
     tag = models.CharField(max_length=128, blank=True)
     digest = models.CharField(max_length=255, blank=True)
+    # of a push, applied: the digest that it took the tag from
+    replaced = models.CharField(max_length=255, blank=True, default="", db_default="")
     media_type = models.CharField(max_length=255, blank=True)
     at = models.DateTimeField()  # by the registry's clock
     actor = models.CharField(max_length=255, blank=True)  # the verified Basic user
@@ -35,6 +40,14 @@ class RegistryEvent(models.Model):
             models.Index(fields=["action", "at"], name="event_prune"),  # pulls past their time
             models.Index(fields=["actor", "-at"], name="event_actor"),  # page of a registry user
         ]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the portal did it. Nobody gives the registry its name there; whoever comes by
+        nginx has one, whatever his User-Agent says."""
+        return self.event_id.startswith(OWN_ACT) or (
+            not self.actor and self.client.startswith(OWN_CLIENT)
+        )
 
 
 class DailyActivity(models.Model):

@@ -1,5 +1,5 @@
 """What goes away, what may not, and what can still be brought back. Only cleanup/ writes here, and
-index/ingest.py notes the tags that a push overwrote."""
+index/ notes what a push overwrote and what a client deleted."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class FormerTag(models.Model):
     act = models.CharField(max_length=32, blank=True)  # all of one delete; undone together
     at = models.DateTimeField()
     by = models.CharField(max_length=255, blank=True)
+    # of the client that deleted it
+    address = models.CharField(max_length=64, blank=True, default="", db_default="")
     moved_at = models.DateTimeField(default=UNKNOWN)  # Tag.moved_at, Tag.moved_by: put back as well
     moved_by = models.CharField(max_length=255, blank=True)
     keep_until = models.DateTimeField()  # from then on collecting may take its image
@@ -53,6 +55,27 @@ class FormerTag(models.Model):
 
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}"
+
+
+class ManifestTombstone(models.Model):
+    """The bytes of a manifest that a client deleted, for undo. Its blobs are in the store until
+    then: collecting reads here what they are."""
+
+    repository = models.CharField(max_length=255)  # a name: the row may be dropped meanwhile
+    digest = models.CharField(max_length=255)
+    media_type = models.CharField(max_length=255, blank=True)
+    size = models.BigIntegerField(default=0)  # as Manifest.size was
+    raw = models.BinaryField()
+    keep_until = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["repository", "digest"], name="tombstone_once")
+        ]
+        indexes = [models.Index(fields=["keep_until"], name="tombstone_until")]  # pruning
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.digest}"
 
 
 class Protection(models.Model):

@@ -43,6 +43,16 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "delete.begin": ("trash-2", gettext_lazy("Begin to delete")),
         },
     ),
+    "client": (
+        gettext_lazy("Registry clients"),
+        {
+            "client.push": ("upload", gettext_lazy("Push tag (client)")),
+            "client.move": ("history", gettext_lazy("Move tag to another digest (client)")),
+            "client.delete": ("trash-2", gettext_lazy("Delete tag (client)")),
+            "client.delete_manifest": ("trash-2", gettext_lazy("Delete manifest (client)")),
+            "client.delete_blob": ("trash-2", gettext_lazy("Delete blob (client)")),
+        },
+    ),
     "protection": (
         gettext_lazy("Protections"),
         {
@@ -170,8 +180,10 @@ def act_words(act: str) -> tuple[str, str]:
     return icon, str(words)
 
 
-def actor(name: str) -> str:
-    """Who did it, as people read it."""
+def actor(name: str, *, act: str = "") -> str:
+    """Who did it, as people read it. A registry user may have the schedule's name."""
+    if name and act.startswith("client."):
+        return actor_words(name)
     if name.startswith(_RULE):
         return _("rule %(name)s") % {"name": line(name.removeprefix(_RULE), 80)}
     return str(_ACTORS[name]) if name in _ACTORS else actor_words(name)
@@ -236,7 +248,7 @@ _PAGES = {
 def _way(request: Request, row: AuditEvent) -> str:
     """The page of a repository, tag or manifest; that of the group of acts; "" for none."""
     group = row.act.partition(".")[0]
-    if group in ("tag", "manifest", "repository", "delete"):
+    if group in ("tag", "manifest", "repository", "delete", "client"):
         return _way_into_registry(row.target)
     page = _PAGES.get(group, "")
     return reverse(page) if page and may_open(request.user, page) else ""

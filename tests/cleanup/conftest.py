@@ -31,6 +31,7 @@ def small(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Sma
     settings.STORAGE, settings.STORE_DIR, settings.SOURCE = "filesystem", tmp_path / "store", "auto"
     for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
+    settings.UNDO_DAYS = 0  # what is taken off a tag past the portal may go at once
     (tmp_path / "store").mkdir()
     made = Small(tmp_path / "store")
     monkeypatch.setattr(collecting, "RegistryClient", NoCanary(made))

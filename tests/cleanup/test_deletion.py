@@ -221,7 +221,10 @@ def test_a_tag_that_somebody_else_deleted_is_gone(here: World) -> None:
     here.real.delete(R, digest)
     assert states(here.delete("1")) == {"1": "gone"}
     assert here.known() == {}
-    assert not undo.waiting().exists()
+    (row,) = undo.waiting()
+    assert (row.tag, row.digest, row.how, row.by) == ("1", digest, "deleted", "")
+    undo.restore(row, by=BY)
+    assert here.digest("1") == digest
 
 
 def test_what_was_pushed_meanwhile_is_replaced_only_on_demand(here: World) -> None:

@@ -36,6 +36,7 @@ LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 def instance(settings: Any, standing: Instance) -> Instance:  # noqa: F811
     for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
+    settings.UNDO_DAYS = 0  # what clients delete here is to be collected
     standing.renew()
     return standing
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.django_db
 def real(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     """A registry behind a door that is shut; nginx itself is in tests/test_hold.py."""
     settings.RUN_DIR = tmp_path / "run"
+    settings.UNDO_DAYS = 0  # what clients delete here may go
     monkeypatch.setattr(hold, "_prove", lambda: None)
     with running_registry(tmp_path / "registry") as url:
         settings.REGISTRY_URL = url

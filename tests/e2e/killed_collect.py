@@ -51,6 +51,7 @@ def main() -> None:
     settings.STORE_DIR, settings.REGISTRY_URL = STORE, URL
     for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
+    settings.UNDO_DAYS = 0
     runs.STALE = timedelta(0)  # a dead run is known to be dead at once
     call_command("migrate", verbosity=0)
     kept = prepare()

@@ -49,6 +49,7 @@ def use(settings: Any, store: Path, url: str) -> None:
     settings.STORE_DIR, settings.REGISTRY_URL = store, url
     for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
+    settings.UNDO_DAYS = 0  # what clients delete here is to be collected
 
 
 def index(registry: Registry) -> None:

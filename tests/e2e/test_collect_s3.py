@@ -69,6 +69,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Ite
         settings.STORAGE_KEY, settings.STORAGE_SECRET = key, secret
         for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
             setattr(settings, name, timedelta(0))
+        settings.UNDO_DAYS = 0  # what clients delete here is to be collected
         storage = storages.of_settings()
         system = fsspec.filesystem("s3", use_listings_cache=False, **storage.options)
         if request.param == "versions":

@@ -178,7 +178,10 @@ def delete(tag: str) -> None:
     assert [one.state for one in done.results] == ["deleted"]
 
 
-def test_a_deleted_image_waits_for_undo_and_then_gives_its_bytes_back(served: Registry) -> None:
+def test_a_deleted_image_waits_for_undo_and_then_gives_its_bytes_back(
+    served: Registry, settings: Any
+) -> None:
+    settings.UNDO_DAYS = 7
     push(served, tag="kept", own=b"kept")
     index("store")
     before = data_size(served.store)

@@ -49,7 +49,8 @@ def age_index(made: Product) -> None:
         "from registryui.models import Manifest; from django.utils import timezone as t;"
         "from datetime import timedelta as d; old = t.now() - d(hours=2);"
         "Manifest.objects.update(seen_at=old, pushed_at=old);"
-        "Manifest.objects.filter(untagged_at__isnull=False).update(untagged_at=old)"
+        "Manifest.objects.filter(untagged_at__isnull=False).update(untagged_at=old);"
+        "from registryui.models import FormerTag as f; f.objects.update(keep_until=old)"
     )
     made.boathouse("manage", "shell", "-c", code)
 

@@ -289,7 +289,7 @@ def test_two_hosts_at_the_same_events_count_them_once(
     """The other one has read them as well, and is done while we look at the registry."""
     digest = source.push_image("app", "1")
     receive(event("push", "app", digest, "1"), event("pull", "app", digest))
-    real = events._look_at_untagged
+    real = events.look_at_untagged
     others = [lambda: events._settle({"app": list(RegistryEvent.objects.all())})]
 
     def look(*arguments: Any) -> None:
@@ -297,7 +297,7 @@ def test_two_hosts_at_the_same_events_count_them_once(
             others.pop()()
         real(*arguments)
 
-    monkeypatch.setattr(events, "_look_at_untagged", look)
+    monkeypatch.setattr(events, "look_at_untagged", look)
     events.apply_pending(source)
     assert others == []
     day = DailyActivity.objects.get()

@@ -13,7 +13,7 @@ from django.utils import timezone
 from registryui.index import ingest
 from registryui.index.contents import Move
 from registryui.index.fetch import Look
-from registryui.models import UNKNOWN, FormerTag, Repository, Tag
+from registryui.models import UNKNOWN, FormerTag, Repository
 from registryui.oci import throw_away
 from tests.factories import digest_of, make_manifest, make_repository, make_tag
 
@@ -66,8 +66,6 @@ def test_nothing_is_asked_where_no_tag_moves(repository: Repository) -> None:
         Look(f"t{n}", digest(repository, f"a{n}"), digest(repository, f"a{n}")) for n in range(9)
     ]
     looks.append(Look("new", "", digest(repository, "b1")))
-    looks.append(Look("t10", digest(repository, "a10"), "", is_gone=True))
-    looks.append(Look("t11", digest(repository, "a11"), "", problem=Tag.Problem.DANGLING))
     with CaptureQueriesContext(connection) as caught:
         ingest.save(R, looks, [])
     assert not [one for one in caught if "formertag" in one["sql"]]

@@ -76,6 +76,11 @@ def test_the_list_is_filtered_by_text_and_by_what_happened(mika: Client) -> None
     assert 'id="deleted-list"' in fragment
 
 
+def test_what_a_client_deleted_says_from_where(mika: Client) -> None:
+    former("team/api", "1.0", by="robot", address="10.1.2.3")
+    assert "robot 10.1.2.3" in bare(text_of(mika.get(PAGE)))
+
+
 def test_an_empty_list_says_what_would_stand_there(mika: Client) -> None:
     assert "Nothing waits to be undone" in text_of(mika.get(PAGE))
 
