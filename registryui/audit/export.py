@@ -7,6 +7,7 @@ a spreadsheet would read as a formula begins with an apostrophe there, so it is 
 from __future__ import annotations
 
 import csv
+import heapq
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC
@@ -14,7 +15,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from registryui.models import AuditEvent
+from registryui.models import AuditEvent, RegistryEvent
+
+from . import pushes
 
 COLUMNS = (
     *("id", "at", "actor", "address", "act", "target", "result", "details", "previous", "hash"),
@@ -23,26 +26,37 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|")
 
 
-def json_lines(rows: QuerySet[AuditEvent]) -> Iterator[str]:
+def json_lines(
+    rows: QuerySet[AuditEvent], pushed: QuerySet[RegistryEvent] | None = None
+) -> Iterator[str]:
     """One object a line, in ASCII."""
-    for row in _facts(rows):
+    for row in _facts(rows, pushed):
         yield json.dumps(row, separators=(",", ":")) + "\n"
 
 
-def csv_lines(rows: QuerySet[AuditEvent]) -> Iterator[str]:
+def csv_lines(
+    rows: QuerySet[AuditEvent], pushed: QuerySet[RegistryEvent] | None = None
+) -> Iterator[str]:
     """A head, then one line a row, as RFC 4180 says."""
     writer = csv.writer(_Echo(), lineterminator="\r\n")
     yield writer.writerow(COLUMNS)
-    for row in _facts(rows):
+    for row in _facts(rows, pushed):
         details = json.dumps(row["details"], ensure_ascii=False, separators=(",", ":"))
         cells = [*(row[name] for name in COLUMNS[:7]), details, row["previous"], row["hash"]]
         yield writer.writerow([cells[0], *(_harmless(str(cell)) for cell in cells[1:])])
 
 
-def _facts(rows: QuerySet[AuditEvent]) -> Iterator[dict[str, Any]]:
-    """Each row by its columns, without all of them in memory."""
-    for values in rows.values_list(*COLUMNS).iterator(chunk_size=2000):
-        row = dict(zip(COLUMNS, values, strict=True))
+def _facts(
+    rows: QuerySet[AuditEvent], pushed: QuerySet[RegistryEvent] | None
+) -> Iterator[dict[str, Any]]:
+    """Each row by its columns, without all of them in memory. A push has no id and no hash."""
+    log = (
+        dict(zip(COLUMNS, values, strict=True))
+        for values in rows.values_list(*COLUMNS).iterator(chunk_size=2000)
+    )
+    events = () if pushed is None else map(pushes.as_row, pushed.iterator(chunk_size=2000))
+    beside = ({name: getattr(one, name) for name in COLUMNS} | {"id": None} for one in events)
+    for row in heapq.merge(log, beside, key=lambda one: one["at"]):
         row["at"] = row["at"].astimezone(UTC).isoformat(timespec="microseconds")
         yield row
 
@@ -58,6 +72,8 @@ class _Echo:
         return text
 
 
-def lines(rows: QuerySet[AuditEvent], *, form: str) -> Iterable[str]:
-    """In that form: "jsonl" or "csv"."""
-    return csv_lines(rows) if form == "csv" else json_lines(rows)
+def lines(
+    rows: QuerySet[AuditEvent], pushed: QuerySet[RegistryEvent] | None = None, *, form: str
+) -> Iterable[str]:
+    """In that form: "jsonl" or "csv". `pushed`: what clients pushed, by time, in between."""
+    return csv_lines(rows, pushed) if form == "csv" else json_lines(rows, pushed)

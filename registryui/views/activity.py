@@ -1,4 +1,5 @@
-"""Who did what: the audit log, newest first, filtered; exported, and checked, by administrators."""
+"""Who did what: the audit log and what clients pushed, newest first, filtered; exported, and
+checked, by administrators."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, tasks
-from registryui.audit import export
+from registryui.audit import export, pushes
 from registryui.audit.check import newest_check
-from registryui.models import AuditEvent, Role
-from registryui.models.paging import Walk, walk
+from registryui.models import AuditEvent, RegistryEvent, Role
+from registryui.models.paging import Listing, Walk, walk_together
 
 from . import activity_words as words
 from .access import Request, needs
@@ -49,28 +50,40 @@ class Filters:
 
     @property
     def rows(self) -> QuerySet[AuditEvent]:
-        """All of them, in any order."""
-        return AuditEvent.objects.asked(
-            actor=self.actor,
-            act=self.act,
-            target=self.target,
-            result=self.result,
-            since=_midnight(self.since),
-            until=_midnight(self.until, days=1),
-        )
+        """All of the log, in any order."""
+        return AuditEvent.objects.asked(**self._asked)
 
-    def found(self, after: str) -> Walk[AuditEvent]:
+    @property
+    def pushed(self) -> QuerySet[RegistryEvent]:
+        """All pushes of clients, in any order."""
+        return pushes.asked(**self._asked)
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        days = {"since": _midnight(self.since), "until": _midnight(self.until, days=1)}
+        names = ("actor", "act", "target", "result")
+        return {name: getattr(self, name) for name in names} | days
+
+    def found(self, after: str) -> Walk[Any]:
         """A page of them, the newest first, walked to over what an index finds."""
+        lists = [] if pushes.only(self.act) else [self._log()]
+        if pushes.fit(act=self.act, result=self.result):
+            names = ("actor", "since", "until")
+            every = pushes.walked(**{name: self._asked[name] for name in names})
+            lists.append(Listing(self.pushed, every, ["-at", "-id"]))
+        return walk_together(lists, after=after, most=FAR)
+
+    def _log(self) -> Listing:
         act = self.act if "." in self.act else ""
         every = AuditEvent.objects.asked(actor=self.actor, act=act)
         every = every.between(_midnight(self.since), _midnight(self.until, days=1))
         rows = every.asked(act=self.act, target=self.target, result=self.result)
-        return walk(rows, every, ["-id"], after=after, most=FAR)
+        return Listing(rows, every, ["-id"])
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the page."""
+    """One row of the page; `row` is in no table if a client pushed."""
 
     row: AuditEvent
     icon: str
@@ -86,10 +99,11 @@ def activity(request: Request) -> HttpResponse:
     """The page, or its list for htmx."""
     asked = _filters(request.GET)
     found = asked.found(request.GET.get("after", ""))
-    targets = words.targets(request, found.rows)
+    rows = [pushes.as_row(one) if isinstance(one, RegistryEvent) else one for one in found.rows]
+    targets = words.targets(request, rows)
     context = {
         "page": found,
-        "rows": [_line(row, targets[row.pk]) for row in found.rows],
+        "rows": [_line(row, targets[row.pk]) for row in rows],
         "filters": asked,
         "is_filtered": bool(asked.query),
         "far": FAR if found.is_stopped else 0,
@@ -111,9 +125,10 @@ def activity_export(request: Request) -> StreamingHttpResponse:
     details = {"form": form, **asked.query}
     last = audit.record("audit.export", "", by=request.user.actor, details=details)
     rows = asked.rows.filter(id__lte=last.pk).order_by("id")
+    pushed = asked.pushed.filter(at__lte=last.at).order_by("at", "id")
     name = f"activity-{timezone.localtime():%Y-%m-%d-%H%M%S}.{form}"
     return StreamingHttpResponse(
-        (line.encode() for line in export.lines(rows, form=form)),
+        (line.encode() for line in export.lines(rows, pushed, form=form)),
         content_type=FORMS[form],
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -133,7 +148,7 @@ def _line(row: AuditEvent, target: Pusher) -> Line:
         row,
         icon,
         name,
-        words.actor(row.actor),
+        words.actor(row.actor, act=row.act),
         target,
         words.RESULTS[row.result],
         words.details(row),

@@ -17,7 +17,7 @@ from tests.waiting import LONGEST, until
 from .engines import Engine
 from .layouts import Layout
 from .product import ROOT, Product
-from .test_clients import copy
+from .test_clients import copy, run
 
 pytestmark = pytest.mark.e2e
 
@@ -83,6 +83,60 @@ def test_an_image_index_goes_and_another_one_with_the_same_child_stays_whole(
     assert [pull(tag) == 0 for tag in ("both", "one", "arm")] == [False, True, False]
     boathouse.boathouse("tag", "restore", "--act", outcome["act"])
     assert [pull(tag) == 0 for tag in ("both", "one", "arm")] == [True, True, True]
+
+
+def test_what_skopeo_deletes_is_undone_and_activity_says_who_it_was(
+    boathouse: Product, certificates: Path, tmp_path: Path
+) -> None:
+    name = "delete/skopeo"
+    layout = Layout(tmp_path / "layout")
+    for tag, content in (("old", b"old"), ("new", b"new")):
+        layout.tag(tag, layout.image("amd64", {"bin/app": content}))
+    for tag in ("old", "new"):  # the second push overwrites the first
+        reference = f"docker://{boathouse.name}/{name}:latest"
+        done = copy(boathouse, certificates, f"oci:{layout.folder}:{tag}", reference)
+        assert done.returncode == 0, done.stderr
+    boathouse.tag_again(name, "latest", "1.0")
+    wait_for(boathouse, name, "latest", "1.0")
+    digest = boathouse.tag(name, "1.0")["digest"]  # type: ignore[index]
+    user, secret = boathouse.add_user("deleter", pull=[name], delete=[name])
+    words = ("--cert-dir", str(certificates), "--creds", f"{user}:{secret}")
+    reference = f"docker://{boathouse.name}/{name}:1.0"
+    done = run(tmp_path, "skopeo", "--insecure-policy", "delete", *words, reference)
+    assert done.returncode == 0, done.stderr
+    until(lambda: not boathouse.listed(name), "the index knows that the tags are gone")
+
+    def acts() -> list[dict[str, Any]]:
+        printed = boathouse.boathouse("activity", "--act", "client", "--target", name, "--json")
+        return [json.loads(line) for line in printed.stdout.splitlines()]
+
+    until(lambda: len(acts()) == 6, "activity tells of three pushes and of what was deleted")
+    assert [(row["act"], row["actor"], row["target"]) for row in acts()[:3]] == [
+        ("client.push", boathouse.user[0], f"{name}:latest"),
+        ("client.move", boathouse.user[0], f"{name}:latest"),
+        ("client.push", boathouse.user[0], f"{name}:1.0"),
+    ]
+    assert {(row["act"], row["actor"], row["target"]) for row in acts()[3:]} == {
+        ("client.delete_manifest", user, f"{name}@{digest}"),
+        ("client.delete", user, f"{name}:latest"),
+        ("client.delete", user, f"{name}:1.0"),
+    }
+    assert {row["address"] for row in acts()} == {boathouse.address}
+    assert {row["details"]["digest"] for row in acts()[1:]} == {digest}
+    waiting = say(boathouse, "tag", "deleted", name)
+    found = {(row["tag"], row["how"], row["by"], row["address"]) for row in waiting}
+    assert found == {
+        ("latest", "overwritten", boathouse.user[0], ""),
+        ("latest", "deleted", user, boathouse.address),
+        ("1.0", "deleted", user, boathouse.address),
+    }
+    (act,) = {row["act"] for row in waiting if row["how"] == "deleted"}
+    boathouse.boathouse("tag", "restore", "--act", act)
+    for tag in ("latest", "1.0"):
+        source = f"docker://{boathouse.name}/{name}:{tag}"
+        done = copy(boathouse, certificates, source, f"oci:{tmp_path / tag}:x")
+        assert done.returncode == 0, done.stderr
+        assert boathouse.tag(name, tag)["digest"] == digest  # type: ignore[index]
 
 
 def test_a_delete_that_is_killed_at_any_moment_can_be_finished_and_undone(

@@ -12,8 +12,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from registryui.models import Repository, Tag
-from registryui.models.paging import Page, page, page_of_few, walk
+from registryui.models import AuditEvent, RegistryEvent, Repository, Tag
+from registryui.models.paging import (
+    Listing,
+    Page,
+    page,
+    page_of_few,
+    walk,
+    walk_together,
+)
 from tests.factories import NOW, make_repository
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -220,6 +227,60 @@ def test_a_walk_finds_every_row_once_there_and_back(
         steps -= 1
         assert steps >= -40
     assert back >= set(expected) - last
+
+
+def _two_lists(wanted: dict[str, str]) -> list[Listing]:
+    log = AuditEvent.objects.all()
+    events = RegistryEvent.objects.all()
+    return [
+        Listing(log.filter(**wanted), log, ["-id"]),
+        Listing(events.filter(**wanted), events, ["-at", "-id"]),
+    ]
+
+
+@pytest.mark.parametrize("most", [3, 10, 1000])
+@pytest.mark.parametrize("wanted", [{}, {"actor": "few"}, {"actor": "none"}], ids=str)
+@pytest.mark.parametrize("counts", [(40, 40), (40, 0), (0, 23), (5, 40)], ids=str)
+def test_two_lists_are_walked_as_one_there_and_back(
+    most: int, wanted: dict[str, str], counts: tuple[int, int]
+) -> None:
+    chance = random.Random(7)
+    times = [sorted(chance.choices(range(60), k=count)) for count in counts]
+    names = [chance.choices(["many", "few"], [9, 1], k=count) for count in counts]
+    AuditEvent.objects.bulk_create(
+        AuditEvent(at=NOW + timedelta(seconds=at), actor=name, act="x", hash=str(number))
+        for number, (at, name) in enumerate(zip(times[0], names[0], strict=True))
+    )
+    RegistryEvent.objects.bulk_create(
+        RegistryEvent(at=NOW + timedelta(seconds=at), actor=name, event_id=str(number))
+        for number, (at, name) in enumerate(zip(times[1], names[1], strict=True))
+    )
+    every = [row for one in _two_lists(wanted) for row in one.queryset]
+    pages, after = [walk_together(_two_lists(wanted), size=4, most=most)], ""
+    while after := pages[-1].next:
+        pages.append(walk_together(_two_lists(wanted), after=after, size=4, most=most))
+        assert len(pages) < 100
+    seen = [row for found in pages for row in found.rows]
+    assert len(seen) == len(every)
+    assert {(type(row), row.pk) for row in seen} == {(type(row), row.pk) for row in every}
+    assert [row.at for row in seen] == sorted((row.at for row in every), reverse=True)
+    assert all(len(found.rows) == 4 or found.is_stopped for found in pages[:-1])
+    back, found, steps = list(pages[-1].rows), pages[-1], 0
+    while found.previous:
+        found = walk_together(_two_lists(wanted), after=found.previous, size=4, most=most)
+        back = [*(row for row in found.rows if row not in back), *back]
+        steps += 1
+        assert steps < 100
+    assert back == seen
+    assert found.rows == pages[0].rows or found.rows == seen[: len(found.rows)]
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "W10", _token([">", "no", 1]), _token(["<", None, None]), _token([">", [1], 5])]
+)
+def test_two_lists_with_a_token_that_is_none_begin_at_the_start(token: str) -> None:
+    AuditEvent.objects.create(at=NOW, act="x", hash="1")
+    assert len(walk_together(_two_lists({}), after=token).rows) == 1
 
 
 def _last(order: list[str]) -> str:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from registryui import audit
 from registryui.audit import chain
-from registryui.models import AuditEvent, Operator, RegistryUser, Role
+from registryui.models import AuditEvent, Operator, RegistryEvent, RegistryUser, Role
 from registryui.views import activity as page
 from registryui.views import activity_words
 
@@ -149,6 +149,103 @@ def test_a_page_costs_the_same_queries_for_many_rows_as_for_few(admin: Client) -
     few = cost()
     audit.record_each("user.create", [f"u{n}" for n in range(40)], by=ADA)
     assert cost() == few
+
+
+# -- what clients push -----------------------------------------------------------------------------
+def pushed(tag: str, *, age: float = 0.5, replaced: str = "", **more: str) -> None:
+    """An event of a push, so many days old; applied."""
+    now = timezone.now()
+    fields = {"actor": "ci", "address": "10.1.2.3", "client": "docker/20.10", **more}
+    RegistryEvent.objects.create(
+        event_id=fields.pop("event_id", f"{tag}-{age}"),
+        action="push",
+        repository="team/app",
+        tag=tag,
+        digest=DIGEST,
+        replaced=replaced,
+        at=now - timedelta(days=age),
+        applied_at=now,
+        **fields,
+    )
+
+
+@pytest.fixture
+def pushes(log: None) -> None:
+    """Three pushes among the five acts, and some that are none of a client."""
+    pushed("new", age=3.5)
+    pushed("latest", age=2.5, replaced="sha256:" + "1" * 64)
+    pushed("latest", age=0.5, actor="robot")
+    pushed("", age=0.6)  # a child of an image index
+    pushed("restored", age=0.7, actor=ADA, event_id="act-1")
+    pushed("thrown", age=0.8, actor="", client="boathouse/0.1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, ["ada", "latest", "ci", "other/App:2", "latest", "1", "new", "1"]),
+        ({"act": "client"}, ["latest", "latest", "new"]),
+        ({"act": "client.move"}, ["latest"]),
+        ({"act": "client.push"}, ["latest", "new"]),
+        ({"act": "tag"}, ["other/App:2", "1", "1"]),
+        ({"actor": "robot"}, ["latest"]),
+        ({"target": "APP:lat"}, ["latest", "latest"]),
+        ({"result": "failed"}, ["other/App:2"]),
+        ({"result": "done", "act": "client"}, ["latest", "latest", "new"]),
+        ({"act": "client.delete"}, []),
+    ],
+    ids=str,
+)
+def test_pushes_stand_among_the_acts(
+    viewer: Client, pushes: None, asked: dict[str, str], found: list[str]
+) -> None:
+    assert [name.removeprefix("team/app:") for name in targets(viewer, **asked)] == found
+    lines = [json.loads(line) for line in said("--json", *words_of(asked)).splitlines()]
+    assert [row["target"] for row in lines] == targets(viewer, **asked)[::-1]
+
+
+def words_of(asked: dict[str, str]) -> list[str]:
+    return [word for name, value in asked.items() for word in (f"--{name}", value)]
+
+
+def test_a_push_says_who_from_where_and_what_it_replaced(admin: Client, pushes: None) -> None:
+    rows = {one.row.act: one for one in admin.get("/activity").context["rows"]}
+    moved = rows["client.move"]
+    assert (moved.by, moved.row.address) == ("ci", "10.1.2.3")
+    assert moved.target.url == "/repositories/team/app:latest"
+    assert dict(moved.details)["replaced"] == "sha256:" + "1" * 64
+    content = admin.get("/activity", {"act": "client.move"}).content.decode()
+    assert "Move tag to another digest" in content
+    assert "docker/20.10" in content
+    assert 'mono break"></dd>' not in content  # no hash is no line
+    answer = admin.post("/activity/export", {"form": "csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode(), newline="")))
+    assert [row["act"] for row in rows if not row["id"]] == [
+        *("client.push", "client.move", "client.push"),
+    ]
+    assert said("--limit", "3").splitlines()[3].split()[-3:] == [
+        *("client.push", "team/app:latest", "done"),
+    ]
+
+
+def test_the_lines_of_the_log_are_verified_among_pushes(admin: Client, pushes: None) -> None:
+    rows = [json.loads(line) for line in said("--json").splitlines()]
+    assert {row["hash"] for row in rows if row["id"] is None} == {""}
+    chain_of = [row for row in rows if row["id"] is not None]
+    assert [row["previous"] for row in chain_of[1:]] == [row["hash"] for row in chain_of[:-1]]
+
+
+def test_pages_go_there_and_back_over_both(viewer: Client) -> None:
+    audit.record_each("tag.delete", [f"team/app:{n}" for n in range(70)], by=ADA)
+    for number in range(60):
+        pushed(f"p{number}", age=-1 + number / 100)  # by a clock that is ahead
+    first = viewer.get("/activity").context
+    second = viewer.get("/activity", {"after": first["page"].next}).context
+    third = viewer.get("/activity", {"after": second["page"].next}).context
+    assert [len(one["rows"]) for one in (first, second, third)] == [50, 50, 30]
+    assert not third["page"].next
+    back = viewer.get("/activity", {"after": third["page"].previous}).context
+    assert [one.row.target for one in back["rows"]] == [one.row.target for one in second["rows"]]
 
 
 # -- words and ways ------------------------------------------------------------------------------

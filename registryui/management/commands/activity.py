@@ -4,6 +4,7 @@ Ends with 0; with --verify 1 if the log is not as it was written; 2 for words it
 """
 
 import argparse
+import heapq
 import json
 import logging
 import re
@@ -16,10 +17,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from registryui.audit import chain, export
+from registryui.audit import chain, export, pushes
 from registryui.audit.check import check
 from registryui.management.user_facts import columns
-from registryui.models import AuditEvent, actor_name
+from registryui.models import AuditEvent, RegistryEvent, actor_name
 
 LIMIT = 50
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -27,14 +28,19 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 
 class Command(BaseCommand):
     help = (
-        "The audit log, newest first. WHEN is an age (12h, 7d), a day (2026-11-24) or a time. "
+        "The audit log and what clients pushed, newest first. WHEN is an age (12h, 7d), a day "
+        "(2026-11-24) or a time. "
         "--json prints JSON lines and --csv a table for programs: all rows, the oldest first."
     )
     requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--actor", default="", help="an operator's name, 'command line' …")
-        parser.add_argument("--act", default="", help="tag.delete, or tag for all acts on tags")
+        parser.add_argument(
+            "--act",
+            default="",
+            help="tag.delete; tag: all acts on tags; client: by registry users",
+        )
         parser.add_argument("--target", default="", help="any part of what it was done to")
         parser.add_argument("--result", default="", choices=AuditEvent.Result.values)
         parser.add_argument("--since", type=_moment, metavar="WHEN")
@@ -56,16 +62,22 @@ class Command(BaseCommand):
             self._verify(as_json=options["json"])
             return
         names = ("actor", "act", "target", "result", "since", "until")
-        rows = AuditEvent.objects.asked(**{name: options[name] for name in names})
+        asked = {name: options[name] for name in names}
+        rows, pushed = AuditEvent.objects.asked(**asked), pushes.asked(**asked)
         if options["json"] or options["csv"]:
             form = "csv" if options["csv"] else "jsonl"
-            for line in export.lines(rows.order_by("id"), form=form):
+            every = export.lines(rows.order_by("id"), pushed.order_by("at", "id"), form=form)
+            for line in every:
                 self.stdout.write(line, ending="")
         else:
-            self._print(rows, options["limit"])
+            self._print(rows, pushed, options["limit"])
 
-    def _print(self, rows: QuerySet[AuditEvent], limit: int) -> None:
-        found = list(rows.order_by("-id")[: limit + 1])
+    def _print(
+        self, rows: QuerySet[AuditEvent], pushed: QuerySet[RegistryEvent], limit: int
+    ) -> None:
+        log = rows.order_by("-id")[: limit + 1]
+        beside = map(pushes.as_row, pushed.order_by("-at", "-id")[: limit + 1])
+        found = list(heapq.merge(log, beside, key=lambda row: row.at, reverse=True))
         if not found:
             self.stdout.write("Nothing of that kind is in the log.")
             return
