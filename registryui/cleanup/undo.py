@@ -27,7 +27,7 @@ from registryui.index.contents import Move
 from registryui.index.events import OWN_ACT
 from registryui.index.fetch import Look
 from registryui.index.sync import write
-from registryui.models import AuditEvent, FormerTag, Manifest, RegistryEvent, Tag
+from registryui.models import AuditEvent, FormerTag, Manifest, Protection, RegistryEvent, Tag
 from registryui.models.cleanup import FormerTagQuerySet
 from registryui.oci import throw_away
 from registryui.refused import Refused
@@ -35,6 +35,8 @@ from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
 from registryui.registry.source import Stored
 
+from . import guard
+from .protection import protections
 from .records import Result
 from .take_off import again
 
@@ -154,7 +156,18 @@ def _result(wish: _Wish, problem: Refused | None) -> Result:
 
 
 def _set(repository: str, wishes: Sequence[_Wish], *, by: str) -> dict[_Wish, Refused | None]:
-    """Sets these tags of one repository; says of each what was in the way.
+    """Sets these tags of one repository; says of each what was in the way. Nobody else pushes those
+    that are immutable meanwhile."""
+    rules = protections()
+    immutable = {one.tag: rule for one in wishes if (rule := rules.immutable(repository, one.tag))}
+    with guard.locked_for_push(repository, immutable):
+        return _set_now(repository, wishes, immutable, by=by)
+
+
+def _set_now(
+    repository: str, wishes: Sequence[_Wish], immutable: Mapping[str, Protection], *, by: str
+) -> dict[_Wish, Refused | None]:
+    """The same, with the rules by which some of the tags are immutable.
 
     Own events are written before the PUT: the registry's, which do not know the operator, may come
     before its answer, and are left out because these are there.
@@ -170,7 +183,7 @@ def _set(repository: str, wishes: Sequence[_Wish], *, by: str) -> dict[_Wish, Re
             initargs=(translation.get_language() or settings.LANGUAGE_CODE,),
         ) as pool,
     ):
-        setting = _Setting(registry, repository, _stored(repository, wishes))
+        setting = _Setting(registry, repository, _stored(repository, wishes), immutable)
         done = dict(zip(wishes, pool.map(setting.set, wishes), strict=True))
         looks = [look for wish in wishes if (look := setting.looks.get(wish.tag))]
         moves = {one.tag: one.move or Move(one.digest, at, by) for one in wishes}
@@ -186,9 +199,14 @@ class _Setting:
     """The registry's side of it, from several threads."""
 
     def __init__(
-        self, registry: RegistryClient, repository: str, stored: Mapping[str, Stored]
+        self,
+        registry: RegistryClient,
+        repository: str,
+        stored: Mapping[str, Stored],
+        immutable: Mapping[str, Protection],
     ) -> None:
         self._registry, self._repository, self._stored = registry, repository, stored
+        self._immutable = immutable  # tag to the rule
         self.looks: dict[str, Look] = {}  # what each tag is on now
         self.unsure: set[_Wish] = set()  # no answer: it may have been done
 
@@ -219,6 +237,12 @@ class _Setting:
         )
         if stored is None:
             return Refused(_("The registry no longer has that image, so it cannot be put back."))
+        rule = self._immutable.get(wish.tag)
+        if rule is not None and now not in ("", wish.digest) and not self._is_throw_away(now):
+            return Refused(
+                _("The tag %(tag)s is immutable by the rule %(rule)s: it stays where it is.")
+                % {"tag": wish.tag, "rule": rule}
+            )
         if not self._may_set(wish, now):
             return Taken(
                 _("The tag %s is on another image now, which somebody pushed meanwhile.")
