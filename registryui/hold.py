@@ -134,13 +134,13 @@ def in_flight(what: What) -> int:
     Counted on the registry's side: nginx gives up a request when its client does, the registry
     goes on with it.
     """
-    return sum(1 for _name, _state in _connections(what))
+    return sum(1 for _name in _connections(what))
 
 
-def abandoned(what: What) -> set[str]:
-    """Of these the ones whose asker is gone: the registry goes on with them. Names of
-    connections."""
-    return {name for name, state in _connections(what) if state == _GIVEN_UP}
+def is_at(what: What, port: int) -> bool:
+    """Whether the registry is still at the write that was asked for from that port, also if whoever
+    asked is gone. One read of a file, which takes the kernel many milliseconds."""
+    return any(name.endswith(f":{port:04X}") for name in _connections(what))
 
 
 def wait(what: What, *, seconds: float) -> bool:
@@ -210,22 +210,21 @@ def other_hosts() -> list[str]:
 
 
 # -- files -----------------------------------------------------------------------------------------
-_GIVEN_UP = "08"  # the asker has closed it, the registry has not
-_OPEN = frozenset(("01", "03", _GIVEN_UP))  # the first two: established, just accepted
+_OPEN = frozenset(("01", "03", "08"))  # established, just accepted, given up by nginx
 _CONNECTING = "02"
 
 
-def _connections(what: What) -> Iterator[tuple[str, str]]:
-    """Those over which writes are asked for: the asker's end, and the state."""
+def _connections(what: What) -> Iterator[str]:
+    """The asker's end of each connection over which a write is asked for."""
     registry = f"0100007F:{settings.REGISTRY_PORT:04X}"
     ours = {_in_hexadecimal(ADDRESSES[gate]) for gate in GATES[what]}
     with Path("/proc/net/tcp").open() as table:
         for line in table:
             _number, local, remote, state = line.split(None, 4)[:4]
             if local == registry and remote[:8] in ours and state in _OPEN:
-                yield remote, state
+                yield remote
             elif remote == registry and local[:8] in ours and state == _CONNECTING:
-                yield local, state
+                yield local
 
 
 def _in_hexadecimal(address: str) -> str:

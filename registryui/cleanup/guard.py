@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -94,25 +95,15 @@ def _put(asked: Asked) -> Answer:
     if rule is None:
         return _forward(asked)
     with locked_for_push(asked.repository, [tag]):
-        _let_end()
+        for name in (asked.repository, f"{asked.repository}:{tag}"):
+            _let_end(name)
         with open_source() as source:
             now = tag_digest(source, asked.repository, tag)
         if now not in ("", sha256(asked.body)):
             return _refusal(
                 f"{asked.repository}:{tag} is immutable by the rule {rule}: it stays on {now}"
             )
-        return _forward(asked)
-
-
-def _let_end() -> None:
-    """Waits for pushes whose asker died while the registry was at them: their locks ended with it.
-    Busy: the registry does not get ready. (On another host nobody sees them from here.)"""
-    left = hold.abandoned("manifests")
-    deadline = time.monotonic() + ENDING
-    while left := left & hold.abandoned("manifests") if left else left:
-        if time.monotonic() > deadline:
-            raise locks.Busy
-        time.sleep(0.005)
+        return _forward(asked, f"{asked.repository}:{tag}")
 
 
 def _delete(asked: Asked) -> Answer:
@@ -125,21 +116,51 @@ def _delete(asked: Asked) -> Answer:
             rule = rules.of(asked.repository, tag)
             if rule is not None:
                 return _protected(asked, tag, rule)
-        return _forward(asked)
+        return _forward(asked, asked.repository)
 
 
-def _forward(asked: Asked) -> Answer:
+def _forward(asked: Asked, name: str = "") -> Answer:
+    """`name`: of the lock that is held for it. It is written down while the registry is at it."""
     gate = asked.kind
     if (hold.folder() / gate).exists():  # it may have been shut since nginx looked
         return _error(503, "UNAVAILABLE", _HELD)
-    return forward(
+    told = forward(
         asked.method,
         asked.path,
         asked.headers,
         asked.body,
         port=settings.REGISTRY_PORT,
         source=hold.ADDRESSES[gate],
+        begins=lambda port: _note(name).write_text(str(port)) if name else None,
     )
+    if name:
+        _note(name).unlink(missing_ok=True)
+    return told
+
+
+def _note(name: str) -> Path:
+    folder = Path(settings.RUN_DIR / "guard")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / sha256(name.encode()).partition(":")[2]
+
+
+def _let_end(name: str) -> None:
+    """If a process died while the registry was at what it asked for: waits for the end of that. Its
+    lock had ended with it. Busy: the registry does not get ready. (Other hosts see no such note.)
+    """
+    try:
+        port = int(_note(name).read_text())
+    except FileNotFoundError:
+        return
+    except ValueError:  # it died before it asked
+        _note(name).unlink(missing_ok=True)
+        return
+    deadline = time.monotonic() + ENDING
+    while hold.is_at("writes", port):
+        if time.monotonic() > deadline:
+            raise locks.Busy
+        time.sleep(0.05)
+    _note(name).unlink(missing_ok=True)
 
 
 def _protected(asked: Asked, tag: str, rule: Protection) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
@@ -23,11 +23,21 @@ class Answer:
 
 
 def forward(
-    method: str, path: str, headers: Mapping[str, str], body: bytes, *, port: int, source: str
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    port: int,
+    source: str,
+    begins: Callable[[int], object],
 ) -> Answer:
-    """Asks the registry on this machine, once, from the address `source`. Unreachable."""
+    """Asks the registry on this machine, once, from the address `source`. `begins` gets the port of
+    our end before anything is sent. Unreachable: it may have been done all the same."""
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=(source, 0))
     try:
+        connection.connect()
+        begins(connection.sock.getsockname()[1])
         connection.request(method, path, body=body or None, headers=dict(headers))
         response = connection.getresponse()
         told = [one for one in response.getheaders() if one[0].lower() not in _OF_THE_CONNECTION]

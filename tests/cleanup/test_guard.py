@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.fake_source import IMAGE, digest_of, encode
 from tests.habits import habits
 from tests.parts import free_port, running_registry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 R, BY = "team/app", "operator:ada"
 
 
@@ -173,6 +174,27 @@ def test_of_many_first_pushes_one_wins(real: Registry, filled: dict[str, str]) -
     with ThreadPoolExecutor(len(raws)) as pool:
         list(pool.map(push, raws))
     assert most == [1]
+
+
+def test_a_push_that_nobody_waits_for_any_more_is_waited_for(
+    real: Registry, filled: dict[str, str], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process died, and its lock with it; the registry, slow, is at it still."""
+    protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
+    monkeypatch.setattr(guard, "ENDING", 0.3)
+    (settings.RUN_DIR / "guard").mkdir(parents=True)
+    note = guard._note(f"{R}:v9")
+    with socket.create_connection(
+        ("127.0.0.1", settings.REGISTRY_PORT), source_address=(hold.ADDRESSES["manifests"], 0)
+    ) as left:
+        note.write_text(str(left.getsockname()[1]))
+        assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 503
+        assert ask("PUT", "manifests", "v8", manifest(real, "another")).status == 201
+    assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 201
+    assert not note.exists()
+    note.touch()  # it died before it asked
+    assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 201
+    assert not list((settings.RUN_DIR / "guard").iterdir())
 
 
 def test_deletes_wait_for_pushes_and_pushes_of_two_tags_do_not() -> None:
