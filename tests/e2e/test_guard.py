@@ -40,7 +40,7 @@ def test_racing_pushes_overwrite_nothing(
     rules: Product, user: tuple[str, str], extent: Extent
 ) -> None:
     rules.boathouse("protect", "add", "guard-race/*:v*", "--immutable")
-    race([rules], user, "guard-race/app", extent(600, 10_000), "guard-race/*:v*")
+    race([rules], user, "guard-race/app", extent(400, 10_000), "guard-race/*:v*")
 
 
 def test_a_push_that_the_portal_dies_of_is_not_overwritten(
