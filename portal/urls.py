@@ -28,6 +28,7 @@ from registryui.views.deletion import delete
 from registryui.views.docker_search import catalog, docker_search
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.for_good import delete_for_good
+from registryui.views.guarded import guarded
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
 from registryui.views.integrity import integrity_run, integrity_start, integrity_stop
@@ -133,6 +134,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # -- for registry users: nginx checks them and says who it is
     path("v1/search", docker_search, name="docker_search"),
     path("v2/_catalog", catalog, name="catalog"),
+    path("v2/<repository:repository>/<str:kind>/<str:reference>", guarded, name="guarded"),
     # -- for the registry on loopback: nginx answers 404 in its place
     path("hooks/registry", hook, name="hook"),
 ]

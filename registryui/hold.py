@@ -134,16 +134,13 @@ def in_flight(what: What) -> int:
     Counted on the registry's side: nginx gives up a request when its client does, the registry
     goes on with it.
     """
-    registry = f"0100007F:{settings.REGISTRY_PORT:04X}"
-    ours = {_in_hexadecimal(ADDRESSES[gate]) for gate in GATES[what]}
-    count = 0
-    with Path("/proc/net/tcp").open() as table:
-        for line in table:
-            _number, local, remote, state = line.split(None, 4)[:4]
-            is_taken = local == registry and remote[:8] in ours and state in _OPEN
-            is_coming = remote == registry and local[:8] in ours and state == _CONNECTING
-            count += is_taken or is_coming
-    return count
+    return sum(1 for _name in _connections(what))
+
+
+def is_at(what: What, port: int) -> bool:
+    """Whether the registry is still at the write that was asked for from that port, also if whoever
+    asked is gone. One read of a file, which takes the kernel many milliseconds."""
+    return any(name.endswith(f":{port:04X}") for name in _connections(what))
 
 
 def wait(what: What, *, seconds: float) -> bool:
@@ -215,6 +212,19 @@ def other_hosts() -> list[str]:
 # -- files -----------------------------------------------------------------------------------------
 _OPEN = frozenset(("01", "03", "08"))  # established, just accepted, given up by nginx
 _CONNECTING = "02"
+
+
+def _connections(what: What) -> Iterator[str]:
+    """The asker's end of each connection over which a write is asked for."""
+    registry = f"0100007F:{settings.REGISTRY_PORT:04X}"
+    ours = {_in_hexadecimal(ADDRESSES[gate]) for gate in GATES[what]}
+    with Path("/proc/net/tcp").open() as table:
+        for line in table:
+            _number, local, remote, state = line.split(None, 4)[:4]
+            if local == registry and remote[:8] in ours and state in _OPEN:
+                yield remote
+            elif remote == registry and local[:8] in ours and state == _CONNECTING:
+                yield local
 
 
 def _in_hexadecimal(address: str) -> str:

@@ -24,7 +24,7 @@ from registryui import audit, doctor, hold, hosts, tls
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
-from registryui.cleanup import apart, many, retention_runs, settling
+from registryui.cleanup import apart, guard_files, many, retention_runs, settling
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import integrity as checking
 from registryui.cleanup.deletion import Selection
@@ -123,6 +123,12 @@ def publish_by_schedule() -> None:
     publish.catch_up()
     for when in publish.next_ends(timedelta(seconds=70)):
         publish_late_users.schedule(eta=when)
+
+
+@db_periodic_task(crontab(minute="*"))
+def write_guard_files() -> None:
+    """What a crash left half written."""
+    guard_files.write()
 
 
 @db_task()
@@ -303,6 +309,7 @@ def _follow() -> None:
                 if events.were_missed():
                     ask_to_apply_events()
             publish.catch_up()
+            guard_files.catch_up()
             is_well = True
         except Exception as error:
             if is_well:

@@ -43,9 +43,10 @@ from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
 
+from . import locks
 from .planning import repository_of
 from .protection import protections
-from .reach import Around, around, chunks, freed
+from .reach import Around, around, chunks, freed, users_of
 from .records import Changed, ForGood, LeftOut, Result
 from .take_off import Wanted, again, in_words, take_off
 
@@ -65,9 +66,14 @@ def delete_for_good(
 ) -> ForGood:
     """Makes the digest unpullable there, with all that is used only by it, and ends its undo.
 
-    Refused if a protected tag is on it; Changed if the plan made now has another `fingerprint`.
+    Refused if a protected tag needs it; Changed if the plan made now has another `fingerprint`.
     What undo keeps for other images stays whole.
     """
+    with locks.locked(alone=[repository]):  # nobody pushes an immutable tag there meanwhile
+        return _delete_for_good(repository, digest, by, fingerprint)
+
+
+def _delete_for_good(repository: str, digest: str, by: str, fingerprint: str | None) -> ForGood:
     row = repository_of(repository)
     _read_anew(repository)
     planned, dead = _planned(row, digest)
@@ -145,13 +151,20 @@ def _planned(repository: Repository, digest: str) -> tuple[ForGood, dict[str, in
         elsewhere=_elsewhere(repository, digest),
         left_out=tuple(
             LeftOut(name, "protected", rule.pk)
-            for name in names
+            for name in _tags_with(repository.name, digest)
             if (rule := rules.of(repository.name, name))
         ),
         freed=freed(list(dead.values()), with_undo=True),
         fingerprint="",
     )
     return replace(planned, fingerprint=_fingerprint(planned)), dead
+
+
+def _tags_with(repository: str, digest: str) -> list[str]:
+    """The tags on that manifest, and on image indexes that it is a part of."""
+    digests = users_of(repository, {digest})
+    rows = Tag.objects.filter(repository__name=repository, manifest__digest__in=digests)
+    return list(rows.order_by("-version_key", "-id").values_list("name", flat=True))
 
 
 def _undone(repository: str, digests: Sequence[str]) -> FormerTagQuerySet:

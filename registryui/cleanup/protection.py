@@ -1,7 +1,8 @@
 """Which tags nobody can delete: rules of patterns, made and lifted by administrators.
 
 Deleting and retention ask `protections().of(…)`; only `add` and `lift` write. A protection forbids
-deleting, not pushing: a push may still set a protected tag on another digest.
+deleting; an immutable one also that a push, or an undo, moves the tag to another digest. Clients
+are stopped at the proxy: guard_files.py, guard.py.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from django.utils.translation import gettext as _
 from registryui import audit
 from registryui.models import Protection, Repository, Tag
 from registryui.models.patterns import ANY, matching
-from registryui.oci import patterns
+from registryui.oci import names, patterns
 from registryui.refused import Refused
+
+from . import guard_files
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +42,22 @@ class Protections:
 
     def of(self, repository: str, tag: str) -> Protection | None:
         """The oldest one that protects this tag; None: it may be deleted."""
+        return next((row for is_meant, row in self._of_all(repository) if is_meant(tag)), None)
+
+    def immutable(self, repository: str, tag: str) -> Protection | None:
+        """The oldest one by which this tag stays on its digest; None: it may move. A referrer tag
+        (`sha256-….sig`) may always: each further signature moves it."""
+        if names.attachment_of(tag):
+            return None
+        rules = self._of_all(repository)
+        return next((row for is_meant, row in rules if row.is_immutable and is_meant(tag)), None)
+
+    def _of_all(self, repository: str) -> list[_Rule]:
         rules = self._in.get(repository)
         if rules is None:
             rules = [(tags, row) for names, tags, row in self._rows if names(repository)]
             self._in[repository] = rules
-        return next((row for is_meant, row in rules if is_meant(tag)), None)
+        return rules
 
 
 def protections() -> Protections:
@@ -51,14 +65,19 @@ def protections() -> Protections:
     return Protections(Protection.objects.order_by("id"))
 
 
-def add(repositories: str, tags: str, *, note: str, by: str) -> Protection:
-    """From now on nobody deletes `tags` in `repositories` (patterns, oci/patterns.py).
+def add(
+    repositories: str, tags: str, *, note: str, by: str, is_immutable: bool = False
+) -> Protection:
+    """From now on nobody deletes `tags` in `repositories` (patterns, oci/patterns.py), nor moves
+    them if they are immutable.
 
-    Raises Refused for text that is no pattern, and for the same protection a second time.
+    Raises Refused for text that is no pattern, and for the same protection a second time; and if
+    nginx cannot be told, which the worker then tries again each minute.
     """
     row = Protection(
         repositories=_checked(repositories),
         tags=_checked(tags),
+        is_immutable=is_immutable,
         note=note.strip()[:255],
         by=by[:255],
     )
@@ -73,10 +92,11 @@ def add(repositories: str, tags: str, *, note: str, by: str) -> Protection:
     try:
         with transaction.atomic():
             row.save(force_insert=True)
-            audit.record("protection.add", str(row), by=by, details={"note": row.note})
+            audit.record("protection.add", str(row), by=by, details=_details(row))
     except IntegrityError as error:
         raise Refused(_("There is such a protection already.")) from error
     log.info("protection of %s added by %s", row, by)
+    _tell_nginx()
     return row
 
 
@@ -86,8 +106,26 @@ def lift(protection: Protection, *, by: str) -> None:
         gone, _each = Protection.objects.filter(pk=protection.pk).delete()
         if not gone:
             raise Refused(_("This protection has been lifted already."))
-        audit.record("protection.lift", str(protection), by=by, details={"note": protection.note})
+        audit.record("protection.lift", str(protection), by=by, details=_details(protection))
     log.info("protection of %s lifted by %s", protection, by)
+    _tell_nginx()
+
+
+def _tell_nginx() -> None:
+    try:
+        guard_files.write()
+    except OSError as error:
+        raise Refused(
+            _(
+                "It is written down, but nginx could not be told (%(error)s). The worker tries "
+                "again each minute."
+            )
+            % {"error": error}
+        ) from error
+
+
+def _details(row: Protection) -> dict[str, str | bool]:
+    return {"note": row.note, **({"immutable": True} if row.is_immutable else {})}
 
 
 def count(protection: Protection) -> int:

@@ -192,6 +192,24 @@ def live(keys: Collection[Key], *, with_undo: bool = False) -> set[Key]:
     return found & set(keys)
 
 
+def users_of(repository: str, digests: set[str]) -> set[str]:
+    """These manifests and blobs, and every manifest of the repository that one of them is a part
+    of."""
+    edges = ManifestBlob.objects.filter(repository__name=repository, blob__digest__in=digests)
+    level = digests | set(edges.order_by().values_list("manifest__digest", flat=True))
+    found: set[str] = set()
+    while level:
+        found |= level
+        above: set[str] = set()
+        for some in chunks(sorted(level)):
+            entries = ImageIndexEntry.objects.filter(
+                digest__in=some, image_index__repository__name=repository
+            )
+            above |= set(entries.order_by().values_list("image_index__digest", flat=True))
+        level = above - found
+    return found
+
+
 def _keepers(level: set[Key], kept_by: dict[Key, set[Key]], rooted: set[Key]) -> set[Key]:
     """Notes what keeps these; returns it, where that is to be asked in turn."""
     above: set[Key] = set()

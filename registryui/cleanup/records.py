@@ -95,7 +95,7 @@ class ForGood:
     attached: tuple[str, ...]  # tags of signatures and the like that go as well
     listed_by: tuple[str, ...]  # image indexes that list it, and are broken by it
     elsewhere: tuple[str, ...]  # other repositories that have the digest: not touched
-    left_out: tuple[LeftOut, ...]  # protected tags on it: then it is refused
+    left_out: tuple[LeftOut, ...]  # protected tags that need it: then it is refused
     freed: int  # bytes that the next purge frees, because nothing else uses them
     fingerprint: str
     results: tuple[Result, ...] = ()  # after the act: of each manifest, `tag` is ""

@@ -29,7 +29,15 @@ from registryui.index.contents import NESTING_LIMIT, Move
 from registryui.index.events import OWN_ACT, look_at_incomplete, look_at_untagged
 from registryui.index.fetch import Look
 from registryui.index.sync import write
-from registryui.models import UNKNOWN, AuditEvent, FormerTag, Manifest, RegistryEvent, Tag
+from registryui.models import (
+    UNKNOWN,
+    AuditEvent,
+    FormerTag,
+    Manifest,
+    Protection,
+    RegistryEvent,
+    Tag,
+)
 from registryui.models.cleanup import FormerTagQuerySet
 from registryui.oci import throw_away
 from registryui.oci.references import references
@@ -38,6 +46,8 @@ from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
 from registryui.registry.source import Stored
 
+from . import guard
+from .protection import protections
 from .records import Result
 from .take_off import again
 
@@ -131,7 +141,7 @@ def bring_back(registry: RegistryClient) -> None:
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="undo") as pool:
         for repository, digests in kept.items():
             wishes = [_Wish("", digest, "", _NO_MOVE) for digest in digests]
-            setting = _Setting(registry, repository, _stored(repository, wishes))
+            setting = _Setting(registry, repository, _stored(repository, wishes), {})
             for problem in pool.map(setting.set, wishes):
                 if problem is not None:
                     log.warning("%s: not brought back: %s", repository, problem)
@@ -177,7 +187,18 @@ def _result(wish: _Wish, problem: Refused | None) -> Result:
 
 
 def _set(repository: str, wishes: Sequence[_Wish], *, by: str) -> dict[_Wish, Refused | None]:
-    """Sets these tags of one repository; says of each what was in the way.
+    """Sets these tags of one repository; says of each what was in the way. Nobody else pushes those
+    that are immutable meanwhile."""
+    rules = protections()
+    immutable = {one.tag: rule for one in wishes if (rule := rules.immutable(repository, one.tag))}
+    with guard.locked_for_push(repository, immutable):
+        return _set_now(repository, wishes, immutable, by=by)
+
+
+def _set_now(
+    repository: str, wishes: Sequence[_Wish], immutable: Mapping[str, Protection], *, by: str
+) -> dict[_Wish, Refused | None]:
+    """The same, with the rules by which some of the tags are immutable.
 
     Own events are written before the PUT: the registry's, which do not know the operator, may come
     before its answer, and are left out because these are there.
@@ -193,7 +214,7 @@ def _set(repository: str, wishes: Sequence[_Wish], *, by: str) -> dict[_Wish, Re
             initargs=(translation.get_language() or settings.LANGUAGE_CODE,),
         ) as pool,
     ):
-        setting = _Setting(registry, repository, _stored(repository, wishes))
+        setting = _Setting(registry, repository, _stored(repository, wishes), immutable)
         done = dict(zip(wishes, pool.map(setting.set, wishes), strict=True))
         looks = [look for wish in wishes if (look := setting.looks.get(wish.tag))]
         moves = {one.tag: one.move or Move(one.digest, at, by) for one in wishes}
@@ -212,9 +233,14 @@ class _Setting:
     """The registry's side of it, from several threads."""
 
     def __init__(
-        self, registry: RegistryClient, repository: str, stored: Mapping[str, Stored]
+        self,
+        registry: RegistryClient,
+        repository: str,
+        stored: Mapping[str, Stored],
+        immutable: Mapping[str, Protection],
     ) -> None:
         self._registry, self._repository, self._stored = registry, repository, stored
+        self._immutable = immutable  # tag to the rule
         self.looks: dict[str, Look] = {}  # what each tag is on now
         self.untagged: set[str] = set()  # digests that were put back by themselves
         self.unsure: set[_Wish] = set()  # no answer: it may have been done
@@ -244,6 +270,12 @@ class _Setting:
         stored = self._of(wish.digest)
         if stored is None:
             return Refused(_("The registry no longer has that image, so it cannot be put back."))
+        rule = self._immutable.get(wish.tag)
+        if rule is not None and now not in ("", wish.digest) and not self._is_throw_away(now):
+            return Refused(
+                _("The tag %(tag)s is immutable by the rule %(rule)s: it stays where it is.")
+                % {"tag": wish.tag, "rule": rule}
+            )
         if not self._may_set(wish, now):
             return Taken(
                 _("The tag %s is on another image now, which somebody pushed meanwhile.")

@@ -472,7 +472,14 @@ def _broken(term: Term) -> Condition:
 
 def _protected(term: Term) -> Condition:
     """Tags that a protection names; cleanup/protection.py says the same of one tag in hand."""
-    rules = list(Protection.objects.order_by("id"))
+    return _named_by(list(Protection.objects.order_by("id")), term)
+
+
+def _immutable(term: Term) -> Condition:
+    return _named_by(list(Protection.objects.filter(is_immutable=True).order_by("id")), term)
+
+
+def _named_by(rules: Sequence[Protection], term: Term) -> Condition:
     if not rules:
         return Condition(term, _NOTHING, _NOTHING)
     asked = _one_of(
@@ -522,6 +529,7 @@ _STATES: dict[str, Callable[[Term], Condition]] = {
     "untagged": _untagged,
     "broken": _broken,
     "protected": _protected,
+    "immutable": _immutable,
 }
 _MAKERS: dict[str, Callable[[Term], Condition]] = {
     WORD: _word,

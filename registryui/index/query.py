@@ -29,7 +29,7 @@ MOST = 12  # items of a query
 LAYER_DIGITS = 6  # of a layer's digest: fewer fit too many layers
 LARGEST = 2**62  # bytes
 
-STATES = ("multi-platform", "signed", "untagged", "broken", "protected")
+STATES = ("multi-platform", "signed", "untagged", "broken", "protected", "immutable")
 WORD, REFERENCE = "word", "reference"  # the fields of items without a qualifier
 # Each qualifier, and how it is used.
 EXAMPLES = {

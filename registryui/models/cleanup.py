@@ -83,6 +83,8 @@ class Protection(models.Model):
 
     repositories = models.CharField(max_length=512)  # patterns: oci/patterns.py
     tags = models.CharField(max_length=512)
+    # Nor can a push, or an undo, move them to another digest. Default for hosts still on old code.
+    is_immutable = models.BooleanField(default=False, db_default=False)
     note = models.CharField(max_length=255, blank=True)
     by = models.CharField(max_length=255, blank=True)
     at = models.DateTimeField(auto_now_add=True)
@@ -90,7 +92,9 @@ class Protection(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(fields=["repositories", "tags"], name="protection_once")
+            models.UniqueConstraint(
+                fields=["repositories", "tags", "is_immutable"], name="protection_once"
+            )
         ]
 
     def __str__(self) -> str:

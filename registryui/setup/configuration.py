@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 
@@ -21,6 +21,7 @@ from django.conf import settings
 
 from registryui import hold, tls
 from registryui.accounts import rights
+from registryui.cleanup import guard_files
 from registryui.registry import storages
 
 from . import keys, ports
@@ -29,6 +30,7 @@ from .data import NGINX_USER, Refused, closed_folder, write_file
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
 SEARCH_PATIENCE = 20  # a portal that hangs is not waited for as long
+GUARD_PATIENCE = 30  # it may look at each protected tag of a repository
 
 
 class _Percent(Template):
@@ -95,6 +97,7 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "run": settings.RUN_DIR,
         "log": settings.LOG_DIR,
         "hold": hold.folder(),
+        "guard": guard_files.folder(),
         **{f"{gate}_address": address for gate, address in hold.ADDRESSES.items()},
         "pages": settings.CONFIG_DIR / "pages",
         "htpasswd": settings.HTPASSWD_FILE,
@@ -133,27 +136,54 @@ def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
 def _checked(values: Mapping[str, object]) -> dict[str, object]:
     """What every location behind the check of users and rights has in it."""
 
-    def checked(users_file: Path, on_401: str, patience: int = BLOB_PATIENCE) -> str:
+    def checked(users_file: Path, on_401: str, patience: int = BLOB_PATIENCE, **others: str) -> str:
         told = {**values, "users_file": users_file, "on_401": on_401, "patience": patience}
-        return _render("checked-location.template", told).rstrip()
+        usual = {"largest": "0", "gather": "off"}
+        usual["on_down"] = "=503 @unavailable"
+        return _render("checked-location.template", {**told, **usual, **others}).rstrip()
 
     return {
         "checked": checked(settings.HTPASSWD_FILE, "$second_look"),
         "checked_search": checked(settings.HTPASSWD_FILE, "$second_look", SEARCH_PATIENCE),
         "checked_again": checked(settings.OVERLAP_FILE, "@unauthorized"),
-        "pass": _lines(
-            "set $backend $registry_pool;",
-            'if ($action = "") {',
-            "    return 405;",
-            "}",
-            # Looked at for each write, so that a hold needs no reload; 512 is said by nobody else.
-            f'if (-f "{hold.folder()}/$write") {{',
-            "    return 512;",
-            "}",
-            "proxy_pass http://$backend$target;",
-            indent=16,
+        # A manifest is read to its end first: a slow client must not hold up the portal.
+        "checked_guarded": checked(
+            settings.HTPASSWD_FILE,
+            "$second_look",
+            GUARD_PATIENCE,
+            largest="4m",
+            gather="on",
+            on_down="=403 /_rule$rule",
         ),
+        "pass": _lines(*_ready(), _GO, indent=16),
+        "guarded_pass": _lines(*_ready(), *_guards(), _GO, indent=16),
     }
+
+
+_GO = "proxy_pass http://$backend$target;"
+
+
+def _ready() -> tuple[str, ...]:
+    return (
+        "set $backend $registry_pool;",
+        'if ($action = "") {',
+        "    return 405;",
+        "}",
+        # Looked at for each write, so that a hold needs no reload; 512 is said by nobody else.
+        f'if (-f "{hold.folder()}/$write") {{',
+        "    return 512;",
+        "}",
+    )
+
+
+def _guards() -> Iterator[str]:
+    """Where protections may forbid a delete or a push, the portal decides (cleanup/guard.py)."""
+    above = (f"$above{depth}/@all" for depth in range(1, rights.MOST_PARTS + 1))
+    for place in ("@all", *above, "$repository/@one"):
+        rule = f"/$guard/{place}"
+        yield f'if (-f "{guard_files.folder()}{rule}") {{'
+        yield f'    set $rule "{rule}"; set $backend portal; rewrite ^ /_guarded last;'
+        yield "}"
 
 
 def _names_and_markers() -> dict[str, object]:

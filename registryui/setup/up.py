@@ -31,6 +31,7 @@ from huey.contrib.djhuey import HUEY
 
 from registryui import front_door, hold, hosts, tls
 from registryui import refused as registryui_refused
+from registryui.cleanup import guard_files
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
 from .data import Refused
@@ -95,6 +96,7 @@ def prepare(*, say: Say) -> ports.Chosen:
                 "server runs."
             ) from trouble
         _prepare_users()
+        _prepare_guard()
         if static.collect():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], web_port=chosen.ports["web"])
@@ -125,6 +127,16 @@ def _prepare_users() -> None:
         raise Refused(
             f"The files of registry users cannot be made ready ({trouble}): give them to the user "
             "that runs ./boathouse, or run it as that user."
+        ) from trouble
+
+
+def _prepare_guard() -> None:
+    try:
+        guard_files.write()
+    except OSError as trouble:
+        raise Refused(
+            f"The files of protections cannot be made ready ({trouble}): give "
+            f"{guard_files.folder()} to the user that runs ./boathouse, or run it as that user."
         ) from trouble
 
 

@@ -29,9 +29,9 @@ NAMES, MOST_NAMES = 100, 1000  # of a page of the catalogue, as in the registry
 LAST_PAGE = 1_000_000  # a larger number is none that a database counts to
 
 
-@anyone()  # not an operator's page: see `_verified`
+@anyone()  # not an operator's page: see `verified`
 def docker_search(request: HttpRequest) -> HttpResponse:
-    name = _verified(request)
+    name = verified(request)
     if not name:
         return JsonResponse({"error": "authentication required"}, status=401)
     text = request.GET.get("q", "")
@@ -55,7 +55,7 @@ def docker_search(request: HttpRequest) -> HttpResponse:
 
 @anyone()
 def catalog(request: HttpRequest) -> HttpResponse:
-    name = _verified(request)
+    name = verified(request)
     if not name:
         return _error(401, "UNAUTHORIZED", "authentication required")
     if not rights.has_any(name, Right.Action.PULL):
@@ -78,7 +78,7 @@ def _error(status: int, code: str, message: str) -> HttpResponse:
     return JsonResponse({"errors": [error]}, status=status)
 
 
-def _verified(request: HttpRequest) -> str:
+def verified(request: HttpRequest) -> str:
     """The registry user that nginx has let pass; "" if it did not say one."""
     try:  # the bytes of the file, which WSGI shows as Latin-1
         return request.headers.get(USER, "").encode("latin-1").decode()

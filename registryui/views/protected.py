@@ -1,4 +1,4 @@
-"""The protections: which tags nobody can delete, how many they are now; made and lifted here."""
+"""The protections: which tags nobody can delete or move, and how many; made and lifted here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -22,7 +23,7 @@ from .access import Request, needs
 from .activity_words import actor
 
 COUNTING_SECONDS = 1.0  # in a large index a pattern may have to be compared with every tag
-FIELDS = ("repositories", "tags", "note")
+FIELDS = ("repositories", "tags", "note", "immutable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Line:
 
 @needs(Role.VIEWER)
 def protected(request: Request) -> HttpResponse:
-    """The list. `repositories` and `tags` in the address fill the form in, for a tag's page."""
+    """The list, or one `rule` by its number. `repositories` and `tags` in the address fill the form
+    in."""
     form = {name: request.GET.get(name, "")[: patterns.LIMIT] for name in FIELDS}
     return _list(request, form=form)
 
@@ -48,7 +50,11 @@ def protection_add(request: Request) -> HttpResponse:
     form = {name: request.POST.get(name, "")[: patterns.LIMIT * 2] for name in FIELDS}
     try:
         row = rules.add(
-            form["repositories"], form["tags"], note=form["note"], by=request.user.actor
+            form["repositories"],
+            form["tags"],
+            note=form["note"],
+            by=request.user.actor,
+            is_immutable=form["immutable"] == "1",
         )
     except Refused as error:
         return _list(request, form=form, error=str(error), status=422)
@@ -58,9 +64,7 @@ def protection_add(request: Request) -> HttpResponse:
 
 @needs(Role.ADMIN, methods=("POST",))
 def protection_lift(request: Request) -> HttpResponse:
-    pk = request.POST.get("protection", "")
-    is_number = pk.isascii() and pk.isdigit() and len(pk) < 19
-    row = Protection.objects.filter(pk=int(pk)).first() if is_number else None
+    row = _numbered(request.POST.get("protection", "")).first()
     try:
         if row is None:
             raise Refused(_("This protection has been lifted already."))
@@ -75,11 +79,14 @@ def protection_lift(request: Request) -> HttpResponse:
 def _list(
     request: Request, *, form: Mapping[str, str], error: str = "", status: int = 200
 ) -> HttpResponse:
-    shown = page(Protection.objects.all(), ["-id"], after=request.GET.get("after", ""))
+    one = _numbered(request.GET.get("rule", ""))
+    rules_shown = one if one.exists() else Protection.objects.all()
+    shown = page(rules_shown, ["-id"], after=request.GET.get("after", ""))
     end = time.monotonic() + COUNTING_SECONDS
     rows = [_line(row, may_count=time.monotonic() < end) for row in shown.rows]
     context: dict[str, Any] = {
         "page": shown,
+        "is_one": rules_shown is one,
         "rows": rows,
         "is_counted": all(row.count is not None for row in rows),
         "form": form,
@@ -87,6 +94,12 @@ def _list(
         "longest": patterns.LIMIT,
     }
     return render(request, "protected/page.html", context, status=status)
+
+
+def _numbered(text: str) -> QuerySet[Protection]:
+    """The protection of that number; none for what is no number."""
+    is_number = text.isascii() and text.isdigit() and len(text) < 19
+    return Protection.objects.filter(pk=int(text)) if is_number else Protection.objects.none()
 
 
 def _line(row: Protection, *, may_count: bool) -> Line:

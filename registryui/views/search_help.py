@@ -32,7 +32,7 @@ def help_lines() -> list[Help]:
         "size": _("also >=, < and <=; kB, MB, GB, TB, or KiB, MiB …"),
         "pushed": _("younger than that; > is older; h, d, w, y or a day: pushed>2026-01-31"),
         "pulled": _("nobody pulled it; also pulled>90d and pulled<30d"),
-        "is": _("also is:multi-platform, is:broken, is:protected, is:untagged"),
+        "is": _("also is:multi-platform, is:broken, is:protected, is:immutable, is:untagged"),
     }
     return [
         Help("api", _("in the name of a repository or a tag, in upper or lower case")),

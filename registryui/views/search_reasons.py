@@ -146,6 +146,7 @@ def _is(term: Term, tag: Tag) -> Reason:
         "signed": _("has a signature"),
         "broken": problem_words(tag.problem),
         "protected": _("nobody can delete it"),
+        "immutable": _("nobody can move or delete it"),
     }
     return Reason("is", term.value, term.value, notes.get(term.value, ""))
 

@@ -17,7 +17,6 @@ from registryui.cleanup import protection
 from registryui.models import (
     DailyActivity,
     Manifest,
-    Protection,
     Repository,
     Role,
     Tag,
@@ -149,10 +148,17 @@ def _attestations(
 # -- what the template gets ----------------------------------------------------------------------
 
 
-def _protection(subject: Subject) -> Protection | None:
+def _protection(subject: Subject) -> dict[str, Any]:
+    """The rule by which the tag cannot be deleted, and whether it stays on its digest, too."""
     if subject.tag is None:
-        return None
-    return protection.protections().of(subject.repository.name, subject.tag.name)
+        return {}
+    rules, key = protection.protections(), (subject.repository.name, subject.tag.name)
+    immutable = rules.immutable(*key)
+    return {
+        "protection": immutable or rules.of(*key),
+        "is_immutable": immutable is not None,
+        "may_move": immutable is None or subject.manifest is None,
+    }
 
 
 def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, Any]:
@@ -175,7 +181,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "kind": kind_words(top) if top else "",
         "problem_words": problem_words(subject.tag.problem) if subject.tag else "",
         "is_signed": any(one.is_signature for one in attached),
-        "protection": _protection(subject),
+        **_protection(subject),
         "is_old_schema": shown is not None and media_types.is_schema1(shown.media_type),
         "aliases": related.aliases(top, subject.tag),
         "choices": chosen.choices,

@@ -30,6 +30,16 @@ def test_the_oldest_of_two_is_named_and_one_alone_is_enough() -> None:
     assert protection.protections().of("other", "latest") is None
 
 
+def test_an_immutable_one_protects_too_and_lets_referrer_tags_move() -> None:
+    plain = protection.add("team/*", "*", note="", by="operator:ada")
+    fixed = protection.add("team/*", "v*  sha256*", note="", by="operator:ada", is_immutable=True)
+    now = protection.protections()
+    assert (now.of("team/app", "v1"), now.immutable("team/app", "v1")) == (plain, fixed)
+    assert now.immutable("team/app", "latest") is None
+    assert now.immutable("team/app", f"sha256-{'a' * 64}.sig") is None
+    assert now.of("team/app", f"sha256-{'a' * 64}.sig") == plain
+
+
 def test_many_tags_cost_one_query() -> None:
     Protection.objects.bulk_create(  # more than patterns.matcher remembers
         Protection(repositories=f"team/{number}", tags="v*") for number in range(300)

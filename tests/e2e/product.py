@@ -170,7 +170,7 @@ class Product:
     ) -> Answer:
         """One request over TLS, with the certificate checked; redirects are not followed."""
         context = ssl.create_default_context(cafile=str(self.ca))
-        connection = _Connection(self.host, self.port, timeout=LONGEST)
+        connection = Connection(self.host, self.port, timeout=LONGEST)
         connection.address, connection.context = self.address, context
         sent = dict(headers or {})
         if as_user:
@@ -228,7 +228,7 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
                 process.send_signal(signal.SIGCONT)
 
 
-class _Connection(http.client.HTTPSConnection):
+class Connection(http.client.HTTPSConnection):
     """To an address, while asking for a name that no name server knows."""
 
     address: str

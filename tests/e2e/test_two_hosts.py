@@ -22,6 +22,7 @@ from .conftest import LOOPBACK
 from .hosts import Hosts, door, push_through_each, status, two_hosts, upload_through_both
 from .portal import Visitor
 from .product import Product
+from .racing import race
 
 pytestmark = pytest.mark.e2e
 
@@ -48,6 +49,18 @@ def test_a_user_made_on_one_pushes_through_the_other_and_both_show_it(hosts: Hos
 
 def test_an_upload_begun_on_one_is_ended_on_the_other(hosts: Hosts) -> None:
     upload_through_both(hosts)
+
+
+def test_pushes_of_a_new_tag_through_both_overwrite_nothing(hosts: Hosts) -> None:
+    rule = "race/*:v*"
+    hosts.first.boathouse("protect", "add", rule, "--immutable")
+    told = hosts.second.data / "guard" / "push" / "race" / "@all"
+    until(told.exists, "the other host knows the rule")
+    user = hosts.first.add_user("racer", pull=["race/*"], push=["race/*"], delete=["race/*"])
+    until(lambda: status(hosts.second, *user) == 200, "he is let in there")
+    race([hosts.first, hosts.second], user, "race/app", 2000, rule)
+    hosts.first.boathouse("protect", "lift", rule)
+    until(lambda: not told.exists(), "the other host lets it go")
 
 
 def test_who_is_switched_off_is_out_on_the_other_host(hosts: Hosts) -> None:

@@ -372,21 +372,24 @@ NAMES = st.text(alphabet="ab._*", min_size=1, max_size=5)
 @hypothesis_settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(st.tuples(NAMES, NAMES), max_size=4))
+@given(st.sets(st.tuples(NAMES, NAMES, st.booleans()), max_size=4))
 def test_protected_tags_are_those_that_the_protections_name(
-    store: dict[str, pushed.Pushed], rules: list[tuple[str, str]]
+    store: dict[str, pushed.Pushed], rules: set[tuple[str, str, bool]]
 ) -> None:
     """The database compares as oci/patterns.py does: all of a name, and in its case."""
     Protection.objects.all().delete()
     _named_like_patterns()
     Protection.objects.bulk_create(
-        [Protection(repositories=names, tags=tags) for names, tags in dict(rules).items()]
+        Protection(repositories=names, tags=tags, is_immutable=fixed)
+        for names, tags, fixed in rules
     )
     now = protection.protections()
     every = Tag.objects.filter(attached_to="").select_related("repository")
     expected = {str(tag) for tag in every if now.of(tag.repository.name, tag.name)}
     assert _tags("is:protected", size=200) == expected
     assert _tags("-is:protected", size=200) == {str(tag) for tag in every} - expected
+    fixed = {str(tag) for tag in every if now.immutable(tag.repository.name, tag.name)}
+    assert _tags("is:immutable", size=200) == fixed
     for row in Protection.objects.all():
         alone = protection.Protections([row])
         assert protection.count(row) == sum(

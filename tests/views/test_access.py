@@ -78,8 +78,8 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "preferences": ("/preferences", None, ""),
     "healthz": ("/healthz", "", None),
 }
-# A token or the front door's word instead: test_hooks.py, test_docker_search.py.
-NOT_FOR_PEOPLE = {"hook", "docker_search", "catalog"}
+# A token or the front door's word instead: test_hooks.py, test_docker_search.py, test_guard.py.
+NOT_FOR_PEOPLE = {"hook", "docker_search", "catalog", "guarded"}
 ROLES = ["", "viewer", "maintainer", "admin"]
 REFUSED = {302, 403, 405}
 

@@ -64,7 +64,7 @@ OTHERS = {
     *("search", "password", "users_change", "users_drift", "users_measure", "users_versions"),
     *("users_version", "user_ready", "operator", "operator_add", "operator_change", "put_back"),
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
-    *("catalog", "hook", "base_image", "activity_export", "activity_verify"),
+    *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
     *("delete", "delete_run", "delete_stop", "delete_for_good", "restore"),
     *("cleanup", "retention_rules", "retention_rule", "retention_dry_run", "retention_run"),

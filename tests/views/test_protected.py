@@ -12,9 +12,17 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from registryui.cleanup import protection
-from registryui.models import AuditEvent, Operator, Protection, Role
+from registryui.models import (
+    AuditEvent,
+    Manifest,
+    Operator,
+    Protection,
+    RegistryEvent,
+    Role,
+)
 from registryui.views import protected as page
 from tests.views import pushed
 
@@ -130,6 +138,59 @@ def test_a_lock_is_on_protected_tags_for_one_query(admin: Client, store: None) -
     assert cost("/repositories/team/app") == before
 
 
+def test_a_protected_tag_offers_no_delete_but_its_rule(admin: Client, store: None) -> None:
+    row = protection.add("team/*", "v1", note="", by=ADA)
+    fixed = protection.add("team/*", "v2", note="", by=ADA, is_immutable=True)
+    pages = {tag: admin.get(f"/repositories/team/app:{tag}") for tag in ("v1", "v2", "latest")}
+    for tag, rule in {"v1": row, "v2": fixed}.items():
+        content = pages[tag].content.decode()
+        assert 'action="/delete"' not in content
+        assert content.count(f"/cleanup/protected?rule={rule.pk}") == 2  # the badge, the button
+    assert 'action="/delete"' in pages["latest"].content.decode()
+    assert _badges(admin, "/repositories/team/app:v2") == ["Immutable"]
+    listed = admin.get("/cleanup/protected", {"rule": row.pk})
+    assert [one.row for one in listed.context["rows"]] == [row]
+    assert "Show all protections" in listed.content.decode()
+    for odd in ("", "0", "x", "9" * 30):
+        assert len(admin.get("/cleanup/protected", {"rule": odd}).context["rows"]) == 2
+
+
+def test_immutable_is_a_box_to_tick_and_stays_ticked(admin: Client) -> None:
+    form = {"repositories": "team/*", "tags": "v*", "immutable": "1"}
+    admin.post("/cleanup/protected/add", form)
+    row = Protection.objects.get()
+    assert row.is_immutable
+    assert AuditEvent.objects.get().details == {"note": "", "immutable": True}
+    assert ">Immutable</span>" in admin.get("/cleanup/protected").content.decode()
+    again = admin.post("/cleanup/protected/add", form)
+    assert again.status_code == 422
+    assert 'value="1" checked' in again.content.decode()
+    admin.post("/cleanup/protected/add", {**form, "immutable": ""})  # beside it, without a gap
+    assert Protection.objects.count() == 2
+
+
+def test_history_offers_no_way_back_for_an_immutable_tag(admin: Client, store: None) -> None:
+    pushed.image("team/app", tags=["v1"], layers=[("c", 1)], config={"os": "linux"})
+    events = RegistryEvent.objects.bulk_create(
+        RegistryEvent(
+            event_id=f"e{number}",
+            action="push",
+            repository="team/app",
+            tag="v1",
+            digest=manifest.digest,
+            at=timezone.now(),
+        )
+        for number, manifest in enumerate(Manifest.objects.filter(repository__name="team/app"))
+    )
+    assert len(events) == 2
+    page = "/repositories/team/app:v1?tab=history"
+    assert "put_back=" in admin.get(page).content.decode()
+    protection.add("team/*", "v*", note="", by=ADA)
+    assert "put_back=" in admin.get(page).content.decode()
+    protection.add("team/*", "v1", note="", by=ADA, is_immutable=True)
+    assert "put_back=" not in admin.get(page).content.decode()
+
+
 def _badges(client: Client, path: str) -> list[str]:
     """The words of the plain badges of a page."""
     content = client.get(path).content.decode()
@@ -151,6 +212,11 @@ def test_the_command_adds_lists_and_lifts(store: None) -> None:
         "team/* x", "v*", 2, "command line",
     )  # fmt: skip
     assert "TAGS NOW" in said("list")
+    assert fact["immutable"] is False
+    assert "is immutable: 2 tags now" in said("add", "team/* x:v*", "--immutable")
+    with pytest.raises(SystemExit):  # which of the two?
+        said("lift", "team/* x:v*")
+    said("lift", str(Protection.objects.get(is_immutable=True).pk))
     assert "no longer" in said("lift", "team/*,x : v*")
     said("add", "other:v1")
     said("lift", str(Protection.objects.get().pk))

@@ -1,4 +1,4 @@
-"""`./boathouse protect …`: which tags nobody can delete.
+"""`./boathouse protect …`: which tags nobody can delete, or move.
 
 A protection is written REPOSITORIES:TAGS, both patterns: 'team/*:v* stable'. Ends with 0 if it is
 done, 1 with one sentence if it was refused, 2 for words it does not know.
@@ -21,8 +21,9 @@ BY = "command line"
 
 class Command(BaseCommand):
     help = (
-        "Protects tags from being deleted, by anybody and any rule, until that is lifted. WHAT is "
-        "'REPOSITORIES:TAGS', both patterns of whole names with * for any text, several with "
+        "Protects tags from being deleted, by anybody and any rule, until that is lifted; "
+        "immutable ones also from being moved to another image. WHAT is 'REPOSITORIES:TAGS', both "
+        "patterns of whole names with * for any text, several with "
         "spaces between them: 'team/*:v* stable'."
     )
     requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
@@ -32,6 +33,11 @@ class Command(BaseCommand):
         listed = acts.add_parser("list", help="all, with the number of tags each protects now")
         add = acts.add_parser("add", help="protect tags")
         add.add_argument("what", metavar="WHAT")
+        add.add_argument(
+            "--immutable",
+            action="store_true",
+            help="a push may set new tags, and none of them on another digest",
+        )
         add.add_argument("--note", default="", help="why, or for whom")
         lift = acts.add_parser("lift", help="take a protection away")
         lift.add_argument("what", metavar="WHAT", help="as it was written, or its number")
@@ -57,17 +63,20 @@ def _list(options: dict[str, Any]) -> tuple[str, Any]:
     facts = [_facts(row) for row in Protection.objects.all()]
     if not facts:
         return "Nothing is protected.", facts
-    names = ("number", "repositories", "tags", "tags_now", "by", "note")
+    names = ("number", "repositories", "tags", "immutable", "tags_now", "by", "note")
     lines = [[_cell(fact[name]) for name in names] for fact in facts]
-    head = ["NUMBER", "REPOSITORIES", "TAGS", "TAGS NOW", "BY", "NOTE"]
+    head = ["NUMBER", "REPOSITORIES", "TAGS", "IMMUTABLE", "TAGS NOW", "BY", "NOTE"]
     return columns([head, *lines]), facts
 
 
 def _add(options: dict[str, Any]) -> tuple[str, Any]:
     repositories, _colon, tags = options["what"].partition(":")
-    row = protection.add(repositories, tags, note=options["note"], by=BY)
+    row = protection.add(
+        repositories, tags, note=options["note"], by=BY, is_immutable=options["immutable"]
+    )
     facts = _facts(row)
-    return f"{row} is protected: {facts['tags_now']} tags now.", facts
+    word = "immutable" if row.is_immutable else "protected"
+    return f"{row} is {word}: {facts['tags_now']} tags now.", facts
 
 
 def _lift(options: dict[str, Any]) -> tuple[str, Any]:
@@ -84,7 +93,11 @@ def _find(text: str) -> Protection:
     else:
         repositories, _colon, tags = (part.replace(",", " ") for part in text.partition(":"))
         spelled = {"repositories": " ".join(repositories.split()), "tags": " ".join(tags.split())}
-        found = rows.filter(**spelled).first()
+        named = rows.filter(**spelled)
+        if len(named) > 1:  # once to protect it, once as immutable
+            numbers = " and ".join(str(row.pk) for row in named)
+            raise Refused(f"Two protections are called {text}: lift one by its number, {numbers}.")
+        found = named.first()
     if found is None:
         raise Refused(f"There is no protection {text}: ./boathouse protect list shows all.")
     return found
@@ -95,6 +108,7 @@ def _facts(row: Protection) -> dict[str, Any]:
         "number": row.pk,
         "repositories": row.repositories,
         "tags": row.tags,
+        "immutable": row.is_immutable,
         "tags_now": protection.count(row),
         "note": row.note,
         "by": actor_name(row.by),
@@ -103,6 +117,8 @@ def _facts(row: Protection) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "".join(one if one.isprintable() else "?" for one in str(value)) or "-"
 
 

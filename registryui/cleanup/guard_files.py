@@ -1,0 +1,158 @@
+"""Where nginx has to ask before it lets a client delete or push: files that it looks for.
+
+    DATA/guard/delete/…   there may be protected tags      each has in it what a client is told
+    DATA/guard/push/…     there may be immutable tags      while the portal cannot be asked
+
+`…` is `@all`, `team/@all` (below team/) or `team/api/@one`, as in DATA/rights (accounts/rights.py).
+A pattern is made coarser where a place cannot say it: `team/v*-x` is below team/. So a file only
+sends a request to the portal (guard.py), which knows exactly. nginx looks at every request: a file
+counts from the next one on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from django.conf import settings
+
+from registryui.accounts import rights
+from registryui.models import Protection
+from registryui.models.patterns import ANY
+from registryui.oci import patterns
+from registryui.oci.names import check_repository
+
+SPOKEN = 8  # rules that one answer names
+_WORDS = {
+    "delete": "tags are protected here ({rules}), and the portal, which knows which, does not "
+    "answer; try again when it does",
+    "push": "tags are immutable here ({rules}), and the portal, which knows which, does not "
+    "answer; try again when it does",
+}
+
+_told: list[tuple[object, ...]] = []  # the protections that this process wrote last
+
+
+def folder() -> Path:
+    """Where the files are; nginx's configuration names it."""
+    return Path(settings.DATA / "guard")
+
+
+def catch_up() -> None:
+    """Writes the files if the protections are others than this process has written: on several
+    hosts somebody else changes them. One small query."""
+    if _told != _key(rows := list(Protection.objects.order_by("id"))):
+        _write(rows)
+
+
+def write() -> None:
+    """Makes the files say what the tables say. OSError; not to be called in a transaction."""
+    _write(list(Protection.objects.order_by("id")))
+
+
+def _write(rows: list[Protection]) -> None:
+    _make(folder())
+    with _alone():
+        rows = list(Protection.objects.order_by("id"))  # of two writers the later has the later
+        wanted = _wanted(rows)
+        for path, content in wanted.items():
+            _put(path, content)
+        _remove_others(wanted.keys())
+    _told[:] = _key(rows)
+
+
+def _key(rows: Iterable[Protection]) -> list[tuple[object, ...]]:
+    return [(row.repositories, row.tags, row.is_immutable) for row in rows]
+
+
+def _wanted(rows: Iterable[Protection]) -> dict[Path, bytes]:
+    """Path to content of each file."""
+    rules: dict[Path, list[str]] = defaultdict(list)
+    for row in rows:
+        for place in places(row.repositories):
+            rules[folder() / "delete" / place].append(str(row))
+            if row.is_immutable:
+                rules[folder() / "push" / place].append(str(row))
+    return {path: _said(path, some) for path, some in rules.items()}
+
+
+def _said(path: Path, rules: list[str]) -> bytes:
+    words = _WORDS[path.relative_to(folder()).parts[0]]
+    more = f" and {len(rules) - SPOKEN} more" if len(rules) > SPOKEN else ""
+    message = words.format(rules=", ".join(rules[:SPOKEN]) + more)
+    error = {"code": "DENIED", "message": message, "detail": None}
+    return json.dumps({"errors": [error]}).encode()
+
+
+def places(repositories: str) -> set[str]:
+    """The files that stand for these patterns: each repository that matches is within one."""
+    return {place for one in patterns.parse(repositories) for place in _place(one)}
+
+
+def _place(pattern: str) -> Iterator[str]:
+    head, star, _rest = pattern.partition(ANY)
+    name = head.rpartition("/")[0] if star else head
+    if star and "/" not in head:
+        yield "@all"
+        return
+    with suppress(ValueError):  # no repository is called so: nothing matches
+        check_repository(name)
+        if star:
+            yield f"{'/'.join(name.split('/')[: rights.MOST_PARTS])}/@all"
+        else:
+            yield f"{name}/@one"
+
+
+# -- files -----------------------------------------------------------------------------------------
+@contextmanager
+def _alone() -> Iterator[None]:
+    handle = os.open(folder() / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make(place: Path) -> None:
+    """That folder, which nginx can pass but not list."""
+    if place != folder():
+        _make(place.parent)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    place.mkdir(exist_ok=True)
+    if place.stat().st_mode & 0o777 != 0o711:  # whatever the umask
+        place.chmod(0o711)
+
+
+def _put(path: Path, content: bytes) -> None:
+    _make(path.parent)
+    with suppress(OSError):
+        if path.read_bytes() == content and path.stat().st_mode & 0o444 == 0o444:
+            return
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)
+            file.write(content)
+            file.flush()
+            os.fsync(handle)  # an empty answer would be none
+        Path(name).rename(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _remove_others(kept: Iterable[Path]) -> None:
+    stay = {*kept, folder() / ".lock"}
+    for place, _folders, files in os.walk(folder(), topdown=False):
+        for name in files:
+            if Path(place, name) not in stay:
+                Path(place, name).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: something in it stays
+            Path(place).rmdir()

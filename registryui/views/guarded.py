@@ -1,0 +1,51 @@
+"""Deletes and pushes of clients where protections may forbid them: nginx asks here in the
+registry's place (deploy/nginx.conf.template, `/_guarded`), cleanup/guard.py decides."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from registryui.cleanup import guard
+from registryui.oci.untrusted import MANIFEST_LIMIT
+
+from .access import anyone
+from .docker_search import verified
+
+_KNOWN = (("PUT", "manifests"), ("DELETE", "manifests"), ("DELETE", "blobs"))
+# What the registry hears of a client: for its answers, its log and its notifications.
+_HEADERS = (
+    *("User-Agent", "Accept", "Content-Type"),
+    *("X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "X-Request-ID"),
+)
+
+
+@csrf_exempt  # no browser, no cookie
+@anyone(methods=("PUT", "DELETE"))  # not an operator's page: nginx has checked the user
+def guarded(request: HttpRequest, repository: str, kind: str, reference: str) -> HttpResponse:
+    name = verified(request)
+    if not name:
+        return HttpResponse(status=401)
+    if (request.method, kind) not in _KNOWN:
+        return HttpResponse(status=405)
+    headers = {one: request.headers[one] for one in _HEADERS if one in request.headers}
+    headers["Host"] = settings.REGISTRY_NAME
+    # The registry knows the user by its login, and checks none; the secret stayed at nginx.
+    headers["Authorization"] = "Basic " + b64encode(f"{name}:".encode()).decode()
+    asked = guard.Asked(
+        request.method or "",
+        kind,
+        repository,
+        reference,
+        headers,
+        request.read(MANIFEST_LIMIT + 1) if request.method == "PUT" else b"",
+    )
+    told = guard.answer(asked)
+    response = HttpResponse(told.body, status=told.status)
+    del response["Content-Type"]
+    for header, value in told.headers:
+        response[header] = value
+    return response
