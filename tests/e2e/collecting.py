@@ -255,11 +255,17 @@ class Attack:
 
 
 def attack(
-    registry: Registry, pushes: int, work: Callable[[], None], *, clients: int = 4
+    registry: Registry,
+    pushes: int,
+    work: Callable[[], None],
+    *,
+    clients: int = 4,
+    process: psutil.Process | None = None,
 ) -> Attack:
-    """Clients at work for so many pushes, `work` again and again beside them."""
+    """Clients at work for so many pushes, `work` again and again beside them. `process`: the
+    registry's, if it is no child of ours."""
     found = Attack(registry, pushes, clients)
-    with freezing(registry):
+    with freezing(process or _child(registry)):
         found.start()
         while not found.is_over:
             work()
@@ -267,11 +273,14 @@ def attack(
     return found
 
 
-@contextmanager
-def freezing(registry: Registry) -> Iterator[None]:
-    """Stops the registry's process at random moments, and lets it go on."""
+def _child(registry: Registry) -> psutil.Process:
     config = str(registry.store.parent / "registry.yml")
-    process = next(one for one in psutil.Process().children() if config in one.cmdline())
+    return next(one for one in psutil.Process().children() if config in one.cmdline())
+
+
+@contextmanager
+def freezing(process: psutil.Process) -> Iterator[None]:
+    """Stops the registry's process at random moments, and lets it go on."""
     is_over = threading.Event()
     random_of = random.Random(7)
 
