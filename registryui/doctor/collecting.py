@@ -45,9 +45,10 @@ def check_collection(*, now: datetime | None = None) -> Finding:
     if due_at := _overdue(waiting, now):
         size = _count(waiting, "waiting_bytes")
         return _finding("warn", "collection-overdue", due_at=due_at.isoformat(), bytes=size)
-    if skipped := _result(newest).get("skipped_repositories"):
-        name, why = (str(one)[:200] for one in skipped[0][:2])
-        return _finding("warn", "collection-skipped", count=len(skipped), name=name, why=why)
+    match _result(newest).get("skipped_repositories"):
+        case [[str(name), str(why)], *others]:
+            count = 1 + len(others)
+            return _finding("warn", "collection-skipped", count=count, name=name, why=why[:300])
     at = newest.finished_at or newest.started_at
     sizes = {"freed": _count(_result(newest), "freed_bytes")}
     sizes["waiting"] = _count(waiting, "waiting_bytes")
