@@ -58,7 +58,6 @@ class Watch:
     store: FileStore
     quarantine: Quarantine  # one of its own: for several threads
     needed: set[str] = field(default_factory=set)
-    restored: int = 0
     _after: int = 0
     _next_after: int = 0
     _moved_at: float = 0.0
@@ -108,7 +107,7 @@ class Watch:
         for name, digests in (*pushed.items(), *again.items()):
             paths_needed = needed_by(self.store, name, digests)
             self.needed |= paths_needed
-            self.restored += restore(self.store, self.quarantine, {name: digests})
+            restore(self.store, self.quarantine, {name: digests})
         if time.monotonic() - self._moved_at > OVERLAP:
             self._after, self._next_after = self._next_after, max(self._seen, default=self._after)
             self._seen = {pk for pk in self._seen if pk > self._after}
@@ -136,18 +135,23 @@ def look_at_pending() -> None:
     with suppress(Refused):  # nothing is written to this store from here
         store, quarantine = choose.open_store(of_settings()), choose.open_quarantine()
         try:
-            if lately:
-                restore(store, quarantine, pushed)
+            for name in restore(store, quarantine, pushed) if lately else ():
+                index_again(store, name)
             for line in repair_data(store, quarantine, unread):
                 log.warning("%s", line)
         except RegistryError as error:
             log.warning("what was pushed is not looked at: %s", error)
 
 
-def restore(store: FileStore, quarantine: Quarantine, pushed: Mapping[str, Iterable[str]]) -> int:
-    """Restores what these manifests, by repository, need and the quarantine has; how many things.
-    RegistryError: the store does not answer."""
-    count = 0
+def restore(
+    store: FileStore, quarantine: Quarantine, pushed: Mapping[str, Iterable[str]]
+) -> set[str]:
+    """Restores what these manifests, by repository, need and the quarantine has; the repositories
+    with links that came back. RegistryError: the store does not answer.
+
+    The index may have forgotten these. Nothing waits for it here: whoever hid them forgets only
+    what is still away, and the worker looks at each push afterwards."""
+    linked = set()
     for name, digests in pushed.items():
         came: set[str] = set()
         for _attempt in range(NESTING):  # what came back may need more
@@ -156,12 +160,11 @@ def restore(store: FileStore, quarantine: Quarantine, pushed: Mapping[str, Itera
             if not back:
                 break
             came |= back
-        count += len(came)
-        if any(paths.place_of(path).kind != "blob" for path in came):  # type: ignore[union-attr]
-            index_again(store, name)
+        if any(path.startswith(paths.REPOSITORIES) for path in came):
+            linked.add(name)
         for path in sorted(came):
             log.info("restored, because %s was pushed: %s", name, path)
-    return count
+    return linked
 
 
 def _missing(quarantine: Quarantine, needed: set[str]) -> set[str]:
