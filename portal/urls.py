@@ -19,6 +19,7 @@ from registryui.views.collection import (
     collection_run,
     collection_start,
     collection_stop,
+    collection_trust_clock,
 )
 from registryui.views.compare import compare
 from registryui.views.dashboard import dashboard
@@ -118,6 +119,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("cleanup/collection/estimate", collection_estimate, name="collection_estimate"),
     path("cleanup/collection/start", collection_start, name="collection_start"),
     path("cleanup/collection/stop", collection_stop, name="collection_stop"),
+    path("cleanup/collection/trust-clock", collection_trust_clock, name="collection_trust_clock"),
     path("cleanup/collection/put-back", collection_put_back, name="collection_put_back"),
     path("cleanup/collection/purge", collection_purge, name="collection_purge"),
     path("cleanup/collection/<int:pk>", collection_run, name="collection_run"),

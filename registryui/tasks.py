@@ -20,11 +20,11 @@ from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from portal.sessions import SessionStore
-from registryui import audit, doctor, hold, hosts, tls
+from registryui import audit, clock, doctor, hold, hosts, tls, under_way
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
-from registryui.cleanup import apart, guard_files, many, retention_runs, settling
+from registryui.cleanup import apart, guard_files, many, pushed, retention_runs, settling
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import integrity as checking
 from registryui.cleanup.deletion import Selection
@@ -38,7 +38,8 @@ from registryui.setup import configuration, health
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25  # between two looks at what another host has changed
-HOLD_SECONDS = 1  # between two looks whether writes are held for nobody
+WATCH_SECONDS = 1  # between two looks at writes held for nobody, dead work and the clock
+NOTE_SECONDS = 10  # between two notes of the time
 BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
 
 
@@ -59,6 +60,7 @@ def once_for_all(when: Callable[[datetime], bool]) -> Callable[[Callable[[], obj
 @db_task()
 def apply_events() -> None:
     """What the registry just told us; the hook asks for it."""
+    pushed.look_at_pending()
     with open_source() as source:
         events.apply_pending(source, then=usage.note, later=_apply_again)
     measure_sizes()
@@ -181,7 +183,15 @@ def examine() -> None:
     """
     while health.is_starting():
         time.sleep(0.1)
+    was_full = _is_disk_full()
     doctor.record(doctor.examine())
+    if was_full and not _is_disk_full():
+        integrity("schedule")  # a full disk leaves half-written files
+
+
+def _is_disk_full() -> bool:
+    """By the newest round."""
+    return any((one.name, one.state) == ("disk", "bad") for one in doctor.current())
 
 
 @db_periodic_task(crontab(minute="*"))
@@ -205,7 +215,9 @@ def retention_by_schedule() -> None:
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
     """Old pulls and dry runs, what can be put back no more, expired sessions, old rows of the audit
-    log, once a day; then is the log whole?"""
+    log, once a day; then is the log whole? None of that while nothing has a known age."""
+    if clock.known().has_jumped:
+        return
     events.prune()
     SessionStore.clear_expired()
     retention_runs.prune()
@@ -254,10 +266,33 @@ def put_back_collected(by: str) -> None:
 
 @once_for_all(crontab(minute="*"))
 def collect_by_schedule() -> None:
-    """When the schedule says so, and when something that was hidden may be purged."""
+    """When the schedule says so, when something that was hidden may be purged, and when a run ended
+    before it looked again."""
     now = timezone.now()
-    if settings.COLLECT_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
+    if collecting.wants_review(now):
+        review_collected("schedule")
+    elif clock.known().has_jumped:
+        return
+    elif settings.COLLECT_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
         collect("schedule")
+
+
+@db_task()
+def review_collected(by: str) -> None:
+    """Restores what is needed of what a run hid that was ended before it could."""
+    if collecting.wants_review(timezone.now()):
+        apart.collect(by=by, review=True)
+
+
+@db_task()
+def take_up(name: str) -> None:
+    """What was under way on this host when its process died."""
+    kind, _, id = name.partition("-")
+    if kind == "delete":
+        settling.settle_act(id)
+    elif kind == "collect":
+        collecting.close_dead(int(id))
+        review_collected.call_local("schedule")
 
 
 @db_task()
@@ -289,9 +324,11 @@ def at_start() -> None:
     huey calls this in each of its threads.
     """
     if _started.acquire(blocking=False):
+        if clock.has_restarted():
+            integrity("start")  # and so does a power cut
         if here():
             threading.Thread(target=_follow, name="follow", daemon=True).start()
-        threading.Thread(target=_watch_hold, name="hold", daemon=True).start()
+        threading.Thread(target=_watch, name="watch", daemon=True).start()
         sync_at_start()
         examine()
 
@@ -319,11 +356,20 @@ def _follow() -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _watch_hold() -> None:
-    """For ever: opens the front door again when whoever held writes is gone, or the time is up."""
+def _watch() -> None:
+    """For ever, a second apart: opens the front door again when whoever held writes is gone, or the
+    time is up; takes up what died; notes the time."""
+    noted_at = -float("inf")
     while True:
         try:
             hold.clear()
-        except OSError as error:
-            log.error("cannot look after held writes: %s", error)
-        time.sleep(HOLD_SECONDS)
+            for name in under_way.dead():
+                log.warning("%s was under way when its process ended", name)
+                take_up(name)
+                under_way.forget(name)
+            if time.monotonic() - noted_at > NOTE_SECONDS:
+                noted_at = time.monotonic()
+                clock.note()
+        except Exception as error:
+            log.error("the worker's watch: %s", " ".join(str(error).split()))
+        time.sleep(WATCH_SECONDS)

@@ -31,10 +31,12 @@ PR_SET_PDEATHSIG = 1
 _PROGRAM = "import django; django.setup(); from registryui.cleanup import apart; apart.main()"
 
 
-def collect(*, by: str, dry_run: bool = False, purge_now: bool = False) -> None:
+def collect(
+    *, by: str, dry_run: bool = False, purge_now: bool = False, review: bool = False
+) -> None:
     """One run, and waits for its end; none if another one is under way. A refusal is a run that
     failed, so that it shows."""
-    asked = {"by": by, "dry_run": dry_run, "purge_now": purge_now}
+    asked = {"by": by, "dry_run": dry_run, "purge_now": purge_now, "review": review}
     done = subprocess.run(  # noqa: S603  (our own program)
         [sys.executable, "-c", _PROGRAM],
         input=json.dumps([os.getpid(), asked]),
@@ -64,10 +66,10 @@ def step_back(*, purge_now: bool) -> None:
         os.nice(PRIORITY)
 
 
-def here(*, by: str, dry_run: bool = False, purge_now: bool = False) -> None:
+def here(*, by: str, dry_run: bool = False, purge_now: bool = False, review: bool = False) -> None:
     """The same in this process."""
     try:
-        collecting.collect(by=by, dry_run=dry_run, purge_now=purge_now)
+        collecting.collect(by=by, dry_run=dry_run, purge_now=purge_now, review=review)
     except Refused as error:
         note_refusal(by, str(error), dry_run=dry_run)
 

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit, hold
+from registryui import audit, clock, hold
 from registryui.index import ingest, runs
 from registryui.models import AuditEvent, Blob, Manifest, Run
 from registryui.refused import Refused
@@ -34,10 +34,13 @@ from registryui.registry.errors import RegistryError
 from registryui.registry.quarantine import Hidden, Quarantine
 from registryui.registry.storage import FileStore
 from registryui.registry.storages import of_settings
+from registryui.under_way import under_way
 
 from . import schedules
 from .links import digest_of, key_of
 from .mark import Impossible, Mark, Marker, index_again
+from .pushed import Watch
+from .repair import repair
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ BEAT = 10.0  # seconds between two signs of life, also while nothing can be coun
 LOOK = 0.5  # seconds between two looks at whether somebody asked to stop
 SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
+LOOKED_AT = 20  # newest runs
+TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
 LOG_LINES = 200
 
 Stage = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
@@ -103,6 +108,11 @@ class Result(TypedDict):
     empty_repositories: int
     skipped_repositories: list[list[str]]  # [name, why]: of these nothing went
     held_seconds: float  # how long manifest writes were held
+    is_review: bool  # it only looks again, after a run that ended before it could
+    # False: something may be hidden that a push needs; True: not, after a full look; None: it
+    # neither hid nor looked.
+    reviewed: bool | None
+    repaired: list[str]  # half-written files that were made good, a line each
     problem: str  # why it ended before its time, a sentence; ""
 
 
@@ -111,6 +121,7 @@ def collect(
     by: str,
     dry_run: bool = False,
     purge_now: bool = False,
+    review: bool = False,
     hold: Hold | None = None,
     progress: Callable[[Run], None] | None = None,
 ) -> Run | None:
@@ -118,8 +129,11 @@ def collect(
 
     `dry_run` changes nothing and only counts. `purge_now` also purges what is not due; while it
     looks and purges, `hold` keeps manifests from being written, and without one it is refused.
+    `review` only restores what is needed.
     """
     hold = hold or HOLD
+    if not (dry_run or review):
+        clock.check()
     if purge_now and hold is None:
         raise Refused(_("Purging at once is not possible: nothing can hold the writes meanwhile."))
     store, quarantine = _open()
@@ -129,8 +143,11 @@ def collect(
     work = _Collecting(run, store, quarantine, progress, dry_run=dry_run)
     outcome = Run.State.FAILED
     try:
-        with _beating(run):
-            work.everything(hold if purge_now else None)
+        with _beating(run), under_way(f"collect-{run.pk}"):
+            if review:
+                work.only_review()
+            else:
+                work.everything(hold if purge_now else None)
         outcome = Run.State.DONE
     except _Stopped:
         outcome = Run.State.STOPPED
@@ -149,7 +166,7 @@ def put_back(wanted: str, *, by: str) -> int:
     Refused: nothing there has that id."""
     store, quarantine = _open()
     found = list(quarantine.hidden())
-    chosen = [one for one in found if wanted in ("all", one.id)]
+    chosen = [one for one in found if wanted == one.id or (wanted == "all" and not one.is_damaged)]
     if not chosen and wanted != "all":
         raise Refused(_("Nothing in the quarantine is called %(id)s.") % {"id": wanted[:80]})
     names = {place.repository for one in chosen if (place := _place(one)).kind == "revision"}
@@ -175,6 +192,34 @@ def waiting() -> list[Hidden]:
         return list(choose.open_quarantine().hidden())
     except RegistryError as error:
         raise Refused(str(error)) from error
+
+
+def close_dead(pk: int) -> None:
+    """Closes that run, whose process is known to be gone."""
+    run = Run.objects.filter(pk=pk, kind=Run.Kind.COLLECT, state=Run.State.RUNNING).first()
+    if run is not None:
+        runs.end(run, Run.State.FAILED, {**run.result, "problem": runs.DIED}, [runs.DIED])
+
+
+def wants_review(now: datetime) -> bool:
+    """Whether a run was ended after it hid something and before it looked again; some minutes
+    later again if a review of it failed."""
+    newest_first = Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at", "-id")
+    found = list(newest_first[:LOOKED_AT])
+    if not found:
+        return False
+    newest = found[0]
+    is_alive = newest.state == Run.State.RUNNING and now - newest.heartbeat_at < runs.STALE
+    is_tried = newest.result.get("is_review") and newest.state == Run.State.FAILED
+    if is_alive or (is_tried and now - newest.heartbeat_at < TRY_AGAIN):
+        return False
+    return is_unreviewed(found)
+
+
+def is_unreviewed(recent: Iterable[Run]) -> bool:
+    """Whether something may be hidden that a push needs, by the newest runs, newest first."""
+    told = (run.result.get("reviewed") for run in recent if isinstance(run.result, dict))
+    return next((one for one in told if one is not None), True) is False
 
 
 def is_due(now: datetime) -> bool:
@@ -248,6 +293,8 @@ class _Collecting:
     _stage_began: float = 0.0
     _looked: float = 0.0
     _marks: int = 0
+    _must_go_on: bool = False  # whoever asks to stop waits for the review
+    _watch: Watch | None = None
 
     def __post_init__(self) -> None:
         self.result = _empty_result(self.dry_run)
@@ -256,27 +303,66 @@ class _Collecting:
         """All stages. `hold`: purge all, also what is not due."""
         looks = 1 if self.dry_run else 2
         self.run.total = looks * (Manifest.objects.count() + Blob.objects.count())
-        unproved = None if self.dry_run else self._without_answer()
+        if self.dry_run:
+            with self._stage("mark"):
+                mark = self._settled()
+                self._tell(mark)
+            with self._stage("leftovers"):
+                self._leftovers(mark)
+        else:
+            with Watch(self.store, choose.open_quarantine()) as self._watch:
+                self._in_earnest(hold)
+        self.result["stage"] = "done"
+
+    def only_review(self) -> None:
+        """Restores what is needed, for a run that was ended before it could."""
+        self.result["is_review"] = True
+        self.run.total = Manifest.objects.count() + Blob.objects.count()
+        with self._stage("review"):
+            self._settled()
+            self.result["reviewed"] = True
+        self.result["stage"] = "done"
+
+    def _in_earnest(self, hold: Hold | None) -> None:
+        unproved = self._without_answer()
         with self._stage("mark"):
             mark = self._settled()
+            if mark.skipped and self._repair():
+                mark = self._settled()
+            self.result["reviewed"] = True
             self._tell(mark)
-        if self.dry_run:
-            with self._stage("leftovers"):
-                self._leftovers(mark)
-        elif unproved is not None:
+        if unproved is not None:
             self._purge_stage(mark, hold)
             raise unproved
-        else:
+        mark = self._hide_and_review(mark)
+        self._purge_stage(mark, hold)
+        with self._stage("leftovers"):
+            self._leftovers(mark)
+
+    def _hide_and_review(self, mark: Mark) -> Mark:
+        """Hides the candidates, and looks again whatever ended that; the newest mark."""
+        manifests: list[tuple[str, str]] = []
+        self.result["reviewed"] = not (mark.manifests or mark.blobs)
+        try:
             with self._stage("hide"):
-                manifests = self._hide(mark)
-            if self.result["hidden"] or manifests:
+                self._hide(mark, manifests)
+            self.result["reviewed"] = not (self.result["hidden"] or manifests)
+        finally:
+            if not self.result["reviewed"]:
+                self._must_go_on = True
                 with self._stage("review"):
                     mark = self._settled()
+                    self.result["reviewed"] = True
                     self._forget(manifests)
-            self._purge_stage(mark, hold)
-            with self._stage("leftovers"):
-                self._leftovers(mark)
-        self.result["stage"] = "done"
+                self._must_go_on = False
+        return mark
+
+    def _repair(self) -> list[str]:
+        """Makes half-written files good, for which whole repositories are skipped."""
+        self.result["repaired"] = repair(self.store, self.quarantine, self.go_on)[:LOG_LINES]
+        for line in self.result["repaired"]:
+            self.note(line)
+        return self.result["repaired"]
 
     def _without_answer(self) -> RegistryError | None:
         """The canary; the error if the registry did not take it. Nothing can be hidden then, but on
@@ -379,6 +465,8 @@ class _Collecting:
 
     def _is_needed(self, mark: Mark, one: Hidden) -> bool:
         place = _place(one)
+        if one.is_damaged:
+            return False
         if place.kind == "blob":
             key = key_of(place.digest)
             return key in mark.needed or key in mark.young
@@ -392,25 +480,31 @@ class _Collecting:
         written_at = self.quarantine.written_at(one)
         return written_at is not None and written_at > one.hidden_at - settings.COLLECT_GRACE
 
-    def _hide(self, mark: Mark) -> list[tuple[str, str]]:
-        """Takes the candidates out of the store: links of manifests, then all data. Returns the
+    def _hide(self, mark: Mark, manifests: list[tuple[str, str]]) -> None:
+        """Takes the candidates out of the store: links of manifests, then all data. Adds the
         manifests, by repository and digest. Quick, because the review comes when it is done."""
-        manifests = []
         run = str(self.run.pk)
+        before = mark.began - settings.COLLECT_GRACE
+
+        def may_go(path: str) -> bool:
+            """Looked at again right before it goes: a push may have renewed it since the mark."""
+            needed = self._watch.needed if self._watch is not None else ()
+            age = self.quarantine.age(path)
+            return path not in needed and age is not None and age < before
+
         for some in _batches(sorted(mark.manifests)):
             wanted = [paths.revision_link(name, digest) for name, digest in some]
-            places = [_place(one) for one in self.quarantine.hide(wanted, run=run)]
+            gone = self.quarantine.hide(wanted, run=run, may_go=may_go)
+            places = [_place(one) for one in gone]
             manifests += [(place.repository, place.digest) for place in places]
             self.result["hidden_manifests"] += len(places)
             self.go_on(len(places))
         for blobs in _batches(mark.blobs):
-            gone = self.quarantine.hide(
-                [paths.blob_data(digest_of(key)) for key, _size in blobs], run=run
-            )
+            wanted = [paths.blob_data(digest_of(key)) for key, _size in blobs]
+            gone = self.quarantine.hide(wanted, run=run, may_go=may_go)
             self.result["hidden"] += len(gone)
             self.result["hidden_bytes"] += sum(one.size for one in gone)
             self.go_on(len(gone))
-        return manifests
 
     def _forget(self, manifests: Sequence[tuple[str, str]]) -> None:
         """Drops the rows of those of these that are still away. Whoever is killed before leaves
@@ -475,7 +569,10 @@ class _Collecting:
             self.quarantine.hide(some, run=str(self.run.pk))
             self.go_on(0)
         for name in empty:
+            self.result["reviewed"] = False
+            self._save()
             self._hide_repository(name, folders)
+            self.result["reviewed"] = True
             self.go_on(0)
         self.quarantine.tidy()
 
@@ -504,7 +601,8 @@ class _Collecting:
         self._looked = now
         self._save()
         self.run.refresh_from_db(fields=["stop_asked_by", "state"])
-        if self.run.stop_asked_by or self.run.state != Run.State.RUNNING:
+        is_asked = self.run.stop_asked_by and not self._must_go_on
+        if is_asked or self.run.state != Run.State.RUNNING:
             raise _Stopped
         if self.progress is not None:
             self.progress(self.run)
@@ -594,6 +692,9 @@ def _empty_result(dry_run: bool) -> Result:
         empty_repositories=0,
         skipped_repositories=[],
         held_seconds=0.0,
+        is_review=False,
+        reviewed=None,
+        repaired=[],
         problem="",
     )
 

@@ -32,6 +32,7 @@ from registryui.models import AuditEvent, FormerTag, RegistryEvent, Tag
 from registryui.oci import throw_away
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
+from registryui.under_way import under_way
 
 from . import take_off
 from .for_good import delete_for_good, plan_for_good
@@ -77,23 +78,25 @@ def execute(
     *,
     fingerprint: str,
     by: str,
+    act: str = "",
     progress: Callable[[int, int], bool] | None = None,
 ) -> Outcome:
     """Deletes what the plan with this fingerprint named, and nothing else.
 
-    Changed (a Refused) if the plan made now has another one. `progress` gets (done, total) and
-    says False to stop: what was done stays done, and can be undone.
+    Changed (a Refused) if the plan made now has another one. `act`: its id, else a new one.
+    `progress` gets (done, total) and says False to stop: what was done stays done, and can be
+    undone.
 
     The rows of undo are written before the registry is touched, so a process that dies in the
-    middle loses none; `settle` (settling.py) finds out later what came of them. Images go before
-    what is attached to them: an attachment stays if its image did.
+    middle loses none; `settle_act` (settling.py) finds out at once what came of them. Images go
+    before what is attached to them: an attachment stays if its image did.
     """
     planned = plan(selection)
     if planned.fingerprint != fingerprint:
         raise Changed(
             _("What you were shown has changed since. Look at it again and decide anew."), planned
         )
-    act, total = uuid.uuid4().hex, len(planned.going) + len(planned.attached)
+    act, total = act or uuid.uuid4().hex, len(planned.going) + len(planned.attached)
     if not total:
         return Outcome(act, (), former.kept_until(timezone.now()))
     audit.record(
@@ -101,6 +104,7 @@ def execute(
     )
     results: list[Result] = []
     with (
+        under_way(f"delete-{act}"),
         RegistryClient(settings.REGISTRY_URL, act=act, pool=AT_ONCE) as registry,
         ThreadPoolExecutor(
             AT_ONCE,

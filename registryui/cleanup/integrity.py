@@ -3,15 +3,15 @@
     whole.py     looks: from the store where it can be read, else by asking the registry
     here         one Run of kind INTEGRITY: threads, progress, marks (index/ingest.py), the report
 
-Nothing is changed but the marks. `deep` also reads every blob that a tag needs and computes its
-digest, at a pace that leaves the disk to others.
+Nothing is changed but the marks, and half-written files (repair.py). `deep` also reads every blob
+that a tag needs and computes its digest, at a pace that leaves the disk to others.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack
@@ -23,11 +23,13 @@ from django.conf import settings
 
 from registryui.index import ingest, runs
 from registryui.models import Run, Tag
+from registryui.refused import Refused
+from registryui.registry import choose
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
 
-from . import schedules
+from . import repair, schedules
 from .whole import Broken, Deep, HttpLook, Look, Looked, Over, Pace, StoreLook
 
 AT_ONCE = {"store": 4, "http": 16}  # threads: files are read by one almost as fast as by many
@@ -53,6 +55,7 @@ class Result(TypedDict):
     read_bytes: int  # of blobs, by a deep one
     problems: list[list[str]]  # the first NAMED broken tags: repository, tag, why, digest
     damaged: list[str]  # digests of blobs that are not what these say; looked at again each time
+    repaired: list[str]  # half-written files that were made good, a line each
     seconds: float
     problem: str  # why it ended before its time; ""
 
@@ -177,6 +180,7 @@ def _everything(work: _Checking, opened: Any) -> None:
     kind = "http" if isinstance(opened, RegistryClient) else "store"
     work.result["source"] = kind
     work.beat()
+    _repair(work, opened, None)
     look: StoreLook | HttpLook
     if isinstance(opened, RegistryClient):
         look = HttpLook(opened, work.deep)
@@ -190,7 +194,26 @@ def _everything(work: _Checking, opened: Any) -> None:
                 work.beat()
         finally:
             work.pace.is_over.set()  # what is under way ends, whatever went wrong here
+    _repair(work, opened, work.deep.damaged)
     work.run.total = work.run.done
+
+
+def _repair(work: _Checking, opened: Any, digests: Collection[str] | None) -> None:
+    """Makes half-written files of a store good (None: looks for them), if it can be written."""
+    if isinstance(opened, RegistryClient) or (digests is not None and not digests):
+        return
+    try:
+        quarantine = choose.open_quarantine()
+    except Refused as error:
+        work.note(str(error))
+        return
+    if digests is None:
+        lines = repair.repair(opened, quarantine, lambda count: work.beat())
+    else:
+        lines = repair.repair_data(opened, quarantine, sorted(digests))
+    work.result["repaired"] = [*work.result["repaired"], *lines][:NAMED]
+    for line in lines:
+        work.note(line)
 
 
 def _looked(work: _Checking, look: Look, pool: ThreadPoolExecutor, ahead: int) -> Iterator[Looked]:
@@ -269,6 +292,7 @@ def _empty(deep: bool, damaged: list[str]) -> Result:
         read_bytes=0,
         problems=[],
         damaged=damaged,
+        repaired=[],
         seconds=0.0,
         problem="",
     )

@@ -1,13 +1,14 @@
 """Many tags deleted, or put back, as one run that can be left and stopped.
 
 A page asks: `begin` makes the Run and a job does the work. Run.result, all keys always there:
-    {"what": "delete" | "restore", "repository", "act" (FormerTag.act; "" before its first tag),
+    {"what": "delete" | "restore", "repository", "act" (FormerTag.act; "" before it begins),
      "changed": count, "failed": count, "problem": why nothing was done, or ""}
 The log has one line for each tag that was not done.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -41,8 +42,14 @@ def delete(run: Run, selection: Selection, *, fingerprint: str) -> None:
     """Deletes as the plan with that fingerprint says; ends the run, whatever happens."""
 
     def work() -> Outcome:
+        run.result["act"] = uuid.uuid4().hex  # written down first, so that it is known if we die
+        run.save(update_fields=["result"])
         return execute(
-            selection, fingerprint=fingerprint, by=run.by, progress=lambda *at: _goes_on(run, *at)
+            selection,
+            fingerprint=fingerprint,
+            by=run.by,
+            act=run.result["act"],
+            progress=lambda *at: _goes_on(run, *at),
         )
 
     _run(run, "delete", selection.repository, work)

@@ -23,7 +23,7 @@ from django.db.models import Min
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit
+from registryui import audit, clock
 from registryui.index import bulk, runs
 from registryui.models import AuditEvent, Repository, RetentionFate, RetentionRule, Run, Tag
 from registryui.oci import patterns, throw_away
@@ -55,8 +55,10 @@ _COLUMNS = (
 def begin(rule: RetentionRule, *, by: str, is_dry: bool, due: datetime | None = None) -> Run:
     """The running Run, for `carry_out`. `due`: when it should have begun, if that was missed.
 
-    Refused if one is under way, or if a draft is to be run in earnest.
+    Refused if one is under way, if a draft is to be run in earnest, or if the clock jumped.
     """
+    if not is_dry:
+        clock.check()
     if not is_dry and not rule.is_active:
         raise Refused(_("The rule %s is a draft: switch it on first.") % rule.name)
     run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by)

@@ -4,15 +4,16 @@
                                                   or the index learns that it did
     a throw-away of ours in the registry          it is deleted, with the tags that it is on
 
-The worker looks each minute at what is new, and once a day at all of it. Rows of undo that are long
-past their time go here as well.
+The worker looks at once at a delete whose process died on its own host (under_way.py), each minute
+at what is new, and once a day at all of it. Rows of undo that are long past their time go here as
+well.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -20,10 +21,11 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from registryui.index import gone, ingest
+from registryui.index import gone, ingest, runs
 from registryui.index.fetch import look
 from registryui.index.sync import write
-from registryui.models import FormerTag, Manifest, Tag
+from registryui.models import FormerTag, Manifest, Run, Tag
+from registryui.models.cleanup import FormerTagQuerySet
 from registryui.oci import throw_away
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
@@ -40,11 +42,29 @@ def settle(*, is_whole: bool = False) -> int:
 
     RegistryError of one repository leaves it for the next time.
     """
+    now = timezone.now()
+    rows = FormerTag.objects.filter(at__lt=now - UNDER_WAY)
+    if not is_whole:
+        rows = rows.filter(at__gte=now - UNDER_WAY - RECENT)
+    return _settle_all(_unsettled(rows), _throw_aways())
+
+
+def settle_act(act: str) -> int:
+    """The same for one delete, whose process is known to be gone: what it did can be undone now."""
+    count = _settle_all(_unsettled(FormerTag.objects.filter(act=act)), ())
+    dead = Run.objects.filter(kind=Run.Kind.DELETE, state=Run.State.RUNNING)
+    for run in dead.filter(result__what="delete", result__act=act):
+        changed = FormerTag.objects.kept(timezone.now()).filter(act=act).count()
+        runs.end(run, Run.State.FAILED, {**run.result, "changed": changed}, [runs.DIED])
+    return count
+
+
+def _settle_all(tags: Iterable[tuple[str, str]], throw_aways: Iterable[tuple[str, str]]) -> int:
     wanted: dict[str, set[str]] = defaultdict(set)
-    for repository, tag in _unsettled(is_whole=is_whole):
+    for repository, tag in tags:
         wanted[repository].add(tag)
     left_over: dict[str, set[str]] = defaultdict(set)
-    for repository, digest in _throw_aways():
+    for repository, digest in throw_aways:
         left_over[repository].add(digest)
     if not wanted and not left_over:
         return 0
@@ -63,17 +83,14 @@ def prune() -> int:
     return FormerTag.objects.filter(keep_until__lt=timezone.now() - KEPT).delete()[0]
 
 
-def _unsettled(*, is_whole: bool) -> Sequence[tuple[str, str]]:
+def _unsettled(rows: FormerTagQuerySet) -> Sequence[tuple[str, str]]:
     """Repository and tag of rows whose tag is in the index on the very digest that it was on."""
-    now = timezone.now()
     there = Tag.objects.filter(
         repository__name=OuterRef("repository"),
         name=OuterRef("tag"),
         manifest__digest=OuterRef("digest"),
     )
-    rows = FormerTag.objects.kept(now).filter(how=FormerTag.How.DELETED, at__lt=now - UNDER_WAY)
-    if not is_whole:
-        rows = rows.filter(at__gte=now - UNDER_WAY - RECENT)
+    rows = rows.kept(timezone.now()).filter(how=FormerTag.How.DELETED)
     return list(rows.filter(Exists(there)).values_list("repository", "tag").distinct())
 
 

@@ -23,7 +23,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from registryui import audit
+from registryui import audit, clock
 from registryui.index import gone
 from registryui.index.contents import NESTING_LIMIT, Move
 from registryui.index.events import OWN_ACT, look_at_incomplete, look_at_untagged
@@ -72,7 +72,7 @@ def waiting() -> FormerTagQuerySet:
         name=OuterRef("tag"),
         manifest__digest=OuterRef("digest"),
     )
-    rows = FormerTag.objects.kept(timezone.now()).exclude(digest="")
+    rows = FormerTag.objects.kept(clock.now()).exclude(digest="")
     return rows.filter(~Exists(there)).order_by("-at", "-id")
 
 
@@ -87,7 +87,7 @@ def restore(former: FormerTag, *, by: str, expected: str | None = None) -> None:
         raise Refused(_("It has been put back already."))
     if former.ended_at is not None:
         raise Refused(_("It was deleted for good meanwhile."))
-    if former.keep_until <= timezone.now():
+    if former.keep_until <= clock.now():
         raise Refused(_("Its time is over: its image may have been collected."))
     _raise(_set(former.repository, [_wish(former, expected or "")], by=by))
 
@@ -403,7 +403,7 @@ def _conclude(
             continue
         if problem is None:
             rows = FormerTag.objects.filter(repository=repository, tag=one.tag, digest=one.digest)
-            rows.kept(now).update(restored_at=now, restored_by=by[:255])
+            rows.kept(clock.now()).update(restored_at=now, restored_by=by[:255])
         audit.record(
             "tag.restore" if one.tag else "manifest.restore",
             f"{repository}:{one.tag}" if one.tag else f"{repository}@{one.digest}",

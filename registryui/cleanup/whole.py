@@ -313,9 +313,11 @@ class _Here:
         # Manifests first: a push writes its layers' links before that of its manifest.
         self._manifests = {key_of(digest) for digest in store.revisions(repository)}
         layers = store.layer_links(repository)
-        self._layers = {key_of(one.digest) for one in layers}
+        self._layers = {key_of(one.digest) for one in layers if one.target}
         # Where those are that are no sha256. The registry looks for the link of that one, too.
-        self._stored = {one.digest: one.target for one in layers if one.target != one.digest}
+        self._stored = {
+            one.digest: one.target for one in layers if one.target not in ("", one.digest)
+        }
         self._needs: dict[str, Needs] = {}
         self._judged: dict[str, tuple[str, str] | None] = {}
 
@@ -350,7 +352,7 @@ class _Here:
                 return f"{role}-{why}", digest
         for kind, blob, size in needs.blobs:
             self._look._pace.go_on()
-            stored = self._stored.get(blob) or blob  # "": its link cannot be read
+            stored = self._stored.get(blob, blob)
             is_linked = {key_of(blob), key_of(stored)} <= self._layers
             if why := self._look.blob_wrong(
                 self._repository, blob, size, stored=stored, is_linked=is_linked

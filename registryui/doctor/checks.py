@@ -27,7 +27,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from registryui import front_door, hold, hosts, tls
+from registryui import clock, front_door, hold, hosts, tls
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
 from registryui.models import RegistryEvent, Run, here
@@ -83,6 +83,8 @@ def _of_tables() -> dict[str, Finding]:
             return found
     if several := _safely("hosts", check_hosts):
         found["hosts"] = several
+    if jumped := _safely("clock", check_clock):
+        found["clock"] = jumped
     if broken := _safely("integrity", collecting.check_integrity):
         found["integrity"] = broken
     if changed := _safely("audit log", check_audit_log):
@@ -461,6 +463,15 @@ def changes_without_event(newest: datetime | None) -> int:
 
 
 # -- audit log -----------------------------------------------------------------------------------
+def check_clock() -> Finding | None:
+    """None: nothing is known of a jump of this host's clock."""
+    known = clock.known()
+    if not known.has_jumped:
+        return None
+    told = {"shown": known.shown_at.isoformat(), "believed": known.believed.isoformat()}
+    return Finding("clock", "bad", "clock-jumped", told)
+
+
 def check_audit_log() -> Finding | None:
     """None: the newest of the worker's daily checks found it as it was written, or none was yet."""
     found = newest_check()

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from registryui.cleanup import schedules
+from registryui.cleanup import collect, schedules
 from registryui.index import runs
 from registryui.models import UNKNOWN, Run, StoreDay, Tag
 
@@ -37,11 +37,18 @@ def check_collection(*, now: datetime | None = None) -> Finding:
         return _none_yet(now)
     if newest.state == Run.State.RUNNING and now - newest.heartbeat_at < runs.STALE:
         return _finding("ok", "collection-running", at=newest.started_at.isoformat())
+    if collect.is_unreviewed(collections):
+        ended_at = newest.finished_at or newest.heartbeat_at
+        return _finding("warn", "collection-unreviewed", at=ended_at.isoformat())
     if newest.state in (Run.State.FAILED, Run.State.RUNNING):
         return _failed(newest)
     if due_at := _overdue(waiting, now):
         size = _count(waiting, "waiting_bytes")
         return _finding("warn", "collection-overdue", due_at=due_at.isoformat(), bytes=size)
+    match _result(newest).get("skipped_repositories"):
+        case [[str(name), str(why)], *others]:
+            count = 1 + len(others)
+            return _finding("warn", "collection-skipped", count=count, name=name, why=why[:300])
     at = newest.finished_at or newest.started_at
     sizes = {"freed": _count(_result(newest), "freed_bytes")}
     sizes["waiting"] = _count(waiting, "waiting_bytes")

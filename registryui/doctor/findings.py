@@ -23,6 +23,7 @@ NAMES = (
     "index",
     "store",
     "disk",
+    "clock",  # only where it jumped
     "collection",
     "integrity",  # only where tags are broken
     "audit log",  # only where it is not as it was written

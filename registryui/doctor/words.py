@@ -60,6 +60,7 @@ def _title(name: str) -> str:
         "index": _("Index"),
         "store": _("Store"),
         "disk": _("Disk"),
+        "clock": _("Clock"),
         "collection": _("Collection"),
         "integrity": _("Integrity"),
         "audit log": _("Audit log"),
@@ -688,6 +689,47 @@ def _collection_overdue(p: Params) -> Said:
     )
 
 
+def _collection_unreviewed(p: Params) -> Said:
+    return (
+        _("The last one was ended before its review"),
+        _ago(_("%(age)s ago"), p["at"]),
+        _(
+            "The worker does it within a minute: images that were pushed meanwhile may be "
+            "incomplete until then. Look whether the worker runs."
+        ),
+    )
+
+
+def _collection_skipped(p: Params) -> Said:
+    count = int(p["count"])
+    value = ngettext(
+        "The last one skipped %(count)d repository",
+        "The last one skipped %(count)d repositories",
+        count,
+    )
+    return (
+        value % {"count": count},
+        f"{p['name']}: {p['why']}",
+        _(
+            "Nothing of a skipped repository is freed. ./boathouse integrity repairs half-written "
+            "files and names the tags; the run's report names the others."
+        ),
+    )
+
+
+def _clock_jumped(p: Params) -> Said:
+    shown, believed = (datetime.fromisoformat(p[name]) for name in ("shown", "believed"))
+    return (
+        _("The clock of this machine jumped"),
+        _("It shows %(shown)s; by the machine's own counting it is %(believed)s.")
+        % {"shown": schedules.when(shown), "believed": schedules.when(believed)},
+        _(
+            "Garbage collection, purges, retention and the end of undo are paused. Set the clock; "
+            "if it is right: ./boathouse collect --trust-clock"
+        ),
+    )
+
+
 def _integrity_broken(p: Params) -> Said:
     count = int(p["count"])
     value = ngettext("%(count)d tag is broken", "%(count)d tags are broken", count)
@@ -871,6 +913,9 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "collection-canary": _collection_canary,
     "collection-failed": _collection_failed,
     "collection-overdue": _collection_overdue,
+    "collection-unreviewed": _collection_unreviewed,
+    "collection-skipped": _collection_skipped,
+    "clock-jumped": _clock_jumped,
     "integrity-broken": _integrity_broken,
     "audit-log-changed": _audit_log_changed,
     "packages-security": _packages_security,

@@ -14,13 +14,14 @@ log = logging.getLogger(__name__)
 
 STALE = timedelta(seconds=60)  # no heartbeat for so long: the process is gone
 KEPT = 100  # runs of a kind
+DIED = "Its process ended before it was done."
 
 
 def begin(kind: Run.Kind, *, by: str) -> Run | None:
     """A new running Run, or None if one of this kind is under way. A dead one is closed first."""
     now = timezone.now()
     Run.objects.filter(kind=kind, state=Run.State.RUNNING, heartbeat_at__lt=now - STALE).update(
-        state=Run.State.FAILED, finished_at=now, log="Its process ended before it was done."
+        state=Run.State.FAILED, finished_at=now, log=DIED
     )
     try:
         with transaction.atomic():

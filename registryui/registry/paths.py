@@ -44,6 +44,11 @@ def tags(name: str) -> str:
     return f"{REPOSITORIES}/{name}/_manifests/tags"
 
 
+def tag(name: str, tag: str) -> str:
+    """The folder of a tag."""
+    return f"{tags(name)}/{tag}"
+
+
 def tag_link(name: str, tag: str) -> str:
     """The link of a tag."""
     return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/{CURRENT}"
@@ -84,15 +89,15 @@ def blob_data(digest: str) -> str:
 class Place:
     """What a path of a store leads to."""
 
-    kind: Literal["blob", "revision", "upload", "repository"]
+    kind: Literal["blob", "revision", "layer", "tag", "upload", "repository"]
     repository: str = ""  # "" of a blob
-    digest: str = ""  # of a blob or revision
+    digest: str = ""  # of a blob, revision or layer
     upload: str = ""
 
 
 def place_of(path: str) -> Place | None:
-    """What lies at `path`: data of a blob, a revision link, the folder of an upload or repository
-    (or one of its folders that begin with "_"). None: nothing of these."""
+    """What lies at `path`: data of a blob, a link of a revision or layer, the folder of a tag,
+    upload or repository (or one of its folders that begin with "_"). None: nothing of these."""
     above, _, rest = path.partition(f"{BLOBS}/")
     parts = rest.split("/")
     if not above and len(parts) == 4 and parts[3] == DATA:
@@ -112,4 +117,8 @@ def place_of(path: str) -> Place | None:
             return Place("upload", name, upload=upload)
         case ["_manifests", "revisions", algorithm, hexadecimal, "link"]:
             return Place("revision", name, f"{algorithm}:{hexadecimal}")
+        case ["_layers", algorithm, hexadecimal, "link"]:
+            return Place("layer", name, f"{algorithm}:{hexadecimal}")
+        case ["_manifests", "tags", _tag]:
+            return Place("tag", name)
     return None

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from django.utils import timezone
@@ -31,6 +32,7 @@ from .errors import Unreachable
 from .files import LocalFiles, Problems, shown, unreachable
 
 FOLDER = "boathouse/quarantine"  # below the registry's root directory
+DAMAGED = "damaged"  # Hidden.run of what is not what it should be: no review puts it back
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,15 @@ class Hidden:
     )
     size: int  # bytes; of a folder all in it
     hidden_at: datetime  # just before it was moved, by the clock of the host that did it
-    run: str  # primary key of the Run, as text
+    run: str  # primary key of the Run, as text; or DAMAGED
+
+    @property
+    def is_damaged(self) -> bool:
+        """Nobody can read it: it waits here only so that it can be looked at."""
+        return self.run == DAMAGED
+
+
+MayGo = Callable[[str], bool]
 
 
 class Quarantine(Protocol):
@@ -53,9 +63,12 @@ class Quarantine(Protocol):
     the next call of `hidden` shows what really is in here.
     """
 
-    def hide(self, wanted: Sequence[str], *, run: str) -> list[Hidden]:
+    def hide(
+        self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
+    ) -> list[Hidden]:
         """Takes these out of the store; one batch, one record, in this order. What is not there, or
-        is not what belongs there (a symbolic link), is left out."""
+        is not what belongs there (a symbolic link), is left out; `may_go` is asked of each right
+        before it goes."""
         ...
 
     def hidden(self) -> Iterator[Hidden]:
@@ -109,7 +122,9 @@ class LocalQuarantine:
         return act(*arguments)
 
     # -- hiding ------------------------------------------------------------------------------------
-    def hide(self, wanted: Sequence[str], *, run: str) -> list[Hidden]:
+    def hide(
+        self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
+    ) -> list[Hidden]:
         """See Quarantine."""
         now = timezone.now()
         batch = f"{now:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
@@ -122,7 +137,7 @@ class LocalQuarantine:
         if not going:
             return []
         with self._told(f"{FOLDER}/{batch}"), self._record(batch, [one for _place, one in going]):
-            return [one for place, one in going if self._moved(place, one)]
+            return [one for place, one in going if may_go(one.path) and self._moved(place, one)]
 
     @contextmanager
     def _record(self, batch: str, going: Sequence[Hidden]) -> Iterator[None]:
@@ -147,6 +162,21 @@ class LocalQuarantine:
         except FileNotFoundError:
             return False
         return True
+
+    def write(self, path: str, content: bytes) -> None:
+        """Puts that content in the place of a file of the store, whole at every moment."""
+        with self._told(path):
+            place, new = self._way(path), Path(f"{self._base}/.{secrets.token_hex(8)}")
+            self.change(os.makedirs, self._base, 0o777, True)
+            try:
+                with new.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self.change(os.rename, str(new), place)
+            finally:
+                new.unlink(missing_ok=True)
+            _sync(place.rpartition("/")[0])
 
     # -- looking -----------------------------------------------------------------------------------
     def hidden(self) -> Iterator[Hidden]:

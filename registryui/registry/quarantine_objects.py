@@ -33,7 +33,7 @@ from . import paths
 from .errors import RegistryError
 from .files import ODD
 from .objects import AT_ONCE, ObjectFiles, modified
-from .quarantine import FOLDER, Hidden
+from .quarantine import FOLDER, Hidden, MayGo
 
 RECORD = "record"
 FORGOTTEN = timedelta(hours=1)  # a record without things is of no hide that is under way
@@ -97,7 +97,9 @@ class ObjectQuarantine:
         return f"ObjectQuarantine({self._files!r})"
 
     # -- Quarantine ------------------------------------------------------------------------------
-    def hide(self, wanted: Sequence[str], *, run: str) -> list[Hidden]:
+    def hide(
+        self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
+    ) -> list[Hidden]:
         """See Quarantine."""
         places = [path for path in wanted if paths.place_of(path)]
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hide") as pool:
@@ -109,8 +111,11 @@ class ObjectQuarantine:
             batch = _Batch(run, now, tuple(things))
             self._write(f"{id}/{RECORD}", json.dumps(_to_json(batch)).encode())
             self._batches[id] = batch
-            numbers = range(len(things))
-            sizes = list(pool.map(lambda number: self._hide(f"{id}/{number}"), numbers))
+
+            def take(number: int) -> int | None:
+                return self._hide(f"{id}/{number}") if may_go(things[number].path) else None
+
+            sizes = list(pool.map(take, range(len(things))))
         return [
             Hidden(f"{id}/{number}", thing.path, size, now, run)
             for number, (thing, size) in enumerate(zip(things, sizes, strict=True))

@@ -160,6 +160,12 @@ class FileStore:
                 self._problems.note(paths.tag_link(repository, link.name), "has no digest")
         return [link for link in found if link.digest] + again
 
+    def tag_history(self, repository: str, tag: str) -> list[str]:
+        """The digests that the tag was set on, by its own links, the newest first."""
+        folder = f"{paths.tag(repository, check_tag(tag))}/index"
+        leaves = [one for one in self._digests_in(folder) if one[1].size >= 0]
+        return [digest for digest, leaf in sorted(leaves, key=lambda one: -one[1].modified)]
+
     def _tag_links(self, repository: str, only: set[str] | None) -> list[TagLink]:
         """All tags, or those whose names are in `only`."""
         folder, leaves = paths.tags(repository), self._tags(repository)
@@ -229,11 +235,16 @@ class FileStore:
 
     def layer_links(self, repository: str, *, is_odd: bool = False) -> list[StoredLink]:
         """The links of all blobs of the repository; what stands in them is read only where it may
-        be another digest."""
+        be another digest. One of another length than its digest's is broken."""
         folder = paths.layers(repository if is_odd else check_repository(repository))
         leaves = [one for one in self._digests_in(folder) if one[1].size != ABSENT]
         others = [digest for digest, _ in leaves if not is_canonical(digest)]
         targets = self._targets(repository, others) if others else {}
+        for digest, leaf in leaves:
+            if is_canonical(digest) and leaf.size != len(digest):
+                targets[digest] = ""
+        for digest in (digest for digest, target in targets.items() if not target):
+            self._problems.note(f"{folder}/{digest.replace(':', '/', 1)}/link", "has no digest")
         return [
             StoredLink(digest, targets.get(digest, digest), max(leaf.modified, leaf.changed))
             for digest, leaf in leaves

@@ -75,6 +75,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         gettext_lazy("Collecting"),
         {
             "store.collect": ("recycle", gettext_lazy("Collect what nothing needs")),
+            "clock.trust": ("clock", gettext_lazy("Trust the clock after a jump")),
             "store.put_back": ("undo-2", gettext_lazy("Put back out of quarantine")),
             "store.remove_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
         },

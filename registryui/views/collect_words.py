@@ -18,6 +18,7 @@ from registryui.models import Run, actor_name
 
 STAGES = ("canary", "mark", "hide", "review", "purge", "leftovers")
 DRY_STAGES = ("mark", "leftovers")  # of a dry run
+REVIEW_STAGES = ("review",)  # of one that only looks again
 LEAST_SHARE = 0.05  # of the work that must be done before "left" is said
 LEAST_SECONDS = 3
 MOST_SHARE = 0.98  # of a run that goes on: how much there is to do is a guess
@@ -146,6 +147,8 @@ def _steps(run: Run, result: Mapping[str, Any], *, is_dry: bool) -> tuple[Step, 
     ended = _took(result.get("stages"))
     at = str(result.get("stage") or "")
     names: tuple[str, ...] = DRY_STAGES if is_dry else STAGES
+    if result.get("is_review") is True:
+        names = REVIEW_STAGES
     if run.state == Run.State.DONE:  # what it had no need of is left out
         names = tuple(name for name in names if name in ended)
     steps = []

@@ -19,8 +19,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import tasks
+from registryui import audit, clock, tasks
 from registryui.cleanup import access as store_access
+from registryui.cleanup import collect as collecting
 from registryui.cleanup import stock
 from registryui.index import runs
 from registryui.models import Role, Run
@@ -52,6 +53,7 @@ def collection(request: Request) -> HttpResponse:
     if not is_late and (unchanged := not_changed(request, token)) is not None:
         return unchanged
     obstacle = store_access.obstacle()
+    jumped = clock.known()
     history = keyset_page(
         _runs(), ("-started_at", "-id"), after=request.GET.get("after", ""), size=SIZE
     )
@@ -62,6 +64,8 @@ def collection(request: Request) -> HttpResponse:
         "quarantine": quarantine(recent),
         "integrity": integrity.panel(newest_check),
         "obstacle": obstacle,
+        "clock_words": clock.words(jumped) if jumped.has_jumped else "",
+        "is_unreviewed": collecting.is_unreviewed(recent),
         "stock_steps": stock.steps(settings.REGISTRY_PROGRAM or REGISTRY) if obstacle else (),
         "settings_words": settings_words(),
         "is_waiting": is_same and waited < PATIENCE,
@@ -123,6 +127,15 @@ def collection_stop(request: Request) -> HttpResponse:
         messages.info(
             request, _("It ends at its next safe place; the next run goes on from there.")
         )
+    return redirect("collection")
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def collection_trust_clock(request: Request) -> HttpResponse:
+    """Says that this host's clock is right, though it jumped: what was paused goes on."""
+    if clock.trust():
+        audit.record("clock.trust", "store", by=request.user.actor)
+        messages.success(request, _("The clock is trusted as it is: what was paused goes on."))
     return redirect("collection")
 
 

@@ -52,7 +52,12 @@ def _replace(monkeypatch: pytest.MonkeyPatch, file: Path, then: str = "") -> Non
 def test_pushes_and_pulls_have_a_higher_priority(told: Path) -> None:
     collect(by="operator:ada", dry_run=True)
     pid, nice, asked = json.loads(told.read_text())
-    assert asked == {"by": "operator:ada", "dry_run": True, "purge_now": False}
+    assert asked == {
+        "by": "operator:ada",
+        "dry_run": True,
+        "purge_now": False,
+        "review": False,
+    }
     assert (pid != os.getpid(), nice) == (True, min(os.nice(0) + 10, 19))
 
 

@@ -17,16 +17,25 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from portal.settings import _at_least
-from registryui import hosts, tasks
+from registryui import doctor, hosts, tasks
 from registryui.cleanup import collect as collecting
-from registryui.cleanup import mark
+from registryui.cleanup import mark, pushed
 from registryui.index import runs
-from registryui.models import AuditEvent, FormerTag, Manifest, Repository, Run, Tag
+from registryui.models import (
+    AuditEvent,
+    FormerTag,
+    Manifest,
+    RegistryEvent,
+    Repository,
+    Run,
+    Tag,
+)
 from registryui.oci.digest import sha256
 from registryui.refused import Refused
-from registryui.registry import paths
+from registryui.registry import choose, paths
 from registryui.registry.errors import RegistryError, Unreachable
 from registryui.registry.storage import FileStore
+from registryui.registry.storages import of_settings
 from tests.fake_source import INDEX, encode
 
 from .stores import NoCanary, Small, collect, done, later
@@ -457,10 +466,9 @@ def test_a_review_puts_back_what_a_push_needs_again_and_the_index_has_it(
     small.sync()
     real = collecting._Collecting._hide
 
-    def hide(work: Any, mark: Any) -> int:
-        count = real(work, mark)
+    def hide(work: Any, *arguments: Any) -> None:
+        real(work, *arguments)
         small.tag("team/app", "late", index)
-        return count
 
     with monkeypatch.context() as patch:
         patch.setattr(collecting._Collecting, "_hide", hide)
@@ -473,6 +481,135 @@ def test_a_review_puts_back_what_a_push_needs_again_and_the_index_has_it(
     tag = Tag.objects.select_related("manifest").get(name="late")
     assert tag.manifest is not None
     assert (tag.manifest.digest, tag.problem) == (index, "")
+
+
+@pytest.mark.parametrize("how", ["stopped", "failed", "killed", "both fail"])
+def test_a_run_that_ends_before_its_review_is_looked_at_again(
+    small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Whatever ended it: a push had looked before its blobs were hidden, and there is no schedule.
+    Really killed: tests/e2e/test_taken_up.py."""
+    settings.QUARANTINE_TIME, settings.COLLECT_SCHEDULE = timedelta(hours=1), ""
+    small.image("team/app", "1", layers=(b"base",))
+    loose = small.image("team/app", layers=(b"loose",))
+    small.sync()
+    hide, settled = collecting._Collecting._hide, collecting._Collecting._settled
+
+    def cut_off(work: Any, *arguments: Any) -> None:
+        hide(work, *arguments)
+        small.tag("team/app", "late", loose)
+        if how == "stopped":
+            runs.ask_to_stop(work.run, by="operator:vera")
+            monkeypatch.setattr(collecting, "LOOK", 0.0)
+            work.go_on(0)
+        raise Unreachable("the disk is away")
+
+    def review(work: Any) -> Any:
+        if work.result["stage"] == "review" and not work.result["is_review"]:
+            if how == "killed":
+                raise KeyboardInterrupt
+            if how == "both fail":
+                raise Unreachable("the disk is still away")
+        return settled(work)
+
+    monkeypatch.setattr(collecting._Collecting, "_hide", cut_off)
+    monkeypatch.setattr(collecting._Collecting, "_settled", review)
+    if how == "killed":
+        with pytest.raises(KeyboardInterrupt):
+            collect()
+    else:
+        assert collect().state == (Run.State.STOPPED if how == "stopped" else Run.State.FAILED)
+    is_open = how in ("killed", "both fail")
+    assert collecting.wants_review(timezone.now()) is is_open
+    assert (loose in small.revisions("team/app")) is not is_open
+    assert (doctor.collecting.check_collection().code == "collection-unreviewed") is is_open
+    tasks.collect_by_schedule.call_local()
+    assert not collecting.wants_review(timezone.now())
+    assert Run.objects.filter(kind=Run.Kind.COLLECT).count() == 1 + is_open
+    assert loose in small.revisions("team/app")
+    assert Tag.objects.get(name="late").problem == ""
+    assert collecting.waiting() == []
+
+
+def test_a_review_that_fails_comes_again_after_some_minutes(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.image("team/app", "1", layers=(b"base",))
+    small.sync()
+    Run.objects.create(kind=Run.Kind.COLLECT, state="failed", result={"reviewed": False})
+
+    def fail(_work: Any) -> None:
+        raise Unreachable("the disk is away")
+
+    found = Run.objects.filter(kind=Run.Kind.COLLECT)
+    with monkeypatch.context() as patch:
+        patch.setattr(collecting._Collecting, "_settled", fail)
+        tasks.collect_by_schedule.call_local()
+        assert found.count() == 2
+        tasks.collect_by_schedule.call_local()
+    assert found.count() == 2
+    with later(monkeypatch, minutes=11):
+        tasks.collect_by_schedule.call_local()
+    assert found.count() == 3
+    assert not collecting.wants_review(timezone.now())
+
+
+def test_what_is_renewed_between_the_mark_and_its_turn_stays(
+    small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Age and pushes are looked at again right before each thing goes: no review has to bring it
+    back."""
+    settings.QUARANTINE_TIME = timedelta(hours=1)
+    small.image("team/app", "1", layers=(b"base",))
+    again = small.image("team/app", layers=(b"pushed again",))
+    told = small.image("team/app", layers=(b"told",))
+    lonely = small.blob("team/app", b"uploaded again")
+    gone = small.blob("team/app", b"gone")
+    small.sync()
+    hide = collecting._Collecting._hide
+
+    def push(work: Any, *arguments: Any) -> None:
+        small.put_file(paths.revision_link("team/app", again), again.encode())
+        small.put_file(paths.blob_data(lonely), b"uploaded again")
+        store = choose.open_store(of_settings())
+        work._watch.needed |= pushed.needed_by(store, "team/app", [again, told])
+        hide(work, *arguments)
+
+    monkeypatch.setattr(collecting._Collecting, "_hide", push)
+    run = done()
+    assert (run.result["hidden"], run.result["hidden_manifests"], run.result["returned"]) == (
+        1,
+        0,
+        0,
+    )
+    assert gone not in small.blobs()
+    assert {again, told} <= small.revisions("team/app")
+    assert {lonely, sha256(b"told"), sha256(b"pushed again")} <= small.blobs()
+
+
+def test_what_a_push_needs_comes_back_when_the_registry_tells_of_it(
+    small: Small, settings: Any, django_assert_num_queries: Any
+) -> None:
+    """By the worker, also of a child, and in a repository whose folder is hidden."""
+    settings.QUARANTINE_TIME = timedelta(hours=1)
+    small.image("team/app", "1", layers=(b"base",))
+    child = small.image("team/app", layers=(b"child",))
+    index = small.image_index("team/app", [child])
+    small.sync()
+    done()
+    assert small.revisions("team/app").isdisjoint({index, child})
+    row = RegistryEvent(event_id="a", action="push", repository="team/app", tag="late")
+    row.digest, row.at = index, timezone.now()
+    row.save()
+    small.tag("team/app", "late", index)
+    pushed.look_at_pending()
+    assert {index, child} <= small.revisions("team/app")
+    assert sha256(b"child") in small.blobs()
+    assert collecting.waiting() == []
+    assert Manifest.objects.filter(digest__in=[index, child]).count() == 2
+    Run.objects.update(heartbeat_at=timezone.now() - timedelta(hours=2))
+    with django_assert_num_queries(2):
+        pushed.look_at_pending()
 
 
 def test_nothing_is_deleted_before_its_time_and_a_fresh_mark(
@@ -628,7 +765,8 @@ def test_one_run_at_a_time_and_a_stop_is_safe(
 
     run = collect(progress=stop)
     assert run.state == Run.State.STOPPED
-    assert run.result["stage"] == "hide"
+    assert run.result["reviewed"]
+    assert not collecting.wants_review(timezone.now())
     done()
     assert sha256(b"loose") not in small.blobs()
     assert sha256(b"base") in small.blobs()

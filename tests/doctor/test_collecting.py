@@ -93,6 +93,25 @@ def test_a_failed_one_is_told_until_one_is_well_again() -> None:
     assert collecting.check_collection().state == "ok"
 
 
+def test_a_run_that_skipped_a_repository_needs_care() -> None:
+    make_run(skipped_repositories=[["team/app", "tag 1: its link cannot be read"], ["b", "no"]])
+    finding = collecting.check_collection()
+    assert (finding.state, finding.code) == ("warn", "collection-skipped")
+    assert "2 repositories | team/app: tag 1" in said(finding)
+    make_run(skipped_repositories=[1])
+    assert collecting.check_collection().code == "collection-ok"
+
+
+def test_a_run_that_was_not_reviewed_needs_care_until_one_was() -> None:
+    make_run("failed", reviewed=False)
+    make_run("failed", reviewed=None, stage="canary")
+    finding = collecting.check_collection()
+    assert (finding.state, finding.code) == ("warn", "collection-unreviewed")
+    assert "Look whether the worker runs" in said(finding)
+    make_run(reviewed=True, is_review=True)
+    assert collecting.check_collection().code == "collection-ok"
+
+
 def test_a_registry_that_remembers_blobs_is_an_alarm() -> None:
     make_run("failed", stage="canary", problem="the registry still has it")
     finding = collecting.check_collection()

@@ -162,6 +162,8 @@ class Attack:
     registry: Registry
     pushes: int
     clients: int = 4
+    image_count: int = 8  # the more, and the fewer tags, the more often one is unneeded
+    tag_count: int = 5  # of each client
     counts: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     healed: list[float] = field(default_factory=list)  # seconds that something was broken
@@ -173,7 +175,7 @@ class Attack:
         shared = [random.Random(number).randbytes(2000) for number in range(6)]
         self.images = [
             image(number, shared[number % 6], shared[(number * 5 + 1) % 6], b"own %d" % number)
-            for number in range(8)
+            for number in range(self.image_count)
         ]
         self.repositories = ["attack/one", "attack/two", "attack/three"]
         self._over = time.monotonic() + AT_MOST
@@ -205,7 +207,7 @@ class Attack:
         while not self.is_over:
             turn += 1
             repository = random_of.choice(self.repositories)
-            tag = f"c{number}-{turn % 5}"
+            tag = f"c{number}-{turn % self.tag_count}"
             one = random_of.choice(self.images)
             mount_from = random_of.choice(["", *self.repositories])
             began = time.monotonic()
@@ -255,11 +257,17 @@ class Attack:
 
 
 def attack(
-    registry: Registry, pushes: int, work: Callable[[], None], *, clients: int = 4
+    registry: Registry,
+    pushes: int,
+    work: Callable[[], None],
+    *,
+    process: psutil.Process | None = None,
+    **more: int,
 ) -> Attack:
-    """Clients at work for so many pushes, `work` again and again beside them."""
-    found = Attack(registry, pushes, clients)
-    with freezing(registry):
+    """Clients at work for so many pushes, `work` again and again beside them. `process`: the
+    registry's, if it is no child of ours. `more`: of Attack."""
+    found = Attack(registry, pushes, **more)
+    with freezing(process or _child(registry)):
         found.start()
         while not found.is_over:
             work()
@@ -267,11 +275,14 @@ def attack(
     return found
 
 
-@contextmanager
-def freezing(registry: Registry) -> Iterator[None]:
-    """Stops the registry's process at random moments, and lets it go on."""
+def _child(registry: Registry) -> psutil.Process:
     config = str(registry.store.parent / "registry.yml")
-    process = next(one for one in psutil.Process().children() if config in one.cmdline())
+    return next(one for one in psutil.Process().children() if config in one.cmdline())
+
+
+@contextmanager
+def freezing(process: psutil.Process) -> Iterator[None]:
+    """Stops the registry's process at random moments, and lets it go on."""
     is_over = threading.Event()
     random_of = random.Random(7)
 

@@ -64,6 +64,11 @@ def main() -> None:
         status = in_child(lambda number=number: die_at(number))  # type: ignore[misc]
         killed += status == -signal.SIGKILL
         broken += [f"{number}, killed: {what}" for what in looked_at(kept[:-1])]
+        if is_unreviewed():
+            status = in_child(review)
+            if status != 0:
+                broken.append(f"{number}: the review ended with {status}")
+            broken += [f"{number}, reviewed: {what}" for what in looked_at(kept)]
         status = in_child(finish)
         if status != 0:
             broken.append(f"{number}: the next run ended with {status}")
@@ -160,6 +165,19 @@ def die_at(number: int) -> int:
 
     watch(before)
     return run_once()
+
+
+def is_unreviewed() -> bool:
+    """Whether the killed run hid something that was in use until then, and says so."""
+    wants = collecting.wants_review(timezone.now())
+    connections.close_all()
+    return wants
+
+
+def review() -> int:
+    """What the worker does at once."""
+    run = collecting.collect(by="test", review=True)
+    return 0 if run is not None and run.state == Run.State.DONE else 1
 
 
 def finish() -> int:

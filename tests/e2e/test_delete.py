@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from registryui.registry import paths
+from tests.fake_source import IMAGE
 from tests.selection import Extent
 from tests.waiting import LONGEST, until
 
 from .engines import Engine
 from .layouts import Layout
 from .product import ROOT, Product
+from .registries import Registry
 from .test_clients import copy, run
 
 pytestmark = pytest.mark.e2e
@@ -174,6 +177,58 @@ def test_a_delete_that_is_killed_at_any_moment_can_be_finished_and_undone(
             boathouse.boathouse("tag", "restore", "--act", act)
         restored = {row["tag"]: row["digest"] for row in boathouse.listed("delete/killed")}
         assert restored == dict.fromkeys((*tags, "sibling"), digest)
+
+
+def test_a_delete_of_many_that_is_killed_half_way_offers_undo_at_once(boathouse: Product) -> None:
+    name, names = "delete/many", {f"t{number:03}" for number in range(200)}
+    port = json.loads((boathouse.data / "run/ports.json").read_text())["registry"]
+    served = Registry(f"http://127.0.0.1:{port}", boathouse.data / "registry")
+    digest = served.push_image(name, "kept")
+    raw = served.get(name, "kept").body
+    for tag in sorted(names):
+        assert served.put(name, tag, raw, IMAGE).status == 201
+    wait_for(boathouse, name, *names)
+    process = subprocess.Popen(
+        [str(ROOT / "boathouse"), "tag", "delete", name, "--pattern", "t*", "--yes"],
+        env=boathouse.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    tags = served.store / paths.tags(name)
+
+    def links_elsewhere() -> list[Path]:
+        """Of the tags that a delete has taken off their digest, and that are still there."""
+        return [link for link in tags.glob("t*/current/link") if _text(link) not in ("", digest)]
+
+    until(lambda: len([*tags.iterdir()]) <= 101, "half of them are off", pause=0.001)
+    until(
+        lambda: process.poll() is not None or links_elsewhere(),
+        "it is at the other half",
+        pause=0.001,
+    )
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=LONGEST)
+    assert [*tags.glob("t*")]
+    began = time.monotonic()
+
+    def is_settled() -> bool:
+        there = {one.name for one in tags.glob("t*")}
+        waiting = {row["tag"] for row in say(boathouse, "tag", "deleted", name)}
+        return not links_elsewhere() and waiting == names - there
+
+    until(is_settled, "all that went can be put back")
+    assert time.monotonic() - began < 10  # seconds; a minute is the next round of the schedule
+    act = say(boathouse, "tag", "deleted", name)[0]["act"]
+    boathouse.boathouse("tag", "restore", "--act", act)
+    restored = {row["tag"]: row["digest"] for row in boathouse.listed(name)}
+    assert restored == dict.fromkeys((*names, "kept"), digest)
+
+
+def _text(link: Path) -> str:
+    try:
+        return link.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _wait_until_it_writes(process: subprocess.Popen[bytes], log: Path) -> None:

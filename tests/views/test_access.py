@@ -66,6 +66,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "collection_estimate": ("/cleanup/collection/estimate", None, "maintainer"),
     "collection_start": ("/cleanup/collection/start", None, "admin"),
     "collection_stop": ("/cleanup/collection/stop", None, "maintainer"),
+    "collection_trust_clock": ("/cleanup/collection/trust-clock", None, "admin"),
     "collection_put_back": ("/cleanup/collection/put-back", None, "admin"),
     "collection_purge": ("/cleanup/collection/purge", "admin", "admin"),
     "integrity_run": ("/cleanup/integrity/1", "viewer", None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from registryui import tasks
+from registryui import clock, tasks
 from registryui.cleanup import access
 from registryui.cleanup import collect as collecting
-from registryui.models import Role, Run
+from registryui.models import AuditEvent, Role, Run
 from registryui.refused import Refused
 from registryui.templatetags.boathouse import took
 from tests.factories import make_operator
@@ -228,6 +229,37 @@ def test_an_odd_result_is_shown_as_far_as_it_is_known() -> None:
         Run.objects.filter(pk=run.pk).update(result=result)
         for address in (PAGE, f"{PAGE}/{run.pk}"):
             assert client.get(address).status_code == 200
+
+
+def test_a_run_without_its_review_is_said_until_there_is_one() -> None:
+    client = client_of(Role.VIEWER)
+    run = make_run()
+    Run.objects.filter(pk=run.pk).update(state="failed", result={**COUNTS, "reviewed": False})
+    assert 'id="unreviewed"' in client.get(PAGE).content.decode()
+    review = make_run()
+    Run.objects.filter(pk=review.pk).update(result={**COUNTS, "reviewed": True, "is_review": True})
+    page = client.get(PAGE).content.decode()
+    assert 'id="unreviewed"' not in page
+    shown = client.get(f"{PAGE}/{review.pk}").content.decode()
+    assert re.findall(r'data-stage="(\w+)"', shown) == ["review"]
+
+
+def test_a_clock_that_jumped_is_said_and_an_administrator_may_trust_it(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.RUN_DIR = tmp_path
+    client = client_of(Role.ADMIN)
+    assert 'id="clock"' not in client.get(PAGE).content.decode()
+    noted = clock.note()
+    before = replace(noted, counted=noted.counted - 10, shown=noted.shown - 8 * 86400)
+    clock._write(before)
+    viewed = client_of(Role.VIEWER).get(PAGE).content.decode()
+    assert 'id="clock"' in viewed
+    assert 'id="trust-clock"' not in viewed
+    assert 'id="trust-clock"' in client.get(PAGE).content.decode()
+    assert client.post(f"{PAGE}/trust-clock", follow=True).status_code == 200
+    assert 'id="clock"' not in client.get(PAGE).content.decode()
+    assert AuditEvent.objects.filter(act="clock.trust").count() == 1
 
 
 def test_the_fragment_is_sent_only_when_something_changed() -> None:

@@ -69,7 +69,8 @@ OTHERS = {
     *("delete", "delete_run", "delete_stop", "delete_for_good", "restore"),
     *("cleanup", "retention_rules", "retention_rule", "retention_dry_run", "retention_run"),
     *("retention_stop", "retention_csv", "collection", "collection_estimate", "collection_start"),
-    *("collection_stop", "collection_put_back", "collection_purge", "collection_run"),
+    *("collection_stop", "collection_trust_clock", "collection_put_back", "collection_purge"),
+    "collection_run",
     *("integrity_start", "integrity_stop", "integrity_run"),
 }
 

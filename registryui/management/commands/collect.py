@@ -7,6 +7,7 @@ from typing import Any
 import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from registryui import audit, clock
 from registryui.cleanup import apart, stock
 from registryui.cleanup import collect as collecting
 from registryui.index import runs
@@ -49,12 +50,19 @@ class Command(BaseCommand):
             action="store_true",
             help="with --stock: take away manifests that nothing needs, while writes are held",
         )
+        what.add_argument(
+            "--trust-clock",
+            action="store_true",
+            help="the clock is right, though it jumped: what was paused for that goes on",
+        )
         what.add_argument("--stop", action="store_true", help="ask the run under way to end")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             if options["stop"]:
                 self._stop()
+            elif options["trust_clock"]:
+                self._trust_clock(options)
             elif options["remove_untagged"]:
                 self._remove_untagged(options)
             elif options["stock"]:
@@ -75,6 +83,13 @@ class Command(BaseCommand):
             raise CommandError("Nothing is being collected.")
         runs.ask_to_stop(run, by=BY)
         self.stdout.write("It ends at its next safe place.")
+
+    def _trust_clock(self, options: dict[str, Any]) -> None:
+        had_jumped = clock.trust()
+        if had_jumped:
+            audit.record("clock.trust", "store", by=BY)
+        told = "The clock is trusted as it is." if had_jumped else "The clock had not jumped."
+        self.stdout.write(json.dumps({"trusted": had_jumped}) if options["json"] else told)
 
     def _stock(self, options: dict[str, Any]) -> None:
         steps = stock.steps(configuration.registry_program())
