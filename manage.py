@@ -5,12 +5,19 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError
+
+from registryui import database_errors
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     try:
         execute_from_command_line(sys.argv)
         sys.stdout.flush()
+    except DatabaseError as error:
+        if not (sentence := database_errors.sentence(error)):
+            raise
+        sys.exit(f"boathouse: {sentence}")
     except BrokenPipeError:  # `./boathouse list | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as a shell says of a program that SIGPIPE ended
