@@ -4,31 +4,38 @@
 import json
 import os
 import sys
+from typing import NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError
+
+from registryui import database_errors
 
 
-def check_settings() -> None:
-    """Ends with one sentence if an environment variable cannot be what it is."""
-    try:
-        settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
-    except ImproperlyConfigured as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": str(error)}))
-        else:
-            print(f"boathouse: {error}", file=sys.stderr)
-        sys.exit(1)
+def fail(sentence: str) -> NoReturn:
+    """Ends with one sentence for a person, or for a program that asked for JSON."""
+    if "--json" in sys.argv:
+        print(json.dumps({"error": sentence}))
+    else:
+        print(f"boathouse: {sentence}", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     os.umask(0o077)  # whatever a command writes; files that others need are opened one by one
-    check_settings()
     try:
+        settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
         execute_from_command_line(sys.argv)
         sys.stdout.flush()
+    except ImproperlyConfigured as error:
+        fail(str(error))
+    except DatabaseError as error:
+        if not (sentence := database_errors.sentence(error)):
+            raise
+        fail(sentence)
     except BrokenPipeError:  # `./boathouse list | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as a shell says of a program that SIGPIPE ended

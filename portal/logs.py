@@ -1,7 +1,10 @@
-"""What is kept out of the log."""
+"""What is kept out of the log, and what is added to it."""
 
 import logging
 import time
+import traceback
+
+from django.db import DatabaseError
 
 
 class Seldom(logging.Filter):
@@ -24,3 +27,36 @@ class Seldom(logging.Filter):
             record.msg, record.args = f"{record.getMessage()}: %s", (error,)
             record.exc_info = None
         return True
+
+
+# What a line has of names and addresses was typed by strangers: it must not end the line, nor
+# move the cursor of whoever reads it.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+
+class Line(logging.Formatter):
+    """Says which request a line is about, by the id that nginx's access log has for it, and what
+    the database answered in one line: while it is away, each page that is open asks again."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return super().formatMessage(record).translate(_CONTROLS)
+
+    def format(self, record: logging.LogRecord) -> str:
+        request = getattr(record, "request", None)
+        if request is None:
+            return super().format(record)
+        line = logging.makeLogRecord(record.__dict__)  # others have the record, too
+        id = getattr(request, "META", {}).get("HTTP_X_REQUEST_ID", "-")
+        line.msg, line.args = f"[{id}] {record.getMessage()}", None
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, DatabaseError):
+            line.msg += f": {type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
+            line.exc_info = line.exc_text = None
+        return super().format(line)
+
+
+def _place(error: BaseException) -> str:
+    """The last line of our own that it came by."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = next((one for one in reversed(frames) if "/registryui/" in one.filename), None)
+    return f" ({ours.filename}:{ours.lineno} in {ours.name})" if ours else ""

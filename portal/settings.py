@@ -36,8 +36,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 def _secret(path: Path) -> str:
     """The content of a secret file, else a random one that dies with this process: no default."""
     try:
-        return path.read_text().strip()
-    except OSError:
+        return path.read_text().strip() or secrets.token_urlsafe(48)
+    except (OSError, ValueError):  # not there (yet), or damaged: `up` makes another one
         return secrets.token_urlsafe(48)
 
 
@@ -113,7 +113,7 @@ def _ports() -> dict[str, int]:
     try:
         found = json.loads((RUN_DIR / "ports.json").read_text())
         return {str(name): int(port) for name, port in found.items()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
@@ -223,9 +223,19 @@ DATABASES = {"default": _database}
 # Rows are kept so long; 0: for ever.
 AUDIT_DAYS = number("BOATHOUSE_AUDIT_DAYS", 400, least=31, most=36500, unit="days", zero=True)
 
+
+def _host_id() -> str:
+    """The id of this host, as its first `up` wrote it; "" if there is none to read."""
+    try:
+        found = HOST_FILE.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+    return found if found.isalnum() and len(found) <= 32 else ""
+
+
 # -- background jobs -----------------------------------------------------------------------------
 HUEY: dict[str, Any] = {
-    "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "huey.SqliteHuey",
+    "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "portal.jobs.JobQueue",
     "name": "boathouse",
     "results": False,
     "immediate": False,
@@ -243,7 +253,7 @@ if IS_POSTGRESQL:
     # `up` makes its tables: a command must not need the database only to be imported.
     HUEY["connection"] = {"dsn": DATABASE_URL, "create_tables": False}
     # A queue for each host: what a host's pages ask for, its own worker does, on its own files.
-    HUEY["name"] += f"-{HOST_FILE.read_text().strip()}" if HOST_FILE.is_file() else ""
+    HUEY["name"] += f"-{_host}" if (_host := _host_id()) else ""
 elif DATA.is_dir():
     HUEY["connection"] = {"filename": str(DATA / "jobs.sqlite3"), "fsync": False}
 else:  # before the first `up`: huey would open the file at once
@@ -337,7 +347,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {"seldom": {"()": "portal.logs.Seldom"}},
-    "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
+    "formatters": {"line": {"()": "portal.logs.Line", "fmt": "%(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {

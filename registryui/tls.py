@@ -174,7 +174,7 @@ def _ensure_ca(folder: Path, names: list[str]) -> bool:
 
 def _is_due(folder: Path, names: list[str]) -> bool:
     """True if the server certificate has to be issued (again), and a new one would be better."""
-    ca = _load_certificate(folder / "ca.crt")
+    ca = _load_ca(folder)
     try:
         leaf = _load_certificate(folder / "server.crt")
         key = _load_key(folder / "server.key")
@@ -191,10 +191,20 @@ def _is_due(folder: Path, names: list[str]) -> bool:
     return found.days_left() < RENEW_DAYS and ends > found.not_after + timedelta(days=1)
 
 
+def _load_ca(folder: Path) -> x509.Certificate:
+    try:
+        return _load_certificate(folder / "ca.crt")
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Put it back from a backup (each client that trusts it has a copy), or make a "
+            "new authority with ./boathouse manage tls --new-authority."
+        ) from error
+
+
 def _issue(folder: Path, names: list[str]) -> None:
     """Sign a new server certificate. The key goes first: nginx -t finds a pair that is half
     written, the running nginx keeps the old one, and the next `ensure` sees the mismatch."""
-    ca = _load_certificate(folder / "ca.crt")
+    ca = _load_ca(folder)
     if not (folder / "ca.key").exists():
         raise ValueError(
             f"{folder / 'ca.key'} is missing, so no certificate can be signed: put it back from a "

@@ -38,11 +38,13 @@ CACHE = "boathouse/together"
 # Fixtures that cost more than a short run has, and cases of them, beside which others run.
 LONG = {
     "hosts",  # two products over one PostgreSQL
+    "booted",  # a machine that boots four times
     *("small[versions]", "place[plain]"),  # the other kind of bucket is proved each time
 }
 LONG_CASES = {
     "bucket[versions]",  # moto takes ever longer with each version that it keeps
     "both[s3]",  # a real registry on S3 is read by test_collect_s3.py each time
+    "loaded[postgresql]",  # a minute of a crowd; on SQLite some seconds each time
 }
 # Fixtures that take long: files with them begin first, in this order.
 FIRST = ("docker", "boathouse", "hosts", "bucket", "quick", "served", "instance", "real")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from registryui.setup import configuration, up
 from tests.authorities import make_unlimited
 from tests.waiting import until
 
+from .e2e.registries import Registry
 from .factories import make_event
 from .instance import Instance, restart_nginx, standing  # noqa: F401  (a fixture)
 
@@ -588,6 +590,33 @@ def test_a_store_is_well_when_it_is_read_directly(instance: Instance) -> None:
     finding = checks.check_store()
     assert (finding.state, finding.code) == ("ok", "store-ok")
     assert f"filesystem: {instance.folder / 'registry'}" in said(finding)
+
+
+def test_a_store_that_the_registry_cannot_write_is_an_alarm(instance: Instance) -> None:
+    """As after a disk was mounted read-only; whether it is seen does not hang on how we read it."""
+    if os.geteuid() != 0:
+        pytest.skip("To mount a folder read-only needs root.")
+    registry = Registry(live.REGISTRY_URL, instance.folder / "registry")
+    registry.push_image("some/app", "1")
+    store = str(instance.folder / "registry")
+    before = sorted(path for path in Path(store).rglob("*"))
+    assert checks.check_store().code == "store-ok"
+    assert sorted(path for path in Path(store).rglob("*")) == before  # a round leaves nothing
+    assert checks.check_store(is_thorough=True).code == "store-ok"
+    subprocess.run(["mount", "--bind", "-o", "ro", store, store], check=True)
+    try:
+        finding = checks.check_store()
+        assert (finding.state, finding.code) == ("bad", "store-unwritable")
+        assert store in said(finding)
+        for source in ("store", "http"):  # the registry itself says so, too
+            with override_settings(SOURCE=source):
+                finding = checks.check_store(is_thorough=True)
+            assert (finding.state, finding.code) == ("bad", "store-unwritten")
+        assert "500" in said(finding)
+        assert "mounted read-only" in said(finding)
+    finally:
+        subprocess.run(["umount", store], check=True)
+    assert checks.check_store().code == "store-ok"
 
 
 def test_a_store_that_is_read_over_http_says_why(instance: Instance, settings: Any) -> None:

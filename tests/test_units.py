@@ -56,6 +56,22 @@ def test_every_part_is_hardened_and_comes_back(tmp_path: Path, settings: Setting
         assert may_bind == (name in {"boathouse-nginx.service", "boathouse-worker.service"})
 
 
+@pytest.mark.skipif(not shutil.which("systemctl"), reason="systemctl is not installed")
+def test_enabling_the_target_starts_every_part_at_boot(tmp_path: Path) -> None:
+    """As systemd itself links it; tests/e2e/test_boot.py boots with it."""
+    folder = tmp_path / "etc" / "systemd" / "system"
+    units = write(folder)
+    root = f"--root={tmp_path}"
+    subprocess.run(["systemctl", root, "enable", "boathouse.target"], check=True)
+    assert (folder / "multi-user.target.wants" / "boathouse.target").is_symlink()
+    wants = next(line for line in units["boathouse.target"].splitlines() if "Wants=" in line)
+    assert {*wants.removeprefix("Wants=").split()} == NAMES - {"boathouse.target"}
+    for name in NAMES - {"boathouse.target"}:
+        # Nothing that looks enabled and does not start.
+        assert "[Install]" not in units[name]
+        assert "StartLimitIntervalSec=0" in units[name].splitlines()
+
+
 def test_they_hold_the_settings_of_this_instance_and_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,10 +25,13 @@ Line = tuple[int, str]  # number and hash of a row
 
 
 def read() -> list[Line]:
-    """The noted rows, the newest last; [] if there is no note yet."""
+    """The noted rows, the newest last; [] if there is no note yet, or none that can be read."""
     try:
         return _parsed(_file().read_text(errors="replace"))
     except FileNotFoundError:
+        return []
+    except OSError as error:
+        log.error("the newest audit row cannot be looked up: %s", error)
         return []
 
 

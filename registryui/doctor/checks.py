@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from registryui import clock, front_door, hold, hosts, tls
+from registryui import clock, database_errors, front_door, hold, hosts, tls
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
 from registryui.models import RegistryEvent, Run, here
@@ -47,20 +47,20 @@ MOMENT = 0.5  # seconds that a change of a registry user takes at most, until th
 MANY_SYNCS_LATE = 4  # rounds of the schedule: by then it is no slow run
 
 
-def examine() -> list[Finding]:
+def examine(*, is_thorough: bool = False) -> list[Finding]:
     """What each part is like now, in the order of NAMES. Never raises; takes LIMIT at most for
-    the parts that may hang, all at once."""
+    the parts that may hang, all at once. `is_thorough`: reads all of the database, too."""
     apart: dict[str, Callable[[], Finding | None]] = {
         "registry": check_registry,
         "front door": check_front_door,
         "htpasswd": check_htpasswd,
         "certificate": check_certificate,
-        "store": check_store,
+        "store": lambda: check_store(is_thorough=is_thorough),
         "disk": check_disk,
         "packages": check_updates,
     }
     waiting = {name: _start(name, check) for name, check in apart.items()}
-    found = _of_tables()
+    found = _of_tables(is_thorough=is_thorough)
     until = time.monotonic() + LIMIT
     for name, (thread, answers) in waiting.items():
         thread.join(max(0.0, until - time.monotonic()))
@@ -74,13 +74,14 @@ def examine() -> list[Finding]:
     return [found[name] for name in NAMES if name in found]
 
 
-def _of_tables() -> dict[str, Finding]:
+def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
     """What the tables say; without them, only that they do not answer."""
     found = {}
-    if settings.IS_POSTGRESQL:
-        found["database"] = _safely("database", check_database)
-        if found["database"].state == "bad":
-            return found
+    database = _safely("database", lambda: check_database(is_thorough=is_thorough))
+    if settings.IS_POSTGRESQL or database.state == "bad":
+        found["database"] = database
+    if database.state == "bad":
+        return found
     if several := _safely("hosts", check_hosts):
         found["hosts"] = several
     if jumped := _safely("clock", check_clock):
@@ -118,6 +119,8 @@ def _safely(name: str, check: Callable[[], Found]) -> Found | Finding:
         return check()
     except Exception as error:
         log.warning("doctor %s: %r", name, error)
+        if kind := database_errors.kind(error):  # a part of the tables that nobody met before
+            return _database_trouble(name, kind, error)
         return Finding(name, "bad", "broken", {"error": _short(error)})
 
 
@@ -233,18 +236,30 @@ def _door_problem(door: front_door.Answer, portal: int) -> tuple[str, int] | Non
 
 
 # -- database ------------------------------------------------------------------------------------
-def check_database() -> Finding:
-    """Does PostgreSQL answer?"""
+def check_database(*, is_thorough: bool = False) -> Finding:
+    """Does it answer, has it its tables, and, with `is_thorough`, is SQLite's file whole? That
+    reads all of it."""
     start = time.monotonic()
+    asks = "SHOW server_version" if settings.IS_POSTGRESQL else "SELECT sqlite_version()"
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SHOW server_version")
+            cursor.execute(asks)
             version = cursor.fetchone()[0]
-    except (OperationalError, InterfaceError) as error:
+            cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
+            if is_thorough and not settings.IS_POSTGRESQL:
+                cursor.execute("PRAGMA quick_check(1)")
+                if (said := cursor.fetchone()[0]) != "ok":
+                    return _database_trouble("database", "damaged", said)
+    except DatabaseError as error:
         connection.close()
-        return Finding("database", "bad", "database-away", {"error": _short(error)})
+        return _database_trouble("database", database_errors.kind(error) or "away", error)
     milliseconds = round((time.monotonic() - start) * 1000)
     return Finding("database", "ok", "database-ok", {"ms": milliseconds, "version": version[:80]})
+
+
+def _database_trouble(name: str, kind: database_errors.Kind, said: object) -> Finding:
+    told = {"error": _short(said), "path": "" if settings.IS_POSTGRESQL else database_errors.path()}
+    return Finding(name, "bad", f"database-{kind}", told)
 
 
 # -- hosts ---------------------------------------------------------------------------------------
@@ -504,8 +519,11 @@ def check_index(*, now: datetime | None = None) -> Finding:
 
 
 # -- store ---------------------------------------------------------------------------------------
-def check_store() -> Finding:
-    """Is the index built from the store itself, and does that answer; or why is it not?"""
+def check_store(*, is_thorough: bool = False) -> Finding:
+    """Is the index built from the store itself, and does that answer; or why is it not? And can it
+    be written: by our user, who usually is the registry's; `is_thorough`: the registry itself."""
+    if is_thorough and (unwritten := _unwritten()):
+        return unwritten
     choice = choose.choose()
     if choice.code:
         # HTTP by wish is no fault; a store by wish that cannot be read stops every sync.
@@ -518,9 +536,24 @@ def check_store() -> Finding:
         choose.open_store(storage).ping()
     except RegistryError as error:
         return Finding("store", "bad", "store-silent", {"error": _short(error)})
+    if blocked := choose.unwritable():
+        told = {"path": blocked, "user": _own_name()}
+        return Finding("store", "bad", "store-unwritable", told)
     milliseconds = round((time.monotonic() - start) * 1000)
     params = {"place": f"{storage.driver}: {storage.root}", "ms": milliseconds}
     return Finding("store", "ok", "store-ok", params)
+
+
+def _unwritten() -> Finding | None:
+    """What the registry answers if it cannot write its store; None if it can, or does not run."""
+    try:
+        with RegistryClient(settings.REGISTRY_URL, timeout=(1.0, 2.0)) as client:
+            client.prove_writes()
+    except Unreachable:
+        return None  # said by `check_registry`
+    except (RegistryError, ValueError) as error:
+        return Finding("store", "bad", "store-unwritten", {"error": _short(error)})
+    return None
 
 
 def _own_name() -> str:
@@ -584,6 +617,6 @@ def _with_days(finding: Finding, *, now: datetime | None = None) -> Finding:
     return Finding("disk", state, code, {**finding.params, "days": left})
 
 
-def _short(error: BaseException) -> str:
+def _short(error: object) -> str:
     """An error's own words in one line of sane length."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -17,7 +17,7 @@ NAMES = (
     "front door",
     "htpasswd",
     "certificate",
-    "database",  # only PostgreSQL: SQLite is a file of the disk
+    "database",  # of SQLite only what is wrong: it is a file of the disk
     "hosts",  # only where there are several
     "events",
     "index",

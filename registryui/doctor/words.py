@@ -567,6 +567,30 @@ def _store_silent(p: Params) -> Said:
     )
 
 
+def _store_unwritten(p: Params) -> Said:
+    return (
+        _("The registry cannot write it"),
+        str(p["error"]),
+        _(
+            "Pushes fail, pulls go on. Look whether the disk is full or mounted read-only; give "
+            "the store (registry/ in the data folder) to the user that runs the registry, or its "
+            "key the right to write to the bucket."
+        ),
+    )
+
+
+def _store_unwritable(p: Params) -> Said:
+    return (
+        _("Cannot be written"),
+        _("The user %(user)s may not write %(path)s.") % {"user": p["user"], "path": p["path"]},
+        _(
+            "If the registry runs as this user, pushes fail; collecting is not possible in any "
+            "case. Look whether it is mounted read-only, or give it to this user. ./boathouse "
+            "doctor, typed on the server, tries whether the registry can write."
+        ),
+    )
+
+
 def _over_http() -> str:
     return _("Read over HTTP, through the registry")
 
@@ -772,14 +796,55 @@ def _database_ok(p: Params) -> Said:
 
 
 def _database_away(p: Params) -> Said:
+    if p.get("path"):  # SQLite: busy for too long, or its disk fails
+        return (
+            _("Does not answer"),
+            _said_of(p),
+            _("Look at the disk that it is on, and whether another program holds the file."),
+        )
     return (
         _("Does not answer"),
-        str(p["error"]),
+        _said_of(p),
         _(
             "Start PostgreSQL, or mend DATABASE_URL. Logins, pushes and pulls go on meanwhile; the "
             "pages and the worker come back by themselves."
         ),
     )
+
+
+def _database_damaged(p: Params) -> Said:
+    return (
+        _("Is damaged"),
+        _said_of(p),
+        _(
+            "Pushes and pulls go on; nothing can be changed. Run ./boathouse down, put the file or "
+            "database aside, bring a backup back, and run ./boathouse up: docs/operate.md, “When "
+            "files are lost or broken”, has the commands, and says what comes back without one."
+        ),
+    )
+
+
+def _database_closed(p: Params) -> Said:
+    return (
+        _("Cannot be opened"),
+        _said_of(p),
+        _("Give it, and the folder that it is in, to the user who runs Boathouse."),
+    )
+
+
+def _database_empty(p: Params) -> Said:
+    return (
+        _("Has no tables"),
+        _said_of(p),
+        _(
+            "Run ./boathouse down, bring a backup back if there is one, and run ./boathouse up: it "
+            "makes the tables and takes over the registry users from their files."
+        ),
+    )
+
+
+def _said_of(p: Params) -> str:
+    return ": ".join(filter(None, (str(p.get("path", "")), str(p["error"]))))
 
 
 # -- hosts ---------------------------------------------------------------------------------------
@@ -901,6 +966,8 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "store-no-driver": _store_no_driver,
     "store-not-installed": _store_not_installed,
     "store-silent": _store_silent,
+    "store-unwritten": _store_unwritten,
+    "store-unwritable": _store_unwritable,
     "disk-ok": _disk_ok,
     "disk-soon": _disk_low,
     "disk-low": _disk_low,
@@ -921,6 +988,9 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "packages-security": _packages_security,
     "database-ok": _database_ok,
     "database-away": _database_away,
+    "database-damaged": _database_damaged,
+    "database-closed": _database_closed,
+    "database-empty": _database_empty,
     "hosts-ok": _hosts_ok,
     "hosts-late": _hosts_late,
     "hosts-silent": _hosts_silent,

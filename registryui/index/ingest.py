@@ -80,7 +80,7 @@ def save(
     moves: Mapping[str, Move] | None = None,
 ) -> Changes:
     """Writes what was found in one repository; makes the repository if it is new."""
-    repository, is_new = Repository.objects.get_or_create(
+    repository, is_new = _alone().get_or_create(
         name=name, defaults={"namespace": names.namespace_of(name)}
     )
     created = _add_manifests(repository, manifests)
@@ -92,12 +92,18 @@ def save(
     return changes
 
 
+def _alone() -> QuerySet[Repository]:
+    """Repositories, of which each is written by one at a time until the end of its transaction: on
+    PostgreSQL a sync and an event would else add the same manifest twice."""
+    return Repository.objects.select_for_update(no_key=True)
+
+
 @transaction.atomic
 def drop_repository(name: str, *, with_undo: bool = False) -> int:
     """Forgets a repository that the registry no longer has; returns the number of its tags.
     `with_undo`: somebody else deleted it, so its tags can be put back while their blobs are there.
     """
-    repository = Repository.objects.filter(name=name).first()
+    repository = _alone().filter(name=name).first()
     if repository is None:
         return 0
     tags = repository.tags.count()
@@ -125,7 +131,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
 
     `with_undo`: not the portal deleted them, so their bytes, and what names they had, are kept.
     """
-    repository = Repository.objects.filter(name=name).first()
+    repository = _alone().filter(name=name).first()
     if repository is None:
         return 0
     every = set(digests)
@@ -309,7 +315,8 @@ def _add_edges(
             edges.append((row, edge.digest, edge.role, edge.position))
             blob = Blob(digest=edge.digest, size=edge.size, media_type=edge.media_type)
             wanted.setdefault(edge.digest, blob)
-    Blob.objects.bulk_create(wanted.values(), ignore_conflicts=True)
+    # In one order: two that wait for each other's new blobs would be a deadlock.
+    Blob.objects.bulk_create([wanted[one] for one in sorted(wanted)], ignore_conflicts=True)
     blobs = {blob.digest: blob for blob in Blob.objects.filter(digest__in=wanted)}
     bulk.add_names(
         (named, blobs[stored].pk)

@@ -13,11 +13,12 @@ from .repository import UNKNOWN
 
 
 def here() -> str:
-    """The id of this host; "" if it is the only one."""
+    """The id of this host; "" if it is the only one, or its file is damaged."""
     try:
-        return str(settings.HOST_FILE.read_text().strip())
-    except FileNotFoundError:
+        found = str(settings.HOST_FILE.read_text().strip())
+    except (OSError, ValueError):
         return ""
+    return found if found.isalnum() and len(found) <= 32 else ""
 
 
 class Host(models.Model):

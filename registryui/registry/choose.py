@@ -95,6 +95,14 @@ def open_quarantine() -> Quarantine:
     return LocalQuarantine(root)
 
 
+def unwritable() -> str:
+    """The first folder of a store on this disk that this user may not write; "" if there is none,
+    or none yet."""
+    storage = of_settings()
+    is_here = storage.driver == FILESYSTEM and Path(storage.root).is_dir()
+    return _unwritable(storage.root) if is_here else ""
+
+
 def open_object_quarantine(storage: Storage) -> Quarantine:
     """That of an object store."""
     from .objects import ObjectFiles  # only who uses it pays for its import

@@ -23,6 +23,7 @@ import os
 import shutil
 import stat
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -97,10 +98,11 @@ def _check_place(folder: Path) -> None:
                 f"{place} cannot be written by this user: give it to the user that runs "
                 "./boathouse, run it as that user, or choose another BOATHOUSE_DATA."
             )
-    for place in ours:
-        if place in _folders() and not place.is_dir():
+    for place in ours[1:]:
+        if place.is_dir() != (place in _folders()):
+            wanted, found = ("file", "folder") if place.is_dir() else ("folder", "file")
             raise Refused(
-                f"{place} must be a folder and is a file: move it away, or choose another "
+                f"{place} must be a {wanted} and is a {found}: move it away, or choose another "
                 "BOATHOUSE_DATA."
             )
     free = shutil.disk_usage(nearest).free
@@ -145,6 +147,11 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def put_aside(path: Path) -> Path:
+    """Renames what is damaged, so that nothing is lost; the new place."""
+    return path.rename(f"{path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
 
 
 def closed_folder() -> Path | None:

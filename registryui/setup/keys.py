@@ -4,10 +4,11 @@ Each is made once, 0600 in SECRETS_DIR, and kept: a new Django key would end eve
 """
 
 import secrets
+from pathlib import Path
 
 from django.conf import settings
 
-from .data import write_file
+from .data import put_aside, write_file
 
 NAMES = (
     "django-key",  # signs sessions
@@ -16,12 +17,30 @@ NAMES = (
 )
 
 
-def make() -> None:
-    """Makes the secrets that are missing."""
+def make() -> list[str]:
+    """Makes the secrets that are missing or damaged; a sentence for each that had to be replaced.
+
+    Raises OSError for one that this user may not read.
+    """
+    said = []
     for name in NAMES:
         path = settings.SECRETS_DIR / name
-        if not path.exists() or not path.read_text().strip():
-            write_file(path, secrets.token_urlsafe(48).encode() + b"\n")
+        if _is_sound(path):
+            continue
+        if path.exists() and (path.is_dir() or path.stat().st_size):
+            aside = put_aside(path)
+            said.append(f"Made a new {path}: what was there is no secret, and is kept as {aside}.")
+        write_file(path, secrets.token_urlsafe(48).encode() + b"\n")
+    return said
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether it can be said in a header and a configuration. A short one is somebody's choice."""
+    try:
+        text = path.read_bytes().strip()
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    return bool(text) and text.isascii() and text.decode().isprintable()
 
 
 def read(name: str) -> str:

@@ -73,7 +73,12 @@ def choose() -> Chosen:
             chosen.release()
             raise Refused(_busy(wanted[name], f"BOATHOUSE_{name.upper()}_PORT"))
     if kept != chosen.ports:
-        write_file(settings.RUN_DIR / "ports.json", json.dumps(chosen.ports).encode(), mode=0o644)
+        try:
+            content = json.dumps(chosen.ports).encode()
+            write_file(settings.RUN_DIR / "ports.json", content, mode=0o644)
+        except BaseException:
+            chosen.release()
+            raise
     return chosen
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
 from django.conf import settings
@@ -17,11 +18,21 @@ def collect() -> bool:
     state = _state()
     stamp = settings.STATIC_ROOT / ".collected"
     manifest = settings.STATIC_ROOT / "staticfiles.json"
-    if manifest.exists() and stamp.exists() and stamp.read_text() == state:
+    if _is_sound(manifest) and stamp.is_file() and stamp.read_bytes() == state.encode():
         return False
+    manifest.unlink(missing_ok=True)  # a damaged one would be read
     call_command("collectstatic", interactive=False, verbosity=0, stdout=io.StringIO())
     write_file(stamp, state.encode())
     return True
+
+
+def _is_sound(manifest: Path) -> bool:
+    """Whether all the files are there that it names; without it no page can be made."""
+    try:
+        names = json.loads(manifest.read_bytes())["paths"].values()
+        return all((settings.STATIC_ROOT / name).is_file() for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _state() -> str:

@@ -29,7 +29,7 @@ from django.core.management import call_command
 from django.db import DatabaseError
 from huey.contrib.djhuey import HUEY
 
-from registryui import front_door, hold, hosts, tls
+from registryui import database_errors, front_door, hold, hosts, tls
 from registryui import refused as registryui_refused
 from registryui.cleanup import guard_files
 
@@ -49,7 +49,7 @@ def up(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
     once all is healthy, with True if another `up` was already there (then this returns at once).
     Raises Refused when it cannot be done.
     """
-    with _ended_by_signals():
+    with _ended_by_signals(), _in_words():
         data.make()
         os.umask(0o077)
         with health.claim() as is_ours:
@@ -59,6 +59,23 @@ def up(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
                 ready(facts, True)
                 return 0
             return _start(say=say, lines=lines, ready=ready)
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """A database or a file that cannot be used is a sentence that says what to do."""
+    try:
+        yield
+    except DatabaseError as trouble:
+        raise Refused(database_errors.sentence(trouble) or str(trouble)) from trouble
+    except OSError as trouble:
+        place = trouble.filename2 or trouble.filename
+        if not place:
+            raise
+        raise Refused(
+            f"{place} cannot be used ({trouble.strerror}): give it to the user that runs "
+            "./boathouse, or move it away, and try again."
+        ) from trouble
 
 
 def _start(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
@@ -76,7 +93,8 @@ def prepare(*, say: Say) -> ports.Chosen:
     configuration.registry_program()
     configuration.wanted_storage()
     configuration.nginx_program()
-    keys.make()
+    for sentence in keys.make():
+        say(sentence)
     _make_certificate(say)
     chosen = ports.choose()
     try:
@@ -89,12 +107,6 @@ def prepare(*, say: Say) -> ports.Chosen:
             hosts.join()
         except registryui_refused.Refused as refusal:
             raise Refused(str(refusal)) from refusal
-        except DatabaseError as trouble:
-            first_line = str(trouble).strip().partition("\n")[0]
-            raise Refused(
-                f"The database cannot be used ({first_line}): check DATABASE_URL and that its "
-                "server runs."
-            ) from trouble
         _prepare_users()
         _prepare_guard()
         if static.collect():
@@ -240,10 +252,16 @@ def _show_new_certificate() -> None:
 
 
 def facts_of(instance: health.Running) -> Facts:
-    """The facts of an instance that is up, without making anything."""
-    return report.facts(
-        instance, health.examine(instance), first.known_operator(), first.known_registry_user()
-    )
+    """The facts of an instance that is up, without making anything. A database that cannot be read
+    is one of them."""
+    seen = health.examine(instance)
+    operator = user = first.Account("", "")
+    try:
+        operator, user = first.known_operator(), first.known_registry_user()
+    except DatabaseError as trouble:
+        note = database_errors.sentence(trouble) or str(trouble)
+        seen["database"] = health.Part(health="down", pid=0, note=note)
+    return report.facts(instance, seen, operator, user)
 
 
 @contextlib.contextmanager
@@ -274,15 +292,16 @@ def up_in_background() -> tuple[Facts, bool]:
     The facts come through a pipe, because they may hold secrets that belong in no log. Raises
     Refused with the other's sentence if it fails.
     """
-    with _ended_by_signals():
+    with _ended_by_signals(), _in_words():
         return _start_detached()
 
 
 def _start_detached() -> tuple[Facts, bool]:
     data.make()
+    log = log_file().open("ab")
     end, other_end = os.pipe()
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "up", f"--tell={other_end}"]
-    with log_file().open("ab") as log:
+    with log:
         child = subprocess.Popen(  # noqa: S603  (our own program)
             command,
             stdin=subprocess.DEVNULL,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +23,10 @@ import pytest
 from tests.parts import running_registry
 from tests.waiting import LONGEST, until
 
+from .collecting import whole
 from .conftest import trust_lines
 from .engines import Engine
+from .hosts import door
 from .machines import NAMES, Machine
 from .portal import Visitor
 from .product import ROOT, Product, product, stopped
@@ -252,3 +259,140 @@ def test_the_index_can_be_lost_and_is_built_again(second: Product, tmp_path: Pat
     assert facts["operator"]["password"]
     assert "secret" not in facts["user"]  # the htpasswd file is still there
     until(lambda: second.tag("lost/app", "1"), "the index is built again")
+
+
+def spoil(path: Path) -> None:
+    """Overwrites a database in place, as a disk does that dies."""
+    for one in path.parent.glob(f"{path.name}*"):
+        if re.search(r"sqlite3(-wal)?$", one.name):
+            with one.open("r+b") as file:
+                file.write(os.urandom(one.stat().st_size))
+
+
+def test_a_damaged_queue_of_jobs_stops_nothing(second: Product) -> None:
+    """Neither while all runs, nor a command, nor the next start; and it is said once each time."""
+    pushed = door(second, *second.user)
+    said = ""
+    for tag in ("running", "stopped"):
+        if tag == "stopped":
+            second.down()
+        spoil(second.data / "jobs.sqlite3")
+        said += second.boathouse("status", check=False).stderr
+        second.up()
+        pushed.push_image("queue/app", tag)
+        until(lambda tag=tag: second.tag("queue/app", tag), "the push is in the index")
+    names = [one.name for one in second.data.iterdir()]
+    assert len([name for name in names if re.search(r"jobs\.sqlite3\.damaged-\w+$", name)]) == 2
+    said += (second.data / "log" / "boathouse.log").read_text()
+    assert said.count("jobs.sqlite3 could not be used (file is not a database): put aside") == 2
+
+
+def test_a_damaged_database_is_named_with_the_way_back(second: Product, tmp_path: Path) -> None:
+    pushed = door(second, *second.user)
+    pushed.push_image("kept/app", "1")
+    until(lambda: second.tag("kept/app", "1"), "the push is in the index")
+    second.boathouse("user", "add", "kept", "--pull", "*")
+    visitor = Visitor(second)
+    visitor.login()
+    spoil(second.data / "index.sqlite3")
+    path = str(second.data / "index.sqlite3")
+
+    for words in (("collect",), ("list",), ("sync",), ("user", "list"), ("retention", "list")):
+        done = second.boathouse(*words, check=False)
+        assert done.returncode == 1, words
+        assert f"The database {path} is damaged" in done.stderr, words
+        assert "Traceback" not in done.stderr, words
+    done = second.boathouse("status", check=False)
+    assert done.returncode == 1
+    assert "is damaged" in done.stdout
+    assert second.status()["parts"]["registry"]["health"] == "ok"
+    findings = json.loads(second.boathouse("doctor", "--json", check=False).stdout)["findings"]
+    found = next(one for one in findings if one["name"] == "database")
+    assert (found["code"], found["state"]) == ("database-damaged", "bad")
+    assert not [one["name"] for one in findings if one["code"] == "broken"]
+    # Clients do not notice.
+    pushed.push_image("kept/app", "2")
+    assert pushed.get("kept/app", "1").status == 200
+    psutil.Process(second.pids()["web"]).kill()  # it may have all it needs in memory
+    until(
+        lambda: "The database cannot be used" in visitor.get("/").text,
+        "the pages say so",
+        pause=0.3,
+    )
+    assert visitor.get("/").status == 500
+
+    second.down()
+    refused = second.boathouse("up", "--background", check=False)
+    assert refused.returncode == 1
+    assert f"The database {path} is damaged" in refused.stderr
+    assert "server" not in refused.stderr
+    way = re.search(r"\((mkdir .*?; mv .*?)\)", refused.stderr)
+    assert way
+    subprocess.run(["sh", "-ec", way[1]], check=True)
+    facts = second.up()
+    second.facts["operator"] = facts["operator"]
+    until(lambda: second.tag("kept/app", "2"), "the index is built again")
+    listed = json.loads(second.boathouse("user", "list", "--json").stdout)
+    assert "kept" in {one["name"] for one in listed}
+
+
+def documented(heading: str) -> list[str]:
+    """The blocks of commands of that section of docs/operate.md."""
+    text = (ROOT / "docs" / "operate.md").read_text().partition(f"\n## {heading}\n")[2]
+    return re.findall(r"^```\n(.*?)^```", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+
+
+def test_the_documented_backup_is_whole_though_images_are_pushed(
+    second: Product, tmp_path: Path
+) -> None:
+    """The very lines of docs/operate.md, on an instance that is pushed to all the time."""
+    pushed = door(second, *second.user)
+    before = {f"t{number}": pushed.push_image("backup/app", f"t{number}") for number in range(5)}
+    until(lambda: len(second.listed("backup/app")) == 5, "the pushes are in the index")
+    backup, restore = (
+        re.sub(r"(?<!\.)\bbackup\b", str(tmp_path / "backup"), lines).replace(
+            "var", str(second.data)
+        )
+        for lines in documented("Backup and restore")[:2]
+    )
+    is_over = threading.Event()
+
+    def push() -> None:
+        for number in itertools.count():
+            if is_over.is_set():
+                return
+            layers = (os.urandom(200_000),)
+            pushed.push_image(f"busy/r{number % 7}", f"t{number % 20}", layers=layers)
+
+    with ThreadPoolExecutor(2) as pushers:
+        busy = [pushers.submit(push) for _ in range(2)]
+        try:
+            for _ in range(3):
+                done = subprocess.run(
+                    ["sh", "-ec", backup], cwd=ROOT, capture_output=True, text=True, timeout=LONGEST
+                )
+                assert done.returncode == 0, done.stderr
+        finally:
+            is_over.set()
+        for one in busy:
+            one.result()
+
+    done = subprocess.run(
+        ["sh", "-ec", restore],
+        cwd=ROOT,
+        env=second.environment,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+    )
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(f"{second.data}.lost")
+    assert {row["tag"]: row["digest"] for row in second.listed("backup/app")} == before
+    second.boathouse("sync")
+    done = second.boathouse("integrity", check=False)
+    assert done.returncode == 0, done.stdout
+    registry = door(second, *second.user)
+    for tag, digest in before.items():
+        assert whole(registry, "backup/app", tag) == ""
+        assert registry.get("backup/app", tag).headers["docker-content-digest"] == digest
+    Visitor(second).login()

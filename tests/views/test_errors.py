@@ -1,7 +1,9 @@
 """Pages for what went wrong: with words, a way on, and nothing of the inside."""
 
+import sqlite3
+
 import pytest
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 from django.template.loader import render_to_string
 from django.test import Client
 
@@ -57,6 +59,34 @@ def test_a_database_that_is_away_is_said_in_words(monkeypatch: pytest.MonkeyPatc
     page = answer.content.decode()
     assert "数据库没有应答" in page
     assert "10.0.0.1" not in page
+    assert "<link" not in page
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (sqlite3.SQLITE_CORRUPT, "database disk image is malformed"),
+        (sqlite3.SQLITE_CANTOPEN, "unable to open database file"),
+        (sqlite3.SQLITE_ERROR, "no such table: registryui_repository"),
+    ],
+)
+def test_a_database_that_does_not_come_back_by_itself_is_another_page(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        cause = sqlite3.DatabaseError(said)
+        cause.sqlite_errorcode = code
+        raise DatabaseError(said) from cause
+
+    client = Client(raise_request_exception=False)
+    client.force_login(make_operator())
+    monkeypatch.setattr(Repository.objects, "filter", broken)
+    monkeypatch.setattr(Repository.objects, "all", broken)
+    answer = client.get("/repositories/")
+    assert answer.status_code == 500
+    page = answer.content.decode()
+    assert "./boathouse doctor" in page
+    assert said not in page
     assert "<link" not in page
 
 

@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the same for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = doctor.examine()
+        findings = doctor.examine(is_thorough=True)
         if options["json"]:
             self.stdout.write(_as_json(findings))
         else:

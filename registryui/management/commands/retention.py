@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 from django.utils import timezone
 
+from registryui import database_errors
 from registryui.cleanup import retention_runs, retention_words, rules, schedules
 from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Run
 from registryui.refused import Refused
@@ -64,8 +65,8 @@ class Command(BaseCommand):
         try:
             _ACTS[options["act"]](self, options)
         except (Refused, DatabaseError, RegistryError) as error:
-            sentence = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.end(sentence, 1, options)
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.end(database_errors.sentence(error) or first_line, 1, options)
 
     def end(self, sentence: str, code: int, options: Options) -> NoReturn:
         if options["json"]:

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from registryui import audit
+from registryui import audit, database_errors
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.management import user_arguments, user_facts
 from registryui.models import Operator, RegistryUser, Right, State
@@ -66,7 +66,7 @@ def _sentence(error: Exception) -> str:
         return str(error)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, DatabaseError):
-        return f"The database cannot be used ({reason}): ./boathouse up makes one that is missing."
+        return database_errors.sentence(error) or f"The database cannot be used ({reason})."
     return f"{reason}: run it as the user that runs ./boathouse."
 
 

@@ -1,0 +1,132 @@
+"""The queue of jobs in SQLite, which may be lost: whatever was in it is found again.
+
+The schedule comes by each minute, a sync finds what events have told, and runs have rows of their
+own. So a file that is damaged, closed or gone stops nothing: it is put aside and made anew.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from huey import SqliteHuey
+from huey.storage import SqliteStorage
+
+log = logging.getLogger(__name__)
+
+# What says that the file is bad, not this moment.
+_OF_THE_FILE = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+}
+
+
+class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
+    """huey's, on a file that comes back. All processes of the instance follow to the new one."""
+
+    _made: tuple[int, int] = (0, 0)  # device and number of the file that is open
+
+    def _create_connection(self) -> sqlite3.Connection:
+        try:
+            return self._opened()
+        except sqlite3.DatabaseError as error:
+            if not self._put_aside(error, self._there()):
+                raise
+            return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = super()._create_connection()
+        try:
+            for statement in self.ddl:
+                connection.execute(statement)
+        except BaseException:
+            connection.close()
+            raise
+        self._made = self._there()
+        return connection
+
+    def initialize_schema(self) -> None:
+        """huey calls it at once, in every command: one that needs no job goes on without."""
+        try:
+            with self.db(close=True):
+                pass
+        except sqlite3.DatabaseError as error:
+            log.error("no job can be given to the worker: %s: %s", self.filename, error)
+
+    @contextlib.contextmanager
+    def db(self, commit: bool = False, close: bool = False) -> Iterator[Any]:
+        """huey's way to the file for each of its acts. One that meets a damage fails; the next one
+        finds a new file."""
+        if self._conn is not None and self._made != self._there():
+            self.close()  # it is gone, or another process has put it aside
+        try:
+            with super().db(commit=commit, close=close) as cursor:
+                yield cursor
+        except sqlite3.DatabaseError as error:
+            if self._conn is not None and self._put_aside(error, self._made):
+                self.close()
+            raise
+
+    def enqueue(self, data: bytes, priority: float | None = None) -> None:
+        """As huey's; once more if the file was put aside for it."""
+        before = self._made
+        try:
+            super().enqueue(data, priority)
+        except sqlite3.DatabaseError:
+            if before == self._there():
+                raise
+            super().enqueue(data, priority)
+
+    def _there(self) -> tuple[int, int]:
+        try:
+            found = Path(self.filename).stat()
+        except OSError:
+            return (0, 0)
+        return found.st_dev, found.st_ino
+
+    def _put_aside(self, error: sqlite3.DatabaseError, seen: tuple[int, int]) -> bool:
+        """Whether there is another file now than the one that was seen, or none."""
+        path = Path(self.filename)
+        if not _is_of_the_file(error, path):
+            return False
+        try:
+            folder = os.open(path.parent, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if self._there() != seen:
+                return True  # another process was faster
+            aside = f"{path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+            path.rename(aside)
+            for suffix in ("-wal", "-shm"):  # they belong to the old one, and to no other
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+        except OSError as refusal:
+            log.error("%s cannot be used (%s) nor put aside (%s)", path, error, refusal)
+            return False
+        finally:
+            os.close(folder)
+        log.warning("%s could not be used (%s): put aside as %s, made anew", path, error, aside)
+        return True
+
+
+def _is_of_the_file(error: sqlite3.DatabaseError, path: Path) -> bool:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    if code == sqlite3.SQLITE_CANTOPEN:  # or this process may open no more files, say
+        files = [path, *(place for s in ("-wal", "-shm") if (place := Path(f"{path}{s}")).exists())]
+        return any(not (one.is_file() and os.access(one, os.R_OK | os.W_OK)) for one in files)
+    return code in _OF_THE_FILE or str(error).startswith("no such table")
+
+
+class JobQueue(SqliteHuey):  # type: ignore[misc]
+    """huey on that file."""
+
+    storage_class = JobStorage

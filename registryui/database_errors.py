@@ -1,0 +1,92 @@
+"""What an error of the database means for whoever runs Boathouse, and what is to be done.
+
+Each command ends with `sentence`, pages and the doctor have words of their own for each `Kind`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+# damaged: its bytes make no sense; closed: this user cannot open or write it; empty: it lacks its
+# tables; away: it does not answer, which ends by itself; "": anything else, a fault of ours.
+Kind = Literal["damaged", "closed", "empty", "away", ""]
+
+_OF_SQLITE: dict[int, Kind] = {
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_NOTADB: "damaged",
+    sqlite3.SQLITE_CANTOPEN: "closed",
+    sqlite3.SQLITE_READONLY: "closed",
+    sqlite3.SQLITE_PERM: "closed",
+}
+
+
+def kind(error: BaseException | None) -> Kind:
+    """What that error of Django's, or of the driver below, says of the database."""
+    cause = error.__cause__ if error is not None and error.__cause__ is not None else error
+    if isinstance(cause, sqlite3.Error):
+        # Python itself raises some without a code: they are about a connection.
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+        if code == sqlite3.SQLITE_ERROR:
+            return "empty" if str(cause).startswith("no such table") else ""
+        if code in _OF_SQLITE:
+            return _OF_SQLITE[code]
+    elif isinstance(cause, psycopg.errors.DataCorrupted | psycopg.errors.IndexCorrupted):
+        return "damaged"
+    elif isinstance(cause, psycopg.errors.UndefinedTable):
+        return "empty"
+    is_away = isinstance(error, OperationalError | InterfaceError)
+    return "away" if is_away else ""
+
+
+def sentence(error: BaseException) -> str:
+    """What is wrong and what to do, for a person at a shell; "" if that is not known."""
+    found = kind(error)
+    if not found:
+        return ""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"{_named()} {_WORDS[found].format(said=said)} {_what_to_do(found)}"
+
+
+_WORDS: dict[Kind, str] = {
+    "damaged": "is damaged ({said}).",
+    "closed": "cannot be opened ({said}).",
+    "empty": "lacks its tables ({said}).",
+    "away": "does not answer ({said}).",
+}
+
+
+def _named() -> str:
+    return "The database" if settings.IS_POSTGRESQL else f"The database {path()}"
+
+
+def path() -> str:
+    """The file of SQLite."""
+    return str(settings.DATABASES["default"]["NAME"])
+
+
+def _what_to_do(found: Kind) -> str:
+    if found == "empty":
+        return "Bring a backup back, or run ./boathouse down and ./boathouse up, which makes them."
+    if settings.IS_POSTGRESQL:
+        if found == "damaged":
+            return 'Bring a dump back: docs/operate.md, "Backup and restore".'
+        return "Check DATABASE_URL and that its server runs."
+    aside = Path(path()).with_name("damaged")
+    if found == "damaged":
+        return (
+            f"Run ./boathouse down, put it aside (mkdir {aside}; mv {path()}* {aside}), bring a "
+            "backup back if there is one, and run ./boathouse up: docs/operate.md, "
+            '"When files are lost or broken", says what comes back without one.'
+        )
+    if found == "closed":
+        return (
+            "It must be a file that the user who runs Boathouse may write, like its folder: give "
+            "both to that user, or run this as that user."
+        )
+    return "Try again; if it stays, run ./boathouse doctor."
