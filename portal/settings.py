@@ -48,6 +48,13 @@ SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
 CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.yml
 LOG_DIR = DATA / "log"
 RUN_DIR = DATA / "run"  # process ids, the ports of the parts
+# Uploads are refused while fewer megabytes are free; a first `up` needs as much.
+FLOOR_BYTES = int(_text("BOATHOUSE_FLOOR_MB", "500")) * 1_000_000
+# Of these, kept in DATA/reserve and given back when the disk is full all the same.
+RESERVE_BYTES = int(_text("BOATHOUSE_RESERVE_MB", "64")) * 1_000_000
+# All files in LOG_DIR together, and how long what was turned over is kept.
+LOG_BYTES = int(_text("BOATHOUSE_LOG_MB", "1000")) * 1_000_000
+LOG_DAYS = int(_text("BOATHOUSE_LOG_DAYS", "30"))
 HTPASSWD_FILE = DATA / "htpasswd"
 OVERLAP_FILE = DATA / "htpasswd.old"  # secrets from before a rotation, while they work too
 RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
@@ -80,6 +87,9 @@ ANONYMOUS_PULL = _text("BOATHOUSE_ANONYMOUS_PULL").replace(",", " ").split()
 ANONYMOUS_PORT = int(_text("BOATHOUSE_ANONYMOUS_PORT", "0"))  # 0: none
 REGISTRY_NAME = HOST if PORT == 443 else f"{HOST}:{PORT}"  # what stands before the first slash
 PUBLIC_URL = f"https://{REGISTRY_NAME}"
+# Of one address: requests without a login (ten times as many at once), connections that ask.
+REQUESTS_PER_SECOND = int(_text("BOATHOUSE_REQUESTS_PER_SECOND", "500"))
+CONNECTIONS_PER_ADDRESS = int(_text("BOATHOUSE_CONNECTIONS_PER_ADDRESS", "1000"))
 TLS_CERTIFICATE = _text("BOATHOUSE_TLS_CERTIFICATE")  # a certificate of the user's own, with
 TLS_KEY = _text("BOATHOUSE_TLS_KEY")  # its key; then no CA of ours is made
 

@@ -19,7 +19,7 @@ from django.utils import timezone, translation
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
-from registryui import audit, doctor, hold, hosts, tls
+from registryui import audit, doctor, hold, hosts, space, tls
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
@@ -32,12 +32,12 @@ from registryui.index import sync as index_sync
 from registryui.models import Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
-from registryui.setup import configuration, health
+from registryui.setup import configuration, health, rotation
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25  # between two looks at what another host has changed
-HOLD_SECONDS = 1  # between two looks whether writes are held for nobody
+WATCH_SECONDS = 1  # between two looks at held writes, at the room on the disk, at the logs
 BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
 
 
@@ -220,6 +220,13 @@ def settle_deletes() -> None:
     settling.settle()
 
 
+@db_periodic_task(crontab(hour="3", minute="17"))
+def turn_logs_over() -> None:
+    """Each night, so that what is old can go; what grows fast is turned over by its size."""
+    for name in rotation.NAMES:
+        rotation.turn_over(name)
+
+
 @db_periodic_task(crontab(hour="*/6", minute="7"))
 def renew_certificate() -> None:
     """A leaf that ends soon is made anew and nginx takes it without dropping a connection."""
@@ -283,9 +290,9 @@ def at_start() -> None:
     if _started.acquire(blocking=False):
         if here():
             threading.Thread(target=_follow, name="follow", daemon=True).start()
-        threading.Thread(target=_watch_hold, name="hold", daemon=True).start()
-        sync_at_start()
-        examine()
+        for name, work in WATCHES.items():
+            threading.Thread(target=_watch, args=(name, work), name=name, daemon=True).start()
+        threading.Thread(target=_begin, name="begin", daemon=True).start()
 
 
 def _follow() -> None:
@@ -310,11 +317,45 @@ def _follow() -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _watch_hold() -> None:
-    """For ever: opens the front door again when whoever held writes is gone, or the time is up."""
+def _begin() -> None:
+    """The first jobs, asked for until the queue takes them: its disk may be full."""
+    for ask in (sync_at_start, examine):
+        while not _is_asked(ask):
+            time.sleep(WATCH_SECONDS)
+
+
+def _is_asked(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except Exception as error:
+        log.error("cannot ask for the first jobs: %s", " ".join(str(error).split()))
+        return False
+    return True
+
+
+def _look_at_space() -> None:
+    space.look(uploads=lambda: hold.in_flight("writes"))
+
+
+# For ever, each in a thread of its own, because a disk may hang. Held writes: opens the front door
+# again when whoever held them is gone, or the time is up.
+WATCHES: dict[str, Callable[[], object]] = {
+    "hold": hold.clear,
+    "space": _look_at_space,
+    "logs": rotation.look,
+}
+
+
+def _watch(name: str, work: Callable[[], object]) -> None:
+    """Does that each second. What fails is said once, until it works again."""
+    said = ""
     while True:
         try:
-            hold.clear()
-        except OSError as error:
-            log.error("cannot look after held writes: %s", error)
-        time.sleep(HOLD_SECONDS)
+            work()
+            said = ""
+        except Exception as error:
+            words = " ".join(str(error).split()) or type(error).__name__
+            if words != said:
+                log.error("cannot look after %s: %s", name, words)
+            said = words
+        time.sleep(WATCH_SECONDS)
