@@ -9,9 +9,8 @@ from typing import NoReturn
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from django.db import DatabaseError
 
-from registryui import database_errors
+from registryui import database_errors, space
 
 
 def fail(sentence: str) -> NoReturn:
@@ -28,14 +27,15 @@ if __name__ == "__main__":
     os.umask(0o077)  # whatever a command writes; files that others need are opened one by one
     try:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
+        space.give_back()  # before Django: no database can be opened without room
         execute_from_command_line(sys.argv)
         sys.stdout.flush()
     except ImproperlyConfigured as error:
         fail(str(error))
-    except DatabaseError as error:
-        if not (sentence := database_errors.sentence(error)):
-            raise
-        fail(sentence)
     except BrokenPipeError:  # `./boathouse list | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as a shell says of a program that SIGPIPE ended
+    except Exception as error:
+        if not (words := space.advice(error) or database_errors.sentence(error)):
+            raise
+        fail(words)

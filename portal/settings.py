@@ -62,6 +62,13 @@ SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
 CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.yml
 LOG_DIR = DATA / "log"
 RUN_DIR = DATA / "run"  # process ids, the ports of the parts
+# Uploads are refused while fewer megabytes are free; a first `up` needs as much.
+FLOOR_BYTES = number("BOATHOUSE_FLOOR_MB", 500, unit="megabytes") * 1_000_000
+# Of these, kept in DATA/reserve and given back when the disk is full all the same.
+RESERVE_BYTES = number("BOATHOUSE_RESERVE_MB", 64, unit="megabytes") * 1_000_000
+# All files in LOG_DIR together, and how long what was turned over is kept.
+LOG_BYTES = number("BOATHOUSE_LOG_MB", 1000, least=1, unit="megabytes") * 1_000_000
+LOG_DAYS = number("BOATHOUSE_LOG_DAYS", 30, least=1, most=36500, unit="days")
 HTPASSWD_FILE = DATA / "htpasswd"
 OVERLAP_FILE = DATA / "htpasswd.old"  # secrets from before a rotation, while they work too
 RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
@@ -96,6 +103,9 @@ ANONYMOUS_PORT = port("BOATHOUSE_ANONYMOUS_PORT", 0)  # 0: none
 PUBLIC_HOST, PUBLIC_PORT = public_url("BOATHOUSE_PUBLIC_URL", HOST, PORT)
 REGISTRY_NAME = registry_name(PUBLIC_HOST, PUBLIC_PORT)  # what stands before the first slash
 PUBLIC_URL = f"https://{REGISTRY_NAME}"
+# Of one address: requests without a login (ten times as many at once), connections that ask.
+REQUESTS_PER_SECOND = number("BOATHOUSE_REQUESTS_PER_SECOND", 500, least=1, most=100_000)
+CONNECTIONS_PER_ADDRESS = number("BOATHOUSE_CONNECTIONS_PER_ADDRESS", 1000, least=1, most=100_000)
 # Who may say from which address a client came: X-Forwarded-For on our ports, or PROXY protocol.
 TRUSTED_PROXIES = networks("BOATHOUSE_TRUSTED_PROXIES")
 # A port for them alone: plain HTTP for one that ends TLS, or TLS inside of PROXY protocol for one

@@ -5,7 +5,10 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from registryui import space
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+space.give_back()  # before Django: no database can be opened without room
 application = get_wsgi_application()
 
 from portal import urls  # noqa: E402, F401  (all views, before a first visitor waits for them)

@@ -13,7 +13,6 @@ makes each write one of its own, from an address that says what it is: `in_fligh
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import json
 import logging
@@ -31,7 +30,7 @@ from typing import Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from registryui import front_door, hosts
+from registryui import front_door, hosts, locks
 from registryui.models import here
 
 from .refused import Refused
@@ -245,7 +244,7 @@ def _alone() -> Iterator[None]:
         folder().chmod(0o711)
     handle = os.open(folder() / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.take(handle)
         yield
     finally:
         os.close(handle)

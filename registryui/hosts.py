@@ -76,7 +76,9 @@ def alone() -> Iterator[None]:
         yield
         return
     with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '30min'")  # another one's migration of a huge index
         cursor.execute("SELECT pg_advisory_lock(%s)", [_ALONE])
+        cursor.execute("RESET lock_timeout")
         try:
             yield
         finally:

@@ -20,7 +20,7 @@ from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from portal.sessions import SessionStore
-from registryui import audit, clock, doctor, hold, hosts, tls, under_way
+from registryui import audit, clock, doctor, hold, hosts, space, tls, under_way
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
@@ -33,12 +33,12 @@ from registryui.index import sync as index_sync
 from registryui.models import Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
-from registryui.setup import configuration, health
+from registryui.setup import configuration, health, rotation
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25  # between two looks at what another host has changed
-WATCH_SECONDS = 1  # between two looks at writes held for nobody, dead work and the clock
+WATCH_SECONDS = 1  # between two looks at held writes, dead work, the room on the disk, the logs
 NOTE_SECONDS = 10  # between two notes of the time
 BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
 
@@ -240,6 +240,13 @@ def settle_deletes() -> None:
     settling.settle()
 
 
+@db_periodic_task(crontab(hour="3", minute="17"))
+def turn_logs_over() -> None:
+    """Each night, so that what is old can go; what grows fast is turned over by its size."""
+    for name in rotation.NAMES:
+        rotation.turn_over(name)
+
+
 @db_periodic_task(crontab(hour="*/6", minute="7"))
 def renew_certificate() -> None:
     """A leaf that ends soon is made anew and nginx takes it without dropping a connection."""
@@ -324,13 +331,11 @@ def at_start() -> None:
     huey calls this in each of its threads.
     """
     if _started.acquire(blocking=False):
-        if clock.has_restarted():
-            integrity("start")  # and so does a power cut
         if here():
             threading.Thread(target=_follow, name="follow", daemon=True).start()
-        threading.Thread(target=_watch, name="watch", daemon=True).start()
-        sync_at_start()
-        examine()
+        for name, watch in WATCHES.items():
+            threading.Thread(target=_watch, args=(name, *watch), name=name, daemon=True).start()
+        threading.Thread(target=_begin, name="begin", daemon=True).start()
 
 
 def _follow() -> None:
@@ -356,20 +361,57 @@ def _follow() -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _watch() -> None:
-    """For ever, a second apart: opens the front door again when whoever held writes is gone, or the
-    time is up; takes up what died; notes the time."""
-    noted_at = -float("inf")
+def _begin() -> None:
+    """The first jobs, asked for until the queue takes them: its disk may be full."""
+    first: list[Callable[[], object]] = [sync_at_start, examine]
+    if clock.has_restarted():  # a power cut may have left files half-written
+        first.append(lambda: integrity("start"))
+    for ask in first:
+        while not _is_asked(ask):
+            time.sleep(WATCH_SECONDS)
+
+
+def _is_asked(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except Exception as error:
+        log.error("cannot ask for the first jobs: %s", " ".join(str(error).split()))
+        return False
+    return True
+
+
+def _take_up_dead() -> None:
+    for name in under_way.dead():
+        log.warning("%s was under way when its process ended", name)
+        take_up(name)
+        under_way.forget(name)
+
+
+def _look_at_space() -> None:
+    space.look(uploads=lambda: hold.in_flight("writes"))
+
+
+# Seconds between two looks, for ever, each in a thread of its own, because a disk may hang. Held
+# writes: opens the front door again when whoever held them is gone, or the time is up.
+WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
+    "hold": (WATCH_SECONDS, hold.clear),
+    "dead work": (WATCH_SECONDS, _take_up_dead),
+    "space": (WATCH_SECONDS, _look_at_space),
+    "logs": (WATCH_SECONDS, rotation.look),
+    "clock": (NOTE_SECONDS, clock.note),
+}
+
+
+def _watch(name: str, seconds: float, work: Callable[[], object]) -> None:
+    """Does that again and again. What fails is said once, until it works again."""
+    said = ""
     while True:
         try:
-            hold.clear()
-            for name in under_way.dead():
-                log.warning("%s was under way when its process ended", name)
-                take_up(name)
-                under_way.forget(name)
-            if time.monotonic() - noted_at > NOTE_SECONDS:
-                noted_at = time.monotonic()
-                clock.note()
+            work()
+            said = ""
         except Exception as error:
-            log.error("the worker's watch: %s", " ".join(str(error).split()))
-        time.sleep(WATCH_SECONDS)
+            words = " ".join(str(error).split()) or type(error).__name__
+            if words != said:
+                log.error("cannot look after %s: %s", name, words)
+            said = words
+        time.sleep(seconds)

@@ -11,7 +11,6 @@ The TLS folder, made by `ensure` and never touched when a certificate of the use
 """
 
 import contextlib
-import fcntl
 import ipaddress
 import os
 import re
@@ -28,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from django.conf import settings
+
+from . import locks
 
 CA_DAYS = 3652
 LEAF_DAYS = 397  # clients begin to refuse longer ones
@@ -498,5 +499,5 @@ def _locked(folder: Path) -> Iterator[None]:
     """Alone in the TLS folder, which is made if it is missing. The lock dies with the process."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.take(lock.fileno())
         yield

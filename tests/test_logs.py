@@ -69,5 +69,6 @@ def test_what_strangers_typed_neither_ends_a_line_nor_moves_the_cursor() -> None
     record = logging.LogRecord("a", logging.WARNING, "", 1, "log-in of %s failed", (name,), None)
     line = Line("%(levelname)s %(message)s").format(record)
     assert line == (
-        r"WARNING log-in of vera\x0aINFO registryui operator ada logged in\x0d\x1b[2J\x9b\x2028 failed"
+        r"WARNING log-in of vera\x0aINFO registryui operator ada logged in\x0d\x1b[2J\x9b\x2028"
+        " failed"
     )

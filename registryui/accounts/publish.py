@@ -23,7 +23,6 @@ older reading, `drift.py` sees.
 """
 
 import contextlib
-import fcntl
 import grp
 import json
 import logging
@@ -42,7 +41,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from registryui import front_door
+from registryui import front_door, locks
 from registryui.models import (
     UNKNOWN,
     LineLeftAlone,
@@ -459,7 +458,7 @@ def lock() -> Iterator[None]:
     path = settings.HTPASSWD_FILE
     handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.take(handle)
         yield
     finally:
         os.close(handle)

@@ -9,13 +9,13 @@ rows from SQLite and leave the note: verify says so then, because it cannot know
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from pathlib import Path
 
 from django.conf import settings
 
+from registryui import locks
 from registryui.models import AuditEvent
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def note(row: AuditEvent, previous: str) -> None:
         log.error("the newest audit row is not noted: %s", error)
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locks.take(handle)
         lines = _after(_parsed(os.read(handle, 10_000).decode(errors="replace")), row, previous)
         text = "".join(f"{number} {digest}\n" for number, digest in lines).encode()
         os.pwrite(handle, text, 0)

@@ -27,7 +27,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from registryui import clock, database_errors, front_door, hold, hosts, tls
+from registryui import clock, database_errors, front_door, hold, hosts, space, tls
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
 from registryui.models import RegistryEvent, Run, here
@@ -581,6 +581,8 @@ def check_disk(thresholds: Thresholds = Thresholds()) -> Finding:
         return Finding("disk", "bad", "disk-readonly", params)
     if entries.f_files and entries.f_favail / entries.f_files < thresholds.bad_share:
         return Finding("disk", "bad", "disk-entries", {**params, "entries": entries.f_favail})
+    if space.gate().exists():
+        return Finding("disk", "bad", "disk-full", params)
     share = usage.free / usage.total if usage.total else 0.0
     # A small share of a huge disk is still room: a share counts only where the bytes are few too.
     few = usage.free < 10 * thresholds.warn_bytes

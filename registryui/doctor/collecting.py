@@ -22,7 +22,8 @@ LOOKED_AT = 20  # newest runs; what was before says nothing of now
 YOUNG = timedelta(days=14)  # a store that is no older may well have had no collection yet
 LATE = timedelta(hours=6)  # after the run that should have purged what is due: it may be long
 LATE_BY_HAND = timedelta(days=30)  # where no schedule purges it
-LOW = ("disk-low", "disk-soon")  # findings of the disk in which it matters what would come free
+# Findings of the disk in which it matters what would come free.
+LOW = ("disk-low", "disk-soon", "disk-full")
 
 
 def check_collection(*, now: datetime | None = None) -> Finding:

@@ -608,6 +608,14 @@ def _disk_low(p: Params) -> Said:
     return _free(p), _full_in(p) or str(p["path"]), " ".join(filter(None, (_would_free(p), bigger)))
 
 
+def _disk_full(p: Params) -> Said:
+    way_out = _(
+        "Pushes are refused until there is room: remove other files or make the disk bigger, or "
+        "delete tags and run ./boathouse collect --purge-now."
+    )
+    return _free(p), str(p["path"]), " ".join(filter(None, (_would_free(p), way_out)))
+
+
 def _would_free(p: Params) -> str:
     """What the page of collecting can do about it; "" if nothing, or if nobody looked."""
     if p.get("uncounted"):
@@ -971,6 +979,7 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "disk-ok": _disk_ok,
     "disk-soon": _disk_low,
     "disk-low": _disk_low,
+    "disk-full": _disk_full,
     "disk-entries": _disk_entries,
     "disk-readonly": _disk_readonly,
     "collection-ok": _collection_ok,

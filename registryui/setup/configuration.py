@@ -107,6 +107,9 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "web_port": web_port,
         "public_url": settings.PUBLIC_URL,
         "registry_name": settings.REGISTRY_NAME,
+        "requests": settings.REQUESTS_PER_SECOND,
+        "burst": 10 * settings.REQUESTS_PER_SECOND,
+        "address_connections": settings.CONNECTIONS_PER_ADDRESS,
         "listen": _listen(settings.PORT, "ssl"),
         **_anonymous(),
         **_proxies(),
@@ -172,6 +175,9 @@ def _ready() -> tuple[str, ...]:
         # Looked at for each write, so that a hold needs no reload; 512 is said by nobody else.
         f'if (-f "{hold.folder()}/$write") {{',
         "    return 512;",
+        "}",
+        f'if (-f "{hold.folder()}/$fills") {{',
+        "    return 507;",
         "}",
     )
 

@@ -12,6 +12,7 @@
       htpasswd         0640  registry users; the group is nginx's when root set it up
       htpasswd.old     0640  secrets that a rotation has replaced, while they work too
       htpasswd-versions/ 0700  what the file was before its last changes
+      reserve          0600  room that is kept for a full disk (registryui/space.py)
       index.sqlite3 jobs.sqlite3  0600
 
 `make` refuses before it makes anything, with one sentence that says what to do.
@@ -20,7 +21,6 @@
 import contextlib
 import grp
 import os
-import shutil
 import stat
 import tempfile
 from datetime import UTC, datetime
@@ -28,9 +28,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from registryui import hold
+from registryui import hold, space
 
-LEAST_FREE_BYTES = 200 * 1000 * 1000
 NGINX_USER = "www-data"
 
 
@@ -105,13 +104,18 @@ def _check_place(folder: Path) -> None:
                 f"{place} must be a {wanted} and is a {found}: move it away, or choose another "
                 "BOATHOUSE_DATA."
             )
-    free = shutil.disk_usage(nearest).free
-    if free < LEAST_FREE_BYTES:
+    free = space.free(nearest)
+    # One that was set up before starts on a full disk, too: how else would it be emptied?
+    if free < settings.FLOOR_BYTES and not _is_set_up():
         raise Refused(
             f"Only {free // 1_000_000} MB are free where {folder} lies, and "
-            f"{LEAST_FREE_BYTES // 1_000_000} MB are needed: free some space or choose another "
+            f"{settings.FLOOR_BYTES // 1_000_000} MB are needed: free some space or choose another "
             "BOATHOUSE_DATA."
         )
+
+
+def _is_set_up() -> bool:
+    return bool((settings.SECRETS_DIR / "django-key").exists())
 
 
 def _files() -> tuple[Path, ...]:

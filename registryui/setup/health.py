@@ -5,8 +5,10 @@ import fcntl
 import http.client
 import json
 import os
+import signal
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,13 +16,16 @@ from typing import Literal
 import psutil
 from django.conf import settings
 
-from registryui import tls
+from registryui import locks, tls
 
 from . import ports
 from .data import write_file
 
 State = Literal["ok", "down"]
 SECONDS = 3.0  # for one answer on loopback
+PREPARE_SECONDS = 1800  # until `up` must start the parts: a migration of a huge index
+START_SECONDS = 120  # until all of them must be healthy; a slow disk on a first start
+CLAIM_SECONDS = 1.0  # for others that only look whether it is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,11 @@ def claim() -> Iterator[bool]:
     """True if this process is now the one `up` of this data folder; False if another one is."""
     with lock_file().open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            locks.take(lock.fileno(), seconds=CLAIM_SECONDS)
+        except TimeoutError:
             yield False
             return
+        note_start(PREPARE_SECONDS)
         _record_file().unlink(missing_ok=True)  # of an `up` that was killed
         try:
             yield True
@@ -87,7 +93,7 @@ def claim() -> Iterator[bool]:
 def is_claimed() -> bool:
     """True while an `up` of this data folder lives, also one that is still starting."""
     try:
-        with lock_file().open("a") as lock:
+        with lock_file().open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -97,8 +103,63 @@ def is_claimed() -> bool:
 
 
 def is_starting() -> bool:
-    """True while an `up` of this data folder lives and has not yet said that all is healthy."""
-    return is_claimed() and running() is None
+    """True while an `up` of this data folder lives and has not yet said that all is healthy; not
+    for ever: one that hangs is not starting any more."""
+    if not is_claimed() or running() is not None:
+        return False
+    with contextlib.suppress(OSError):
+        return 0 < lock_file().stat().st_mtime - time.time() <= PREPARE_SECONDS
+    return False
+
+
+def note_start(seconds: float) -> None:
+    """For `is_starting`: the start takes no longer than that from now. Needs no room."""
+    until = time.time() + seconds
+    os.utime(lock_file(), (until, until))
+
+
+def holders(file: Path) -> list[psutil.Process]:
+    """Who has that file open, also if it was deleted; of those that this user may look at."""
+    wanted = {str(file.resolve()), f"{file.resolve()} (deleted)"}
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            handles = Path(f"/proc/{process.pid}/fd")
+            if process.pid != os.getpid() and any(
+                str(one.readlink()) in wanted for one in handles.iterdir()
+            ):
+                found.append(process)
+    return found
+
+
+class Stuck(Exception):
+    """Processes that do not end; the text names them."""
+
+
+def end(processes: Sequence[psutil.Process], *, seconds: float) -> int:
+    """Ends these: asks, and kills after so many seconds; how many there were.
+
+    Raises Stuck if that does not end one, psutil.AccessDenied if this user may not.
+    """
+    left = list(processes)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+                process.send_signal(signal.SIGCONT)  # or who is frozen would not hear of it
+        deadline = time.monotonic() + seconds
+        while (left := [one for one in left if _lives(one)]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if left:
+        raise Stuck(", ".join(f"{one.pid}" for one in left))
+    return len(processes)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def record(running: Running) -> None:

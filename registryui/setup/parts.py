@@ -1,44 +1,47 @@
-"""The four programs of one instance, run in the foreground by honcho.
+"""The four programs of one instance, run and watched by `up`.
 
-    up ── runner ── registry         a runner is honcho's: it starts one part and hands on its lines
-       ├─ runner ── nginx ── workers
-       ├─ runner ── web ── workers   (gunicorn)
-       └─ runner ── worker           (huey)
+    up ── registry            each leads a group of processes of its own
+       ├─ nginx ── workers
+       ├─ web ── workers      (gunicorn)
+       └─ worker              (huey)
 
-honcho ends all when one ends. Here a part that dies is started again, because the front door must
-outlive the portal; only a part that keeps dying before all were healthy ends the start. If `up` is
-killed, the kernel ends the runners, and then the parts.
+A part that dies is started again, because the front door must outlive the portal; only a part that
+keeps dying before all were healthy ends the start. Nothing else ends `up`: a line or a file that
+cannot be written is lost, and that is all.
+
+If `up` is killed, the kernel tells the parts to end. What does not (a part that is frozen) is known
+by run/parts.lock, which they all inherit open: `down` and the next `up` end it.
 """
 
 import collections
 import contextlib
-import ctypes
+import fcntl
 import json
-import multiprocessing
 import os
-import shlex
+import queue
+import selectors
 import signal
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, TextIO
 
-import psutil
 from django.conf import settings
-from honcho.manager import Manager
-from honcho.printer import Printer
-from honcho.process import Process
 
-from . import configuration
+from . import configuration, health
 from .data import write_file
 from .go_runtime import GO_RUNTIME
 
 MOST_DEATHS = 5  # of one part while starting
-LONGEST_PAUSE = 10.0  # seconds before a part is started again
+LONGEST_PAUSE = 5.0  # seconds before a part is started again
 STEADY = 30.0  # seconds a part must live for its deaths to be forgotten
-PR_SET_PDEATHSIG = 1
+TURN = 0.1  # seconds between two looks at the parts, if they say nothing
+END_SECONDS = 5.0  # until what was told to end is killed, and what was killed is given up
+MOST_LINES = 10_000  # that wait for an output that takes none
+LONGEST_LINE = 1_000_000
 
 
 def commands(*, registry_port: int, web_port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -106,161 +109,271 @@ def _python_environment(registry_port: int, web_port: int) -> dict[str, str]:
     }
 
 
-class Lines(Printer):  # type: ignore[misc]  # honcho has no types
-    """Prints the parts' lines; remembers the last of each for the sentence of a failed start."""
+class Lines:
+    """Hands on what the parts print, with time and name; remembers the last lines of each for the
+    sentence of a failed start.
 
-    def __init__(self, output: TextIO, *, hidden: tuple[str, ...] = ()) -> None:
-        super().__init__(output)
+    A thread of its own writes, so that a terminal that stands still, or a full disk, costs lines
+    and nothing else. If the output is `file`, and that was renamed (rotation.py), it is made anew.
+    """
+
+    def __init__(
+        self, output: int, *, hidden: Sequence[str] = (), file: Path | None = None
+    ) -> None:
+        self._output = output
         self._hidden = [secret.encode() for secret in hidden]
+        # All outputs of this process that are the file, so that its own words follow, too.
+        self._followers = [one for one in (1, 2) if file and _is_same(one, file)]
+        self._file = file
         self._last: dict[str, collections.deque[str]] = {}
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(MOST_LINES)
+        self._dropped = 0
+        self._writer = threading.Thread(target=self._write_all, name="lines", daemon=True)
+        self._writer.start()
 
-    def write(self, message: Any) -> None:
-        data = message.data if isinstance(message.data, bytes) else message.data.encode()
+    def write(self, name: str, data: bytes) -> None:
+        """Lines of that part. Never waits."""
         for secret in self._hidden:  # a part may print its configuration when it fails
             data = data.replace(secret, b"[hidden]")
-        kept = self._last.setdefault(message.name, collections.deque(maxlen=8))
-        kept.extend(data.decode("utf-8", "replace").splitlines())
-        super().write(message._replace(data=data))
+        lines = data.decode("utf-8", "replace").splitlines()
+        self._last.setdefault(name, collections.deque(maxlen=8)).extend(lines)
+        for line in lines:
+            try:
+                text = f"{time.strftime('%H:%M:%S')} {name:<8} | {line}\n"
+                self._waiting.put_nowait(text.encode("utf-8", "replace"))
+            except queue.Full:
+                self._dropped += 1
 
     def last(self, name: str) -> str:
         """The last lines of that part, one a line."""
         return "\n".join(self._last.get(name, ()))
 
+    def close(self) -> None:
+        """Waits a moment until all is written."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=1)
+            self._writer.join(timeout=1)
 
-class _Part(Process):  # type: ignore[misc]
-    def run(self, events: Any = None, ignore_signals: bool = False) -> None:
-        # In the runner: if `up` dies, even by kill -9, no part is left behind.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        super().run(events, ignore_signals)
+    def _write_all(self) -> None:
+        lost = 0
+        while (line := self._waiting.get()) is not None:
+            if missing := lost + self._dropped:
+                line = b"... lines that could not be written: %d\n" % missing + line
+            try:
+                self._reopen()
+                while line:
+                    line = line[os.write(self._output, line) :]
+                lost = self._dropped = 0
+            except OSError:
+                lost += 1
+
+    def _reopen(self) -> None:
+        if not self._followers or self._file is None or _is_same(self._output, self._file):
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        new = os.open(self._file, flags, 0o600)
+        for one in self._followers:
+            os.dup2(new, one)
+        os.close(new)
 
 
-class Parts(Manager):  # type: ignore[misc]
-    """honcho's manager, which starts a part again that died. `failure` says why it gave up."""
+def _is_same(handle: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), file.stat())
+    except OSError:
+        return False
 
-    def __init__(self, lines: Lines, *, on_turn: Callable[["Parts"], None]) -> None:
-        super().__init__(lines)
-        self._process_ctor = _Part
-        self._on_turn = on_turn
-        self._lines = lines
-        self._asked_to_end = 0
-        self._deaths: dict[str, int] = collections.defaultdict(int)
-        self._began: dict[str, float] = {}
-        self._again_at: dict[str, float] = {}
-        self._looked_at = 0.0
-        self._written: dict[str, int] = {}
+
+@dataclass(slots=True)
+class _Part:
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    output: int = -1  # what it prints is read here
+    began: float = 0.0
+    start_at: float = 0.0  # by time.monotonic: not before
+    deaths: int = 0
+    rest: bytes = field(default=b"")  # of a line that is not at its end
+
+
+class Parts:
+    """Starts the parts and starts again what dies, until it is asked to end. `failure` says why it
+    gave up."""
+
+    def __init__(self, lines: Lines) -> None:
         self.is_healthy = False
+        self.is_ending = False
         self.failure = ""
+        self._lines = lines
+        self._parts: list[_Part] = []
+        self._outputs = selectors.DefaultSelector()
+        self._lock = -1
+        self._noted: dict[str, int] = {}
+        self._note_at = 0.0
 
     def add(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         """Adds a part; it is started by `loop`."""
-        # setpriv: the part ends when its runner does. exec: no shell stays between.
-        guarded = ["setpriv", "--pdeathsig", "TERM", "--", *command]
-        self.add_process(
-            name, "exec " + shlex.join(guarded), env=environment, cwd=str(settings.BASE_DIR)
-        )
-
-    def pids(self) -> dict[str, int]:
-        """Process ids of the parts that run now."""
-        return {
-            name: part["pid"]
-            for name, part in self._processes.items()
-            if part.get("pid") and "returncode" not in part
-        }
+        self._parts.append(_Part(name, command, environment))
 
     def give_up(self, sentence: str) -> None:
         """Ends all parts; `failure` is the sentence."""
         self.failure = self.failure or sentence
-        self._asked_to_end = self._asked_to_end or signal.SIGTERM
+        self.is_ending = True
 
-    # -- what honcho asks at every turn of its loop, ten times a second ----------------------------
-
-    def _start(self) -> None:
-        # honcho's own handlers print, which must not happen in the middle of another print.
+    def loop(self) -> None:
+        """Runs the parts until a signal or `give_up`; none is left then, whatever happens here."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._ask_to_end)
-        for name in self._processes:
-            self._began[name] = time.monotonic()
-        super()._start()
-
-    def _ask_to_end(self, number: int, _frame: FrameType | None) -> None:
-        self._asked_to_end = number
-
-    def _all_started(self) -> bool:
-        self._turn()
-        return bool(self._terminating or super()._all_started())
-
-    def _any_stopped(self) -> bool:
-        return bool(self._terminating)  # a part that died is not the end of the others
-
-    def _all_stopped(self) -> bool:
-        return bool(self._terminating) and not any(
-            "returncode" not in part and part["process"].is_alive()
-            for part in self._processes.values()
-        )
+            signal.signal(number, lambda *_: setattr(self, "is_ending", True))
+        self._lock = os.open(lock_file(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            while not self.is_ending:
+                self._turn()
+        finally:
+            self._end()
+            os.close(self._lock)
 
     def _turn(self) -> None:
-        if self._asked_to_end and not self._terminating:
-            self.terminate()
+        self._read()
         now = time.monotonic()
-        if now - self._looked_at < 0.05:
-            return
-        self._looked_at = now
-        if self._terminating:
-            self._killall()  # also a part whose start was under way when the end was asked for
-            return
-        self._note_pids()
-        self._free_the_dead()
-        for name, part in self._processes.items():
-            if "returncode" in part:
-                self._start_again(name, part, now)
-        self._on_turn(self)
+        for part in self._parts:
+            if part.process is None:
+                if now >= part.start_at:
+                    self._start(part)
+            elif _has_ended(part.process):
+                self._bury(part, part.process)
+                self._count_death(part)
+        self._note_pids(now)
 
-    def _killall(self, force: bool = False) -> None:
-        number = signal.SIGKILL if force else signal.SIGTERM
-        for part in self._processes.values():
-            if part.get("pid") and "returncode" not in part and part.get("told") != number:
-                part["told"] = number
-                _signal_group(part["pid"], number)
+    def _read(self) -> None:
+        for key, _events in self._outputs.select(TURN):
+            self._read_one(key.data)
 
-    def _note_pids(self) -> None:
-        pids = self.pids()
-        if pids != self._written:
-            self._written = pids
-            write_file(pids_file(), json.dumps(pids).encode())
+    def _read_one(self, part: _Part) -> bool:
+        """Hands on what it has printed; True if there may be more."""
+        try:
+            data = os.read(part.output, 65_536)
+        except BlockingIOError:
+            return False
+        if not data:  # it has closed its output
+            with contextlib.suppress(KeyError):
+                self._outputs.unregister(part.output)
+            return False
+        lines, end, rest = (part.rest + data).rpartition(b"\n")
+        part.rest = rest
+        if len(rest) > LONGEST_LINE:
+            lines, part.rest = lines + end + rest, b""
+        if lines:
+            self._lines.write(part.name, lines)
+        return True
 
-    def _free_the_dead(self) -> None:
-        # A part whose children live on keeps its output open, and honcho waits for the end of that.
-        for pid in self.pids().values():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                    _signal_group(pid, signal.SIGKILL)
-
-    def _start_again(self, name: str, part: dict[str, Any], now: float) -> None:
-        if name not in self._again_at:
-            if now - self._began[name] > STEADY:
-                self._deaths[name] = 0
-            self._deaths[name] += 1
-            if not self.is_healthy and self._deaths[name] >= MOST_DEATHS:
-                self.give_up(
-                    f"{name} ended {MOST_DEATHS} times while starting; its last lines:\n"
-                    f"{self._lines.last(name)}"
-                )
-                return
-            self._again_at[name] = now + min(LONGEST_PAUSE, 0.25 * 2 ** self._deaths[name])
-        if now >= self._again_at[name]:
-            del self._again_at[name], part["returncode"], part["pid"]
-            part.pop("told", None)
-            self.returncode = None
-            self._began[name] = now
-            part["process"] = multiprocessing.Process(
-                name=name, target=part["obj"].run, args=(self.events, True)
+    def _start(self, part: _Part) -> None:
+        part.began = time.monotonic()
+        try:
+            # setpriv: the part is told to end when this process is killed.
+            part.process = subprocess.Popen(  # noqa: S603  (our own programs)
+                ["setpriv", "--pdeathsig", "TERM", "--", *part.command],  # noqa: S607
+                env=part.environment,
+                cwd=settings.BASE_DIR,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(self._lock,),
             )
-            part["process"].start()
+        except OSError as error:
+            self._say(f"{part.name} cannot be started: {error}")
+            self._count_death(part)
+            return
+        part.output = part.process.stdout.fileno() if part.process.stdout else -1
+        os.set_blocking(part.output, False)
+        self._outputs.register(part.output, selectors.EVENT_READ, part)
+        self._say(f"{part.name} started (process {part.process.pid})")
+
+    def _bury(self, part: _Part, process: subprocess.Popen[bytes]) -> None:
+        """Ends what a dead part has left of its group, which may hold its port."""
+        _signal_group(process.pid, signal.SIGKILL)  # before the wait: the number is still its own
+        with process:
+            while self._read_one(part):
+                pass
+            with contextlib.suppress(KeyError):
+                self._outputs.unregister(part.output)
+        if part.rest:
+            self._lines.write(part.name, part.rest)
+            part.rest = b""
+        part.process = None
+        self._say(f"{part.name} ended ({process.returncode})")
+
+    def _count_death(self, part: _Part) -> None:
+        now = time.monotonic()
+        part.deaths = 1 if now - part.began > STEADY else part.deaths + 1
+        if not self.is_healthy and part.deaths >= MOST_DEATHS:
+            self.give_up(
+                f"{part.name} ended {MOST_DEATHS} times while starting; its last lines:\n"
+                f"{self._lines.last(part.name)}"
+            )
+        part.start_at = now + min(LONGEST_PAUSE, 0.25 * 2 ** min(part.deaths, 10))
+
+    def _note_pids(self, now: float) -> None:
+        pids = {part.name: part.process.pid for part in self._parts if part.process}
+        if now < self._note_at or (pids == self._noted and pids_file().exists()):
+            return
+        try:
+            write_file(pids_file(), json.dumps(pids).encode())
+            self._noted = pids
+        except OSError:  # a full disk: a second later there may be room
+            self._note_at = now + 1
+
+    def _end(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for part in self._parts:
+                if part.process:
+                    _signal_group(part.process.pid, number)
+            deadline = time.monotonic() + END_SECONDS
+            while self._running() and time.monotonic() < deadline:
+                self._read()
+                for part in self._running():
+                    if part.process and _has_ended(part.process):
+                        self._bury(part, part.process)
+        for part in self._running():
+            self._say(f"{part.name} does not end: it waits for a disk or the network")
+        self._lines.close()
+
+    def _running(self) -> list[_Part]:
+        return [part for part in self._parts if part.process]
+
+    def _say(self, sentence: str) -> None:
+        self._lines.write("up", sentence.encode())
 
 
 def pids_file() -> Path:
-    """Where the process ids of the running parts are written, for `status` and `down`."""
+    """Where the process ids of the running parts are written, for `status`."""
     return Path(settings.RUN_DIR / "parts.json")
+
+
+def lock_file() -> Path:
+    """What every part has open, and nobody else."""
+    return Path(settings.RUN_DIR / "parts.lock")
+
+
+def end_left() -> int:
+    """Ends the parts that an `up` left running which is gone; how many processes that were.
+
+    Raises health.Stuck if some do not end.
+    """
+    try:
+        with lock_file().open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return 0  # nobody has it open: no need to look at all processes
+    except OSError:
+        pass
+    return health.end(health.holders(lock_file()), seconds=END_SECONDS)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it is dead and not yet waited for, so that nobody else has its number."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _signal_group(pid: int, number: int) -> None:

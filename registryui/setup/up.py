@@ -11,7 +11,9 @@ at the next one.
 import contextlib
 import http.client
 import json
+import logging
 import os
+import select
 import signal
 import ssl
 import subprocess
@@ -26,20 +28,21 @@ from typing import Any, TextIO
 import psutil
 from django.conf import settings
 from django.core.management import call_command
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from huey.contrib.djhuey import HUEY
 
-from registryui import database_errors, front_door, hold, hosts, tls
+from registryui import database_errors, front_door, hold, hosts, space, tls
 from registryui import refused as registryui_refused
 from registryui.cleanup import guard_files
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
 from .data import Refused
 
-START_SECONDS = 120  # until all parts must be healthy; a slow disk on a first start
 END_SECONDS = 15  # until the parts must have ended
 Say = Callable[[str], None]
 Facts = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 def up(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
@@ -67,8 +70,11 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except DatabaseError as trouble:
-        raise Refused(database_errors.sentence(trouble) or str(trouble)) from trouble
+        words = space.advice(trouble) or database_errors.sentence(trouble) or str(trouble)
+        raise Refused(words) from trouble
     except OSError as trouble:
+        if words := space.advice(trouble):
+            raise Refused(words) from trouble
         place = trouble.filename2 or trouble.filename
         if not place:
             raise
@@ -79,13 +85,31 @@ def _in_words() -> Iterator[None]:
 
 
 def _start(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
+    _end_left(say)
     ports.check_front_door()
+    if space.is_low():
+        say(
+            f"Warning: only {space.free(settings.DATA) // 1_000_000} MB are free below "
+            f"{settings.DATA}, so pushes are refused until {settings.FLOOR_BYTES // 1_000_000} MB "
+            "are: free some space, for example by ./boathouse collect --purge-now."
+        )
     chosen = prepare(say=say)
     try:
         return _run(chosen.ports, say=say, lines=lines, ready=ready)
     finally:
         chosen.release()
         parts.pids_file().unlink(missing_ok=True)
+
+
+def _end_left(say: Say) -> None:
+    try:
+        if count := parts.end_left():
+            say(f"Ended {count} processes that an earlier up had left running.")
+    except (health.Stuck, psutil.AccessDenied) as trouble:
+        raise Refused(
+            f"Processes of an earlier up are still there and do not end ({trouble}): end them as "
+            "root, or restart the machine."
+        ) from trouble
 
 
 def prepare(*, say: Say) -> ports.Chosen:
@@ -113,6 +137,8 @@ def prepare(*, say: Say) -> ports.Chosen:
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], web_port=chosen.ports["web"])
         hold.clear()
+        with contextlib.suppress(OSError):  # the worker says it
+            space.look(uploads=lambda: 0)
     except BaseException:
         chosen.release()
         raise
@@ -167,57 +193,81 @@ def _run(
 ) -> int:
     instance = health.this_instance(chosen)
     hidden = [*(keys.read(name) for name in keys.NAMES), settings.STORAGE_SECRET]
-    printer = parts.Lines(lines, hidden=tuple(secret for secret in hidden if secret))
-    watch = _Watch(instance)
-
-    def on_turn(manager: parts.Parts) -> None:
-        if manager.is_healthy or not watch.is_done.is_set():
-            return
-        slow = [name for name, part in watch.seen.items() if part.health != "ok"]
-        if slow:
-            manager.give_up(_slow(watch.seen, printer.last(slow[0])))
-            return
-        manager.is_healthy = True
-        facts = _facts(instance, watch.seen)
-        health.record(instance)  # after the first accounts: who waits for this finds them
-        ready(facts, False)
-
-    manager = parts.Parts(printer, on_turn=on_turn)
+    printer = parts.Lines(
+        lines.fileno(), hidden=[secret for secret in hidden if secret], file=log_file()
+    )
+    manager = parts.Parts(printer)
     commands = parts.commands(registry_port=chosen["registry"], web_port=chosen["web"])
     for name, (command, environment) in commands.items():
         manager.add(name, command, environment)
     say("Starting registry, nginx, web and worker.")
-    watch.start()
+    health.note_start(health.START_SECONDS)
+    _Watch(instance, manager, printer, ready).start()
     manager.loop()
-    watch.is_done.set()
     if manager.failure:
         raise Refused(manager.failure)
     return 0
 
 
 class _Watch(threading.Thread):
-    """Asks the parts until all are healthy; honcho's loop must not wait for answers itself."""
+    """Asks the parts until all are healthy, and tells it: the loop of the parts must not wait for
+    answers, for the database or for whoever reads what is told."""
 
-    def __init__(self, instance: health.Running) -> None:
-        super().__init__(daemon=True)
-        self._instance = instance
-        self.is_done = threading.Event()
-        self.seen: dict[str, health.Part] = {}
+    def __init__(
+        self,
+        instance: health.Running,
+        manager: parts.Parts,
+        printer: parts.Lines,
+        ready: Callable[[Facts, bool], None],
+    ) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._instance, self._manager = instance, manager
+        self._printer, self._ready = printer, ready
 
     def run(self) -> None:
-        end = time.monotonic() + START_SECONDS
-        while not self.is_done.wait(0.1):
-            self.seen = health.examine(self._instance)
-            if all(part.health == "ok" for part in self.seen.values()):
-                break
+        end = time.monotonic() + health.START_SECONDS
+        while not self._manager.is_ending:
+            seen = health.examine(self._instance)
+            slow = [name for name, part in seen.items() if part.health != "ok"]
+            if not slow:
+                self._tell(seen)
+                return
             if time.monotonic() > end:
-                break
-        self.is_done.set()
+                self._manager.give_up(_slow(seen, self._printer.last(slow[0])))
+                return
+            time.sleep(0.1)
+
+    def _tell(self, seen: dict[str, health.Part]) -> None:
+        try:
+            facts = _facts(self._instance, seen)
+        except Exception as error:  # whatever it is, whoever waits for this start is told
+            log.exception("the first accounts")
+            self._manager.give_up(
+                space.advice(error) or f"The first accounts cannot be made: {error}"
+            )
+            return
+        finally:
+            connection.close()
+        is_recorded = self._record()
+        self._manager.is_healthy = True
+        with contextlib.suppress(OSError):  # nobody is there any more, or the disk is full
+            self._ready(facts, False)
+        while not is_recorded:
+            time.sleep(1)
+            is_recorded = self._record()
+
+    def _record(self) -> bool:
+        """Lets `status` know of this instance; False if there is no room for that yet."""
+        try:
+            health.record(self._instance)  # after the first accounts: who waits for it finds them
+        except OSError:
+            return False
+        return True
 
 
 def _slow(seen: dict[str, health.Part], last_lines: str) -> str:
     missing = "; ".join(f"{name} {part.note}" for name, part in seen.items() if part.note)
-    sentence = f"Not all parts were healthy within {START_SECONDS} seconds: {missing}."
+    sentence = f"Not all parts were healthy within {health.START_SECONDS} seconds: {missing}."
     return f"{sentence} Last lines:\n{last_lines}" if last_lines else sentence
 
 
@@ -228,12 +278,14 @@ def _facts(instance: health.Running, seen: dict[str, health.Part]) -> Facts:
 
 def _facts_of_the_other() -> Facts:
     """The facts of the `up` that was there before; waits for it if it is still starting."""
-    end = time.monotonic() + START_SECONDS
     while (found := health.running()) is None:
         if not health.is_claimed():
             raise Refused("Another ./boathouse up was starting here and ended: try again.")
-        if time.monotonic() > end:
-            raise Refused("Another ./boathouse up is starting here and does not get ready.")
+        if not health.is_starting():
+            raise Refused(
+                "Another ./boathouse up is here and does not get ready: run ./boathouse down, then "
+                "./boathouse up."
+            )
         time.sleep(0.1)
     return facts_of(found)
 
@@ -266,7 +318,7 @@ def facts_of(instance: health.Running) -> Facts:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the set-up like Ctrl-C; honcho takes over while it runs."""
+    """SIGTERM and a closed terminal end the set-up like Ctrl-C; later parts.py takes over."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -312,19 +364,41 @@ def _start_detached() -> tuple[Facts, bool]:
         )
     os.close(other_end)
     try:
-        with os.fdopen(end) as answers:
-            told = answers.readline()
+        told = _answer(end)
     except BaseException:  # Ctrl-C while waiting: nothing is left behind
-        child.terminate()
-        child.wait()
+        _end_child(child)
         raise
     if not told:
-        child.wait()
+        _end_child(child)
         raise Refused(f"The start ended without an answer; {log_file()} has its last words.")
     answer: dict[str, Any] = json.loads(told)
     if "error" in answer:
         raise Refused(str(answer["error"]))
     return answer["facts"], bool(answer["was_up"])
+
+
+def _answer(handle: int) -> str:
+    """The line that comes through that pipe; "" if it was closed without one."""
+    told, end = b"", time.monotonic() + health.PREPARE_SECONDS + health.START_SECONDS
+    with os.fdopen(handle, "rb", buffering=0) as answers:
+        while not told.endswith(b"\n"):
+            readable, _, _ = select.select([answers], [], [], max(0.0, end - time.monotonic()))
+            if not readable:
+                raise Refused(f"The start takes too long; {log_file()} has its last words.")
+            piece = answers.read(65_536)
+            if not piece:
+                return ""
+            told += piece
+    return told.decode()
+
+
+def _end_child(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait(END_SECONDS)
 
 
 def tell(handle: int, answer: dict[str, Any]) -> None:
@@ -335,42 +409,31 @@ def tell(handle: int, answer: dict[str, Any]) -> None:
 
 # -- down ----------------------------------------------------------------------------------------
 def down() -> bool:
-    """Ends the `up` of this data folder and waits for it; False if none runs.
+    """Ends the `up` of this data folder, and what another one has left; False if there is neither.
 
-    Raises Refused if it may not or cannot end it.
+    Whatever the state: who hangs is killed. Raises Refused if it may not or cannot end something.
     """
-    pid = _up_pid()
-    if pid == 0:
-        return False
+    ups = [one for one in health.holders(health.lock_file()) if _is_up(one)]
+    if not ups and health.is_claimed():
+        raise Refused("./boathouse up belongs to another user: end it as that user or root.")
     try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return True
-    except PermissionError as refusal:
+        count = health.end(ups, seconds=END_SECONDS) + parts.end_left()
+    except psutil.AccessDenied as refusal:
         raise Refused(
-            f"./boathouse up (process {pid}) belongs to another user: end it as that user or root."
+            f"./boathouse up (process {refusal.pid}) belongs to another user: end it as that user "
+            "or root."
         ) from refusal
-    end = time.monotonic() + END_SECONDS
-    while health.is_claimed():
-        if time.monotonic() > end:
-            raise Refused(f"./boathouse up (process {pid}) does not end: look at it, then kill it.")
-        time.sleep(0.05)
-    return True
+    except health.Stuck as stuck:
+        raise Refused(
+            f"These processes cannot be ended, not even killed: {stuck}. They wait for a disk or "
+            "the network; if that does not come back, restart the machine."
+        ) from stuck
+    return count > 0
 
 
-def _up_pid() -> int:
-    """The process that holds the lock of this data folder; 0 if none does."""
-    if not health.is_claimed():
-        return 0
-    found = health.running()
-    if found is not None:
-        return found.pid
-    # Still starting: the kernel knows who has the lock file open.
-    wanted = str(health.lock_file())
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if any(file.path == wanted for file in process.open_files()) and (
-                process.pid != os.getpid() and "up" in process.cmdline()
-            ):
-                return int(process.pid)
-    raise Refused("An up is starting here, but cannot be seen from here: try again in a moment.")
+def _is_up(process: psutil.Process) -> bool:
+    """Others, such as `status`, have the file open for a moment to look at it."""
+    try:
+        return "up" in process.cmdline()
+    except psutil.Error:
+        return False

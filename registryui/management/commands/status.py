@@ -22,10 +22,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         instance = health.running()
         if instance is None:
-            starting = health.is_claimed()
-            sentence = (
-                "Boathouse is starting." if starting else f"Boathouse is not up ({settings.DATA})."
-            )
+            if health.is_starting():
+                sentence = "Boathouse is starting."
+            elif health.is_claimed():
+                sentence = (
+                    "Boathouse does not get ready: run ./boathouse down, then ./boathouse up."
+                )
+            else:
+                sentence = f"Boathouse is not up ({settings.DATA})."
             print(json.dumps({"error": sentence}) if options["json"] else sentence)
             sys.exit(3)
         facts = setup.facts_of(instance)

@@ -4,10 +4,13 @@ import json
 import os
 import sys
 from argparse import ArgumentParser
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import DatabaseError
 
+from registryui import space
 from registryui.setup import report
 from registryui.setup import up as setup
 from registryui.setup.data import Refused
@@ -35,6 +38,11 @@ class Command(BaseCommand):
         except Refused as refusal:
             self._fail(str(refusal), options)
             code = 1
+        except (OSError, DatabaseError) as error:
+            if not (words := space.advice(error)):
+                raise
+            self._fail(words, options)
+            code = 1
         except KeyboardInterrupt:
             self._fail("Stopped before all was up; the next up goes on from here.", options)
             code = 130
@@ -48,7 +56,7 @@ class Command(BaseCommand):
         if options["tell"] >= 0:
             os.set_inheritable(options["tell"], False)  # not into the parts
         return setup.up(
-            say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+            say=_say,
             lines=sys.stderr if options["json"] else sys.stdout,
             ready=lambda facts, was_up: self._ready(facts, was_up, options),
         )
@@ -71,4 +79,9 @@ class Command(BaseCommand):
         if options["json"]:
             print(json.dumps({"error": sentence}), flush=True)
         else:
-            print(f"boathouse: {sentence}", file=sys.stderr, flush=True)
+            _say(f"boathouse: {sentence}")
+
+
+def _say(sentence: str) -> None:
+    with suppress(OSError):  # the log may be on a full disk
+        print(sentence, file=sys.stderr, flush=True)

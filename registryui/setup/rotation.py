@@ -1,0 +1,101 @@
+"""The logs, turned over by size and each night, the oldest removed. No line is lost.
+
+    NAME ── renamed to NAME.20260131-031700 ── whoever writes it opens NAME anew
+                                         nginx: at USR1; `up`: it sees that NAME is another file
+
+Until then lines go on into the renamed file, which is not removed before. The worker does this,
+with systemd and without; there only nginx writes a file, the others write to the journal.
+"""
+
+import os
+import re
+import signal
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from django.conf import settings
+
+from . import configuration
+
+NAMES = ("access.json", "boathouse.log")
+PIECES = 20  # a log is turned over when it has this part of what all may have together
+_STAMP = re.compile(r"\.\d{8}-\d{6}\Z")
+
+
+def look() -> None:
+    """Turns over what has become too big, and removes what is too much or too old."""
+    for name in NAMES:
+        if _size(_log(name)) > settings.LOG_BYTES // PIECES:
+            turn_over(name)
+    if _turned("access.json") and not _log("access.json").exists():
+        _reopen()
+    _prune()
+
+
+def turn_over(name: str) -> None:
+    """Renames that log, if something is in it, and lets its writer begin a new one."""
+    file = _log(name)
+    old = file.with_name(f"{name}.{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    if name == "access.json" and nginx_pid() == 0:
+        return  # it could not be told, and would go on in the old one
+    if _size(file) and not old.exists():
+        file.rename(old)
+        if name == "access.json":
+            _reopen()
+
+
+def nginx_pid() -> int:
+    """The process id of our nginx; 0 if it does not run."""
+    with suppress(OSError, ValueError, psutil.Error):
+        pid = int((settings.RUN_DIR / "nginx.pid").read_text())
+        # The number may be another program's by now, which USR1 would end.
+        if str(configuration.nginx_file()) in " ".join(psutil.Process(pid).cmdline()):
+            return pid
+    return 0
+
+
+def _reopen() -> None:
+    if pid := nginx_pid():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR1)
+
+
+def _prune() -> None:
+    files, total = [], 0
+    for name in NAMES:
+        # As long as there is no new one, somebody may still write into the last that was renamed.
+        turned = _turned(name)
+        files += turned if _log(name).exists() else turned[:-1]
+        total += sum(map(_size, (*turned, _log(name))))
+    oldest = time.time() - settings.LOG_DAYS * 86400
+    for file in sorted(files, key=lambda one: one.name[-15:]):
+        if total > settings.LOG_BYTES or _changed(file) < oldest:
+            total -= _size(file)
+            file.unlink(missing_ok=True)
+
+
+def _log(name: str) -> Path:
+    return Path(settings.LOG_DIR / name)
+
+
+def _turned(name: str) -> list[Path]:
+    """Those that were renamed, the oldest first; what people put beside them is not ours."""
+    found = _log(name).parent.glob(f"{name}.*")
+    return sorted(one for one in found if _STAMP.fullmatch(one.name.removeprefix(name)))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return time.time()

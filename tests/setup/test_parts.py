@@ -1,0 +1,121 @@
+"""What parts print is handed on whatever the output does, and no wait is without an end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from registryui import locks
+from registryui.setup import health
+from registryui.setup.parts import MOST_LINES, Lines
+from tests.waiting import until
+
+
+def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "log"
+    full, good = os.open("/dev/full", os.O_WRONLY), os.open(place, os.O_WRONLY | os.O_CREAT)
+    output = os.dup(full)
+    lines = Lines(output)
+    for number in range(3):
+        lines.write("web", b"%d\n" % number)
+    until(lambda: lines._waiting.empty(), "the writer took them")
+    os.dup2(good, output)
+    lines.write("web", b"again\n")
+    lines.close()
+    first, second = place.read_text().splitlines()
+    assert first.startswith("... lines that could not be written: ")
+    assert second.endswith("web      | again")
+    assert lines.last("web") == "0\n1\n2\nagain"
+
+
+def test_an_output_that_takes_nothing_holds_nobody_up() -> None:
+    reader, writer = os.pipe()
+    lines = Lines(writer)
+    began = time.monotonic()
+    for _ in range(MOST_LINES + 20_000):
+        lines.write("web", b"x" * 100)
+    lines.close()
+    assert time.monotonic() - began < 20
+    os.close(reader)
+
+
+def test_a_renamed_log_is_made_anew_and_no_line_is_lost(tmp_path: Path) -> None:
+    """With all the words of the process itself, which are no part's."""
+    script = """
+import sys
+from pathlib import Path
+import django
+django.setup()
+from registryui.setup.parts import Lines
+log = Path(sys.argv[1])
+lines = Lines(1, file=log)
+for number in range(300):
+    lines.write("web", b"%d" % number)
+    if number % 100 == 50:
+        while not lines._waiting.empty():
+            pass
+        log.rename(log.with_name(f"log.{number}"))
+lines.close()
+print("of its own", file=sys.stderr)
+"""
+    place = tmp_path / "log"
+    with place.open("ab") as log:
+        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+        command = [sys.executable, "-c", script, str(place)]
+        subprocess.run(command, stdout=log, stderr=log, check=True, env=environment)
+    text = "".join(one.read_text() for one in tmp_path.iterdir())
+    numbers = [int(line.rpartition(" ")[2]) for line in text.splitlines() if "web" in line]
+    assert sorted(numbers) == list(range(300))
+    assert len(list(tmp_path.iterdir())) == 4
+    assert place.read_text().endswith("of its own\n")
+
+
+def test_a_secret_is_in_no_line(tmp_path: Path) -> None:
+    place = tmp_path / "log"
+    with place.open("wb") as output:
+        lines = Lines(output.fileno(), hidden=["s3cret"])
+        lines.write("registry", b"http: secret: s3cret\n")
+        lines.close()
+    assert "[hidden]" in place.read_text()
+    assert "s3cret" not in place.read_text()
+
+
+HOLDS = """
+import signal, sys, time
+from registryui import locks
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+file = open(sys.argv[1], "a")
+locks.take(file.fileno())
+print("held", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_a_lock_is_not_waited_for_for_ever_and_its_holder_is_found_and_ended(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "folder" / "lock"
+    place.parent.mkdir()
+    (tmp_path / "link").symlink_to(place.parent)
+    command = [sys.executable, "-c", HOLDS, str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"held\n"
+            process.send_signal(signal.SIGSTOP)
+            with place.open("a") as lock, pytest.raises(TimeoutError, match="another process"):
+                locks.take(lock.fileno(), seconds=0.1)
+            (found,) = health.holders(tmp_path / "link" / "lock")
+            place.unlink()
+            assert health.holders(place) == [found] == [psutil.Process(process.pid)]
+            assert health.end([found], seconds=0.2) == 1
+        finally:
+            process.kill()
+    assert health.holders(place) == []
