@@ -19,7 +19,7 @@ from django.utils import timezone, translation
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
-from registryui import audit, doctor, hold, hosts, tls
+from registryui import audit, doctor, hold, hosts, operators, tls
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
@@ -122,6 +122,12 @@ def publish_by_schedule() -> None:
     publish.catch_up()
     for when in publish.next_ends(timedelta(seconds=70)):
         publish_late_users.schedule(eta=when)
+
+
+@once_for_all(crontab(minute="*"))
+def forget_times_to_come() -> None:
+    """What a clock that was ahead has left behind for operators."""
+    operators.forget_times_to_come()
 
 
 @db_task()
