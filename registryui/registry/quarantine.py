@@ -17,11 +17,13 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from django.utils import timezone
@@ -54,8 +56,8 @@ class Quarantine(Protocol):
     """
 
     def hide(self, wanted: Sequence[str], *, run: str) -> list[Hidden]:
-        """Takes these out of the store; one batch, one record, in this order. What is not there, or
-        is not what belongs there (a symbolic link), is left out."""
+        """Takes these out of the store; one batch, one record, in this order. What is not there, is
+        not what belongs there (a symbolic link) or lies on another file system is left out."""
         ...
 
     def hidden(self) -> Iterator[Hidden]:
@@ -145,6 +147,10 @@ class LocalQuarantine:
         try:
             self.change(os.rename, place, f"{self._base}/{one.id}")
         except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EBUSY):  # another file system, or a mount
+                raise
             return False
         return True
 
@@ -241,7 +247,7 @@ class LocalQuarantine:
             folder = f"{folder}/{part}"
             with suppress(FileExistsError):
                 self.change(os.mkdir, folder)
-            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            if not stat.S_ISDIR(os.lstat(folder).st_mode) and not self._files.follows(folder):
                 raise Unreachable(f"{shown(path)}: lies behind a symbolic link, or in no folder")
         return f"{folder}/{name}"
 
@@ -350,11 +356,24 @@ def _link(here: str, place: str) -> None:
     try:
         os.link(here, place, follow_symlinks=False)
     except OSError as error:
+        if error.errno == errno.EXDEV:  # its repository has been moved to another disk meanwhile
+            _copy(here, place)
+            return
         # A file system without hard links: for an instant something that comes is replaced, by the
         # same content.
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP) or os.path.lexists(place):
             raise
         os.rename(here, place)  # noqa: PTH104
+
+
+def _copy(here: str, place: str) -> None:
+    """As `os.link`: all of it is there at once, and nothing is replaced."""
+    new = f"{place}.{secrets.token_hex(4)}"
+    try:
+        shutil.copyfile(here, new, follow_symlinks=False)
+        os.link(new, place, follow_symlinks=False)
+    finally:
+        Path(new).unlink(missing_ok=True)
 
 
 def _is_file(place: str, size: int) -> bool:
