@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -115,7 +116,7 @@ def recorded(act: str, names: Sequence[str], *, by: str) -> Iterator[None]:
 
 def only_administrators(act: str, names: Sequence[str], *, by: str) -> None:
     """Beyond, and a row in the audit log, for anybody else."""
-    with recorded(act, names, by=by):
+    with recorded(act, names, by=by), transaction.atomic():
         if not locked(by).is_unlimited:
             raise Beyond(_("Only an administrator may do that."), reason="not an administrator")
 

@@ -191,6 +191,7 @@ def test_nobody_takes_over_another_ones_user(mo: Operator) -> None:
     refused("user.disable", ["ci"], lambda: users.switch([row], is_active=False, by=MO))
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_file_is_for_administrators(mo: Operator) -> None:
     """A line that a maintainer wrote, or an old version of the file, would be a secret as well."""
     make("ci", mo)
