@@ -128,6 +128,7 @@ def _taker(operator: Operator, answer: Answer) -> Operator:
 def _question(operator: Operator) -> str:
     names = list(working(operator).values_list("name", flat=True))
     shown = ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
-    return _(
-        "%(name)s has %(count)d registry users who work on: %(users)s. Say what becomes of them."
-    ) % {"name": operator.username, "count": len(names), "users": shown}
+    return _("%(name)s has registry users that work on: %(users)s. Say what becomes of them.") % {
+        "name": operator.username,
+        "users": shown,
+    }

@@ -59,7 +59,7 @@ GOING = {
 
 @pytest.mark.parametrize("way", GOING)
 def test_it_is_asked_and_nothing_has_changed_before_the_answer(mo: Operator, way: str) -> None:
-    with pytest.raises(offboarding.Ask, match="mo has 2 registry users who work on: one, two"):
+    with pytest.raises(offboarding.Ask, match="mo has registry users that work on: one, two"):
         GOING[way](mo)
     mo.refresh_from_db()
     assert (mo.is_active, mo.role) == (True, Role.MAINTAINER)

@@ -73,8 +73,8 @@ class Giver:
         if self.longest is not None and expires_at > timezone.now() + self.longest:
             raise Beyond(
                 _(
-                    "You may give access for at most %(days)d days: first set an end of %(name)s "
-                    "that is not later, or ask an administrator."
+                    "You may give access for at most %(days)d days. First choose an earlier end of "
+                    "%(name)s, or ask an administrator."
                 )
                 % {"days": self.longest.days, "name": name},
                 reason="longer than granted",
