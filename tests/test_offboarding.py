@@ -19,7 +19,11 @@ from registryui.offboarding import Answer
 from registryui.refused import Refused
 from tests.factories import make_maintainer, make_operator
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("files")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.both_databases,
+    pytest.mark.usefixtures("files"),
+]
 
 
 @pytest.fixture

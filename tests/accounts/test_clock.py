@@ -21,7 +21,7 @@ from tests.factories import PASSWORD, make_operator
 
 from .checks import inconsistent
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 PULL = rights.parse([("pull", "team/*")])
 right_now = timezone.now
 
