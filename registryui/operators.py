@@ -1,19 +1,23 @@
 """Operators: people who log in to the portal. The only writer of their rows, for page and command.
 
-They have nothing to do with registry users, who are lines of the htpasswd file. Two rules hold
-whoever asks: an active administrator must remain, and nobody takes away their own access. `by` is
-who asks, as Operator.actor or "command line"; the audit log has each act, also the refused ones.
+They are no registry users, who are lines of the htpasswd file; what a maintainer may give to those
+is granted here and checked in accounts/grants.py. Two rules hold whoever asks: an active
+administrator must remain, and nobody takes away their own access. `by` is who asks, as
+Operator.actor or "command line"; the audit log has each act, also the refused ones.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
+from axes.models import AccessAttempt
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -21,11 +25,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit
-from registryui.models import AuditEvent, Operator, Role
+from registryui.models import AuditEvent, Grant, Operator, Role
 
 from .refused import Refused
 
 log = logging.getLogger(__name__)
+
+MOST_DAYS = 36500  # of a grant
+_SKEW = timedelta(minutes=5)  # between clocks of hosts: that is no time to come
 
 
 def new_password() -> str:
@@ -36,7 +43,8 @@ def new_password() -> str:
 def add(name: str, *, role: Role, by: str, password: str = "") -> tuple[Operator, str]:
     """A new operator and the password to hand over (generated if none is given).
 
-    Raises Refused for a name that is taken or odd, and for a password that is easy to guess.
+    A maintainer gives nothing to registry users before `set_grant`. Raises Refused for a name that
+    is taken or odd, and for a password that is easy to guess.
     """
     name = Operator.normalize_username(name.strip())
     operator = Operator(username=name, role=role)
@@ -56,9 +64,10 @@ def add(name: str, *, role: Role, by: str, password: str = "") -> tuple[Operator
     return operator, password
 
 
-def set_role(operator: Operator, role: Role, *, by: str) -> None:
+# Those who go are asked about in offboarding.py: `registry_users` is what was answered.
+def set_role(operator: Operator, role: Role, *, by: str, registry_users: str = "") -> None:
     """Give another role. Raises Refused."""
-    details = {"role": role.value, "before": operator.role}
+    details = {"role": role.value, "before": operator.role, **_answered(registry_users)}
     takes = role != Role.ADMIN
     with _change(operator, "operator.role", by=by, takes_admin=takes, details=details) as row:
         row.role = role
@@ -66,13 +75,37 @@ def set_role(operator: Operator, role: Role, *, by: str) -> None:
     log.info("operator %s is %s by %s", operator.username, role, by)
 
 
-def set_active(operator: Operator, *, is_active: bool, by: str) -> None:
+def set_active(operator: Operator, *, is_active: bool, by: str, registry_users: str = "") -> None:
     """Switch on or off; sessions of one who is off end with their next request. Raises Refused."""
     act = "operator.enable" if is_active else "operator.disable"
-    with _change(operator, act, by=by, takes_admin=not is_active) as row:
+    details = _answered(registry_users)
+    with _change(operator, act, by=by, takes_admin=not is_active, details=details) as row:
         row.is_active = is_active
         row.save(update_fields=["is_active"])
     log.info("operator %s is %s by %s", operator.username, "on" if is_active else "off", by)
+
+
+def set_grant(
+    operator: Operator, may: Collection[tuple[str, str]], *, longest_days: int | None, by: str
+) -> None:
+    """What the operator may give to registry users while a maintainer: these (action, scope), for
+    so many days at most, or None: for ever. Users who have more keep it. Raises Refused."""
+    if longest_days is not None and not 0 < longest_days <= MOST_DAYS:
+        raise Refused(
+            _("A maintainer gives access for 1 to %(most)d days, or for ever.")
+            % {"most": MOST_DAYS}
+        )
+    details = {
+        "rights": sorted(f"{action} {scope}" for action, scope in may),
+        "before": sorted(f"{one.action} {one.scope}" for one in operator.grants.all()),
+        "longest_days": longest_days,
+    }
+    with _change(operator, "operator.grant", by=by, takes_admin=False, details=details) as row:
+        row.grants.all().delete()
+        Grant.objects.bulk_create(Grant(operator=row, action=a, scope=s) for a, s in set(may))
+        row.longest_days = longest_days
+        row.save(update_fields=["longest_days"])
+    log.info("operator %s: another grant by %s", operator.username, by)
 
 
 def set_password(operator: Operator, *, by: str, password: str = "") -> str:
@@ -108,9 +141,10 @@ def _save_password(operator: Operator, password: str, *, by: str) -> None:
     audit.record("operator.password", operator.username, by=by)
 
 
-def remove(operator: Operator, *, by: str) -> None:
+def remove(operator: Operator, *, by: str, registry_users: str = "") -> None:
     """Forget an operator; what they did stays under their name. Raises Refused."""
-    with _change(operator, "operator.remove", by=by, takes_admin=True) as row:
+    details = _answered(registry_users)
+    with _change(operator, "operator.remove", by=by, takes_admin=True, details=details) as row:
         row.delete()
     log.info("operator %s removed by %s", operator.username, by)
 
@@ -154,6 +188,10 @@ def _change(
         )
 
 
+def _answered(registry_users: str) -> dict[str, Any]:
+    return {"registry_users": registry_users} if registry_users else {}
+
+
 def _record_refusal(act: str, operator: Operator, *, by: str, reason: str) -> None:
     refused = AuditEvent.Result.REFUSED
     audit.record(act, operator.username, by=by, result=refused, details={"reason": reason})
@@ -189,13 +227,24 @@ def record_failed_login(typed: str, *, is_locked: bool, pause: timedelta) -> Non
     target = typed if known else ""
     result = AuditEvent.Result.REFUSED if is_locked else AuditEvent.Result.FAILED
     if is_locked or not known:
+        now = timezone.now()
         same = AuditEvent.objects.filter(
             act="operator.login",
             target=target,
             result=result,
             address=audit.address.get(),
-            at__gt=timezone.now() - pause,
+            at__range=(now - pause, now),  # a row of a clock that was ahead silences nothing
         )
         if same.exists():
             return
     audit.record("operator.login", target, by="", result=result, details={"known": known})
+
+
+def forget_times_to_come() -> None:
+    """After a clock that was ahead has been set back: failed logins of that time would lock an
+    operator out until then, and sessions of that time would last until then."""
+    late = timezone.now() + _SKEW
+    AccessAttempt.objects.filter(attempt_time__gt=late).delete()
+    sessions = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()
+    longest = timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    sessions.objects.filter(expire_date__gt=late + longest).delete()

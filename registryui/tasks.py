@@ -20,7 +20,7 @@ from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from portal.sessions import SessionStore
-from registryui import audit, clock, doctor, hold, hosts, space, tls, under_way
+from registryui import audit, clock, doctor, hold, hosts, operators, space, tls, under_way
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
@@ -131,6 +131,12 @@ def publish_by_schedule() -> None:
 def write_guard_files() -> None:
     """What a crash left half written."""
     guard_files.write()
+
+
+@once_for_all(crontab(minute="*"))
+def forget_times_to_come() -> None:
+    """What a clock that was ahead has left behind for operators."""
+    operators.forget_times_to_come()
 
 
 @db_task()

@@ -18,6 +18,7 @@ from registryui.models import (
     Blob,
     DailyActivity,
     FormerTag,
+    Grant,
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
@@ -44,6 +45,15 @@ def make_operator(name: str = "vera", role: Role = Role.VIEWER, **fields: Any) -
     operator = Operator(username=name, role=role, **fields)
     operator.set_password(PASSWORD)
     operator.save()
+    return operator
+
+
+def make_maintainer(
+    name: str = "mo", *may: tuple[str, str], longest_days: int | None = 365
+) -> Operator:
+    """A maintainer who may give these (action, scope), for so many days at most."""
+    operator = make_operator(name, Role.MAINTAINER, longest_days=longest_days)
+    Grant.objects.bulk_create(Grant(operator=operator, action=a, scope=s) for a, s in may)
     return operator
 
 

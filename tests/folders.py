@@ -26,3 +26,16 @@ def open_folder(name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def other_disk(root: Path) -> Iterator[Path]:
+    """A new folder on another file system than `root`, removed afterwards."""
+    places = [Path(place) for place in ("/dev/shm", "/var/tmp", "/run")]
+    there = next(one for one in places if one.stat().st_dev != root.stat().st_dev)
+    folder = Path(tempfile.mkdtemp(prefix="boathouse-disk-", dir=there))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Where the htpasswd file says something else than the tables: somebody edited it by hand.
 
-Nothing is done about it by itself. An operator sees each difference and takes it over into the
+Nothing is done about it by itself. An administrator sees each difference and takes it over into the
 tables, puts the tables' line back, or lets it be; a change to another user leaves the line alone.
 """
 
@@ -23,10 +23,11 @@ from registryui.models import LineLeftAlone, RegistryUser, new_decision
 from registryui.models.registry_user import RegistryUserQuerySet
 from registryui.refused import Refused
 
-from . import htpasswd, publish, users
+from . import grants, htpasswd, publish, users
 
 # What the audit log calls what is done about a line, and about the whole file.
-TAKE_OVER, PUT_BACK, RESTORE = "line.take_over", "line.put_back", "file.restore"
+TAKE_OVER, PUT_BACK, LEAVE = "line.take_over", "line.put_back", "line.leave"
+RESTORE = "file.restore"
 
 
 class What(TextChoices):
@@ -103,6 +104,7 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     Raises Refused, and nothing has changed, for a line that no row can stand for and if the file
     cannot be written.
     """
+    grants.only_administrators(TAKE_OVER, [one.name for one in differences], by=by)
     if odd := sorted(one.name for one in differences if not _can_be_taken(one)):
         raise Refused(
             _("These lines cannot be taken over, because of their name or hash: %(names)s")
@@ -149,6 +151,7 @@ def _follow(
 
 def put_back(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The file follows the tables; what the hand wrote is in its last version. Raises Refused."""
+    grants.only_administrators(PUT_BACK, [one.name for one in differences], by=by)
     rows = _rows(one.name for one in differences)
     strange = {one.name for one in differences} - set(rows.values_list("name", flat=True))
     names, pks = [one.name for one in differences], rows.values_list("pk", flat=True)
@@ -165,11 +168,12 @@ def _note_left_alone(differences: Sequence[Difference], *, by: str) -> None:
         LineLeftAlone.objects.update_or_create(
             name=_short(one.name, 255), defaults={"line_hash": _short(one.line_hash)}
         )
-    audit.record_each("line.leave", [one.name for one in differences], by=by)
+    audit.record_each(LEAVE, [one.name for one in differences], by=by)
 
 
 def leave_alone(differences: Sequence[Difference], *, by: str) -> None:
-    """The line stays as it is, and nobody is told again until it changes."""
+    """The line stays as it is, and nobody is told again until it changes. Raises Refused."""
+    grants.only_administrators(LEAVE, [one.name for one in differences], by=by)
     _note_left_alone(differences, by=by)
     find()
 
@@ -179,6 +183,7 @@ def restore(version: Path, *, by: str) -> publish.Proof:
 
     Lines that no row can stand for come back as well, and are differences then.
     """
+    grants.only_administrators(RESTORE, [version.name], by=by)
     try:
         content = version.read_bytes()
     except OSError as error:  # 20 newer ones have pushed it out meanwhile

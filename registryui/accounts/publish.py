@@ -59,6 +59,9 @@ log = logging.getLogger(__name__)
 
 NGINX_GROUP = "www-data"
 VERSIONS = 20  # of the file that are kept
+# A replaced secret's hash stays in its row so long after its end: a clock that was ahead may be set
+# back, and then the secret has time left.
+REMEMBERED = timedelta(days=30)
 MANY = 500  # names: then all are asked for, because SQLite's statements have an end
 OPEN = ("base", "search", "other")  # endpoints of the front door that every user may use
 # Folders beside those of users; no user's name begins so.
@@ -256,7 +259,8 @@ def prove(canary: str) -> Proof:
 
 
 def catch_up() -> int:
-    """Finishes what a crash, a full disk or a passing hour left undone; returns how many users."""
+    """Finishes what a crash, a full disk, a passing hour or a clock that was wrong left undone;
+    returns how many users."""
     late = list(_late(timezone.now()).values_list("pk", flat=True))
     removed = _removed()
     if late or removed:
@@ -264,10 +268,11 @@ def catch_up() -> int:
         with lock():
             _remove_temporary_files()
         log.info("registry users: %d written late", len(late) + len(removed))
-    past = RegistryUser.objects.filter(old_until__lte=timezone.now()).exclude(old_hash="")
-    if past.exists() or _overlap_is_old():
+    if _overlap_is_old():
         with lock():
-            _write_overlap()  # first the file: whoever dies in between is found here again
+            _write_overlap()
+    past = RegistryUser.objects.filter(old_until__lte=timezone.now() - REMEMBERED)
+    if past.exclude(old_hash="").exists():
         past.update(old_hash="", old_until=UNKNOWN)
     return len(late) + len(removed)
 
@@ -283,11 +288,13 @@ def next_ends(within: timedelta) -> list[datetime]:
 
 
 def _late(ended_at: datetime, *, host: str | None = None) -> RegistryUserQuerySet:
-    """Users whose line is not what it must be: pending, or ended by the clock at that time."""
+    """Users whose line is not what it must be: pending, ended by the clock at that time, or taken
+    out by a clock that was ahead and has been set back since."""
     host = here() if host is None else host
     lines = Published.objects.filter(host=host, name=OuterRef("name")).exclude(line_hash="")
     expired = RegistryUser.objects.filter(Exists(lines), expires_at__lte=ended_at)
-    return RegistryUser.objects.pending(host=host) | expired
+    left_out = RegistryUser.objects.in_state(State.ACTIVE).filter(~Exists(lines))
+    return RegistryUser.objects.pending(host=host) | expired | left_out
 
 
 def _removed(host: str | None = None) -> list[str]:
@@ -298,9 +305,9 @@ def _removed(host: str | None = None) -> list[str]:
 
 
 def _overlap_is_old() -> bool:
-    """True if another host has ended an old secret that our file still has."""
+    """True if the file of old secrets is not what it must be now."""
     try:
-        return bool(here()) and bool(settings.OVERLAP_FILE.read_bytes() != _overlap())
+        return bool(settings.OVERLAP_FILE.read_bytes() != _overlap())
     except FileNotFoundError:
         return True
 

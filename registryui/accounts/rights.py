@@ -109,6 +109,15 @@ def scopes(rights: Iterable[tuple[str, str]], action: str) -> list[str]:
     )
 
 
+def beyond(wanted: Rights, given: Rights) -> Rights:
+    """What of the first is not held by the second, each with its action."""
+    return frozenset(
+        (action, scope)
+        for action, scope in wanted - given
+        if not any(one == action and _within(scope, other) for one, other in given)
+    )
+
+
 def _within(scope: str, other: str) -> bool:
     return holds(other, scope.removesuffix("*") + "x" if scope.endswith("/*") else scope) and (
         scope != EVERYWHERE

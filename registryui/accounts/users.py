@@ -33,7 +33,7 @@ from registryui.models import (
 )
 from registryui.refused import Refused
 
-from . import htpasswd, publish, rights
+from . import grants, htpasswd, publish, rights
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ def create(
 ) -> Done:
     """A new registry user, with a generated secret or the person's own `password`.
 
-    Raises Refused for a name that is taken or odd, a weak password, an end that is past.
+    Raises Refused for a name that is taken or odd, a weak password, an end that is past, and for
+    more than `by` may give.
     """
     name = _new_name(name)
     _check_end(expires_at)
@@ -90,10 +91,17 @@ def create(
     )
     warning = _like_another(name)
     try:
-        with transaction.atomic():
+        with grants.recorded("user.create", [name], by=by), transaction.atomic():
+            giver = grants.locked(by)
+            giver.check_new(name, owner)
+            giver.check(name, may, expires_at)
             row.save(force_insert=True)
             _set_rights(row, may)
-            details = {"rights": _said(may), "ends": _end(expires_at), "generated": bool(secret)}
+            details = {
+                "rights": grants.said(may),
+                "ends": _end(expires_at),
+                "generated": bool(secret),
+            }
             audit.record("user.create", name, by=by, details=details)
     except IntegrityError as error:
         raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
@@ -172,7 +180,7 @@ def hashed(password: str, name: str = "", *, cost: int = COST) -> str:
 # -- change --------------------------------------------------------------------------------------
 def set_rights(user: RegistryUser, may: rights.Rights, *, by: str) -> Done:
     """Give these rights in place of those before. Raises Refused."""
-    details = {"rights": _said(may), "before": _said(rights_of(user))}
+    details = {"rights": grants.said(may), "before": grants.said(rights_of(user))}
     change = functools.partial(_set_rights, may=may)
     done = _change([user], change, act="user.rights", by=by, details=details)
     log.info("registry user %s: rights by %s", user.name, by)
@@ -180,15 +188,30 @@ def set_rights(user: RegistryUser, may: rights.Rights, *, by: str) -> Done:
 
 
 def describe(user: RegistryUser, *, note: str, owner: Operator | None, by: str) -> RegistryUser:
-    """Another note and owner. The files do not change."""
+    """Another note and owner. The files do not change. Raises Refused."""
     note = note.strip()[:255]
-    with transaction.atomic():
+    with grants.recorded("user.describe", [user.name], by=by), transaction.atomic():
+        giver = grants.locked(by)
+        giver.check_own(user.name, user.owner_id)
+        giver.check_new(user.name, owner)
         RegistryUser.objects.filter(pk=user.pk).update(note=note, owner=owner)
         details = {"note": note, "owner": owner.username if owner else ""}
         audit.record("user.describe", user.name, by=by, details=details)
     log.info("registry user %s described by %s", user.name, by)
     user.refresh_from_db()
     return user
+
+
+def hand_over(users: Sequence[RegistryUser], owner: Operator | None, *, by: str) -> None:
+    """Another owner for several, or none. Their secrets stay: whoever knows one may use it on.
+    Raises Refused."""
+    names = [user.name for user in users]
+    grants.only_administrators("user.describe", names, by=by)
+    with transaction.atomic():
+        RegistryUser.objects.filter(pk__in=[user.pk for user in users]).update(owner=owner)
+        details = {"owner": owner.username if owner else ""}
+        audit.record_each("user.describe", names, by=by, details=details)
+    log.info("registry users %s: handed over by %s", _names(users), by)
 
 
 @sensitive_variables("secret")
@@ -281,7 +304,9 @@ def _change(
     if not users:
         raise Refused(_("Choose at least one registry user."))
     pks = {user.pk for user in users}
-    with transaction.atomic():
+    names = [user.name for user in users]
+    with grants.recorded(act, names, by=by), transaction.atomic():
+        giver = grants.locked(by)
         # In one order, so that two changes at once cannot lock each other out.
         rows = list(RegistryUser.objects.select_for_update().filter(pk__in=pks).order_by("pk"))
         if len(rows) != len(pks):
@@ -292,12 +317,34 @@ def _change(
             row.decision = new_decision()
             row.save()
         after = [snapshot(row) for row in rows]
+        _check(giver, before, after)
         audit.record_each(act, [row.name for row in rows], by=by, details=details)
     proof = written(rows, undo=lambda: restore(before, after), act=act, by=by)
     now = RegistryUser.objects.in_bulk(pks)
     if len(now) != len(pks):
         raise changed_meanwhile()
     return Done([now[user.pk] for user in users], proof)
+
+
+def _check(giver: grants.Giver, before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
+    """grants.Beyond, unless each of these is the giver's own user and either only loses something
+    or has, afterwards, no more than the giver may give."""
+    for was, became in zip(before, after, strict=True):
+        name = was.fields["name"]
+        giver.check_own(name, was.fields["owner_id"])
+        if not _only_loses(was, became):
+            giver.check(name, became.may, became.fields["expires_at"])
+
+
+def _only_loses(was: Snapshot, became: Snapshot) -> bool:
+    """True if nobody can do more with the user than before; a new secret is more."""
+    before, after = was.fields, became.fields
+    return (
+        after["secret_hash"] == before["secret_hash"]
+        and after["is_active"] <= before["is_active"]
+        and after["expires_at"] <= before["expires_at"]
+        and not rights.beyond(became.may, was.may)
+    )
 
 
 def written(
@@ -381,11 +428,6 @@ def forget(rows: Iterable[RegistryUser]) -> None:
         publish.forget(row.name for row in doomed)
 
 
-def _said(may: rights.Rights) -> list[str]:
-    """Rights as the audit log has them: "pull team/*"."""
-    return sorted(f"{action} {scope}" for action, scope in may)
-
-
 def _end(when: datetime) -> str:
     return "never" if when == NEVER else when.isoformat(timespec="seconds")
 
@@ -423,8 +465,11 @@ def adopt(
 
     The lines stay as they are, so nobody needs a new password; one in clear ({PLAIN}) is hashed,
     because the table must not hold it. A line that no row can stand for (a name of control
-    characters) is left out. The files have to be written afterwards (`publish.write`).
+    characters) is left out. The files have to be written afterwards (`publish.write`). Raises
+    Refused for anybody but an administrator.
     """
+    if not grants.locked(by).is_unlimited:
+        raise grants.Beyond(_("Only an administrator may do that."), reason="not an administrator")
     rows = [
         RegistryUser(name=name, secret_hash=line_hash, made_by=by[:150])
         for name, line_hash in ((name, safe_hash(line_hash)) for name, line_hash in lines.items())
@@ -439,7 +484,7 @@ def adopt(
     ]
     Right.objects.bulk_create(granted, batch_size=500)
     names = [row.name for row in rows]
-    audit.record_each("user.adopt", names, by=by, details={"rights": _said(may)})
+    audit.record_each("user.adopt", names, by=by, details={"rights": grants.said(may)})
     log.info("registry users: %d adopted by %s", len(rows), by)
     return rows
 

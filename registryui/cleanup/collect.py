@@ -553,7 +553,11 @@ class _Collecting:
         for upload in self.store.uploads():
             path = f"{paths.uploads(upload.repository)}/{upload.id}"
             changed = self.quarantine.age(path)
-            if changed is None or changed > now - settings.UPLOAD_TIME:
+            if (
+                changed is None
+                or changed > now - settings.UPLOAD_TIME
+                or self.store.is_elsewhere(upload.repository)
+            ):
                 busy.add(upload.repository)
                 continue
             stale.append(path)

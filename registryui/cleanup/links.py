@@ -17,6 +17,7 @@ from registryui.registry.errors import RegistryError
 from registryui.registry.storage import FileStore
 
 AT_ONCE = 20_000  # blobs of one answer
+ELSEWHERE = "it lies on another file system, and nothing can be moved out of there"
 
 
 class Task(NamedTuple):
@@ -105,7 +106,7 @@ def _links(store: FileStore, name: str, before: float) -> Links:
                 for one in manifests
                 if one.target != one.digest
             ),
-            "",
+            ELSEWHERE if store.is_elsewhere(name) else "",
         ),
     )
     found.layers = [

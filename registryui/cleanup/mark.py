@@ -458,5 +458,6 @@ def named_otherwise(repository: str, digests: Collection[str]) -> dict[str, str]
 
 def _behind(path: str) -> str:
     return _(
-        "%(path)s is a symbolic link: what lies behind it may need anything of this store."
+        "%(path)s is a symbolic link that is not followed: what lies behind it may need anything "
+        "of this store."
     ) % {"path": shown(path)}

@@ -540,6 +540,11 @@ def check_store(*, is_thorough: bool = False) -> Finding:
         told = {"path": blocked, "user": _own_name()}
         return Finding("store", "bad", "store-unwritable", told)
     milliseconds = round((time.monotonic() - start) * 1000)
+    runs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
+    newest = runs.first()
+    for code, key in (("store-links", "unfollowed"), ("store-elsewhere", "elsewhere")):
+        if newest is not None and (links := newest.result.get(key)):
+            return Finding("store", "warn", code, {"path": links[0], "count": len(links)})
     params = {"place": f"{storage.driver}: {storage.root}", "ms": milliseconds}
     return Finding("store", "ok", "store-ok", params)
 

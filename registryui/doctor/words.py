@@ -591,6 +591,35 @@ def _store_unwritable(p: Params) -> Said:
     )
 
 
+def _store_links(p: Params) -> Said:
+    return (
+        _("Has symbolic links that are not followed"),
+        _(
+            "%(count)d of them, the first is %(path)s: it leads to what has another name already, "
+            "or in a circle, or lies within a repository. The registry follows it: what it serves "
+            "there is not on the pages, and garbage collection deletes nothing."
+        )
+        % {"count": p["count"], "path": p["path"]},
+        _(
+            "Remove the link, or move what it leads to into the store. A link that stands for a "
+            "whole repository or namespace may lead to a folder of its own on another disk."
+        ),
+    )
+
+
+def _store_elsewhere(p: Params) -> Said:
+    return (
+        _("Parts of it lie on another file system"),
+        _(
+            "%(count)d symbolic links lead there, the first is %(path)s. Pulls work. Pushes of new "
+            "layers fail, because the registry moves each upload to the other blobs, and garbage "
+            "collection deletes nothing there."
+        )
+        % {"count": p["count"], "path": p["path"]},
+        _("To push there again, move it back, or move the whole store to the larger disk."),
+    )
+
+
 def _over_http() -> str:
     return _("Read over HTTP, through the registry")
 
@@ -976,6 +1005,8 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "store-silent": _store_silent,
     "store-unwritten": _store_unwritten,
     "store-unwritable": _store_unwritable,
+    "store-links": _store_links,
+    "store-elsewhere": _store_elsewhere,
     "disk-ok": _disk_ok,
     "disk-soon": _disk_low,
     "disk-low": _disk_low,

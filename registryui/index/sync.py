@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -21,6 +22,7 @@ from registryui import audit
 from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
 from registryui.oci.manifest import parse_manifest
 from registryui.registry.errors import NotFound, RegistryError
+from registryui.registry.files import shown
 from registryui.registry.source import Source, Store, TagLink
 
 from . import bulk, ingest, reconcile, runs
@@ -43,8 +45,9 @@ def sync(
 
     `full` fetches tags again even if their digest is known. `progress` is called after each
     chunk. The result counts: repositories, tags, added, moved, removed, manifests, problems,
-    errors. State FAILED means that the registry could not be read to its end; what was read is
-    kept.
+    errors; of a store it names the symbolic links that are not followed (unfollowed), and that
+    lead to another file system (elsewhere). State FAILED means that the registry could not be read
+    to its end; what was read is kept.
     """
     run = runs.begin(Run.Kind.SYNC, by=by)
     if run is None:
@@ -65,6 +68,8 @@ def sync(
     finally:
         result = {name: getattr(state.changes, name) for name in _COUNTS}
         result |= {"repositories": repositories, "tags": run.done, "errors": state.errors}
+        if is_store(source):
+            result |= _links(source)
         runs.end(run, outcome, result, state.all_lines())
     return run
 
@@ -72,6 +77,14 @@ def sync(
 def is_store(source: Source) -> TypeGuard[Store]:
     """Whether this source can be read without asking the registry."""
     return hasattr(source, "tag_links")
+
+
+def _links(store: Store) -> dict[str, list[str]]:
+    """The symbolic links that somebody should know of."""
+    found = {"unfollowed": [shown(path) for path in store.unfollowed], "elsewhere": list[str]()}
+    with suppress(RegistryError):  # a disk that went away just now: the next sync says so
+        found["elsewhere"] = [shown(path) for path in store.elsewhere]
+    return found
 
 
 _COUNTS = ("added", "moved", "removed", "manifests", "problems")

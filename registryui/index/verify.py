@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from registryui.models import Manifest, Repository, Tag
 from registryui.registry.errors import NotFound, RegistryError
+from registryui.registry.files import shown
 from registryui.registry.source import Source, Store
 
 from .sync import AT_ONCE, is_store
@@ -15,8 +16,9 @@ from .sync import AT_ONCE, is_store
 def verify(source: Source) -> Iterator[str]:
     """One line for each difference, and for each thing that could not be looked at.
 
-    Tags and their digests; of a store also manifests without a tag. What changes while it runs is
-    told as a difference. RegistryError: the repositories could not be listed.
+    Tags and their digests; of a store also manifests without a tag, and symbolic links behind which
+    nobody looks. What changes while it runs is told as a difference. RegistryError: the
+    repositories could not be listed.
     """
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:
         listed = set()
@@ -33,6 +35,9 @@ def verify(source: Source) -> Iterator[str]:
     for name in Repository.objects.order_by("name").values_list("name", flat=True):
         if name not in listed:
             yield f"{name}: only in the index"
+    if is_store(source):
+        for path in source.unfollowed:
+            yield f"{shown(path)}: a symbolic link that is not followed; the registry follows it"
 
 
 def _found(source: Source, name: str, pool: ThreadPoolExecutor) -> dict[str, str]:

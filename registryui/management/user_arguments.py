@@ -48,6 +48,20 @@ def end(text: str) -> datetime:
     return _moment(text)
 
 
+def days(text: str) -> int | None:
+    """`90d`, `6mo`, `1y` as days; `never`, for no limit, as None."""
+    if text == "never":
+        return None
+    if not re.fullmatch(r"\d{1,4}(d|mo|y)", text):
+        raise argparse.ArgumentTypeError(f"“{text}” is no time: write 90d, 6mo, 1y or never.")
+    return max(1, round((end(text) - timezone.now()) / timedelta(days=1)))
+
+
+def rights_in(options: dict[str, Any]) -> rights.Rights:
+    """What the arguments of `add_rights` say."""
+    return frozenset((action, one) for action in Right.Action.values for one in options[action])
+
+
 def _months_later(when: datetime, months: int) -> datetime:
     year, month = divmod(when.year * 12 + when.month - 1 + months, 12)
     day = min(when.day, calendar.monthrange(year, month + 1)[1])
@@ -78,7 +92,7 @@ def add_to(parser: Any) -> None:
 def _users(acts: Any) -> None:
     one = _act(acts, "add", "a new registry user; prints the secret once")
     one.add_argument("name", metavar="NAME")
-    _rights(one)
+    add_rights(one)
     one.add_argument("--note", default="", metavar="TEXT", help="what it is for")
     one.add_argument(
         "--expires", type=end, default=NEVER, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never"
@@ -94,7 +108,7 @@ def _users(acts: Any) -> None:
 def _changes(acts: Any) -> None:
     one = _act(acts, "rights", "give these rights in place of those before")
     one.add_argument("name", metavar="NAME")
-    _rights(one)
+    add_rights(one)
     one.add_argument("--none", action="store_true", help="no right at all")
     one = _act(acts, "rotate", "a new secret; prints it once")
     one.add_argument("name", metavar="NAME")
@@ -150,7 +164,8 @@ def _act(acts: Any, name: str, words: str) -> Any:
     return parser
 
 
-def _rights(parser: Any) -> None:
+def add_rights(parser: Any) -> None:
+    """--pull, --push and --delete, as `rights_in` reads them."""
     for action in Right.Action.values:
         parser.add_argument(
             f"--{action}",

@@ -5,13 +5,14 @@ from .audit import AuditEvent
 from .cleanup import FormerTag, ManifestTombstone, Protection, RetentionRule
 from .host import Host, Lease, Published, here
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
-from .operator import Operator, Role, actor_name
-from .registry_user import NEVER, LineLeftAlone, RegistryUser, Right, State, new_decision
+from .operator import OPERATOR, Operator, Role, actor_name
+from .registry_user import NEVER, Grant, LineLeftAlone, RegistryUser, Right, State, new_decision
 from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
 from .retention import RetentionFate
 
 __all__ = [
     "NEVER",
+    "OPERATOR",
     "UNKNOWN",
     "AuditEvent",
     "Blob",
@@ -19,6 +20,7 @@ __all__ = [
     "CountChange",
     "DailyActivity",
     "FormerTag",
+    "Grant",
     "Host",
     "ImageFact",
     "ImageIndexEntry",

@@ -30,6 +30,8 @@ class Role(models.TextChoices):
 
 class Operator(AbstractUser):
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    # For how long at most a maintainer gives access to registry users; NULL: for ever. See Grant.
+    longest_days = models.PositiveIntegerField(null=True, blank=True, default=365)
 
     class Meta:
         ordering = ["username"]

@@ -166,6 +166,21 @@ class Right(models.Model):
         ]
 
 
+class Grant(models.Model):
+    """A right that a maintainer may give to registry users (accounts/grants.py). Others' count for
+    nothing: an administrator gives everything, a viewer nothing."""
+
+    operator = models.ForeignKey(Operator, models.CASCADE, related_name="grants")
+    action = models.CharField(max_length=8, choices=Right.Action.choices)
+    scope = models.CharField(max_length=257)
+
+    class Meta:
+        ordering = ["action", "scope"]
+        constraints = [
+            models.UniqueConstraint(fields=["operator", "action", "scope"], name="grant_once")
+        ]
+
+
 class LineLeftAlone(models.Model):
     """A line of the htpasswd file that differs from the tables, and an operator said: let it be."""
 

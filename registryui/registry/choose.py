@@ -116,7 +116,17 @@ def _folders(root: str) -> list[Path]:
     """What there is of the folders that collecting writes in."""
     store = (paths.ROOT, paths.REPOSITORIES, paths.BLOBS)
     places = [Path(root, below) for below in ("", *store, "boathouse", QUARANTINE)]
+    algorithms = _inside(Path(root, paths.BLOBS))
+    links = [*algorithms, *(place for one in algorithms for place in _inside(one))]
+    places += [place for place in links if place.is_symlink()]
     return [place for place in places if place.is_dir()]
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # not there, or it cannot be read: then others say so
+        return []
 
 
 def _unwritable(root: str) -> str:

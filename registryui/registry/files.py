@@ -6,8 +6,11 @@
 Raises Unreachable when the disk or service does not answer (no permission, an I/O error): then
 nothing is known. What is merely odd is noted in `Problems` and left out.
 
-Symbolic links below `repositories` and `blobs` are not followed, whoever made them: they may lead
-to other files of this machine, or in a circle. The two folders themselves may lie elsewhere.
+A symbolic link is followed where an administrator may have put a part of the store on another
+disk: in the name of a repository, and above the folders of single blobs. Only if it leads to a
+folder that no other way leads to: not in a circle, not to what has a name already. No other link is
+followed: what is read behind one is digests, in files that are named as the registry names them.
+Where such a link leads to nothing, a disk is away, and nothing is known: Unreachable.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ..oci.untrusted import quoted
@@ -110,9 +114,10 @@ class LocalFiles:
         self._bases = {
             base: os.path.realpath(f"{root}/{base}") for base in (paths.REPOSITORIES, paths.BLOBS)
         }
-        self._plain: set[str] = set(self._bases.values())  # folders that are no symbolic links
-        # Symbolic links among repositories. The registry follows them, we do not: what lies behind
-        # is served, and nobody here knows what it needs.
+        self._plain: set[str] = set(self._bases.values())  # folders that may be read
+        self._ways: dict[str, str] = {}  # symbolic links that are followed, and where they lead
+        # Those among repositories that are not. The registry follows them: what lies behind is
+        # served, and nobody here knows what it needs.
         self.unfollowed: list[str] = []
 
     def __repr__(self) -> str:
@@ -126,7 +131,7 @@ class LocalFiles:
         names = []
         try:
             for entry in self._entries(parent):
-                if _is_folder(entry):
+                if _is_folder(entry) or self.follows(entry.path):
                     names.append(entry.name)
                 else:
                     self._note_odd(f"{parent}/{entry.name}", entry)
@@ -185,6 +190,8 @@ class LocalFiles:
             handle = os.open(place, _FLAGS)
         except OSError as error:
             return self._missing(path, error)
+        except Unreachable as error:
+            return error
         try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
@@ -261,7 +268,7 @@ class LocalFiles:
         place = self._place(folder)
         try:
             if not self._is_plain(place):
-                self._problems.note(folder, "is a symbolic link, or lies behind one")
+                self._problems.note(folder, f"{_LINK}, or lies behind one")
                 self._note_unfollowed(folder)
                 return []
         except OSError as error:
@@ -293,13 +300,76 @@ class LocalFiles:
         base = paths.BLOBS if path.startswith(paths.BLOBS) else paths.REPOSITORIES
         return self._bases[base] + path[len(base) :]
 
+    def is_elsewhere(self, path: str) -> bool:
+        """True if `path` lies on another file system than the store: nothing can be moved out."""
+        place = self._place(path)
+        try:
+            status = Path(place).stat()
+            if not stat.S_ISDIR(status.st_mode):  # on overlayfs only folders tell their own
+                status = Path(place).parent.stat()
+            return status.st_dev != Path(self.root).stat().st_dev
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return False
+            raise unreachable(path, error) from error
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """Those of the symbolic links that were followed which lead to another file system."""
+        followed = sorted(self._path(place) for place in self._ways)
+        return [path for path in followed if self.is_elsewhere(path)]
+
+    def follows(self, place: str) -> bool:
+        """True for a symbolic link that leads to a part of the store which has no other name.
+        Unreachable if it leads to nothing. Of two that lead to the same the first one counts."""
+        if place in self._ways:
+            return True
+        if not self._may_be_way(place) or not Path(place).is_symlink():
+            return False
+        try:
+            if not stat.S_ISDIR(Path(place).stat().st_mode):
+                return False
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return False
+            raise unreachable(self._path(place), error) from error
+        target = os.path.realpath(place)
+        with _WAYS:
+            if place in self._ways:
+                return True
+            known = (os.path.realpath(self.root), *self._bases.values(), *self._ways.values())
+            if any(_overlap(target, other) for other in known):
+                return False
+            self._ways[place] = target
+        return True
+
+    def _may_be_way(self, place: str) -> bool:
+        """Whether only names of repositories, or only folders of many blobs, lead there."""
+        repositories, blobs = self._bases[paths.REPOSITORIES], self._bases[paths.BLOBS]
+        if place.startswith(f"{blobs}/"):
+            return place.removeprefix(f"{blobs}/").count("/") < 2
+        return place.startswith(f"{repositories}/") and "/_" not in place[len(repositories) :]
+
+    def _path(self, place: str) -> str:
+        for base, folder in self._bases.items():
+            if place.startswith(f"{folder}/"):
+                return base + place[len(folder) :]
+        return place
+
     def _is_plain(self, place: str) -> bool:
-        """Whether neither `place` nor a folder above it in the store is a symbolic link."""
+        """Whether neither `place` nor a folder above it in the store is a symbolic link, but for
+        those that are followed."""
         if place in self._plain:
             return True
-        if not stat.S_ISDIR(os.lstat(place).st_mode):
+        above = place.rpartition("/")[0]
+        try:
+            status = os.lstat(place)
+        except FileNotFoundError:
+            self._is_plain(above)  # Unreachable: a disk is away
+            raise
+        if not stat.S_ISDIR(status.st_mode) and not self.follows(place):
             return False
-        if not self._is_plain(place.rpartition("/")[0]):
+        if not self._is_plain(above):
             return False
         if len(self._plain) > PLAIN_LIMIT:
             self._plain = set(self._bases.values())
@@ -314,7 +384,14 @@ _NOT_THERE = frozenset(
 )
 
 
-_LINK = "is a symbolic link"
+_LINK = "is a symbolic link that is not followed"
+_WAYS = threading.Lock()  # of all readers: one that is sent to another process could not have it
+
+
+def _overlap(one: str, other: str) -> bool:
+    """True if one of two folders is the other or lies in it."""
+    one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
+    return one.startswith(other) or other.startswith(one)
 
 
 def _name(entry: os.DirEntry[str]) -> str:

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -66,9 +67,9 @@ class Quarantine(Protocol):
     def hide(
         self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
     ) -> list[Hidden]:
-        """Takes these out of the store; one batch, one record, in this order. What is not there, or
-        is not what belongs there (a symbolic link), is left out; `may_go` is asked of each right
-        before it goes."""
+        """Takes these out of the store; one batch, one record, in this order. What is not there, is
+        not what belongs there (a symbolic link) or lies on another file system is left out;
+        `may_go` is asked of each right before it goes."""
         ...
 
     def hidden(self) -> Iterator[Hidden]:
@@ -161,13 +162,21 @@ class LocalQuarantine:
             self.change(os.rename, place, f"{self._base}/{one.id}")
         except FileNotFoundError:
             return False
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EBUSY):  # another file system, or a mount
+                raise
+            return False
         return True
 
     def write(self, path: str, content: bytes) -> None:
         """Puts that content in the place of a file of the store, whole at every moment."""
         with self._told(path):
-            place, new = self._way(path), Path(f"{self._base}/.{secrets.token_hex(8)}")
+            place = self._way(path)
             self.change(os.makedirs, self._base, 0o777, True)
+            # A rename does not leave a file system, and parts of a store may lie on another one.
+            folder = place.rpartition("/")[0]
+            is_here = Path(folder).stat().st_dev == Path(self._base).stat().st_dev
+            new = Path(f"{self._base if is_here else folder}/.{secrets.token_hex(8)}")
             try:
                 with new.open("xb") as file:
                     file.write(content)
@@ -176,7 +185,7 @@ class LocalQuarantine:
                 self.change(os.rename, str(new), place)
             finally:
                 new.unlink(missing_ok=True)
-            _sync(place.rpartition("/")[0])
+            _sync(folder)
 
     # -- looking -----------------------------------------------------------------------------------
     def hidden(self) -> Iterator[Hidden]:
@@ -271,7 +280,7 @@ class LocalQuarantine:
             folder = f"{folder}/{part}"
             with suppress(FileExistsError):
                 self.change(os.mkdir, folder)
-            if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            if not stat.S_ISDIR(os.lstat(folder).st_mode) and not self._files.follows(folder):
                 raise Unreachable(f"{shown(path)}: lies behind a symbolic link, or in no folder")
         return f"{folder}/{name}"
 
@@ -380,11 +389,24 @@ def _link(here: str, place: str) -> None:
     try:
         os.link(here, place, follow_symlinks=False)
     except OSError as error:
+        if error.errno == errno.EXDEV:  # its repository has been moved to another disk meanwhile
+            _copy(here, place)
+            return
         # A file system without hard links: for an instant something that comes is replaced, by the
         # same content.
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP) or os.path.lexists(place):
             raise
         os.rename(here, place)  # noqa: PTH104
+
+
+def _copy(here: str, place: str) -> None:
+    """As `os.link`: all of it is there at once, and nothing is replaced."""
+    new = f"{place}.{secrets.token_hex(4)}"
+    try:
+        shutil.copyfile(here, new, follow_symlinks=False)
+        os.link(new, place, follow_symlinks=False)
+    finally:
+        Path(new).unlink(missing_ok=True)
 
 
 def _is_file(place: str, size: int) -> bool:

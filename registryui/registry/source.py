@@ -133,6 +133,16 @@ class Store(Source, Protocol):
         ...
 
     @property
+    def unfollowed(self) -> list[str]:
+        """Symbolic links among the repositories that were met and are not followed."""
+        ...
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """Symbolic links that were followed to another file system. RegistryError as others."""
+        ...
+
+    @property
     def problems(self) -> list[str]:
         """What was marked on the way: one line each, 200 at most, then one with the count."""
         ...

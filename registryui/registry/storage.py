@@ -62,8 +62,20 @@ class FileStore:
 
     @property
     def unfollowed(self) -> list[str]:
-        """Symbolic links among the repositories that were met: what is behind them is not known."""
+        """Symbolic links among the repositories that were met and are not followed: what is behind
+        them is not known."""
         return list(getattr(self._files, "unfollowed", ()))
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """Symbolic links that were followed to another file system."""
+        return list(getattr(self._files, "elsewhere", ()))
+
+    def is_elsewhere(self, repository: str) -> bool:
+        """True if the repository lies on another file system than the store, by a symbolic link or
+        a mount: nothing of it can be moved into the quarantine."""
+        is_elsewhere = getattr(self._files, "is_elsewhere", None)
+        return is_elsewhere is not None and is_elsewhere(paths.repository(repository))
 
     def ping(self) -> None:
         """RegistryError if the store does not answer. One listing."""

@@ -124,6 +124,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "operator.logout": ("log-out", pgettext_lazy("act", "Log out")),
             "operator.create": ("user-plus", gettext_lazy("Add operator")),
             "operator.role": ("shield", gettext_lazy("Change role")),
+            "operator.grant": ("shield", gettext_lazy("Change what may be given")),
             "operator.disable": ("ban", gettext_lazy("Switch operator off")),
             "operator.enable": ("circle-check", gettext_lazy("Switch operator on")),
             "operator.password": ("key-round", gettext_lazy("Change password")),

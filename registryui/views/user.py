@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 
-from registryui.accounts import hash_cost, rights
+from registryui.accounts import grants, hash_cost
 from registryui.accounts import users as rules
-from registryui.models import RegistryEvent, RegistryUser, Right, Role
+from registryui.models import RegistryEvent, RegistryUser, Role
 from registryui.refused import Refused
 
 from . import ready_lines, user_forms
@@ -134,7 +134,7 @@ def _cost(request: Request) -> int:
 def _page(
     request: Request, row: RegistryUser, *, error: str = "", status: int = 200
 ) -> HttpResponse:
-    may = rules.rights_of(row)
+    may, giver = rules.rights_of(row), grants.of(request.user)
     events = RegistryEvent.objects.filter(actor=row.name).order_by("-at")[: EVENTS + 1]
     context: dict[str, Any] = {
         "row": row,
@@ -143,13 +143,14 @@ def _page(
         "mark": hash_mark(row),
         "hash_words": hash_words(row),
         "may_words": may_words(may, most=None),
-        "actions": _actions(request, may, is_typed=bool(error)),
+        "actions": user_forms.actions(request, may, is_typed=bool(error)),
         "error": error,
         "events": [(event, *_did(event)) for event in events[:EVENTS]],
         "has_more_events": len(events) > EVENTS,
         "old_until": row.old_until if row.old_hash and row.old_until > timezone.now() else None,
         "overlaps": user_forms.overlaps(),
-        "ends": user_forms.ends(),
+        "ends": user_forms.ends(giver),
+        "given": user_forms.given_words(giver),
         "costs": rules.COSTS,
         "cost": rules.COST,
         "least": rules.LEAST_PASSWORD_BYTES,
@@ -163,25 +164,3 @@ def _page(
 def _did(event: RegistryEvent) -> tuple[str, Any]:
     """Icon and word for what an event tells of."""
     return _DID.get(event.action, ("circle-dot", event.action))
-
-
-def _actions(
-    request: Request, may: rights.Rights, *, is_typed: bool
-) -> list[tuple[str, str, str, str]]:
-    """For each action: name of its field, label, its scopes one a line, what it allows."""
-    hints = {
-        Right.Action.PULL: _("read tags, manifests and layers"),
-        Right.Action.PUSH: _("write them, move tags"),
-        Right.Action.DELETE: _("take manifests and tags away"),
-    }
-    return [
-        (
-            action.value,
-            str(action.label),
-            request.POST.get(action.value, "")
-            if is_typed
-            else "\n".join(sorted(scope for one, scope in may if one == action)),
-            hint,
-        )
-        for action, hint in hints.items()
-    ]

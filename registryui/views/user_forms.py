@@ -11,8 +11,9 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from registryui.accounts import rights
+from registryui.accounts import grants, rights
 from registryui.models import NEVER, Operator, RegistryUser, Right, Role
 from registryui.refused import Refused
 
@@ -63,6 +64,28 @@ def scopes_from(post: QueryDict) -> rights.Rights:
     return _parsed(pairs)
 
 
+def actions(
+    request: Request, may: rights.Rights, *, is_typed: bool
+) -> list[tuple[str, str, str, str]]:
+    """For each action: name of its field, label, its scopes one a line, what it allows."""
+    hints = {
+        Right.Action.PULL: _("read tags, manifests and layers"),
+        Right.Action.PUSH: _("write them, move tags"),
+        Right.Action.DELETE: _("take manifests and tags away"),
+    }
+    return [
+        (
+            action.value,
+            str(action.label),
+            request.POST.get(action.value, "")
+            if is_typed
+            else "\n".join(sorted(scope for one, scope in may if one == action)),
+            hint,
+        )
+        for action, hint in hints.items()
+    ]
+
+
 def _parsed(pairs: Iterable[tuple[str, str]]) -> rights.Rights:
     """The rights, or all that is wrong with them at once."""
     found, wrong = [], []
@@ -86,16 +109,20 @@ class End:
     day: datetime | None = None
 
 
-def ends() -> list[End]:
-    """The choices, the default first."""
+def ends(giver: grants.Giver) -> list[End]:
+    """The choices that this operator has, the default first."""
     now = timezone.now()
-    return [
+    choices = [
         End("183", _("in 6 months"), now + timedelta(days=183)),
         End("30", _("in 30 days"), now + timedelta(days=30)),
         End("365", _("in 1 year"), now + timedelta(days=365)),
         End("never", _("never")),
         End("date", _("after a day of your choice")),
     ]
+    if giver.is_unlimited or giver.longest is None:
+        return choices
+    last = now + giver.longest
+    return [one for one in choices if one.value == "date" or (one.day and one.day <= last)]
 
 
 def end_from(post: QueryDict) -> datetime:
@@ -125,6 +152,41 @@ def _end_of_day(text: str) -> datetime:
     if last <= timezone.now():
         raise Refused(_("That day is past: choose a later one, or end the access now."))
     return last
+
+
+# -- what a maintainer may give ------------------------------------------------------------------
+def given_words(giver: grants.Giver) -> str:
+    """What this operator may give, as a sentence; "" for everything, for ever."""
+    if giver.is_unlimited:
+        return ""
+    if not giver.may:
+        return _("You may give no right yet: an administrator grants that on your operator page.")
+    granted = {"granted": grants.words(giver.may)}
+    if giver.longest is None:
+        return _("You may give: %(granted)s.") % granted
+    days = giver.longest.days
+    return ngettext(
+        "You may give, for at most %(days)d day: %(granted)s.",
+        "You may give, for at most %(days)d days: %(granted)s.",
+        days,
+    ) % {**granted, "days": days}
+
+
+def longests(now: int | None) -> list[tuple[str, str]]:
+    """The longest times that can be granted; `now` is among them."""
+    days = sorted({30, 90, 183, 365, *([now] if now else [])})
+    words = [(str(one), ngettext("%(n)d day", "%(n)d days", one) % {"n": one}) for one in days]
+    return [*words, ("never", _("for ever"))]
+
+
+def longest_from(post: QueryDict) -> int | None:
+    """For how many days at most; None: for ever. Raises Refused."""
+    text = post.get("longest", "")
+    if text == "never":
+        return None
+    if not text.isdecimal() or len(text) > 5:
+        raise Refused(_("Choose for how long access may be given."))
+    return int(text)
 
 
 # -- the rest ------------------------------------------------------------------------------------
@@ -168,6 +230,7 @@ def owner_from(request: Request, row: RegistryUser | None = None) -> Operator | 
     return known[chosen]
 
 
-def empty() -> dict[str, Any]:
+def empty(giver: grants.Giver) -> dict[str, Any]:
     """The create form before anybody has typed."""
-    return {"preset": "push", "end": "183", "secret": "generated"}
+    preset = "push" if giver.is_unlimited else "namespace"
+    return {"preset": preset, "end": "183", "secret": "generated"}

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
+from registryui.accounts import grants
 from registryui.accounts import users as rules
 from registryui.models import RegistryUser, Role
 from registryui.models.paging import page
@@ -139,6 +140,7 @@ def _list(
     shown = page(
         found.prefetch_related("rights").with_pending(), [order], after=request.GET.get("after", "")
     )
+    giver = grants.of(request.user)
     context: dict[str, Any] = {
         "page": shown,
         "rows": [row_of(row, rules.rights_of(row)) for row in shown.rows],
@@ -147,14 +149,15 @@ def _list(
         "state": state,
         "filters": _filters(mine, states),
         "found": found.count() if query else None,
-        "ends": user_forms.ends(),
+        "ends": user_forms.ends(giver),
     }
     if wants_fragment(request):
         return render(request, "users/_fragment.html", context)
     is_admin = request.user.has_role(Role.ADMIN)
     context |= {
-        "form": user_forms.empty() if form is None else form,
+        "form": user_forms.empty(giver) if form is None else form,
         "error": error,
+        "given": user_forms.given_words(giver),
         "owners": user_forms.owners() if is_admin else [],
         "drift": shown_drift() if is_admin else None,
         "doomed": (doomed or [])[:NAMES_SHOWN],

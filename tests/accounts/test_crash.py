@@ -255,7 +255,7 @@ def test_killed_a_thousand_times_it_refuses_nobody_and_lets_in_nobody(
         with RegistryClient(settings.REGISTRY_URL) as client:
             push(client, "team/api")
         settings.HTPASSWD_FILE.write_bytes(HAND_MADE)
-        drift.leave_alone(drift.find(), by="operator:ada")
+        drift.leave_alone(drift.find(), by="tests")
         may = rights.parse([("pull", "team/*")])
         made = {
             name: users.create(name, by="tests", may=may).secret

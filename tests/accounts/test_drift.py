@@ -121,7 +121,7 @@ def test_a_file_that_is_gone_is_everybody_removed() -> None:
     live.HTPASSWD_FILE.unlink()
     assert found() == [("a", "removed"), ("b", "removed")]
     assert found() == [("a", "removed"), ("b", "removed")]
-    drift.put_back(drift.find(), by="operator:ada")
+    drift.put_back(drift.find(), by="tests")
     assert list(publish.lines()) == ["a", "b"]
     assert drift.find() == []
 
@@ -180,14 +180,14 @@ def test_an_odd_line_is_seen_stays_and_can_be_left_alone_or_put_away(what: str) 
         drift.take_over(drift.find(), by="tests")
     assert not RegistryUser.objects.filter(name="good").exists()  # all or nothing
     assert line in publish.read()
-    drift.leave_alone([odd], by="operator:ada")
+    drift.leave_alone([odd], by="tests")
     drift.take_over(drift.find(), by="tests")
     assert row("good").secret_hash == TWO
     assert drift.find() == []
     make("other")
     assert line in publish.read()
     assert drift.find(with_left_alone=True) == [odd]
-    drift.put_back([odd], by="operator:ada")
+    drift.put_back([odd], by="tests")
     assert line not in publish.read()
     assert drift.find(with_left_alone=True) == []
     assert not LineLeftAlone.objects.exists()
@@ -216,7 +216,7 @@ def test_a_name_that_was_made_meanwhile_is_refused(monkeypatch: pytest.MonkeyPat
 def test_put_back_the_file_says_what_the_tables_say() -> None:
     before = publish.lines()
     by_hand(a=ONE, b="", hand=TWO, off=ONE)
-    drift.put_back(drift.find(), by="operator:ada")
+    drift.put_back(drift.find(), by="tests")
     assert sorted(publish.lines().items()) == sorted(before.items())
     assert drift.find() == []
     newest = htpasswd.parse(publish.versions()[0].read_bytes())
@@ -226,14 +226,14 @@ def test_put_back_the_file_says_what_the_tables_say() -> None:
 
 def test_only_what_was_chosen_is_put_back() -> None:
     by_hand(a=ONE, hand=TWO)
-    drift.put_back([one for one in drift.find() if one.name == "a"], by="operator:ada")
+    drift.put_back([one for one in drift.find() if one.name == "a"], by="tests")
     assert found() == [("hand", "added")]
 
 
 # -- left alone ------------------------------------------------------------------------------------
 def test_left_alone_it_is_quiet_until_it_changes() -> None:
     by_hand(a=ONE, b="", hand=TWO)
-    drift.leave_alone(drift.find(), by="operator:ada")
+    drift.leave_alone(drift.find(), by="tests")
     assert found() == []
     assert {one.name for one in drift.find(with_left_alone=True)} == {"a", "b", "hand"}
     make("other")
@@ -247,7 +247,7 @@ def test_left_alone_it_is_quiet_until_it_changes() -> None:
 
 def test_a_change_of_ours_ends_being_left_alone() -> None:
     by_hand(a=ONE)
-    drift.leave_alone(drift.find(), by="operator:ada")
+    drift.leave_alone(drift.find(), by="tests")
     users.rotate(row("a"), by="tests")
     assert publish.lines()["a"] == row("a").secret_hash
     by_hand(a=ONE)
@@ -288,7 +288,7 @@ def test_a_version_comes_back_and_the_tables_follow() -> None:
 
 def test_a_version_with_an_odd_line_that_was_left_alone_comes_back() -> None:
     added(b"odd name :" + ONE.encode() + b"\n")
-    drift.leave_alone(drift.find(), by="operator:ada")
+    drift.leave_alone(drift.find(), by="tests")
     users.rotate(row("a"), by="tests")
     version = publish.versions()[0]
     wanted = htpasswd.parse(version.read_bytes())["a"]

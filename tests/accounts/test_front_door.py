@@ -873,6 +873,22 @@ def test_old_and_new_secret_work_beside_each_other_until_the_time_is_over(
     assert ask("GET", path, (name, newest)).status == 200
 
 
+def test_who_was_ended_by_a_clock_that_was_ahead_is_let_in_again(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = timezone.now() + timedelta(hours=1)
+    name, old = made("ci", ("pull", "team/*"), expires_at=end)
+    row = users.RegistryUser.objects.get(name="ci")
+    new = users.rotate(row, by="tests", overlap=timedelta(minutes=30)).secret
+    path = "/v2/team/api/manifests/1"
+    real = timezone.now
+    for hours, answers in ((0, (200, 200)), (0.75, (401, 200)), (2, (401, 401)), (0, (200, 200))):
+        with monkeypatch.context() as patch:
+            patch.setattr(timezone, "now", lambda hours=hours: real() + timedelta(hours=hours))
+            publish.catch_up()
+            assert tuple(ask("GET", path, (name, one)).status for one in (old, new)) == answers
+
+
 def test_switching_off_ends_the_old_secret_too(instance: Instance) -> None:
     name, old = made("ci", ("pull", "*"))
     row = users.RegistryUser.objects.get(name="ci")

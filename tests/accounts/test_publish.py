@@ -142,7 +142,7 @@ ACTS: dict[str, Callable[[Pair, list[drift.Difference]], object]] = {
     "no rights": lambda pair, hand: users.set_rights(pair.on, frozenset(), by="tests"),
     "remove": lambda pair, hand: users.remove([pair.on, pair.off], by="tests"),
     "take over": lambda pair, hand: drift.take_over(hand, by="tests"),
-    "put back": lambda pair, hand: drift.put_back(hand, by="operator:ada"),
+    "put back": lambda pair, hand: drift.put_back(hand, by="tests"),
     "restore": lambda pair, hand: drift.restore(publish.versions()[-1], by="tests"),
 }
 

@@ -38,6 +38,13 @@ def _whole_at_the_end() -> Any:
 
 
 @pytest.fixture
+def both() -> None:
+    """Two administrators."""
+    for name in ("ada", "vera"):
+        Operator.objects.create_user(username=name, password=PASSWORD, role=Role.ADMIN)
+
+
+@pytest.fixture
 def ada() -> Operator:
     return Operator.objects.create_user(username="ada", password=PASSWORD, role=Role.ADMIN)
 
@@ -171,6 +178,7 @@ def test_an_operator_named_like_the_schedule_is_not_it(ada: Operator) -> None:
 PULL = rights.parse([("pull", "team/*")])
 
 
+@pytest.mark.usefixtures("both")
 def test_what_is_done_to_registry_users(files: Path) -> None:
     publish.prepare()
     secret = users.create("ci", by=ADA, may=PULL).secret
@@ -195,6 +203,7 @@ def test_what_is_done_to_registry_users(files: Path) -> None:
     assert changed.details == {"before": ["pull team/*"], "rights": []}
 
 
+@pytest.mark.usefixtures("both")
 def test_several_users_are_a_row_each(files: Path) -> None:
     publish.prepare()
     made = [users.create(name, by=ADA).user for name in ("a", "b", "c")]
@@ -202,6 +211,7 @@ def test_several_users_are_a_row_each(files: Path) -> None:
     assert rows()[3:] == [("user.disable", name, VERA, "done") for name in ("a", "b", "c")]
 
 
+@pytest.mark.usefixtures("both")
 def test_files_that_cannot_be_written_are_a_failure_in_the_log(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +239,7 @@ def test_files_that_cannot_be_written_are_a_failure_in_the_log(
     assert not RegistryUser.objects.filter(name="new").exists()
 
 
+@pytest.mark.usefixtures("both")
 def test_lines_edited_by_hand(files: Path) -> None:
     publish.prepare()
     users.create("ci", by=ADA)

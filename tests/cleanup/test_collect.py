@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from io import StringIO
@@ -20,6 +21,7 @@ from portal.settings import _at_least
 from registryui import doctor, hosts, tasks
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import mark, pushed
+from registryui.cleanup.links import ELSEWHERE
 from registryui.index import runs
 from registryui.models import (
     AuditEvent,
@@ -37,6 +39,7 @@ from registryui.registry.errors import RegistryError, Unreachable
 from registryui.registry.storage import FileStore
 from registryui.registry.storages import of_settings
 from tests.fake_source import INDEX, encode
+from tests.folders import other_disk
 
 from .stores import NoCanary, Small, collect, done, later
 
@@ -311,9 +314,9 @@ def test_damage_keeps_all_of_its_repository(small: Small, damage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "below", ["team", "team/app/_layers", "team/app/_manifests", "team/app/_manifests/tags"]
+    "below", ["team/app/_layers", "team/app/_manifests", "team/app/_manifests/tags"]
 )
-def test_a_symbolic_link_among_the_repositories_stops_it(
+def test_a_symbolic_link_within_a_repository_stops_it(
     small: Small, tmp_path: Path, below: str
 ) -> None:
     """The registry follows it, and what it serves there may need anything."""
@@ -328,6 +331,60 @@ def test_a_symbolic_link_among_the_repositories_stops_it(
     assert run.state == Run.State.FAILED
     assert "symbolic link" in run.result["problem"]
     assert lonely in small.blobs()
+
+
+@pytest.mark.parametrize("below", ["team", "team/app"])
+def test_what_lies_behind_a_symbolic_link_is_collected_as_well(
+    small: Small, tmp_path_factory: pytest.TempPathFactory, below: str
+) -> None:
+    disk = tmp_path_factory.mktemp("disk")
+    kept = small.image("team/app", "1", layers=(b"base",))
+    place = small.root / paths.repository(below)
+    place.rename(disk / "elsewhere")
+    place.symlink_to(disk / "elsewhere")
+    loose = small.image("team/app", layers=(b"loose",))
+    small.sync()
+    done()
+    assert small.revisions("team/app") == {kept}
+    assert loose not in small.blobs()
+    assert {kept, sha256(b"base")} <= small.blobs()
+
+
+def test_a_second_name_of_a_repository_stops_it(small: Small) -> None:
+    """What undo keeps is kept by name: under the other one it would be nobody's."""
+    small.image("team/app", "1", layers=(b"base",))
+    lonely = small.blob("team/app", b"lonely")
+    (small.root / paths.repository("twin")).symlink_to(small.root / paths.repository("team"))
+    small.sync()
+    run = collect()
+    assert run.state == Run.State.FAILED
+    assert "twin is a symbolic link that is not followed" in run.result["problem"]
+    assert lonely in small.blobs()
+
+
+def test_nothing_of_a_repository_on_another_file_system_goes(
+    small: Small, settings: SimpleNamespace
+) -> None:
+    settings.UPLOAD_TIME = timedelta(0)
+    small.image("team/app", "1", layers=(b"base",))
+    loose = small.image("team/app", layers=(b"loose",))
+    small.image("other/app", "1", layers=(b"other",))
+    gone = small.image("other/app", layers=(b"gone",))
+    with other_disk(small.root) as disk:
+        place = small.root / paths.repository("team")
+        shutil.move(place, disk / "team")
+        place.symlink_to(disk / "team")
+        upload = disk / "team/app/_uploads/left"
+        upload.mkdir(parents=True)
+        (upload / "data").write_bytes(b"x")
+        small.sync()
+        run = done()
+        assert gone not in small.blobs()
+        assert {loose, sha256(b"loose")} <= small.blobs()
+        assert loose in small.revisions("team/app")
+        assert (upload / "data").exists()
+        assert run.result["skipped_repositories"] == [["team/app", ELSEWHERE]]
+        assert run.result["uploads"] == 0
 
 
 def test_odd_names_loops_and_strangers_end_nothing_and_stay(small: Small) -> None:

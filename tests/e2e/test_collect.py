@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,12 +22,17 @@ import psutil
 import pytest
 
 from registryui.cleanup import collect as collecting
+from registryui.cleanup.links import ELSEWHERE
+from registryui.doctor.checks import check_store
 from registryui.index.sync import sync
-from registryui.models import Run
+from registryui.index.verify import verify
+from registryui.models import Run, Tag
 from registryui.registry import paths
 from registryui.registry.choose import open_store
 from registryui.registry.quarantine import LocalQuarantine
+from registryui.registry.storage import FileStore
 from registryui.registry.storages import FILESYSTEM, Storage
+from tests.folders import other_disk
 from tests.parts import free_port, running_registry
 from tests.selection import Extent
 from tests.waiting import LONGEST
@@ -121,6 +127,81 @@ def skopeo_copy(source: str, target: str) -> None:
         [*command, source, target], capture_output=True, text=True, timeout=LONGEST, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_namespace_behind_a_symbolic_link_is_one_like_any_other(
+    served: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Pushed, listed, deleted, verified and collected, as the registry serves it."""
+    disk = tmp_path_factory.mktemp("disk")
+    link = served.store / paths.REPOSITORIES / "team"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(disk)
+    kept = served.push_image("team/app", "1", layers=[b"base"])
+    gone = served.push_image("team/app", "2", layers=[b"base", b"two"])
+    served.push_image("other/app", "1", layers=[b"other"])
+    index(served)
+    assert served.catalogue() == list(opened(served).repositories()) == ["other/app", "team/app"]
+    assert list(verify(opened(served))) == []
+    assert set(Tag.objects.values_list("repository__name", "name")) == {
+        *(("other/app", "1"), ("team/app", "1"), ("team/app", "2")),
+    }
+    take_off(served, "team/app", "2")
+    index(served)
+    assert not Tag.objects.filter(repository__name="team/app", name="2").exists()
+    assert collect()["skipped_repositories"] == []
+    assert not served.blob(gone).exists()
+    assert list(verify(opened(served))) == []
+    assert served.get("team/app", kept).status == 200
+    served.push_image("team/new", "1", layers=[b"two", b"base"])
+    for name in ("team/app", "other/app", "team/new"):
+        assert whole(served, name, "1") == ""
+    assert link.is_symlink()
+    assert check_store().code == "store-ok"
+
+
+def test_a_namespace_on_another_file_system_is_served_and_kept(served: Registry) -> None:
+    served.push_image("team/app", "1", layers=[b"base"])
+    loose = served.push_image("team/app", layers=[b"base", b"two"])
+    gone = served.push_image("other/app", layers=[b"other"])
+    with other_disk(served.store) as disk:
+        link = served.store / paths.REPOSITORIES / "team"
+        shutil.move(link, disk / "team")
+        link.symlink_to(disk / "team")
+        with pytest.raises(AssertionError, match='"Op":"rename"'):
+            served.push_image("team/app", "3", layers=[b"three"])  # what the registry makes of it
+        index(served)
+        assert served.catalogue() == list(opened(served).repositories())
+        assert list(verify(opened(served))) == []
+        assert collect()["skipped_repositories"] == [["team/app", ELSEWHERE]]
+        assert not served.blob(gone).exists()
+        for reference in ("1", loose):
+            assert whole(served, "team/app", reference) == ""
+        assert (check_store().state, check_store().code) == ("warn", "store-elsewhere")
+
+
+def opened(registry: Registry) -> FileStore:
+    return open_store(Storage(FILESYSTEM, {}, str(registry.store)))
+
+
+def test_a_second_name_is_told_and_counted_once(served: Registry) -> None:
+    """A circle, too, which the registry itself walks along."""
+    served.push_image("team/app", "1", layers=[b"base"])
+    base = served.store / paths.REPOSITORIES
+    (base / "twin").symlink_to(base / "team")
+    (base / "team/circle").symlink_to(base / "team")
+    assert whole(served, "twin/app", "1") == ""
+    index(served)
+    assert list(Tag.objects.values_list("repository__name", "name")) == [("team/app", "1")]
+    assert sorted(verify(opened(served))) == [
+        f"{path}: a symbolic link that is not followed; the registry follows it"
+        for path in ("team/circle", "twin")
+    ]
+    found = check_store()
+    assert (found.state, found.code) == ("warn", "store-links")
+    run = collecting.collect(by="test")
+    assert run is not None
+    assert "is a symbolic link that is not followed" in run.result["problem"]
 
 
 @pytest.mark.parametrize("moment", ["hidden", "purged"])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +17,7 @@ from registryui.oci.digest import sha256
 from registryui.registry import paths
 from registryui.registry.errors import Unreachable
 from registryui.registry.quarantine import FOLDER, LocalQuarantine
+from tests.folders import other_disk
 
 DATA = b"content"
 BLOB = paths.blob_data(sha256(DATA))
@@ -125,12 +130,72 @@ def test_a_symbolic_link_is_never_hidden_nor_what_is_behind_one(root: Path) -> N
     link.parent.mkdir(parents=True)
     link.symlink_to(root / BLOB)
     outside = root / "outside"
-    (root / paths.repository("far")).symlink_to(outside)
     put(root, "outside/_manifests/revisions/sha256/aa/link", b"x")
+    (root / paths.repository("far")).symlink_to(outside)
     behind = paths.revision_link("far", "sha256:aa")
     assert quarantine.hide([paths.blob_data(sha256(b"link")), behind], run="1") == []
     assert link.is_symlink()
     assert list(outside.rglob("link"))
+
+
+def test_what_lies_behind_a_link_that_is_followed_goes_and_comes_back(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    disk = tmp_path_factory.mktemp("disk")
+    (root / paths.repository("team")).rename(disk / "team")
+    (root / paths.repository("team")).symlink_to(disk / "team")
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([LINK], run="1")
+    assert not (root / LINK).exists()
+    (root / LINK).parent.rmdir()
+    assert LocalQuarantine(str(root)).put_back(one)
+    assert (root / LINK).exists()
+    assert (root / paths.repository("team")).is_symlink()
+    assert quarantine.hide([paths.repository("team")], run="1") == []
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EBUSY])
+def test_what_the_system_does_not_move_stays(
+    root: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A mount of the same file system, which no number of a device tells."""
+
+    def change(self: LocalQuarantine, act: Callable[..., Any], *arguments: Any) -> Any:
+        if act is os.rename and paths.ROOT in str(arguments[0]):
+            raise OSError(code, os.strerror(code))
+        return act(*arguments)
+
+    quarantine = LocalQuarantine(str(root))
+    monkeypatch.setattr(LocalQuarantine, "change", change)
+    assert quarantine.hide([LINK, BLOB], run="1") == []
+    assert (root / LINK).exists()
+    assert (root / BLOB).exists()
+    assert list(quarantine.hidden()) == []
+
+
+def test_what_lies_on_another_file_system_stays(root: Path) -> None:
+    with other_disk(root) as disk:
+        place = root / paths.repository("team")
+        shutil.move(place, disk / "team")
+        place.symlink_to(disk / "team")
+        quarantine = LocalQuarantine(str(root))
+        assert [one.path for one in quarantine.hide([LINK, BLOB], run="1")] == [BLOB]
+        assert (root / LINK).read_bytes() == sha256(DATA).encode()
+
+
+def test_what_was_moved_to_another_disk_meanwhile_comes_back_there(root: Path) -> None:
+    quarantine = LocalQuarantine(str(root))
+    [one] = quarantine.hide([LINK], run="1")
+    place = root / paths.repository("team")
+    with other_disk(root) as disk:
+        shutil.move(place, disk / "team")
+        place.symlink_to(disk / "team")
+        after = LocalQuarantine(str(root))
+        assert after.put_back(one)
+        assert (root / LINK).read_bytes() == sha256(DATA).encode()
+        assert list((root / LINK).parent.iterdir()) == [root / LINK]
+        assert list(after.hidden()) == []
+    assert not after.put_back(one)
 
 
 def test_age_is_the_newest_of_all_times(root: Path) -> None:

@@ -479,7 +479,7 @@ def test_times_that_are_none_or_to_come_are_marked(local: places.Local) -> None:
 
 
 # -- symbolic links ------------------------------------------------------------------------------
-def test_no_symbolic_link_leads_out_of_the_store_or_in_a_circle(
+def test_no_symbolic_link_leads_in_a_circle_or_to_files_of_this_machine(
     local: places.Local, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     digest = put_manifest(local, "a", image(), "good")
@@ -487,10 +487,14 @@ def test_no_symbolic_link_leads_out_of_the_store_or_in_a_circle(
     other = put_manifest(elsewhere, "secret", image_index(), "1")
     base, theirs = local.root / paths.REPOSITORIES, elsewhere.root / paths.REPOSITORIES
     links = {
-        base / "outside": theirs / "secret",
         base / "circle": base,
         base / "a" / "circle": base / "a",
+        base / "alias": base / "a",
+        base / "above": local.root.parent,
+        base / "all": Path("/"),
         base / "b": base / "b",
+        base / "blobs": local.root / paths.BLOBS,
+        base / "file": elsewhere.root / paths.blob_data(other),
         base / "a/_manifests/tags/whole": theirs / "secret/_manifests/tags/1",
         base / "a/_manifests/revisions/sha256" / other[7:]: (
             elsewhere.root / paths.revision_link("secret", other)
@@ -523,11 +527,82 @@ def test_no_symbolic_link_leads_out_of_the_store_or_in_a_circle(
         with pytest.raises(BadAnswer):
             store.manifest("a", tag)
     assert [upload.size for upload in store.uploads()] == [0]
-    with pytest.raises(NotFound):
-        store.tags("outside")
-    assert store.stamp("outside") == store.stamp("circle")
+    for name in ("alias", "all", "circle/a"):
+        with pytest.raises(NotFound):
+            store.tags(name)
+    assert store.stamp("alias") == store.stamp("circle")
     assert any("symbolic link" in line for line in store.problems)
     assert "root:" not in "\n".join(store.problems)
+    met = {path.removeprefix(f"{paths.REPOSITORIES}/") for path in store.unfollowed}
+    assert met >= {"circle", "a/circle", "alias", "above", "all", "b", "blobs"}
+
+
+def test_an_administrator_may_put_repositories_and_namespaces_on_other_disks(
+    local: places.Local, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each of them is there once, by the name of the link, also in another process."""
+    digest = put_manifest(local, "team/api", image(), "1")
+    put_manifest(local, "team/deep/er", image(), "1")
+    put_manifest(local, "stays", image(), "1")
+    put_manifest(local, "alone", image(), "1")
+    base, disk = local.root / paths.REPOSITORIES, tmp_path_factory.mktemp("disk")
+    for name, place in {"team/deep": "nested", "team": "team", "alone": "alone"}.items():
+        (base / name).rename(disk / place)
+        (base / name).symlink_to(disk / place)
+    (disk / "team" / "again").symlink_to(disk / "team")
+    (base / "twin").symlink_to(disk / "team")
+    store = local.open()
+    names = ["alone", "stays", "team/api", "team/deep/er"]
+    for reader in (store, local.open(), pickle.loads(pickle.dumps(store))):
+        assert list(reader.repositories()) == names
+        for name in names:
+            assert digests(reader.tag_links(name)) == {"1": digest}
+            assert reader.revisions(name) == [digest]
+            assert reader.resolve(name, "1") == digest
+            assert reader.stamp(name)
+        assert {path.removeprefix(f"{paths.REPOSITORIES}/") for path in reader.unfollowed} == {
+            *("team/again", "twin"),
+        }
+    before = store.stamp("team/api")
+    put_tag(local, "team/api", "2", digest.encode())
+    assert store.stamp("team/api") != before
+    assert not store.is_elsewhere("team/api")
+
+
+def test_a_link_to_a_disk_that_is_away_is_no_empty_namespace(
+    local: places.Local, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Else all its repositories would be dropped until it is back."""
+    put_manifest(local, "a", image(), "1")
+    put_manifest(local, "team/api", image(), "1")
+    base, disk = local.root / paths.REPOSITORIES, tmp_path_factory.mktemp("disk")
+    (base / "team").rename(disk / "team")
+    (base / "team").symlink_to(disk / "team")
+    (disk / "team").rename(disk / "away")
+    store, found = local.open(), []
+    with pytest.raises(Unreachable, match="team"):
+        found += list(store.repositories())
+    for ask in (store.tag_links, store.revisions, store.tags, store.stamp):
+        with pytest.raises(Unreachable, match="team"):
+            ask("team/api")
+    (disk / "away").rename(disk / "team")
+    assert list(local.open().repositories()) == ["a", "team/api"]
+
+
+@pytest.mark.parametrize("below", ["sha256", "sha256/{start}"])
+def test_an_administrator_may_put_some_blobs_on_another_disk(
+    local: places.Local, tmp_path_factory: pytest.TempPathFactory, below: str
+) -> None:
+    digest = put_manifest(local, "a", image(), "1")
+    folder = local.root / paths.BLOBS / below.format(start=digest[7:9])
+    disk = tmp_path_factory.mktemp("disk")
+    folder.rename(disk / "blobs")
+    folder.symlink_to(disk / "blobs")
+    store = local.open()
+    assert [blob.digest for blob in store.blobs()] == [digest]
+    assert store.read_blobs([digest], limit=4096) == [image()]
+    assert b"".join(store.pieces(digest)) == image()
+    assert store.manifest("a", "1") is not None
 
 
 def test_an_administrator_may_put_the_blobs_on_another_disk(

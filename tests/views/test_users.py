@@ -20,7 +20,14 @@ from registryui.models import NEVER, UNKNOWN, Operator, RegistryUser, Role
 from registryui.models.registry_user import State
 from registryui.views.user import measured_words
 from registryui.views.user_words import may_words
-from tests.factories import make_event, make_manifest, make_operator, make_repository, make_tag
+from tests.factories import (
+    make_event,
+    make_maintainer,
+    make_manifest,
+    make_operator,
+    make_repository,
+    make_tag,
+)
 from tests.instance import running_instance
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("files")]
@@ -541,8 +548,8 @@ def test_a_maintainer_manages_only_their_own(admin: Client) -> None:
 
 
 def test_what_a_maintainer_makes_is_theirs_and_stays_theirs() -> None:
-    client = client_of("mo", Role.MAINTAINER)
-    mo, ada = Operator.objects.get(username="mo"), make_operator("ada", Role.ADMIN)
+    client, ada = Client(), make_operator("ada", Role.ADMIN)
+    client.force_login(mo := make_maintainer("mo", ("pull", "*"), ("push", "*")))
     assert client.post("/users", {**NEW, "owner": str(ada.pk)}).status_code == 302
     row = RegistryUser.objects.get()
     assert row.owner == mo
@@ -550,6 +557,38 @@ def test_what_a_maintainer_makes_is_theirs_and_stays_theirs() -> None:
     row.refresh_from_db()
     assert (row.owner, row.note) == (mo, "mine")
     assert 'name="owner"' not in page(client, f"/users/{row.pk}")
+
+
+def test_a_maintainer_reads_what_they_may_give_and_is_refused_more(files: Path) -> None:
+    client = Client()
+    mo = make_maintainer("mo", ("pull", "team/*"), longest_days=90)
+    client.force_login(mo)
+    text = page(client, "/users")
+    assert "You may give, for at most 90 days: pull team/*." in text
+    assert 'value="30"' in text
+    assert 'value="183"' not in text
+    assert 'value="never"' not in text
+    answer = client.post("/users", {**NEW, "preset": "namespace", "namespace": "team"})
+    assert answer.status_code == 422
+    assert "ci would have more than you may give: push team/*" in text_of(answer)
+    answer = client.post("/users", {**NEW, "preset": "custom", "pull": "team/*"})
+    assert "You may give access for at most 90 days" in text_of(answer)
+    answer = client.post("/users", {**NEW, "preset": "custom", "pull": "team/*", "end": "30"})
+    assert answer.status_code == 302
+    row = RegistryUser.objects.get()
+    assert "more than you may give: pull *" in act(client, row, "rights", pull="*")
+    assert "at most 90 days" in act(client, row, "end", end="never")
+    assert rights_of(row) == {("pull", "team/*")}
+    users.set_rights(row, rights.parse([("pull", "*")]), by="tests")
+    assert "would have more" in act(client, row, "secret", overlap="0")
+    assert "is switched off" in act(client, row, "off")
+    assert "would have more" in bulk(client, [row], "on")
+    assert "ci is removed." in act(client, row, "remove")
+
+
+def test_a_maintainer_without_a_grant_is_told_who_gives_one() -> None:
+    text = page(client_of("mo", Role.MAINTAINER), "/users")
+    assert "You may give no right yet: an administrator grants that" in text
 
 
 def test_a_maintainer_sees_nothing_of_the_file(files: Path) -> None:

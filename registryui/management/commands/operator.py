@@ -7,11 +7,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registryui import operators
-from registryui.models import Operator, Role
+from registryui import offboarding, operators
+from registryui.accounts import grants
+from registryui.management import user_arguments, user_facts
+from registryui.models import Operator, Right, Role
 from registryui.refused import Refused
 
 BY = "command line"
+_ASKED = "Add --registry-users disable, --registry-users keep, or --hand-over-to OPERATOR."
 
 
 class Command(BaseCommand):
@@ -26,15 +29,36 @@ class Command(BaseCommand):
         _with_name(add)
         add.add_argument("--role", choices=Role.values, default=Role.VIEWER.value)
         _with_password(add)
+        show = acts.add_parser("show", help="one of them: what they may give, their registry users")
+        _with_name(show)
+        show.add_argument("--json", action="store_true")
         role = acts.add_parser("role", help="give another role")
         _with_name(role)
         role.add_argument("role", choices=Role.values)
+        _with_answer(role)
+        grant = acts.add_parser(
+            "grant", help="what a maintainer may give to registry users, at most"
+        )
+        _with_name(grant)
+        user_arguments.add_rights(grant)
+        grant.add_argument("--none", action="store_true", help="no right at all")
+        grant.add_argument(
+            "--longest",
+            type=user_arguments.days,
+            default=365,
+            metavar="TIME",
+            help="for how long at most: 90d, 1y or never (1y)",
+        )
         password = acts.add_parser("password", help="a new password; prints it once")
         _with_name(password)
         _with_password(password)
-        _with_name(acts.add_parser("disable", help="switch off; sessions end at once"))
+        disable = acts.add_parser("disable", help="switch off; sessions end at once")
+        _with_name(disable)
+        _with_answer(disable)
         _with_name(acts.add_parser("enable", help="switch on again"))
-        _with_name(acts.add_parser("remove", help="forget for good"))
+        remove = acts.add_parser("remove", help="forget for good")
+        _with_name(remove)
+        _with_answer(remove)
 
     def run_from_argv(self, argv: list[str]) -> None:
         logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
@@ -43,12 +67,25 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self.stdout.write(_ACTS[options["act"]](options))
+        except offboarding.Ask as error:
+            raise CommandError(f"{error} {_ASKED}") from error
         except Refused as error:
             raise CommandError(str(error)) from error
 
 
 def _with_name(parser: Any) -> None:
     parser.add_argument("name", metavar="NAME")
+
+
+def _with_answer(parser: Any) -> None:
+    """For those who go: what becomes of their registry users."""
+    answer = parser.add_mutually_exclusive_group()
+    answer.add_argument(
+        "--registry-users",
+        choices=("disable", "keep"),
+        help="what becomes of the registry users of this operator",
+    )
+    answer.add_argument("--hand-over-to", default="", metavar="OPERATOR", help="who gets them")
 
 
 def _with_password(parser: Any) -> None:
@@ -59,7 +96,7 @@ def _with_password(parser: Any) -> None:
 
 
 def _list(options: dict[str, Any]) -> str:
-    rows = list(Operator.objects.order_by("username"))
+    rows = list(Operator.objects.prefetch_related("grants").order_by("username"))
     if options["json"]:
         return json.dumps([_facts(row) for row in rows], indent=2)
     width = max((len(row.username) for row in rows), default=4)
@@ -71,7 +108,48 @@ def _list(options: dict[str, Any]) -> str:
 
 def _facts(row: Operator) -> dict[str, Any]:
     seen = row.last_login.isoformat() if row.last_login else None
-    return {"name": row.username, "role": row.role, "active": row.is_active, "last_login": seen}
+    facts = {"name": row.username, "role": row.role, "active": row.is_active, "last_login": seen}
+    if row.role != Role.MAINTAINER:
+        return facts
+    may: dict[str, list[str]] = {action: [] for action in Right.Action.values}
+    for one in row.grants.all():
+        may[one.action].append(one.scope)
+    return {**facts, "may_give": may, "longest_days": row.longest_days}
+
+
+def _show(options: dict[str, Any]) -> str:
+    row = _find(options["name"])
+    working = [one.name for one in offboarding.working(row)]
+    others = [one.name for one in offboarding.made_for_others(row)]
+    if options["json"]:
+        facts = {"registry_users": working, "made_for_others": others}
+        return json.dumps({**_facts(row), **facts}, indent=2)
+    giver = grants.of(row)
+    longest = f"for {giver.longest.days} days at most" if giver.longest else "for ever"
+    gives = "everything, for ever" if giver.is_unlimited else "nothing"
+    if giver.may:
+        gives = f"{grants.words(giver.may)}, {longest}"
+    return user_facts.columns(
+        [
+            ["Operator", row.username],
+            ["Role", f"{row.role}, {'on' if row.is_active else 'off'}"],
+            ["May give", gives],
+            ["Registry users", ", ".join(working) or "-"],
+            ["Made for others", ", ".join(others) or "-"],
+        ]
+    )
+
+
+def _grant(options: dict[str, Any]) -> str:
+    row = _find(options["name"])
+    may = user_arguments.rights_in(options)
+    if bool(may) == options["none"]:
+        raise CommandError("Give --pull, --push or --delete, or --none alone.")
+    operators.set_grant(row, may, longest_days=options["longest"], by=BY)
+    lines = [f"{row.username} may give: {grants.words(may)}."]
+    if row.role != Role.MAINTAINER:
+        lines.append(f"It counts once {row.username} is a maintainer, and is {row.role} now.")
+    return "\n".join(lines)
 
 
 def _add(options: dict[str, Any]) -> str:
@@ -90,13 +168,21 @@ def _password(options: dict[str, Any]) -> str:
 
 
 def _role(options: dict[str, Any]) -> str:
-    operators.set_role(_find(options["name"]), Role(options["role"]), by=BY)
-    return f"{options['name']} is {options['role']} now."
+    row, role = _find(options["name"]), Role(options["role"])
+    settled = offboarding.set_role(row, role, by=BY, answer=_answer(options))
+    lines = [f"{row.username} is {role} now."]
+    if role == Role.MAINTAINER and not row.grants.exists():
+        lines.append(
+            f"{row.username} gives no rights to registry users yet: "
+            f"./boathouse operator grant {row.username} --push 'team/*' --pull 'team/*'"
+        )
+    return _with(lines, settled)
 
 
 def _disable(options: dict[str, Any]) -> str:
-    operators.set_active(_find(options["name"]), is_active=False, by=BY)
-    return f"{options['name']} is switched off."
+    row = _find(options["name"])
+    settled = offboarding.disable(row, by=BY, answer=_answer(options))
+    return _with([f"{row.username} is switched off."], settled)
 
 
 def _enable(options: dict[str, Any]) -> str:
@@ -105,12 +191,39 @@ def _enable(options: dict[str, Any]) -> str:
 
 
 def _remove(options: dict[str, Any]) -> str:
-    operators.remove(_find(options["name"]), by=BY)
-    return f"{options['name']} is removed."
+    row = _find(options["name"])
+    settled = offboarding.remove(row, by=BY, answer=_answer(options))
+    return _with([f"{row.username} is removed."], settled)
+
+
+def _answer(options: dict[str, Any]) -> offboarding.Answer | None:
+    if to := options["hand_over_to"]:
+        return offboarding.Answer("hand over", _find(to))
+    what = options["registry_users"]
+    return offboarding.Answer(what) if what else None
+
+
+def _with(lines: list[str], settled: offboarding.Settled) -> str:
+    """The lines, and what became of the registry users."""
+    names = ", ".join(one.name for one in settled.users)
+    if settled.answer is None or not names:
+        return "\n".join(lines)
+    to = settled.answer.to.username if settled.answer.to else ""
+    did = {
+        "disable": f"Switched off: {names}.",
+        "hand over": f"Handed over to {to}, who should make new secrets: {names}.",
+        "keep": f"Work on: {names}.",
+    }
+    lines = [*lines, did[settled.answer.what]]
+    if settled.proof is not None:
+        lines.append(f"Front door: {user_facts.proof_words(settled.proof)}.")
+    return "\n".join(lines)
 
 
 _ACTS = {
     "list": _list,
+    "show": _show,
+    "grant": _grant,
     "add": _add,
     "role": _role,
     "password": _password,

@@ -17,9 +17,9 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from registryui import audit, database_errors
-from registryui.accounts import drift, htpasswd, publish, rights, users
+from registryui.accounts import drift, htpasswd, publish, users
 from registryui.management import user_arguments, user_facts
-from registryui.models import Operator, RegistryUser, Right, State
+from registryui.models import Operator, RegistryUser, State
 from registryui.refused import Refused
 
 BY = "command line"
@@ -75,7 +75,7 @@ def _add(options: Options) -> Said:
     done = users.create(
         options["name"],
         by=BY,
-        may=_rights_in(options),
+        may=user_arguments.rights_in(options),
         note=options["note"],
         expires_at=options["expires"],
         owner=_operator(options["owner"]),
@@ -101,7 +101,7 @@ def _show(options: Options) -> Said:
 
 
 def _rights(options: Options) -> Said:
-    may = _rights_in(options)
+    may = user_arguments.rights_in(options)
     if bool(may) == options["none"]:
         raise _Usage("Give --pull, --push or --delete, or --none alone.")
     return _on_one(users.set_rights(_find(options["name"]), may, by=BY))
@@ -165,10 +165,6 @@ def _on_many(done: users.Done) -> Said:
 
 def _front_door(proof: publish.Proof) -> str:
     return f"Front door: {user_facts.proof_words(proof)}."
-
-
-def _rights_in(options: Options) -> rights.Rights:
-    return frozenset((action, one) for action in Right.Action.values for one in options[action])
 
 
 def _find(name: str) -> RegistryUser:

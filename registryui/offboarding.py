@@ -1,0 +1,134 @@
+"""An operator goes (is switched off, removed, made a viewer): what becomes of their registry users?
+
+Registry users work on by themselves, with secrets that the operator may know. So whoever lets an
+operator go says what becomes of them, and is asked if they do not. The operator's own access ends
+first, so that no user is made meanwhile; a death in between leaves users that their operator's page
+still shows, with the same question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from django.utils.translation import gettext as _
+
+from registryui import operators
+from registryui.accounts import publish, users
+from registryui.models import Operator, RegistryUser, Role, State
+from registryui.models.registry_user import RegistryUserQuerySet
+from registryui.refused import Refused
+
+NAMED = 12  # in a sentence
+
+
+class Ask(Refused):
+    """Nobody has said what becomes of the registry users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What becomes of them."""
+
+    what: Literal["disable", "hand over", "keep"]
+    to: Operator | None = None  # who gets them, of "hand over"
+
+    def __str__(self) -> str:
+        """As the audit log has it."""
+        return f"{self.what} to {self.to.username}" if self.to else self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of them."""
+
+    users: Sequence[RegistryUser] = ()
+    answer: Answer | None = None  # None: there were none
+    proof: publish.Proof | None = None  # where files were written
+
+
+def working(operator: Operator) -> RegistryUserQuerySet:
+    """The registry users of that operator who may log in now."""
+    return RegistryUser.objects.in_state(State.ACTIVE).filter(owner=operator).order_by("name")
+
+
+def made_for_others(operator: Operator) -> RegistryUserQuerySet:
+    """Working registry users that the operator made (and saw the secret of) and does not own."""
+    made = RegistryUser.objects.in_state(State.ACTIVE).filter(made_by=operator.actor[:150])
+    return made.exclude(owner=operator).order_by("name")
+
+
+def disable(operator: Operator, *, by: str, answer: Answer | None = None) -> Settled:
+    """Switches an operator off. Raises Refused; Ask: an answer is needed."""
+
+    def end(registry_users: str) -> None:
+        operators.set_active(operator, is_active=False, by=by, registry_users=registry_users)
+        operator.is_active = False
+
+    return _gone(operator, end, by=by, answer=answer)
+
+
+def remove(operator: Operator, *, by: str, answer: Answer | None = None) -> Settled:
+    """Forgets an operator, as `disable`."""
+    if not working(operator).exists():
+        operators.remove(operator, by=by)
+        return Settled()
+    settled = disable(operator, by=by, answer=answer)  # its rows lose their owner with the operator
+    operators.remove(operator, by=by, registry_users=str(settled.answer or ""))
+    return settled
+
+
+def set_role(operator: Operator, role: Role, *, by: str, answer: Answer | None = None) -> Settled:
+    """Another role; who becomes a viewer can manage no registry user any more. As `disable`."""
+    if role.rank >= Role.MAINTAINER.rank:
+        operators.set_role(operator, role, by=by)
+        return Settled()
+
+    def end(registry_users: str) -> None:
+        operators.set_role(operator, role, by=by, registry_users=registry_users)
+
+    return _gone(operator, end, by=by, answer=answer)
+
+
+def settle(operator: Operator, answer: Answer, *, by: str) -> Settled:
+    """Does with the working registry users of that operator what was answered. Raises Refused."""
+    if answer.what == "hand over":
+        _taker(operator, answer)
+    found = list(working(operator))
+    if not found:
+        return Settled()
+    if answer.what == "disable":
+        done = users.switch(found, is_active=False, by=by)
+        return Settled(done.users, answer, done.proof)
+    if answer.what == "hand over":
+        users.hand_over(found, answer.to, by=by)
+    return Settled(found, answer)
+
+
+def _gone(
+    operator: Operator, end: Callable[[str], None], *, by: str, answer: Answer | None
+) -> Settled:
+    if answer is None and working(operator).exists():
+        raise Ask(_question(operator))
+    if answer is not None and answer.what == "hand over":
+        _taker(operator, answer)
+    end(str(answer or ""))
+    return settle(operator, answer, by=by) if answer is not None else Settled()
+
+
+def _taker(operator: Operator, answer: Answer) -> Operator:
+    """Refused for one who could not manage them."""
+    to = answer.to
+    if to is None or to.pk == operator.pk or not to.is_active or not to.has_role(Role.MAINTAINER):
+        raise Refused(_("Choose another active maintainer or administrator to hand over to."))
+    return to
+
+
+def _question(operator: Operator) -> str:
+    names = list(working(operator).values_list("name", flat=True))
+    shown = ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
+    return _("%(name)s has registry users that work on: %(users)s. Say what becomes of them.") % {
+        "name": operator.username,
+        "users": shown,
+    }
