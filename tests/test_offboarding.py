@@ -241,7 +241,7 @@ def test_maintainers_from_before_may_give_what_their_users_have() -> None:
     )
     users.switch([off.user], is_active=False, by="x")
     users.create("strange", by="x", may=rights.parse([("delete", "a/*")]))
-    grant = import_module("registryui.migrations.0020_grants").grant
+    grant = import_module("registryui.migrations.0017_grants").grant
     grant(apps, None)
     mo.refresh_from_db()
     assert set(mo.grants.values_list("action", "scope")) == {("pull", "*"), ("push", "a/*")}
