@@ -68,6 +68,14 @@ class MadeStore:
         self._kept: dict[str, Records] = {}
         self._numbers = {f"{below}{_name(number)}": number for number in range(len(self.sizes))}
 
+    @property
+    def unfollowed(self) -> list[str]:
+        return []
+
+    @property
+    def elsewhere(self) -> list[str]:
+        return []
+
     def records(self, repository: str) -> Records:
         """All of a repository; NotFound if it is not among these."""
         if repository not in self._numbers:

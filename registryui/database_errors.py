@@ -84,6 +84,11 @@ def _what_to_do(found: Kind) -> str:
             "backup back if there is one, and run ./boathouse up: docs/operate.md, "
             '"When files are lost or broken", says what comes back without one.'
         )
+    if found == "closed" and not Path(path()).exists():
+        return (
+            "It is not there: ./boathouse up makes one, or set BOATHOUSE_DATA to the data folder "
+            "of this instance."
+        )
     if found == "closed":
         return (
             "It must be a file that the user who runs Boathouse may write, like its folder: give "

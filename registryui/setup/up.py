@@ -54,7 +54,6 @@ def up(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
     """
     with _ended_by_signals(), _in_words():
         data.make()
-        os.umask(0o077)
         with health.claim() as is_ours:
             if not is_ours:
                 facts = _facts_of_the_other()

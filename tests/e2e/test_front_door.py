@@ -179,7 +179,7 @@ def test_an_upload_cannot_be_sent_to_another_host(boathouse: Product) -> None:
     path = "/v2/front/door/blobs/uploads/"
     answer = boathouse.ask(path, method="POST", headers=headers, as_user=True)
     assert answer.status == 202
-    assert answer.headers["location"].startswith(f"{boathouse.facts['url']}/v2/front/door/")
+    assert answer.headers["location"].startswith("/v2/front/door/")
 
 
 def test_a_large_layer_goes_through_without_being_kept_on_the_way(
