@@ -376,6 +376,8 @@ def test_the_documented_backup_is_whole_though_images_are_pushed(
             is_over.set()
         for one in busy:
             one.result()
+    kept = list((tmp_path / "backup").iterdir())
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
 
     done = subprocess.run(
         ["sh", "-ec", restore],
