@@ -131,6 +131,7 @@ REGISTRY_PORT = port("BOATHOUSE_REGISTRY_PORT", _ports().get("registry", 5000))
 WEB_PORT = port("BOATHOUSE_WEB_PORT", _ports().get("web", 8000))
 REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
+PROXY_TOKEN = _secret(SECRETS_DIR / "proxy-token")  # nginx says it with each request to the portal
 REGISTRY_PROGRAM = text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
 SYNC_MINUTES = number("BOATHOUSE_SYNC_MINUTES", 15, least=1, unit="minutes")
 
@@ -302,7 +303,7 @@ AXES_DISABLE_ACCESS_LOG = True
 SECURE_PROXY_SSL_HEADER = (
     "HTTP_X_FORWARDED_PROTO",
     "https",
-)  # nginx sets it; nobody else reaches us
+)  # nginx sets it; portal/behind_nginx.py takes it off what does not come from there
 SECURE_SSL_REDIRECT = True
 SECURE_REDIRECT_EXEMPT = [r"^hooks/", r"^healthz$"]  # the registry and `up` ask on loopback
 SECURE_HSTS_SECONDS = 31536000 if HSTS else 0

@@ -105,6 +105,7 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "key": tls.server_key(),
         "registry_port": registry_port,
         "web_port": web_port,
+        "proxy_token": keys.read("proxy-token"),
         "public_url": settings.PUBLIC_URL,
         "registry_name": settings.REGISTRY_NAME,
         "requests": settings.REQUESTS_PER_SECOND,

@@ -25,7 +25,7 @@ from django.utils import timezone
 from registryui import front_door
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.registry.client import RegistryClient
-from registryui.setup import configuration
+from registryui.setup import configuration, keys
 from tests.instance import (
     Heard,
     Instance,
@@ -512,6 +512,9 @@ def test_a_mount_that_was_not_understood_is_not_passed_on(
 
 
 HEADERS = [
+    "X-Boathouse-Proxy: guessed",
+    "X-Boathouse-Proxy: guessed\r\nX-Boathouse-User: boss",
+    "Connection: close, X-Boathouse-Proxy",
     "X-Boathouse-User: boss",
     "x-boathouse-user: boss",
     "X_Boathouse_User: boss",
@@ -569,10 +572,12 @@ def test_no_header_says_anything_that_nginx_did_not_check(
             assert one.line == "GET /v2/team/api/manifests/1", header
             assert one.of("authorization") == login, header
             assert one.of("x-boathouse-user") == one.of("connection") == [], header
+            assert one.of("x-boathouse-proxy") == [], header
         for one in instance.heard:
             is_search = one.line == "GET /v1/search?q=a"
             assert is_search or one.line == "GET /page", header
             assert one.of("x-boathouse-user") == (["team"] if is_search else []), header
+            assert one.of("x-boathouse-proxy") == [keys.read("proxy-token")], header
             assert one.of("authorization") == [], header
         for one in (*heard, *instance.heard):
             assert {name: one.of(name) for name in OURS} == OURS, header

@@ -78,11 +78,13 @@ class Crowd:
 
 
 class Caller:
-    """Somebody who asks the portal on loopback, where nothing slows a log-in down, on a connection
-    that is kept. Each has an address of their own, as nginx would tell."""
+    """Somebody who asks the portal in nginx's place, where nothing slows a log-in down, on a
+    connection that is kept. Each has an address of their own, as nginx would tell."""
 
-    def __init__(self, port: int, address: str) -> None:
-        self.port, self.address = port, address
+    def __init__(self, data: Path, address: str) -> None:
+        self.port = json.loads((data / "run" / "ports.json").read_text())["web"]
+        self.proof = (data / "secrets" / "proxy-token").read_text().strip()
+        self.address = address
         self.cookies: dict[str, str] = {}
         self._connection: http.client.HTTPConnection | None = None
 
@@ -91,6 +93,7 @@ class Caller:
             "Host": "localhost",
             "X-Forwarded-Proto": "https",
             "X-Real-IP": self.address,
+            "X-Boathouse-Proxy": self.proof,
             "X-Request-ID": f"{threading.current_thread().name}-{path}",
             "Referer": f"https://localhost{path}",
             "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),
@@ -144,12 +147,12 @@ def test_no_answer_is_a_5xx_under_a_crowd(loaded: Product, extent: Extent) -> No
         return come_and_go
 
     for number in range(4):
-        crowd.send(f"reader{number}", reader(Caller(ports["web"], f"10.0.0.{number}")))
+        crowd.send(f"reader{number}", reader(Caller(loaded.data, f"10.0.0.{number}")))
     for number in range(2):
-        one = Caller(ports["web"], f"10.0.1.{number}")
+        one = Caller(loaded.data, f"10.0.1.{number}")
         crowd.send(f"scanner{number}", lambda n, one=one: one.ask("GET", SCANNED[n % 7])[0])
     for number in range(2):
-        crowd.send(f"login{number}", someone(Caller(ports["web"], f"10.0.2.{number}")))
+        crowd.send(f"login{number}", someone(Caller(loaded.data, f"10.0.2.{number}")))
     for number in range(2):
 
         def push(n: int, number: int = number) -> int:

@@ -8,7 +8,7 @@ from django.conf import settings as live
 from pytest_django.fixtures import Settings
 
 from registryui import tls
-from registryui.setup import configuration, data, parts
+from registryui.setup import configuration, data, keys, parts
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def folder(tmp_path: Path, settings: object) -> Path:
     for name, place in places.items():
         setattr(settings, name, tmp_path / "var" / place)
     data.make()
+    keys.make()
     tls.ensure(live.TLS_DIR, names=["localhost"])
     (tmp_path / "var" / "htpasswd").touch()
     return tmp_path / "var"
@@ -58,9 +59,6 @@ def test_a_bad_configuration_is_never_put_live(folder: Path) -> None:
 
 
 def test_the_registry_listens_on_loopback_and_caches_no_descriptors(folder: Path) -> None:
-    from registryui.setup import keys
-
-    keys.make()
     text = configuration.render_registry(registry_port=5001, web_port=8001)
     assert re.search(r"addr: [\"']?127\.0\.0\.1:5001", text)
     assert "blobdescriptor" not in text

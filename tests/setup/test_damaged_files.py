@@ -54,6 +54,7 @@ HEALED, REFUSED = "healed", "refused"
 ROWS: dict[str, tuple[str, str, str, str]] = {
     "secrets/django-key": (HEALED, HEALED, HEALED, HEALED),
     "secrets/hook-token": (HEALED, HEALED, HEALED, HEALED),
+    "secrets/proxy-token": (HEALED, HEALED, HEALED, HEALED),
     "secrets/registry-key": (HEALED, HEALED, HEALED, HEALED),
     "tls/ca.crt": (REFUSED, REFUSED, HEALED, REFUSED),
     "tls/server.crt": (HEALED, HEALED, HEALED, REFUSED),
