@@ -62,6 +62,7 @@ SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
 CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.yml
 LOG_DIR = DATA / "log"
 RUN_DIR = DATA / "run"  # process ids, the ports of the parts
+SOCKETS_DIR = RUN_DIR / "sockets"  # for nginx and our own user alone
 # Uploads are refused while fewer megabytes are free; a first `up` needs as much.
 FLOOR_BYTES = number("BOATHOUSE_FLOOR_MB", 500, unit="megabytes") * 1_000_000
 # Of these, kept in DATA/reserve and given back when the disk is full all the same.
@@ -128,7 +129,7 @@ def _ports() -> dict[str, int]:
 
 
 REGISTRY_PORT = port("BOATHOUSE_REGISTRY_PORT", _ports().get("registry", 5000))
-WEB_PORT = port("BOATHOUSE_WEB_PORT", _ports().get("web", 8000))
+HOOK_PORT = port("BOATHOUSE_HOOK_PORT", _ports().get("hook", 8000))  # nginx takes notifications
 REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
 PROXY_TOKEN = _secret(SECRETS_DIR / "proxy-token")  # nginx says it with each request to the portal

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import shutil
 import socket
+import socketserver
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from django.conf import settings
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from registryui import tls
+from registryui import sockets, tls
 from registryui.accounts import publish
 from registryui.setup import configuration, data, keys, parts
 from tests.waiting import LONGEST, until
@@ -129,13 +130,13 @@ def standing(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Itera
 
 
 @contextmanager
-def running_instance(*, web_port: int = 0, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
+def running_instance(*, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
     """A healthy instance: data folder, certificates, registry, nginx, a portal.
 
-    Without a registry user yet. `web_port`: of a portal that runs already. `anonymous`: scopes that
-    may be pulled without a login, on a port of their own.
+    Without a registry user yet. `anonymous`: scopes that may be pulled without a login, on a port
+    of their own.
     """
-    ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
+    ports = {"front": free_port(), "registry": free_port(), "hook": free_port()}
     if anonymous:
         ports["anonymous"] = free_port()
     with ExitStack() as stack:
@@ -146,13 +147,12 @@ def running_instance(*, web_port: int = 0, anonymous: Sequence[str] = ()) -> Ite
         tls.ensure(folder / "data" / "tls", names=tls.wanted_names())
         publish.prepare()
         publish.write([])  # a file without users
-        configuration.write(registry_port=ports["registry"], web_port=ports["web"])
+        configuration.write(registry_port=ports["registry"], hook_port=ports["hook"])
         made = Instance(folder / "data")
         stack.callback(lambda: [made.stop(name) for name in list(made.processes)])
         for name, command in COMMANDS.items():
             made.start(name, command())
-        if not web_port:
-            made.heard = stack.enter_context(listener(ports["web"]))
+        made.heard = stack.enter_context(listener(sockets.web()))
         for port in ports.values():
             wait_for(port)
         yield made
@@ -167,6 +167,7 @@ def _settings(folder: Path, ports: dict[str, int], anonymous: Sequence[str]) -> 
         "CONFIG_DIR": folder / "config",
         "LOG_DIR": folder / "log",
         "RUN_DIR": folder / "run",
+        "SOCKETS_DIR": folder.parent / "sockets",  # a copy of a socket is none
         "STATIC_ROOT": folder / "static",
         "HTPASSWD_FILE": folder / "htpasswd",
         "OVERLAP_FILE": folder / "htpasswd.old",
@@ -182,18 +183,28 @@ def _settings(folder: Path, ports: dict[str, int], anonymous: Sequence[str]) -> 
         "PUBLIC_URL": f"https://localhost:{ports['front']}",
         "REGISTRY_PORT": ports["registry"],
         "REGISTRY_URL": f"http://127.0.0.1:{ports['registry']}",
-        "WEB_PORT": ports["web"],
+        "HOOK_PORT": ports["hook"],
         "TLS_CERTIFICATE": "",
         "TLS_KEY": "",
     }
 
 
+class _Sockets(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
 @contextmanager
-def listener(port: int) -> Iterator[list[Heard]]:
-    """A stand-in for the portal, or for the registry; what it is asked, in order."""
+def listener(place: int | Path) -> Iterator[list[Heard]]:
+    """A stand-in for the portal at its socket, or for the registry at its port; what it is asked,
+    in order."""
     heard: list[Heard] = []
     handler = type("Listener", (Portal,), {"heard": heard})
-    web = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    web: _Sockets | http.server.ThreadingHTTPServer
+    if isinstance(place, Path):
+        web = _Sockets(str(place), handler)
+        place.chmod(0o666)  # as gunicorn does: the folder is closed
+    else:
+        web = http.server.ThreadingHTTPServer(("127.0.0.1", place), handler)
     # It looks so often whether it is to end.
     thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -23,7 +23,7 @@ from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone, translation
 
-from registryui import doctor, front_door, tls
+from registryui import doctor, front_door, sockets, tls
 from registryui.accounts import publish, users
 from registryui.doctor import checks
 from registryui.models import RegistryEvent, RegistryUser, Run, new_decision
@@ -117,7 +117,7 @@ def test_a_stopped_nginx_is_named(instance: Instance) -> None:
 
 def test_a_portal_that_does_not_answer_is_named(instance: Instance) -> None:
     path = instance.folder / "config" / "nginx.conf"
-    path.write_text(path.read_text().replace(f"server 127.0.0.1:{_web_port()} ", "server [::1]:9 "))
+    path.write_text(path.read_text().replace(f'server "unix:{sockets.web()}" ', "server [::1]:9 "))
     restart_nginx(instance)
     finding = checks.check_front_door()
     assert (finding.state, finding.code) == ("bad", "door-no-portal")
@@ -198,7 +198,7 @@ def test_a_configuration_that_lacks_something_is_named(instance: Instance) -> No
             "registry-cache",
         ),
         (text.replace("/hooks/registry", "/elsewhere"), "registry-hook"),
-        (text.replace(f":{_web_port()}/hooks", ":1/hooks"), "registry-hook"),
+        (text.replace(f":{_hook_port()}/hooks", ":1/hooks"), "registry-hook"),
     ]:
         assert broken != text
         path.write_text(broken)
@@ -677,10 +677,10 @@ def _talk_nonsense(silent: socket.socket) -> None:
                 connection.sendall(b"SSH-2.0-nothing\r\n" * 3)
 
 
-def _web_port() -> int:
+def _hook_port() -> int:
     from django.conf import settings
 
-    return int(settings.WEB_PORT)
+    return int(settings.HOOK_PORT)
 
 
 @pytest.mark.django_db

@@ -23,7 +23,7 @@ REFUSED = [
     ("BOATHOUSE_HTTP_PORT", "-1", "between 1 and 65535"),
     ("BOATHOUSE_ANONYMOUS_PORT", "8444/tcp", "whole number"),
     ("BOATHOUSE_REGISTRY_PORT", "5000.0", "whole number"),
-    ("BOATHOUSE_WEB_PORT", "x", "whole number"),
+    ("BOATHOUSE_HOOK_PORT", "x", "whole number"),
     ("BOATHOUSE_SYNC_MINUTES", "15m", "whole number of minutes, such as 15"),
     ("BOATHOUSE_SYNC_MINUTES", "0", "at least 1 minutes"),
     ("BOATHOUSE_UNDO_DAYS", "0", "between 1 and 3650 days"),

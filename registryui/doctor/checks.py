@@ -162,7 +162,7 @@ def configuration_lacks(text: str) -> str:
         return "delete"
     if values.get("storage.cache.blobdescriptor"):
         return "cache"
-    hook = f":{settings.WEB_PORT}/hooks/registry"
+    hook = f":{settings.HOOK_PORT}/hooks/registry"
     if not any(path.startswith("notifications.") and hook in v for path, v in values.items()):
         return "hook"
     return ""

@@ -19,7 +19,7 @@ from string import Template
 
 from django.conf import settings
 
-from registryui import hold, tls
+from registryui import hold, sockets, tls
 from registryui.accounts import rights
 from registryui.cleanup import guard_files
 from registryui.registry import storages
@@ -74,7 +74,7 @@ def registry_file() -> Path:
     return Path(settings.CONFIG_DIR / "registry.yml")
 
 
-def write(*, registry_port: int, web_port: int) -> None:
+def write(*, registry_port: int, hook_port: int) -> None:
     """Renders both configurations and puts them in place if nginx accepts its own.
 
     Raises Refused with nginx's words if it does not; then nothing is changed.
@@ -84,12 +84,12 @@ def write(*, registry_port: int, web_port: int) -> None:
         (TEMPLATES / "down.html").read_bytes(),
         mode=0o644,
     )
-    put_nginx(render_nginx(registry_port=registry_port, web_port=web_port))
-    text = render_registry(registry_port=registry_port, web_port=web_port)
+    put_nginx(render_nginx(registry_port=registry_port, hook_port=hook_port))
+    text = render_registry(registry_port=registry_port, hook_port=hook_port)
     write_file(registry_file(), text.encode())
 
 
-def render_nginx(*, registry_port: int, web_port: int) -> str:
+def render_nginx(*, registry_port: int, hook_port: int) -> str:
     """The text of nginx.conf for the settings of this instance."""
     values: dict[str, object] = {
         "user": _user_line(),
@@ -104,7 +104,8 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "certificate": tls.server_certificate(),
         "key": tls.server_key(),
         "registry_port": registry_port,
-        "web_port": web_port,
+        "hook_port": hook_port,
+        "web_socket": sockets.web(),
         "proxy_token": keys.read("proxy-token"),
         "public_url": settings.PUBLIC_URL,
         "registry_name": settings.REGISTRY_NAME,
@@ -255,7 +256,7 @@ def _lines(*lines: str, indent: int) -> str:
     return "\n".join(" " * indent + line for line in lines)
 
 
-def render_registry(*, registry_port: int, web_port: int) -> str:
+def render_registry(*, registry_port: int, hook_port: int) -> str:
     """The text of registry.yml; holds secrets. JSON strings are YAML strings."""
     storage = wanted_storage()
     values = {
@@ -263,7 +264,7 @@ def render_registry(*, registry_port: int, web_port: int) -> str:
         "driver_parameters": storage.section,
         "address": f"127.0.0.1:{registry_port}",
         "http_secret": keys.read("registry-key"),
-        "hook": f"http://127.0.0.1:{web_port}/hooks/registry",
+        "hook": f"http://127.0.0.1:{hook_port}/hooks/registry",
         "hook_authorization": f"Bearer {keys.read('hook-token')}",
     }
     return _render(

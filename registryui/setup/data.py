@@ -7,6 +7,7 @@
       config/          0711  generated: nginx.conf (0600), registry.yml (0600), pages/ for nginx
       log/             0711  access.json, boathouse.log of `up --background` (0600)
       run/             0711  locks, ports, process ids, nginx's temporary files
+      run/sockets/     0700  where the portal listens; 0710 for nginx's group where root set it up
       fonts/ static/   0700  made by `up` for the pages
       rights/          0711  what each registry user may do, as files that nginx tests
       htpasswd         0640  registry users; the group is nginx's when root set it up
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from registryui import hold, space
+from registryui import hold, sockets, space
 
 NGINX_USER = "www-data"
 
@@ -47,6 +48,7 @@ def make() -> None:
     _check_place(settings.DATA)
     for folder, mode in _folders().items():
         _make_folder(folder, mode)
+    _close_sockets()
     for file in [*settings.DATA.glob("*.sqlite3*"), *settings.LOG_DIR.iterdir()]:
         with contextlib.suppress(FileNotFoundError):  # it was rotated, or its database was closed
             if file.stat().st_mode & 0o077:
@@ -63,6 +65,7 @@ def _folders() -> dict[Path, int]:
         settings.LOG_DIR: 0o711,
         settings.RUN_DIR: 0o711,
         settings.RUN_DIR / "nginx": 0o711,
+        settings.SOCKETS_DIR: 0o710,
         hold.folder(): 0o711,
         settings.DATA / "fonts": 0o700,
         settings.STATIC_ROOT: 0o700,
@@ -78,6 +81,12 @@ def _check_name(folder: Path) -> None:
         raise Refused(
             f"The path of the data folder, {str(folder)!r}, has the character {bad[0]!r}, which "
             "cannot stand in the configuration of nginx: choose another BOATHOUSE_DATA."
+        )
+    too_long = len(os.fsencode(sockets.web())) - sockets.LONGEST
+    if too_long > 0:
+        raise Refused(
+            f"The path of the data folder, {str(folder)!r}, is {too_long} bytes too long for the "
+            "sockets below it: choose a shorter BOATHOUSE_DATA."
         )
 
 
@@ -135,6 +144,17 @@ def _make_folder(folder: Path, mode: int) -> None:
     found = stat.S_IMODE(folder.stat().st_mode)
     # Open is what must be closed, or closed what nginx must pass: after a restore, for example.
     if (mode == 0o700 and found & 0o077) or (mode == 0o711 and found & 0o111 != 0o111):
+        folder.chmod(mode)
+
+
+def _close_sockets() -> None:
+    """Only our own user and nginx's workers may enter the folder of the sockets."""
+    folder = settings.SOCKETS_DIR
+    is_for_group = os.geteuid() == 0 and closed_folder() is None
+    if is_for_group and folder.stat().st_gid != (group := grp.getgrnam(NGINX_USER).gr_gid):
+        os.chown(folder, -1, group)
+    mode = 0o710 if is_for_group else 0o700
+    if stat.S_IMODE(folder.stat().st_mode) != mode:
         folder.chmod(mode)
 
 

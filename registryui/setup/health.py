@@ -9,14 +9,14 @@ import signal
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import psutil
 from django.conf import settings
 
-from registryui import locks, tls
+from registryui import locks, sockets, tls
 
 from . import ports
 from .data import write_file
@@ -38,7 +38,6 @@ class Running:
     address: str  # where the front door is reached on this machine
     port: int
     registry_port: int
-    web_port: int
     certificate: str  # path of what nginx shows
 
 
@@ -62,7 +61,6 @@ def this_instance(chosen: dict[str, int]) -> Running:
         address=address.strip("[]"),
         port=settings.PORT,
         registry_port=chosen["registry"],
-        web_port=chosen["web"],
         certificate=str(tls.server_certificate()),
     )
 
@@ -172,8 +170,9 @@ def running() -> Running | None:
     if not is_claimed():
         return None
     try:
-        return Running(**json.loads(_record_file().read_text()))
-    except (OSError, ValueError, TypeError):
+        told = json.loads(_record_file().read_text())
+        return Running(**{one.name: told[one.name] for one in fields(Running)})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
@@ -188,7 +187,7 @@ def examine(instance: Running) -> dict[str, Part]:
     answers = {
         "registry": _ask(_plain(instance.registry_port), "/v2/", 200),
         "nginx": _ask(_front_door(instance), "/v2/", 401),
-        "web": _ask(_plain(instance.web_port), "/healthz", 200),
+        "web": _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
         "worker": "" if _is_worker(pids.get("worker", 0)) else "is not running",
     }
     if not answers["nginx"] and not answers["web"]:
@@ -223,7 +222,7 @@ def _ask(connection: http.client.HTTPConnection, path: str, expected: int) -> st
         status = connection.getresponse().status
     except TimeoutError:
         return f"no answer to {path} within {SECONDS:.0f} s"
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, FileNotFoundError):  # the latter of a socket
         return "does not listen"
     except (OSError, http.client.HTTPException) as trouble:
         return f"{path}: {trouble}"

@@ -31,6 +31,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from registryui import sockets
+
 from . import configuration, health
 from .data import write_file
 from .go_runtime import GO_RUNTIME
@@ -44,13 +46,13 @@ MOST_LINES = 10_000  # that wait for an output that takes none
 LONGEST_LINE = 1_000_000
 
 
-def commands(*, registry_port: int, web_port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
+def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Name of each part to its command line and environment, in the order of starting."""
     return {
         "registry": (registry_command(), registry_environment()),
         "nginx": (nginx_command(), dict(os.environ)),
-        "web": (web_command(web_port), _python_environment(registry_port, web_port)),
-        "worker": (worker_command(), _python_environment(registry_port, web_port)),
+        "web": (web_command(), _python_environment(registry_port, hook_port)),
+        "worker": (worker_command(), _python_environment(registry_port, hook_port)),
     }
 
 
@@ -75,11 +77,11 @@ def nginx_command() -> list[str]:
     return [configuration.nginx_program(), "-c", str(configuration.nginx_file())]
 
 
-def web_command(port: int) -> list[str]:
+def web_command() -> list[str]:
     """The command line of gunicorn."""
     return [
         *(sys.executable, "-m", "gunicorn", "portal.wsgi"),
-        *("--bind", f"127.0.0.1:{port}"),
+        *("--bind", f"unix:{sockets.web()}"),
         *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
         *("--timeout", "60", "--graceful-timeout", "3"),
         *("--limit-request-line", "8190"),  # the address of a list names the tags that are chosen
@@ -98,14 +100,14 @@ def worker_command() -> list[str]:
     ]
 
 
-def _python_environment(registry_port: int, web_port: int) -> dict[str, str]:
+def _python_environment(registry_port: int, hook_port: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "GUNICORN_CMD_ARGS"}
     return {
         **kept,
         "PYTHONUNBUFFERED": "1",
         "DJANGO_SETTINGS_MODULE": "portal.settings",
         "BOATHOUSE_REGISTRY_PORT": str(registry_port),
-        "BOATHOUSE_WEB_PORT": str(web_port),
+        "BOATHOUSE_HOOK_PORT": str(hook_port),
     }
 
 

@@ -1,8 +1,8 @@
 """Which ports the parts listen on, and who is in the way.
 
-The registry and the portal listen on loopback; their ports are chosen once and kept in
-RUN_DIR/ports.json, where settings.py finds them. nginx's port is the user's choice and is never
-replaced by another one.
+The registry, and nginx for its notifications, listen on loopback; these ports are chosen once and
+kept in RUN_DIR/ports.json, where settings.py finds them. nginx's own port is the user's choice and
+is never replaced by another one.
 """
 
 import errno
@@ -15,7 +15,7 @@ from django.conf import settings
 
 from .data import Refused, write_file
 
-FIRST = {"registry": 5000, "web": 8000}
+FIRST = {"registry": 5000, "hook": 8000}
 TRIED = 200  # ports in a row; below the range that the kernel gives to outgoing connections
 
 
@@ -56,13 +56,13 @@ class Chosen:
 
 
 def choose() -> Chosen:
-    """The ports of registry and web: those of last time if they are free, else new ones; kept.
+    """The ports of registry and notifications: those of last time if they are free, else new; kept.
 
     Raises Refused if a port that was set by hand is busy.
     """
     kept = _kept()
     chosen = Chosen()
-    wanted = {"registry": settings.REGISTRY_PORT, "web": settings.WEB_PORT}
+    wanted = {"registry": settings.REGISTRY_PORT, "hook": settings.HOOK_PORT}
     taken = {settings.PORT, settings.HTTP_PORT, settings.ANONYMOUS_PORT, settings.PROXY_PORT}
     for name, first in FIRST.items():
         by_hand = wanted[name] not in (kept.get(name, first), first)

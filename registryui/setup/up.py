@@ -134,7 +134,7 @@ def prepare(*, say: Say) -> ports.Chosen:
         _prepare_guard()
         if static.collect():
             say("Made the typefaces and static files.")
-        configuration.write(registry_port=chosen.ports["registry"], web_port=chosen.ports["web"])
+        configuration.write(registry_port=chosen.ports["registry"], hook_port=chosen.ports["hook"])
         hold.clear()
         with contextlib.suppress(OSError):  # the worker says it
             space.look(uploads=lambda: 0)
@@ -196,7 +196,7 @@ def _run(
         lines.fileno(), hidden=[secret for secret in hidden if secret], file=log_file()
     )
     manager = parts.Parts(printer)
-    commands = parts.commands(registry_port=chosen["registry"], web_port=chosen["web"])
+    commands = parts.commands(registry_port=chosen["registry"], hook_port=chosen["hook"])
     for name, (command, environment) in commands.items():
         manager.add(name, command, environment)
     say("Starting registry, nginx, web and worker.")

@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 from django.conf import settings
+from django.test import override_settings
 from django.utils import timezone
 
 from registryui import front_door
@@ -34,7 +35,6 @@ from tests.instance import (
     running_instance,
     standing,  # noqa: F401  (a fixture)
 )
-from tests.parts import free_port
 from tests.waiting import LONGEST, until
 
 LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
@@ -812,7 +812,8 @@ def test_a_name_of_any_letters_is_told_to_the_portal(instance: Instance) -> None
 
 def test_without_the_portal_only_the_search_is_gone(instance: Instance) -> None:
     user = made("ci", ("pull", "*"), ("push", "*"))
-    configuration.write(registry_port=settings.REGISTRY_PORT, web_port=free_port())
+    with override_settings(SOCKETS_DIR=instance.folder):
+        configuration.write(registry_port=settings.REGISTRY_PORT, hook_port=settings.HOOK_PORT)
     restart_nginx(instance)
     answer = ask("GET", "/v1/search?q=a", user)
     assert answer.status == 503

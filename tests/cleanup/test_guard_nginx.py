@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.test import override_settings
 
 from registryui.accounts import users
 from registryui.cleanup import protection
@@ -23,7 +24,6 @@ from tests.instance import (
     restart_nginx,
     standing,  # noqa: F401  (a fixture)
 )
-from tests.parts import free_port
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 BY = "operator:ada"
@@ -156,7 +156,8 @@ def test_what_is_lifted_goes_through_from_the_next_request_on(
 def test_without_the_portal_nothing_protected_moves_and_the_rest_goes_on(
     instance: Instance, user: tuple[str, str]
 ) -> None:
-    configuration.write(registry_port=settings.REGISTRY_PORT, web_port=free_port())
+    with override_settings(SOCKETS_DIR=instance.folder):
+        configuration.write(registry_port=settings.REGISTRY_PORT, hook_port=settings.HOOK_PORT)
     restart_nginx(instance)
     protection.add("team/* single", "v*", note="", by=BY)
     protection.add("team/*", "1 2", note="", by=BY, is_immutable=True)

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from registryui import sockets
 from tests import postgres
 from tests.selection import Extent
 from tests.waiting import LONGEST
@@ -82,7 +83,7 @@ class Caller:
     connection that is kept. Each has an address of their own, as nginx would tell."""
 
     def __init__(self, data: Path, address: str) -> None:
-        self.port = json.loads((data / "run" / "ports.json").read_text())["web"]
+        self.socket = data / "run" / "sockets" / "web"
         self.proof = (data / "secrets" / "proxy-token").read_text().strip()
         self.address = address
         self.cookies: dict[str, str] = {}
@@ -100,9 +101,7 @@ class Caller:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         for attempt in range(3):
-            self._connection = self._connection or http.client.HTTPConnection(
-                "127.0.0.1", self.port, timeout=LONGEST
-            )
+            self._connection = self._connection or sockets.Connection(self.socket, timeout=LONGEST)
             try:
                 self._connection.request(method, path, body, headers)
                 answer = self._connection.getresponse()

@@ -1,6 +1,7 @@
 """What nginx and the registry read: accepted by nginx itself, and never put live when it is not."""
 
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def folder(tmp_path: Path, settings: object) -> Path:
         "CONFIG_DIR": "config",
         "LOG_DIR": "log",
         "RUN_DIR": "run",
+        "SOCKETS_DIR": "run/sockets",
         "HTPASSWD_FILE": "htpasswd",
         "OVERLAP_FILE": "htpasswd.old",
         "RIGHTS_DIR": "rights",
@@ -36,7 +38,7 @@ def folder(tmp_path: Path, settings: object) -> Path:
 
 
 def test_nginx_accepts_what_is_rendered(folder: Path) -> None:
-    configuration.put_nginx(configuration.render_nginx(registry_port=5001, web_port=8001))
+    configuration.put_nginx(configuration.render_nginx(registry_port=5001, hook_port=8001))
     text = configuration.nginx_file().read_text()
     for line in ("client_max_body_size 0", "proxy_request_buffering off", "TLSv1.2 TLSv1.3"):
         assert line in text
@@ -44,22 +46,47 @@ def test_nginx_accepts_what_is_rendered(folder: Path) -> None:
 
 
 def test_a_portal_that_hangs_is_not_waited_for_like_a_registry(folder: Path) -> None:
-    text = configuration.render_nginx(registry_port=5001, web_port=8001)
+    text = configuration.render_nginx(registry_port=5001, hook_port=8001)
     search, registry = text.split("location = /v1/search {")[1].split("location /v2/ {")
     assert re.findall(r"proxy_read_timeout (\d+)s;", search) == ["20"]
     assert "900" in re.findall(r"proxy_read_timeout (\d+)s;", registry)
 
 
 def test_a_bad_configuration_is_never_put_live(folder: Path) -> None:
-    good = configuration.render_nginx(registry_port=5001, web_port=8001)
+    good = configuration.render_nginx(registry_port=5001, hook_port=8001)
     configuration.put_nginx(good)
     with pytest.raises(data.Refused):
         configuration.put_nginx(good.replace("server {", "server { nonsense on;", 1))
     assert configuration.nginx_file().read_text() == good
 
 
+def test_only_nginx_may_enter_the_folder_of_the_sockets(folder: Path) -> None:
+    place = folder / "run" / "sockets"
+    for before in (0o777, 0o700, 0o755):
+        place.chmod(before)
+        data.make()
+        found = place.stat()
+        # pytest's own folder lets nginx's user not pass: then nginx's workers are ours.
+        assert stat.S_IMODE(found.st_mode) == (0o700 if data.closed_folder() else 0o710)
+    text = configuration.render_nginx(registry_port=5001, hook_port=8001)
+    assert f'server "unix:{place}/web"' in text
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path, settings: object) -> None:
+    place = tmp_path / ("x" * (107 - len(f"{tmp_path}/") - len("/run/sockets/web")))
+    for name, wanted in ((place.name, ""), (place.name + "é", "2 bytes too long")):
+        settings.DATA = tmp_path / name  # type: ignore[attr-defined]
+        settings.SOCKETS_DIR = tmp_path / name / "run" / "sockets"  # type: ignore[attr-defined]
+        if wanted:
+            with pytest.raises(data.Refused, match=f"{wanted}.*BOATHOUSE_DATA"):
+                data.make()
+            assert not (tmp_path / name).exists()
+        else:
+            data._check_name(live.DATA)
+
+
 def test_the_registry_listens_on_loopback_and_caches_no_descriptors(folder: Path) -> None:
-    text = configuration.render_registry(registry_port=5001, web_port=8001)
+    text = configuration.render_registry(registry_port=5001, hook_port=8001)
     assert re.search(r"addr: [\"']?127\.0\.0\.1:5001", text)
     assert "blobdescriptor" not in text
     assert re.search(r"delete:\s+enabled: true", text)

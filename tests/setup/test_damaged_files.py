@@ -241,7 +241,7 @@ def test_settings_are_read_whatever_the_files_say(tmp_path: Path, subtests: Any)
     """A command must start, or nobody learns what is wrong."""
     from portal import settings as portal
 
-    for content in (b"", os.urandom(300), b"[]", b"7", b'{"web": []}', b'{"web": "x"}'):
+    for content in (b"", os.urandom(300), b"[]", b"7", b'{"hook": []}', b'{"hook": "x"}'):
         for name in ("run/ports.json", "secrets/django-key", "host-id"):
             with subtests.test(f"{name} {content[:10]!r}"), pytest.MonkeyPatch.context() as patch:
                 path = tmp_path / name

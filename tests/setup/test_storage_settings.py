@@ -28,7 +28,7 @@ __all__ = ["folder"]  # the fixture
 
 def test_the_store_lies_in_the_data_folder(folder: Path) -> None:
     keys.make()
-    text = configuration.render_registry(registry_port=5001, web_port=8001)
+    text = configuration.render_registry(registry_port=5001, hook_port=8001)
     assert f'"filesystem": {{"rootdirectory": "{folder / "registry"}"}}' in text
 
 
@@ -43,7 +43,7 @@ def test_a_registry_on_s3_starts_from_what_is_rendered(
         settings.STORAGE_KEY, settings.STORAGE_SECRET = key, secret
         settings.REGISTRY_PORT = port
         keys.make()
-        configuration.write(registry_port=port, web_port=8001)
+        configuration.write(registry_port=port, hook_port=8001)
         written = configuration.registry_file()
         assert stat.S_IMODE(written.stat().st_mode) == 0o600
         assert secret in written.read_text()

@@ -66,7 +66,7 @@ def render(*, user: str, group: str) -> dict[str, str]:
         "secret_environment": str(SECRET_ENVIRONMENT),
         "registry": _command(parts.registry_command()),
         "nginx": _command(parts.nginx_command()),
-        "web": _command(parts.web_command(settings.WEB_PORT)),
+        "web": _command(parts.web_command()),
         "worker": _command(parts.worker_command()),
     }
     return {
@@ -84,7 +84,7 @@ def _environment() -> list[str]:
         "BOATHOUSE_HOST": settings.HOST,
         "BOATHOUSE_PORT": str(settings.PORT),
         "BOATHOUSE_REGISTRY_PORT": str(settings.REGISTRY_PORT),
-        "BOATHOUSE_WEB_PORT": str(settings.WEB_PORT),
+        "BOATHOUSE_HOOK_PORT": str(settings.HOOK_PORT),
         "DJANGO_SETTINGS_MODULE": "portal.settings",
     }
     return [f"{name}={value}" for name, value in sorted(chosen.items())]

@@ -1,0 +1,125 @@
+"""What another user of the machine gets of a running product: nothing but what everybody gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from .product import Product
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as somebody else"),
+]
+
+NOBODY = 65534
+# Says what an address answers: standard library alone, for that user may read nothing of ours.
+ASK = """
+import json, socket, sys
+def ask(place, request):
+    family = socket.AF_UNIX if isinstance(place, str) else socket.AF_INET
+    try:
+        with socket.socket(family) as one:
+            one.settimeout(10)
+            one.connect(place if family == socket.AF_UNIX else tuple(place))
+            one.sendall(request.encode())
+            return one.recv(4096).decode(errors="replace").partition("\\r\\n")[0] or "closed"
+    except OSError as error:
+        return type(error).__name__
+print(json.dumps([ask(place, request) for place, request in json.load(sys.stdin)]))
+"""
+
+
+def as_nobody(*asked: tuple[Any, str]) -> list[str]:
+    """The first line of each answer, or the name of the error."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ASK],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+    )
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def request(line: str, **headers: str) -> str:
+    told = {"Host": "localhost", "Connection": "close", **headers}
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in told.items()]
+    return "\r\n".join([f"{line} HTTP/1.1", *lines, "", ""])
+
+
+def sockets(data: Path) -> Iterator[Path]:
+    for path in data.rglob("*"):
+        if path.is_socket():
+            yield path
+
+
+def test_no_socket_answers_another_user(boathouse: Product) -> None:
+    found = [str(path) for path in sockets(boathouse.data)]
+    assert str(boathouse.data / "run" / "sockets" / "web") in found
+    told = as_nobody(*((one, request("GET /healthz")) for one in found))
+    assert told == ["PermissionError"] * len(found)
+    for name in ("@" + one for one in found):  # nor is there an abstract one of that name
+        assert name not in Path("/proc/net/unix").read_text()
+
+
+def test_the_port_of_notifications_wants_their_token(boathouse: Product) -> None:
+    ports = json.loads((boathouse.data / "run" / "ports.json").read_text())
+    hook = ("127.0.0.1", ports["hook"])
+    wrong = {"X_Boathouse_User": "boss", "X_Boathouse_Proxy": "x", "Content_Length": "0"}
+    told = as_nobody(
+        (hook, request("POST /hooks/registry", **wrong)),
+        (hook, request("POST /hooks/registry", **wrong, Authorization="Bearer guessed")),
+        *(
+            (hook, request(f"GET {path}", X_Boathouse_User="boss"))
+            for path in ("/", "/login", "/healthz", "/v1/search?q=a", "/v2/", "/hooks/registry/x")
+        ),
+    )
+    assert told[:2] == ["HTTP/1.1 401 Unauthorized"] * 2
+    assert set(told[2:]) == {"HTTP/1.1 404 Not Found"}
+
+
+def test_only_nginx_is_believed_at_the_socket_of_the_portal(boathouse: Product) -> None:
+    """Also by whoever may enter the folder, such as another program of nginx's user."""
+    from registryui.sockets import Connection
+
+    def ask(path: str, **headers: str) -> int:
+        connection = Connection(boathouse.data / "run" / "sockets" / "web", timeout=10)
+        try:
+            told = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET", path, headers={"Host": "localhost", **told})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    claimed = {"X_Boathouse_User": "boss", "X_Forwarded_Proto": "https"}
+    proof = (boathouse.data / "secrets" / "proxy-token").read_text().strip()
+    assert ask("/v1/search?q=a", **claimed, X_Boathouse_Proxy=proof) == 200
+    for said in ({}, {"X_Boathouse_Proxy": "guessed"}):
+        assert ask("/v1/search?q=a", **claimed, **said) == 403
+        assert ask("/login", **claimed, **said) == 403
+        assert ask("/healthz", **claimed, **said) == 200
+
+
+def test_nothing_else_of_ours_listens(boathouse: Product) -> None:
+    ports = json.loads((boathouse.data / "run" / "ports.json").read_text())
+    listening = {
+        one.laddr.port
+        for process in boathouse.processes()
+        for one in process.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    }
+    assert listening == {boathouse.port, ports["registry"], ports["hook"]}
