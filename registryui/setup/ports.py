@@ -85,8 +85,8 @@ def choose() -> Chosen:
 def _kept() -> dict[str, int]:
     try:
         found = json.loads(Path(settings.RUN_DIR / "ports.json").read_text())
-        return {name: int(found[name]) for name in FIRST}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {name: int(found[name]) for name in FIRST if name in found}
+    except (OSError, ValueError, TypeError):
         return {}
 
 

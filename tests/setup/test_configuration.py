@@ -1,6 +1,8 @@
 """What nginx and the registry read: accepted by nginx itself, and never put live when it is not."""
 
+import json
 import re
+import socket
 import stat
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from django.conf import settings as live
 from pytest_django.fixtures import Settings
 
 from registryui import tls
-from registryui.setup import configuration, data, keys, parts
+from registryui.setup import configuration, data, keys, parts, ports
 
 
 @pytest.fixture
@@ -83,6 +85,20 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path, setting
             assert not (tmp_path / name).exists()
         else:
             data._check_name(live.DATA)
+
+
+def test_a_port_of_an_older_release_was_not_chosen_by_hand(folder: Path, settings: object) -> None:
+    """So another one is taken if it is busy."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(1)
+        port = int(busy.getsockname()[1])
+        (folder / "run" / "ports.json").write_text(json.dumps({"registry": port, "web": 8000}))
+        settings.REGISTRY_PORT = port  # type: ignore[attr-defined]
+        chosen = ports.choose()
+        chosen.release()
+    assert chosen.ports.keys() == {"registry", "hook"}
+    assert port not in chosen.ports.values()
 
 
 def test_the_registry_listens_on_loopback_and_caches_no_descriptors(folder: Path) -> None:
