@@ -113,7 +113,9 @@ def render_nginx(*, registry_port: int, web_port: int) -> str:
         "listen": _listen(settings.PORT, "ssl"),
         **_anonymous(),
         **_proxies(),
-        "headers": _headers(),
+        "portal_headers": _headers(),
+        "headers": _headers(_NO_PAGE),
+        "plain": _plain(),
         "redirect_server": _redirect_server(),
     }
     values |= _to_portal(values) | _checked(values) | _names_and_markers()
@@ -346,9 +348,16 @@ def _proxies() -> dict[str, object]:
     }
 
 
-def _headers() -> str:
+# What is no page of the portal (a blob that somebody pushed, too) is none that a browser shows.
+_NO_PAGE = (
+    'add_header Content-Security-Policy "default-src \'none\'; base-uri \'none\'; '
+    'frame-ancestors \'none\'; sandbox" always;'
+)
+
+
+def _headers(*more: str) -> str:
     # nginx forgets inherited add_header lines in a block that has one of its own: repeat them all.
-    lines = ["add_header X-Content-Type-Options nosniff always;"]
+    lines = ["add_header X-Content-Type-Options nosniff always;", *more]
     if settings.HSTS and speaks_for_a_name(settings.PUBLIC_HOST):
         lines.append('add_header Strict-Transport-Security "max-age=31536000" always;')
     return "\n".join(f"            {line}" for line in lines)
@@ -370,8 +379,22 @@ def _redirect_server() -> str:
         "    server {\n"
         f"{_listen(settings.HTTP_PORT)}\n"
         "        server_name _;\n"
-        f"        return 301 {settings.PUBLIC_URL}$request_uri;\n"
+        "        location / {\n"
+        f"{_plain()}\n"
+        "        }\n"
         "    }"
+    )
+
+
+def _plain() -> str:
+    """A browser is led to HTTPS. A program is not: it would go on sending its password in clear."""
+    words = "use https; if a password was sent here, replace it: it was not encrypted"
+    error = json.dumps({"errors": [{"code": "DENIED", "message": words, "detail": None}]})
+    return _lines(
+        "default_type application/json;",
+        f"if ($uri ~ ^/v[12](?:/|$)) {{ return 403 '{error}'; }}",
+        f"return 301 {settings.PUBLIC_URL}$request_uri;",
+        indent=12,
     )
 
 

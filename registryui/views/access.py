@@ -158,7 +158,7 @@ def _with_head(methods: Sequence[str]) -> list[str]:
 
 def _private(response: HttpResponseBase) -> HttpResponseBase:
     """Keep it out of every cache: one address is a page or a fragment, and a logout is an end."""
-    if isinstance(response, HttpResponse) and not response.has_header("Cache-Control"):
+    if not response.has_header("Cache-Control"):
         add_never_cache_headers(response)
     patch_vary_headers(response, ["HX-Request"])
     return response

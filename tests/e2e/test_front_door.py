@@ -52,6 +52,14 @@ def test_plain_http_on_the_tls_port_is_sent_to_https(boathouse: Product) -> None
     assert answer.headers["location"] == f"{boathouse.facts['url']}/repositories/?q=x"
 
 
+@pytest.mark.parametrize("path", ["/v2", "/v2/", "/v1/search?q=x", "/v2/a/manifests/1"])
+def test_plain_http_is_no_detour_to_the_registry(boathouse: Product, path: str) -> None:
+    """A program that follows would go on sending its password in clear."""
+    answer = plain(boathouse, path)
+    assert (answer.status, answer.headers.get("location")) == (403, None)
+    assert "use https" in answer.json()["errors"][0]["message"]
+
+
 @pytest.mark.parametrize(
     ("options", "works"),
     [
@@ -165,7 +173,22 @@ def test_answers_carry_the_protections(boathouse: Product) -> None:
     assert login["x-frame-options"] == "DENY"
     assert "default-src 'none'" in login["content-security-policy"]
     assert "unsafe" not in login["content-security-policy"]
+    assert "__Host-" in login["set-cookie"]
     assert "Secure" in login["set-cookie"]
+
+
+def test_no_answer_is_shown_in_a_frame_and_what_is_no_page_runs_nothing(
+    boathouse: Product,
+) -> None:
+    style = re.search(r'href="(/static/[^"]*\.css)"', boathouse.ask("/login").body.decode())
+    assert style
+    for path in ("/login", style[1], "/nowhere", "/v2/", "/v2/x/y", "/v1/x", "/_ping", "/hooks/"):
+        policy = boathouse.ask(path).headers["content-security-policy"]
+        assert policy.count("default-src 'none'") == 1, path
+        assert "base-uri 'none'" in policy, path
+        assert "frame-ancestors 'none'" in policy, path
+    for path in ("/v2/", "/v2/_catalog", "/v2/x/manifests/1"):
+        assert "sandbox" in boathouse.ask(path, as_user=True).headers["content-security-policy"]
 
 
 def test_the_authority_can_be_fetched_by_everybody(boathouse: Product) -> None:

@@ -102,3 +102,11 @@ def test_nothing_is_kept_in_caches_and_nothing_runs_inline() -> None:
         assert " onclick" not in page
         assert "<script>" not in page
         assert "default-src 'none'" in answer["Content-Security-Policy"]
+
+
+def test_nor_is_what_is_downloaded_while_it_is_read() -> None:
+    client = Client()
+    client.force_login(make_operator(role=Role.ADMIN))
+    answer = client.post("/activity/export", {"form": "csv"})
+    assert answer.streaming
+    assert "no-store" in answer["Cache-Control"]
