@@ -136,6 +136,7 @@ def running_instance(*, web_port: int = 0, anonymous: Sequence[str] = ()) -> Ite
     may be pulled without a login, on a port of their own.
     """
     ports = {"front": free_port(), "registry": free_port(), "web": web_port or free_port()}
+    ports["plain"] = free_port()
     if anonymous:
         ports["anonymous"] = free_port()
     with ExitStack() as stack:
@@ -174,7 +175,7 @@ def _settings(folder: Path, ports: dict[str, int], anonymous: Sequence[str]) -> 
         "VERSIONS_DIR": folder / "htpasswd-versions",
         "HOST": "localhost",
         "PORT": ports["front"],
-        "HTTP_PORT": 0,
+        "HTTP_PORT": ports["plain"],
         "ANONYMOUS_PORT": ports.get("anonymous", 0),
         "ANONYMOUS_PULL": list(anonymous),
         "BIND": ["127.0.0.1"],

@@ -16,7 +16,9 @@ ROWS = [
     if IDS.match(line.removeprefix("| "))
 ]
 TESTS = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))
-FILES = sorted(set(re.findall(r"`((?:deploy|docs|portal|registryui|static|templates)/[^`]*)`", PAGE)))
+FILES = sorted(
+    set(re.findall(r"`((?:deploy|docs|portal|registryui|static|templates)/[^`]*)`", PAGE))
+)
 VERDICTS = {"yes", "partly", "no", "does not apply"}
 
 
@@ -37,7 +39,8 @@ def test_what_is_not_met_has_a_reason_and_a_place_at_the_end() -> None:
 
 def test_the_figures_of_the_summary_are_those_of_the_table() -> None:
     said = re.search(
-        r"Of (\d+) requirements (\d+) hold, (\d+) hold in part, (\d+) do not, and (\d+) do not", PAGE
+        r"Of (\d+) requirements (\d+) hold, (\d+) hold in part, (\d+) do not, and (\d+) do not",
+        PAGE,
     )
     assert said
     count = Counter(row[3] for row in ROWS)

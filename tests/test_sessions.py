@@ -65,12 +65,12 @@ def test_use_makes_none_last_longer_than_12_hours() -> None:
     session.save()
     began = timezone.now()
     for hours in (6, 11):
-        with mock.patch.object(timezone, "now", lambda: began + timedelta(hours=hours)):  # noqa: B023
+        with mock.patch.object(timezone, "now", return_value=began + timedelta(hours=hours)):
             again = SessionStore(session.session_key)
             again["a"] += 1
             again.save()
     assert Session.objects.get().expire_date <= began + timedelta(hours=12)
-    with mock.patch.object(timezone, "now", lambda: began + timedelta(hours=13)):
+    with mock.patch.object(timezone, "now", return_value=began + timedelta(hours=13)):
         assert SessionStore(session.session_key).get("a") is None
 
 

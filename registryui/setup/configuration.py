@@ -350,8 +350,8 @@ def _proxies() -> dict[str, object]:
 
 # What is no page of the portal (a blob that somebody pushed, too) is none that a browser shows.
 _NO_PAGE = (
-    'add_header Content-Security-Policy "default-src \'none\'; base-uri \'none\'; '
-    'frame-ancestors \'none\'; sandbox" always;'
+    "add_header Content-Security-Policy \"default-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; sandbox\" always;"
 )
 
 

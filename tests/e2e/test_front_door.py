@@ -52,14 +52,6 @@ def test_plain_http_on_the_tls_port_is_sent_to_https(boathouse: Product) -> None
     assert answer.headers["location"] == f"{boathouse.facts['url']}/repositories/?q=x"
 
 
-@pytest.mark.parametrize("path", ["/v2", "/v2/", "/v1/search?q=x", "/v2/a/manifests/1"])
-def test_plain_http_is_no_detour_to_the_registry(boathouse: Product, path: str) -> None:
-    """A program that follows would go on sending its password in clear."""
-    answer = plain(boathouse, path)
-    assert (answer.status, answer.headers.get("location")) == (403, None)
-    assert "use https" in answer.json()["errors"][0]["message"]
-
-
 @pytest.mark.parametrize(
     ("options", "works"),
     [
