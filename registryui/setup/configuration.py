@@ -21,7 +21,7 @@ from django.conf import settings
 
 from registryui import hold, tls
 from registryui.accounts import rights
-from registryui.cleanup import guard_files
+from registryui.cleanup import guard, guard_files
 from registryui.registry import storages
 
 from . import keys, ports
@@ -30,7 +30,6 @@ from .data import NGINX_USER, Refused, closed_folder, write_file
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
 SEARCH_PATIENCE = 20  # a portal that hangs is not waited for as long
-GUARD_PATIENCE = 30  # it may look at each protected tag of a repository
 
 
 class _Percent(Template):
@@ -155,7 +154,7 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
         "checked_guarded": checked(
             settings.HTPASSWD_FILE,
             "$second_look",
-            GUARD_PATIENCE,
+            guard.NGINX_PATIENCE,
             largest="4m",
             gather="on",
             on_down="=403 /_rule$rule",
