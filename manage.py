@@ -28,7 +28,7 @@ if __name__ == "__main__":
     try:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
         space.give_back()  # before Django: no database can be opened without room
-        execute_from_command_line(sys.argv)
+        execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
         sys.stdout.flush()
     except ImproperlyConfigured as error:
         fail(str(error))

@@ -8,17 +8,21 @@ no table in clear. Read by SESSION_ENGINE in settings.py.
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
+from django.conf import settings
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+_BEGAN = "began"
+
 
 class SessionStore(db.SessionStore):
-    """Django's, with other rows."""
+    """Django's, with other rows. Use makes none last longer than SESSION_COOKIE_AGE in all."""
 
     def _get_session_from_db(self) -> AbstractBaseSession | None:
         rows = self.model.objects.filter(session_key=_hash(self.session_key or ""))
@@ -31,8 +35,11 @@ class SessionStore(db.SessionStore):
         return self.model.objects.filter(session_key=_hash(session_key)).exists()
 
     def create_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
+        began = datetime.fromtimestamp(data.setdefault(_BEGAN, timezone.now().timestamp()), UTC)
         row = super().create_model_instance(data)
         row.session_key = _hash(row.session_key)
+        last = began + timedelta(seconds=settings.SESSION_COOKIE_AGE)
+        row.expire_date = min(row.expire_date, last)
         return row
 
     def delete(self, session_key: str | None = None) -> None:

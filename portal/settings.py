@@ -181,8 +181,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",  # before the next one: static files have it, too
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -321,9 +321,11 @@ CSRF_COOKIE_SECURE = True
 CSRF_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SECURE = True
 LANGUAGE_COOKIE_HTTPONLY = True
-SESSION_COOKIE_NAME = "boathouse_session"
-CSRF_COOKIE_NAME = "boathouse_csrf"
-LANGUAGE_COOKIE_NAME = "boathouse_language"
+# Of that prefix browsers take a cookie only from this very host, over TLS, for all of its paths.
+SESSION_COOKIE_NAME = "__Host-boathouse_session"
+CSRF_COOKIE_NAME = "__Host-boathouse_csrf"
+LANGUAGE_COOKIE_NAME = "__Host-boathouse_language"
+MESSAGE_STORAGE = "portal.messages.Messages"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # also the cap of a notification
 CONTENT_SECURITY_POLICY = {

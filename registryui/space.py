@@ -55,6 +55,17 @@ def _lacks(folder: Path, floor: int) -> bool:
     return few or found.f_bavail * found.f_frsize < floor
 
 
+def warning() -> str:
+    """What to know and do while uploads are refused; "" if they are not."""
+    if not is_low():
+        return ""
+    return (
+        f"Only {free(settings.DATA) // 1_000_000} MB are free below {settings.DATA}, so pushes are "
+        f"refused until {settings.FLOOR_BYTES // 1_000_000} MB are: free some space, for example "
+        "by ./boathouse collect --purge-now."
+    )
+
+
 def is_full() -> bool:
     """Whether so little is left for the data that writing it begins to fail."""
     return free(settings.DATA) < max(settings.RESERVE_BYTES // 4, 1_000_000)

@@ -137,6 +137,7 @@ def running_instance(*, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
     of their own.
     """
     ports = {"front": free_port(), "registry": free_port(), "hook": free_port()}
+    ports["plain"] = free_port()
     if anonymous:
         ports["anonymous"] = free_port()
     with ExitStack() as stack:
@@ -175,7 +176,7 @@ def _settings(folder: Path, ports: dict[str, int], anonymous: Sequence[str]) -> 
         "VERSIONS_DIR": folder / "htpasswd-versions",
         "HOST": "localhost",
         "PORT": ports["front"],
-        "HTTP_PORT": 0,
+        "HTTP_PORT": ports["plain"],
         "ANONYMOUS_PORT": ports.get("anonymous", 0),
         "ANONYMOUS_PULL": list(anonymous),
         "BIND": ["127.0.0.1"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from unittest import mock
 
 import pytest
 from django.contrib.sessions.models import Session
@@ -56,6 +57,21 @@ def test_one_that_has_expired_or_was_written_before_is_none() -> None:
     soon = timezone.now() + timedelta(hours=1)
     Session.objects.create(session_key="a" * 32, session_data="eyJhIjoxfQ:1", expire_date=soon)
     assert SessionStore("a" * 32).get("a") is None
+
+
+def test_use_makes_none_last_longer_than_12_hours() -> None:
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    began = timezone.now()
+    for hours in (6, 11):
+        with mock.patch.object(timezone, "now", return_value=began + timedelta(hours=hours)):
+            again = SessionStore(session.session_key)
+            again["a"] += 1
+            again.save()
+    assert Session.objects.get().expire_date <= began + timedelta(hours=12)
+    with mock.patch.object(timezone, "now", return_value=began + timedelta(hours=13)):
+        assert SessionStore(session.session_key).get("a") is None
 
 
 def test_the_content_is_bound_to_its_key() -> None:

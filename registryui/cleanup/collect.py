@@ -24,7 +24,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit, clock, hold
+from registryui import audit, clock, hold, space
 from registryui.index import ingest, runs
 from registryui.models import AuditEvent, Blob, Manifest, Run
 from registryui.refused import Refused
@@ -53,6 +53,8 @@ SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
 LOOKED_AT = 20  # newest runs
 TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
+IDLE = timedelta(minutes=6)  # nginx ends a body that stands still after five, and while the disk is
+# low it refuses to go on with an upload: nobody writes to this one any more
 LOG_LINES = 200
 
 Stage = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
@@ -308,7 +310,7 @@ class _Collecting:
                 mark = self._settled()
                 self._tell(mark)
             with self._stage("leftovers"):
-                self._leftovers(mark)
+                self._leftovers(mark, settings.UPLOAD_TIME)
         else:
             with Watch(self.store, choose.open_quarantine()) as self._watch:
                 self._in_earnest(hold)
@@ -331,13 +333,17 @@ class _Collecting:
                 mark = self._settled()
             self.result["reviewed"] = True
             self._tell(mark)
-        if unproved is not None:
-            self._purge_stage(mark, hold)
-            raise unproved
-        mark = self._hide_and_review(mark)
+        if unproved is None:
+            mark = self._hide_and_review(mark)
+        if hold is not None:  # what is left over may be what fills the disk
+            with self._stage("leftovers"):
+                self._leftovers(mark, IDLE if space.is_low() else settings.UPLOAD_TIME)
         self._purge_stage(mark, hold)
-        with self._stage("leftovers"):
-            self._leftovers(mark)
+        if unproved is not None:
+            raise unproved
+        if hold is None:
+            with self._stage("leftovers"):
+                self._leftovers(mark, settings.UPLOAD_TIME)
 
     def _hide_and_review(self, mark: Mark) -> Mark:
         """Hides the candidates, and looks again whatever ended that; the newest mark."""
@@ -545,8 +551,9 @@ class _Collecting:
         finally:
             self.result["held_seconds"] = time.monotonic() - began
 
-    def _leftovers(self, mark: Mark) -> None:
-        """Takes out uploads that nobody goes on with, and repositories with nothing in them."""
+    def _leftovers(self, mark: Mark, patience: timedelta) -> None:
+        """Takes out uploads that nobody went on with for so long, and repositories with nothing in
+        them."""
         now = timezone.now()
         stale: list[str] = []
         busy: set[str] = set()
@@ -555,7 +562,7 @@ class _Collecting:
             changed = self.quarantine.age(path)
             if (
                 changed is None
-                or changed > now - settings.UPLOAD_TIME
+                or changed > now - patience
                 or self.store.is_elsewhere(upload.repository)
             ):
                 busy.add(upload.repository)

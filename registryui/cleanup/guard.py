@@ -27,6 +27,7 @@ from django.db import DatabaseError
 from registryui import hold
 from registryui.models import BlobName, Manifest, Protection, Tag
 from registryui.oci.digest import is_digest, sha256
+from registryui.oci.names import is_tag
 from registryui.oci.references import references
 from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry.choose import open_source
@@ -39,10 +40,13 @@ from . import locks
 from .protection import Protections, protections
 from .reach import chunks, users_of
 
+NGINX_PATIENCE = 30  # seconds that nginx waits for us: we may look at each protected tag
+PATIENCE = NGINX_PATIENCE - 2  # after so many the registry is asked no more
 AT_ONCE = 16  # questions to the registry
 ENDING = 10  # seconds for a push that nobody waits for any more
 _VERSION = "registry/2.0"
 _AWAY = "it cannot be looked up now what is protected, so nothing was changed; try again soon"
+_LATE = "this took too long, so nothing was changed; try again"
 _HELD = "pushes and deletes are held for a moment; pulls go on; try again in a minute"
 
 
@@ -56,6 +60,7 @@ class Asked:
     reference: str  # a tag or digest
     headers: Mapping[str, str]  # for the registry
     body: bytes = b""
+    until: float = float("inf")  # when its client is told that nothing was done (time.time())
 
     @property
     def path(self) -> str:
@@ -65,6 +70,8 @@ class Asked:
 
 def answer(asked: Asked) -> Answer:
     """What the client is told: the registry's own words, or why it was not asked."""
+    if not (is_digest(asked.reference) or is_tag(asked.reference)):
+        return _error(404, "TAG_INVALID", "the reference is neither a tag nor a digest")
     if len(asked.body) > MANIFEST_LIMIT:
         return _error(413, "SIZE_INVALID", "the manifest is too large")
     try:
@@ -122,6 +129,8 @@ def _delete(asked: Asked) -> Answer:
 def _forward(asked: Asked, name: str = "") -> Answer:
     """`name`: of the lock that is held for it. It is written down while the registry is at it."""
     gate = asked.kind
+    if time.time() > asked.until:
+        return _error(503, "UNAVAILABLE", _LATE)
     if (hold.folder() / gate).exists():  # it may have been shut since nginx looked
         return _error(503, "UNAVAILABLE", _HELD)
     told = forward(

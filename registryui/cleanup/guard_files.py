@@ -2,6 +2,7 @@
 
     DATA/guard/delete/…   there may be protected tags      each has in it what a client is told
     DATA/guard/push/…     there may be immutable tags      while the portal cannot be asked
+    DATA/guard/rules.json 0600: the protections themselves, for a database that was lost
 
 `…` is `@all`, `team/@all` (below team/) or `team/api/@one`, as in DATA/rights (accounts/rights.py).
 A pattern is made coarser where a place cannot say it: `team/v*-x` is below team/. So a file only
@@ -21,13 +22,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
+from django.db import transaction
 
+from registryui import audit
 from registryui.accounts import rights
-from registryui.models import Protection
+from registryui.models import AuditEvent, Protection
 from registryui.models.patterns import ANY
 from registryui.oci import patterns
 from registryui.oci.names import check_repository
 
+_KEPT = ("repositories", "tags", "is_immutable", "note", "by")  # of a row, in rules.json
 SPOKEN = 8  # rules that one answer names
 _WORDS = {
     "delete": "tags are protected here ({rules}), and the portal, which knows which, does not "
@@ -63,8 +67,33 @@ def _write(rows: list[Protection]) -> None:
         wanted = _wanted(rows)
         for path, content in wanted.items():
             _put(path, content)
+        _put(_rules_file(), json.dumps([_facts(row) for row in rows]).encode(), mode=0o600)
         _remove_others(wanted.keys())
     _told[:] = _key(rows)
+
+
+def adopt_lost() -> int:
+    """Adds the protections of a database that was lost to one that has never been used: without a
+    row of the audit log; returns how many. To be called before anything else writes."""
+    if AuditEvent.objects.exists() or Protection.objects.exists():
+        return 0
+    try:
+        found = [Protection(**facts) for facts in json.loads(_rules_file().read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return 0
+    with transaction.atomic():
+        Protection.objects.bulk_create(found, ignore_conflicts=True)
+        for row in found:
+            audit.record("protection.add", str(row), by="command line", details={"note": row.note})
+    return len(found)
+
+
+def _rules_file() -> Path:
+    return folder() / "rules.json"
+
+
+def _facts(row: Protection) -> dict[str, object]:
+    return {name: getattr(row, name) for name in _KEPT}
 
 
 def _key(rows: Iterable[Protection]) -> list[tuple[object, ...]]:
@@ -131,15 +160,15 @@ def _make(place: Path) -> None:
         place.chmod(0o711)
 
 
-def _put(path: Path, content: bytes) -> None:
+def _put(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     _make(path.parent)
     with suppress(OSError):
-        if path.read_bytes() == content and path.stat().st_mode & 0o444 == 0o444:
+        if path.read_bytes() == content and path.stat().st_mode & 0o777 == mode:
             return
     handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o644)
+            os.fchmod(handle, mode)
             file.write(content)
             file.flush()
             os.fsync(handle)  # an empty answer would be none
@@ -149,7 +178,7 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _remove_others(kept: Iterable[Path]) -> None:
-    stay = {*kept, folder() / ".lock"}
+    stay = {*kept, folder() / ".lock", _rules_file()}
     for place, _folders, files in os.walk(folder(), topdown=False):
         for name in files:
             if Path(place, name) not in stay:

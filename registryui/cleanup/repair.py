@@ -76,6 +76,8 @@ class _Repair:
     lines: list[str] = field(default_factory=list)
     _hidden: set[str] = field(init=False)  # it is away on purpose
     _changed: set[str] = field(default_factory=set)  # repositories
+    _named: set[str] = field(default_factory=set)  # their tags that the index knew
+    _healed: set[str] = field(default_factory=set)  # digests whose data was written back
 
     def __post_init__(self) -> None:
         self._hidden = {one.path for one in self.quarantine.hidden() if not one.is_damaged}
@@ -84,7 +86,12 @@ class _Repair:
         """Makes the data of a blob good, if it is not what its digest says."""
         path = paths.blob_data(digest)
         if self._is_settled(path) and not self._is_right(digest):
-            self._mend(path, self._known(digest), f"the data of {digest}", _tags_of(digest))
+            known = self._known(digest)
+            tags = _tags_of(digest)
+            self._mend(path, known, f"the data of {digest}", tags)
+            if known:
+                self._healed.add(digest)
+                self._named.update(tags)
 
     def repository(self, name: str) -> None:
         """Makes the links of a repository good, and data of its manifests that is not there."""
@@ -98,9 +105,15 @@ class _Repair:
                 digest = one.digest
                 stored = digest if is_canonical(digest) else remembered([digest]).get(digest, "")
                 self._link(name, paths.layer_link(name, digest), stored)
+        whole = []
         for link in self.store.tag_links(name):
             if not link.digest:
                 self._tag(name, link.name)
+            elif link.digest in self._healed and f"{name}:{link.name}" not in self._named:
+                whole.append(f"{name}:{link.name}")
+        if whole:  # the index may not know yet what they are on
+            self._changed.add(name)
+            self.lines.append(f"whole again: {', '.join(whole[:NAMED])}")
 
     def index(self) -> None:
         """Makes the index equal to what was changed."""

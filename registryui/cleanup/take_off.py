@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from django.utils.translation import gettext as _
 
+from registryui import space
 from registryui.index.fetch import Look, look
 from registryui.oci import media_types, throw_away
 from registryui.oci.digest import sha256
@@ -198,4 +199,6 @@ def in_words(error: RegistryError) -> str:
         return _("The registry is set up to delete nothing (storage.delete.enabled).")
     if isinstance(error, Unreachable):
         return _("The registry does not answer.")
+    if error.status >= 500 and space.is_full():
+        return _("The disk is full: run ./boathouse collect --purge-now, then try again.")
     return _("The registry answered: %s") % (error.code or error.status)

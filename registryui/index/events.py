@@ -285,6 +285,8 @@ def _look_at_tags(
             again.add(tag)
             continue
         seen[tag] = one.digest
+        if one.problem not in ("", Tag.Problem.DANGLING) and not one.digest and tag in moves:
+            seen[tag] = moves[tag].digest  # it is there and cannot be read: nobody overwrote it
         if not one.digest and one.problem == Tag.Problem.DANGLING:
             if listed is None:
                 listed = _listed(source, repository)

@@ -60,6 +60,11 @@ def check_repository(name: object) -> str:
     return name
 
 
+def is_tag(name: str) -> bool:
+    """Whether a tag can be called so."""
+    return _TAG.fullmatch(name) is not None
+
+
 def check_tag(name: object) -> str:
     """`name` if a tag can be called so, else ValueError."""
     if not isinstance(name, str) or _TAG.fullmatch(name) is None:

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from registryui import hold, sockets, tls
 from registryui.accounts import rights
-from registryui.cleanup import guard_files
+from registryui.cleanup import guard, guard_files
 from registryui.registry import storages
 
 from . import keys, ports
@@ -30,7 +30,6 @@ from .data import NGINX_USER, Refused, closed_folder, write_file
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
 SEARCH_PATIENCE = 20  # a portal that hangs is not waited for as long
-GUARD_PATIENCE = 30  # it may look at each protected tag of a repository
 
 
 class _Percent(Template):
@@ -115,7 +114,9 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         "listen": _listen(settings.PORT, "ssl"),
         **_anonymous(),
         **_proxies(),
-        "headers": _headers(),
+        "portal_headers": _headers(),
+        "headers": _headers(_NO_PAGE),
+        "plain": _plain(),
         "redirect_server": _redirect_server(),
     }
     values |= _to_portal(values) | _checked(values) | _names_and_markers()
@@ -155,7 +156,7 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
         "checked_guarded": checked(
             settings.HTPASSWD_FILE,
             "$second_look",
-            GUARD_PATIENCE,
+            guard.NGINX_PATIENCE,
             largest="4m",
             gather="on",
             on_down="=403 /_rule$rule",
@@ -348,9 +349,16 @@ def _proxies() -> dict[str, object]:
     }
 
 
-def _headers() -> str:
+# What is no page of the portal (a blob that somebody pushed, too) is none that a browser shows.
+_NO_PAGE = (
+    "add_header Content-Security-Policy \"default-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; sandbox\" always;"
+)
+
+
+def _headers(*more: str) -> str:
     # nginx forgets inherited add_header lines in a block that has one of its own: repeat them all.
-    lines = ["add_header X-Content-Type-Options nosniff always;"]
+    lines = ["add_header X-Content-Type-Options nosniff always;", *more]
     if settings.HSTS and speaks_for_a_name(settings.PUBLIC_HOST):
         lines.append('add_header Strict-Transport-Security "max-age=31536000" always;')
     return "\n".join(f"            {line}" for line in lines)
@@ -372,8 +380,22 @@ def _redirect_server() -> str:
         "    server {\n"
         f"{_listen(settings.HTTP_PORT)}\n"
         "        server_name _;\n"
-        f"        return 301 {settings.PUBLIC_URL}$request_uri;\n"
+        "        location / {\n"
+        f"{_plain()}\n"
+        "        }\n"
         "    }"
+    )
+
+
+def _plain() -> str:
+    """A browser is led to HTTPS. A program is not: it would go on sending its password in clear."""
+    words = "use https; if a password was sent here, replace it: it was not encrypted"
+    error = json.dumps({"errors": [{"code": "DENIED", "message": words, "detail": None}]})
+    return _lines(
+        "default_type application/json;",
+        f"if ($uri ~ ^/v[12](?:/|$)) {{ return 403 '{error}'; }}",
+        f"return 301 {settings.PUBLIC_URL}$request_uri;",
+        indent=12,
     )
 
 

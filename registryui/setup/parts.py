@@ -141,7 +141,7 @@ class Lines:
         self._last.setdefault(name, collections.deque(maxlen=8)).extend(lines)
         for line in lines:
             try:
-                text = f"{time.strftime('%H:%M:%S')} {name:<8} | {line}\n"
+                text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {name:<8} | {line}\n"
                 self._waiting.put_nowait(text.encode("utf-8", "replace"))
             except queue.Full:
                 self._dropped += 1

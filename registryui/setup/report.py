@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from registryui import tls
+from registryui import space, tls
 
 from .first import Account
 from .health import Part, Running
@@ -12,7 +12,8 @@ from .health import Part, Running
 def facts(
     instance: Running, parts: dict[str, Part], operator: Account, user: Account
 ) -> dict[str, Any]:
-    """{url, registry, ca, operator, user, parts}; password and secret only when just made."""
+    """{url, registry, ca, operator, user, parts, warnings}; password and secret only when just
+    made."""
     ca = tls.ca_certificate()
     return {
         "url": instance.url,
@@ -22,7 +23,13 @@ def facts(
         "operator": _account(operator, "password"),
         "user": _account(user, "secret"),
         "parts": {name: asdict(part) for name, part in parts.items()},
+        "warnings": [one for one in (space.warning(), _of_database(parts)) if one],
     }
+
+
+def _of_database(parts: dict[str, Part]) -> str:
+    found = parts.get("database")
+    return found.note if found and found.health != "ok" else ""
 
 
 def _account(account: Account, word: str) -> dict[str, str]:
@@ -31,9 +38,12 @@ def _account(account: Account, word: str) -> dict[str, str]:
 
 def block(known: dict[str, Any], *, title: str) -> str:
     """The lines that `up` prints once all is healthy."""
-    return "\n".join(
-        ["", title, "", *_addresses(known), "", *_trust(known), "", *_push(known), "", *_end()]
-    )
+    head = ["", title, *_warnings(known), "", *_addresses(known)]
+    return "\n".join([*head, "", *_trust(known), "", *_push(known), "", *_end()])
+
+
+def _warnings(known: dict[str, Any]) -> list[str]:
+    return [f"Warning: {one}" for one in known["warnings"]]
 
 
 def _addresses(known: dict[str, Any]) -> list[str]:

@@ -86,12 +86,8 @@ def _in_words() -> Iterator[None]:
 def _start(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
     _end_left(say)
     ports.check_front_door()
-    if space.is_low():
-        say(
-            f"Warning: only {space.free(settings.DATA) // 1_000_000} MB are free below "
-            f"{settings.DATA}, so pushes are refused until {settings.FLOOR_BYTES // 1_000_000} MB "
-            "are: free some space, for example by ./boathouse collect --purge-now."
-        )
+    if warning := space.warning():
+        say(f"Warning: {warning}")
     chosen = prepare(say=say)
     try:
         return _run(chosen.ports, say=say, lines=lines, ready=ready)
@@ -130,8 +126,8 @@ def prepare(*, say: Say) -> ports.Chosen:
             hosts.join()
         except registryui_refused.Refused as refusal:
             raise Refused(str(refusal)) from refusal
+        _prepare_guard(say)
         _prepare_users()
-        _prepare_guard()
         if static.collect():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], hook_port=chosen.ports["hook"])
@@ -167,8 +163,10 @@ def _prepare_users() -> None:
         ) from trouble
 
 
-def _prepare_guard() -> None:
+def _prepare_guard(say: Say) -> None:
     try:
+        if count := guard_files.adopt_lost():
+            say(f"The database is new: restored {count} protections of tags from the old one.")
         guard_files.write()
     except OSError as trouble:
         raise Refused(

@@ -7,6 +7,7 @@ in "not allowed".
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
@@ -25,6 +26,8 @@ from registryui.models import AuditEvent, Operator, Role
 
 if TYPE_CHECKING:
     from django_htmx.middleware import HtmxDetails
+
+log = logging.getLogger(__name__)
 
 
 class Request(HttpRequest):
@@ -136,7 +139,9 @@ def _to_login(request: HttpRequest) -> HttpResponse:
 
 
 def _refuse(request: HttpRequest, role: Role) -> HttpResponse:
-    """The page of words. It is recorded if a form was sent: somebody wanted to change something."""
+    """The page of words, a line of the log, and if a form was sent a row of the audit log: somebody
+    wanted to change something."""
+    log.info("refused: %s %s to %s", request.method, request.path, request.user)
     if request.method not in ("GET", "HEAD", "OPTIONS") and isinstance(request.user, Operator):
         audit.record(
             "page.refuse",
@@ -158,7 +163,7 @@ def _with_head(methods: Sequence[str]) -> list[str]:
 
 def _private(response: HttpResponseBase) -> HttpResponseBase:
     """Keep it out of every cache: one address is a page or a fragment, and a logout is an end."""
-    if isinstance(response, HttpResponse) and not response.has_header("Cache-Control"):
+    if not response.has_header("Cache-Control"):
         add_never_cache_headers(response)
     patch_vary_headers(response, ["HX-Request"])
     return response

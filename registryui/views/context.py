@@ -18,7 +18,7 @@ from registryui.models import Operator, Protection
 
 from .access import may_open
 
-THEME_COOKIE = "boathouse_theme"
+THEME_COOKIE = "__Host-boathouse_theme"
 THEMES = ("light", "dark")  # no cookie: as the system says
 
 # Group, then the pages in it: URL name, icon, label, other pages that stand below it. A name that

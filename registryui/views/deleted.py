@@ -25,6 +25,7 @@ from registryui.refused import Refused
 
 from . import image
 from .access import Request, needs, safe_next
+from .activity_words import actor
 from .deletion import failed_words
 from .live import wants_fragment
 from .pushers import actor_words
@@ -123,7 +124,12 @@ def _row(row: Any) -> Row:
     words = ""
     if row.attached_to:
         words = image.attachment_words(row.tag) or _("Attachment")
-    return Row(row, words, actor_words(row.by), row.has_repository, row.is_known)
+    return Row(row, words, _by(row), row.has_repository, row.is_known)
+
+
+def _by(row: Any) -> str:
+    """Of clients the address is known, and no name of theirs is one of ours."""
+    return actor(row.by, act="client.delete" if row.address else "")
 
 
 # -- putting back --------------------------------------------------------------------------------

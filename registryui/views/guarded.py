@@ -42,6 +42,7 @@ def guarded(request: HttpRequest, repository: str, kind: str, reference: str) ->
         reference,
         headers,
         request.read(MANIFEST_LIMIT + 1) if request.method == "PUT" else b"",
+        until=_until(request),
     )
     told = guard.answer(asked)
     response = HttpResponse(told.body, status=told.status)
@@ -49,3 +50,13 @@ def guarded(request: HttpRequest, repository: str, kind: str, reference: str) ->
     for header, value in told.headers:
         response[header] = value
     return response
+
+
+def _until(request: HttpRequest) -> float:
+    """When nginx gives up, and says that nothing was done: a portal that was frozen meanwhile must
+    not do it afterwards."""
+    began = request.headers.get("X-Boathouse-Began", "")
+    try:
+        return float(began) + guard.PATIENCE
+    except ValueError:
+        return float("inf")

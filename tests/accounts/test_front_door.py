@@ -111,7 +111,7 @@ def ask(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
     port: int = 0,
-    over: http.client.HTTPSConnection | None = None,
+    over: http.client.HTTPConnection | None = None,
 ) -> Answer:
     """One request over TLS, the path sent as it stands. `over`: a connection that stays open."""
     connection = over or connected(port)
@@ -958,6 +958,25 @@ def test_a_body_of_any_size_passes_the_check(instance: Instance) -> None:
     body = bytes(3_000_000)
     path = f"{place.path}?{place.query}&digest={digest(body)}"
     assert ask("PUT", path, user, body=body).status == 201
+
+
+@pytest.mark.parametrize("port", ["HTTP_PORT", "PORT"])
+def test_plain_http_leads_browsers_on_and_refuses_clients(instance: Instance, port: str) -> None:
+    """A program that follows would go on sending its password in clear."""
+
+    def plain(path: str) -> Answer:
+        over = http.client.HTTPConnection("localhost", getattr(settings, port), timeout=LONGEST)
+        return ask("GET", path, ("ci", "secret"), over=over)
+
+    page = plain("/repositories/?q=x")
+    assert (page.status, page.headers["location"]) == (
+        301,
+        f"{settings.PUBLIC_URL}/repositories/?q=x",
+    )
+    for path in ("/v2", "/v2/", "/v2/team/api/manifests/1", "/v1/search?q=x"):
+        answer = plain(path)
+        assert (answer.status, answer.headers.get("location")) == (403, None)
+        assert "use https" in answer.message
 
 
 # -- without a login -------------------------------------------------------------------------------

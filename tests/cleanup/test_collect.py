@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from portal.settings import _at_least
-from registryui import doctor, hosts, tasks
+from registryui import doctor, hosts, space, tasks
 from registryui.cleanup import collect as collecting
 from registryui.cleanup import mark, pushed
 from registryui.cleanup.links import ELSEWHERE
@@ -752,6 +752,32 @@ def test_stale_uploads_leave_through_the_quarantine(
     assert any(one.path.endswith("/a") for one in collecting.waiting())
     with later(monkeypatch, hours=32):
         done()
+    assert not [one for one in collecting.waiting() if one.path.endswith("/a")]
+
+
+def test_purging_now_on_a_low_disk_takes_uploads_that_stand_still(
+    small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that failed for want of space is what fills the disk, and nginx lets nobody go on."""
+    settings.UPLOAD_TIME = timedelta(hours=24)
+    small.image("team/app", "1", layers=(b"base",))
+    stale, fresh = upload(small, "team/app", "a", 700), upload(small, "team/app", "b", 5)
+    small.sync()
+
+    def purge() -> Run:
+        with later(monkeypatch, hours=0.2):
+            now = timezone.now().timestamp()
+            os.utime(fresh / "data", (now, now))
+            return done(
+                purge_now=True, hold=lambda: nullcontext(SimpleNamespace(check=lambda: None))
+            )
+
+    purge()
+    assert stale.exists()
+    monkeypatch.setattr(space, "is_low", lambda: True)
+    assert purge().result["upload_bytes"] == 700
+    assert fresh.exists()
+    assert not stale.exists()
     assert not [one for one in collecting.waiting() if one.path.endswith("/a")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -293,3 +294,20 @@ def test_only_who_nginx_names_gets_an_answer(real: Registry, filled: dict[str, s
     )
     assert done.status_code == 201
     assert done.headers["Location"].startswith(f"http://{live.REGISTRY_NAME}/v2/")
+
+
+def test_what_came_too_late_is_not_done(real: Registry, filled: dict[str, str]) -> None:
+    """The portal was frozen; nginx has told the client that nothing was changed."""
+    place, user = f"/v2/{R}/manifests/{filled['plain']}", {"X-Boathouse-User": "ci"}
+    late = {**user, "X-Boathouse-Began": f"{time.time() - guard.NGINX_PATIENCE:.3f}"}
+    assert Client().delete(place, headers=late).status_code == 503
+    assert real.get(R, filled["plain"]).status == 200
+    in_time = {**user, "X-Boathouse-Began": f"{time.time():.3f}"}
+    assert Client().delete(place, headers=in_time).status_code == 202
+
+
+@pytest.mark.parametrize("name", ["v" * 129, "v+1", ".v", "sha256:short"])
+def test_what_is_no_tag_is_no_such_address(real: Registry, name: str) -> None:
+    protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
+    assert ask("PUT", "manifests", name, b"{}").status == 404
+    assert ask("DELETE", "manifests", name).status == 404

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from registryui import audit
 from registryui.cleanup import guard_files, protection
-from registryui.models import Protection
+from registryui.models import AuditEvent, Protection
 from registryui.oci import patterns
 from registryui.refused import Refused
 
@@ -79,7 +80,7 @@ def test_adding_and_lifting_is_seen_at_once(folder: Path) -> None:
     protection.lift(second, by=BY)
     assert there(folder) == {"delete/team/@all"}
     protection.lift(first, by=BY)
-    assert list(folder.iterdir()) == [folder / ".lock"]
+    assert {one.name for one in folder.iterdir()} == {".lock", "rules.json"}
 
 
 def test_what_was_lost_or_closed_comes_back(folder: Path) -> None:
@@ -123,3 +124,44 @@ def test_nginx_that_cannot_be_told_is_said(folder: Path) -> None:
     folder.unlink()
     guard_files.write()
     assert there(folder) == {"delete/team/@all"}
+
+
+# -- a database that was lost ----------------------------------------------------------------------
+def keep(folder: Path) -> list[dict[str, Any]]:
+    """Two protections, written beside the database, which is then lost."""
+    for tags, is_immutable in (("v*", True), ("stable", False)):
+        Protection.objects.create(
+            repositories="team/*", tags=tags, is_immutable=is_immutable, note="releases", by=BY
+        )
+    guard_files.write()
+    kept = list(Protection.objects.values(*guard_files._KEPT))
+    Protection.objects.all().delete()
+    return kept
+
+
+def test_a_new_database_gets_the_protections_of_the_one_that_was_lost(folder: Path) -> None:
+    kept = keep(folder)
+    assert stat.S_IMODE((folder / "rules.json").stat().st_mode) == 0o600
+    assert guard_files.adopt_lost() == 2
+    assert list(Protection.objects.values(*guard_files._KEPT)) == kept
+    assert AuditEvent.objects.filter(act="protection.add").count() == 2
+    assert guard_files.adopt_lost() == 0
+
+
+def test_what_was_lifted_does_not_come_back(folder: Path) -> None:
+    keep(folder)
+    guard_files.write()
+    assert guard_files.adopt_lost() == 0
+
+
+def test_a_database_in_use_gets_nothing(folder: Path) -> None:
+    keep(folder)
+    audit.record("operator.login", "ada", by=BY)
+    assert guard_files.adopt_lost() == 0
+
+
+@pytest.mark.parametrize("content", ["", "[", '{"a": 1}', '[{"no": "column"}]', "[1]"])
+def test_damaged_rules_bring_nothing_back(folder: Path, content: str) -> None:
+    folder.mkdir()
+    (folder / "rules.json").write_text(content)
+    assert guard_files.adopt_lost() == 0

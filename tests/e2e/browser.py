@@ -23,7 +23,7 @@ from .product import Product
 
 CHROMIUM = "/usr/bin/chromium"
 POLICIES = Path("/etc/chromium")
-SESSION = "boathouse_session"  # the cookie's name
+SESSION = "__Host-boathouse_session"  # the cookie's name
 # Axe.run() would bring along all that is right, which takes a quarter of its time.
 RUN_AXE = "axe.run({resultTypes: ['violations']}).then(found => found.violations)"
 HEIGHT = 900  # of a window

@@ -227,7 +227,7 @@ def test_axe_and_the_browser_find_nothing(
 ) -> None:
     size = {"width": width, "height": HEIGHT}
     with visit(tab_browser, quick, viewport=size, reduced_motion="reduce") as tab:
-        chosen = {"boathouse_language": language, "boathouse_theme": theme}
+        chosen = {"__Host-boathouse_language": language, "__Host-boathouse_theme": theme}
         tab.context.add_cookies(cookies(quick, chosen))  # type: ignore[arg-type]
         tab.login()
         tab.open(PAGE)

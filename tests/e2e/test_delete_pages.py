@@ -207,7 +207,7 @@ def test_axe_finds_nothing_on_the_pages_of_deleting(
 
     options = {"viewport": {"width": width, "height": HEIGHT}, "reduced_motion": "reduce"}
     with visit(browser, furnished, **options) as tab:
-        values = {"boathouse_language": language, "boathouse_theme": theme}
+        values = {"__Host-boathouse_language": language, "__Host-boathouse_theme": theme}
         tab.context.add_cookies(cookies(furnished, values))  # type: ignore[arg-type]
         tab.login()
         tab.open("/cleanup/deleted?q=there-is-none")

@@ -165,7 +165,22 @@ def test_answers_carry_the_protections(boathouse: Product) -> None:
     assert login["x-frame-options"] == "DENY"
     assert "default-src 'none'" in login["content-security-policy"]
     assert "unsafe" not in login["content-security-policy"]
+    assert "__Host-" in login["set-cookie"]
     assert "Secure" in login["set-cookie"]
+
+
+def test_no_answer_is_shown_in_a_frame_and_what_is_no_page_runs_nothing(
+    boathouse: Product,
+) -> None:
+    style = re.search(r'href="(/static/[^"]*\.css)"', boathouse.ask("/login").body.decode())
+    assert style
+    for path in ("/login", style[1], "/nowhere", "/v2/", "/v2/x/y", "/v1/x", "/_ping", "/hooks/"):
+        policy = boathouse.ask(path).headers["content-security-policy"]
+        assert policy.count("default-src 'none'") == 1, path
+        assert "base-uri 'none'" in policy, path
+        assert "frame-ancestors 'none'" in policy, path
+    for path in ("/v2/", "/v2/_catalog", "/v2/x/manifests/1"):
+        assert "sandbox" in boathouse.ask(path, as_user=True).headers["content-security-policy"]
 
 
 def test_the_authority_can_be_fetched_by_everybody(boathouse: Product) -> None:

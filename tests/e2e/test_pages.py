@@ -149,7 +149,7 @@ def _options(look: Look) -> dict[str, object]:
 
 
 def _put_on(tab: Visit, look: Look) -> None:
-    values = {"boathouse_language": look.language, "boathouse_theme": look.theme}
+    values = {"__Host-boathouse_language": look.language, "__Host-boathouse_theme": look.theme}
     tab.context.add_cookies(cookies(tab.product, values))  # type: ignore[arg-type]
 
 

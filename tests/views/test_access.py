@@ -154,3 +154,5 @@ def test_pages_may_load_nothing_from_elsewhere_and_are_framed_by_nobody() -> Non
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert answer["X-Frame-Options"] == "DENY"
+    assert answer["Referrer-Policy"] == "same-origin"
+    assert not [name for name in answer.headers if name.startswith("Access-Control-")]

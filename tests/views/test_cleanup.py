@@ -268,7 +268,7 @@ def test_the_page_asks_as_much_for_many_rules_as_for_one(
 def test_the_page_in_chinese(path: str) -> None:
     make_rule(keep_pulled_days=90, schedule="0 4 * * SUN")
     admin = client()
-    admin.cookies["boathouse_language"] = "zh-hans"
+    admin.cookies["__Host-boathouse_language"] = "zh-hans"
     said = text(admin.get(path))
     assert "在 team/* 中保留最新的 2 个和最近 90 天内拉取过的；删除其他所有标签。" in said
     assert "每周日 04:00" in said

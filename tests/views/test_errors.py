@@ -23,10 +23,11 @@ def test_a_page_that_is_not_there_leads_on() -> None:
     assert 'href="/search"' in client.get("/nowhere").content.decode()
 
 
-def test_a_missing_role_is_said_in_words() -> None:
+def test_a_missing_role_is_said_in_words_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     client = Client()
     client.force_login(make_operator(role=Role.VIEWER))
     answer = client.get("/doctor")
+    assert "refused: GET /doctor to vera" in caplog.messages
     assert answer.status_code == 403
     page = answer.content.decode()
     assert "This needs the role “Administrator”; yours is “Viewer”." in page
@@ -102,3 +103,11 @@ def test_nothing_is_kept_in_caches_and_nothing_runs_inline() -> None:
         assert " onclick" not in page
         assert "<script>" not in page
         assert "default-src 'none'" in answer["Content-Security-Policy"]
+
+
+def test_nor_is_what_is_downloaded_while_it_is_read() -> None:
+    client = Client()
+    client.force_login(make_operator(role=Role.ADMIN))
+    answer = client.post("/activity/export", {"form": "csv"})
+    assert answer.streaming
+    assert "no-store" in answer["Cache-Control"]

@@ -3,7 +3,8 @@
 import pytest
 from django.test import Client
 
-from tests.factories import make_operator
+from registryui.models import Operator, Role
+from tests.factories import PASSWORD, make_operator
 
 pytestmark = pytest.mark.django_db
 
@@ -28,9 +29,26 @@ def test_the_language_is_kept() -> None:
 
 def test_cookies_are_out_of_reach_for_scripts() -> None:
     answer = Client().post("/preferences", {"theme": "light", "language": "en"})
-    for name in ("boathouse_theme", "boathouse_language"):
+    for name in ("__Host-boathouse_theme", "__Host-boathouse_language"):
         cookie = answer.cookies[name]
         assert (cookie["httponly"], cookie["secure"], cookie["samesite"]) == (True, True, "Lax")
+
+
+def test_every_cookie_is_of_this_host_alone() -> None:
+    """By its prefix browsers take it from nobody else; then it has no domain and the path /."""
+    make_operator("ada", role=Role.ADMIN)
+    make_operator("vera")
+    client = Client()
+    client.get("/login")
+    client.post("/login", {"username": "ada", "password": PASSWORD})
+    client.post("/preferences", {"theme": "light", "language": "en"})
+    vera = Operator.objects.get(username="vera")
+    client.post(f"/operators/{vera.pk}/change", {"act": "role", "role": "maintainer"})
+    assert len(client.cookies) == 5, client.cookies.keys()
+    for name, cookie in client.cookies.items():
+        assert name.startswith("__Host-boathouse_")
+        assert (cookie["secure"], cookie["httponly"], cookie["samesite"]) == (True, True, "Lax")
+        assert (cookie["domain"], cookie["path"]) == ("", "/")
 
 
 @pytest.mark.parametrize("sent", [{"theme": "<b>"}, {"language": "xx"}, {}, {"theme": ""}])
@@ -40,7 +58,7 @@ def test_unknown_values_change_nothing(sent: dict[str, str]) -> None:
 
 def test_a_theme_cookie_that_is_not_ours_reaches_no_page() -> None:
     client = Client()
-    client.cookies["boathouse_theme"] = '"><script>'
+    client.cookies["__Host-boathouse_theme"] = '"><script>'
     assert "data-theme" not in client.get("/login").content.decode()
 
 
