@@ -277,7 +277,7 @@ SECRETS = ("django-key", "hook-token")
 
 
 # What nginx's own user, and so anybody on the machine, may read: nothing of these is a secret.
-OPEN_FILES = re.compile(r"config/pages/.*|rights/.*|run/hold/.*|run/(ports|up)\.json")
+OPEN_FILES = re.compile(r"config/pages/.*|rights/.*|run/(hold|logins)/.*|run/(ports|up)\.json")
 
 
 def test_others_on_the_machine_read_nothing_but_what_nginx_needs(boathouse: Product) -> None:
@@ -287,7 +287,7 @@ def test_others_on_the_machine_read_nothing_but_what_nginx_needs(boathouse: Prod
                 continue
             if path.is_dir():
                 assert not path.stat().st_mode & 0o066, f"{path} can be listed"
-                if path.stat().st_mode & 0o011:
+                if path.stat().st_mode & 0o001:
                     yield from within(path)
             else:
                 yield path
