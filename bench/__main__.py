@@ -24,7 +24,10 @@ from .measure import Row, noise, table
 REPORT = ROOT / "docs" / "benchmarks.md"
 # In the order of the table. A new part is a module of this name in bench/ with
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
-PARTS = ("start", "push", "memory", "first_sync", "pages", "browser", "front_door", "collect")
+PARTS = (
+    *("start", "push", "memory", "first_sync", "pages", "browser", "front_door", "guessing"),
+    "collect",
+)
 ON_DEMAND = "million"  # by --tags: it takes its time
 LARGER = ("million", "collect")  # take a number of tags
 FAILED = "failed"

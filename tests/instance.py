@@ -94,8 +94,9 @@ class Instance:
 
         The registry goes on: it keeps nothing in mind.
         """
-        if "nginx" in self.processes:
-            self.stop("nginx")
+        for name in ("nginx", "passwords"):
+            if name in self.processes:
+                self.stop(name)
         shutil.rmtree(self.folder)
         _copy(self._first, self.folder)
         publish.remember(publish.stamp())  # a copy is another file, but nobody's hand made it
@@ -105,13 +106,18 @@ class Instance:
         self.heard.clear()
         for port in (settings.PORT, settings.REGISTRY_PORT):
             wait_for(port)
+        wait_for_passwords()
 
     @property
     def _first(self) -> Path:
         return self.folder.with_name("first")
 
 
-COMMANDS = {"registry": parts.registry_command, "nginx": parts.nginx_command}
+COMMANDS = {
+    "registry": parts.registry_command,
+    "passwords": parts.passwords_command,
+    "nginx": parts.nginx_command,
+}
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -156,6 +162,7 @@ def running_instance(*, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
         made.heard = stack.enter_context(listener(sockets.web()))
         for port in ports.values():
             wait_for(port)
+        wait_for_passwords()
         yield made
 
 
@@ -222,6 +229,18 @@ def restart_nginx(instance: Instance) -> None:
     instance.stop("nginx")
     instance.start("nginx", parts.nginx_command())
     wait_for(settings.PORT)
+
+
+def wait_for_passwords() -> None:
+    """Until the nginx that checks slow passwords listens."""
+
+    def listens() -> bool:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(configuration.passwords_socket()))
+            return True
+        return False
+
+    until(listens, "slow passwords are checked", pause=0.01)
 
 
 def wait_for(port: int) -> None:

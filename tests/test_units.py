@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from registryui.management.commands import units
 
 NAMES = {"boathouse.target"} | {
-    f"boathouse-{part}.service" for part in ("registry", "nginx", "web", "worker")
+    f"boathouse-{part}.service" for part in ("registry", "passwords", "nginx", "web", "worker")
 }
 
 

@@ -538,7 +538,7 @@ def test_the_process_list_never_shows_a_password(script: Script) -> None:
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        words = ("--password-stdin", "--cost", "12")
+        words = ("--password-stdin", "--cost", "8")
         done = script("user", "add", "ann", *words, typed="correct horse battery\n")
     finally:
         is_done.set()

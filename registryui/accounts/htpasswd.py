@@ -24,6 +24,7 @@ MOST_NAME_BYTES = 255
 # wrote (publish.py). It has no rights, and the secret is forgotten after that login.
 CANARY = "boathouse-canary"
 MOST_PASSWORD_BYTES = 72  # bcrypt reads no further
+ROUNDS = 8  # of bcrypt, as a power of two
 
 # What other programs write into such files. No plain text, although nginx would take {PLAIN}.
 _OTHERS = CryptContext(
@@ -61,7 +62,7 @@ def hash_secret(secret: str) -> str:
     return "{SSHA}" + base64.b64encode(mixed + salt).decode()
 
 
-def hash_password(password: str, *, rounds: int = 8) -> str:
+def hash_password(password: str, *, rounds: int = ROUNDS) -> str:
     """The line's hash of a password that a person chose: bcrypt, 2**rounds.
 
     ValueError over 72 bytes.
@@ -130,6 +131,11 @@ class Kind(Enum):
         """True if guessing a password from the hash takes long enough for a person's password."""
         return self in (Kind.BCRYPT, Kind.YESCRYPT, Kind.SHA512, Kind.SHA256)
 
+    @property
+    def is_quick(self) -> bool:
+        """True if nginx computes it in so short a time that nobody notices."""
+        return self in (Kind.SSHA, Kind.SHA, Kind.PLAIN)
+
 
 _KINDS = (
     (Kind.SSHA, re.compile(r"\{SSHA\}[A-Za-z0-9+/]{27,}={0,2}")),
@@ -150,6 +156,23 @@ _KINDS = (
 def kind(line_hash: str) -> Kind:
     """What Debian's nginx takes that hash for."""
     return next((one for one, shape in _KINDS if shape.fullmatch(line_hash)), Kind.UNKNOWN)
+
+
+def takes_as_long_as_ours(line_hash: str) -> bool:
+    """True if checking a password against it takes at least as long as against `hash_password`."""
+    return _rounds(line_hash) >= ROUNDS
+
+
+def takes_longer_than_ours(line_hash: str) -> bool:
+    """True if it is far slower than that: users should get another secret."""
+    return _rounds(line_hash) > ROUNDS
+
+
+def _rounds(line_hash: str) -> int:
+    """The cost, as that of bcrypt; 0: less than any of bcrypt."""
+    if found := re.match(r"\$2[abxy]\$([0-9]{2})\$", line_hash):
+        return int(found[1])
+    return ROUNDS + 1 if kind(line_hash) is Kind.YESCRYPT else 0
 
 
 # One user's line: name, hash, and what nginx reads no further (a comment, the line's end).

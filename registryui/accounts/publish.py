@@ -3,6 +3,7 @@
     DATA/htpasswd       who: one line a user who may log in now, and every line that is not ours
     DATA/htpasswd.old   who, with the secret before a rotation, while that works too
     DATA/rights/…       what: see rights.py
+    DATA/run/logins/quick, slow   whose hash nginx may compute itself, and whose takes long
 
 nginx opens them at every request, so a change counts from the next request on, without a reload.
 `write` takes the lock, reads what is there, changes the lines of some users, writes temporary files
@@ -67,6 +68,7 @@ OPEN = ("base", "search", "other")  # endpoints of the front door that every use
 # Folders beside those of users; no user's name begins so.
 _ENDPOINTS = "@open"
 _ANONYMOUS = "@anonymous"  # what may be pulled without a login: settings.ANONYMOUS_PULL
+_last_marked: list[int] = []  # the stamp of the file whose lines `_mark_costs` last saw
 _TEMPORARY = ".new-"  # how a file is called until it is renamed
 _Step = tuple[Path, bytes, int | None]  # a file's place, content, mode (None: as nginx can read it)
 
@@ -162,6 +164,9 @@ def _print(rows: Sequence[RegistryUser], others: dict[str, str], instead: bytes 
         _replace(kept, lines, instead)
         for row in rows:
             _take_markers(row)
+        old = {row.name: row.wanted_old for row in rows}
+        for name, line_hash in lines.items():
+            _mark_cost(name, [line_hash, old.get(name, "")])
         for name in _askable(others):
             if (folder := _folder(name)) is not None:
                 _take(folder, but=())
@@ -271,6 +276,11 @@ def catch_up() -> int:
     if _overlap_is_old():
         with lock():
             _write_overlap()
+            _mark_costs()
+    with contextlib.suppress(FileNotFoundError):
+        if stamp() != _last_marked:
+            with lock():
+                _mark_costs()
     past = RegistryUser.objects.filter(old_until__lte=timezone.now() - REMEMBERED)
     if past.exclude(old_hash="").exists():
         past.update(old_hash="", old_until=UNKNOWN)
@@ -405,8 +415,17 @@ def prepare() -> None:
             if folder.name not in known and folder.is_dir():
                 shutil.rmtree(folder)
         _write_overlap()
+        _mark_costs()
         for path in (settings.HTPASSWD_FILE, settings.OVERLAP_FILE):
             let_nginx_read(path)
+
+
+def let_nginx_pass(folder: Path) -> None:
+    """Opens that folder for nginx's workers, and closes it to everybody else."""
+    group = _nginx_group() if os.geteuid() == 0 else None
+    if group is not None:
+        os.chown(folder, -1, group)
+    folder.chmod(0o700 if group is None else 0o710)
 
 
 def let_nginx_read(path: Path) -> None:
@@ -662,6 +681,45 @@ def _take(folder: Path, *, but: Collection[str]) -> None:
                 Path(place, name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something in it is kept
             Path(place).rmdir()
+
+
+def _mark_cost(name: str, hashes: Sequence[str]) -> None:
+    """Lets nginx know what a login with that name costs; `hashes`: new and old, "" for none.
+
+    A hint, no right: without a marker a login takes longer. So no disk error is one here.
+    """
+    if _folder(name) is None or "\0" in name:
+        return
+    found = [one for one in hashes if one]
+    for folder, is_one in (
+        (logins_folder() / "slow", any(htpasswd.takes_as_long_as_ours(one) for one in found)),
+        (logins_folder() / "quick", found and all(htpasswd.kind(one).is_quick for one in found)),
+    ):
+        with contextlib.suppress(OSError):
+            if is_one:
+                (folder / name).touch()
+            else:
+                (folder / name).unlink(missing_ok=True)
+
+
+def _mark_costs() -> None:
+    """The same for every line of the files as they are now, whoever wrote it."""
+    global _last_marked
+    try:
+        seen = stamp()
+        old = htpasswd.parse(settings.OVERLAP_FILE.read_bytes())
+        before = [path.name for folder in logins_folder().iterdir() for path in folder.iterdir()]
+    except OSError:
+        return  # the next round looks again
+    now = htpasswd.parse(read())
+    for name in {*now, *old, *before}:
+        _mark_cost(name, [now.get(name, ""), old.get(name, "")])
+    _last_marked = seen
+
+
+def logins_folder() -> Path:
+    """Where nginx looks what a login costs: quick/NAME, slow/NAME."""
+    return Path(settings.RUN_DIR / "logins")
 
 
 def read_rights() -> dict[str, rights.Rights]:

@@ -38,8 +38,8 @@ from . import grants, htpasswd, publish, rights
 log = logging.getLogger(__name__)
 
 LEAST_PASSWORD_BYTES = 8
-COST = 8  # of bcrypt, as a power of two: what a guess costs, and each request of that user too
-COSTS = range(5, 13)
+COST = htpasswd.ROUNDS  # what a guess costs, and each request of that user too
+COSTS = range(5, COST + 1)  # above, a guess costs the machine more than it costs whoever guesses
 LONGEST_HASH = 512
 LONGEST_OVERLAP = timedelta(days=30)
 

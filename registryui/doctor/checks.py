@@ -34,6 +34,7 @@ from registryui.models import RegistryEvent, Run, here
 from registryui.registry import choose, storages
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
+from registryui.setup import health
 
 from . import collecting
 from .findings import NAMES, Finding, from_json, latest, worker
@@ -306,6 +307,9 @@ def check_htpasswd() -> Finding:
         return _blocked("warn", "htpasswd-old", old, user, blocked)
     if not users:
         return Finding("htpasswd", "warn", "htpasswd-empty", {"path": str(path)})
+    if (names := _checked_apart()) and (trouble := health.passwords_trouble()):
+        told = {"count": len(names), "names": names[:5], "trouble": trouble}
+        return Finding("htpasswd", "bad", "passwords-down", told)
     return Finding("htpasswd", "ok", "htpasswd-ok", {"users": users})
 
 
@@ -336,7 +340,15 @@ def _against_tables() -> Finding | None:
     lost = [one.name for one in edits if one.what == drift.What.REMOVED]
     if lost and len(lost) == publish.count_lines():
         return _names("bad", "htpasswd-lost", lost)
-    return _names("warn", "htpasswd-drift", [one.name for one in edits]) if edits else None
+    if edits:
+        return _names("warn", "htpasswd-drift", [one.name for one in edits])
+    slow = [name for name, line in publish.lines().items() if htpasswd.takes_longer_than_ours(line)]
+    return _names("warn", "htpasswd-slow", slow) if slow else None
+
+
+def _checked_apart() -> list[str]:
+    """Who has a password that nginx has checked by a process of its own."""
+    return [n for n, line in publish.lines().items() if not htpasswd.kind(line).is_quick]
 
 
 def _names(state: str, code: str, names: list[str]) -> Finding:

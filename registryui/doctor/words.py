@@ -328,6 +328,33 @@ def _htpasswd_drift(p: Params) -> Said:
     )
 
 
+def _passwords_down(p: Params) -> Said:
+    return (
+        _("Passwords that people chose cannot be checked"),
+        _("The part passwords: %(trouble)s. Who cannot log in: %(names)s")
+        % {"trouble": p["trouble"], "names": _names(p)},
+        _(
+            "Restart Boathouse. With systemd, write the units again first: ./boathouse manage "
+            "units /etc/systemd/system"
+        ),
+    )
+
+
+def _htpasswd_slow(p: Params) -> Said:
+    count = int(p["count"])
+    value = ngettext(
+        "%(count)d password takes long to check", "%(count)d passwords take long to check", count
+    )
+    return (
+        value % {"count": count},
+        _names(p),
+        _(
+            "Their logins share one slow queue. Give these users a new secret: ./boathouse user "
+            "rotate NAME"
+        ),
+    )
+
+
 def _rights_missing(p: Params) -> Said:
     return (
         _("The rights are missing"),
@@ -976,6 +1003,8 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "htpasswd-pending": _htpasswd_pending,
     "htpasswd-lost": _htpasswd_lost,
     "htpasswd-drift": _htpasswd_drift,
+    "htpasswd-slow": _htpasswd_slow,
+    "passwords-down": _passwords_down,
     "rights-missing": _rights_missing,
     "rights-unreadable": _rights_unreadable,
     "rights-lost": _rights_lost,

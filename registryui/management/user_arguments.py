@@ -189,5 +189,5 @@ def _password(parser: Any, *, required: bool) -> None:
         type=int,
         default=users.COST,
         metavar="N",
-        help="of bcrypt, 5 to 12; each step doubles the time of each request (%(default)s)",
+        help="of bcrypt, 5 to 8; each step doubles the time of each request (%(default)s)",
     )

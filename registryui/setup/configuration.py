@@ -20,7 +20,7 @@ from string import Template
 from django.conf import settings
 
 from registryui import hold, sockets, tls
-from registryui.accounts import rights
+from registryui.accounts import htpasswd, publish, rights
 from registryui.cleanup import guard, guard_files
 from registryui.registry import storages
 
@@ -73,8 +73,18 @@ def registry_file() -> Path:
     return Path(settings.CONFIG_DIR / "registry.yml")
 
 
+def passwords_file() -> Path:
+    """Where the configuration of the nginx that checks slow passwords lies."""
+    return Path(settings.CONFIG_DIR / "passwords.conf")
+
+
+def passwords_socket() -> Path:
+    """Where it listens; only we and nginx can pass the folder."""
+    return Path(settings.RUN_DIR / "passwords" / "socket")
+
+
 def write(*, registry_port: int, hook_port: int) -> None:
-    """Renders both configurations and puts them in place if nginx accepts its own.
+    """Renders the configurations and puts them in place if nginx accepts its own.
 
     Raises Refused with nginx's words if it does not; then nothing is changed.
     """
@@ -83,9 +93,39 @@ def write(*, registry_port: int, hook_port: int) -> None:
         (TEMPLATES / "down.html").read_bytes(),
         mode=0o644,
     )
+    _make_passwords_folder()
+    put_nginx(render_passwords(), passwords_file())
     put_nginx(render_nginx(registry_port=registry_port, hook_port=hook_port))
     text = render_registry(registry_port=registry_port, hook_port=hook_port)
     write_file(registry_file(), text.encode())
+
+
+def _make_passwords_folder() -> None:
+    """With the line of nobody, whose password nobody knows: what a hash of ours costs."""
+    folder = passwords_socket().parent
+    folder.mkdir(mode=0o700, exist_ok=True)
+    publish.let_nginx_pass(folder)
+    line = htpasswd.hash_password(htpasswd.new_secret())
+    write_file(_nobody(), f"nobody:{line}\n".encode())
+    publish.let_nginx_read(_nobody())
+
+
+def _nobody() -> Path:
+    return passwords_socket().with_name("nobody")
+
+
+def render_passwords() -> str:
+    """The text of passwords.conf."""
+    values = {
+        "user": _user_line(),
+        "run": settings.RUN_DIR,
+        "logins": publish.logins_folder(),
+        "passwords_socket": passwords_socket(),
+        "htpasswd": settings.HTPASSWD_FILE,
+        "htpasswd_old": settings.OVERLAP_FILE,
+        "nobody": _nobody(),
+    }
+    return _render("passwords.conf.template", values)
 
 
 def render_nginx(*, registry_port: int, hook_port: int) -> str:
@@ -100,6 +140,8 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         **{f"{gate}_address": address for gate, address in hold.ADDRESSES.items()},
         "pages": settings.CONFIG_DIR / "pages",
         "htpasswd": settings.HTPASSWD_FILE,
+        "passwords_socket": passwords_socket(),
+        "logins": publish.logins_folder(),
         "certificate": tls.server_certificate(),
         "key": tls.server_key(),
         "registry_port": registry_port,
@@ -151,7 +193,7 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
     return {
         "checked": checked(settings.HTPASSWD_FILE, "$second_look"),
         "checked_search": checked(settings.HTPASSWD_FILE, "$second_look", SEARCH_PATIENCE),
-        "checked_again": checked(settings.OVERLAP_FILE, "@unauthorized"),
+        "checked_again": checked(settings.OVERLAP_FILE, "@wrong"),
         # A manifest is read to its end first: a slow client must not hold up the portal.
         "checked_guarded": checked(
             settings.HTPASSWD_FILE,
@@ -399,8 +441,9 @@ def _plain() -> str:
     )
 
 
-def put_nginx(text: str) -> None:
-    """Puts `text` in place as nginx.conf if `nginx -t` accepts it; else Refused, and no change."""
+def put_nginx(text: str, place: Path | None = None) -> None:
+    """Puts `text` in place, as nginx.conf or there, if `nginx -t` accepts it; else Refused, and no
+    change."""
     handle, name = tempfile.mkstemp(prefix=".nginx.conf.", dir=settings.CONFIG_DIR)
     trial = Path(name)
     try:
@@ -411,7 +454,7 @@ def put_nginx(text: str) -> None:
             raise Refused(
                 f"nginx does not accept its new configuration ({complaint}); the old one stays."
             )
-        trial.rename(nginx_file())
+        trial.rename(place or nginx_file())
     finally:
         trial.unlink(missing_ok=True)
 

@@ -30,8 +30,10 @@ from pathlib import Path
 from django.conf import settings
 
 from registryui import hold, sockets, space
+from registryui.accounts import publish
 
 NGINX_USER = "www-data"
+LONGEST_PATH = 85  # bytes, of the data folder
 
 
 class Refused(Exception):
@@ -67,6 +69,7 @@ def _folders() -> dict[Path, int]:
         settings.RUN_DIR / "nginx": 0o711,
         settings.SOCKETS_DIR: 0o710,
         hold.folder(): 0o711,
+        **{publish.logins_folder() / name: 0o711 for name in ("", "quick", "slow")},
         settings.DATA / "fonts": 0o700,
         settings.STATIC_ROOT: 0o700,
         settings.RIGHTS_DIR: 0o711,
@@ -75,6 +78,12 @@ def _folders() -> dict[Path, int]:
 
 
 def _check_name(folder: Path) -> None:
+    # A socket's path has 107 bytes, and our longest is run/passwords/socket.
+    if len(os.fsencode(folder)) > LONGEST_PATH:
+        raise Refused(
+            f"The path of the data folder has more than {LONGEST_PATH} bytes, so no socket can lie "
+            f"in it: choose a shorter BOATHOUSE_DATA than {folder}."
+        )
     # The path goes into nginx.conf (where $ cannot be escaped) and into a database URL.
     bad = [letter for letter in str(folder) if letter in "\"'$\\%?#;{}" or not letter.isprintable()]
     if bad:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from django.conf import settings
 
 from registryui import locks, sockets, tls
 
-from . import ports
+from . import configuration, ports
 from .data import write_file
 
 State = Literal["ok", "down"]
@@ -186,6 +187,7 @@ def examine(instance: Running) -> dict[str, Part]:
     pids = _pids()
     answers = {
         "registry": _ask(_plain(instance.registry_port), "/v2/", 200),
+        "passwords": passwords_trouble(),
         "nginx": _ask(_front_door(instance), "/v2/", 401),
         "web": _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
         "worker": "" if _is_worker(pids.get("worker", 0)) else "is not running",
@@ -201,6 +203,20 @@ def examine(instance: Running) -> dict[str, Part]:
 
 def _plain(port: int) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+
+
+def passwords_trouble() -> str:
+    """ "" if slow passwords are checked, else what happened in a few words."""
+    return _ask(_passwords(), "/healthz", 200)
+
+
+def _passwords() -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("passwords", timeout=SECONDS)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(SECONDS)
+    with contextlib.suppress(OSError):  # asking says it
+        connection.sock.connect(str(configuration.passwords_socket()))
+    return connection
 
 
 def _front_door(instance: Running) -> http.client.HTTPConnection:

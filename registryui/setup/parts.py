@@ -1,6 +1,7 @@
-"""The four programs of one instance, run and watched by `up`.
+"""The programs of one instance, run and watched by `up`.
 
     up ── registry            each leads a group of processes of its own
+       ├─ passwords ── worker (nginx)
        ├─ nginx ── workers
        ├─ web ── workers      (gunicorn)
        └─ worker              (huey)
@@ -50,6 +51,7 @@ def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str]
     """Name of each part to its command line and environment, in the order of starting."""
     return {
         "registry": (registry_command(), registry_environment()),
+        "passwords": (passwords_command(), dict(os.environ)),
         "nginx": (nginx_command(), dict(os.environ)),
         "web": (web_command(), _python_environment(registry_port, hook_port)),
         "worker": (worker_command(), _python_environment(registry_port, hook_port)),
@@ -70,6 +72,15 @@ def registry_environment() -> dict[str, str]:
         if not name.startswith("REGISTRY_") and name != "AWS_CA_BUNDLE"
     }
     return {**GO_RUNTIME, **kept}
+
+
+def passwords_command() -> list[str]:
+    """The command line of the nginx that checks slow passwords."""
+    # One that was killed leaves its socket, and nginx listens on none that is there.
+    return [
+        *("sh", "-c", 'rm -f "$0"; exec "$@"', str(configuration.passwords_socket())),
+        *(configuration.nginx_program(), "-c", str(configuration.passwords_file())),
+    ]
 
 
 def nginx_command() -> list[str]:

@@ -2,7 +2,7 @@
 
     refuse early ── claim ── keys, certificate, ports ── database, static files ── configuration
                                                                                         │
-         say it ── first operator and user ── all healthy ── registry, nginx, web, worker
+         say it ── first operator and user ── all healthy ── registry, passwords, nginx, web, worker
 
 Each step finds what is there and makes only what is missing, so a start that was cut off goes on
 at the next one.
@@ -197,7 +197,7 @@ def _run(
     commands = parts.commands(registry_port=chosen["registry"], hook_port=chosen["hook"])
     for name, (command, environment) in commands.items():
         manager.add(name, command, environment)
-    say("Starting registry, nginx, web and worker.")
+    say("Starting registry, passwords, nginx, web and worker.")
     health.note_start(health.START_SECONDS)
     _Watch(instance, manager, printer, ready).start()
     manager.loop()

@@ -101,10 +101,10 @@ def users_measure(request: Request) -> HttpResponse:
 def measured_words(found: hash_cost.HashCost) -> str:
     """A measurement, in words about the front door."""
     return _(
-        "On this machine, just now: cost %(cost)d takes %(ms)s ms of nginx for each request of "
-        "this user (a generated secret: %(quick)s ms). One worker then answers at most %(rate)s "
-        "such requests a second, and everybody else waits meanwhile. A push of about %(requests)d "
-        "requests spends %(push)s s on it."
+        "On this machine, just now: cost %(cost)d takes %(ms)s ms of the processor for each "
+        "request of this user (a generated secret: %(quick)s ms). At most %(rate)s such requests a "
+        "second can be checked, of all users together. A push of about %(requests)d requests "
+        "spends %(push)s s on it."
     ) % {
         "cost": found.cost,
         "ms": _number(found.seconds * 1000),

@@ -77,6 +77,14 @@ def hash_mark(row: RegistryUser) -> Mark | None:
             )
             % {"kind": kind.value},
         )
+    if htpasswd.takes_longer_than_ours(row.secret_hash):
+        return Mark(
+            *("warn", "triangle-alert", _("Slow hash")),
+            _(
+                "This hash takes longer to check than those made here, at each request: make a new "
+                "secret."
+            ),
+        )
     return None
 
 

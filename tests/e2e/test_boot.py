@@ -18,7 +18,7 @@ from .product import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
-PARTS = ("registry", "nginx", "web", "worker")
+PARTS = ("registry", "passwords", "nginx", "web", "worker")
 NAME = "registry.example.net"
 
 

@@ -10,7 +10,7 @@ from registryui.setup.data import Refused
 
 
 class Command(BaseCommand):
-    help = "Ends registry, nginx, web and worker of this data folder; nothing is lost."
+    help = "Ends all parts of this data folder; nothing is lost."
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def handle(self, *args: Any, **options: Any) -> None:

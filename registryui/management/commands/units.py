@@ -65,6 +65,7 @@ def render(*, user: str, group: str) -> dict[str, str]:
         "environment": "\n".join(f"Environment={_quoted(line)}" for line in _environment()),
         "secret_environment": str(SECRET_ENVIRONMENT),
         "registry": _command(parts.registry_command()),
+        "passwords": _command(parts.passwords_command()),
         "nginx": _command(parts.nginx_command()),
         "web": _command(parts.web_command()),
         "worker": _command(parts.worker_command()),
