@@ -11,8 +11,6 @@ from pathlib import Path
 
 from django.conf import settings
 
-LONGEST = 107  # bytes of a socket's path, by the kernel
-
 
 def web() -> Path:
     """Where gunicorn listens."""

@@ -12,6 +12,7 @@ from registryui import doctor, tasks
 from registryui.index import runs
 from registryui.models import Run
 from registryui.setup import health
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -62,6 +63,7 @@ def test_all_is_looked_at_once_though_huey_has_several_threads(
     monkeypatch.setattr(tasks, "examine", lambda: asked.append("examine"))
     tasks.at_start()
     tasks.at_start()
+    until(lambda: len(asked) == 2, "both are asked for")
     assert asked == ["sync", "examine"]
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from registryui import hold, sockets, space
+from registryui import hold, space
 from registryui.accounts import publish
 
 NGINX_USER = "www-data"
@@ -90,12 +90,6 @@ def _check_name(folder: Path) -> None:
         raise Refused(
             f"The path of the data folder, {str(folder)!r}, has the character {bad[0]!r}, which "
             "cannot stand in the configuration of nginx: choose another BOATHOUSE_DATA."
-        )
-    too_long = len(os.fsencode(sockets.web())) - sockets.LONGEST
-    if too_long > 0:
-        raise Refused(
-            f"The path of the data folder, {str(folder)!r}, is {too_long} bytes too long for the "
-            "sockets below it: choose a shorter BOATHOUSE_DATA."
         )
 
 
