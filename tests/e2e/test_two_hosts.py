@@ -141,8 +141,7 @@ def test_the_other_host_goes_on_with_the_schedule_of_one_that_dies(hosts: Hosts)
     other = hosts.second if leader is hosts.first else hosts.first
     # Its `up` is frozen, so that it does not start the worker again.
     worker = leader.pids()["worker"]
-    runner = psutil.Process(worker).parent()
-    parent = runner and runner.parent()
+    parent = psutil.Process(worker).parent()
     assert parent
     assert "up" in parent.cmdline()
     parent.send_signal(signal.SIGSTOP)
