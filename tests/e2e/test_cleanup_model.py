@@ -208,6 +208,7 @@ class Cleaning(RuleBasedStateMachine):
 def served(tmp_path: Path, settings: Any) -> Iterator[Registry]:
     with running_registry(tmp_path / "registry") as url:
         use(settings, tmp_path / "registry/store", url)
+        settings.UNDO_DAYS = 7  # until undo_ends()
         made = Registry(url, tmp_path / "registry/store")
         made.push_image("model", "first")  # so that there is a store, and something in the index
         index(made)
