@@ -298,13 +298,13 @@ def main(data: str, files: str, url: str, action: str, seconds: str) -> None:
     settings.COLLECT_GRACE = timedelta(seconds=GRACE)
     settings.QUARANTINE_TIME = timedelta()  # what a run hides, its last stage purges
     django.setup()
-    from registryui.cleanup import apart, collect
+    from registryui.gc import collector, process
 
-    apart.step_back(purge_now=False)
+    process.step_back(purge_now=False)
 
     deadline, runs = time.monotonic() + float(seconds), []
     while True:
-        run = collect.collect(by="bench")
+        run = collector.collect(by="bench")
         if run is None:
             raise SystemExit("another run is under way")
         mib = [

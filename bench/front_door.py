@@ -120,11 +120,11 @@ def _ab(name: str, secret: str, requests: int = REQUESTS) -> tuple[float, float,
     """Requests a second, p50 and p95 in ms, of GETs of a manifest over kept TLS connections."""
     from django.conf import settings
 
-    from registryui import front_door
+    from registryui import proxy
     from tests.fake_source import IMAGE
 
     headers = ["-H", f"Accept: {IMAGE}"]
-    for header, value in (front_door.basic(name, secret) if name else {}).items():
+    for header, value in (proxy.basic(name, secret) if name else {}).items():
         headers += ["-H", f"{header}: {value}"]
     done = subprocess.run(  # noqa: S603
         [

@@ -296,7 +296,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "registryui.views.access.client_address"
-AXES_LOCKOUT_CALLABLE = "registryui.views.login.locked_out"
+AXES_LOCKOUT_CALLABLE = "registryui.views.operators.login.locked_out"
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
 

@@ -1,17 +1,36 @@
 """Every address of the portal."""
 
 from django.urls import URLPattern, URLResolver, path, register_converter
+from registryui.views.activity.page import activity, activity_export, activity_verify
+from registryui.views.deletion.bulk import delete_run, delete_stop
+from registryui.views.deletion.guard import guarded
+from registryui.views.deletion.plan import delete
+from registryui.views.deletion.protection import protected, protection_add, protection_lift
+from registryui.views.deletion.purge import delete_for_good
+from registryui.views.deletion.recently_deleted import deleted, restore
+from registryui.views.operators.login import login, logout
+from registryui.views.operators.page import operator, operator_add, operator_change, operators
+from registryui.views.operators.password import password
+from registryui.views.operators.preferences import preferences
+from registryui.views.search.docker import catalog, docker_search
+from registryui.views.search.page import search
+from registryui.views.users.created import user_ready
+from registryui.views.users.detail import user, users_measure
+from registryui.views.users.htpasswd_history import users_drift, users_version, users_versions
+from registryui.views.users.list import users, users_change
 
 from registryui.views import converters
-from registryui.views.activity import activity, activity_export, activity_verify
-from registryui.views.base_image import base_image
-from registryui.views.cleanup import (
-    cleanup,
-    retention_dry_run,
-    retention_rule,
-    retention_rules,
-)
-from registryui.views.collection import (
+from registryui.views.catalogue.base_image import base_image
+from registryui.views.catalogue.compare import compare
+from registryui.views.catalogue.layer import layer
+from registryui.views.catalogue.repositories import repositories
+from registryui.views.catalogue.repository import repository
+from registryui.views.catalogue.tag import manifest, tag
+from registryui.views.catalogue.tag_history import put_back
+from registryui.views.dashboard import dashboard
+from registryui.views.doctor import doctor, doctor_check
+from registryui.views.gc.integrity import integrity_run, integrity_start, integrity_stop
+from registryui.views.gc.page import (
     collection,
     collection_estimate,
     collection_purge,
@@ -21,41 +40,17 @@ from registryui.views.collection import (
     collection_stop,
     collection_trust_clock,
 )
-from registryui.views.compare import compare
-from registryui.views.dashboard import dashboard
-from registryui.views.delete_run import delete_run, delete_stop
-from registryui.views.deleted import deleted, restore
-from registryui.views.deletion import delete
-from registryui.views.docker_search import catalog, docker_search
-from registryui.views.doctor import doctor, doctor_check
-from registryui.views.for_good import delete_for_good
-from registryui.views.guarded import guarded
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
-from registryui.views.integrity import integrity_run, integrity_start, integrity_stop
-from registryui.views.layer import layer
-from registryui.views.login import login, logout
-from registryui.views.operators import (
-    operator,
-    operator_add,
-    operator_change,
-    operators,
+from registryui.views.retention.policies import (
+    cleanup,
+    retention_dry_run,
+    retention_rule,
+    retention_rules,
 )
-from registryui.views.password import password
-from registryui.views.preferences import preferences
-from registryui.views.protected import protected, protection_add, protection_lift
-from registryui.views.repositories import repositories
-from registryui.views.repository import repository
-from registryui.views.retention_run import retention_csv, retention_run, retention_stop
-from registryui.views.search import search
+from registryui.views.retention.run import retention_csv, retention_run, retention_stop
 from registryui.views.storage import storage
-from registryui.views.tag import manifest, tag
-from registryui.views.tag_history import put_back
 from registryui.views.trust import ca, trust
-from registryui.views.user import user, users_measure
-from registryui.views.user_ready import user_ready
-from registryui.views.users import users, users_change
-from registryui.views.users_file import users_drift, users_version, users_versions
 
 register_converter(converters.RepositoryConverter, "repository")
 register_converter(converters.TagConverter, "tag")

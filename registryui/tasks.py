@@ -20,20 +20,23 @@ from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
 
 from portal.sessions import SessionStore
-from registryui import audit, clock, doctor, hold, hosts, operators, space, tls, under_way
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
-from registryui.cleanup import apart, guard_files, many, pushed, retention_runs, settling
-from registryui.cleanup import collect as collecting
-from registryui.cleanup import integrity as checking
-from registryui.cleanup.deletion import Selection
 from registryui.index import events, runs, sizes
 from registryui.index import sync as index_sync
 from registryui.models import Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.setup import configuration, health, rotation
+
+from . import audit, clock, doctor, hosts, operators, space, tls, under_way, write_freeze
+from .deletion import bulk, guard_files, recovery
+from .deletion.execute import Selection
+from .gc import collector as collecting
+from .gc import process, pushed
+from .integrity import check as checking
+from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
 
@@ -160,14 +163,14 @@ def sync_at_start() -> None:
 def delete_many(run: int, selection: Selection, fingerprint: str, language: str) -> None:
     """A delete of many tags, begun by a page; reasons are in the language of who asked."""
     with translation.override(language):
-        many.delete(Run.objects.get(pk=run), selection, fingerprint=fingerprint)
+        bulk.delete(Run.objects.get(pk=run), selection, fingerprint=fingerprint)
 
 
 @db_task()
 def restore_many(run: int, act: str, repository: str, language: str) -> None:
     """The undo of a delete of many tags."""
     with translation.override(language):
-        many.restore(Run.objects.get(pk=run), act, repository=repository)
+        bulk.restore(Run.objects.get(pk=run), act, repository=repository)
 
 
 def _every_sync_minutes(when: datetime) -> bool:
@@ -227,8 +230,8 @@ def prune() -> None:
     events.prune()
     SessionStore.clear_expired()
     retention_runs.prune()
-    settling.settle(is_whole=True)
-    settling.prune()
+    recovery.settle(is_whole=True)
+    recovery.prune()
     audit_prune.prune()
     audit_check.check(by="schedule")
 
@@ -243,7 +246,7 @@ def verify_log(by: str, address: str) -> None:
 @once_for_all(crontab(minute="*"))
 def settle_deletes() -> None:
     """Deletes whose process died in the middle."""
-    settling.settle()
+    recovery.settle()
 
 
 @db_periodic_task(crontab(hour="3", minute="17"))
@@ -263,7 +266,7 @@ def renew_certificate() -> None:
 @db_task()
 def collect(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
     """A run of collecting that an operator or the schedule asked for."""
-    apart.collect(by=by, dry_run=dry_run, purge_now=purge_now)
+    process.collect(by=by, dry_run=dry_run, purge_now=purge_now)
 
 
 @db_task()
@@ -272,7 +275,7 @@ def put_back_collected(by: str) -> None:
     try:
         collecting.put_back("all", by=by)
     except Refused as error:
-        apart.note_refusal(by, str(error), dry_run=False)
+        process.note_refusal(by, str(error), dry_run=False)
     else:
         collect.call_local(by, dry_run=True)
 
@@ -294,7 +297,7 @@ def collect_by_schedule() -> None:
 def review_collected(by: str) -> None:
     """Restores what is needed of what a run hid that was ended before it could."""
     if collecting.wants_review(timezone.now()):
-        apart.collect(by=by, review=True)
+        process.collect(by=by, review=True)
 
 
 @db_task()
@@ -302,7 +305,7 @@ def take_up(name: str) -> None:
     """What was under way on this host when its process died."""
     kind, _, id = name.partition("-")
     if kind == "delete":
-        settling.settle_act(id)
+        recovery.settle_act(id)
     elif kind == "collect":
         collecting.close_dead(int(id))
         review_collected.call_local("schedule")
@@ -394,13 +397,13 @@ def _take_up_dead() -> None:
 
 
 def _look_at_space() -> None:
-    space.look(uploads=lambda: hold.in_flight("writes"))
+    space.look(uploads=lambda: write_freeze.in_flight("writes"))
 
 
 # Seconds between two looks, for ever, each in a thread of its own, because a disk may hang. Held
 # writes: opens the front door again when whoever held them is gone, or the time is up.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
-    "hold": (WATCH_SECONDS, hold.clear),
+    "hold": (WATCH_SECONDS, write_freeze.clear),
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _look_at_space),
     "logs": (WATCH_SECONDS, rotation.look),

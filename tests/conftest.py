@@ -31,10 +31,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _collecting_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process does not see a test's tables; that it is one, e2e tests see."""
-    from registryui.cleanup import apart
+    from registryui.gc import process
 
-    monkeypatch.setattr(apart, "collect", apart.here)
-    monkeypatch.setattr(apart, "step_back", lambda **options: None)
+    monkeypatch.setattr(process, "collect", process.here)
+    monkeypatch.setattr(process, "step_back", lambda **options: None)
 
 
 @pytest.fixture

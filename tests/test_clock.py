@@ -12,11 +12,12 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from registryui import clock, doctor, tasks
-from registryui.cleanup import collect as collecting
-from registryui.cleanup import retention_runs, undo
+from registryui.deletion import restore
 from registryui.doctor import checks
+from registryui.gc import collector as collecting
 from registryui.models import AuditEvent, FormerTag, RetentionRule, Run
 from registryui.refused import Refused
+from registryui.retention import runs as retention_runs
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -105,7 +106,7 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
         keep_until=now - timedelta(seconds=1) + timedelta(days=-1),
     )
     assert checks.check_clock() is None
-    assert undo.waiting().count() == 0  # its time is over
+    assert restore.waiting().count() == 0  # its time is over
     machine.runs(10)
     machine.is_set(8 * DAY)
     FormerTag.objects.update(keep_until=now + timedelta(days=7))
@@ -116,7 +117,7 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     rule = RetentionRule.objects.create(name="all", repositories="*", keep_newest=1, is_active=True)
     with pytest.raises(Refused, match="trust-clock"):
         retention_runs.begin(rule, by="test", is_dry=False)
-    assert undo.waiting().get() == row  # though the clock says that its time is over
+    assert restore.waiting().get() == row  # though the clock says that its time is over
     settings.COLLECT_SCHEDULE = "* * * * *"
     tasks.collect_by_schedule.call_local()
     assert not Run.objects.filter(kind=Run.Kind.COLLECT).exists()

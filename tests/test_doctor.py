@@ -23,7 +23,7 @@ from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone, translation
 
-from registryui import doctor, front_door, sockets, tls
+from registryui import doctor, proxy, sockets, tls
 from registryui.accounts import publish, users
 from registryui.doctor import checks
 from registryui.models import RegistryEvent, RegistryUser, Run, new_decision
@@ -135,7 +135,7 @@ def test_a_front_door_without_passwords_is_an_alarm(instance: Instance) -> None:
 
 def test_guessing_from_this_machine_makes_no_bad_front_door() -> None:
     """nginx then tells the doctor's own login to wait, after it has refused it."""
-    waiting = front_door.Answer(429, "", "TLSv1.3", "", 0.0)
+    waiting = proxy.Answer(429, "", "TLSv1.3", "", 0.0)
     assert checks._door_problem(waiting, 200) is None
     assert checks._door_problem(waiting, 503) == ("door-no-portal", 503)
 

@@ -23,7 +23,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from registryui import doctor, hold
+from registryui import doctor, write_freeze
 from registryui.models import AuditEvent, Host
 from registryui.refused import Refused
 from registryui.setup import configuration
@@ -57,7 +57,7 @@ READS = (
 def instance(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:  # noqa: F811
     standing.renew()
     # No request here is so young: each is seen at the registry before anybody waits for it.
-    monkeypatch.setattr(hold, "SETTLE", 0.1)
+    monkeypatch.setattr(write_freeze, "SETTLE", 0.1)
     return standing
 
 
@@ -85,7 +85,7 @@ def run(*words: str) -> Any:
 
 
 def test_every_write_is_held_and_says_why_while_reads_go_on(user: tuple[str, str]) -> None:
-    hold.on("writes", by="tests", until=soon())
+    write_freeze.on("writes", by="tests", until=soon())
     for method, path in WRITES:
         for who in (user, None):
             answer = ask(method, path, who, body=b"x" if method[0] == "P" else b"")
@@ -96,13 +96,13 @@ def test_every_write_is_held_and_says_why_while_reads_go_on(user: tuple[str, str
     for method, path in READS:
         assert ask(method, path, user).status == 200, (method, path)
         assert ask(method, path).status == 401
-    assert hold.off() == 1
+    assert write_freeze.off() == 1
     for method, path in WRITES:
         assert ask(method, path, user).status not in (401, 403, 503), (method, path)
 
 
 def test_a_hold_on_manifests_lets_blobs_through(user: tuple[str, str]) -> None:
-    hold.on("manifests", by="tests", until=soon())
+    write_freeze.on("manifests", by="tests", until=soon())
     for method, path in WRITES:
         answer = ask(method, path, user, body=b"x" if method[0] == "P" else b"")
         assert (answer.status == 503) == ("/manifests/" in path), (method, path)
@@ -130,11 +130,11 @@ def test_what_the_registry_has_not_answered_is_counted(
         writer.start()
         reader.start()
         until_under_way("manifests", 1)
-        assert hold.in_flight("writes") == 1
-        assert not hold.wait("manifests", seconds=0.3)
+        assert write_freeze.in_flight("writes") == 1
+        assert not write_freeze.wait("manifests", seconds=0.3)
     writer.join()
     reader.join()
-    assert hold.wait("writes", seconds=LONGEST)
+    assert write_freeze.wait("writes", seconds=LONGEST)
 
 
 def test_a_write_that_its_client_gave_up_counts_until_the_registry_is_done(
@@ -143,7 +143,7 @@ def test_a_write_that_its_client_gave_up_counts_until_the_registry_is_done(
     with frozen(instance):
         give_up(user, "/v2/team/app/manifests/3", manifest("3"))
         until(lambda: not clients_of(settings.PORT), "nginx has noticed", pause=0.02)
-        assert hold.in_flight("manifests") == 1
+        assert write_freeze.in_flight("manifests") == 1
     until_under_way("manifests", 0)
 
 
@@ -152,39 +152,39 @@ def test_a_slow_upload_is_waited_for(user: tuple[str, str]) -> None:
     with secure() as connection:
         connection.sendall(head("PATCH", place, user, length=1000) + b"x" * 10)
         until_under_way("writes", 1)
-        assert hold.in_flight("manifests") == 0
+        assert write_freeze.in_flight("manifests") == 0
         with (
             pytest.raises(Refused, match="did not end within"),
-            hold.held("writes", by="tests", patience=0.2),
+            write_freeze.held("writes", by="tests", patience=0.2),
         ):
             pass
-        assert hold.holds() == []
-        assert not hold.is_shut("writes")
-        with hold.held("manifests", by="tests", patience=0.2) as held:
+        assert write_freeze.holds() == []
+        assert not write_freeze.is_shut("writes")
+        with write_freeze.held("manifests", by="tests", patience=0.2) as held:
             held.check()
         connection.sendall(b"x" * 990)
         assert connection.recv(100).startswith(b"HTTP/1.1 202")
-    assert hold.wait("writes", seconds=LONGEST)
+    assert write_freeze.wait("writes", seconds=LONGEST)
 
 
 def test_the_door_opens_when_the_work_is_done_or_fails(user: tuple[str, str]) -> None:
-    with hold.held("manifests", by="tests") as held:
+    with write_freeze.held("manifests", by="tests") as held:
         assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest()).status == 503
         held.check()
         assert held.seconds > 0
     assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest(), headers=TYPE).status == 201
-    with pytest.raises(RuntimeError), hold.held("writes", by="tests"):
+    with pytest.raises(RuntimeError), write_freeze.held("writes", by="tests"):
         raise RuntimeError
-    assert not any(hold.is_shut(what) for what in ("writes", "manifests"))
+    assert not any(write_freeze.is_shut(what) for what in ("writes", "manifests"))
 
 
 def test_two_holds_end_one_after_the_other(instance: Instance) -> None:
-    hold.on("writes", by="an admin", until=soon())
-    with hold.held("manifests", by="tests"):
-        assert hold.off() == 1  # by hand: not that of the work that goes on
-        assert hold.is_shut("manifests")
-        assert not hold.is_shut("writes")
-    assert not hold.is_shut("manifests")
+    write_freeze.on("writes", by="an admin", until=soon())
+    with write_freeze.held("manifests", by="tests"):
+        assert write_freeze.off() == 1  # by hand: not that of the work that goes on
+        assert write_freeze.is_shut("manifests")
+        assert not write_freeze.is_shut("writes")
+    assert not write_freeze.is_shut("manifests")
 
 
 def test_a_killed_holder_does_not_leave_the_door_shut(
@@ -198,16 +198,16 @@ def test_a_killed_holder_does_not_leave_the_door_shut(
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"held\n"
-    (one,) = hold.holds()
-    until(lambda: hold.holds()[0].heard_at > one.heard_at, "it says again that it lives")
-    monkeypatch.setattr(hold, "SILENT", timedelta(seconds=1))
-    assert hold.clear() == []
+    (one,) = write_freeze.holds()
+    until(lambda: write_freeze.holds()[0].heard_at > one.heard_at, "it says again that it lives")
+    monkeypatch.setattr(write_freeze, "SILENT", timedelta(seconds=1))
+    assert write_freeze.clear() == []
     child.kill()
     child.wait()
-    assert hold.is_shut("writes")
-    until(hold.clear, "it is known to be gone")
-    assert hold.holds() == []
-    assert not any(hold.is_shut(what) for what in ("writes", "manifests"))
+    assert write_freeze.is_shut("writes")
+    until(write_freeze.clear, "it is known to be gone")
+    assert write_freeze.holds() == []
+    assert not any(write_freeze.is_shut(what) for what in ("writes", "manifests"))
 
 
 HOLDER = """
@@ -225,20 +225,22 @@ with hold.held("writes", by="tests"):
 
 
 def test_a_hold_that_was_lost_stops_its_work(instance: Instance) -> None:
-    with hold.held("manifests", by="tests") as held:
+    with write_freeze.held("manifests", by="tests") as held:
         held.check()
-        (hold.folder() / f"{held.hold.id}.json").unlink()  # as whoever cleared it, because it slept
-        assert hold.clear() == []
+        (
+            write_freeze.folder() / f"{held.hold.id}.json"
+        ).unlink()  # as whoever cleared it, because it slept
+        assert write_freeze.clear() == []
         with pytest.raises(Refused, match="ended before the work was done"):
             held.check()
 
 
 def test_it_ends_at_its_time(instance: Instance) -> None:
-    hold.on("writes", by="tests", until=datetime.now(UTC) + timedelta(seconds=1))
-    assert [one.by for one in until(hold.clear, "it ends")] == ["tests"]
-    assert not hold.is_shut("manifests")
+    write_freeze.on("writes", by="tests", until=datetime.now(UTC) + timedelta(seconds=1))
+    assert [one.by for one in until(write_freeze.clear, "it ends")] == ["tests"]
+    assert not write_freeze.is_shut("manifests")
     with pytest.raises(Refused, match="a day at most"):
-        hold.on("writes", by="tests", until=soon(minutes=60 * 25))
+        write_freeze.on("writes", by="tests", until=soon(minutes=60 * 25))
 
 
 def test_an_nginx_that_does_not_look_is_noticed(instance: Instance) -> None:
@@ -246,19 +248,19 @@ def test_an_nginx_that_does_not_look_is_noticed(instance: Instance) -> None:
     place.write_text(place.read_text().replace("return 512;", "set $held_words x;"))
     restart_nginx(instance)
     with pytest.raises(Refused, match=r"it answers 401\).*boathouse up"):
-        hold.on("manifests", by="tests", until=soon())
-    assert not hold.is_shut("manifests")
+        write_freeze.on("manifests", by="tests", until=soon())
+    assert not write_freeze.is_shut("manifests")
 
 
 def test_a_door_that_nobody_opens_is_shut(instance: Instance) -> None:
     instance.stop("nginx")
-    hold.on("writes", by="tests", until=soon())
-    assert hold.is_shut("writes")
+    write_freeze.on("writes", by="tests", until=soon())
+    assert write_freeze.is_shut("writes")
 
 
 def test_the_doors_of_other_hosts_cannot_be_shut_from_here(instance: Instance) -> None:
     Host.objects.create(id="1234", name="second:8443")
-    with pytest.raises(Refused, match="second:8443"), hold.held("manifests", by="tests"):
+    with pytest.raises(Refused, match="second:8443"), write_freeze.held("manifests", by="tests"):
         pass
     assert run("on", "--wait", "5")["others"] == ["second:8443"]
 
@@ -281,18 +283,18 @@ def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, 
         until_under_way("manifests", 1)
         with pytest.raises(CommandError, match="1 requests that began before"):
             run("on", "--wait", "0")
-        assert hold.is_shut("writes")
+        assert write_freeze.is_shut("writes")
     with pytest.raises(CommandError, match="a day at most"):
         run("on", "--minutes", "0")
 
 
 def test_the_folder_can_be_passed_by_nginx_alone(instance: Instance) -> None:
-    assert Path(hold.folder()).stat().st_mode & 0o777 == 0o711
+    assert Path(write_freeze.folder()).stat().st_mode & 0o777 == 0o711
 
 
 def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str]) -> None:
     assert doctor.checks.check_front_door().code == "door-ok"
-    hold.on("writes", by="vera", until=soon())
+    write_freeze.on("writes", by="vera", until=soon())
     found = doctor.checks.check_front_door()
     assert (found.state, found.code) == ("warn", "door-held"), found
     words = doctor.texts(found)
@@ -342,7 +344,7 @@ def give_up(user: tuple[str, str], path: str, body: bytes) -> None:
 
 
 def until_under_way(what: str, number: int) -> None:
-    until(lambda: hold.in_flight(what) == number, f"{number} {what} under way", pause=0.02)
+    until(lambda: write_freeze.in_flight(what) == number, f"{number} {what} under way", pause=0.02)
 
 
 def clients_of(port: int) -> list[Any]:

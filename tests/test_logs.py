@@ -60,7 +60,7 @@ def test_each_5xx_is_in_the_log_with_its_reason_and_the_id_of_the_request(
     (record,) = [one for one in caplog.records if one.name == "django.request"]
     line = Line().format(record)
     assert line.startswith(said)
-    assert "registryui/views/repositories.py" in line
+    assert "registryui/views/catalogue/repositories.py" in line
     assert "secret" not in line.partition("Traceback")[0]
 
 

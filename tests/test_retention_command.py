@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from registryui.cleanup import retention_runs
 from registryui.models import AuditEvent, RetentionRule, Run
+from registryui.retention import runs
 from tests.factories import make_manifest, make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
@@ -151,7 +151,7 @@ def test_a_draft_is_not_run(tags: None) -> None:
 def test_a_run_that_is_under_way_is_not_joined(tags: None) -> None:
     said(*ADD)
     said("enable", "old builds")
-    retention_runs.begin(RetentionRule.objects.get(), by="schedule", is_dry=False)
+    runs.begin(RetentionRule.objects.get(), by="schedule", is_dry=False)
     assert "under way already" in refused("run", "old builds", "--yes")[1]
 
 

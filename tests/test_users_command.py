@@ -21,7 +21,7 @@ from django.conf import settings as live
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from registryui import front_door
+from registryui import proxy
 from registryui.accounts import drift, htpasswd, publish, users
 from registryui.management import user_arguments
 from registryui.models import NEVER, Operator, RegistryUser, Role
@@ -82,7 +82,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 
 def status(path: str, name: str, secret: str) -> int:
     """What nginx answers to that login."""
-    return front_door.ask(path, front_door.basic(name, secret)).status
+    return proxy.ask(path, proxy.basic(name, secret)).status
 
 
 HERE, THERE = "/v2/team/api/tags/list", "/v2/other/x/tags/list"

@@ -42,7 +42,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from registryui import front_door, locks
+from registryui import locks, proxy
 from registryui.models import (
     UNKNOWN,
     LineLeftAlone,
@@ -249,9 +249,9 @@ def _all_rows() -> RegistryUserQuerySet:
 
 def prove(canary: str) -> Proof:
     """Logs in at the front door with the canary that `write` returned."""
-    header = front_door.basic(htpasswd.CANARY, canary)
+    header = proxy.basic(htpasswd.CANARY, canary)
     try:
-        answer = front_door.ask("/v2/", header)
+        answer = proxy.ask("/v2/", header)
     except Exception as error:  # not up, no certificate yet: the file is written all the same
         return Proof(False, reason=f"{type(error).__name__}: {error}"[:200])
     if answer.status == 200:

@@ -27,7 +27,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from registryui import clock, database_errors, front_door, hold, hosts, space, tls
+from registryui import clock, database_errors, hosts, proxy, space, tls, write_freeze
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
 from registryui.models import RegistryEvent, Run, here
@@ -193,17 +193,17 @@ def check_front_door() -> Finding:
 
     The request bears a name that nobody has: to refuse it, nginx must have read the password file.
     """
-    nobody = front_door.basic(f"doctor-{secrets.token_hex(8)}", "x")
+    nobody = proxy.basic(f"doctor-{secrets.token_hex(8)}", "x")
     start = time.monotonic()
     try:
-        door = front_door.ask("/v2/", nobody)
+        door = proxy.ask("/v2/", nobody)
         milliseconds = round((time.monotonic() - start) * 1000)
-        portal = front_door.ask("/healthz", {}).status
+        portal = proxy.ask("/healthz", {}).status
     except ssl.SSLCertVerificationError as error:
         reason = error.verify_message or _short(error)
         return _door("bad", "door-untrusted", host=settings.HOST, error=reason)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        address = f"{front_door.address()}:{settings.PORT}"
+        address = f"{proxy.address()}:{settings.PORT}"
         return _door("bad", "door-closed", address=address, error=_short(error))
     if problem := _door_problem(door, portal):
         code, status = problem
@@ -211,7 +211,7 @@ def check_front_door() -> Finding:
     shown = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
     if shown != door.fingerprint:
         return _door("warn", "door-old-certificate")
-    if held := hold.holds():
+    if held := write_freeze.holds():
         until = max(one.until for one in held).isoformat()
         return _door("warn", "door-held", what=held[0].what, by=held[0].by, until=until)
     return _door("ok", "door-ok", ms=milliseconds, protocol=door.protocol.replace("v", " "))
@@ -221,7 +221,7 @@ def _door(state: str, code: str, **params: Any) -> Finding:
     return Finding("front door", state, code, params)
 
 
-def _door_problem(door: front_door.Answer, portal: int) -> tuple[str, int] | None:
+def _door_problem(door: proxy.Answer, portal: int) -> tuple[str, int] | None:
     """(code, status) of what is wrong with the two answers, the more serious one first."""
     if door.status == 200:
         return "door-open", door.status

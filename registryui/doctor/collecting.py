@@ -1,6 +1,6 @@
 """Does space come back? How the last collection ended, and what waits hidden for too long.
 
-Reads the book of runs only; what collecting writes there: cleanup/collect.py.
+Reads the book of runs only; what collecting writes there: gc/collector.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from registryui.cleanup import collect, schedules
+from registryui import schedules
+from registryui.gc import collector
 from registryui.index import runs
 from registryui.models import UNKNOWN, Run, StoreDay, Tag
 
@@ -38,7 +39,7 @@ def check_collection(*, now: datetime | None = None) -> Finding:
         return _none_yet(now)
     if newest.state == Run.State.RUNNING and now - newest.heartbeat_at < runs.STALE:
         return _finding("ok", "collection-running", at=newest.started_at.isoformat())
-    if collect.is_unreviewed(collections):
+    if collector.is_unreviewed(collections):
         ended_at = newest.finished_at or newest.heartbeat_at
         return _finding("warn", "collection-unreviewed", at=ended_at.isoformat())
     if newest.state in (Run.State.FAILED, Run.State.RUNNING):

@@ -18,7 +18,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-from registryui.cleanup import schedules
+from registryui import schedules
 
 from .findings import Finding
 

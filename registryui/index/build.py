@@ -29,8 +29,8 @@ from registryui.registry.source import Store
 
 from . import bulk, counts, processes
 from .progress import State
+from .push_history import pushes, repositories_told_of
 from .reading import Batch, Task, batches, serve
-from .told import pushes, repositories_told_of
 
 log = logging.getLogger(__name__)
 

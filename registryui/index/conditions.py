@@ -471,7 +471,7 @@ def _broken(term: Term) -> Condition:
 
 
 def _protected(term: Term) -> Condition:
-    """Tags that a protection names; cleanup/protection.py says the same of one tag in hand."""
+    """Tags that a protection names; deletion/protection.py says the same of one tag in hand."""
     return _named_by(list(Protection.objects.order_by("id")), term)
 
 

@@ -38,7 +38,7 @@ from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge
 from registryui.registry.source import Source, Stored
 
-from . import counts, former, gone, ingest
+from . import client_deletes, counts, ingest, tombstones
 from .blob_names import remembered
 from .fetch import Known, Look, complete, look
 from .sync import AT_ONCE, is_store, known_elsewhere, known_here, write
@@ -85,7 +85,7 @@ def _act_of(row: RegistryEvent) -> str:
 
 
 def _deletes_of_ours(rows: Sequence[RegistryEvent]) -> set[str]:
-    """Those acts of these events that are deletes of the portal: cleanup/deletion.py writes what
+    """Those acts of these events that are deletes of the portal: deletion/execute.py writes what
     came of them, and their throw-aways are nobody's history. No query without such an event."""
     acts = {act.removeprefix(OWN_ACT) for row in rows if (act := _act_of(row)) != OWN_ACT}
     if not acts:
@@ -185,7 +185,7 @@ def _apply(
     look_at_untagged(source, repository, {one.digest for one in [*untagged, *passed]}, pool)
     if passed:
         _keep_unseen(source, repository, passed)
-        former.note_passed(repository, passed, events)
+        tombstones.note_passed(repository, passed, events)
 
 
 @transaction.atomic
@@ -199,7 +199,7 @@ def _settle(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
     settled = {name: [one for one in events if one.pk in ours] for name, events in done.items()}
     _count(settled)
     RegistryEvent.objects.filter(pk__in=ours).update(applied_at=timezone.now(), error="")
-    gone.tell(event for events in settled.values() for event in events)
+    client_deletes.tell(event for events in settled.values() for event in events)
 
 
 def _note_replaced(repository: str, events: Sequence[RegistryEvent]) -> None:
@@ -403,7 +403,7 @@ def _keep_unseen(source: Source, repository: str, pushes: Sequence[RegistryEvent
     still, as a blob without a link."""
     media_types_of = {one.digest: one.media_type for one in pushes}
     unseen = media_types_of.keys() - known_here(repository, media_types_of)
-    unseen -= gone.stored(repository, unseen).keys()
+    unseen -= client_deletes.stored(repository, unseen).keys()
     if not unseen or not is_store(source):
         return
     order = sorted(unseen)
@@ -413,7 +413,7 @@ def _keep_unseen(source: Source, repository: str, pushes: Sequence[RegistryEvent
         for digest, content in zip(order, contents, strict=True)
         if isinstance(content, bytes) and not throw_away.is_one(content)
     ]
-    gone.keep(repository, [(one, gone.size_of(one)) for one in found])
+    client_deletes.keep(repository, [(one, client_deletes.size_of(one)) for one in found])
 
 
 def _postpone(repository: str, events: Sequence[RegistryEvent], error: RegistryError) -> float:

@@ -30,7 +30,7 @@ from registryui.models import (
 )
 from registryui.oci import names, throw_away
 
-from . import bulk, former, gone
+from . import bulk, client_deletes, tombstones
 from . import rows as made
 from .contents import Move, NewManifest
 from .fetch import Look
@@ -88,7 +88,7 @@ def save(
     changes.manifests = len(created)
     if is_new or created or changes.added or changes.moved or changes.removed or changes.problems:
         refresh(repository)
-    gone.note(name, changes.lost)
+    client_deletes.note(name, changes.lost)
     return changes
 
 
@@ -111,11 +111,11 @@ def drop_repository(name: str, *, with_undo: bool = False) -> int:
     lost: list[FormerTag] = []
     for some in _chunks(sorted(digests)):
         keys = list(repository.manifests.filter(digest__in=some).values_list("pk", flat=True))
-        lost += [one for one in gone.bury(repository, keys, digests)[0] if one.tag]
+        lost += [one for one in client_deletes.bury(repository, keys, digests)[0] if one.tag]
     _forget_edges(Manifest.objects.filter(repository=repository))
     repository.delete()
     for rows in _chunks(lost):
-        gone.note(name, rows)
+        client_deletes.note(name, rows)
     return tags
 
 
@@ -143,7 +143,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         some = repository.manifests.filter(digest__in=chunk)
         keys = list(some.values_list("pk", flat=True))
         if with_undo:
-            rows, doubtful = gone.bury(repository, keys, every)
+            rows, doubtful = client_deletes.bury(repository, keys, every)
             lost += rows
             if_told |= doubtful
         found = Manifest.objects.filter(pk__in=keys)
@@ -157,7 +157,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         mark_listed(repository, children)
         repository.size = _measure(repository)
         refresh(repository)
-    gone.note(name, lost, if_told=if_told)
+    client_deletes.note(name, lost, if_told=if_told)
     return dropped
 
 
@@ -491,10 +491,10 @@ def _set_tags(
             tag.group_key = tag.version_key
         if one.problem == Tag.Problem.DANGLING:
             changes.lost += _lost(tag)
-        left = former.row(tag) if _is_overwritten(tag, target) else None
+        left = tombstones.row(tag) if _is_overwritten(tag, target) else None
         _point(tag, target, one, moves.get(one.tag))
         if left is not None:
-            overwritten.append(former.overwritten(left, at=tag.moved_at, by=tag.moved_by))
+            overwritten.append(tombstones.overwritten(left, at=tag.moved_at, by=tag.moved_by))
         if one.stored is not None or one.problem:
             problem = one.problem or (
                 Tag.Problem.INCOMPLETE if one.digest in incomplete else Tag.Problem.NONE
@@ -518,7 +518,7 @@ def _set_tags(
     Tag.objects.filter(pk__in=[tag.pk for tag in removed]).delete()
     changes.removed = len(removed)
     _write_tags(to_save)
-    former.note(overwritten)
+    tombstones.note(overwritten)
     _mark_pushed(targets.values(), looks, moves)
     _regroup(repository, touched)
     changes.skipped = tuple(skipped)
@@ -543,7 +543,7 @@ def _lost(tag: Tag) -> list[FormerTag]:
     before = tag.manifest
     if before is None or before.artifact_type == throw_away.ARTIFACT_TYPE:
         return []
-    return [former.row(tag)]
+    return [tombstones.row(tag)]
 
 
 def _point(tag: Tag, target: Manifest | None, one: Look, move: Move | None) -> None:

@@ -24,8 +24,8 @@ from . import build, ingest
 from .contents import Move, NewManifest
 from .fetch import Look
 from .progress import State
+from .push_history import told_moves
 from .reading import DANGLING, UNREADABLE, closure
-from .told import told_moves
 
 One = TypeVar("One")
 

@@ -29,8 +29,8 @@ from . import bulk, ingest, reconcile, runs
 from .contents import NewManifest
 from .fetch import Known, Look, complete, look
 from .progress import Progress, State
+from .push_history import told_moves
 from .reading import closure, whole
-from .told import told_moves
 
 _BY_ITSELF = ("schedule", "start")  # of these syncs the audit log would be full
 AT_ONCE = 16  # requests in flight; more do not make the registry faster

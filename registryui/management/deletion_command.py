@@ -10,8 +10,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registryui.cleanup import deletion
-from registryui.cleanup.deletion import Plan, Selection
+from registryui.deletion import execute
+from registryui.deletion.execute import Plan, Selection
 from registryui.oci.names import Reference, parse_reference
 from registryui.refused import Refused
 
@@ -33,7 +33,7 @@ class DeletingCommand(BaseCommand):
     def delete(self, selections: Sequence[Selection], *, ask: bool, options: Any) -> None:
         """Plans all of them, asks where that is due, then does them one after the other."""
         try:
-            plans = [deletion.plan(one) for one in selections]
+            plans = [execute.plan(one) for one in selections]
         except Refused as error:
             raise CommandError(str(error)) from error
         if options["dry_run"]:
@@ -55,9 +55,9 @@ class DeletingCommand(BaseCommand):
         if not is_done:
             raise SystemExit(1)
 
-    def _execute(self, plan: Plan, options: Any) -> deletion.Outcome:
+    def _execute(self, plan: Plan, options: Any) -> execute.Outcome:
         try:
-            return deletion.execute(
+            return execute.execute(
                 plan.selection,
                 fingerprint=plan.fingerprint,
                 by=BY,

@@ -6,7 +6,7 @@ from typing import Any
 
 import humanize
 
-from registryui.cleanup.deletion import ForGood, Going, Outcome, Plan, Result
+from registryui.deletion.execute import ForGood, Going, Outcome, Plan, Result
 from registryui.management.user_facts import columns
 from registryui.models import UNKNOWN, FormerTag
 

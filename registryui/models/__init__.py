@@ -2,7 +2,7 @@
 
 from .activity import DailyActivity, RegistryEvent, Run, StoreDay
 from .audit import AuditEvent
-from .cleanup import FormerTag, ManifestTombstone, Protection, RetentionRule
+from .deletion import FormerTag, ManifestTombstone, Protection, RetentionRule
 from .host import Host, Lease, Published, here
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import OPERATOR, Operator, Role, actor_name

@@ -1,4 +1,4 @@
-"""What retention decided for each tag. Only cleanup/retention_runs.py writes here."""
+"""What retention decided for each tag. Only retention/runs.py writes here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .repository import UNKNOWN
 
 class RetentionFate(models.Model):
     """One tag in the report of a run. A dry run has a row for every tag of the rule's repositories,
-    a real one for each tag that went or should have gone. Its words: cleanup/retention_words.py."""
+    a real one for each tag that went or should have gone. Its words: retention/words.py."""
 
     class Kind(models.TextChoices):
         GOES = "goes"  # would go; after a real run: it went

@@ -27,7 +27,7 @@ from ..oci.manifest import digest_of, signed_bytes
 from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, quoted, read_object, text
 from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
-from .kept import Answer, KeptConnections
+from .keep_alive import Answer, KeptConnections
 from .source import Stored
 
 logger = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from string import Template
 
 from django.conf import settings
 
-from registryui import hold, sockets, tls
+from registryui import sockets, tls, write_freeze
 from registryui.accounts import htpasswd, publish, rights
-from registryui.cleanup import guard, guard_files
+from registryui.deletion import guard, guard_files
 from registryui.registry import storages
 
 from . import keys, ports
@@ -135,9 +135,9 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         **_limits(),
         "run": settings.RUN_DIR,
         "log": settings.LOG_DIR,
-        "hold": hold.folder(),
+        "hold": write_freeze.folder(),
         "guard": guard_files.folder(),
-        **{f"{gate}_address": address for gate, address in hold.ADDRESSES.items()},
+        **{f"{gate}_address": address for gate, address in write_freeze.ADDRESSES.items()},
         "pages": settings.CONFIG_DIR / "pages",
         "htpasswd": settings.HTPASSWD_FILE,
         "passwords_socket": passwords_socket(),
@@ -218,17 +218,17 @@ def _ready() -> tuple[str, ...]:
         "    return 405;",
         "}",
         # Looked at for each write, so that a hold needs no reload; 512 is said by nobody else.
-        f'if (-f "{hold.folder()}/$write") {{',
+        f'if (-f "{write_freeze.folder()}/$write") {{',
         "    return 512;",
         "}",
-        f'if (-f "{hold.folder()}/$fills") {{',
+        f'if (-f "{write_freeze.folder()}/$fills") {{',
         "    return 507;",
         "}",
     )
 
 
 def _guards() -> Iterator[str]:
-    """Where protections may forbid a delete or a push, the portal decides (cleanup/guard.py)."""
+    """Where protections may forbid a delete or a push, the portal decides (deletion/guard.py)."""
     above = (f"$above{depth}/@all" for depth in range(1, rights.MOST_PARTS + 1))
     for place in ("@all", *above, "$repository/@one"):
         rule = f"/$guard/{place}"

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from registryui import hold, space
+from registryui import space, write_freeze
 from registryui.accounts import publish
 
 NGINX_USER = "www-data"
@@ -68,7 +68,7 @@ def _folders() -> dict[Path, int]:
         settings.RUN_DIR: 0o711,
         settings.RUN_DIR / "nginx": 0o711,
         settings.SOCKETS_DIR: 0o710,
-        hold.folder(): 0o711,
+        write_freeze.folder(): 0o711,
         **{publish.logins_folder() / name: 0o711 for name in ("", "quick", "slow")},
         settings.DATA / "fonts": 0o700,
         settings.STATIC_ROOT: 0o700,

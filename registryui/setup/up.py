@@ -31,9 +31,9 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection
 from huey.contrib.djhuey import HUEY
 
-from registryui import database_errors, front_door, hold, hosts, space, tls
+from registryui import database_errors, hosts, proxy, space, tls, write_freeze
 from registryui import refused as registryui_refused
-from registryui.cleanup import guard_files
+from registryui.deletion import guard_files
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
 from .data import Refused
@@ -131,7 +131,7 @@ def prepare(*, say: Say) -> ports.Chosen:
         if static.collect():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], hook_port=chosen.ports["hook"])
-        hold.clear()
+        write_freeze.clear()
         with contextlib.suppress(OSError):  # the worker says it
             space.look(uploads=lambda: 0)
     except BaseException:
@@ -291,7 +291,7 @@ def _show_new_certificate() -> None:
     """Lets the nginx that runs read a certificate that was replaced since its start."""
     wanted = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
     try:
-        is_old = front_door.ask("/healthz", {}).fingerprint != wanted
+        is_old = proxy.ask("/healthz", {}).fingerprint != wanted
     except ssl.SSLCertVerificationError:  # by another authority
         is_old = True
     except (OSError, ValueError, http.client.HTTPException):

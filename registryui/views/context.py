@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from registryui.cleanup import undo
+from registryui.deletion import restore
 from registryui.index import counts
 from registryui.models import Operator, Protection
 
@@ -106,7 +106,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "public_url": settings.PUBLIC_URL,
         # Counted only where a template shows it: fragments do not.
         "repository_count": cache(lambda: counts.of_store().repositories),
-        "deleted_count": cache(lambda: undo.waiting().count()),
+        "deleted_count": cache(lambda: restore.waiting().count()),
         "protected_count": cache(Protection.objects.count),
     }
 

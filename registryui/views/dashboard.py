@@ -29,8 +29,8 @@ from registryui.models import (
 
 from . import charts
 from .access import Request, needs
+from .catalogue.media_words import media_words
 from .live import index_token, not_changed, wants_fragment
-from .media_words import media_words
 from .storage import measured
 
 DAYS = 30

@@ -16,7 +16,7 @@ from registryui.models.paging import page
 
 from . import charts
 from .access import Request, needs
-from .collect_words import Report, counted, quarantine, recent_runs
+from .gc.words import Report, counted, quarantine, recent_runs
 
 DAYS = 90
 TOP = 15  # repositories

@@ -20,7 +20,7 @@ from typing import Any
 from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
-from registryui import front_door
+from registryui import proxy
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.registry.client import RegistryClient
@@ -58,7 +58,7 @@ class Line:
         )
 
     def status(self, path: str, name: str, secret: str) -> int:
-        header = front_door.basic(name, secret)
+        header = proxy.basic(name, secret)
         for is_last in (False, True):
             try:
                 self.connection.request("GET", path, headers=header)

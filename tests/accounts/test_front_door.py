@@ -23,7 +23,7 @@ from django.conf import settings
 from django.test import override_settings
 from django.utils import timezone
 
-from registryui import front_door
+from registryui import proxy
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.registry.client import RegistryClient
 from registryui.setup import configuration, keys
@@ -115,7 +115,7 @@ def ask(
 ) -> Answer:
     """One request over TLS, the path sent as it stands. `over`: a connection that stays open."""
     connection = over or connected(port)
-    sent = {"Accept": TYPE, **(front_door.basic(*user) if user else {}), **(headers or {})}
+    sent = {"Accept": TYPE, **(proxy.basic(*user) if user else {}), **(headers or {})}
     try:
         connection.request(method, path, body=body or None, headers=sent)
         response = connection.getresponse()
@@ -455,7 +455,7 @@ def sent(request: bytes, address: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
 
 def test_http_1_0_and_smuggled_requests_are_no_way_around(instance: Instance) -> None:
     user = made("team", ("pull", "team/*"), ("push", "team/*"))
-    login = f"Authorization: {front_door.basic(*user)['Authorization']}\r\n".encode()
+    login = f"Authorization: {proxy.basic(*user)['Authorization']}\r\n".encode()
     forbidden = b"GET /v2/other/x/manifests/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     length = str(len(forbidden)).encode()
     login += f"Accept: {TYPE}\r\n".encode()
@@ -492,7 +492,7 @@ def heard(instance: Instance) -> Iterator[list[Heard]]:
 
 
 def head(user: tuple[str, str], *headers: str) -> bytes:
-    login = f"Authorization: {front_door.basic(*user)['Authorization']}"
+    login = f"Authorization: {proxy.basic(*user)['Authorization']}"
     return "\r\n".join(["Host: localhost", "Connection: close", login, *headers, "", ""]).encode()
 
 
@@ -562,7 +562,7 @@ def test_no_header_says_anything_that_nginx_did_not_check(
     instance: Instance, heard: list[Heard]
 ) -> None:
     user = made("team", ("pull", "team/*"), ("push", "team/*"))
-    login = [front_door.basic(*user)["Authorization"]]
+    login = [proxy.basic(*user)["Authorization"]]
     for header in HEADERS:
         for target in ("/v2/team/api/manifests/1", "/v2/other/x/manifests/1"):
             raw(f"GET {target} HTTP/1.1\r\n".encode() + head(user, header))
@@ -651,7 +651,7 @@ def test_each_of_many_requests_of_a_connection_is_checked(
     user, other = made("team", ("pull", "team/*")), made("other", ("pull", "other/*"))
 
     def get(path: str, who: tuple[str, str]) -> bytes:
-        login = front_door.basic(*who)["Authorization"]
+        login = proxy.basic(*who)["Authorization"]
         return f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {login}\r\n\r\n".encode()
 
     team, forbidden = "/v2/team/api/manifests/1", "/v2/other/x/manifests/1"
@@ -659,7 +659,7 @@ def test_each_of_many_requests_of_a_connection_is_checked(
     parts = [get(team, user), get(forbidden, user), anonymous, get(forbidden, other)]
     raw(b"".join(parts) + f"GET {team} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     assert [one.line for one in heard] == [f"GET {team}", f"GET {forbidden}"]
-    assert heard[1].of("authorization") == [front_door.basic(*other)["Authorization"]]
+    assert heard[1].of("authorization") == [proxy.basic(*other)["Authorization"]]
 
 
 def test_what_hangs_on_a_chunked_body_is_not_passed_on(
@@ -674,7 +674,7 @@ def test_what_hangs_on_a_chunked_body_is_not_passed_on(
     raw(line + head(user, "Transfer-Encoding: chunked") + body)
     assert [one.line for one in heard] == ["PATCH /v2/team/api/blobs/uploads/a?_state=b"]
     assert "boss" not in str(heard)
-    assert heard[0].of("authorization") == [front_door.basic(*user)["Authorization"]]
+    assert heard[0].of("authorization") == [proxy.basic(*user)["Authorization"]]
 
 
 # -- who it is -------------------------------------------------------------------------------------

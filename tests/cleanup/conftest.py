@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registryui.cleanup import collect as collecting
+from registryui.gc import collector as collecting
 from tests.e2e.test_notifications import Sink, sink  # noqa: F401  (a fixture)
 
 from .stores import NoCanary, Small

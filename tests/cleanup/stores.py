@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from registryui.cleanup import collect as collecting
+from registryui.gc import collector as collecting
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry import paths

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from registryui.cleanup import apart
+from registryui.gc import process
 from tests.waiting import until
 
-collect = apart.collect  # the fixture for all tests replaces it
+collect = process.collect  # the fixture for all tests replaces it
 ROOT = Path(__file__).parents[2]
 NOTE = """
 import os, sys
@@ -46,7 +46,7 @@ def _program(file: Path, then: str = "") -> str:
 
 
 def _replace(monkeypatch: pytest.MonkeyPatch, file: Path, then: str = "") -> None:
-    monkeypatch.setattr(apart, "_PROGRAM", _program(file, then))
+    monkeypatch.setattr(process, "_PROGRAM", _program(file, then))
 
 
 def test_pushes_and_pulls_have_a_higher_priority(told: Path) -> None:

@@ -19,9 +19,9 @@ from django.utils import timezone
 
 from portal.settings import _at_least
 from registryui import doctor, hosts, space, tasks
-from registryui.cleanup import collect as collecting
-from registryui.cleanup import mark, pushed
-from registryui.cleanup.links import ELSEWHERE
+from registryui.gc import collector as collecting
+from registryui.gc import mark, pushed
+from registryui.gc.store_scan import ELSEWHERE
 from registryui.index import runs
 from registryui.models import (
     AuditEvent,

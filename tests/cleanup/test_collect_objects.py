@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from registryui.cleanup import collect as collecting
+from registryui.gc import collector as collecting
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.oci.digest import sha256

@@ -11,8 +11,10 @@ import pytest
 from django.utils import timezone
 
 from registryui import tasks
-from registryui.cleanup import deletion, protection, settling, take_off, undo
-from registryui.cleanup.deletion import Changed, Selection, execute, plan
+from registryui.deletion import execute as deletion
+from registryui.deletion import protection, recovery, untag
+from registryui.deletion import restore as undo
+from registryui.deletion.execute import Changed, Selection, execute, plan
 from registryui.index import events
 from registryui.models import AuditEvent, FormerTag, Manifest, RegistryEvent, Tag
 from registryui.oci import media_types, throw_away
@@ -450,10 +452,10 @@ def test_a_registry_that_goes_away_in_the_middle_leaves_all_consistent(
     is_over = requests > 30 and habits().deletes_tags  # it needs no more than that
     assert is_over or any(one.state == "failed" for one in outcome.results)
     settings.REGISTRY_URL = ten.real.url
-    monkeypatch.setattr(settling, "UNDER_WAY", timedelta(0))
+    monkeypatch.setattr(recovery, "UNDER_WAY", timedelta(0))
     ten.sync()
-    settling.settle(is_whole=True)
-    settling.settle(is_whole=True)
+    recovery.settle(is_whole=True)
+    recovery.settle(is_whole=True)
     assert_consistent(ten)
     for row in undo.waiting():
         undo.restore(row, by=BY)
@@ -468,7 +470,7 @@ def test_a_process_that_dies_before_the_end_loses_nothing(
         def die(*args: object) -> str:
             raise KeyboardInterrupt
 
-        patch.setattr(take_off._TakingOff, "finish", die)
+        patch.setattr(untag._TakingOff, "finish", die)
         with pytest.raises(KeyboardInterrupt):
             ten.delete(*TEN)
     if not habits().deletes_tags:
@@ -476,14 +478,14 @@ def test_a_process_that_dies_before_the_end_loses_nothing(
         assert throw_away.is_one(raw)
     before = undo.waiting().count()
     assert before in (0, 10)  # the index still has the tags, so nothing waits
-    assert settling.settle() == 0  # it may be under way
+    assert recovery.settle() == 0  # it may be under way
     # Its process is gone: test_delete.py (e2e) kills one, and the worker takes it up by its name.
     act = FormerTag.objects.values_list("act", flat=True)[0]
     tasks.take_up.call_local(f"delete-{act}")
     assert {one for one in ten.tags() if one.startswith("t")} == set()
     assert undo.waiting().count() == 10
     assert_consistent(ten)
-    assert settling.settle() == 0
+    assert recovery.settle() == 0
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["not synced", "synced"])
@@ -496,7 +498,7 @@ def test_what_a_dead_delete_left_can_be_deleted_again_and_put_back(
         def die(*args: object) -> str:
             raise KeyboardInterrupt
 
-        patch.setattr(take_off._TakingOff, "finish", die)
+        patch.setattr(untag._TakingOff, "finish", die)
         with pytest.raises(KeyboardInterrupt):
             ten.delete(*TEN)
     if is_known:
@@ -611,7 +613,7 @@ def test_a_delete_can_be_stopped(here: World, monkeypatch: pytest.MonkeyPatch) -
 def test_rows_long_past_their_time_go(ten: World) -> None:
     ten.delete("t0", "t1")
     now = timezone.now()
-    FormerTag.objects.filter(tag="t0").update(keep_until=now - settling.KEPT - timedelta(days=1))
-    FormerTag.objects.filter(tag="t1").update(keep_until=now - settling.KEPT + timedelta(days=1))
-    assert settling.prune() == 1
+    FormerTag.objects.filter(tag="t0").update(keep_until=now - recovery.KEPT - timedelta(days=1))
+    FormerTag.objects.filter(tag="t1").update(keep_until=now - recovery.KEPT + timedelta(days=1))
+    assert recovery.prune() == 1
     assert FormerTag.objects.get().tag == "t1"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from registryui.cleanup import undo
-from registryui.cleanup.deletion import Changed, delete_for_good
+from registryui.deletion import restore
+from registryui.deletion.execute import Changed, delete_for_good
 from registryui.models import FormerTag
 from tests.e2e.registries import Registry
 from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
@@ -123,9 +123,9 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Ex
     for tag in here.tags():
         assert_whole(here.real, R, tag)
     assert set(other.kept) <= here.tags()
-    last = undo.waiting().filter(tag="1").first()
+    last = restore.waiting().filter(tag="1").first()
     assert last is not None
-    undo.restore(last, by=BY, expected=here.digest("1"))
+    restore.restore(last, by=BY, expected=here.digest("1"))
     assert_whole(here.real, R, "1")
 
 

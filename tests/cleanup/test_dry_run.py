@@ -8,12 +8,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from registryui.cleanup import protection, retention_runs, retention_words, rules
-from registryui.cleanup.rules import Wanted
+from registryui.deletion import protection
 from registryui.index import runs
 from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Run, Tag
 from registryui.oci import throw_away
 from registryui.refused import Refused
+from registryui.retention import policies, words
+from registryui.retention import runs as retention_runs
+from registryui.retention.policies import Wanted
 from tests.factories import make_image_index, make_manifest, make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
@@ -25,8 +27,8 @@ def old(days: float) -> Any:
 
 def make_rule(name: str = "mine", *, is_active: bool = False, **fields: Any) -> RetentionRule:
     wanted = Wanted(**{"name": name, "repositories": "*", "tags": "*", **fields})
-    row = rules.add(wanted, by="operator:vera")
-    return rules.switch(row, is_active=is_active, by="operator:vera")
+    row = policies.add(wanted, by="operator:vera")
+    return policies.switch(row, is_active=is_active, by="operator:vera")
 
 
 def dry_run(rule: RetentionRule) -> Run:
@@ -74,7 +76,7 @@ def test_protections_and_other_active_rules_keep() -> None:
         "team/api:v2": "saved",
     }
     said = {
-        fate.tag: retention_words.because(fate, run.result["rule"], run.started_at)
+        fate.tag: words.because(fate, run.result["rule"], run.started_at)
         for fate in run.fates.all()
     }
     assert said["v1"] == "protected: team/*:v1"
@@ -203,7 +205,7 @@ def test_two_dry_runs_at_once_are_refused_and_the_real_run_is_not_in_their_way(
     retention_runs.begin(many, by="a", is_dry=True)
     with pytest.raises(Refused, match="Another dry run"):
         retention_runs.begin(many, by="b", is_dry=True)
-    rules.switch(many, is_active=True, by="a")
+    policies.switch(many, is_active=True, by="a")
     many.refresh_from_db()
     assert retention_runs.begin(many, by="b", is_dry=False).kind == Run.Kind.RETENTION
 
@@ -254,10 +256,7 @@ def test_reasons_are_said_in_chinese(many: RetentionRule) -> None:
     run = dry_run(many)
     with translation.override("zh-hans"):
         for fate in run.fates.all():
-            said = retention_words.because(fate, run.result["rule"], run.started_at)
+            said = words.because(fate, run.result["rule"], run.started_at)
             assert "天" in said or "个" in said
             assert "day" not in said
-        assert (
-            retention_words.sentence(run.result["rule"])
-            == "在 * 中保留最新的 2 个；删除其他所有标签。"
-        )
+        assert words.sentence(run.result["rule"]) == "在 * 中保留最新的 2 个；删除其他所有标签。"

@@ -16,8 +16,8 @@ from django.conf import settings as live
 from django.db import connection
 from django.test import Client
 
-from registryui import hold
-from registryui.cleanup import for_good, guard, locks, protection, undo
+from registryui import write_freeze
+from registryui.deletion import guard, locks, protection, purge, restore
 from registryui.index.sync import sync
 from registryui.models import FormerTag
 from registryui.oci.untrusted import MANIFEST_LIMIT
@@ -188,7 +188,8 @@ def test_a_push_that_nobody_waits_for_any_more_is_waited_for(
     (settings.RUN_DIR / "guard").mkdir(parents=True)
     note = guard._note(f"{R}:v9")
     with socket.create_connection(
-        ("127.0.0.1", settings.REGISTRY_PORT), source_address=(hold.ADDRESSES["manifests"], 0)
+        ("127.0.0.1", settings.REGISTRY_PORT),
+        source_address=(write_freeze.ADDRESSES["manifests"], 0),
     ) as left:
         note.write_text(str(left.getsockname()[1]))
         assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 503
@@ -240,8 +241,8 @@ def test_what_cannot_be_looked_up_is_not_touched(
 
 def test_a_hold_that_came_meanwhile_counts(real: Registry, filled: dict[str, str]) -> None:
     protection.add("team/*", "v*", note="", by=BY)
-    hold.folder().mkdir(parents=True)
-    (hold.folder() / "manifests").touch()
+    write_freeze.folder().mkdir(parents=True)
+    (write_freeze.folder() / "manifests").touch()
     assert delete(filled["plain"])[0] == 503
     assert delete(digest_of(b"of plain"), "blobs")[0] == 202
 
@@ -255,12 +256,12 @@ def test_undo_moves_no_immutable_tag(real: Registry, filled: dict[str, str]) -> 
     now = real.get(R, "v1").headers["docker-content-digest"]
     rule = protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
     with pytest.raises(Refused, match="is immutable by the rule"):
-        undo.restore(former, by=BY, expected=now)
+        restore.restore(former, by=BY, expected=now)
     with pytest.raises(Refused, match="is immutable by the rule"):
-        undo.put_back(R, "v1", old, expected=now, by=BY)
+        restore.put_back(R, "v1", old, expected=now, by=BY)
     assert real.get(R, "v1").headers["docker-content-digest"] == now
     protection.lift(rule, by=BY)
-    undo.put_back(R, "v1", old, expected=now, by=BY)
+    restore.put_back(R, "v1", old, expected=now, by=BY)
     assert real.get(R, "v1").headers["docker-content-digest"] == old
 
 
@@ -269,8 +270,8 @@ def test_nor_is_a_part_deleted_for_good(real: Registry, filled: dict[str, str]) 
     protection.add("team/*", "v*", note="", by=BY)
     for part in ("kept", "inner", "child"):
         with pytest.raises(Refused, match="protected"):
-            for_good.delete_for_good(R, filled[part], by=BY)
-    for_good.delete_for_good(R, filled["plain"], by=BY)
+            purge.delete_for_good(R, filled[part], by=BY)
+    purge.delete_for_good(R, filled["plain"], by=BY)
     assert real.get(R, "v2").status == real.get(R, filled["child"]).status == 200
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registryui import audit
-from registryui.cleanup import guard_files, protection
+from registryui.deletion import guard_files, protection
 from registryui.models import AuditEvent, Protection
 from registryui.oci import patterns
 from registryui.refused import Refused

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.test import override_settings
 
 from registryui.accounts import users
-from registryui.cleanup import protection
+from registryui.deletion import protection
 from registryui.models import RegistryUser
 from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry.client import RegistryClient

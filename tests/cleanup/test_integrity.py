@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from registryui.cleanup import integrity, whole
 from registryui.index import runs
+from registryui.integrity import check as integrity
+from registryui.integrity import completeness
 from registryui.models import Manifest, Run, Tag
 from registryui.oci.digest import sha256
 from registryui.registry import paths
@@ -190,14 +191,14 @@ def test_what_comes_while_it_looks_is_looked_at_again(
     """All blobs are listed first: a push after that must not look broken."""
     small.image("a", "1", layers=(BASE,))
     small.sync()
-    real = whole.Sizes
+    real = completeness.Sizes
 
     def listed(store: Any) -> Any:
         made = real(store)
         small.image("a", "2", layers=(b"new",))
         return made
 
-    monkeypatch.setattr(whole, "Sizes", listed)
+    monkeypatch.setattr(completeness, "Sizes", listed)
     result = checked()
     assert (result["tags"], result["broken"]) == (2, 0)
 
@@ -231,14 +232,14 @@ def test_a_damage_that_a_deep_look_found_is_not_forgotten_by_a_quick_one(small: 
 
 
 def test_it_reads_no_faster_than_it_may() -> None:
-    pace = whole.Pace(1000)
+    pace = completeness.Pace(1000)
     began = time.monotonic()
     for _ in range(5):
         pace.spend(100)
     assert 0.45 < time.monotonic() - began < 1.5
-    pace = whole.Pace(1)
+    pace = completeness.Pace(1)
     threading.Timer(0.1, pace.is_over.set).start()
-    with pytest.raises(whole.Over):
+    with pytest.raises(completeness.Over):
         pace.spend(1000)
 
 
@@ -277,7 +278,7 @@ def test_sizes_take_16_bytes_a_blob_and_know_each(tmp_path: Path) -> None:
     small = Small(tmp_path)
     digests = {small.blob("", bytes([number])): 1 for number in range(200)}
     small.put_file(f"{paths.BLOBS}/sha512/aa/{'a' * 128}/data", b"1234")
-    sizes = whole.Sizes(open_store(Storage(FILESYSTEM, {}, str(tmp_path))))
+    sizes = completeness.Sizes(open_store(Storage(FILESYSTEM, {}, str(tmp_path))))
     assert len(sizes) == 201
     assert all(sizes.of(digest) == 1 for digest in digests)
     assert sizes.of(f"sha512:{'a' * 128}") == 4
@@ -285,7 +286,7 @@ def test_sizes_take_16_bytes_a_blob_and_know_each(tmp_path: Path) -> None:
 
 
 def test_the_eldest_manifests_are_forgotten(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "KNOWN", 3)
+    monkeypatch.setattr(completeness, "KNOWN", 3)
     for number in range(10):
         for name in ("a", "b"):
             small.image(name, str(number), layers=(bytes([number]),))

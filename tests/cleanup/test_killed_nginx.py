@@ -12,8 +12,8 @@ import psutil
 import pytest
 from django.conf import settings as now
 
-from registryui import hold
-from registryui.cleanup import collect as collecting
+from registryui import write_freeze
+from registryui.gc import collector as collecting
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry.choose import open_store
@@ -115,7 +115,7 @@ def test_nothing_that_is_kept_is_lost_and_the_door_is_open_at_the_end(
     datas = {one.read_bytes() for one in registry.store.rglob("data")}
     assert not datas & {b"of nobody else", b"team/app", b"gone/app"}
     assert run.result["freed_bytes"] > 0
-    assert hold.holds() == []
+    assert write_freeze.holds() == []
     assert push("2", who) == 201
     assert is_whole(who)
 

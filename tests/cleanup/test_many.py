@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from registryui.cleanup import deletion, many, undo
-from registryui.cleanup.deletion import Selection
+from registryui.deletion import bulk, execute, restore
+from registryui.deletion.execute import Selection
 from registryui.index import runs
 from registryui.models import FormerTag, Run
 from registryui.refused import Refused
@@ -18,8 +18,8 @@ BY = "operator:mika"
 @pytest.fixture
 def tags(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
     """Nine tags on three images, deleted and put back by threes."""
-    monkeypatch.setattr(deletion, "BATCH", 3)
-    monkeypatch.setattr(undo, "BATCH", 3)
+    monkeypatch.setattr(execute, "BATCH", 3)
+    monkeypatch.setattr(restore, "BATCH", 3)
     names = [f"1.{n}" for n in range(9)]
     for n, name in enumerate(names):
         world.push(name, layer=f"layer {n % 3}")
@@ -29,13 +29,13 @@ def tags(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F
 
 def begin(world: World, tags: list[str]) -> tuple[Run, Selection, str]:  # noqa: F811
     selection = Selection(world.name, tags=tuple(tags))
-    run = many.begin("delete", world.name, total=len(tags), by=BY)
-    return run, selection, deletion.plan(selection).fingerprint
+    run = bulk.begin("delete", world.name, total=len(tags), by=BY)
+    return run, selection, execute.plan(selection).fingerprint
 
 
 def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) -> None:  # noqa: F811
     run, selection, fingerprint = begin(world, tags)
-    many.delete(run, selection, fingerprint=fingerprint)
+    bulk.delete(run, selection, fingerprint=fingerprint)
     run.refresh_from_db()
     assert (run.state, run.done, run.total) == ("done", 9, 9)
     assert run.result == {
@@ -48,8 +48,8 @@ def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) 
     }
     assert not any(world.now(tag) for tag in tags)
     act = run.result["act"]
-    back = many.begin("restore", world.name, total=9, by=BY, act=act)
-    many.restore(back, act, repository=world.name)
+    back = bulk.begin("restore", world.name, total=9, by=BY, act=act)
+    bulk.restore(back, act, repository=world.name)
     back.refresh_from_db()
     assert (back.state, back.done, back.result["changed"]) == ("done", 9, 9)
     assert {tag: world.now(tag) for tag in tags} == world.digests
@@ -61,25 +61,25 @@ def test_a_stopped_run_ends_after_its_batch_and_can_be_undone(
 ) -> None:
     run, selection, fingerprint = begin(world, tags)
     runs.ask_to_stop(run, by=BY)
-    many.delete(run, selection, fingerprint=fingerprint)
+    bulk.delete(run, selection, fingerprint=fingerprint)
     run.refresh_from_db()
     assert (run.state, run.done, run.result["changed"]) == ("stopped", 3, 3)
     assert sum(not world.now(tag) for tag in tags) == 3
-    undo.restore_act(run.result["act"], by=BY)
+    restore.restore_act(run.result["act"], by=BY)
     assert {tag: world.now(tag) for tag in tags} == world.digests
 
 
 def test_an_undo_is_stopped_in_the_same_way(world: World, tags: list[str]) -> None:  # noqa: F811
     selection = Selection(world.name, tags=tuple(tags))
-    plan = deletion.plan(selection)
-    act = deletion.execute(selection, fingerprint=plan.fingerprint, by=BY).act
-    run = many.begin("restore", world.name, total=9, by=BY, act=act)
+    plan = execute.plan(selection)
+    act = execute.execute(selection, fingerprint=plan.fingerprint, by=BY).act
+    run = bulk.begin("restore", world.name, total=9, by=BY, act=act)
     runs.ask_to_stop(run, by=BY)
-    many.restore(run, act, repository=world.name)
+    bulk.restore(run, act, repository=world.name)
     run.refresh_from_db()
     assert (run.state, run.done) == ("stopped", 3)
     assert sum(bool(world.now(tag)) for tag in tags) == 3
-    assert undo.waiting().filter(act=act).count() == 6
+    assert restore.waiting().filter(act=act).count() == 6
 
 
 def test_a_plan_that_changed_before_the_job_began_deletes_nothing(
@@ -89,7 +89,7 @@ def test_a_plan_that_changed_before_the_job_began_deletes_nothing(
     run, selection, fingerprint = begin(world, tags)
     world.push(tags[0], layer="newer")
     world.sync()
-    many.delete(run, selection, fingerprint=fingerprint)
+    bulk.delete(run, selection, fingerprint=fingerprint)
     run.refresh_from_db()
     assert run.state == "failed"
     assert "changed" in run.result["problem"]
@@ -99,7 +99,7 @@ def test_a_plan_that_changed_before_the_job_began_deletes_nothing(
 def test_what_moved_is_counted_and_named(world: World, tags: list[str]) -> None:  # noqa: F811
     run, selection, fingerprint = begin(world, tags)
     newer = world.push(tags[0], layer="newer")  # the index has not heard of it
-    many.delete(run, selection, fingerprint=fingerprint)
+    bulk.delete(run, selection, fingerprint=fingerprint)
     run.refresh_from_db()
     assert (run.state, run.result["changed"], run.result["failed"]) == ("done", 8, 1)
     assert run.log.startswith(f"{tags[0]}: moved")
@@ -109,9 +109,9 @@ def test_what_moved_is_counted_and_named(world: World, tags: list[str]) -> None:
 def test_one_run_at_a_time_and_a_dead_one_is_not_taken_up(world: World, tags: list[str]) -> None:  # noqa: F811
     run, selection, fingerprint = begin(world, tags)
     with pytest.raises(Refused):
-        many.begin("delete", world.name, total=1, by=BY)
+        bulk.begin("delete", world.name, total=1, by=BY)
     runs.end(run, Run.State.FAILED, run.result, [])
-    many.delete(run, selection, fingerprint=fingerprint)
+    bulk.delete(run, selection, fingerprint=fingerprint)
     assert all(world.now(tag) for tag in tags)
 
 
@@ -122,7 +122,7 @@ def test_a_registry_that_does_not_answer_ends_the_run(
 ) -> None:
     run, selection, fingerprint = begin(world, tags)
     settings.REGISTRY_URL = "http://127.0.0.1:9"  # type: ignore[attr-defined]
-    many.delete(run, selection, fingerprint=fingerprint)
+    bulk.delete(run, selection, fingerprint=fingerprint)
     run.refresh_from_db()
     assert (run.state, run.result["changed"], run.result["failed"]) == ("failed", 0, 9)
     assert all(world.now(tag) for tag in tags)

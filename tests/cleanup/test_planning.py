@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from registryui.cleanup import protection
-from registryui.cleanup.deletion import Plan, Selection, plan, plan_for_good
+from registryui.deletion import protection
+from registryui.deletion.execute import Plan, Selection, plan, plan_for_good
 from registryui.models import FormerTag, ImageIndexEntry, Manifest, Repository, Tag
 from registryui.refused import Refused
 from tests.factories import digest_of, make_image_index, make_manifest, make_repository, make_tag

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from registryui.cleanup import protection
+from registryui.deletion import protection
 from registryui.models import AuditEvent, Protection
 from registryui.refused import Refused
 

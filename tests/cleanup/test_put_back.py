@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from registryui.cleanup.undo import put_back
+from registryui.deletion.restore import put_back
 from registryui.index import events
 from registryui.index.sync import sync
 from registryui.models import Operator, RegistryEvent, Role, Tag

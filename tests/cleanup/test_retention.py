@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registryui.cleanup.protection import Protections
-from registryui.cleanup.retention import (
-    FIRST,
-    MOST_DAYS,
-    Code,
-    Fate,
-    Known,
-    Rule,
-    decide,
-)
+from registryui.deletion.protection import Protections
 from registryui.models import UNKNOWN, Protection
+from registryui.retention.decide import FIRST, MOST_DAYS, Code, Fate, Known, Rule, decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NONE = Protections([])

@@ -11,12 +11,14 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from registryui import tasks
-from registryui.cleanup import deletion, protection, retention_runs, rules, undo
-from registryui.cleanup.rules import Wanted
+from registryui.deletion import execute, protection, restore
 from registryui.index import runs
 from registryui.index.sync import sync
 from registryui.models import AuditEvent, FormerTag, RetentionRule, Run, Tag
 from registryui.registry.client import RegistryClient
+from registryui.retention import policies
+from registryui.retention import runs as retention_runs
+from registryui.retention.policies import Wanted
 from tests.e2e.registries import Registry
 from tests.parts import running_registry
 
@@ -66,7 +68,9 @@ def tags(registry: Registry) -> set[str]:
 
 def make_rule(name: str = "nightly", **fields: Any) -> RetentionRule:
     wanted = Wanted(**{"name": name, "repositories": "team/*", "tags": "v*", **fields})
-    return rules.switch(rules.add(wanted, by="operator:vera"), is_active=True, by="operator:vera")
+    return policies.switch(
+        policies.add(wanted, by="operator:vera"), is_active=True, by="operator:vera"
+    )
 
 
 def run(rule: RetentionRule, by: str = "operator:vera") -> Run:
@@ -105,7 +109,7 @@ def test_the_deletes_bear_the_name_of_the_rule_and_can_be_undone(real: Registry)
     assert (last.act, last.target, last.actor) == ("retention.run", "nightly", "schedule")
     assert (last.details["goes"], last.details["state"]) == (7, "done")
     for tag, digest in before.items():
-        undo.restore(FormerTag.objects.get(tag=tag), by="operator:vera")
+        restore.restore(FormerTag.objects.get(tag=tag), by="operator:vera")
         assert real.get("team/app", tag).headers["docker-content-digest"] == digest
 
 
@@ -120,9 +124,9 @@ def at_the_plan(
     monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object], *, before: bool = True
 ) -> None:
     """Something happens once, right before or after the first plan of a batch."""
-    real_plan, left = deletion.plan, [happens]
+    real_plan, left = execute.plan, [happens]
 
-    def plan(selection: deletion.Selection) -> deletion.Plan:
+    def plan(selection: execute.Selection) -> execute.Plan:
         if before and left:
             left.pop()()
         made = real_plan(selection)
@@ -130,7 +134,7 @@ def at_the_plan(
             left.pop()()
         return made
 
-    monkeypatch.setattr(deletion, "plan", plan)
+    monkeypatch.setattr(execute, "plan", plan)
 
 
 @pytest.mark.parametrize("is_before", [True, False], ids=["before the plan", "after the plan"])
@@ -167,7 +171,7 @@ def test_a_rule_that_is_changed_or_switched_off_stops_its_run(
 ) -> None:
     rule = make_rule(keep_newest=3)
     monkeypatch.setattr(retention_runs, "BATCH", 2)
-    at_the_plan(monkeypatch, lambda: rules.switch(rule, is_active=False, by="operator:mika"))
+    at_the_plan(monkeypatch, lambda: policies.switch(rule, is_active=False, by="operator:mika"))
     done = run(rule)
     assert (done.state, done.result["goes"]) == (Run.State.STOPPED, 2)
     assert "switched off" in done.log
@@ -274,7 +278,7 @@ def test_a_rule_that_is_due_while_another_runs_waits(real: Registry) -> None:
 
 def test_a_draft_is_never_due(real: Registry) -> None:
     rule = make_rule(keep_newest=3, schedule="0 4 * * *")
-    rules.switch(rule, is_active=False, by="a")
+    policies.switch(rule, is_active=False, by="a")
     RetentionRule.objects.update(next_at=timezone.now())
     tasks.retention_by_schedule.call_local()
     assert len(tags(real)) == 11

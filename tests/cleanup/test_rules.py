@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from registryui.cleanup import rules
-from registryui.cleanup.rules import Wanted
 from registryui.models import AuditEvent, RetentionRule
 from registryui.refused import Refused
+from registryui.retention import policies
+from registryui.retention.policies import Wanted
 
 pytestmark = pytest.mark.django_db
 
@@ -21,11 +21,11 @@ def acts() -> list[tuple[str, str, str]]:
 
 
 def test_a_new_rule_is_a_draft_and_stands_in_the_audit_log() -> None:
-    row = rules.add(replace(NIGHTLY, tags=" pr-*,build-* pr-* "), by="operator:vera")
+    row = policies.add(replace(NIGHTLY, tags=" pr-*,build-* pr-* "), by="operator:vera")
     assert (row.tags, row.is_active, row.next_at) == ("pr-* build-*", False, None)
     assert acts() == [("retention.add", "nightly", "operator:vera")]
     assert AuditEvent.objects.get().details["keep_newest"] == 3
-    assert rules.active() == rules.due(timezone.now() + timedelta(days=30)) == []
+    assert policies.active() == policies.due(timezone.now() + timedelta(days=30)) == []
 
 
 @pytest.mark.parametrize(
@@ -53,31 +53,31 @@ def test_what_cannot_be_a_rule_is_refused_and_leaves_nothing(
     fields: dict[str, object], reason: str
 ) -> None:
     with pytest.raises(Refused, match=reason):
-        rules.add(replace(NIGHTLY, **fields), by="operator:vera")  # type: ignore[arg-type]
+        policies.add(replace(NIGHTLY, **fields), by="operator:vera")  # type: ignore[arg-type]
     assert not RetentionRule.objects.exists()
     assert acts() == []
 
 
 def test_a_second_rule_of_the_same_name_is_refused() -> None:
-    rules.add(NIGHTLY, by="a")
-    other = rules.add(replace(NIGHTLY, name="other"), by="a")
+    policies.add(NIGHTLY, by="a")
+    other = policies.add(replace(NIGHTLY, name="other"), by="a")
     for _try in range(2):
         with pytest.raises(Refused, match="already"):
-            rules.add(NIGHTLY, by="a")
+            policies.add(NIGHTLY, by="a")
         with pytest.raises(Refused, match="already"):
-            rules.change(other, NIGHTLY, by="a")
+            policies.change(other, NIGHTLY, by="a")
     assert RetentionRule.objects.count() == 2
     assert len(acts()) == 2
 
 
 def test_a_rule_that_is_switched_on_has_a_next_time_and_off_none() -> None:
-    row = rules.switch(rules.add(NIGHTLY, by="a"), is_active=True, by="a")
+    row = policies.switch(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     assert row.next_at is not None
     assert timezone.now() < row.next_at <= timezone.now() + timedelta(days=7)
-    assert rules.active() == [row]
-    row = rules.switch(row, is_active=False, by="b")
+    assert policies.active() == [row]
+    row = policies.switch(row, is_active=False, by="b")
     assert row.next_at is None
-    rules.switch(row, is_active=False, by="b")  # is off already: nothing to say
+    policies.switch(row, is_active=False, by="b")  # is off already: nothing to say
     assert [act for act, _target, _by in acts()] == [
         "retention.add",
         "retention.enable",
@@ -86,12 +86,12 @@ def test_a_rule_that_is_switched_on_has_a_next_time_and_off_none() -> None:
 
 
 def test_a_rule_that_decides_otherwise_is_a_draft_again() -> None:
-    row = rules.switch(rules.add(NIGHTLY, by="a"), is_active=True, by="a")
-    row = rules.change(row, replace(NIGHTLY, schedule="0 5 * * *", name="early"), by="a")
+    row = policies.switch(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
+    row = policies.change(row, replace(NIGHTLY, schedule="0 5 * * *", name="early"), by="a")
     assert row.is_active
     assert row.next_at is not None
     assert row.next_at <= timezone.now() + timedelta(days=1)
-    row = rules.change(row, replace(NIGHTLY, keep_newest=2), by="a")
+    row = policies.change(row, replace(NIGHTLY, keep_newest=2), by="a")
     assert (row.is_active, row.next_at) == (False, None)
     last = AuditEvent.objects.order_by("id").last()
     assert last is not None
@@ -99,24 +99,24 @@ def test_a_rule_that_decides_otherwise_is_a_draft_again() -> None:
 
 
 def test_what_somebody_removed_cannot_be_changed() -> None:
-    row = rules.add(NIGHTLY, by="a")
+    row = policies.add(NIGHTLY, by="a")
     stale = RetentionRule.objects.get()
-    rules.remove(row, by="a")
+    policies.remove(row, by="a")
     with pytest.raises(Refused, match="removed"):
-        rules.change(stale, NIGHTLY, by="a")
+        policies.change(stale, NIGHTLY, by="a")
     with pytest.raises(Refused, match="removed"):
-        rules.switch(stale, is_active=True, by="a")
+        policies.switch(stale, is_active=True, by="a")
     with pytest.raises(Refused, match="removed"):
-        rules.remove(stale, by="a")
+        policies.remove(stale, by="a")
 
 
 def test_a_run_that_is_due_is_claimed_once() -> None:
-    row = rules.switch(rules.add(NIGHTLY, by="a"), is_active=True, by="a")
+    row = policies.switch(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     past = timezone.now() - timedelta(days=20)
     RetentionRule.objects.update(next_at=past)
-    (mine,), (theirs,) = rules.due(timezone.now()), rules.due(timezone.now())
-    assert rules.claim(mine, timezone.now())
-    assert not rules.claim(theirs, timezone.now())
+    (mine,), (theirs,) = policies.due(timezone.now()), policies.due(timezone.now())
+    assert policies.claim(mine, timezone.now())
+    assert not policies.claim(theirs, timezone.now())
     row.refresh_from_db()
     assert row.next_at is not None
     assert row.next_at > timezone.now()  # three Sundays were missed: they come once

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from registryui import hold
-from registryui.cleanup import stock
+from registryui import write_freeze
+from registryui.gc import registry_gc
 from registryui.models import FormerTag, Manifest
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
@@ -29,7 +29,7 @@ def real(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
     """A registry behind a door that is shut; nginx itself is in tests/test_hold.py."""
     settings.RUN_DIR = tmp_path / "run"
     settings.UNDO_DAYS = 0  # what clients delete here may go
-    monkeypatch.setattr(hold, "_prove", lambda: None)
+    monkeypatch.setattr(write_freeze, "_prove", lambda: None)
     with running_registry(tmp_path / "registry") as url:
         settings.REGISTRY_URL = url
         settings.REGISTRY_PORT = int(url.rpartition(":")[2])
@@ -37,7 +37,7 @@ def real(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def shut() -> None:
-    hold.on("writes", by="tests", until=datetime.now(UTC) + timedelta(minutes=5))
+    write_freeze.on("writes", by="tests", until=datetime.now(UTC) + timedelta(minutes=5))
 
 
 def old() -> None:
@@ -56,7 +56,9 @@ def index_all(real: Registry) -> None:
 
 
 def removed(**options: Any) -> set[str]:
-    return {digest for _name, digest in stock.remove_untagged(by="tests", **options).manifests}
+    return {
+        digest for _name, digest in registry_gc.remove_untagged(by="tests", **options).manifests
+    }
 
 
 def test_only_what_nothing_needs_goes(real: Registry) -> None:
@@ -102,7 +104,7 @@ def test_nothing_goes_while_writes_are_not_held(real: Registry) -> None:
     index_all(real)
     with pytest.raises(Refused, match="must be held first"):
         removed()
-    hold.on("manifests", by="tests", until=datetime.now(UTC) + timedelta(minutes=5))
+    write_freeze.on("manifests", by="tests", until=datetime.now(UTC) + timedelta(minutes=5))
     with pytest.raises(Refused, match="must be held first"):
         removed()
     assert real.get("a", gone).status == 200
@@ -116,16 +118,16 @@ def test_a_repository_whose_index_lacks_something_loses_nothing(
     index_all(real)
     take_off(real, "a", "2")
     index_all(real)
-    real_sync = stock.sync.sync
+    real_sync = registry_gc.sync.sync
 
     def forgetful(*arguments: Any, **options: Any) -> Any:
         run = real_sync(*arguments, **options)
         Manifest.objects.filter(digest=kept).delete()
         return run
 
-    monkeypatch.setattr(stock.sync, "sync", forgetful)
+    monkeypatch.setattr(registry_gc.sync, "sync", forgetful)
     shut()
-    found = stock.remove_untagged(by="tests")
+    found = registry_gc.remove_untagged(by="tests")
     assert found.manifests == []
     assert found.skipped == [("a", f"the index does not know {kept}")]
     assert real.get("a", gone).status == 200

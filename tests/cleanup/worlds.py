@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registryui.cleanup.deletion import Outcome, Selection, execute, plan
+from registryui.deletion.execute import Outcome, Selection, execute, plan
 from registryui.index import events
 from registryui.index.sync import sync
 from registryui.models import Manifest, RegistryEvent, Tag

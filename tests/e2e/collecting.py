@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 from django.db import connections
 
-from registryui.cleanup import collect as collecting
+from registryui.gc import collector as collecting
 from registryui.models import Run
 from tests.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
 from tests.habits import habits

@@ -30,7 +30,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
-from registryui.cleanup import collect as collecting
+from registryui.gc import collector as collecting
 from registryui.index import runs
 from registryui.index.sync import sync
 from registryui.models import Manifest, Repository, Run, Tag

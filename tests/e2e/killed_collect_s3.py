@@ -29,7 +29,7 @@ django.setup()
 from django.conf import settings
 from django.core.management import call_command
 
-from registryui.cleanup import collect as collecting
+from registryui.gc import collector as collecting
 from registryui.index import runs
 from registryui.index.sync import sync
 from registryui.models import Run

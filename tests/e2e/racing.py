@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from registryui import front_door
+from registryui import proxy
 from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.waiting import LONGEST
 
@@ -102,7 +102,7 @@ class Client:
         self._connection.address = boathouse.address
         self._connection.context = ssl.create_default_context(cafile=str(boathouse.ca))
         self._place = f"/v2/{repository}/manifests"
-        self._login = front_door.basic(*user)
+        self._login = proxy.basic(*user)
 
     def ask(self, method: str, reference: str, body: bytes | None = None) -> tuple[int, str, str]:
         """Status, digest, and the words of a refusal."""

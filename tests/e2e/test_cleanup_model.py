@@ -24,8 +24,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from registryui.cleanup import undo
-from registryui.cleanup.deletion import Selection, execute, plan
+from registryui.deletion import restore as undo
+from registryui.deletion.execute import Selection, execute, plan
 from registryui.index.sync import sync
 from registryui.models import FormerTag, Run
 from registryui.registry import paths

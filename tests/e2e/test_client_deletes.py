@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings as now
 from django.utils import timezone
 
-from registryui.cleanup import deletion, for_good, planning, undo
-from registryui.cleanup.records import Selection
+from registryui.deletion import execute, plan, purge, restore
+from registryui.deletion.records import Selection
 from registryui.index import events
 from registryui.models import FormerTag, Manifest, Tag
 from registryui.registry import storages
@@ -75,8 +75,8 @@ def learn(told: list[dict[str, Any]], way: str) -> None:
 
 
 def restore_all() -> None:
-    for row in undo.waiting():
-        undo.restore(row, by="mika")
+    for row in restore.waiting():
+        restore.restore(row, by="mika")
 
 
 def end_of_undo() -> None:
@@ -109,15 +109,15 @@ def _comes_back(registry: Registry, way: str, learned: str) -> None:
         learn(told, way)
     else:
         index(way)
-    assert {(row.tag, row.digest) for row in undo.waiting()} == {
+    assert {(row.tag, row.digest) for row in restore.waiting()} == {
         *(("1", digest), ("latest", digest)),
     }
-    assert {row.by for row in undo.waiting()} == {"robot" if learned == "events" else ""}
+    assert {row.by for row in restore.waiting()} == {"robot" if learned == "events" else ""}
     collect()
     collect()
     assert registry.ask("HEAD", f"/v2/{NAME}/blobs/{lonely}").status == 404
     restore_all()
-    assert not undo.waiting().exists()
+    assert not restore.waiting().exists()
     for tag in ("1", "latest"):
         assert registry.get(NAME, tag).headers["docker-content-digest"] == digest
         assert whole(registry, NAME, tag) == ""
@@ -152,7 +152,7 @@ def test_a_promised_undo_holds_whatever_of_it_a_client_deletes(
     served: Registry, multi: dict[str, str], gone: tuple[str, ...], learned: str
 ) -> None:
     wanted = Selection(NAME, ("all",))
-    deletion.execute(wanted, fingerprint=planning.plan(wanted).fingerprint, by="mika")
+    execute.execute(wanted, fingerprint=plan.plan(wanted).fingerprint, by="mika")
     told = [one for name in gone for one in client_deletes(served, multi[name])]
     if learned == "events":
         learn(told, "store")
@@ -160,7 +160,7 @@ def test_a_promised_undo_holds_whatever_of_it_a_client_deletes(
         index("store")
     collect()
     collect()
-    undo.restore(undo.waiting().get(tag="all"), by="mika")
+    restore.restore(restore.waiting().get(tag="all"), by="mika")
     assert whole(served, NAME, "all") == ""
     assert served.get(NAME, "all").headers["docker-content-digest"] == multi["all"]
     assert Tag.objects.get().problem == ""
@@ -195,13 +195,13 @@ def test_what_was_pushed_and_deleted_before_anybody_looked_comes_back(served: Re
         *client_deletes(served, one),
     ]
     learn(told, "store")
-    assert {(row.digest, row.how, row.by) for row in undo.waiting()} == {
+    assert {(row.digest, row.how, row.by) for row in restore.waiting()} == {
         *((one, "overwritten", "ci"), (two, "deleted", "robot")),
     }
     collect()
-    undo.restore(undo.waiting().get(digest=two), by="mika")
+    restore.restore(restore.waiting().get(digest=two), by="mika")
     assert whole(served, NAME, "1") == ""
-    undo.restore(undo.waiting().get(digest=one), by="mika", expected=two)
+    restore.restore(restore.waiting().get(digest=one), by="mika", expected=two)
     assert whole(served, NAME, "1") == ""
     assert served.get(NAME, "1").headers["docker-content-digest"] == one
 
@@ -222,7 +222,7 @@ def test_delete_for_good_takes_no_layer_that_undo_needs(served: Registry) -> Non
     secret = served.push_image(NAME, "2", layers=[BASE, OWN, b"secret"])
     index("store")
     learn(client_deletes(served, digest, "1"), "store")
-    for_good.delete_for_good(NAME, secret, by="mika")
+    purge.delete_for_good(NAME, secret, by="mika")
     assert served.ask("HEAD", f"/v2/{NAME}/blobs/{digest_of(b'secret')}").status == 404
     collect()
     restore_all()
@@ -235,7 +235,7 @@ def test_the_registrys_own_collector_leaves_what_was_brought_back(
     told = [one for name in ("all", "arm64") for one in client_deletes(served, multi[name])]
     learn(told, "http")
     with RegistryClient(now.REGISTRY_URL) as client:
-        undo.bring_back(client)
+        restore.bring_back(client)
     run_stock_collector(served)
-    undo.restore(undo.waiting().get(tag="all"), by="mika")
+    restore.restore(restore.waiting().get(tag="all"), by="mika")
     assert whole(served, NAME, "all") == ""

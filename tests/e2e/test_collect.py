@@ -21,9 +21,9 @@ from typing import Any
 import psutil
 import pytest
 
-from registryui.cleanup import collect as collecting
-from registryui.cleanup.links import ELSEWHERE
 from registryui.doctor.checks import check_store
+from registryui.gc import collector as collecting
+from registryui.gc.store_scan import ELSEWHERE
 from registryui.index.sync import sync
 from registryui.index.verify import verify
 from registryui.models import Run, Tag

@@ -18,9 +18,9 @@ import fsspec
 import pytest
 from django.test import override_settings
 
-from registryui.cleanup import collect as collecting
-from registryui.cleanup import integrity
+from registryui.gc import collector as collecting
 from registryui.index.sync import sync
+from registryui.integrity import check
 from registryui.models import Run
 from registryui.registry import storages
 from registryui.registry.choose import open_store
@@ -108,7 +108,7 @@ def test_content_of_another_digest_than_sha256_is_kept_and_goes_with_its_image(
     assert collect()["hidden"] == 1
     assert collect()["hidden"] == 0
     assert whole(real, "team/app", "1") == ""
-    run = integrity.check(by="test", deep=True)
+    run = check.check(by="test", deep=True)
     assert run is not None
     assert (run.state, run.result["problems"]) == (Run.State.DONE, [])
     take_off(real, "team/app", "1")
@@ -149,7 +149,7 @@ def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["hidden_manifests"]
     for repository, tag in (("team/app", "1"), ("other/app", "2")):
         assert whole(real, repository, tag) == ""
-    run = integrity.check(by="test", deep=True)
+    run = check.check(by="test", deep=True)
     assert run is not None
     assert (run.result["source"], run.result["broken"]) == ("store", 0)
 

@@ -15,9 +15,9 @@ import pytest
 from django.utils import timezone
 
 from registryui import tasks
-from registryui.cleanup import collect as collecting
-from registryui.cleanup import integrity, repair
+from registryui.gc import collector as collecting
 from registryui.index import events
+from registryui.integrity import check, repair
 from registryui.models import Manifest, RegistryEvent, Run, Tag
 from registryui.registry import paths
 from tests.fake_source import IMAGE, digest_of
@@ -180,7 +180,7 @@ def pushed(served: Registry, name: str, number: int) -> Pushed:
 
 
 def checked() -> dict[str, Any]:
-    run = integrity.check(by="test", source="store")
+    run = check.check(by="test", source="store")
     assert run is not None
     assert run.state == Run.State.DONE, (run.result, run.log)
     return dict(run.result)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from registryui.cleanup import integrity
 from registryui.index.sync import sync
+from registryui.integrity import check as integrity
 from registryui.models import Run, Tag
 from registryui.registry import paths
 from registryui.registry.choose import open_source

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from registryui.cleanup import collect as collecting
-from registryui.cleanup import deletion, for_good, integrity, planning, stock, undo
-from registryui.cleanup.records import Selection
+from registryui.deletion import execute, plan, purge, restore
+from registryui.deletion.records import Selection
+from registryui.gc import collector as collecting
+from registryui.gc import registry_gc
 from registryui.index import events, search
 from registryui.index.sync import sync
+from registryui.integrity import check as integrity
 from registryui.models import Blob, Manifest, Repository, Role, Run, Tag
 from registryui.refused import Refused
 from registryui.registry import paths
@@ -174,7 +176,7 @@ def test_an_image_and_an_image_index_stay_whole(served: Registry) -> None:
 
 def delete(tag: str) -> None:
     wanted = Selection(NAME, (tag,))
-    done = deletion.execute(wanted, fingerprint=planning.plan(wanted).fingerprint, by="mika")
+    done = execute.execute(wanted, fingerprint=plan.plan(wanted).fingerprint, by="mika")
     assert [one.state for one in done.results] == ["deleted"]
 
 
@@ -191,15 +193,15 @@ def test_a_deleted_image_waits_for_undo_and_then_gives_its_bytes_back(
     delete("1")
     delete("all")
     collect()
-    for former in undo.waiting():
-        undo.restore(former, by="mika")
+    for former in restore.waiting():
+        restore.restore(former, by="mika")
     assert [whole(served, NAME, tag) for tag in ("1", "all", "kept")] == ["", "", ""]
     assert served.get(NAME, "1").headers["docker-content-digest"] == digest
     assert check() == []
 
     delete("1")
     delete("all")
-    undo.waiting().delete()
+    restore.waiting().delete()
     collect()
     assert data_size(served.store) == before
     assert check() == []
@@ -302,7 +304,7 @@ def test_a_referrer_stays_with_its_subject_whatever_it_calls_it(
     assert collect()["hidden"] == 0
     assert whole(served, NAME, digest) == ""
     delete("1")
-    undo.waiting().delete()
+    restore.waiting().delete()
     collect()
     assert served.get(NAME, digest).status == 404
 
@@ -311,7 +313,7 @@ def test_delete_for_good_takes_both_links_and_no_blob_of_another_image(served: R
     digest = push(served)
     push(served, "sha256", tag="other", own=b"other")
     index("store")
-    for_good.delete_for_good(NAME, digest, by="mika")
+    purge.delete_for_good(NAME, digest, by="mika")
     for named in (digest_of(OWN), digest_of(OWN, "sha512")):
         assert served.ask("HEAD", f"/v2/{NAME}/blobs/{named}").status == 404
         assert not (served.store / paths.layer_link(NAME, named)).exists()
@@ -322,7 +324,7 @@ def test_the_stock_collector_is_not_to_be_run(served: Registry) -> None:
     """It believes that blobs are stored by the digests that manifests name."""
     push(served)
     with pytest.raises(Refused, match=NAME):
-        stock.remove_untagged(by="mika", dry_run=True)
+        registry_gc.remove_untagged(by="mika", dry_run=True)
     run_stock_collector(served)
     assert whole(served, NAME, "1") != ""
 

@@ -10,8 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from registryui.cleanup import undo
-from registryui.index import events, former, ingest
+from registryui.deletion import restore
+from registryui.index import events, ingest, tombstones
 from registryui.index.fetch import Look
 from registryui.index.sync import sync
 from registryui.models import (
@@ -76,7 +76,7 @@ def told(digest: str, tags: list[str], at: Any, **more: Any) -> list[dict[str, A
 
 
 def waiting() -> dict[str, str]:
-    return {row.tag: row.digest for row in undo.waiting()}
+    return {row.tag: row.digest for row in restore.waiting()}
 
 
 @pytest.mark.parametrize("which", ["all", "tags first", "of tags", "of the digest"])
@@ -93,11 +93,11 @@ def test_every_name_can_be_put_back_and_says_who_and_from_where(
     receive(*{"of tags": some[1:], "of the digest": some[:1]}.get(which, some))
     events.apply_pending(source)
     assert waiting() == {"1": digest, "latest": digest}
-    rows = list(undo.waiting())
+    rows = list(restore.waiting())
     assert {(row.how, row.by, row.address) for row in rows} == {("deleted", "robot", "10.1.2.3")}
     assert {row.at for row in rows} == {at}
     assert len({row.act for row in rows}) == 1
-    assert all(row.keep_until >= former.kept_until(at) for row in rows)
+    assert all(row.keep_until >= tombstones.kept_until(at) for row in rows)
     found = AuditEvent.objects.values_list("act", "target", "actor", "address")
     names = {(f"{R}:1", "client.delete"), (f"{R}:latest", "client.delete")}
     expected = {
@@ -122,7 +122,7 @@ def test_a_delete_that_nobody_told_of_is_found_by_a_sync_and_named_later(
     tags = delete(source, digest)
     sync(source, by="test")
     assert waiting() == {"1": digest}
-    assert (undo.waiting()[0].by, undo.waiting()[0].address) == ("", "")
+    assert (restore.waiting()[0].by, restore.waiting()[0].address) == ("", "")
     row = AuditEvent.objects.get(act__startswith="client.")
     assert (row.act, row.actor, row.details) == (
         *("client.delete", "", {"digest": digest, "told": False}),
@@ -131,8 +131,8 @@ def test_a_delete_that_nobody_told_of_is_found_by_a_sync_and_named_later(
     assert AuditEvent.objects.filter(act__startswith="client.").count() == 1
     receive(*told(digest, tags, timezone.now(), actor="robot"))  # the registry had kept it
     events.apply_pending(source)
-    assert (undo.waiting()[0].by, undo.waiting()[0].address) == ("robot", "10.1.2.3")
-    assert undo.waiting().count() == 1
+    assert (restore.waiting()[0].by, restore.waiting()[0].address) == ("robot", "10.1.2.3")
+    assert restore.waiting().count() == 1
 
 
 def test_a_repository_that_is_gone_leaves_its_tags_for_undo(
@@ -156,7 +156,7 @@ def test_what_was_overwritten_right_before_can_be_put_back_as_well(
     two = push(source, clock(), "1", layers=(b"two",))
     receive(*told(two, delete(source, two), clock(), actor="robot"))
     events.apply_pending(source)  # all at once
-    found = {(row.digest, row.how, row.by) for row in undo.waiting()}
+    found = {(row.digest, row.how, row.by) for row in restore.waiting()}
     assert found == {(one, "overwritten", "ci")}  # nobody here ever saw the bytes of the other
     assert RegistryEvent.objects.get(action="push", digest=two).replaced == one
 
@@ -170,7 +170,7 @@ def test_a_push_of_which_only_its_delete_is_seen_is_noted_if_its_bytes_are_known
     receive(event("push", R, digest, "1", at=at))
     receive(event("delete", R, "", "1", at=clock(), media_type="", actor="robot"))
     events.apply_pending(source)
-    row = undo.waiting().get()
+    row = restore.waiting().get()
     assert (row.tag, row.digest, row.how, row.by, row.moved_at) == (
         *("1", digest, "deleted", "robot", at),
     )
@@ -180,9 +180,9 @@ def test_the_portals_own_deletes_are_noted_once(source: FakeSource, clock: Clock
     digest = push(source, clock(), "1")
     events.apply_pending(source)
     tag = Tag.objects.select_related("repository", "manifest").get()
-    row = former.row(tag)
+    row = tombstones.row(tag)
     row.how, row.act, row.at, row.by = "deleted", "a" * 32, timezone.now(), "operator:vera"
-    row.keep_until = former.kept_until(row.at)
+    row.keep_until = tombstones.kept_until(row.at)
     row.save()
     ingest.save(R, [Look("1", digest, "", is_gone=True)], [])
     assert [row.by for row in FormerTag.objects.all()] == ["operator:vera"]
@@ -293,7 +293,7 @@ def test_a_child_that_is_deleted_shows_on_its_tags_at_once(
         ingest.drop_manifests(R, [arm], with_undo=True)
     problems = dict(Tag.objects.values_list("name", "problem"))
     assert problems == {"inner": "incomplete", "outer": "incomplete"}
-    row = undo.waiting().get()
+    row = restore.waiting().get()
     assert (row.tag, row.digest, row.by) == ("", arm, "robot" if way == "events" else "")
     # Pushed again: whole again, without a push of the tag.
     source.manifests_of[R][arm] = kept

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from registryui.cleanup import protection
+from registryui.deletion import protection
 from registryui.index import conditions, search
 from registryui.index.query import QueryError
 from registryui.models import Manifest, Protection, Repository, Tag

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from registryui.registry.kept import KeptConnections
+from registryui.registry.keep_alive import KeptConnections
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Told: yes\r\n\r\n{}"
 

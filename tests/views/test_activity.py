@@ -20,8 +20,7 @@ from django.utils import timezone
 from registryui import audit
 from registryui.audit import chain
 from registryui.models import AuditEvent, Operator, RegistryEvent, RegistryUser, Role
-from registryui.views import activity as page
-from registryui.views import activity_words
+from registryui.views.activity.page import page, words
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA, VERA = "operator:ada", "operator:vera"
@@ -251,8 +250,8 @@ def test_pages_go_there_and_back_over_both(viewer: Client) -> None:
 # -- words and ways ------------------------------------------------------------------------------
 def test_every_act_that_the_code_records_has_words() -> None:
     """Acts are written out where they are recorded, or in a constant beside it."""
-    known = {act for _group, acts in activity_words.ACTS.values() for act in acts}
-    groups = "|".join(activity_words.ACTS)
+    known = {act for _group, acts in words.ACTS.values() for act in acts}
+    groups = "|".join(words.ACTS)
     written: set[str] = set()
     for path in sorted((settings.BASE_DIR / "registryui").rglob("*.py")):
         text = path.read_text()

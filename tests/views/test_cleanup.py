@@ -10,9 +10,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from registryui.cleanup import retention_runs, rules
-from registryui.cleanup.rules import Wanted
 from registryui.models import Operator, RetentionFate, RetentionRule, Role, Run
+from registryui.retention import policies, runs
+from registryui.retention.policies import Wanted
 from tests.factories import make_manifest, make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +41,7 @@ def text(answer: Any) -> str:
 
 def make_rule(**fields: Any) -> RetentionRule:
     wanted = Wanted(**{"name": "mine", "repositories": "team/*", "keep_newest": 2, **fields})
-    return rules.add(wanted, by="operator:vera")
+    return policies.add(wanted, by="operator:vera")
 
 
 def make_tags(count: int = 5) -> None:
@@ -98,7 +98,7 @@ def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reas
 
 
 def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
-    row = rules.switch(make_rule(), is_active=True, by="a")
+    row = policies.switch(make_rule(), is_active=True, by="a")
     admin = client()
     page = admin.get(f"/cleanup?edit={row.pk}")
     assert "Change mine" in text(page)
@@ -120,7 +120,7 @@ def test_switching_on_shows_the_next_runs_and_off_none() -> None:
 
 
 def test_removing_and_running_are_asked_about_first() -> None:
-    row = rules.switch(make_rule(), is_active=True, by="a")
+    row = policies.switch(make_rule(), is_active=True, by="a")
     admin = client()
     for asked in ("run", "remove"):
         page = admin.get(f"/cleanup?{asked}={row.pk}").content.decode()
@@ -204,8 +204,8 @@ def test_the_report_as_csv_has_every_tag() -> None:
 
 
 def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
-    row = rules.switch(make_rule(), is_active=True, by="a")
-    run = retention_runs.begin(row, by="schedule", is_dry=False)
+    row = policies.switch(make_rule(), is_active=True, by="a")
+    run = runs.begin(row, by="schedule", is_dry=False)
     Run.objects.filter(pk=run.pk).update(done=30, total=120)
     page = client().get(f"/cleanup/runs/{run.pk}")
     assert "30 of 120 tags looked at" in text(page)
@@ -221,10 +221,10 @@ def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
 
 
 def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
-    row = rules.switch(make_rule(schedule="0 4 * * SUN"), is_active=True, by="a")
+    row = policies.switch(make_rule(schedule="0 4 * * SUN"), is_active=True, by="a")
     due = timezone.now() - timedelta(days=2)
-    run = retention_runs.begin(row, by="schedule", is_dry=False, due=due)
-    retention_runs.carry_out(run)
+    run = runs.begin(row, by="schedule", is_dry=False, due=due)
+    runs.carry_out(run)
     Run.objects.filter(pk=run.pk).update(result={**run.result, "goes": 7, "failed": 1})
     said = text(client(Role.VIEWER).get("/cleanup"))
     assert "by schedule" in said
@@ -234,8 +234,8 @@ def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
 
 
 def test_a_failed_tag_says_why() -> None:
-    row = rules.switch(make_rule(), is_active=True, by="a")
-    run = retention_runs.carry_out(retention_runs.begin(row, by="a", is_dry=False))
+    row = policies.switch(make_rule(), is_active=True, by="a")
+    run = runs.carry_out(runs.begin(row, by="a", is_dry=False))
     for note in ("moved", "gone", "protected", "busy", "failed", "<b>500</b>"):
         RetentionFate.objects.create(
             run=run, kind="failed", repository="team/api", tag="v1", reason="goes", note=note

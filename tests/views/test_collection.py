@@ -16,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui import clock, tasks
-from registryui.cleanup import access
-from registryui.cleanup import collect as collecting
+from registryui.gc import access
+from registryui.gc import collector as collecting
 from registryui.models import AuditEvent, Role, Run
 from registryui.refused import Refused
 from registryui.templatetags.boathouse import took

@@ -19,7 +19,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from registryui.cleanup import many, protection
+from registryui.deletion import bulk, protection
 from registryui.index.sync import sync
 from registryui.models import FormerTag, Manifest, Repository, Role, Run, Tag
 from registryui.oci import media_types
@@ -328,7 +328,7 @@ def test_untagged_manifests_are_chosen_or_all_but_signatures_of_what_stays(world
 
 
 def test_many_are_a_run_that_can_be_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "MANY", 3)
+    monkeypatch.setattr(bulk, "MANY", 3)
     names = [f"1.{n}" for n in range(12)]
     world.push(*names, layer="one")
     world.sync()
@@ -351,7 +351,7 @@ def test_many_are_a_run_that_can_be_left(world: World, monkeypatch: pytest.Monke
 
 def test_a_run_is_stopped_and_says_what_is_done(world: World) -> None:
     world.push("1.0", layer="one")
-    run = many.begin("delete", world.name, total=100, by="operator:mika")
+    run = bulk.begin("delete", world.name, total=100, by="operator:mika")
     page = f"/delete/runs/{run.pk}"
     text = text_of(world.client.get(page))
     seen = re.search(r"seen=([^\"&]+)", text)
@@ -364,12 +364,12 @@ def test_a_run_is_stopped_and_says_what_is_done(world: World) -> None:
     assert world.client.get(page, {"seen": seen[1]}, **fragment).status_code == 200
     run.refresh_from_db()
     assert run.stop_asked_by == "operator:mika"
-    with pytest.raises(many.Refused):
-        many.begin("delete", world.name, total=100, by="operator:mika")
+    with pytest.raises(bulk.Refused):
+        bulk.begin("delete", world.name, total=100, by="operator:mika")
 
 
 def test_a_run_that_nothing_is_heard_of_says_so(world: World) -> None:
-    run = many.begin("delete", world.name, total=100, by="operator:mika")
+    run = bulk.begin("delete", world.name, total=100, by="operator:mika")
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
     assert "The worker has not been heard" in text_of(world.client.get(f"/delete/runs/{run.pk}"))
 

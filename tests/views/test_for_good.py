@@ -7,7 +7,7 @@ import re
 import pytest
 from django.test import Client
 
-from registryui.cleanup import protection
+from registryui.deletion import protection
 from registryui.models import FormerTag, Role
 from tests.factories import make_operator
 from tests.views.test_deletion import (  # noqa: F401  (fixtures)

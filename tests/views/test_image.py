@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from registryui.oci.config import parse_config
-from registryui.views import bar_chart, image
+from registryui.views import bar_chart
+from registryui.views.catalogue import image
 from registryui.views.plain_text import line, shown
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"

@@ -11,9 +11,9 @@ from django.test import Client
 from django.utils import timezone
 
 from registryui import tasks
-from registryui.cleanup import access
+from registryui.gc import access
 from registryui.models import Role, Run
-from registryui.views import integrity
+from registryui.views.gc import integrity
 
 from .test_collection import HOSTILE, client_of, text
 

@@ -15,8 +15,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from registryui.views import password_turn
 from registryui.views.access import client_address, safe_next
+from registryui.views.operators.page import password_turn
 from tests.factories import PASSWORD, make_operator
 from tests.waiting import until
 

@@ -4,7 +4,7 @@ import pytest
 from django.utils import translation
 
 from registryui.oci import media_types
-from registryui.views.media_words import TRANSLATED, media_words
+from registryui.views.catalogue.media_words import TRANSLATED, media_words
 
 
 def test_every_word_of_oci_can_be_translated() -> None:

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from registryui.cleanup import protection
+from registryui.deletion import protection
 from registryui.models import (
     AuditEvent,
     Manifest,
@@ -23,7 +23,7 @@ from registryui.models import (
     RegistryEvent,
     Role,
 )
-from registryui.views import protected as page
+from registryui.views.deletion.plan import protection as page
 from tests.views import pushed
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from registryui.index import counts
 from registryui.models import UNKNOWN, Repository
-from registryui.views.repositories import namespaces
+from registryui.views.catalogue.repositories import namespaces
 from tests.factories import (
     make_activity,
     make_manifest,

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui.models import Repository, Tag
-from registryui.views.repository import SORTS
-from registryui.views.tag_filter import condition
+from registryui.views.catalogue.repository import SORTS
+from registryui.views.catalogue.tag_filter import condition
 from tests import factories
 from tests.views import pushed
 

@@ -1,7 +1,7 @@
 """Lanes, aliases and words of a repository's list, without a database."""
 
 from registryui.models import Manifest, Repository, Tag
-from registryui.views.tag_rows import Group, PlatformRow, TagRow, tag_rows
+from registryui.views.catalogue.tag_rows import Group, PlatformRow, TagRow, tag_rows
 
 REPOSITORY = Repository(pk=1, name="team/api")
 

@@ -14,12 +14,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from registryui.views.users.detail import measured_words
+from registryui.views.users.words import may_words
 
 from registryui.accounts import drift, hash_cost, htpasswd, publish, rights, users
 from registryui.models import NEVER, UNKNOWN, Operator, RegistryUser, Role
 from registryui.models.registry_user import State
-from registryui.views.user import measured_words
-from registryui.views.user_words import may_words
 from tests.factories import (
     make_event,
     make_maintainer,

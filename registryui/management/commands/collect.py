@@ -8,8 +8,8 @@ import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registryui import audit, clock
-from registryui.cleanup import apart, stock
-from registryui.cleanup import collect as collecting
+from registryui.gc import collector as collecting
+from registryui.gc import process, registry_gc
 from registryui.index import runs
 from registryui.models import Run
 from registryui.refused import Refused
@@ -92,12 +92,12 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps({"trusted": had_jumped}) if options["json"] else told)
 
     def _stock(self, options: dict[str, Any]) -> None:
-        steps = stock.steps(configuration.registry_program())
+        steps = registry_gc.steps(configuration.registry_program())
         if options["json"]:
             told = [{"words": one.words, "command": one.command} for one in steps]
             self.stdout.write(json.dumps({"steps": told}))
             return
-        if not stock.is_needed_here():
+        if not registry_gc.is_needed_here():
             self.stdout.write("This store can be reached from here: ./boathouse collect is better.")
         for number, one in enumerate(steps, 1):
             self.stdout.write(f"{number}. {one.words}\n    {one.command}")
@@ -105,7 +105,7 @@ class Command(BaseCommand):
     def _remove_untagged(self, options: dict[str, Any]) -> None:
         if not options["stock"]:
             raise CommandError("--remove-untagged goes with --stock.")
-        found = stock.remove_untagged(by=BY, dry_run=options["dry_run"])
+        found = registry_gc.remove_untagged(by=BY, dry_run=options["dry_run"])
         names = [f"{name}@{digest}" for name, digest in found.manifests]
         if options["json"]:
             told = {"manifests": names, "skipped": [list(one) for one in found.skipped]}
@@ -119,7 +119,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(names)} manifests {would}taken away")
 
     def _collect(self, options: dict[str, Any]) -> None:
-        apart.step_back(purge_now=options["purge_now"])
+        process.step_back(purge_now=options["purge_now"])
         show = None if options["json"] or not sys.stderr.isatty() else self._show
         run = collecting.collect(
             by=BY, dry_run=options["dry_run"], purge_now=options["purge_now"], progress=show

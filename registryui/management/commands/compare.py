@@ -7,7 +7,7 @@ from typing import Any
 import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registryui.index import sides
+from registryui.index import comparison
 from registryui.oci.compare import Comparison, LayerPair
 from registryui.refused import Refused
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            one, other, found = sides.both(
+            one, other, found = comparison.both(
                 (options["left"], options["right"]),
                 (options["platform"], options["platform_b"]),
             )
@@ -84,7 +84,7 @@ def _bytes(size: int, *, sign: bool = False) -> str:
     return mark + humanize.naturalsize(size, format="%.1f")
 
 
-def _facts(one: sides.Side, other: sides.Side) -> dict[str, Any]:
+def _facts(one: comparison.Side, other: comparison.Side) -> dict[str, Any]:
     return {
         name: {
             "reference": str(side.named),

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from registryui import audit, hold
+from registryui import audit, write_freeze
 from registryui.refused import Refused
 
 BY = "command line"
@@ -51,12 +51,12 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _on(self, options: dict[str, Any]) -> None:
-        what: hold.What = "manifests" if options["manifests"] else "writes"
+        what: write_freeze.What = "manifests" if options["manifests"] else "writes"
         until = datetime.now(UTC) + timedelta(minutes=options["minutes"])
-        one = hold.on(what, by=BY, until=until)
+        one = write_freeze.on(what, by=BY, until=until)
         _note("hold.on", what, minutes=options["minutes"])
         others = _others()
-        is_quiet = hold.wait(what, seconds=options["wait"])
+        is_quiet = write_freeze.wait(what, seconds=options["wait"])
         if options["json"]:
             self.stdout.write(json.dumps({**_facts(one), "quiet": is_quiet, "others": others}))
         else:
@@ -65,15 +65,15 @@ class Command(BaseCommand):
                 self.stdout.write(f"Only here. Type the same on: {', '.join(others)}")
         if not is_quiet:
             raise CommandError(
-                f"{hold.in_flight(what)} requests that began before are still under way. "
+                f"{write_freeze.in_flight(what)} requests that began before are still under way. "
                 "Wait for them with ./boathouse hold on, or give up with ./boathouse hold off."
             )
 
     def _off(self, options: dict[str, Any]) -> None:
-        count = hold.off()
+        count = write_freeze.off()
         if count:
             _note("hold.off", "writes")
-        left = hold.holds()
+        left = write_freeze.holds()
         if options["json"]:
             self.stdout.write(json.dumps({"ended": count, "held": [_facts(one) for one in left]}))
             return
@@ -82,21 +82,21 @@ class Command(BaseCommand):
             self.stdout.write(f"{_what(one)} still held by {one.by}, while its work goes on.")
 
     def _status(self, options: dict[str, Any]) -> None:
-        held = hold.holds()
+        held = write_freeze.holds()
         if options["json"]:
-            facts = [{**_facts(one), "in_flight": hold.in_flight(one.what)} for one in held]
+            facts = [{**_facts(one), "in_flight": write_freeze.in_flight(one.what)} for one in held]
             self.stdout.write(json.dumps({"held": facts}))
             return
         for one in held:
             self.stdout.write(
                 f"{_what(one)} held by {one.by} since {_time(one.since)} until "
-                f"{_time(one.until)}; {hold.in_flight(one.what)} that began before are under way."
+                f"{_time(one.until)}; {write_freeze.in_flight(one.what)} that began before are under way."
             )
         if not held:
             self.stdout.write("Nothing is held.")
 
 
-def _what(one: hold.Hold) -> str:
+def _what(one: write_freeze.Hold) -> str:
     return "Pushes and deletes are" if one.what == "writes" else "Writes of manifests are"
 
 
@@ -104,14 +104,14 @@ def _time(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _facts(one: hold.Hold) -> dict[str, str]:
+def _facts(one: write_freeze.Hold) -> dict[str, str]:
     times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
     return {"what": one.what, "by": one.by, **times}
 
 
 def _others() -> list[str]:
     try:
-        return hold.other_hosts()
+        return write_freeze.other_hosts()
     except DatabaseError:
         return []
 

@@ -7,8 +7,8 @@ from typing import Any
 import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registryui.cleanup import integrity
 from registryui.index import runs
+from registryui.integrity import check
 from registryui.models import Run
 
 BY = "command line"
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         if options["stop"]:
             self._stop()
             return
-        run = integrity.check(
+        run = check.check(
             by=BY,
             deep=options["deep"],
             limit=max(options["limit"], 0) * 1_000_000,

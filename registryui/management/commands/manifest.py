@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from registryui.cleanup import deletion
-from registryui.cleanup.deletion import Selection
+from registryui.deletion import execute
+from registryui.deletion.execute import Selection
 from registryui.management import deletion_facts as facts
 from registryui.management.deletion_command import (
     BY,
@@ -45,13 +45,13 @@ class Command(DeletingCommand):
 
     def _for_good(self, repository: str, digest: str, options: Any) -> None:
         try:
-            planned = deletion.plan_for_good(repository, digest)
+            planned = execute.plan_for_good(repository, digest)
             lines = facts.for_good_lines(planned)
             if options["dry_run"]:
                 self.say(facts.of_for_good(planned), lines, options)
                 return
             self.confirm(lines, repository, options)
-            done = deletion.delete_for_good(
+            done = execute.delete_for_good(
                 repository, digest, by=BY, fingerprint=planned.fingerprint
             )
         except Refused as error:

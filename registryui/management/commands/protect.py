@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from registryui.cleanup import protection
+from registryui.deletion import protection
 from registryui.management.user_facts import columns
 from registryui.models import Protection, actor_name
 from registryui.refused import Refused

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from registryui.cleanup.deletion import Selection
+from registryui.deletion.execute import Selection
 from registryui.management.deletion_command import DeletingCommand, add_options, read_reference
 
 

@@ -15,11 +15,12 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 from django.utils import timezone
 
-from registryui import database_errors
-from registryui.cleanup import retention_runs, retention_words, rules, schedules
+from registryui import database_errors, schedules
 from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Run
 from registryui.refused import Refused
 from registryui.registry.errors import RegistryError
+from registryui.retention import policies, runs
+from registryui.retention import words as retention_words
 
 BY = "command line"
 Options = dict[str, Any]
@@ -118,36 +119,36 @@ def _list(command: Command, options: Options) -> None:
 
 
 def _add(command: Command, options: Options) -> None:
-    row = rules.add(_given(options, rules.Wanted(options["name"], "")), by=BY)
+    row = policies.add(_given(options, policies.Wanted(options["name"], "")), by=BY)
     _tell(command, row, options)
 
 
 def _change(command: Command, options: Options) -> None:
     row = _find(options)
-    facts = rules.facts(row)
-    before = rules.Wanted(**{one.name: facts[one.name] for one in fields(rules.Wanted)})
+    facts = policies.facts(row)
+    before = policies.Wanted(**{one.name: facts[one.name] for one in fields(policies.Wanted)})
     wanted = replace(_given(options, before), name=options["rename"] or row.name)
-    _tell(command, rules.change(row, wanted, by=BY), options)
+    _tell(command, policies.change(row, wanted, by=BY), options)
 
 
-def _given(options: Options, before: rules.Wanted) -> rules.Wanted:
+def _given(options: Options, before: policies.Wanted) -> policies.Wanted:
     """`before` with what the command line says otherwise."""
     given = {name: options[name] for name in asdict(before) if name != "name"}
     return replace(before, **{name: one for name, one in given.items() if one is not None})
 
 
 def _enable(command: Command, options: Options) -> None:
-    _tell(command, rules.switch(_find(options), is_active=True, by=BY), options)
+    _tell(command, policies.switch(_find(options), is_active=True, by=BY), options)
 
 
 def _disable(command: Command, options: Options) -> None:
-    _tell(command, rules.switch(_find(options), is_active=False, by=BY), options)
+    _tell(command, policies.switch(_find(options), is_active=False, by=BY), options)
 
 
 def _remove(command: Command, options: Options) -> None:
     row = _find(options)
     command.ask(f"Remove the rule {row.name}?", options)
-    rules.remove(row, by=BY)
+    policies.remove(row, by=BY)
     command.say([f"{row.name} is removed."], {"removed": row.name}, options)
 
 
@@ -163,7 +164,7 @@ def _tell(command: Command, row: RetentionRule, options: Options) -> None:
 
 
 def _block(row: RetentionRule) -> list[str]:
-    facts = rules.facts(row)
+    facts = policies.facts(row)
     lines = [
         f"{row.name}  ({'active' if row.is_active else 'draft, runs nowhere'})",
         f"    {retention_words.sentence(facts)}",
@@ -176,7 +177,7 @@ def _block(row: RetentionRule) -> list[str]:
 
 def _facts(row: RetentionRule) -> dict[str, Any]:
     next_at = row.next_at.isoformat() if row.next_at else ""
-    return {**rules.facts(row), "next_at": next_at, "made_by": row.made_by}
+    return {**policies.facts(row), "next_at": next_at, "made_by": row.made_by}
 
 
 # -- runs ----------------------------------------------------------------------------------------
@@ -186,16 +187,16 @@ def _dry_run(command: Command, options: Options) -> None:
 
 def _run(command: Command, options: Options) -> None:
     row = _find(options)
-    command.ask(f"Run {row.name} now? {retention_words.sentence(rules.facts(row))}", options)
+    command.ask(f"Run {row.name} now? {retention_words.sentence(policies.facts(row))}", options)
     _carry_out(command, options, is_dry=False)
 
 
 def _carry_out(command: Command, options: Options, *, is_dry: bool) -> None:
     row = _find(options)
     started = timezone.now()
-    run = retention_runs.begin(row, by=BY, is_dry=is_dry)
+    run = runs.begin(row, by=BY, is_dry=is_dry)
     show = None if options["json"] or not sys.stderr.isatty() else _show(command)
-    retention_runs.carry_out(run, show)
+    runs.carry_out(run, show)
     seconds = (timezone.now() - started).total_seconds()
     if options["json"]:
         _write_json(command, run, seconds)

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from registryui.cleanup import undo
-from registryui.cleanup.deletion import Selection
+from registryui.deletion import restore as undo
+from registryui.deletion.execute import Selection
 from registryui.management import deletion_facts as facts
 from registryui.management.deletion_command import (
     BY,

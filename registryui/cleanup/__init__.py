@@ -1,1 +1,0 @@
-"""WHAT GOES AWAY: deleting with undo, retention rules, collecting what nothing needs."""

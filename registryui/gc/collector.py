@@ -1,0 +1,715 @@
+"""Frees what nothing needs any more, without holding a write: hide, look again, purge much later.
+
+    canary ─► mark ─► hide ─► review (a new mark) ─► purge (what an earlier run hid) ─► leftovers
+
+Each stage begins from what is on the disk, so a run that was killed is followed by the next one.
+Why this is safe, and what was measured: docs/decisions/0012-collect.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from registryui import audit, clock, schedules, space
+from registryui import write_freeze as hold
+from registryui.index import ingest, runs
+from registryui.integrity.repair import repair
+from registryui.models import AuditEvent, Blob, Manifest, Run
+from registryui.refused import Refused
+from registryui.registry import choose, paths
+from registryui.registry.client import RegistryClient
+from registryui.registry.errors import RegistryError
+from registryui.registry.quarantine import Hidden, Quarantine
+from registryui.registry.storage import FileStore
+from registryui.registry.storages import of_settings
+from registryui.under_way import under_way
+
+from .mark import Impossible, Mark, Marker, index_again
+from .pushed import Watch
+from .store_scan import digest_of, key_of
+
+log = logging.getLogger(__name__)
+
+CANARY = "boathouse-canary-"  # how a repository begins that is there for a moment
+BATCH = 500  # things that are hidden under one record
+FORGOTTEN = 100  # rows of manifests that go in one transaction: an event may wait for its end
+BEAT = 10.0  # seconds between two signs of life, also while nothing can be counted
+LOOK = 0.5  # seconds between two looks at whether somebody asked to stop
+SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
+PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
+LOOKED_AT = 20  # newest runs
+TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
+IDLE = timedelta(minutes=6)  # nginx ends a body that stands still after five, and while the disk is
+# low it refuses to go on with an upload: nobody writes to this one any more
+LOG_LINES = 200
+
+Stage = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
+One = TypeVar("One")
+
+
+class Held(Protocol):
+    """What keeps manifests from being written, while it lasts."""
+
+    def check(self) -> None:
+        """Refused if they may be written again."""
+
+
+Hold = Callable[[], AbstractContextManager[Held]]
+
+
+def _front_door() -> AbstractContextManager[Held]:
+    # It ends with the work, or with its process: an end before the purge's own would be wrong.
+    return hold.held("manifests", by=_("purging at once"), at_most=hold.LONGEST)
+
+
+# What keeps manifests from being written at the front door of every host; none: nothing can.
+HOLD: Hold | None = _front_door
+
+
+class Result(TypedDict):
+    """Run.result of a COLLECT: all keys always there, also while it runs."""
+
+    dry_run: bool
+    stage: Stage
+    stages: list[dict[str, Any]]  # {"name": Stage, "seconds": float}
+    repositories: int  # of the whole store, as the first mark of the run saw it
+    manifests: int  # in repositories: the same one in two counts twice
+    blobs: int
+    bytes: int
+    kept_blobs: int
+    kept_bytes: int
+    candidate_manifests: int
+    candidate_blobs: int
+    candidate_bytes: int
+    young_bytes: int  # unneeded, but younger than the grace time
+    hidden: int  # blobs, by this run
+    hidden_manifests: int
+    hidden_bytes: int
+    returned: int  # things that a review put back
+    purged: int
+    freed_bytes: int
+    waiting: int  # in the quarantine now
+    waiting_bytes: int
+    due_at: str  # when the first of them may be purged, iso; "": nothing waits
+    uploads: int  # leftovers hidden (of a dry run: that would be)
+    upload_bytes: int
+    empty_repositories: int
+    skipped_repositories: list[list[str]]  # [name, why]: of these nothing went
+    held_seconds: float  # how long manifest writes were held
+    is_review: bool  # it only looks again, after a run that ended before it could
+    # False: something may be hidden that a push needs; True: not, after a full look; None: it
+    # neither hid nor looked.
+    reviewed: bool | None
+    repaired: list[str]  # half-written files that were made good, a line each
+    problem: str  # why it ended before its time, a sentence; ""
+
+
+def collect(
+    *,
+    by: str,
+    dry_run: bool = False,
+    purge_now: bool = False,
+    review: bool = False,
+    hold: Hold | None = None,
+    progress: Callable[[Run], None] | None = None,
+) -> Run | None:
+    """One run; None if another one is under way. Refused: it may not begin (the reason).
+
+    `dry_run` changes nothing and only counts. `purge_now` also purges what is not due; while it
+    looks and purges, `hold` keeps manifests from being written, and without one it is refused.
+    `review` only restores what is needed.
+    """
+    hold = hold or HOLD
+    if not (dry_run or review):
+        clock.check()
+    if purge_now and hold is None:
+        raise Refused(_("Purging at once is not possible: nothing can hold the writes meanwhile."))
+    store, quarantine = _open()
+    run = runs.begin(Run.Kind.COLLECT, by=by)
+    if run is None:
+        return None
+    work = _Collecting(run, store, quarantine, progress, dry_run=dry_run)
+    outcome = Run.State.FAILED
+    try:
+        with _beating(run), under_way(f"collect-{run.pk}"):
+            if review:
+                work.only_review()
+            else:
+                work.everything(hold if purge_now else None)
+        outcome = Run.State.DONE
+    except _Stopped:
+        outcome = Run.State.STOPPED
+    except (RegistryError, Impossible, Refused) as error:
+        work.result["problem"] = str(error)
+    except BaseException as error:
+        work.result["problem"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        work.end(outcome)
+    return run
+
+
+def put_back(wanted: str, *, by: str) -> int:
+    """Brings `wanted`, a Hidden.id or "all", back into the store and the index; returns how many.
+    Refused: nothing there has that id."""
+    store, quarantine = _open()
+    found = list(quarantine.hidden())
+    chosen = [one for one in found if wanted == one.id or (wanted == "all" and not one.is_damaged)]
+    if not chosen and wanted != "all":
+        raise Refused(_("Nothing in the quarantine is called %(id)s.") % {"id": wanted[:80]})
+    names = {place.repository for one in chosen if (place := _place(one)).kind == "revision"}
+    # An image needs the links to its layers, too: the folder of its repository comes first.
+    folders = [
+        one for one in found if _place(one).kind == "repository" and _place(one).repository in names
+    ]
+    count = 0
+    for one in [*folders, *(one for one in chosen if one not in folders)]:
+        quarantine.put_back(one)
+        count += 1
+    quarantine.tidy()
+    for name in sorted({_place(one).repository for one in (*folders, *chosen)} - {""}):
+        index_again(store, name)
+    if count:
+        audit.record("store.put_back", wanted[:255], by=by, details={"count": count})
+    return count
+
+
+def waiting() -> list[Hidden]:
+    """What is in the quarantine, oldest first. Refused: this store cannot be looked into."""
+    try:
+        return list(choose.open_quarantine().hidden())
+    except RegistryError as error:
+        raise Refused(str(error)) from error
+
+
+def close_dead(pk: int) -> None:
+    """Closes that run, whose process is known to be gone."""
+    run = Run.objects.filter(pk=pk, kind=Run.Kind.COLLECT, state=Run.State.RUNNING).first()
+    if run is not None:
+        runs.end(run, Run.State.FAILED, {**run.result, "problem": runs.DIED}, [runs.DIED])
+
+
+def wants_review(now: datetime) -> bool:
+    """Whether a run was ended after it hid something and before it looked again; some minutes
+    later again if a review of it failed."""
+    newest_first = Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at", "-id")
+    found = list(newest_first[:LOOKED_AT])
+    if not found:
+        return False
+    newest = found[0]
+    is_alive = newest.state == Run.State.RUNNING and now - newest.heartbeat_at < runs.STALE
+    is_tried = newest.result.get("is_review") and newest.state == Run.State.FAILED
+    if is_alive or (is_tried and now - newest.heartbeat_at < TRY_AGAIN):
+        return False
+    return is_unreviewed(found)
+
+
+def is_unreviewed(recent: Iterable[Run]) -> bool:
+    """Whether something may be hidden that a push needs, by the newest runs, newest first."""
+    told = (run.result.get("reviewed") for run in recent if isinstance(run.result, dict))
+    return next((one for one in told if one is not None), True) is False
+
+
+def is_due(now: datetime) -> bool:
+    """Whether the last run left something that may be purged by now."""
+    last = Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at").first()
+    if last is None or last.started_at > now - PAUSE:
+        return False
+    due_at = last.result.get("due_at")
+    return bool(due_at) and datetime.fromisoformat(due_at) <= now
+
+
+def is_scheduled(minute: datetime) -> bool:
+    """Whether settings.COLLECT_SCHEDULE names this minute, by the clock of TIME_ZONE."""
+    return schedules.is_now(settings.COLLECT_SCHEDULE, minute, setting="BOATHOUSE_COLLECT_SCHEDULE")
+
+
+def _open() -> tuple[FileStore, Quarantine]:
+    """The store and its quarantine. Refused: it cannot be read or written from here."""
+    choice = choose.choose("auto")
+    if choice.kind != "store":
+        raise Refused(
+            _("The store cannot be read directly, so nothing is collected: ./boathouse doctor")
+        )
+    return choose.open_store(of_settings()), choose.open_quarantine()
+
+
+def _place(one: Hidden) -> paths.Place:
+    place = paths.place_of(one.path)
+    assert place is not None  # noqa: S101  (a quarantine tells of nothing else)
+    return place
+
+
+class _Stopped(Exception):
+    """Somebody asked for it, or the run was taken for dead and closed."""
+
+
+@contextmanager
+def _beating(run: Run) -> Iterator[None]:
+    """Meanwhile a thread says that this run lives: reading a repository may take a minute."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(BEAT):
+            try:
+                Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
+            except DatabaseError as error:
+                log.warning("collect: no heartbeat: %s", error)
+            finally:
+                connection.close()
+
+    thread = threading.Thread(target=beat, name="collect", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@dataclass(slots=True)
+class _Collecting:
+    """One run while it goes on."""
+
+    run: Run
+    store: FileStore
+    quarantine: Quarantine
+    progress: Callable[[Run], None] | None
+    dry_run: bool
+    result: Result = field(init=False)
+    lines: list[str] = field(default_factory=list)
+    _stage_began: float = 0.0
+    _looked: float = 0.0
+    _marks: int = 0
+    _must_go_on: bool = False  # whoever asks to stop waits for the review
+    _watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        self.result = _empty_result(self.dry_run)
+
+    def everything(self, hold: Hold | None) -> None:
+        """All stages. `hold`: purge all, also what is not due."""
+        looks = 1 if self.dry_run else 2
+        self.run.total = looks * (Manifest.objects.count() + Blob.objects.count())
+        if self.dry_run:
+            with self._stage("mark"):
+                mark = self._settled()
+                self._tell(mark)
+            with self._stage("leftovers"):
+                self._leftovers(mark, settings.UPLOAD_TIME)
+        else:
+            with Watch(self.store, choose.open_quarantine()) as self._watch:
+                self._in_earnest(hold)
+        self.result["stage"] = "done"
+
+    def only_review(self) -> None:
+        """Restores what is needed, for a run that was ended before it could."""
+        self.result["is_review"] = True
+        self.run.total = Manifest.objects.count() + Blob.objects.count()
+        with self._stage("review"):
+            self._settled()
+            self.result["reviewed"] = True
+        self.result["stage"] = "done"
+
+    def _in_earnest(self, hold: Hold | None) -> None:
+        unproved = self._without_answer()
+        with self._stage("mark"):
+            mark = self._settled()
+            if mark.skipped and self._repair():
+                mark = self._settled()
+            self.result["reviewed"] = True
+            self._tell(mark)
+        if unproved is None:
+            mark = self._hide_and_review(mark)
+        if hold is not None:  # what is left over may be what fills the disk
+            with self._stage("leftovers"):
+                self._leftovers(mark, IDLE if space.is_low() else settings.UPLOAD_TIME)
+        self._purge_stage(mark, hold)
+        if unproved is not None:
+            raise unproved
+        if hold is None:
+            with self._stage("leftovers"):
+                self._leftovers(mark, settings.UPLOAD_TIME)
+
+    def _hide_and_review(self, mark: Mark) -> Mark:
+        """Hides the candidates, and looks again whatever ended that; the newest mark."""
+        manifests: list[tuple[str, str]] = []
+        self.result["reviewed"] = not (mark.manifests or mark.blobs)
+        try:
+            with self._stage("hide"):
+                self._hide(mark, manifests)
+            self.result["reviewed"] = not (self.result["hidden"] or manifests)
+        finally:
+            if not self.result["reviewed"]:
+                self._must_go_on = True
+                with self._stage("review"):
+                    mark = self._settled()
+                    self.result["reviewed"] = True
+                    self._forget(manifests)
+                self._must_go_on = False
+        return mark
+
+    def _repair(self) -> list[str]:
+        """Makes half-written files good, for which whole repositories are skipped."""
+        self.result["repaired"] = repair(self.store, self.quarantine, self.go_on)[:LOG_LINES]
+        for line in self.result["repaired"]:
+            self.note(line)
+        return self.result["repaired"]
+
+    def _without_answer(self) -> RegistryError | None:
+        """The canary; the error if the registry did not take it. Nothing can be hidden then, but on
+        a full disk, where it takes nothing, what is due must still go."""
+        try:
+            with self._stage("canary"):
+                self._canary()
+        except RegistryError as error:
+            return error
+        return None
+
+    def _purge_stage(self, mark: Mark, hold: Hold | None) -> None:
+        with self._stage("purge"):
+            if hold is None:
+                self._purge(mark, mark.began - settings.QUARANTINE_TIME)
+            else:
+                self._purge_now(hold)
+
+    def end(self, outcome: Run.State) -> None:
+        """Closes the run, with its audit row if it may have changed anything."""
+        self._count_waiting()
+        self.run.total = self.run.done
+        result = dict(self.result)
+        with transaction.atomic():
+            runs.end(self.run, outcome, result, self.lines)
+            if not self.dry_run:
+                is_well = outcome != Run.State.FAILED
+                audit.record(
+                    "store.collect",
+                    "store",
+                    by=self.run.by,
+                    result=AuditEvent.Result.DONE if is_well else AuditEvent.Result.FAILED,
+                    details={name: result[name] for name in _AUDITED},
+                )
+
+    # -- stages ------------------------------------------------------------------------------------
+    def _canary(self) -> None:
+        """Proves that the registry writes this store, and believes the disk at once: with a cache
+        of descriptors in memory a push would be told that a hidden blob is still there."""
+        name, data = f"{CANARY}{secrets.token_hex(8)}", secrets.token_bytes(64)
+        run = str(self.run.pk)
+        with RegistryClient(settings.REGISTRY_URL) as registry:
+            digest = registry.upload_blob(name, data)
+            is_there = registry.has_blob(name, digest)
+            written_at = self.quarantine.age(paths.blob_data(digest))
+            gone = self.quarantine.hide([paths.blob_data(digest)], run=run)
+            try:
+                is_still_there = registry.has_blob(name, digest)
+            finally:
+                gone += self.quarantine.hide([paths.repository(name)], run=run)
+                for one in gone:  # nobody else can need it: its name and bytes are told to nobody
+                    self.quarantine.purge(one)
+        if not is_there or not any(_place(one).kind == "blob" for one in gone):
+            raise Impossible(
+                _("The registry writes to another store than the one that is read here.")
+            )
+        if written_at is not None and abs(written_at - timezone.now()) > SKEW:
+            raise Impossible(
+                _("The clock of the store's disk differs from ours: nothing has a known age.")
+            )
+        if is_still_there:
+            raise Impossible(
+                _(
+                    "The registry remembers blobs that are gone: switch off its cache of "
+                    "descriptors (storage.cache.blobdescriptor) and start it again."
+                )
+            )
+
+    def _settled(self) -> Mark:
+        """A full look after which nothing hidden is needed: what is goes back, and it is looked
+        again, because what came back may need more."""
+        while True:
+            hidden = list(self.quarantine.hidden())
+            marker = Marker(self.store, settings.COLLECT_GRACE, self.go_on, hidden)
+            mark = marker.mark()
+            self._marks += 1
+            if self.dry_run or not self._return(mark, hidden):
+                return mark
+
+    def _return(self, mark: Mark, hidden: Sequence[Hidden]) -> int:
+        """Puts back what is needed and not there; returns how many things that were."""
+        names = set()
+        count = 0
+        for one in hidden:
+            if not self._is_needed(mark, one) or self._is_there(one):
+                continue
+            self.go_on(0)
+            if self.quarantine.put_back(one):
+                count += 1
+                names.add(_place(one).repository)
+                self.note(f"put back, because it is needed: {one.path}")
+        for name in sorted(names - {""}):
+            index_again(self.store, name)
+        self.result["returned"] += count
+        return count
+
+    def _is_there(self, one: Hidden) -> bool:
+        """Whether there is one in its place; of a folder that is not asked."""
+        return _place(one).kind != "repository" and self.quarantine.age(one.path) is not None
+
+    def _is_needed(self, mark: Mark, one: Hidden) -> bool:
+        place = _place(one)
+        if one.is_damaged:
+            return False
+        if place.kind == "blob":
+            key = key_of(place.digest)
+            return key in mark.needed or key in mark.young
+        if place.kind == "revision":
+            return (place.repository, place.digest) in mark.wanted
+        if place.kind == "upload":
+            return False
+        if place.repository in mark.living or place.repository in mark.skipped:
+            return True
+        # A push that had begun before it was hidden may have written into it since.
+        written_at = self.quarantine.written_at(one)
+        return written_at is not None and written_at > one.hidden_at - settings.COLLECT_GRACE
+
+    def _hide(self, mark: Mark, manifests: list[tuple[str, str]]) -> None:
+        """Takes the candidates out of the store: links of manifests, then all data. Adds the
+        manifests, by repository and digest. Quick, because the review comes when it is done."""
+        run = str(self.run.pk)
+        before = mark.began - settings.COLLECT_GRACE
+
+        def may_go(path: str) -> bool:
+            """Looked at again right before it goes: a push may have renewed it since the mark."""
+            needed = self._watch.needed if self._watch is not None else ()
+            age = self.quarantine.age(path)
+            return path not in needed and age is not None and age < before
+
+        for some in _batches(sorted(mark.manifests)):
+            wanted = [paths.revision_link(name, digest) for name, digest in some]
+            gone = self.quarantine.hide(wanted, run=run, may_go=may_go)
+            places = [_place(one) for one in gone]
+            manifests += [(place.repository, place.digest) for place in places]
+            self.result["hidden_manifests"] += len(places)
+            self.go_on(len(places))
+        for blobs in _batches(mark.blobs):
+            wanted = [paths.blob_data(digest_of(key)) for key, _size in blobs]
+            gone = self.quarantine.hide(wanted, run=run, may_go=may_go)
+            self.result["hidden"] += len(gone)
+            self.result["hidden_bytes"] += sum(one.size for one in gone)
+            self.go_on(len(gone))
+
+    def _forget(self, manifests: Sequence[tuple[str, str]]) -> None:
+        """Drops the rows of those of these that are still away. Whoever is killed before leaves
+        that to a sync."""
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for name, digest in manifests:
+            if self.quarantine.age(paths.revision_link(name, digest)) is None:
+                by_name[name].append(digest)
+        for name, digests in by_name.items():
+            for start in range(0, len(digests), FORGOTTEN):
+                ingest.drop_manifests(name, digests[start : start + FORGOTTEN])
+                self.go_on(0)
+
+    def _purge(
+        self, mark: Mark, until: datetime, *, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Deletes what was hidden before `until` and is not needed by that mark; `check` is asked
+        before each of them, whether it still may."""
+        for one in list(self.quarantine.hidden()):
+            place = _place(one)
+            if one.hidden_at > until or place.repository in mark.skipped:
+                continue
+            self.go_on(1)
+            if self._is_needed(mark, one):
+                self.quarantine.put_back(one)  # there is one again: the copy goes
+            else:
+                check()
+                self.result["freed_bytes"] += self.quarantine.purge(one)
+                self.result["purged"] += 1
+
+    def _purge_now(self, hold: Hold) -> None:
+        """Purges all, with manifests held from before a new look until the last is gone."""
+        began = time.monotonic()
+        try:
+            with hold() as held:
+                mark = self._settled()
+                self._purge(mark, mark.began, check=held.check)
+        finally:
+            self.result["held_seconds"] = time.monotonic() - began
+
+    def _leftovers(self, mark: Mark, patience: timedelta) -> None:
+        """Takes out uploads that nobody went on with for so long, and repositories with nothing in
+        them."""
+        now = timezone.now()
+        stale: list[str] = []
+        busy: set[str] = set()
+        for upload in self.store.uploads():
+            path = f"{paths.uploads(upload.repository)}/{upload.id}"
+            changed = self.quarantine.age(path)
+            if (
+                changed is None
+                or changed > now - patience
+                or self.store.is_elsewhere(upload.repository)
+            ):
+                busy.add(upload.repository)
+                continue
+            stale.append(path)
+            self.result["uploads"] += 1
+            self.result["upload_bytes"] += upload.size
+            self.go_on(0)
+        folders = self.store.folders()
+        empty = [name for name in mark.empty if name not in busy and name in folders]
+        self.result["empty_repositories"] = len(empty)
+        if self.dry_run:
+            return
+        for some in _batches(stale):
+            self.quarantine.hide(some, run=str(self.run.pk))
+            self.go_on(0)
+        for name in empty:
+            self.result["reviewed"] = False
+            self._save()
+            self._hide_repository(name, folders)
+            self.result["reviewed"] = True
+            self.go_on(0)
+        self.quarantine.tidy()
+
+    def _hide_repository(self, name: str, folders: dict[str, set[str]]) -> None:
+        """Its folder, or what is its own in it if there are repositories below."""
+        is_alone = not any(other.startswith(f"{name}/") for other in folders)
+        folder = paths.repository(name)
+        wanted = [folder] if is_alone else [f"{folder}/{one}" for one in sorted(folders[name])]
+        wanted = [path for path in wanted if paths.place_of(path) is not None]
+        gone = self.quarantine.hide(wanted, run=str(self.run.pk))
+        for one in gone:
+            written_at = self.quarantine.written_at(one)
+            if written_at is not None and written_at > one.hidden_at - settings.COLLECT_GRACE:
+                self.quarantine.put_back(one)  # somebody pushes there just now
+                return
+        if gone:
+            ingest.drop_repository(name)
+
+    # -- what is told ------------------------------------------------------------------------------
+    def go_on(self, count: int) -> None:
+        """So much more was done; _Stopped if that was enough. Looks every LOOK seconds."""
+        self.run.done += count
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
+        self._save()
+        self.run.refresh_from_db(fields=["stop_asked_by", "state"])
+        is_asked = self.run.stop_asked_by and not self._must_go_on
+        if is_asked or self.run.state != Run.State.RUNNING:
+            raise _Stopped
+        if self.progress is not None:
+            self.progress(self.run)
+
+    def note(self, line: str) -> None:
+        """A line for a person, while there is room for it."""
+        if len(self.lines) < LOG_LINES:
+            self.lines.append(line)
+
+    @contextmanager
+    def _stage(self, name: Stage) -> Iterator[None]:
+        began = time.monotonic()
+        self.result["stage"] = name
+        self._looked = 0.0
+        self.go_on(0)
+        try:
+            yield
+        finally:
+            seconds = round(time.monotonic() - began, 3)
+            self.result["stages"].append({"name": name, "seconds": seconds})
+
+    def _save(self) -> None:
+        self.run.result = dict(self.result)
+        self.run.heartbeat_at = timezone.now()
+        self.run.save(update_fields=["heartbeat_at", "done", "total", "result"])
+
+    def _tell(self, mark: Mark) -> None:
+        result = self.result
+        result["repositories"], result["manifests"] = mark.repositories, mark.manifest_count
+        result["blobs"], result["bytes"] = mark.blob_count, mark.size
+        result["kept_blobs"], result["kept_bytes"] = mark.kept_count, mark.kept_size
+        result["candidate_manifests"] = len(mark.manifests)
+        result["candidate_blobs"] = len(mark.blobs)
+        result["candidate_bytes"] = sum(size for _key, size in mark.blobs)
+        result["young_bytes"] = mark.young_size
+        result["skipped_repositories"] = [list(pair) for pair in sorted(mark.skipped.items())]
+        for name, why in sorted(mark.skipped.items()):
+            self.note(f"{name}: nothing of it went: {why}")
+
+    def _count_waiting(self) -> None:
+        try:
+            hidden = list(self.quarantine.hidden())
+        except RegistryError as error:
+            self.note(str(error))
+            return
+        self.result["waiting"] = len(hidden)
+        self.result["waiting_bytes"] = sum(one.size for one in hidden)
+        if hidden:
+            first = min(one.hidden_at for one in hidden) + settings.QUARANTINE_TIME
+            self.result["due_at"] = first.isoformat()
+        for line in self.quarantine.problems():
+            self.note(line)
+
+
+_AUDITED = (
+    *("hidden", "hidden_manifests", "hidden_bytes", "returned", "purged", "freed_bytes"),
+    *("uploads", "empty_repositories", "held_seconds", "problem"),
+)
+
+
+def _empty_result(dry_run: bool) -> Result:
+    return Result(
+        dry_run=dry_run,
+        stage="canary",
+        stages=[],
+        repositories=0,
+        manifests=0,
+        blobs=0,
+        bytes=0,
+        kept_blobs=0,
+        kept_bytes=0,
+        candidate_manifests=0,
+        candidate_blobs=0,
+        candidate_bytes=0,
+        young_bytes=0,
+        hidden=0,
+        hidden_manifests=0,
+        hidden_bytes=0,
+        returned=0,
+        purged=0,
+        freed_bytes=0,
+        waiting=0,
+        waiting_bytes=0,
+        due_at="",
+        uploads=0,
+        upload_bytes=0,
+        empty_repositories=0,
+        skipped_repositories=[],
+        held_seconds=0.0,
+        is_review=False,
+        reviewed=None,
+        repaired=[],
+        problem="",
+    )
+
+
+def _batches(some: Sequence[One]) -> Iterator[Sequence[One]]:
+    for start in range(0, len(some), BATCH):
+        yield some[start : start + BATCH]

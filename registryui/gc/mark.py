@@ -1,0 +1,463 @@
+"""What of a store is needed, and what is not: one full look, from the store's own links.
+
+    roots     what tags stand for (on the disk, not in the index), what undo still keeps
+    kept      roots, what kept image indexes list, referrers whose subject is kept
+    young     what is not kept, and changed within the grace time, with all that it needs
+    the rest  candidates
+
+What a manifest needs is read from its bytes in the index, checked against its digest; a link that
+the index does not know is indexed first. Blobs are stored by sha256: what is named by another
+digest is what the repository's link for it says. Where a repository cannot be understood, or has
+no such link, all of it stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from registryui.index import processes, reconcile
+from registryui.index.blob_names import remembered
+from registryui.index.progress import State
+from registryui.models import FormerTag, Manifest, ManifestTombstone, Repository, Run, Tag
+from registryui.oci.digest import alike, is_canonical, matches
+from registryui.oci.references import References, references
+from registryui.oci.untrusted import MANIFEST_LIMIT
+from registryui.registry import paths
+from registryui.registry.errors import NotFound, RegistryError
+from registryui.registry.files import shown
+from registryui.registry.quarantine import Hidden
+from registryui.registry.storage import FileStore
+
+from .store_scan import Answer, Blobs, Ended, Links, Task, key_of, look, serve
+
+TOGETHER = 2000  # manifests, or so many repositories, that are looked at at once
+GROUP = 40  # tasks that a process is sent at once
+LARGE = 5000  # manifests in the index from which on processes are worth their start
+LISTS = frozenset((Manifest.Kind.IMAGE, Manifest.Kind.ARTIFACT))  # these list no manifests
+
+
+class Impossible(Exception):
+    """Nothing may go, because: one sentence."""
+
+
+@dataclass(slots=True)
+class Mark:
+    """What one look found. Digests of blobs are keys (links.key_of): there are many."""
+
+    began: datetime
+    needed: set[bytes] = field(default_factory=set)  # blobs, manifests too, by what is kept
+    young: set[bytes] = field(default_factory=set)  # by what is young, and with a young link
+    manifests: list[tuple[str, str]] = field(default_factory=list)  # candidates: repository, digest
+    blobs: list[tuple[bytes, int]] = field(default_factory=list)  # candidates, with bytes
+    wanted: set[tuple[str, str]] = field(default_factory=set)  # needed, and without a link now
+    living: set[str] = field(default_factory=set)  # repositories with a tag or manifest
+    empty: list[str] = field(default_factory=list)  # those with nothing at all
+    skipped: dict[str, str] = field(default_factory=dict)  # repository to why
+    repositories: int = 0
+    manifest_count: int = 0
+    blob_count: int = 0
+    size: int = 0  # bytes of all blobs
+    kept_count: int = 0
+    kept_size: int = 0
+    young_size: int = 0  # of blobs that nothing kept needs, and that may not go yet
+
+
+class _Quiet(State):
+    """What a reconcile counts, when nobody asks."""
+
+    def advance(self, tags: int, *, total: int | None = None) -> None:
+        """Nothing is written."""
+
+
+def index_again(store: FileStore, name: str) -> None:
+    """Makes the index of one repository equal to the store. RegistryError: it does not answer."""
+    known = replace(reconcile.known_of([name])[name], stamp="")
+    reconcile.reconcile(store, name, known, _Quiet(Run(), None), full=False)
+
+
+@dataclass(slots=True)
+class Marker:
+    """One look at the store while it goes on. `go_on` is called again and again, with how much was
+    looked at; it raises to end the look."""
+
+    store: FileStore
+    grace: timedelta
+    go_on: Callable[[int], None]
+    hidden: Sequence[Hidden] = ()  # what waits in the quarantine
+    found: Mark = field(init=False)
+    _former: dict[str, set[str]] = field(init=False)
+    _away: dict[str, set[str]] = field(init=False)  # hidden manifests of each repository
+
+    def mark(self) -> Mark:
+        """A full look. RegistryError: the store does not answer; Impossible: see there."""
+        self.found = Mark(timezone.now())
+        # Before the disk is read: an image that undo brings back meanwhile is in one of the two.
+        self._former = defaultdict(set)
+        kept = FormerTag.objects.kept(self.found.began)
+        for name, digest in kept.values_list("repository", "digest"):
+            self._former[name].add(digest)
+        self._away = defaultdict(set)
+        for one in self.hidden:
+            place = paths.place_of(one.path)
+            if place is not None and place.kind == "revision":
+                self._away[place.repository].add(place.digest)
+        folders = self.store.folders()
+        names = [name for name, inside in folders.items() if inside]
+        self._check(names)
+        self.found.repositories = sum(
+            not inside.isdisjoint(paths.MARKERS) for inside in folders.values()
+        )
+        self._links(names)
+        self._sum()
+        return self.found
+
+    def _check(self, names: Sequence[str]) -> None:
+        """Impossible: this is not the store that the index is of, or not all of it."""
+        if self.store.unfollowed:
+            raise Impossible(_behind(self.store.unfollowed[0]))
+        known = set(Repository.objects.values_list("name", flat=True))
+        if names and not known:
+            raise Impossible(_("The index is empty and the store is not: ./boathouse sync"))
+        if known and known.isdisjoint(names):
+            raise Impossible(
+                _("The store has none of the repositories of the index. Is its disk there?")
+            )
+        lost = Tag.objects.filter(repository__name__in=list(known.difference(names))[:500])
+        for name in lost.values_list("repository__name", flat=True).distinct():
+            if self._is_gone(name):
+                raise Impossible(
+                    _(
+                        "The index has tags of %(name)s and the store has no such repository. If "
+                        "all its disks are there: ./boathouse sync"
+                    )
+                    % {"name": name}
+                )
+
+    def _is_gone(self, name: str) -> bool:
+        """Asked again: it may have been pushed since the folders were listed."""
+        try:
+            self.store.tags(name)
+        except NotFound:
+            return True
+        return False
+
+    @property
+    def _before(self) -> float:
+        return (self.found.began - self.grace).timestamp()
+
+    # -- what the store says -----------------------------------------------------------------------
+    def _answers(self, tasks: Iterator[Task]) -> Iterator[Answer]:
+        """From processes if that is worth it. What cannot be read ends it: nothing is known."""
+        groups = iter(lambda: list(islice(tasks, GROUP)), [])
+        answers: Iterable[Answer]
+        if Manifest.objects.order_by().values("pk")[LARGE : LARGE + 1].exists():
+            answers = processes.answers(serve, (self.store, self._before), groups)
+        else:
+            answers = (
+                answer
+                for group in groups
+                for answer in look(self.store, group, before=self._before)
+            )
+        for answer in answers:
+            if isinstance(answer, RegistryError):
+                raise answer
+            yield answer
+        if self.store.unfollowed:
+            raise Impossible(_behind(self.store.unfollowed[0]))
+
+    def _links(self, names: Sequence[str]) -> None:
+        tasks = [
+            *(Task("repository", name) for name in names),
+            *(Task("unusable", name) for name in self.store.unusable),
+        ]
+        waiting: list[Links] = []
+        weight = 0
+        for answer in self._answers(iter(tasks)):
+            if isinstance(answer, Ended) and answer.unfollowed:
+                raise Impossible(_behind(answer.unfollowed[0]))
+            if not isinstance(answer, Links):
+                continue
+            waiting.append(answer)
+            weight += 1 + len(answer.manifests)
+            if weight >= TOGETHER:
+                self._judge(waiting)
+                waiting, weight = [], 0
+        self._judge(waiting)
+
+    def _sum(self) -> None:
+        """Each blob of the store: kept, young or a candidate."""
+        mark, before = self.found, self._before
+        tasks = (Task("blobs", folder) for folder in self.store.blob_folders())
+        for answer in self._answers(tasks):
+            if not isinstance(answer, Blobs):
+                continue
+            mark.blob_count += len(answer.keys)
+            mark.size += sum(answer.sizes)
+            for key, size, changed in zip(answer.keys, answer.sizes, answer.changed, strict=True):
+                if key in mark.needed:
+                    mark.kept_count += 1
+                    mark.kept_size += size
+                elif changed >= before or key in mark.young:
+                    mark.young_size += size
+                else:
+                    mark.blobs.append((key, size))
+            self.go_on(len(answer.keys))
+
+    # -- what is needed ----------------------------------------------------------------------------
+    def _judge(self, group: Sequence[Links]) -> None:
+        """Decides about all manifests of some repositories."""
+        known = self._known(group)
+        judged: dict[str, tuple[set[str], set[str]]] = {}
+        for links in group:
+            here = known[links.name]
+            kept = self._closure(here, self._roots(links))
+            young = self._closure(here, self._youngsters(links, here, kept)) - kept
+            if here.why:
+                self._skip(links, here.why)
+            if links.why:  # nothing of it goes: all is kept, and all that it links
+                kept, young = kept | young | set(links.manifests), set()
+            judged[links.name] = (kept, young)
+        for name, why in self._expand(judged, known).items():
+            links = next(links for links in group if links.name == name)
+            self._skip(links, why)
+            judged[name] = (judged[name][0] | judged[name][1] | set(links.manifests), set())
+        for links in group:
+            self._note(links, *judged[links.name])
+        self.go_on(sum(len(links.manifests) for links in group))
+
+    def _skip(self, links: Links, why: str) -> None:
+        """Nothing of this repository goes, and nothing that it links."""
+        if not links.why:
+            links.why = why
+            layers = self.store.layer_links(links.name)
+            links.layers = [digest for one in layers for digest in one.digests]
+
+    def _known(self, group: Sequence[Links]) -> dict[str, _Known]:
+        """The index of these repositories; what is on the disk and not in it is indexed first."""
+        known = _known(links.name for links in group)
+        late = [
+            links.name
+            for links in group
+            if not known[links.name].rows.keys() >= set(links.manifests)
+        ]
+        for name in late:
+            index_again(self.store, name)
+            self.go_on(0)
+        known |= _known(late)
+        for name, here in known.items():
+            here.name, here.store = name, self.store
+        return known
+
+    def _roots(self, links: Links) -> set[str]:
+        roots = links.tags | self._former.get(links.name, set())
+        return roots | set(links.manifests) if links.why else roots
+
+    def _youngsters(self, links: Links, here: _Known, kept: set[str]) -> set[str]:
+        """Manifests that may not go yet: pushed, or without a tag, only within the grace time. One
+        that has a tag in the index and none on the disk is looked at again by a sync first."""
+        limit = self.found.began - self.grace
+        found = set()
+        # A row without a link: a client deleted it, and the index will learn that, for undo.
+        for digest in here.rows.keys() | set(links.manifests):
+            if digest in kept:
+                continue
+            row = here.rows.get(digest)
+            if (
+                row is None
+                or digest in links.young
+                or row.untagged_at is None
+                or row.untagged_at >= limit
+            ):
+                found.add(digest)
+        return found
+
+    def _closure(self, here: _Known, roots: Iterable[str]) -> set[str]:
+        """These manifests, what image indexes among them list, and what refers to them."""
+        seen: set[str] = set()
+        waiting = list(roots)
+        while waiting:
+            digest = waiting.pop()
+            if digest not in seen:
+                seen.add(digest)
+                if not is_canonical(digest):
+                    waiting += here.stored([digest])
+                waiting += here.listed_by(digest)
+                waiting += here.referrers.get(digest, ())
+        return seen
+
+    def _note(self, links: Links, kept: set[str], young: set[str]) -> None:
+        mark, linked = self.found, set(links.manifests)
+        mark.manifest_count += len(linked)
+        mark.manifests += [(links.name, digest) for digest in linked - kept - young]
+        mark.wanted |= {
+            (links.name, digest)
+            for digest in self._away.get(links.name, set()) & (kept | young)
+            if digest not in linked
+        }
+        mark.needed.update(map(key_of, kept))
+        mark.young.update(map(key_of, young))
+        (mark.needed if links.why else mark.young).update(map(key_of, links.layers))
+        if links.why:
+            mark.skipped[links.name] = links.why
+        if linked or links.tag_count or kept or young or links.newest >= self._before:
+            mark.living.add(links.name)
+        elif links.is_usable and not links.why and not self._away.get(links.name):
+            mark.empty.append(links.name)
+
+    def _expand(
+        self, judged: dict[str, tuple[set[str], set[str]]], known: dict[str, _Known]
+    ) -> dict[str, str]:
+        """Marks what these manifests name. Returns the repositories with one that cannot be read
+        anywhere, or that names what cannot be found, and why."""
+        lost: dict[str, str] = {}
+        others: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+
+        def add(name: str, named: References, *, is_kept: bool) -> None:
+            digests = named.digests
+            (self.found.needed if is_kept else self.found.young).update(map(key_of, digests))
+            if not all(map(is_canonical, digests)):
+                others[name][not is_kept].update(digests)
+
+        rows = Manifest.objects.filter(repository__name__in=list(judged)).order_by()
+        for name, digest, raw in rows.values_list("repository__name", "digest", "raw").iterator(
+            chunk_size=500
+        ):
+            kept, young = judged[name]
+            if digest not in kept and digest not in young:
+                continue
+            content: bytes | None = bytes(raw)
+            if content is not None and not matches(digest, content):
+                content = self._stored(name, digest)
+            if content is None:
+                lost[name] = f"{digest}: cannot be read"
+            else:
+                add(name, references(content), is_kept=digest in kept)
+        for name, (kept, _young) in judged.items():
+            for digest, named in known[name].read.items():  # no row has it, but a layer link
+                if named is not None:
+                    add(name, named, is_kept=digest in kept)
+        for name, (needed, young) in others.items():
+            here = known[name]
+            self.found.needed.update(map(key_of, here.stored(needed)))
+            self.found.young.update(map(key_of, here.stored(young)))
+            if here.why:
+                lost.setdefault(name, here.why)
+        return lost
+
+    def _stored(self, name: str, digest: str) -> bytes | None:
+        """Its bytes in the store, where the index has others (signed schema 1, read over HTTP)."""
+        content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=name)[0]
+        if isinstance(content, RegistryError):
+            if content.temporary:
+                raise content
+            return None
+        return content
+
+
+@dataclass(slots=True)
+class _Row:
+    untagged_at: datetime | None
+    lists_nothing: bool
+
+
+@dataclass(slots=True)
+class _Known:
+    """A repository in the index."""
+
+    rows: dict[str, _Row] = field(default_factory=dict)
+    referrers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    lists: dict[str, References] = field(default_factory=dict)  # of image indexes and the like
+    buried: dict[str, References] = field(default_factory=dict)  # clients deleted them
+    read: dict[str, References | None] = field(default_factory=dict)  # from the store: no row
+    name: str = ""
+    store: FileStore | None = None
+    why: str = ""  # nothing of the repository may go, because …
+
+    def stored(self, digests: Iterable[str]) -> set[str]:
+        """What those of these that are no sha256 are stored under: by the repository's links, and
+        as the index remembers it. One without such a link may be any blob: then `why` says so."""
+        others = [one for one in digests if not is_canonical(one)]
+        if not others or self.store is None:
+            return set()
+        linked = self.store.stored_as(self.name, others)
+        lost = sorted(set(others) - linked.keys())
+        if lost:
+            self.why = self.why or f"{lost[0]}: no link says which blob that is"
+        return {*linked.values(), *remembered(others).values()}
+
+    def listed_by(self, digest: str) -> Iterable[str]:
+        """The manifests that it lists. What has no row is read from the store, as it may be there
+        by a layer link only."""
+        row = self.rows.get(digest)
+        if row is not None and row.lists_nothing:
+            return ()
+        named = self.lists.get(digest) if row is not None else self._read(digest)
+        if named is None:
+            return ()
+        others = (one for one in (*named.blobs, *named.others) if one in self.rows)
+        return (*named.manifests, *others)
+
+    def _read(self, digest: str) -> References | None:
+        if digest not in self.read and digest in self.buried:
+            self.read[digest] = self.buried[digest]
+        if digest not in self.read and self.store is not None:
+            content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=self.name)[0]
+            if isinstance(content, RegistryError):
+                if content.temporary:
+                    raise content
+                self.why = self.why or f"{digest}: cannot be read"
+                content = None
+            self.read[digest] = None if content is None else references(content)
+        return self.read.get(digest)
+
+
+def _known(names: Iterable[str]) -> dict[str, _Known]:
+    """What the index has of these repositories."""
+    known = {name: _Known() for name in names}
+    rows = Manifest.objects.filter(repository__name__in=list(known)).order_by()
+    for name, digest, subject, untagged_at, kind in rows.values_list(
+        "repository__name", "digest", "subject_digest", "untagged_at", "kind"
+    ).iterator(chunk_size=2000):
+        here = known[name]
+        here.rows[digest] = _Row(untagged_at, kind in LISTS)
+        if subject:
+            here.referrers[subject].append(digest)
+    lists = rows.exclude(kind__in=LISTS).values_list("repository__name", "digest", "raw")
+    for name, digest, raw in lists.iterator(chunk_size=500):
+        known[name].lists[digest] = references(bytes(raw))
+    tombstones = ManifestTombstone.objects.filter(repository__in=list(known)).order_by()
+    for name, digest, raw in tombstones.values_list("repository", "digest", "raw").iterator():
+        known[name].buried[digest] = references(bytes(raw))
+    for name, here in known.items():
+        if others := [subject for subject in here.referrers if not is_canonical(subject)]:
+            for subject, digest in named_otherwise(name, others).items():
+                here.referrers[digest] += here.referrers[subject]
+    return known
+
+
+def named_otherwise(repository: str, digests: Collection[str]) -> dict[str, str]:
+    """Of those of these digests that are no sha256 the manifest of the repository that they name,
+    found by its bytes: no link tells what a subject is. Reads all manifests of the repository."""
+    others = {one for one in digests if not is_canonical(one)}
+    examples = {one.partition(":")[0]: one for one in others}.values()
+    found: dict[str, str] = {}
+    if not others:
+        return found
+    rows = Manifest.objects.filter(repository__name=repository).order_by()
+    for digest, raw in rows.values_list("digest", "raw").iterator(chunk_size=500):
+        found |= {name: digest for one in examples if (name := alike(one, bytes(raw))) in others}
+    return found
+
+
+def _behind(path: str) -> str:
+    return _(
+        "%(path)s is a symbolic link that is not followed: what lies behind it may need anything "
+        "of this store."
+    ) % {"path": shown(path)}

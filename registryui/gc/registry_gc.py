@@ -1,0 +1,217 @@
+"""The registry's own collector, for a store that cannot be reached from here.
+
+It believes that nobody writes from its first read to its last delete, so all writes are held at
+the front door, and it is never told `--delete-untagged`, which destroys children of image indexes.
+Without that it keeps every manifest that has lost its tags. `remove_untagged` takes those away
+before, by digest, while writes are held: what no tag, no image index that is kept, no undo and no
+kept subject needs.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from registryui import audit, write_freeze
+from registryui.deletion import restore
+from registryui.index import ingest, sync
+from registryui.models import FormerTag, ImageIndexEntry, Manifest, Repository, Run
+from registryui.oci.digest import is_canonical
+from registryui.oci.references import references
+from registryui.refused import Refused
+from registryui.registry.client import RegistryClient
+from registryui.registry.errors import NotFound, RegistryError
+
+from .mark import named_otherwise
+
+CHUNK = 500  # digests of one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command to type, and what it is for."""
+
+    words: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `remove_untagged` did, or would do."""
+
+    manifests: list[tuple[str, str]]  # repository, digest
+    skipped: list[tuple[str, str]]  # repository, why: nothing of it went
+
+
+def steps(registry_program: str) -> list[Step]:
+    """All commands in their order; the front door stays shut from the first to the last but one."""
+    configuration = shlex.quote(str(Path(settings.CONFIG_DIR) / "registry.yml"))
+    program = shlex.quote(registry_program)
+    return [
+        Step(
+            _("Hold pushes and deletes at the front door, for as long as it may take."),
+            "./boathouse hold on --minutes 240",
+        ),
+        Step(
+            _("Take away the manifests that nothing needs; --dry-run only lists them."),
+            "./boathouse collect --stock --remove-untagged",
+        ),
+        Step(
+            _("Let the registry free the blobs. Never add --delete-untagged: it breaks images."),
+            f"env -u AWS_CA_BUNDLE {program} garbage-collect {configuration}",
+        ),
+        Step(_("See that every tag is whole."), "./boathouse integrity --source http"),
+        Step(_("See that the door was shut all the time."), "./boathouse hold status"),
+        Step(_("Let writes in again."), "./boathouse hold off"),
+    ]
+
+
+def remove_untagged(
+    *, by: str, dry_run: bool = False, progress: Callable[[int], None] | None = None
+) -> Removed:
+    """Deletes from the registry the manifests that nothing needs, by digest, which is only safe
+    while nobody can set a tag. Reads the registry first, so that the index has every tag.
+
+    Refused: writes are not held, or some that began before are still under way; the registry could
+    not be read.
+    """
+    if not dry_run:
+        _check_held()
+    with RegistryClient(settings.REGISTRY_URL) as client:
+        run = sync.sync(client, by=by)
+        if run is None or run.state != Run.State.DONE or run.result["errors"]:
+            raise Refused(_("The registry could not be read to its end: ./boathouse sync"))
+        _check_digests()
+        if not dry_run:
+            restore.bring_back(client)
+        removed = Removed([], [])
+        before = timezone.now() - settings.COLLECT_GRACE
+        for repository in Repository.objects.order_by("name"):
+            try:
+                gone = list(_removed(client, repository, before, dry_run=dry_run))
+            except (_NotKnown, RegistryError) as error:
+                removed.skipped.append((repository.name, str(error)))
+                continue
+            removed.manifests.extend((repository.name, digest) for digest in gone)
+            if gone and not dry_run:
+                ingest.drop_manifests(repository.name, gone)
+            if progress is not None:
+                progress(len(removed.manifests))
+    if not dry_run:
+        details = {"manifests": len(removed.manifests), "skipped": len(removed.skipped)}
+        audit.record("store.remove_untagged", "store", by=by, details=details)
+    return removed
+
+
+class _NotKnown(Exception):
+    """The index does not know something that may keep others: nothing of the repository goes."""
+
+
+def _check_digests() -> None:
+    """Refused if a manifest names a digest that is no sha256: the registry's collector takes what
+    manifests name for what blobs are stored by, and would delete the blob. Reads all manifests."""
+    rows = Manifest.objects.order_by().values_list("repository__name", "raw")
+    for name, raw in rows.iterator(chunk_size=500):
+        if not all(map(is_canonical, references(bytes(raw)).digests)):
+            raise Refused(
+                _(
+                    "Do not run the registry's own collector: images in %(repository)s name "
+                    "content by another digest than sha256, and it would delete that."
+                )
+                % {"repository": name}
+            )
+
+
+def _check_held() -> None:
+    is_held = any(one.what == "writes" for one in write_freeze.holds()) and write_freeze.is_shut(
+        "writes"
+    )
+    if not is_held:
+        raise Refused(_("Writes must be held first: ./boathouse hold on --minutes 240"))
+    if write_freeze.in_flight("writes"):
+        raise Refused(_("Writes that began before are still under way: ./boathouse hold status"))
+
+
+def _removed(
+    client: RegistryClient, repository: Repository, before: datetime, *, dry_run: bool
+) -> Iterator[str]:
+    """Deletes what nothing needs, image indexes before what they list; its digests."""
+    loose = repository.manifests.filter(
+        untagged_at__lt=before, seen_at__lt=before, pushed_at__lt=before
+    )
+    may_go = list(loose.order_by("is_listed", "id").values_list("digest", flat=True))
+    kept = _kept(client, repository, set(may_go))
+    for digest in may_go:
+        if digest in kept:
+            continue
+        if not dry_run:
+            _check_held()
+            client.delete_manifest(repository.name, digest)
+        yield digest
+
+
+def _kept(client: RegistryClient, repository: Repository, may_go: set[str]) -> set[str]:
+    """Digests that tags need, by the registry's own word now, or undo, or what is too young to go;
+    and all that these need."""
+    known = set(repository.manifests.values_list("digest", flat=True))
+    try:
+        tags = client.tags(repository.name)
+    except NotFound:
+        tags = []
+    former = FormerTag.objects.kept(timezone.now()).filter(repository=repository.name)
+    roots = {client.resolve(repository.name, tag) or "" for tag in tags} - {""}
+    for digest in set(former.values_list("digest", flat=True)) - known:
+        if client.resolve(repository.name, digest):
+            roots.add(digest)
+    if unknown := roots - known:
+        raise _NotKnown(_("the index does not know %(digest)s") % {"digest": min(unknown)})
+    kept = roots | set(former.values_list("digest", flat=True)) | (known - may_go)
+    todo = set(kept)
+    while todo:
+        todo = _named_by(repository, sorted(todo)) - kept
+        kept |= todo
+    return kept
+
+
+def _named_by(repository: Repository, digests: Sequence[str]) -> set[str]:
+    """What these image indexes list, and what refers to any of these."""
+    found: set[str] = set()
+    for start in range(0, len(digests), CHUNK):
+        some = digests[start : start + CHUNK]
+        known = repository.manifests.filter(digest__in=some)
+        if known.filter(kind=Manifest.Kind.UNKNOWN).exists():
+            raise _NotKnown(_("it has a manifest that cannot be read"))
+        entries = ImageIndexEntry.objects.filter(image_index__in=known)
+        found |= set(entries.values_list("digest", flat=True))
+        referrers = repository.manifests.filter(subject_digest__in=some)
+        found |= set(referrers.values_list("digest", flat=True))
+    return found | _referrers_by_other_names(repository, digests)
+
+
+def _referrers_by_other_names(repository: Repository, digests: Sequence[str]) -> set[str]:
+    """What refers to any of these by a digest that is no sha256: no manifest has it in its row."""
+    referrers = repository.manifests.exclude(subject_digest="")
+    others = referrers.exclude(subject_digest__startswith="sha256:")
+    subjects = dict(others.values_list("digest", "subject_digest"))
+    named = named_otherwise(repository.name, set(subjects.values()))
+    return {digest for digest, subject in subjects.items() if named.get(subject) in digests}
+
+
+def is_needed_here() -> bool:
+    """Whether this is the only way: the store cannot be reached from here."""
+    from registryui.registry.choose import choose, open_quarantine
+
+    if choose("auto").kind != "store":
+        return True
+    try:
+        open_quarantine()
+    except Refused:
+        return True
+    return False

@@ -1,0 +1,223 @@
+"""Retention rules: the only writer of RetentionRule. Each change stands in the audit log.
+
+    draft ──switch on──► active ──switch off, or a change of what it deletes──► draft
+
+A draft runs nowhere and keeps nothing. So what runs by itself at night is always something that
+an administrator switched on as it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from registryui import audit, schedules
+from registryui.models import RetentionRule
+from registryui.oci import patterns
+from registryui.refused import Refused
+
+from .decide import MOST_DAYS, Rule
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[\w][\w .:/()-]{0,63}\Z")
+_MOST_KEPT = 1_000_000  # tags
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a form or a command asks for, as it was typed; None and 0: it does not keep by that."""
+
+    name: str
+    repositories: str
+    tags: str = "*"
+    keep_newest: int | None = None
+    keep_pushed_days: int | None = None
+    keep_pulled_days: int | None = None
+    keep_tags: str = ""
+    schedule: str = ""
+
+
+# What it decides by; a change of any of these makes it a draft again.
+_DECIDES = (
+    *("repositories", "tags", "keep_newest", "keep_pushed_days", "keep_pulled_days", "keep_tags"),
+)
+
+
+def plain(row: RetentionRule) -> Rule:
+    """The row as retention.decide takes it."""
+    return Rule(
+        row.name,
+        row.repositories,
+        row.tags,
+        row.keep_newest,
+        row.keep_pushed_days,
+        row.keep_pulled_days,
+        row.keep_tags,
+    )
+
+
+def facts(row: RetentionRule) -> dict[str, Any]:
+    """For programs, the audit log and the report of a run."""
+    return {**asdict(plain(row)), "schedule": row.schedule, "is_active": row.is_active}
+
+
+def active() -> list[RetentionRule]:
+    """Those that run, and keep, in the order of their names. One query."""
+    return list(RetentionRule.objects.filter(is_active=True))
+
+
+def add(wanted: Wanted, *, by: str) -> RetentionRule:
+    """A new rule, as a draft. Raises Refused for what cannot be a rule."""
+    row = RetentionRule(made_by=by[:255])
+    _fill(row, _checked(wanted))
+    _save(row, "retention.add", by)
+    return row
+
+
+def change(row: RetentionRule, wanted: Wanted, *, by: str) -> RetentionRule:
+    """Another one in its place, and a draft again if it decides otherwise than before. Raises
+    Refused, also if somebody removed it meanwhile."""
+    checked = _checked(wanted)
+    with transaction.atomic():
+        row = _locked(row)
+        before = facts(row)
+        _fill(row, checked)
+        if any(before[field] != getattr(row, field) for field in _DECIDES):
+            row.is_active = False
+        row.next_at = _next(row)
+        _save(row, "retention.change", by, before=before)
+    return row
+
+
+@transaction.atomic
+def remove(row: RetentionRule, *, by: str) -> None:
+    """What it deleted stays deleted, and can be undone as before. Raises Refused."""
+    row = _locked(row)
+    audit.record("retention.remove", row.name, by=by, details=facts(row))
+    row.delete()
+    log.info("retention rule %s removed by %s", row.name, by)
+
+
+@transaction.atomic
+def switch(row: RetentionRule, *, is_active: bool, by: str) -> RetentionRule:
+    """Makes a draft run, or an active rule a draft. Raises Refused."""
+    row = _locked(row)
+    if row.is_active == is_active:
+        return row
+    if is_active:
+        _check_it_keeps(row)
+    row.is_active = is_active
+    row.next_at = _next(row)
+    _save(row, "retention.enable" if is_active else "retention.disable", by)
+    return row
+
+
+def claim(row: RetentionRule, now: datetime) -> bool:
+    """Takes a run that is due, and sets the next one. False: another host took it, or the rule
+    was changed meanwhile."""
+    following = schedules.next_time(row.schedule, now)
+    found = RetentionRule.objects.filter(pk=row.pk, is_active=True, next_at=row.next_at)
+    return bool(found.update(next_at=following))
+
+
+def due(now: datetime) -> list[RetentionRule]:
+    """Active rules whose time has come, the longest waiting first."""
+    return list(RetentionRule.objects.filter(is_active=True, next_at__lte=now).order_by("next_at"))
+
+
+# -- what may be a rule --------------------------------------------------------------------------
+def _checked(wanted: Wanted) -> Wanted:
+    name = " ".join(wanted.name.split())
+    if not _NAME.match(name):
+        raise Refused(
+            _(
+                "Give the rule a name: up to 64 letters, digits, spaces and . _ : / ( ) -, with a "
+                "letter or digit first."
+            )
+        )
+    checked = Wanted(
+        name=name,
+        repositories=_patterns(wanted.repositories, _("the repositories")),
+        tags=_patterns(wanted.tags, _("the tags that may go")),
+        keep_newest=_number(wanted.keep_newest, _MOST_KEPT),
+        keep_pushed_days=_number(wanted.keep_pushed_days, MOST_DAYS),
+        keep_pulled_days=_number(wanted.keep_pulled_days, MOST_DAYS),
+        keep_tags=_patterns(wanted.keep_tags, _("the tags to keep"), may_be_empty=True),
+        schedule=schedules.checked(wanted.schedule),
+    )
+    row = RetentionRule()
+    _fill(row, checked)
+    _check_it_keeps(row)
+    return checked
+
+
+def _check_it_keeps(row: RetentionRule) -> None:
+    if plain(row).keeps_something:
+        return
+    raise Refused(
+        _(
+            "This rule keeps nothing, so it would delete every tag that it names: say how many "
+            "of the newest, how many days or which tags it keeps. To delete all of them, delete "
+            "them by hand."
+        )
+    )
+
+
+def _patterns(text: str, what: str, *, may_be_empty: bool = False) -> str:
+    if may_be_empty and not text.strip(" ,\t\r\n"):
+        return ""
+    try:
+        return " ".join(patterns.parse(text))
+    except ValueError as error:
+        raise Refused(
+            _(
+                "Write for %(what)s one or more patterns with spaces between them, %(most)d "
+                "characters at most: letters, digits and . _ / - may stand in one, and * for any "
+                "text."
+            )
+            % {"what": what, "most": patterns.LIMIT}
+        ) from error
+
+
+def _number(value: int | None, most: int) -> int | None:
+    """None for 0: keeping the newest 0 keeps nothing."""
+    if not value:
+        return None
+    if not 0 < value <= most:
+        raise Refused(_("Write a number from 1 to %(most)d, or leave it empty.") % {"most": most})
+    return value
+
+
+# -- writing -------------------------------------------------------------------------------------
+def _fill(row: RetentionRule, checked: Wanted) -> None:
+    for field, value in asdict(checked).items():
+        setattr(row, field, value)
+
+
+def _next(row: RetentionRule) -> datetime | None:
+    return schedules.next_time(row.schedule) if row.is_active and row.schedule else None
+
+
+def _locked(row: RetentionRule) -> RetentionRule:
+    found = RetentionRule.objects.select_for_update().filter(pk=row.pk).first()
+    if found is None:
+        raise Refused(_("This rule has been removed meanwhile."))
+    return found
+
+
+def _save(row: RetentionRule, act: str, by: str, *, before: dict[str, Any] | None = None) -> None:
+    details = facts(row) | ({"before": before} if before else {})
+    try:
+        with transaction.atomic():
+            row.save()
+            audit.record(act, row.name, by=by, details=details)
+    except IntegrityError as error:
+        raise Refused(_("There is a rule of that name already.")) from error
+    log.info("%s %s by %s", act, row.name, by)

@@ -1,0 +1,272 @@
+"""The log in words: what each act is called, by whom it was done, and where its target is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, pgettext_lazy
+
+from registryui.audit.chain import What
+from registryui.models import AuditEvent, Operator, RegistryUser
+from registryui.oci import digest as digests
+from registryui.oci import names
+from registryui.views.access import Request, may_open
+from registryui.views.plain_text import line, shown
+
+from .actors import Pusher, actor_words
+
+# Group of acts, then each act: icon and words. Each act that the code records stands here:
+# tests/views/test_activity.py looks for them.
+ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
+    "tag": (
+        gettext_lazy("Tags"),
+        {
+            "tag.delete": ("trash-2", gettext_lazy("Delete tag")),
+            "tag.restore": ("undo-2", gettext_lazy("Restore tag")),
+        },
+    ),
+    "manifest": (
+        gettext_lazy("Manifests"),
+        {
+            "manifest.delete": ("trash-2", gettext_lazy("Delete untagged manifest")),
+            "manifest.restore": ("undo-2", gettext_lazy("Restore untagged manifest")),
+            "manifest.delete_for_good": ("flame", gettext_lazy("Delete for good")),
+        },
+    ),
+    "delete": (
+        gettext_lazy("Deletions of several"),
+        {
+            "delete.begin": ("trash-2", gettext_lazy("Begin to delete")),
+        },
+    ),
+    "client": (
+        gettext_lazy("Registry clients"),
+        {
+            "client.push": ("upload", gettext_lazy("Push tag (client)")),
+            "client.move": ("history", gettext_lazy("Move tag to another digest (client)")),
+            "client.delete": ("trash-2", gettext_lazy("Delete tag (client)")),
+            "client.delete_manifest": ("trash-2", gettext_lazy("Delete manifest (client)")),
+            "client.delete_blob": ("trash-2", gettext_lazy("Delete blob (client)")),
+        },
+    ),
+    "protection": (
+        gettext_lazy("Protections"),
+        {
+            "protection.add": ("lock", gettext_lazy("Protect")),
+            "protection.lift": ("lock-open", gettext_lazy("Lift protection")),
+        },
+    ),
+    "retention": (
+        gettext_lazy("Retention rules"),
+        {
+            "retention.add": ("recycle", gettext_lazy("Add rule")),
+            "retention.change": ("pencil", gettext_lazy("Change rule")),
+            "retention.enable": ("circle-check", gettext_lazy("Switch rule on")),
+            "retention.disable": ("ban", gettext_lazy("Switch rule off")),
+            "retention.remove": ("trash-2", gettext_lazy("Remove rule")),
+            "retention.run": ("recycle", gettext_lazy("Run rule")),
+        },
+    ),
+    "store": (
+        gettext_lazy("Collecting"),
+        {
+            "store.collect": ("recycle", gettext_lazy("Collect what nothing needs")),
+            "clock.trust": ("clock", gettext_lazy("Trust the clock after a jump")),
+            "store.put_back": ("undo-2", gettext_lazy("Put back out of quarantine")),
+            "store.remove_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
+        },
+    ),
+    "hold": (
+        gettext_lazy("Writes at the front door"),
+        {
+            "hold.on": ("ban", gettext_lazy("Hold writes")),
+            "hold.off": ("circle-check", gettext_lazy("Let writes in again")),
+        },
+    ),
+    "user": (
+        gettext_lazy("Registry users"),
+        {
+            "user.create": ("user-plus", gettext_lazy("Make registry user")),
+            "user.rights": ("shield", gettext_lazy("Change rights")),
+            "user.describe": ("pencil", gettext_lazy("Change note or owner")),
+            "user.secret": ("key-round", gettext_lazy("Make new secret")),
+            "user.password": ("key-round", gettext_lazy("Set own password")),
+            "user.disable": ("ban", gettext_lazy("Switch registry user off")),
+            "user.enable": ("circle-check", gettext_lazy("Switch registry user on")),
+            "user.expire": ("hourglass", gettext_lazy("Set end of access")),
+            "user.remove": ("user-x", gettext_lazy("Remove registry user")),
+            "user.adopt": ("user-plus", gettext_lazy("Take over from the htpasswd file")),
+        },
+    ),
+    "line": (
+        gettext_lazy("Hand edits of the htpasswd file"),
+        {
+            "line.take_over": ("file-check", gettext_lazy("Take hand edit over")),
+            "line.put_back": ("undo-2", gettext_lazy("Put line back")),
+            "line.leave": ("circle-check", gettext_lazy("Leave hand edit as it is")),
+        },
+    ),
+    "file": (
+        gettext_lazy("The htpasswd file"),
+        {
+            "file.restore": ("undo-2", gettext_lazy("Put back version of the file")),
+            "file.publish": ("refresh-cw", gettext_lazy("Write the files again")),
+        },
+    ),
+    "operator": (
+        gettext_lazy("Operators"),
+        {
+            "operator.login": ("log-in", pgettext_lazy("act", "Log in")),
+            "operator.logout": ("log-out", pgettext_lazy("act", "Log out")),
+            "operator.create": ("user-plus", gettext_lazy("Add operator")),
+            "operator.role": ("shield", gettext_lazy("Change role")),
+            "operator.grant": ("shield", gettext_lazy("Change what may be given")),
+            "operator.disable": ("ban", gettext_lazy("Switch operator off")),
+            "operator.enable": ("circle-check", gettext_lazy("Switch operator on")),
+            "operator.password": ("key-round", gettext_lazy("Change password")),
+            "operator.remove": ("user-x", gettext_lazy("Remove operator")),
+        },
+    ),
+    "page": (
+        gettext_lazy("Pages"),
+        {
+            "page.refuse": ("ban", gettext_lazy("Send a form that the role does not allow")),
+        },
+    ),
+    "sync": (
+        gettext_lazy("Syncs"),
+        {
+            "sync.start": ("refresh-cw", gettext_lazy("Start sync")),
+        },
+    ),
+    "audit": (
+        gettext_lazy("This log"),
+        {
+            "audit.verify": ("shield", gettext_lazy("Check this log")),
+            "audit.export": ("download", gettext_lazy("Export this log")),
+            "audit.prune": ("scissors", gettext_lazy("Take old rows away")),
+        },
+    ),
+}
+_WORDS = {act: words for _group, acts in ACTS.values() for act, words in acts.items()}
+RESULTS: dict[str, tuple[str, str, Any]] = {
+    "done": ("ok", "circle-check", pgettext_lazy("result", "done")),
+    "refused": ("warn", "ban", pgettext_lazy("result", "refused")),
+    "failed": ("bad", "circle-alert", pgettext_lazy("result", "failed")),
+}
+_ACTORS = {
+    "": gettext_lazy("nobody known"),
+    "command line": gettext_lazy("command line"),
+    "schedule": gettext_lazy("schedule"),
+    "set-up": gettext_lazy("set-up"),
+    "demo": gettext_lazy("demo"),
+}
+_RULE = "rule "
+_FLAWS = {
+    What.CHANGED: gettext_lazy("Row %(row)d was changed."),
+    What.BROKEN: gettext_lazy("Before row %(row)d rows were taken out, put in or moved."),
+    What.BEGINNING: gettext_lazy("Rows before row %(row)d were taken out."),
+    What.END: gettext_lazy("Row %(row)d was the newest one once, and is gone or another one now."),
+    What.PRUNED: gettext_lazy("Row %(row)d takes rows away that the rule does not let go."),
+    What.UNGUARDED: gettext_lazy("The database no longer refuses changes of the log."),
+}
+
+
+def act_words(act: str) -> tuple[str, str]:
+    """Icon and words; of an act that stands nowhere, its own name."""
+    icon, words = _WORDS.get(act, ("circle-dot", act))
+    return icon, str(words)
+
+
+def actor(name: str, *, act: str = "") -> str:
+    """Who did it, as people read it. A registry user may have the schedule's name."""
+    if name and act.startswith("client."):
+        return actor_words(name)
+    if name.startswith(_RULE):
+        return _("rule %(name)s") % {"name": line(name.removeprefix(_RULE), 80)}
+    return str(_ACTORS[name]) if name in _ACTORS else actor_words(name)
+
+
+def flaw_words(what: str, row: int) -> str:
+    """What is wrong with the log, as a sentence."""
+    return str(_FLAWS.get(what, what)) % {"row": row} if what in _FLAWS else what
+
+
+def details(row: AuditEvent) -> list[tuple[str, str]]:
+    """The details as name and value, on lines that nothing hidden stands in."""
+    found = row.details if isinstance(row.details, dict) else {"": row.details}
+    return [(line(str(name), 60), _value(value)) for name, value in found.items()]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(one, (str, int)) for one in value):
+        text = ", ".join(str(one) for one in value)
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return str(shown(text))
+
+
+def targets(request: Request, rows: Sequence[AuditEvent]) -> dict[int, Pusher]:
+    """By row: the target on one line, and the way to it where there is one. Two queries at most."""
+    ways = _ways_to_people(request, rows)
+    return {
+        row.pk: Pusher(line(row.target, 200), ways.get(row.pk, "") or _way(request, row))
+        for row in rows
+    }
+
+
+def _ways_to_people(request: Request, rows: Iterable[AuditEvent]) -> dict[int, str]:
+    """By row, the page of the registry user or operator that is its target."""
+    found: dict[int, str] = {}
+    visible = RegistryUser.objects.visible_to(request.user)
+    for page, groups, people, column in (
+        ("user", ("user", "line"), visible, "name"),
+        ("operator", ("operator",), Operator.objects.all(), "username"),
+    ):
+        meant = [row for row in rows if row.act.partition(".")[0] in groups and row.target]
+        if not meant or not may_open(request.user, page):
+            continue
+        wanted = {f"{column}__in": {row.target for row in meant}}
+        pks = dict(people.filter(**wanted).values_list(column, "pk"))
+        found |= {
+            row.pk: reverse(page, args=[pks[row.target]]) for row in meant if row.target in pks
+        }
+    return found
+
+
+_PAGES = {
+    "protection": "protected",
+    "retention": "cleanup",
+    "store": "collection",
+    "hold": "collection",
+    "file": "users_versions",
+}
+
+
+def _way(request: Request, row: AuditEvent) -> str:
+    """The page of a repository, tag or manifest; that of the group of acts; "" for none."""
+    group = row.act.partition(".")[0]
+    if group in ("tag", "manifest", "repository", "delete", "client"):
+        return _way_into_registry(row.target)
+    page = _PAGES.get(group, "")
+    return reverse(page) if page and may_open(request.user, page) else ""
+
+
+def _way_into_registry(target: str) -> str:
+    """Of `repository`, `repository:tag` or `repository@digest`; "" for anything else."""
+    repository, at, digest = target.partition("@")
+    repository, colon, tag = repository.partition(":")
+    try:
+        names.check_repository(repository)
+        if at:
+            found = [repository, digest] if digests.is_digest(digest) else []
+            return reverse("manifest", args=found) if found else ""
+        if colon:
+            return reverse("tag", args=[repository, names.check_tag(tag)])
+        return reverse("repository", args=[repository])
+    except ValueError:
+        return ""

@@ -1,0 +1,33 @@
+"""What an image stands on. Looked for when its layers are shown, in a request of its own, so that
+the page of a tag does not wait for it."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+
+from registryui.index import bases
+from registryui.models import Manifest, Role
+from registryui.views.access import Request, needs
+
+
+@needs(Role.VIEWER)
+def base_image(request: Request, repository: str, digest: str) -> HttpResponse:
+    """The line above the layers, for htmx; without it, the way to the base image."""
+    row = (
+        Manifest.objects.select_related("repository")
+        .filter(repository__name=repository, digest=digest)
+        .first()
+    )
+    if row is None:
+        raise Http404
+    found = bases.base_of(row)
+    if request.htmx:
+        context = {"base": found, "shown": row, "on_top": row.size - found.size if found else 0}
+        return render(request, "tag/_base.html", context)
+    if found is None:
+        messages.info(request, _("No tagged image of this registry lies below it."))
+        return redirect("manifest", repository=repository, digest=digest)
+    return redirect("tag", repository=found.repository, tag=found.tag)

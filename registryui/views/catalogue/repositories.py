@@ -1,0 +1,139 @@
+"""All repositories: namespaces as a path, a filter, an order by any column, pages by keyset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from django.db.models import Count, F, QuerySet, Value
+from django.db.models.functions import StrIndex, Substr
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from registryui.index import counts
+from registryui.index.counts import Counted
+from registryui.models import DailyActivity, Repository, Role
+from registryui.models.paging import page
+from registryui.views.access import Request, needs
+from registryui.views.charts import spark_line
+from registryui.views.live import index_token, not_changed, wants_fragment
+
+SORTS = {
+    "name": "name",
+    "tags": "tag_count",
+    "size": "size",
+    "pulls": "pull_count",
+    "pushed": "pushed_at",
+}
+SORT = "-size"
+SPARK_DAYS = 30
+MANY_NAMESPACES = 24  # chips that help; more of them are a wall
+LONGEST = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A chip: the whole path (`team/apps`), its last part, and how many repositories are below."""
+
+    path: str
+    label: str
+    count: int
+
+
+@needs(Role.VIEWER)
+def repositories(request: Request) -> HttpResponse:
+    counted = counts.by_namespace()
+    total = sum(one.repositories for one in counted.values())
+    token = index_token(total)
+    if (unchanged := not_changed(request, token)) is not None:
+        return unchanged
+    query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
+    namespace = request.GET.get("namespace", "").strip("/ ").replace("\0", "")[:LONGEST]
+    sort = _sort(request.GET.get("sort", ""))
+    below = namespaces(namespace, counted)
+    found = _filtered(query, namespace)
+    column = sort.lstrip("-")
+    order = [f"-{SORTS[column]}" if sort.startswith("-") else SORTS[column]]
+    shown = page(found, order, after=request.GET.get("after", ""))
+    sparks = _sparks(shown.rows)
+    biggest = Repository.objects.order_by("-size").values_list("size", flat=True).first()
+    context: dict[str, Any] = {
+        "page": shown,
+        "rows": [
+            (row, round(100 * row.size / (biggest or 1), 1), sparks.get(row.pk, ""))
+            for row in shown.rows
+        ],
+        "query": query,
+        "namespace": namespace,
+        "trail": _trail(namespace),
+        "namespaces": below[:MANY_NAMESPACES],
+        "namespaces_left": len(below) - MANY_NAMESPACES,
+        "namespace_count": len(below),
+        "found": found.count() if query or namespace else total,
+        "repository_count": total,
+        "sort": sort,
+        "token": token,
+    }
+    template = "_fragment" if wants_fragment(request) else "page"
+    return render(request, f"repositories/{template}.html", context)
+
+
+def namespaces(parent: str, counted: Mapping[str, Counted]) -> list[Namespace]:
+    """Namespaces one step below `parent` ("": the first parts, as counted), those of most
+    repositories first. One query, or none for the first parts."""
+    if parent:
+        found = _below(parent)
+    else:
+        found = [Namespace(name, name, one.repositories) for name, one in counted.items() if name]
+    return sorted(found, key=lambda one: (-one.count, one.path))
+
+
+def _below(parent: str) -> list[Namespace]:
+    # What stands behind `parent/`, up to its next slash, is the next part of the path.
+    found = (
+        Repository.objects.within(parent)
+        .order_by()
+        .annotate(rest=Substr("name", len(parent) + 2))
+        .annotate(slash=StrIndex("rest", Value("/")))
+        .filter(slash__gt=0)
+        .values_list(Substr("rest", 1, F("slash") - 1))
+        .annotate(Count("pk"))
+    )
+    return [Namespace(f"{parent}/{part}", part, count) for part, count in found]
+
+
+def _sort(asked: str) -> str:
+    return asked if asked.lstrip("-") in SORTS and not asked.startswith("--") else SORT
+
+
+def _filtered(query: str, namespace: str) -> QuerySet[Repository]:
+    found = Repository.objects.all()
+    if namespace:
+        found = found.within(namespace)
+    return found.filter(name__icontains=query) if query else found
+
+
+def _trail(namespace: str) -> list[tuple[str, str]]:
+    """The steps down to a namespace: ("team", "team"), ("team/apps", "apps")."""
+    parts = namespace.split("/") if namespace else []
+    return [("/".join(parts[: end + 1]), part) for end, part in enumerate(parts)]
+
+
+def _sparks(rows: Sequence[Repository]) -> dict[int, str]:
+    """Repository id -> line of its pulls a day; one query for the page. None without a pull."""
+    today = timezone.now().date()
+    first = today - timedelta(days=SPARK_DAYS - 1)
+    known = DailyActivity.objects.filter(
+        repository__in=[row.pk for row in rows], day__gte=first, pulls__gt=0
+    ).values_list("repository_id", "day", "pulls")
+    by_repository: dict[int, dict[date, int]] = {}
+    for repository, day, pulls in known:
+        by_repository.setdefault(repository, {})[day] = pulls
+    days = [first + timedelta(days=step) for step in range(SPARK_DAYS)]
+    return {
+        repository: spark_line([pulls.get(day, 0) for day in days])
+        for repository, pulls in by_repository.items()
+    }

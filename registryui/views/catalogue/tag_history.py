@@ -1,0 +1,144 @@
+"""Which digest a tag had when, and by whom: the recorded pushes and deletes, newest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from registryui.deletion import restore
+from registryui.index.events import OWN_ACT
+from registryui.models import FormerTag, Manifest, RegistryEvent, Repository, Role
+from registryui.models.paging import Page
+from registryui.models.paging import page as keyset_page
+from registryui.refused import Refused
+from registryui.tasks import apply_events
+from registryui.views.access import Request, may_open, needs, safe_next
+from registryui.views.activity.actors import Pusher, pusher, user_of
+from registryui.views.plain_text import line
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One line. `size` None: the index no longer has that manifest."""
+
+    words: str
+    icon: str
+    digest: str
+    size: int | None
+    at: datetime
+    by: Pusher
+    address: str
+    client: str
+    is_now: bool  # what the tag names now
+    may_return: bool  # a former digest that this operator may put back
+    former: FormerTag | None  # it waits to be undone: until then no collection takes its image
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    rows: tuple[Happening, ...]
+    page: Page[RegistryEvent]
+    since: datetime | None  # when recording began; None: nothing recorded yet
+
+
+def history(request: Request, repository: Repository, *, tag: str, digest: str) -> History:
+    """Pushes and deletes of a tag, or of a digest where `tag` is "". `digest` is the one of now.
+
+    Two queries; three where nothing is found.
+    """
+    events = RegistryEvent.objects.filter(
+        repository=repository.name, action__in=("push", "delete")
+    ).annotate(
+        stored_size=Subquery(_manifests(repository).values("size")[:1]),
+        user=user_of(request, "actor"),
+        since=Subquery(_first_push().values("at")[:1]),
+    )
+    events = events.filter(tag=tag) if tag else events.filter(digest=digest)
+    page: Page[Any] = keyset_page(events, ("-at", "-id"), after=request.GET.get("after", ""))
+    formers = _formers(repository, tag)
+    may_act = bool(tag) and may_open(request.user, "put_back")
+    rows, current = [], digest if tag and not page.previous else ""
+    for event in page.rows:
+        is_now = event.action == "push" and event.digest == current != ""
+        if is_now:
+            current = ""  # only the newest of its pushes is what the tag is on now
+        rows.append(
+            Happening(
+                *_words(event),
+                event.digest,
+                event.stored_size,
+                event.at,
+                pusher(event.actor, event.user),
+                line(event.address, 64),
+                line(event.client, 120),
+                is_now,
+                may_act and event.stored_size is not None and event.digest != digest,
+                # Only where it lost the name last: one entry has one button.
+                formers.pop(event.digest, None) if event.digest != digest else None,
+            )
+        )
+    since = page.rows[0].since if page.rows else _first_push().values_list("at", flat=True).first()
+    return History(tuple(rows), page, since)
+
+
+def _formers(repository: Repository, tag: str) -> dict[str, FormerTag]:
+    """What waits to be undone under that name, by digest. One query."""
+    if not tag:
+        return {}
+    rows = FormerTag.objects.kept(timezone.now()).filter(repository=repository.name, tag=tag)
+    return {row.digest: row for row in rows.order_by("at", "id")}
+
+
+def _manifests(repository: Repository) -> QuerySet[Manifest]:
+    """The manifest that an event of the repository names, if the index has it."""
+    return Manifest.objects.filter(repository=repository.pk, digest=OuterRef("digest"))
+
+
+def _first_push() -> QuerySet[RegistryEvent]:
+    return RegistryEvent.objects.filter(action="push").order_by("at")
+
+
+def _words(event: RegistryEvent) -> tuple[str, str]:
+    """The word and the icon."""
+    if event.action == "delete":
+        return pgettext("what happened", "Deleted"), "trash-2"
+    if event.event_id.startswith(OWN_ACT):
+        return pgettext("what happened", "Put back"), "undo-2"
+    return pgettext("what happened", "Pushed"), "upload"
+
+
+@needs(Role.MAINTAINER, methods=("POST",))
+def put_back(request: Request) -> HttpResponse:
+    """Sets the tag on the digest that the form names, if it is still where the page showed it."""
+    asked = {
+        name: request.POST.get(name, "")[:600]
+        for name in ("repository", "tag", "digest", "expected")
+    }
+    try:
+        restore.put_back(
+            asked["repository"],
+            asked["tag"],
+            asked["digest"],
+            expected=asked["expected"],
+            by=request.user.actor,
+        )
+    except Refused as error:
+        messages.error(request, str(error))
+    else:
+        apply_events()
+        messages.success(
+            request,
+            _("%(tag)s is on %(digest)s again. History has the other one, if that was wrong.")
+            % {"tag": asked["tag"], "digest": asked["digest"].partition(":")[2][:12]},
+        )
+    back = f"/repositories/{asked['repository']}:{asked['tag']}?tab=history"
+    return redirect(safe_next(request, back, default="/repositories/"))

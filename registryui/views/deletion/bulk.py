@@ -1,0 +1,61 @@
+"""How far a delete, or an undo, of many tags is: the page can be left, and the work stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from registryui.deletion import restore
+from registryui.index import runs
+from registryui.models import Repository, Role, Run
+from registryui.views.access import Request, needs
+from registryui.views.activity.actors import actor_words
+from registryui.views.live import not_changed, wants_fragment
+
+LINES = 50  # of the log
+
+
+@needs(Role.MAINTAINER)
+def delete_run(request: Request, pk: int) -> HttpResponse:
+    """The page, or for htmx its fragment; 204 while nothing changed since ?seen=."""
+    run = get_object_or_404(Run, pk=pk, kind=Run.Kind.DELETE)
+    is_silent = run.state == Run.State.RUNNING and run.heartbeat_at < timezone.now() - runs.STALE
+    token = f"{run.state}-{run.done}-{bool(run.stop_asked_by)}-{is_silent}"
+    if (unchanged := not_changed(request, token)) is not None:
+        return unchanged
+    lines = run.log.splitlines()
+    context: dict[str, Any] = {
+        "run": run,
+        "token": token,
+        "facts": run.result,
+        "by": actor_words(run.by),
+        "percent": min(100 * run.done // run.total, 100) if run.total else 0,
+        "is_running": run.state == Run.State.RUNNING and not is_silent,
+        "is_silent": is_silent,
+        "lines": lines[:LINES],
+        "more_lines": max(len(lines) - LINES, 0),
+        "has_repository": Repository.objects.filter(name=run.result.get("repository", "")).exists(),
+        "can_undo": _can_undo(run),
+    }
+    template = "delete/_run.html" if wants_fragment(request) else "delete/run.html"
+    return render(request, template, context)
+
+
+@needs(Role.MAINTAINER, methods=("POST",))
+def delete_stop(request: Request, pk: int) -> HttpResponse:
+    """Asks the run to end after the tag that it is at."""
+    run = get_object_or_404(Run, pk=pk, kind=Run.Kind.DELETE)
+    runs.ask_to_stop(run, by=request.user.actor)
+    messages.info(request, _("It stops after the tag that it is at."))
+    return redirect("delete_run", pk)
+
+
+def _can_undo(run: Run) -> bool:
+    act = run.result.get("act", "")
+    is_over = run.state != Run.State.RUNNING and run.result.get("what") == "delete"
+    return bool(is_over and act) and restore.waiting().filter(act=act).exists()

@@ -1,0 +1,111 @@
+"""The protections: which tags nobody can delete or move, and how many; made and lifted here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+
+from registryui.deletion import protection as rules
+from registryui.models import Protection, Role
+from registryui.models.paging import page
+from registryui.oci import patterns
+from registryui.refused import Refused
+from registryui.views.access import Request, needs
+from registryui.views.activity.words import actor
+
+COUNTING_SECONDS = 1.0  # in a large index a pattern may have to be compared with every tag
+FIELDS = ("repositories", "tags", "note", "immutable")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One protection. `count` None: there was no time to count."""
+
+    row: Protection
+    repositories: tuple[str, ...]
+    tags: tuple[str, ...]
+    by: str
+    count: int | None
+
+
+@needs(Role.VIEWER)
+def protected(request: Request) -> HttpResponse:
+    """The list, or one `rule` by its number. `repositories` and `tags` in the address fill the form
+    in."""
+    form = {name: request.GET.get(name, "")[: patterns.LIMIT] for name in FIELDS}
+    return _list(request, form=form)
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def protection_add(request: Request) -> HttpResponse:
+    form = {name: request.POST.get(name, "")[: patterns.LIMIT * 2] for name in FIELDS}
+    try:
+        row = rules.add(
+            form["repositories"],
+            form["tags"],
+            note=form["note"],
+            by=request.user.actor,
+            is_immutable=form["immutable"] == "1",
+        )
+    except Refused as error:
+        return _list(request, form=form, error=str(error), status=422)
+    messages.success(request, _("Protected from now on: %(what)s") % {"what": row})
+    return redirect("protected")
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def protection_lift(request: Request) -> HttpResponse:
+    row = _numbered(request.POST.get("protection", "")).first()
+    try:
+        if row is None:
+            raise Refused(_("This protection has been lifted already."))
+        rules.lift(row, by=request.user.actor)
+    except Refused as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, _("No longer protected: %(what)s") % {"what": row})
+    return redirect("protected")
+
+
+def _list(
+    request: Request, *, form: Mapping[str, str], error: str = "", status: int = 200
+) -> HttpResponse:
+    one = _numbered(request.GET.get("rule", ""))
+    rules_shown = one if one.exists() else Protection.objects.all()
+    shown = page(rules_shown, ["-id"], after=request.GET.get("after", ""))
+    end = time.monotonic() + COUNTING_SECONDS
+    rows = [_line(row, may_count=time.monotonic() < end) for row in shown.rows]
+    context: dict[str, Any] = {
+        "page": shown,
+        "is_one": rules_shown is one,
+        "rows": rows,
+        "is_counted": all(row.count is not None for row in rows),
+        "form": form,
+        "error": error,
+        "longest": patterns.LIMIT,
+    }
+    return render(request, "protected/page.html", context, status=status)
+
+
+def _numbered(text: str) -> QuerySet[Protection]:
+    """The protection of that number; none for what is no number."""
+    is_number = text.isascii() and text.isdigit() and len(text) < 19
+    return Protection.objects.filter(pk=int(text)) if is_number else Protection.objects.none()
+
+
+def _line(row: Protection, *, may_count: bool) -> Line:
+    return Line(
+        row,
+        patterns.parse(row.repositories),
+        patterns.parse(row.tags),
+        actor(row.by),
+        rules.count(row) if may_count else None,
+    )

@@ -1,0 +1,78 @@
+"""Delete for good: a digest that must not be pulled any more, such as one with a secret in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+
+from registryui.deletion import execute
+from registryui.deletion.execute import ForGood
+from registryui.models import Repository, Role
+from registryui.refused import Refused
+from registryui.views.access import Request, needs
+from registryui.views.catalogue.repository import last_part, missing
+
+from .plan import failed_words
+
+SHOWN = 50  # names of a kind
+
+
+@needs(Role.ADMIN, methods=("GET", "POST"))
+def delete_for_good(request: Request, repository: str, digest: str) -> HttpResponse:
+    """The page with what else it hits; a POST with the repository's name typed does it."""
+    try:
+        plan = execute.plan_for_good(repository, digest)
+        if request.method != "POST":
+            return _page(request, plan)
+        return _act(request, plan)
+    except Refused as error:
+        if not Repository.objects.filter(name=repository, manifests__digest=digest).exists():
+            return missing(request, repository, reference=digest)
+        messages.error(request, str(error))
+        return redirect("manifest", repository, digest)
+
+
+def _act(request: Request, plan: ForGood) -> HttpResponse:
+    if request.POST.get("fingerprint", "") != plan.fingerprint:
+        error = _(
+            "Something moved since this was shown. Nothing was deleted; this is how it is now."
+        )
+        return _page(request, plan, error=error)
+    if request.POST.get("name", "").strip() != plan.repository:
+        error = _("The name is not the one of the repository. Nothing was deleted.")
+        return _page(request, plan, error=error)
+    try:
+        done = execute.delete_for_good(
+            plan.repository, plan.digest, by=request.user.actor, fingerprint=plan.fingerprint
+        )
+    except execute.Changed as error:
+        if isinstance(error.plan, ForGood):
+            return _page(request, error.plan, error=str(error))
+        raise
+    failed = [one for one in done.results if one.state != "deleted"]
+    if len(failed) < len(done.results):
+        messages.success(
+            request,
+            _("%(digest)s can no longer be pulled from %(repository)s.")
+            % {"digest": plan.digest.partition(":")[2][:12], "repository": plan.repository},
+        )
+    if words := failed_words(failed):
+        messages.warning(request, words)
+    return redirect("repository", plan.repository)
+
+
+def _page(request: Request, plan: ForGood, *, error: str = "") -> HttpResponse:
+    row = Repository.objects.get(name=plan.repository)
+    context: dict[str, Any] = {
+        "plan": plan,
+        "repository": row,
+        "last_part": last_part(row),
+        "error": error,
+        "shown": SHOWN,
+        "protected": [one for one in plan.left_out if one.reason == "protected"],
+    }
+    return render(request, "delete/for_good.html", context, status=409 if error else 200)

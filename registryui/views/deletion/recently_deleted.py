@@ -1,0 +1,225 @@
+"""Waiting to be undone: deleted and overwritten tags, newest first, and putting them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Count, Exists, OuterRef, Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import get_language, ngettext
+from django.utils.translation import gettext as _
+
+from registryui import tasks
+from registryui.deletion import bulk
+from registryui.deletion import restore as undo
+from registryui.deletion.execute import Result
+from registryui.models import FormerTag, Manifest, Repository, Role, Tag
+from registryui.models.deletion import FormerTagQuerySet
+from registryui.models.paging import page
+from registryui.refused import Refused
+from registryui.views.access import Request, needs, safe_next
+from registryui.views.activity.actors import actor_words
+from registryui.views.activity.words import actor
+from registryui.views.catalogue import image
+from registryui.views.live import wants_fragment
+
+from .plan import failed_words
+
+LONGEST = 255
+HOWS = ("deleted", "overwritten")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    former: FormerTag
+    words: str  # what an attachment is, else ""
+    by: str
+    has_repository: bool
+    is_known: bool  # its manifest has a page
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of one act that stand together; `count`: of the whole act, 1 for what stands alone."""
+
+    rows: tuple[Row, ...]
+    count: int
+
+    @property
+    def first(self) -> Row:
+        return self.rows[0]
+
+
+@needs(Role.VIEWER)
+def deleted(request: Request) -> HttpResponse:
+    """The page, or for htmx its list. ?q= is a part of the repository's name or of the tag."""
+    query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
+    how = request.GET.get("how", "")
+    how = how if how in HOWS else ""
+    found = _found(query, how)
+    shown = page(
+        found.annotate(
+            has_repository=Exists(Repository.objects.filter(name=OuterRef("repository"))),
+            is_known=Exists(
+                Manifest.objects.filter(
+                    repository__name=OuterRef("repository"), digest=OuterRef("digest")
+                )
+            ),
+        ),
+        ["-at"],
+        after=request.GET.get("after", ""),
+    )
+    context = {
+        "page": shown,
+        "groups": _groups(shown.rows),
+        "query": query,
+        "how": how,
+        "hows": [
+            ("", _("All")),
+            ("deleted", _("Deleted")),
+            ("overwritten", _("Overwritten")),
+        ],
+        "tab": "deleted",
+    }
+    template = "deleted/_list.html" if wants_fragment(request) else "deleted/page.html"
+    return render(request, template, context)
+
+
+def _found(query: str, how: str) -> FormerTagQuerySet:
+    """All of what waits that has every word in its name: `api 2.13`, `team/api:2.13`."""
+    found = undo.waiting()
+    if how:
+        found = found.filter(how=how)
+    for word in query.replace(":", " ").split()[:8]:
+        found = found.filter(Q(repository__icontains=word) | Q(tag__icontains=word))
+    return found
+
+
+def _groups(rows: Sequence[Any]) -> list[Group]:
+    """One query: how many tags each act has that can still be put back."""
+    acts = {row.act for row in rows if row.act}
+    counts = (
+        dict(
+            undo.waiting()
+            .filter(act__in=acts)
+            .order_by()
+            .values_list("act")
+            .annotate(number=Count("pk"))
+        )
+        if acts
+        else {}
+    )
+    found = []
+    for act, group in groupby(rows, key=lambda row: row.act or row.pk):
+        found.append(Group(tuple(_row(one) for one in group), counts.get(act, 1)))
+    return found
+
+
+def _row(row: Any) -> Row:
+    words = ""
+    if row.attached_to:
+        words = image.attachment_words(row.tag) or _("Attachment")
+    return Row(row, words, _by(row), row.has_repository, row.is_known)
+
+
+def _by(row: Any) -> str:
+    """Of clients the address is known, and no name of theirs is one of ours."""
+    return actor(row.by, act="client.delete" if row.address else "")
+
+
+# -- putting back --------------------------------------------------------------------------------
+
+
+@needs(Role.MAINTAINER, methods=("POST",))
+def restore(request: Request) -> HttpResponse:
+    """Puts back one tag (`former`), or all that an act took off (`act`).
+
+    Asks first where somebody pushed the tag meanwhile; `expected` is the answer.
+    """
+    back = safe_next(request, request.POST.get("back", ""), default=reverse("deleted"))
+    try:
+        if act := request.POST.get("act", "").replace("\0", "")[:32]:
+            return _restore_act(request, act, back)
+        return _restore_one(request, back)
+    except Refused as error:
+        messages.error(request, str(error))
+        return redirect(back)
+
+
+def _restore_one(request: Request, back: str) -> HttpResponse:
+    key = request.POST.get("former", "")
+    if not (key.isascii() and key.isdecimal() and len(key) < 19):
+        raise Refused(_("Nothing is chosen that could be put back."))
+    row = get_object_or_404(FormerTag, pk=int(key))
+    expected = request.POST.get("expected", "")[:255] or None
+    try:
+        undo.restore(row, by=request.user.actor, expected=expected)
+    except undo.Taken as taken:
+        return _ask(request, row, taken.digest, back, is_again=expected is not None)
+    messages.success(request, _("%(name)s is back on %(digest)s.") % _facts(row))
+    return redirect(back)
+
+
+def _facts(row: FormerTag) -> dict[str, str]:
+    short = row.digest.partition(":")[2][:12]
+    name = f"{row.repository}:{row.tag}" if row.tag else f"{row.repository}@{short}"
+    return {"name": name, "digest": short}
+
+
+def _ask(
+    request: Request, row: FormerTag, digest: str, back: str, *, is_again: bool
+) -> HttpResponse:
+    """The question before a tag that somebody pushed meanwhile is set on the old digest."""
+    manifests = Manifest.objects.filter(repository__name=row.repository)
+    tag = Tag.objects.filter(repository__name=row.repository, name=row.tag).first()
+    context = {
+        "former": row,
+        "by": actor_words(row.by),
+        "now": digest,
+        "now_manifest": manifests.filter(digest=digest).only("digest", "size").first(),
+        "now_tag": tag,
+        "now_by": actor_words(tag.moved_by) if tag else "",
+        "is_known": manifests.filter(digest=row.digest).exists(),
+        "is_again": is_again,
+        "back": back,
+        "behind": True,
+        "tab": "deleted",
+    }
+    return render(request, "deleted/taken.html", context, status=409 if is_again else 200)
+
+
+def _restore_act(request: Request, act: str, back: str) -> HttpResponse:
+    rows = undo.waiting().filter(act=act)
+    total = rows.count()
+    if not total:
+        raise Refused(_("There is nothing left of it to put back: look at the list."))
+    first = rows[0]
+    if total > bulk.MANY:
+        run = bulk.begin("restore", first.repository, total=total, by=request.user.actor, act=act)
+        tasks.restore_many(run.pk, act, first.repository, get_language() or "en")
+        return redirect("delete_run", run.pk)
+    results = undo.restore_act(act, by=request.user.actor)
+    _say(request, results)
+    return redirect(back)
+
+
+def _say(request: Request, results: Sequence[Result]) -> None:
+    done = sum(one.state == "restored" for one in results)
+    if done:
+        messages.success(
+            request,
+            ngettext(
+                "%(count)d name is back on the digest that it had.",
+                "%(count)d names are back on the digests that they had.",
+                done,
+            )
+            % {"count": done},
+        )
+    if failed := failed_words([one for one in results if one.state != "restored"]):
+        messages.warning(request, failed)

@@ -1,0 +1,77 @@
+"""The settings of collecting in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from registryui import schedules
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line: what it is about, its value in words, what that means, and its variable."""
+
+    name: str
+    value: str
+    note: str
+    variable: str
+
+
+def settings_words() -> list[Setting]:
+    """The settings of collecting in words, in the order in which they matter to a blob."""
+    return [
+        Setting(
+            _("Too young"),
+            duration(settings.COLLECT_GRACE),
+            _("What was pushed, mounted or written to within that time is left alone."),
+            "BOATHOUSE_COLLECT_GRACE_HOURS",
+        ),
+        Setting(
+            _("Waits hidden"),
+            duration(settings.QUARANTINE_TIME),
+            _("Only what was hidden that long before a run began, and is still unneeded, goes."),
+            "BOATHOUSE_QUARANTINE_HOURS",
+        ),
+        Setting(
+            _("Unfinished uploads"),
+            duration(settings.UPLOAD_TIME),
+            _("An upload that nobody went on with for that long is taken away like the rest."),
+            "BOATHOUSE_UPLOAD_HOURS",
+        ),
+        Setting(
+            _("Schedule"),
+            _schedule_words(),
+            _next_words(),
+            "BOATHOUSE_COLLECT_SCHEDULE",
+        ),
+    ]
+
+
+def duration(time: timedelta) -> str:
+    """24 hours, 7 days; what is less than an hour (in tests) as seconds."""
+    seconds = time.total_seconds()
+    hours = round(seconds / 3600)
+    if seconds < 3600:
+        return ngettext("%(n)d second", "%(n)d seconds", round(seconds)) % {"n": round(seconds)}
+    if hours % 24 == 0 and hours > 24:
+        return ngettext("%(n)d day", "%(n)d days", hours // 24) % {"n": hours // 24}
+    return ngettext("%(n)d hour", "%(n)d hours", hours) % {"n": hours}
+
+
+def _schedule_words() -> str:
+    return schedules.words(settings.COLLECT_SCHEDULE) or _("only by hand")
+
+
+def _next_words() -> str:
+    when = schedules.next_time(settings.COLLECT_SCHEDULE)
+    if when is None:
+        return _("Nothing is collected unless somebody asks for it.")
+    return _("Next: %(time)s (%(zone)s).") % {
+        "time": schedules.when(when),
+        "zone": settings.TIME_ZONE,
+    }

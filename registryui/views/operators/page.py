@@ -1,0 +1,222 @@
+"""The people who log in here: list, add, change. The rules are in registryui/operators.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.debug import sensitive_variables
+
+from registryui import offboarding
+from registryui import operators as rules
+from registryui.accounts import grants
+from registryui.models import Operator, Role
+from registryui.models.paging import page
+from registryui.refused import Refused
+from registryui.views.access import Request, needs
+from registryui.views.users import forms
+from registryui.views.users.words import may_words, proof_words
+
+NAMES_SHOWN = 12
+# The generated password waits here for the page after the redirect, which takes it out: in the
+# session's row in clear for that moment, and in no address, cookie or log.
+_SECRET = "operator_secret"  # noqa: S105  (the key in the session, not a secret)
+
+
+@needs(Role.ADMIN)
+def operators(request: Request) -> HttpResponse:
+    shown = page(Operator.objects.all(), ["username"], after=request.GET.get("after", ""))
+    context = {
+        "page": shown,
+        "rows": shown.rows,
+        "roles": _roles(),
+        "name": request.GET.get("name", "")[:150],
+    }
+    return render(request, "operators/page.html", context)
+
+
+@needs(Role.ADMIN)
+@sensitive_variables("secret")
+def operator(request: Request, pk: int) -> HttpResponse:
+    """One operator; the new password, if one was just made, for this once."""
+    row = get_object_or_404(Operator, pk=pk)
+    secret = request.session.get(_SECRET)
+    if secret and secret.get("pk") == pk:
+        del request.session[_SECRET]
+    else:
+        secret = None
+    return _page(request, row, secret=secret["password"] if secret else "")
+
+
+@sensitive_variables("secret")
+def _page(
+    request: Request, row: Operator, *, secret: str = "", error: str = "", status: int = 200
+) -> HttpResponse:
+    working = offboarding.working(row)
+    others = offboarding.made_for_others(row)
+    giver = grants.of(row)
+    ask = _ask(request, row)
+    context: dict[str, Any] = {
+        "row": row,
+        "roles": _roles(),
+        "is_self": row.pk == request.user.pk,
+        "secret": secret,
+        "ask": ask,
+        "behind": bool(ask),
+        "error": error,
+        "is_maintainer": row.role == Role.MAINTAINER,
+        "may": may_words(giver.may, most=None),
+        "actions": forms.actions(request, giver.may, is_typed=bool(error)),
+        "longest": request.POST.get("longest", "") if error else str(row.longest_days or "never"),
+        "longests": forms.longests(row.longest_days),
+        "working": working[:NAMES_SHOWN],
+        "working_count": (count := working.count()),
+        "working_left": max(count - NAMES_SHOWN, 0),
+        "others": others[:NAMES_SHOWN],
+        "others_left": max(others.count() - NAMES_SHOWN, 0),
+        "takers": [one for one in forms.owners() if one.pk != row.pk],
+    }
+    return render(request, "operators/operator.html", context, status=status)
+
+
+def _ask(request: Request, row: Operator) -> str:
+    """Which act the dialog is about: off, remove, viewer; "" for no dialog."""
+    asked = request.GET.get("ask", "")
+    if "remove" in request.GET:
+        asked = "remove"
+    return asked if asked in ("off", "remove", "viewer") and row.pk != request.user.pk else ""
+
+
+@needs(Role.ADMIN, methods=("POST",))
+@sensitive_variables("password")
+def operator_add(request: Request) -> HttpResponse:
+    try:
+        row, password = rules.add(
+            request.POST.get("name", ""),
+            role=_role(request.POST.get("role", "")),
+            by=request.user.actor,
+        )
+    except Refused as error:
+        messages.error(request, str(error))
+        return redirect("operators")
+    request.session[_SECRET] = {"pk": row.pk, "password": password}
+    return redirect("operator", pk=row.pk)
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def operator_change(request: Request, pk: int) -> HttpResponse:
+    """Does what the pressed button names."""
+    row = get_object_or_404(Operator, pk=pk)
+    try:
+        said = _act(request, row)
+    except offboarding.Ask:
+        ask = {"role": "viewer"}.get(act := request.POST.get("act", ""), act)
+        return redirect(f"{reverse('operator', args=[pk])}?ask={ask}")
+    except Refused as error:
+        if request.POST.get("act") == "grant":  # what was typed must not be lost
+            return _page(request, row, error=str(error), status=422)
+        messages.error(request, str(error))
+        return redirect("operator", pk=pk)
+    if said:
+        messages.success(request, said)
+    return redirect("operators") if row.pk is None else redirect("operator", pk=pk)
+
+
+def _act(request: Request, row: Operator) -> str:
+    """Does it and returns what to say. Raises Refused, also for an act that is none."""
+    post, by, name = request.POST, request.user.actor, {"name": row.username}
+    match post.get("act"):
+        case "role":
+            role = _role(post.get("role", ""))
+            settled = offboarding.set_role(row, role, by=by, answer=_answer(request))
+            said = _("%(name)s now has the role: %(role)s.") % {**name, "role": role.label}
+            return _with(said, settled)
+        case "grant":
+            may, days = forms.scopes_from(post), forms.longest_from(post)
+            rules.set_grant(row, may, longest_days=days, by=by)
+            return _("What %(name)s may give is changed.") % name
+        case "password":
+            password = rules.set_password(row, by=by)
+            request.session[_SECRET] = {"pk": row.pk, "password": password}
+            return ""
+        case "off":
+            settled = offboarding.disable(row, by=by, answer=_answer(request))
+            return _with(_("%(name)s is switched off; open sessions have ended.") % name, settled)
+        case "on":
+            rules.set_active(row, is_active=True, by=by)
+            return _("%(name)s is switched on again.") % name
+        case "users":
+            if (answer := _answer(request)) is None:
+                raise Refused(_("Choose what becomes of the registry users."))
+            return _with("", offboarding.settle(row, answer, by=by))
+        case "remove":
+            settled = offboarding.remove(row, by=by, answer=_answer(request))
+            row.pk = None  # tells that the page is gone
+            return _with(_("%(name)s is removed.") % name, settled)
+        case _:
+            raise Refused(_("This page does not know that act."))
+
+
+def _answer(request: Request) -> offboarding.Answer | None:
+    """What is to become of the registry users; None if the form did not ask."""
+    match request.POST.get("users"):
+        case "disable":
+            return offboarding.Answer("disable")
+        case "keep":
+            return offboarding.Answer("keep")
+        case "hand over":
+            to = {str(one.pk): one for one in forms.owners()}.get(request.POST.get("to", ""))
+            return offboarding.Answer("hand over", to)
+        case _:
+            return None
+
+
+def _with(said: str, settled: offboarding.Settled) -> str:
+    """The sentence, and what became of the registry users."""
+    if settled.answer is None:
+        return said
+    count, to = {"count": len(settled.users)}, settled.answer.to
+    match settled.answer.what:
+        case "disable":
+            more = ngettext(
+                "%(count)d registry user is switched off.",
+                "%(count)d registry users are switched off.",
+                len(settled.users),
+            )
+        case "hand over":
+            more = ngettext(
+                "%(count)d registry user now belongs to %(to)s: make a new secret.",
+                "%(count)d registry users now belong to %(to)s: make new secrets.",
+                len(settled.users),
+            )
+        case _:
+            more = ngettext(
+                "%(count)d registry user works on.",
+                "%(count)d registry users work on.",
+                len(settled.users),
+            )
+    parts = [*([said] if said else []), more % {**count, "to": to.username if to else ""}]
+    return " ".join([*parts, *([proof_words(settled.proof)] if settled.proof else [])])
+
+
+def _role(text: str) -> Role:
+    if text not in Role.values:
+        raise Refused(_("Choose a role."))
+    return Role(text)
+
+
+def _roles() -> list[tuple[Role, str]]:
+    """Each role with what it may do, weakest first."""
+    return [
+        (Role.VIEWER, _("sees everything, changes nothing")),
+        (
+            Role.MAINTAINER,
+            _("also changes what is stored, and gives registry users what an administrator grants"),
+        ),
+        (Role.ADMIN, _("also decides who may log in, and sees the health of the parts")),
+    ]

@@ -1,0 +1,268 @@
+"""Retention rules: each as a sentence, made, changed and switched on by administrators; and what
+their runs did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+
+from registryui import schedules, tasks
+from registryui.models import RetentionRule, Role, Run
+from registryui.models.paging import page
+from registryui.refused import Refused
+from registryui.retention import policies, runs, words
+from registryui.views.access import Request, needs
+from registryui.views.live import minute, wants_fragment
+
+NEXT_TIMES = 3  # that a rule shows
+RUNS = 10  # on a page
+_LONGEST = 12  # digits of a number in the form
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A rule as the page shows it."""
+
+    row: RetentionRule
+    sentence: str
+    when: str
+    next_times: list[str]
+    dry_run: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A run, as a line of the history."""
+
+    run: Run
+    rule: str
+    by: str
+    missed: str
+    minutes: int
+    seconds: int
+
+
+@needs(Role.VIEWER)
+def cleanup(request: Request) -> HttpResponse:
+    """The rules, a form if one is asked for (`new`, `edit`), and the runs.
+
+    `run` and `remove` name a rule that the dialog asks about. As a fragment: the runs alone, 204
+    while they are as the page that asks has them.
+    """
+    past = page(
+        Run.objects.filter(kind=Run.Kind.RETENTION),
+        ["-started_at"],
+        after=request.GET.get("after", ""),
+        size=RUNS,
+    )
+    token = _token(past.rows)
+    context: dict[str, Any] = {"page": past, "runs": _lines(past.rows), "token": token}
+    if wants_fragment(request):
+        if request.GET.get("seen") == token:
+            return HttpResponse(status=204)
+        return render(request, "cleanup/_runs.html", context)
+    return _page(request, context)
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def retention_rules(request: Request) -> HttpResponse:
+    """Makes a rule. With `then=dry_run` what it would do comes next."""
+    try:
+        row = policies.add(_wanted(request.POST), by=request.user.actor)
+    except Refused as error:
+        return _with_form(request, None, str(error))
+    messages.success(request, _("The rule %s is made, as a draft.") % row.name)
+    return _after_saving(request, row)
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def retention_rule(request: Request, pk: int) -> HttpResponse:
+    """Does to a rule what the pressed button names."""
+    row, by = _rule_or_404(pk), request.user.actor
+    try:
+        match request.POST.get("act"):
+            case "change":
+                return _changed(request, row)
+            case "on":
+                policies.switch(row, is_active=True, by=by)
+                messages.success(request, _("The rule %s is switched on.") % row.name)
+            case "off":
+                policies.switch(row, is_active=False, by=by)
+                messages.success(request, _("The rule %s is a draft: it runs nowhere.") % row.name)
+            case "remove":
+                policies.remove(row, by=by)
+                messages.success(request, _("The rule %s is removed.") % row.name)
+            case "run":
+                run = runs.begin(row, by=by, is_dry=False)
+                tasks.retention(run.pk)
+                return redirect("retention_run", run.pk)
+            case _:
+                raise Refused(_("This page does not know that act."))
+    except Refused as error:
+        messages.error(request, str(error))
+    return redirect("cleanup")
+
+
+@needs(Role.MAINTAINER, methods=("POST",))
+def retention_dry_run(request: Request, pk: int) -> HttpResponse:
+    """Asks the worker what the rule would do now; the page that follows waits for it."""
+    return _dry_run(request, _rule_or_404(pk))
+
+
+# -- acts ----------------------------------------------------------------------------------------
+def _changed(request: Request, row: RetentionRule) -> HttpResponse:
+    was_active = row.is_active
+    try:
+        row = policies.change(row, _wanted(request.POST), by=request.user.actor)
+    except Refused as error:
+        return _with_form(request, row, str(error))
+    if was_active and not row.is_active:
+        said = _("The rule %s is changed, and a draft again: look at a dry run, then switch it on.")
+        messages.warning(request, said % row.name)
+    else:
+        messages.success(request, _("The rule %s is changed.") % row.name)
+    return _after_saving(request, row)
+
+
+def _after_saving(request: Request, row: RetentionRule) -> HttpResponse:
+    if request.POST.get("then") == "dry_run":
+        return _dry_run(request, row)
+    return redirect("cleanup")
+
+
+def _dry_run(request: Request, row: RetentionRule) -> HttpResponse:
+    try:
+        run = runs.begin(row, by=request.user.actor, is_dry=True)
+    except Refused as error:
+        messages.error(request, str(error))
+        return redirect("cleanup")
+    tasks.retention(run.pk)
+    return redirect("retention_run", run.pk)
+
+
+def _wanted(post: QueryDict) -> policies.Wanted:
+    """The form, as it was typed. Raises Refused for what is no number."""
+    return policies.Wanted(
+        name=post.get("name", ""),
+        repositories=post.get("repositories", ""),
+        tags=post.get("tags", ""),
+        keep_newest=_number(post.get("keep_newest", "")),
+        keep_pushed_days=_number(post.get("keep_pushed_days", "")),
+        keep_pulled_days=_number(post.get("keep_pulled_days", "")),
+        keep_tags=post.get("keep_tags", ""),
+        schedule=post.get("schedule", ""),
+    )
+
+
+def _number(text: str) -> int | None:
+    text = text.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST):
+        raise Refused(_("“%(text)s” is no number.") % {"text": text[:_LONGEST]})
+    return int(text)
+
+
+def _rule_or_404(pk: int) -> RetentionRule:
+    row = RetentionRule.objects.filter(pk=pk).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+# -- the page ------------------------------------------------------------------------------------
+def _with_form(request: Request, row: RetentionRule | None, error: str) -> HttpResponse:
+    """The page again, with what was typed."""
+    past = page(Run.objects.filter(kind=Run.Kind.RETENTION), ["-started_at"], size=RUNS)
+    context: dict[str, Any] = {
+        "page": past,
+        "runs": _lines(past.rows),
+        "token": _token(past.rows),
+        "error": error,
+        "edited": row,
+        "form": request.POST.dict(),
+    }
+    return _page(request, context, status=422)
+
+
+def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    rows = list(RetentionRule.objects.all())
+    by_pk = {str(row.pk): row for row in rows}
+    asked = by_pk.get(request.GET.get("run", "") or request.GET.get("remove", ""))
+    edited = by_pk.get(request.GET.get("edit", ""))
+    may_write = request.user.has_role(Role.ADMIN)
+    if may_write and "form" not in context and (edited or "new" in request.GET or not rows):
+        context |= {"edited": edited, "form": _filled(edited)}
+    context |= {
+        "rules": _shown(rows),
+        "asked": asked if may_write else None,
+        "behind": asked is not None and may_write,
+        "sentence": words.sentence(policies.facts(asked)) if asked else "",
+        "zone": settings.TIME_ZONE,
+        "undo_days": settings.UNDO_DAYS,
+        "tab": "rules",
+    }
+    return render(request, "cleanup/page.html", context, status=status)
+
+
+def _filled(row: RetentionRule | None) -> Mapping[str, Any]:
+    """The fields of the form: of a rule, or of a new one that is safe as it stands."""
+    if row is not None:
+        return policies.facts(row)
+    return {"tags": "*", "keep_newest": 10, "keep_pulled_days": 90, "schedule": "0 4 * * SUN"}
+
+
+def _shown(rows: list[RetentionRule]) -> list[Shown]:
+    """One query more than the rules: their newest dry runs."""
+    dry_runs = {
+        run.result.get("rule_id"): run
+        for run in Run.objects.filter(kind=Run.Kind.DRY_RUN, state=Run.State.DONE).order_by("pk")
+    }
+    return [
+        Shown(
+            row,
+            words.sentence(policies.facts(row)),
+            words.when(policies.facts(row)),
+            [schedules.when(at) for at in _next_times(row)],
+            dry_runs.get(row.pk),
+        )
+        for row in rows
+    ]
+
+
+def _next_times(row: RetentionRule) -> list[datetime]:
+    """An active rule's; the first may be past, if it is waited for."""
+    if row.next_at is None:
+        return []
+    return [row.next_at, *schedules.next_times(row.schedule, NEXT_TIMES - 1, row.next_at)]
+
+
+def _lines(found: list[Run]) -> list[Past]:
+    return [
+        Past(
+            run,
+            run.result.get("rule", {}).get("name", ""),
+            words.who(run.by),
+            words.missed(run.result.get("due", "")),
+            *divmod(_took(run), 60),
+        )
+        for run in found
+    ]
+
+
+def _took(run: Run) -> int:
+    """Seconds, until now if it runs."""
+    return max(int(((run.finished_at or run.heartbeat_at) - run.started_at).total_seconds()), 0)
+
+
+def _token(found: list[Run]) -> str:
+    newest = found[0] if found else None
+    return f"{newest.pk}-{newest.state}-{newest.done}-{minute()}" if newest else f"0-{minute()}"

@@ -1,0 +1,141 @@
+"""One run of a rule, dry or real: how far it is, what went and why, what stayed and why."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+
+from registryui.index import runs
+from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Role, Run
+from registryui.models.paging import page
+from registryui.retention import words
+from registryui.views.access import Request, needs
+from registryui.views.live import wants_fragment
+
+_KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    fate: RetentionFate
+    verdict: str
+    because: str
+
+
+@needs(Role.MAINTAINER)
+def retention_run(request: Request, pk: int) -> HttpResponse:
+    """The page, or its fragment; 204 while the fragment that asks has what is so."""
+    run = _run_or_404(pk)
+    token = f"{run.state}-{run.done}-{run.stop_asked_by}"
+    if wants_fragment(request) and request.GET.get("seen") == token:
+        return HttpResponse(status=204)
+    template = "cleanup/_run.html" if wants_fragment(request) else "cleanup/run.html"
+    return render(request, template, _context(request, run, token))
+
+
+@needs(Role.MAINTAINER, methods=("POST",))
+def retention_stop(request: Request, pk: int) -> HttpResponse:
+    """Asks the run to end at its next safe place, which is never far."""
+    runs.ask_to_stop(_run_or_404(pk), by=request.user.actor)
+    return redirect("retention_run", pk)
+
+
+@needs(Role.MAINTAINER)
+def retention_csv(request: Request, pk: int) -> HttpResponseBase:
+    """The whole report, as it is now; lines come as they are read."""
+    run = _run_or_404(pk)
+    response = StreamingHttpResponse(_csv_lines(run), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="retention-{run.pk}.csv"'
+    return response
+
+
+def _run_or_404(pk: int) -> Run:
+    run = Run.objects.filter(pk=pk, kind__in=_KINDS).first()
+    if run is None or "rule" not in run.result:
+        raise Http404
+    return run
+
+
+def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
+    is_dry = run.kind == Run.Kind.DRY_RUN
+    filters = _filters(run, is_dry=is_dry)
+    kind = request.GET.get("show", "")
+    kind = kind if kind in {key for key, _word, _count in filters} else ""
+    found = run.fates.filter(kind=kind) if kind else run.fates.all()
+    shown = page(found, ["id"], after=request.GET.get("after", ""))
+    facts = run.result["rule"]
+    return {
+        "run": run,
+        "token": token,
+        "is_dry": is_dry,
+        "is_running": run.state == Run.State.RUNNING,
+        "rule": RetentionRule.objects.filter(pk=run.result["rule_id"]).first(),
+        "name": facts["name"],
+        "sentence": words.sentence(facts),
+        "by": words.who(run.by),
+        "counts": run.result,
+        "missed": words.missed(run.result.get("due", "")),
+        "share": min(round(100 * run.done / run.total), 100) if run.total else 0,
+        "filters": filters,
+        "show": kind,
+        "page": shown,
+        "lines": [_line(fate, run) for fate in shown.rows],
+        "log": run.log if run.state in (Run.State.FAILED, Run.State.STOPPED) else "",
+        "tab": "rules",
+    }
+
+
+def _filters(run: Run, *, is_dry: bool) -> list[tuple[str, str, int | None]]:
+    """Key, words and number of tags."""
+    counts = run.result
+    if is_dry:
+        return [
+            ("", _("All"), counts["tags"]),
+            (RetentionFate.Kind.GOES, _("Would go"), counts["goes"]),
+            (RetentionFate.Kind.SAVED, _("Kept by an exception"), counts["saved"]),
+        ]
+    return [
+        ("", _("All"), counts["goes"] + counts["failed"]),
+        (RetentionFate.Kind.GOES, _("Deleted"), counts["goes"]),
+        (RetentionFate.Kind.FAILED, _("Not deleted"), counts["failed"]),
+    ]
+
+
+def _line(fate: RetentionFate, run: Run) -> Line:
+    return Line(
+        fate,
+        words.verdict(fate, is_dry=run.kind == Run.Kind.DRY_RUN),
+        words.because(fate, run.result["rule"], run.started_at),
+    )
+
+
+class _Echo:
+    """What csv writes to: it hands the line back."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _csv_lines(run: Run) -> Iterator[str]:
+    # A name of a tag or a repository begins with a letter, a digit or _, so no program that opens
+    # this takes one for a formula. A reason is a sentence of ours.
+    writer = csv.writer(_Echo())
+    yield "\ufeff"  # or a spreadsheet does not know that it is UTF-8
+    yield writer.writerow(
+        ["verdict", "repository", "tag", "digest", "size", "pushed", "pulled", "code", "because"]
+    )
+    for fate in run.fates.order_by("id").iterator(chunk_size=2000):
+        line = _line(fate, run)
+        times = ["" if at <= UNKNOWN else at.isoformat() for at in (fate.moved_at, fate.pulled_at)]
+        yield writer.writerow(
+            [
+                *(line.verdict, fate.repository, fate.tag, fate.digest, fate.size),
+                *(*times, fate.reason, line.because),
+            ]
+        )

@@ -1,0 +1,166 @@
+"""One registry user: what it may do and did, its secret, its end. The rules are in accounts/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_post_parameters
+
+from registryui.accounts import grants, hash_cost
+from registryui.accounts import users as rules
+from registryui.models import RegistryEvent, RegistryUser, Role
+from registryui.refused import Refused
+from registryui.views.access import Request, needs, safe_next
+
+from . import forms, setup_commands
+from .created import hand_over
+from .words import ends_word, hash_mark, hash_words, may_words, say
+
+EVENTS = 20
+_DID = {
+    "push": ("upload", gettext_lazy("pushed")),
+    "pull": ("download", gettext_lazy("pulled")),
+    "delete": ("trash-2", gettext_lazy("deleted")),
+    "mount": ("copy-plus", gettext_lazy("took over a layer")),
+}
+
+
+@sensitive_post_parameters("password")
+@needs(Role.MAINTAINER, methods=("GET", "POST"))
+def user(request: Request, pk: int) -> HttpResponse:
+    """The page, and what its buttons do. Somebody else's user is not found."""
+    visible = RegistryUser.objects.visible_to(request.user)
+    row = get_object_or_404(
+        visible.select_related("owner").prefetch_related("rights").with_pending(), pk=pk
+    )
+    if request.method == "GET" or request.method == "HEAD":
+        return _page(request, row)
+    try:
+        return _act(request, row)
+    except Refused as error:
+        if request.POST.get("act") == "rights":  # what was typed must not be lost
+            return _page(request, row, error=str(error), status=422)
+        messages.error(request, str(error))
+        return redirect("user", pk=pk)
+
+
+def _act(request: Request, row: RegistryUser) -> HttpResponse:
+    """Does what the pressed button names. Raises Refused, also for an act that is none."""
+    post, by, name = request.POST, request.user.actor, {"name": row.name}
+    match post.get("act"):
+        case "rights":
+            done = rules.set_rights(row, forms.scopes_from(post), by=by)
+            say(request, _("The rights of %(name)s are changed.") % name, done.proof)
+        case "secret":
+            done = rules.rotate(row, by=by, overlap=forms.overlap_from(post))
+            return hand_over(request, done, is_new=False)
+        case "password":
+            done = rules.set_password(row, post.get("password", ""), by=by, cost=_cost(request))
+            say(request, _("%(name)s has a new password.") % name, done.proof)
+        case "off":
+            done = rules.switch([row], is_active=False, by=by)
+            say(request, _("%(name)s is switched off.") % name, done.proof)
+        case "on":
+            done = rules.switch([row], is_active=True, by=by)
+            say(request, _("%(name)s is switched on.") % name, done.proof)
+        case "end":
+            done = rules.expire([row], forms.end_from(post), by=by)
+            say(request, _("The access of %(name)s has a new end.") % name, done.proof)
+        case "describe":
+            owner = forms.owner_from(request, row)
+            rules.describe(row, note=post.get("note", ""), owner=owner, by=by)
+            messages.success(request, _("Saved."))
+        case "remove":
+            say(request, _("%(name)s is removed.") % name, rules.remove([row], by=by))
+            return redirect("users")
+        case _:
+            raise Refused(_("This page does not know that act."))
+    return redirect("user", pk=row.pk)
+
+
+@sensitive_post_parameters("password")
+@needs(Role.MAINTAINER, methods=("POST",))
+def users_measure(request: Request) -> HttpResponse:
+    """What bcrypt of that cost does to the front door, measured now; a fragment or a message."""
+    try:
+        words = measured_words(hash_cost.measure(_cost(request)))
+    except Refused as error:
+        words = str(error)
+    if request.htmx:
+        return HttpResponse(words, content_type="text/plain; charset=utf-8")
+    messages.info(request, words)
+    return redirect(safe_next(request, request.POST.get("next", ""), default="/users"))
+
+
+def measured_words(found: hash_cost.HashCost) -> str:
+    """A measurement, in words about the front door."""
+    return _(
+        "On this machine, just now: cost %(cost)d takes %(ms)s ms of the processor for each "
+        "request of this user (a generated secret: %(quick)s ms). At most %(rate)s such requests a "
+        "second can be checked, of all users together. A push of about %(requests)d requests "
+        "spends %(push)s s on it."
+    ) % {
+        "cost": found.cost,
+        "ms": _number(found.seconds * 1000),
+        "quick": _number(found.quick_seconds * 1000),
+        "rate": _number(found.requests_per_second),
+        "requests": hash_cost.REQUESTS_OF_A_PUSH,
+        "push": _number(found.seconds_of_a_push),
+    }
+
+
+def _number(value: float) -> str:
+    """Two digits that count: 0.0021, 1.4, 13, 254."""
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def _cost(request: Request) -> int:
+    text = request.POST.get("cost", "")
+    if not text.isdecimal() or len(text) > 2 or int(text) not in rules.COSTS:
+        raise Refused(
+            _("The cost of bcrypt is %(least)d to %(most)d.")
+            % {"least": rules.COSTS[0], "most": rules.COSTS[-1]}
+        )
+    return int(text)
+
+
+# -- the page ------------------------------------------------------------------------------------
+def _page(
+    request: Request, row: RegistryUser, *, error: str = "", status: int = 200
+) -> HttpResponse:
+    may, giver = rules.rights_of(row), grants.of(request.user)
+    events = RegistryEvent.objects.filter(actor=row.name).order_by("-at")[: EVENTS + 1]
+    context: dict[str, Any] = {
+        "row": row,
+        "state": row.state,
+        "ends_word": ends_word(row),
+        "mark": hash_mark(row),
+        "hash_words": hash_words(row),
+        "may_words": may_words(may, most=None),
+        "actions": forms.actions(request, may, is_typed=bool(error)),
+        "error": error,
+        "events": [(event, *_did(event)) for event in events[:EVENTS]],
+        "has_more_events": len(events) > EVENTS,
+        "old_until": row.old_until if row.old_hash and row.old_until > timezone.now() else None,
+        "overlaps": forms.overlaps(),
+        "ends": forms.ends(giver),
+        "given": forms.given_words(giver),
+        "costs": rules.COSTS,
+        "cost": rules.COST,
+        "least": rules.LEAST_PASSWORD_BYTES,
+        "owners": forms.owners() if request.user.has_role(Role.ADMIN) else [],
+        "clients": setup_commands.clients(row, may),
+        "behind": "remove" in request.GET and status == 200,
+    }
+    return render(request, "users/user.html", context, status=status)
+
+
+def _did(event: RegistryEvent) -> tuple[str, Any]:
+    """Icon and word for what an event tells of."""
+    return _DID.get(event.action, ("circle-dot", event.action))

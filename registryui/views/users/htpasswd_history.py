@@ -1,0 +1,225 @@
+"""The htpasswd file itself: what was changed by hand, and its versions before each change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
+
+from registryui.accounts import drift, htpasswd, publish
+from registryui.accounts.drift import Difference, What
+from registryui.models import RegistryUser, Role
+from registryui.models.registry_user import State
+from registryui.refused import Refused
+from registryui.views.access import Request, needs
+
+from .words import say
+
+LINES_SHOWN = 20
+_CHANGED = gettext_noop("The file has changed since this page was shown: look at it again.")
+
+
+# -- what was changed by hand --------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A difference as the page shows it: the name as it can be read, never the hash."""
+
+    name: str
+    what: Any
+    value: What
+    kind: str  # of its hash; "" if the line is gone
+    token: str  # stands for exactly this difference
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """All differences; `lines` are the first of them."""
+
+    count: int
+    lines: Sequence[Line]
+    token: str
+
+    @property
+    def left(self) -> int:
+        return self.count - len(self.lines)
+
+
+def shown_drift() -> Drift | None:
+    """What the banner says; None: the file is as it was written."""
+    found = drift.find()
+    if not found:
+        return None
+    lines = [
+        Line(_readable(one.name), one.what.label, one.what, _kind(one), _token([one]))
+        for one in found[:LINES_SHOWN]
+    ]
+    return Drift(len(found), lines, _token(found))
+
+
+@needs(Role.ADMIN, methods=("POST",))
+def users_drift(request: Request) -> HttpResponse:
+    """Takes over, puts back or leaves alone the line that was shown, or all of them."""
+    try:
+        _act(request, _shown(request.POST.get("line", "")))
+    except Refused as error:
+        messages.error(request, str(error))
+    return redirect("users")
+
+
+def _shown(token: str) -> list[Difference]:
+    """The differences that a token of the page stands for. Raises Refused if they are gone."""
+    found = drift.find()
+    choices = [found, *([one] for one in found)]
+    for choice in choices:
+        if choice and constant_time_compare(_token(choice), token):
+            return choice
+    raise Refused(_(_CHANGED))
+
+
+def _act(request: Request, chosen: Sequence[Difference]) -> None:
+    count = {"count": len(chosen)}
+    match request.POST.get("act"):
+        case "take":
+            proof = drift.take_over(chosen, by=request.user.actor)
+            sentence = ngettext(
+                "%(count)d line is taken over.", "%(count)d lines are taken over.", len(chosen)
+            )
+            say(request, sentence % count, proof)
+        case "back":
+            proof = drift.put_back(chosen, by=request.user.actor)
+            sentence = ngettext(
+                "%(count)d line is as it was before.",
+                "%(count)d lines are as they were before.",
+                len(chosen),
+            )
+            say(request, sentence % count, proof)
+        case "leave":
+            drift.leave_alone(chosen, by=request.user.actor)
+            sentence = ngettext(
+                "%(count)d line stays as it is; nothing is said about it until it changes again.",
+                "%(count)d lines stay as they are; nothing is said about them until they change "
+                "again.",
+                len(chosen),
+            )
+            messages.success(request, sentence % count)
+        case _:
+            raise Refused(_("This page does not know that act."))
+
+
+def _token(differences: Sequence[Difference]) -> str:
+    """Stands for these differences and no others; keyed, because hashes are in it."""
+    said = repr([(one.name, one.what.value, one.line_hash) for one in differences])
+    return salted_hmac("htpasswd differences", said, algorithm="sha256").hexdigest()
+
+
+def _readable(name: str) -> str:
+    """A name by hand may hold anything; what cannot be printed is shown as its code."""
+    return name if name.isprintable() and name.strip() == name else repr(name)[1:-1]
+
+
+def _kind(one: Difference) -> str:
+    if not one.line_hash:
+        return ""
+    return htpasswd.kind(one.line_hash).value or _("unknown to nginx")
+
+
+# -- versions ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What the file was before one of its changes."""
+
+    number: int
+    at: datetime  # when it was replaced
+    count: int  # of users in it
+    added: int  # users who would come, change, go if it were put back now
+    changed: int
+    removed: int
+
+    @property
+    def is_as_now(self) -> bool:
+        return not (self.added or self.changed or self.removed)
+
+
+@needs(Role.ADMIN)
+def users_versions(request: Request) -> HttpResponse:
+    versions = [found for path in publish.versions() if (found := _version(path)) is not None]
+    return render(request, "users/versions.html", {"versions": versions, "kept": publish.VERSIONS})
+
+
+@needs(Role.ADMIN, methods=("GET", "POST"))
+def users_version(request: Request, version: int) -> HttpResponse:
+    """What putting that version back would do; then does it, if that is still the same."""
+    path = next((one for one in publish.versions() if one.name == f"{version:020}"), None)
+    found = _version(path) if path is not None else None
+    if path is None or found is None:
+        raise Http404
+    plan = drift.compare(path)
+    if request.method == "POST":
+        try:
+            if not constant_time_compare(_token(plan), request.POST.get("plan", "")):
+                raise Refused(_(_CHANGED))
+            proof = drift.restore(path, by=request.user.actor)
+        except Refused as error:
+            messages.error(request, str(error))
+            return redirect("users_version", version=version)
+        say(request, _("The version is put back."), proof)
+        return redirect("users")
+    context = {"version": found, "plan": _plan(plan), "token": _token(plan), "what": What}
+    return render(request, "users/version.html", context)
+
+
+def _version(path: Path) -> Version | None:
+    """None if it went away while we looked: only the last ones are kept."""
+    try:
+        users = htpasswd.parse(path.read_bytes())
+        users.pop(htpasswd.CANARY, None)
+        did = [one.what for one in drift.compare(path)]
+        return Version(
+            *(int(path.name), publish.version_time(path), len(users)),
+            *(did.count(what) for what in (What.ADDED, What.CHANGED, What.REMOVED)),
+        )
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What putting a version back does to one name."""
+
+    name: str
+    what: What
+    words: str
+
+
+def _plan(differences: Sequence[Difference]) -> list[Consequence]:
+    """Each name and what it gains or loses, those who lose first. One query."""
+    rows = {
+        row.name: row
+        for row in RegistryUser.objects.filter(name__in=[one.name for one in differences])
+    }
+    order = (What.REMOVED, What.ADDED, What.CHANGED)
+    return [
+        Consequence(_readable(one.name), one.what, _consequence(one, rows.get(one.name)))
+        for one in sorted(differences, key=lambda one: (order.index(one.what), one.name))
+    ]
+
+
+def _consequence(one: Difference, row: RegistryUser | None) -> str:
+    if one.what == What.REMOVED:
+        return _("can no longer log in")
+    if row is not None and row.state == State.EXPIRED:
+        return _("stays out: the access has ended; its secret is that of then")
+    if one.what == What.CHANGED:
+        return _("logs in with the secret of then, not with that of now")
+    if row is None:
+        return _("can log in again, as a new user without rights")
+    return _("can log in again, with the secret of then")

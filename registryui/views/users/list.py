@@ -1,0 +1,202 @@
+"""All registry users an operator may see: search, filter, order, make one, change several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+
+from registryui.accounts import grants
+from registryui.accounts import users as rules
+from registryui.models import RegistryUser, Role
+from registryui.models.paging import page
+from registryui.models.registry_user import RegistryUserQuerySet, State
+from registryui.refused import Refused
+from registryui.views.access import Request, needs
+from registryui.views.live import wants_fragment
+
+from . import forms
+from .created import hand_over
+from .htpasswd_history import shown_drift
+from .words import SOON_DAYS, row_of, say
+
+SORTS = {"name": "name", "used": "used_at", "ends": "expires_at", "made": "made_at"}
+SORT = "name"
+UNUSED_DAYS = 90
+LONGEST = 255
+NAMES_SHOWN = 12  # before several are removed
+
+
+@sensitive_post_parameters("password")
+@needs(Role.MAINTAINER, methods=("GET", "POST"))
+def users(request: Request) -> HttpResponse:
+    """The list, and what its form makes."""
+    if request.method == "POST":
+        try:
+            return hand_over(request, _made(request), is_new=True)
+        except Refused as error:
+            return _list(request, form=request.POST.dict(), error=str(error), status=422)
+    return _list(request)
+
+
+@sensitive_variables("password")
+def _made(request: Request) -> rules.Done:
+    """A new user as the form says. Raises Refused."""
+    post = request.POST
+    password = post.get("password", "") if post.get("secret") == "own" else ""
+    if post.get("secret") == "own" and not password:
+        raise Refused(_("Type the password, or let a secret be made."))
+    return rules.create(
+        post.get("name", "").strip(),
+        by=request.user.actor,
+        may=forms.rights_from(post),
+        note=post.get("note", ""),
+        expires_at=forms.end_from(post),
+        owner=forms.owner_from(request),
+        password=password,
+    )
+
+
+@needs(Role.MAINTAINER, methods=("POST",))
+def users_change(request: Request) -> HttpResponse:
+    """Does to the chosen users what the pressed button names; asks before it removes."""
+    try:
+        rows = _chosen(request)
+        if request.POST.get("act") == "remove" and "sure" not in request.POST:
+            return _list(request, doomed=rows)
+        _act(request, rows)
+    except Refused as error:
+        messages.error(request, str(error))
+    return redirect("users")
+
+
+def _chosen(request: Request) -> list[RegistryUser]:
+    """The users whose boxes were ticked. Raises Refused if one of them is not theirs to change."""
+    pks = {int(pk) for pk in request.POST.getlist("user") if pk.isdecimal() and len(pk) < 19}
+    if not pks:
+        raise Refused(_("Choose at least one registry user."))
+    rows = list(RegistryUser.objects.visible_to(request.user).filter(pk__in=pks))
+    if len(rows) != len(pks):
+        raise Refused(_("A registry user has been removed meanwhile: look at the list again."))
+    return rows
+
+
+def _act(request: Request, rows: list[RegistryUser]) -> None:
+    by, count = request.user.actor, {"count": len(rows)}
+    match request.POST.get("act"):
+        case "off":
+            proof = rules.switch(rows, is_active=False, by=by).proof
+            sentence = ngettext(
+                "%(count)d user is switched off.", "%(count)d users are switched off.", len(rows)
+            )
+        case "on":
+            proof = rules.switch(rows, is_active=True, by=by).proof
+            sentence = ngettext(
+                "%(count)d user is switched on.", "%(count)d users are switched on.", len(rows)
+            )
+        case "end":
+            proof = rules.expire(rows, forms.end_from(request.POST), by=by).proof
+            sentence = ngettext(
+                "The access of %(count)d user has a new end.",
+                "The access of %(count)d users has a new end.",
+                len(rows),
+            )
+        case "remove":
+            proof = rules.remove(rows, by=by)
+            sentence = ngettext(
+                "%(count)d user is removed.", "%(count)d users are removed.", len(rows)
+            )
+        case _:
+            raise Refused(_("This page does not know that act."))
+    say(request, sentence % count, proof)
+
+
+# -- the list ------------------------------------------------------------------------------------
+def _list(
+    request: Request,
+    *,
+    form: Mapping[str, Any] | None = None,
+    error: str = "",
+    doomed: list[RegistryUser] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
+    asked = request.GET.get("sort", "")
+    sort = asked if asked.lstrip("-") in SORTS and not asked.startswith("--") else SORT
+    mine = RegistryUser.objects.visible_to(request.user)
+    states = _states(mine)
+    state = request.GET.get("state", "")
+    state = state if state in states else ""
+    found = states[state].matching(query) if query else states[state]
+    column = sort.lstrip("-")
+    order = f"-{SORTS[column]}" if sort.startswith("-") else SORTS[column]
+    shown = page(
+        found.prefetch_related("rights").with_pending(), [order], after=request.GET.get("after", "")
+    )
+    giver = grants.of(request.user)
+    context: dict[str, Any] = {
+        "page": shown,
+        "rows": [row_of(row, rules.rights_of(row)) for row in shown.rows],
+        "query": query,
+        "sort": sort,
+        "state": state,
+        "filters": _filters(mine, states),
+        "found": found.count() if query else None,
+        "ends": forms.ends(giver),
+    }
+    if wants_fragment(request):
+        return render(request, "users/_fragment.html", context)
+    is_admin = request.user.has_role(Role.ADMIN)
+    context |= {
+        "form": forms.empty(giver) if form is None else form,
+        "error": error,
+        "given": forms.given_words(giver),
+        "owners": forms.owners() if is_admin else [],
+        "drift": shown_drift() if is_admin else None,
+        "doomed": (doomed or [])[:NAMES_SHOWN],
+        "doomed_pks": [row.pk for row in doomed or []],
+        "doomed_left": max(len(doomed or []) - NAMES_SHOWN, 0),
+        "behind": bool(doomed),
+        "least": rules.LEAST_PASSWORD_BYTES,
+    }
+    return render(request, "users/page.html", context, status=status)
+
+
+def _states(mine: RegistryUserQuerySet) -> dict[str, RegistryUserQuerySet]:
+    """What the state filter can ask for."""
+    return {
+        "": mine,
+        "active": mine.in_state(State.ACTIVE),
+        "ending": mine.ending(days=SOON_DAYS),
+        "unused": mine.unused(days=UNUSED_DAYS),
+        "off": mine.in_state(State.OFF),
+        "expired": mine.in_state(State.EXPIRED),
+    }
+
+
+def _filters(
+    mine: RegistryUserQuerySet, states: Mapping[str, RegistryUserQuerySet]
+) -> list[tuple[str, str, int]]:
+    """Key, words and number of users of each state. One query for all of them."""
+    counts = mine.aggregate(
+        **{
+            f"n_{key}": Count("pk", filter=Q(pk__in=rows.order_by().values("pk")))
+            for key, rows in states.items()
+        }
+    )
+    words = {
+        "": _("All"),
+        "active": _("Active"),
+        "ending": _("Ends soon"),
+        "unused": _("Not used for %(days)d days") % {"days": UNUSED_DAYS},
+        "off": _("Switched off"),
+        "expired": _("Expired"),
+    }
+    return [(key, word, counts[f"n_{key}"]) for key, word in words.items()]

@@ -1,0 +1,309 @@
+"""Writes held at the front door: nginx answers 503 to them while a file is there; pulls go on.
+
+    run/hold/ ├ manifests, blobs   the gates: nginx looks for them at each write, without a reload
+              ├ ID.json            who holds what until when; the gates are what these add up to
+              └ lock
+
+A hold ends by itself: at its time, or ten seconds after its process was last heard of. Whoever
+comes by takes down what has ended: the worker each second, `up`, the next hold.
+
+A gate stops what comes. What began before shows as a connection to the registry, because nginx
+makes each write one of its own, from an address that says what it is: `in_flight` counts these.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from registryui.models import here
+
+from . import hosts, locks, proxy
+from .refused import Refused
+
+log = logging.getLogger(__name__)
+
+What = Literal["writes", "manifests"]
+
+GATES: dict[str, tuple[str, ...]] = {"writes": ("manifests", "blobs"), "manifests": ("manifests",)}
+# From where nginx asks the registry to write. All of 127.0.0.0/8 is this machine.
+ADDRESSES = {"manifests": "127.0.0.3", "blobs": "127.0.0.2"}
+SILENT = timedelta(seconds=10)  # no word from the holder for so long: it is gone
+BEAT = 1.0  # seconds between two words
+SETTLE = 1.0  # seconds after which a request that was let in has its connection
+LONGEST = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Somebody holds something."""
+
+    id: str
+    what: What
+    by: str
+    since: datetime
+    until: datetime
+    pid: int  # of the process that says again and again that it still does; 0: by hand
+    heard_at: datetime  # when it last said so
+
+    def is_over(self, now: datetime) -> bool:
+        """True if its time is up, or its process is gone."""
+        return now >= self.until or bool(self.pid and now - self.heard_at > SILENT)
+
+
+def folder() -> Path:
+    """Where the gates are; nginx's configuration names it."""
+    return Path(settings.RUN_DIR / "hold")
+
+
+def holds() -> list[Hold]:
+    """What is held now, oldest first."""
+    now = datetime.now(UTC)
+    return [one for one in _records() if not one.is_over(now)]
+
+
+def is_shut(what: What) -> bool:
+    """Whether nginx finds the gates for that."""
+    return all((folder() / gate).exists() for gate in GATES[what])
+
+
+def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Hold:
+    """Shuts the door until then, or `off`. Requests that began before go on: see `wait`.
+
+    Refused: the time is none, or nginx lets writes in all the same.
+    """
+    now = datetime.now(UTC)
+    if not now < until <= now + LONGEST:
+        raise Refused(_("Writes can be held for a day at most."))
+    one = Hold(secrets.token_hex(8), what, by, now, until, pid, now)
+    with _alone():
+        _write(one)
+        _set_gates()
+    try:
+        _prove()
+    except BaseException:
+        off(one.id)
+        raise
+    log.info("hold %s: %s held by %s until %s", one.id, what, by, until)
+    return one
+
+
+def off(id: str = "") -> int:
+    """Ends that hold, or (no id) those that were made by hand; how many there were."""
+    with _alone():
+        gone = [one for one in _records() if one.id == id or not (id or one.pid)]
+        for one in gone:
+            _record(one.id).unlink(missing_ok=True)
+            log.info("hold %s: ended", one.id)
+        _set_gates()
+    return len(gone)
+
+
+def clear() -> list[Hold]:
+    """Takes down what is over, and gates that nobody's record stands for; what was over."""
+    if not _records() and not any((folder() / gate).exists() for gate in ADDRESSES):
+        return []
+    now = datetime.now(UTC)
+    with _alone():
+        over = [one for one in _records() if one.is_over(now)]
+        for one in over:
+            _record(one.id).unlink(missing_ok=True)
+            log.warning("hold %s of %s is over: the door is open again", one.id, one.by)
+        _set_gates()
+    return over
+
+
+def in_flight(what: What) -> int:
+    """Writes that the registry has not answered yet, by its connections. One read of a file.
+
+    Counted on the registry's side: nginx gives up a request when its client does, the registry
+    goes on with it.
+    """
+    return sum(1 for _name in _connections(what))
+
+
+def is_at(what: What, port: int) -> bool:
+    """Whether the registry is still at the write that was asked for from that port, also if whoever
+    asked is gone. One read of a file, which takes the kernel many milliseconds."""
+    return any(name.endswith(f":{port:04X}") for name in _connections(what))
+
+
+def wait(what: What, *, seconds: float) -> bool:
+    """Waits until no write is left that began before the gate; False if some were at the end."""
+    time.sleep(SETTLE)
+    deadline = time.monotonic() + seconds
+    while in_flight(what):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@dataclass(slots=True)
+class Held:
+    """A hold of this process, while it lasts."""
+
+    hold: Hold
+    began: float  # by time.monotonic
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has been."""
+        return time.monotonic() - self.began
+
+    def check(self) -> None:
+        """Refused if the door may be open again: this process was asleep, or its time is up."""
+        if self.hold.id not in {one.id for one in holds()} or not is_shut(self.hold.what):
+            raise Refused(_("The hold on writes ended before the work was done: try again."))
+
+
+@contextmanager
+def held(
+    what: What, *, by: str, at_most: timedelta = timedelta(minutes=10), patience: float = 60
+) -> Iterator[Held]:
+    """Inside, no client writes, and none is still at it. Ask `check` before what needs that.
+
+    `patience`: seconds for those that are at it. Refused: they did not end; there are other hosts,
+    whose doors cannot be shut from here; nginx lets writes in all the same.
+    """
+    if others := other_hosts():
+        raise Refused(
+            _("There are other hosts (%(names)s), and only this one's front door can be shut.")
+            % {"names": ", ".join(others)}
+        )
+    began = time.monotonic()
+    one = on(what, by=by, until=datetime.now(UTC) + at_most, pid=os.getpid())
+    ended = threading.Event()
+    beats = threading.Thread(target=_beat, args=(one, ended), name="hold", daemon=True)
+    beats.start()
+    try:
+        if not wait(what, seconds=patience):
+            raise Refused(
+                _("Writes that had begun before did not end within %(seconds)d seconds: try again.")
+                % {"seconds": patience}
+            )
+        yield Held(one, began)
+    finally:
+        ended.set()
+        beats.join()
+        off(one.id)
+
+
+def other_hosts() -> list[str]:
+    """The names of all hosts but this one that were not forgotten."""
+    return [one.name for one in hosts.all_hosts() if one.id != here()]
+
+
+# -- files -----------------------------------------------------------------------------------------
+_OPEN = frozenset(("01", "03", "08"))  # established, just accepted, given up by nginx
+_CONNECTING = "02"
+
+
+def _connections(what: What) -> Iterator[str]:
+    """The asker's end of each connection over which a write is asked for."""
+    registry = f"0100007F:{settings.REGISTRY_PORT:04X}"
+    ours = {_in_hexadecimal(ADDRESSES[gate]) for gate in GATES[what]}
+    with Path("/proc/net/tcp").open() as table:
+        for line in table:
+            _number, local, remote, state = line.split(None, 4)[:4]
+            if local == registry and remote[:8] in ours and state in _OPEN:
+                yield remote
+            elif remote == registry and local[:8] in ours and state == _CONNECTING:
+                yield local
+
+
+def _in_hexadecimal(address: str) -> str:
+    """As /proc/net/tcp has it."""
+    return "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+
+
+def _beat(one: Hold, ended: threading.Event) -> None:
+    while not ended.wait(BEAT):
+        with suppress(OSError):  # somebody took it down: `check` says so
+            os.utime(_record(one.id))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    if not folder().is_dir():  # else whoever made it may be another user
+        folder().mkdir(parents=True, exist_ok=True)
+        folder().chmod(0o711)
+    handle = os.open(folder() / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        locks.take(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _record(id: str) -> Path:
+    return folder() / f"{id}.json"
+
+
+def _write(one: Hold) -> None:
+    temporary = folder() / f".{one.id}"
+    text = {"what": one.what, "by": one.by, "pid": one.pid}
+    times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
+    temporary.write_text(json.dumps(text | times))
+    temporary.chmod(0o644)  # root may hold what the worker of another user takes down
+    temporary.rename(_record(one.id))
+
+
+def _records() -> list[Hold]:
+    """All of them, also those that are over. One that cannot be read is as good as none."""
+    found = []
+    for path in folder().glob("*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(path.read_text())
+            heard_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            since, until = (datetime.fromisoformat(told[name]) for name in ("since", "until"))
+            what: What = "writes" if told["what"] == "writes" else "manifests"
+            by, pid = str(told["by"]), int(told["pid"])
+            found.append(Hold(path.stem, what, by, since, until, pid, heard_at))
+    return sorted(found, key=lambda one: one.since)
+
+
+def _set_gates() -> None:
+    """Makes the gates what the records say. To be called alone."""
+    now = datetime.now(UTC)
+    wanted = {gate for one in _records() if not one.is_over(now) for gate in GATES[one.what]}
+    for gate in ADDRESSES:
+        if gate in wanted:
+            (folder() / gate).touch()
+        else:
+            (folder() / gate).unlink(missing_ok=True)
+
+
+def _prove() -> None:
+    """Asks nginx to write. A door that nobody listens at is shut, too."""
+    try:
+        told = proxy.ask("/v2/boathouse/hold/manifests/proof", {}, method="DELETE").status
+    except ConnectionRefusedError:
+        return
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Refused(
+            _("Nothing proves that writes are held (%(error)s): ask ./boathouse doctor.")
+            % {"error": error}
+        ) from error
+    if told != 503:
+        raise Refused(
+            _(
+                "The front door does not hold writes (it answers %(status)d): run ./boathouse "
+                "down, then ./boathouse up, so that nginx reads its new configuration."
+            )
+            % {"status": told}
+        )
