@@ -17,7 +17,7 @@ from types import ModuleType
 
 import psutil
 
-from tests.e2e.product import ROOT
+from tests.support.product import ROOT
 
 from .measure import Row, noise, table
 

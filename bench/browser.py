@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from tests.e2e.browser import Visit, chromium, visit
-from tests.e2e.product import product
+from tests.support.browser import Visit, chromium, visit
+from tests.support.product import product
 
 from . import index_work
 from .instance import LOOPBACK, folder

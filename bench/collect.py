@@ -23,7 +23,7 @@ from typing import Any
 from registryui.registry import paths
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
-from tests.parts import running_registry
+from tests.support.parts import running_registry
 
 from . import images, index_work, store
 from .instance import folder

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.e2e.engines import DOCKER, Engine
+from tests.support.engines import DOCKER, Engine
 
 # A base, packages, a runtime, an application, and the empty and tiny ones between them.
 KILOBYTES = (

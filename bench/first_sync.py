@@ -14,8 +14,8 @@ from pathlib import Path
 import requests
 
 from registryui.registry.client import RegistryClient
-from tests.e2e.product import ROOT
-from tests.parts import running_registry
+from tests.support.parts import running_registry
+from tests.support.product import ROOT
 
 from . import images
 from .instance import folder

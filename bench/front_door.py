@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.e2e.engines import DOCKER, DOCKERD, engine
-from tests.e2e.machines import Machine
-from tests.e2e.product import ROOT
+from tests.support.engines import DOCKER, DOCKERD, engine
+from tests.support.machines import Machine
+from tests.support.product import ROOT
 
 from . import docker_image
 from .instance import folder
@@ -60,7 +60,7 @@ def main(place: str) -> None:
     from django.core.management import call_command
 
     from registryui.registry.client import RegistryClient
-    from tests.instance import running_instance
+    from tests.support.instance import running_instance
 
     from . import images
 
@@ -76,7 +76,7 @@ def main(place: str) -> None:
 def _rights(instance: object, configuration: Path) -> Iterator[Row]:
     """The tested user stands last in the file. Each round has both, so the ratio is of one time."""
     from registryui.accounts import htpasswd, publish, rights, users
-    from tests.instance import restart_nginx
+    from tests.support.instance import restart_nginx
 
     checked = configuration.read_text()
     open_to_all = re.sub(r"auth_basic \$realm;|auth_request /_may;", "", checked)
@@ -121,7 +121,7 @@ def _ab(name: str, secret: str, requests: int = REQUESTS) -> tuple[float, float,
     from django.conf import settings
 
     from registryui import proxy
-    from tests.fake_source import IMAGE
+    from tests.support.fake_source import IMAGE
 
     headers = ["-H", f"Accept: {IMAGE}"]
     for header, value in (proxy.basic(name, secret) if name else {}).items():

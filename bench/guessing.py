@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from tests.e2e.portal import TOKEN, Visitor
-from tests.e2e.product import ROOT, Product
+from tests.support.portal import TOKEN, Visitor
+from tests.support.product import ROOT, Product
 
 from .instance import running
 from .measure import Row, p, timed

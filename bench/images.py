@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from registryui.registry.client import RegistryClient
-from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor
+from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor
 
 
 def push(client: RegistryClient, number: int, *, repository: str, tags: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.product import ROOT
+from tests.support.product import ROOT
 
 SERVER = "BENCH_POSTGRESQL"
 PAGES = ("/", "/repositories/", "/repositories/?sort=-size", "/search?q=api-1")

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from registryui.registry.client import RegistryClient
-from tests.e2e.product import Product, product
+from tests.support.product import Product, product
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 30  # for one tag to reach the index

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import psutil
 
-from tests.e2e.portal import Visitor
-from tests.e2e.product import Product
+from tests.support.portal import Visitor
+from tests.support.product import Product
 
 from . import images, instance
 from .measure import Row

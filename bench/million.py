@@ -19,8 +19,8 @@ from typing import Any
 
 from registryui.registry import paths
 from registryui.registry.client import RegistryClient
-from tests.parts import running_registry
-from tests.postgres import running_cluster
+from tests.support.parts import running_registry
+from tests.support.postgres import running_cluster
 
 from . import index_work, store
 from .instance import folder

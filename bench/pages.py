@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.product import ROOT
+from tests.support.product import ROOT
 
 from .instance import folder
 from .measure import Row, times
@@ -84,7 +84,7 @@ def main(place: str, tags: str = str(TAGS), repeats: str = str(REPEATS)) -> None
 def _fill(tags: int) -> None:
     """One repository of all tags and as many of one tag, written by the index's own code."""
     from registryui.index.sync import sync
-    from tests.fake_source import FakeSource
+    from tests.support.fake_source import FakeSource
 
     source = FakeSource()
     for number in range(tags):

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.e2e import machines
-from tests.e2e.engines import BUSYBOX, DOCKER, DOCKERD, PUSHED, Engine, engine
-from tests.e2e.machines import Machine
-from tests.e2e.product import Product
+from tests.support import machines
+from tests.support.engines import BUSYBOX, DOCKER, DOCKERD, PUSHED, Engine, engine
+from tests.support.machines import Machine
+from tests.support.product import Product
 
 from . import images, instance
 from .measure import Row, p, times

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.e2e.product import Product, free_port
+from tests.support.product import Product, free_port
 
 from .instance import LOOPBACK, folder
 from .measure import Row, timed

@@ -1,25 +1,9 @@
 """Every address of the portal."""
 
 from django.urls import URLPattern, URLResolver, path, register_converter
-from registryui.views.activity.page import activity, activity_export, activity_verify
-from registryui.views.deletion.bulk import delete_run, delete_stop
-from registryui.views.deletion.guard import guarded
-from registryui.views.deletion.plan import delete
-from registryui.views.deletion.protection import protected, protection_add, protection_lift
-from registryui.views.deletion.purge import delete_for_good
-from registryui.views.deletion.recently_deleted import deleted, restore
-from registryui.views.operators.login import login, logout
-from registryui.views.operators.page import operator, operator_add, operator_change, operators
-from registryui.views.operators.password import password
-from registryui.views.operators.preferences import preferences
-from registryui.views.search.docker import catalog, docker_search
-from registryui.views.search.page import search
-from registryui.views.users.created import user_ready
-from registryui.views.users.detail import user, users_measure
-from registryui.views.users.htpasswd_history import users_drift, users_version, users_versions
-from registryui.views.users.list import users, users_change
 
 from registryui.views import converters
+from registryui.views.activity.page import activity, activity_export, activity_verify
 from registryui.views.catalogue.base_image import base_image
 from registryui.views.catalogue.compare import compare
 from registryui.views.catalogue.layer import layer
@@ -28,6 +12,12 @@ from registryui.views.catalogue.repository import repository
 from registryui.views.catalogue.tag import manifest, tag
 from registryui.views.catalogue.tag_history import put_back
 from registryui.views.dashboard import dashboard
+from registryui.views.deletion.bulk import delete_run, delete_stop
+from registryui.views.deletion.guard import guarded
+from registryui.views.deletion.plan import delete
+from registryui.views.deletion.protection import protected, protection_add, protection_lift
+from registryui.views.deletion.purge import delete_for_good
+from registryui.views.deletion.recently_deleted import deleted, restore
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.gc.integrity import integrity_run, integrity_start, integrity_stop
 from registryui.views.gc.page import (
@@ -42,6 +32,10 @@ from registryui.views.gc.page import (
 )
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.operators.login import login, logout
+from registryui.views.operators.page import operator, operator_add, operator_change, operators
+from registryui.views.operators.password import password
+from registryui.views.operators.preferences import preferences
 from registryui.views.retention.policies import (
     cleanup,
     retention_dry_run,
@@ -49,8 +43,14 @@ from registryui.views.retention.policies import (
     retention_rules,
 )
 from registryui.views.retention.run import retention_csv, retention_run, retention_stop
+from registryui.views.search.docker import catalog, docker_search
+from registryui.views.search.page import search
 from registryui.views.storage import storage
 from registryui.views.trust import ca, trust
+from registryui.views.users.created import user_ready
+from registryui.views.users.detail import user, users_measure
+from registryui.views.users.htpasswd_history import users_drift, users_version, users_versions
+from registryui.views.users.list import users, users_change
 
 register_converter(converters.RepositoryConverter, "repository")
 register_converter(converters.TagConverter, "tag")

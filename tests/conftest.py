@@ -10,8 +10,9 @@ from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
 
-from tests.parts import running_registry
 from tests.selection import Extent
+
+from .support.parts import running_registry
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import psutil
 
-from tests import postgres
+from .support import postgres
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
@@ -202,7 +202,7 @@ def _what_is_left(folder: Path) -> list[str]:
 
 
 def _is_of_us(interface: str) -> bool:
-    """Whether tests/e2e/machines.py made it in this run."""
+    """Whether tests/support/machines.py made it in this run."""
     return interface.startswith(f"bh{os.getpid():x}")
 
 

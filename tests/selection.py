@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from . import postgres
+from .support import postgres
 
 T = TypeVar("T")
 

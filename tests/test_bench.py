@@ -14,7 +14,8 @@ from bench.__main__ import ON_DEMAND, PARTS
 from bench.measure import Row, p, table, times
 from bench.pages import PAGES, measured
 from bench.store import LARGEST, MadeStore
-from tests.e2e.product import ROOT, made_once
+
+from .support.product import ROOT, made_once
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import LONGEST
+from .support.waiting import LONGEST
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKED = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)"

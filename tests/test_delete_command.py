@@ -13,8 +13,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from registryui.models import AuditEvent
-from tests.cleanup.worlds import R, World, world
 from tests.e2e.test_notifications import Sink, sink  # noqa: F401  (a fixture)
+
+from .support.worlds import R, World, world
 
 pytestmark = pytest.mark.django_db
 

@@ -28,12 +28,12 @@ from registryui.accounts import publish, users
 from registryui.doctor import checks
 from registryui.models import RegistryEvent, RegistryUser, Run, new_decision
 from registryui.setup import configuration, up
-from tests.authorities import make_unlimited
-from tests.waiting import until
 
-from .e2e.registries import Registry
-from .factories import make_event
-from .instance import Instance, restart_nginx, standing  # noqa: F401  (a fixture)
+from .support.authorities import make_unlimited
+from .support.factories import make_event
+from .support.instance import Instance, restart_nginx, standing  # noqa: F401  (a fixture)
+from .support.registries import Registry
+from .support.waiting import until
 
 
 @pytest.fixture

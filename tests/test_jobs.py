@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from portal.jobs import JobStorage
-from tests.folders import open_folder
+
+from .support.folders import open_folder
 
 
 def overwrite(path: Path) -> None:

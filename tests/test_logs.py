@@ -10,7 +10,8 @@ from django.test import Client
 
 from portal.logs import Line, Seldom
 from registryui.models import Repository
-from tests.factories import make_operator
+
+from .support.factories import make_operator
 
 
 def test_the_same_trouble_is_said_once_a_minute_in_one_line(

@@ -17,7 +17,8 @@ from registryui.accounts import publish, rights, users
 from registryui.models import NEVER, AuditEvent, Operator, RegistryUser, Role
 from registryui.offboarding import Answer
 from registryui.refused import Refused
-from tests.factories import make_maintainer, make_operator
+
+from .support.factories import make_maintainer, make_operator
 
 pytestmark = [
     pytest.mark.django_db,

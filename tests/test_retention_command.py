@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from registryui.models import AuditEvent, RetentionRule, Run
 from registryui.retention import runs
-from tests.factories import make_manifest, make_repository, make_tag
+
+from .support.factories import make_manifest, make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
 

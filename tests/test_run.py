@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from tests.run import DISK, PREFIX, ROOT, files_of
-from tests.waiting import LONGEST, until
+
+from .support.waiting import LONGEST, until
 
 LEAVES = """
 import os, pathlib, subprocess, sys, tempfile, time
@@ -100,7 +101,7 @@ def test_a_folder_of_another_user_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_word_is_a_room() -> None:
-    assert "tests/e2e/test_collect.py" in files_of("gc")
+    assert "tests/e2e/test_gc.py" in files_of("gc")
     assert {"tests/views/test_users.py", "tests/test_users_command.py"} <= {*files_of("users")}
     assert "tests/views/test_users.py" not in files_of("gc")
     assert files_of("no-such-room") == []

@@ -10,8 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from registryui.index import search
-from tests.factories import make_repository, make_tag
-from tests.views import pushed
+
+from .support import pushed
+from .support.factories import make_repository, make_tag
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -12,7 +12,8 @@ from registryui import doctor, tasks
 from registryui.index import runs
 from registryui.models import Run
 from registryui.setup import health
-from tests.waiting import until
+
+from .support.waiting import until
 
 pytestmark = pytest.mark.both_databases
 

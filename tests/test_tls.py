@@ -16,8 +16,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from registryui import tls
-from tests.authorities import forge, load, make_unlimited, server
-from tests.waiting import LONGEST
+
+from .support.authorities import forge, load, make_unlimited, server
+from .support.waiting import LONGEST
 
 NAMES = ["registry.example.net", "localhost", "127.0.0.1", "::1"]
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from registryui.under_way import dead, forget, under_way
-from tests.e2e.collecting import in_child
+
+from .support.pushing import in_child
 
 
 @pytest.fixture(autouse=True)

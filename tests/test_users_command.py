@@ -25,9 +25,9 @@ from registryui import proxy
 from registryui.accounts import drift, htpasswd, publish, users
 from registryui.management import user_arguments
 from registryui.models import NEVER, Operator, RegistryUser, Role
-from tests.waiting import LONGEST
 
-from .instance import Instance, standing  # noqa: F401  (a fixture)
+from .support.instance import Instance, standing  # noqa: F401  (a fixture)
+from .support.waiting import LONGEST
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registryui.setup.configuration import nginx_program
-from tests.folders import open_folder
-from tests.instance import wait_for
-from tests.parts import free_port
-from tests.waiting import LONGEST
+from tests.support.folders import open_folder
+from tests.support.instance import wait_for
+from tests.support.parts import free_port
+from tests.support.waiting import LONGEST
 
 CONFIGURATION = """
 daemon off; worker_processes 1; pid "{folder}/pid"; error_log stderr alert;

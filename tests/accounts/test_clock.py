@@ -17,7 +17,7 @@ from django.utils import timezone
 from registryui import operators
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.models import AuditEvent, RegistryUser, Role
-from tests.factories import PASSWORD, make_operator
+from tests.support.factories import PASSWORD, make_operator
 
 from .checks import inconsistent
 

@@ -24,15 +24,15 @@ from registryui import proxy
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.registry.client import RegistryClient
-from tests.folders import open_folder
-from tests.instance import running_instance
 from tests.selection import Extent
-from tests.waiting import LONGEST
+from tests.support.folders import open_folder
+from tests.support.instance import running_instance
+from tests.support.shared_database import Publisher, own_database, running_publisher
+from tests.support.waiting import LONGEST
 
 from .checks import inconsistent, temporary_files
 from .hashes import PASSWORD
-from .shared_database import Publisher, own_database, running_publisher
-from .test_front_door import push
+from .test_proxy import push
 
 SEED = 20150401
 TAGS = "/v2/team/api/tags/list"

@@ -14,7 +14,7 @@ from registryui import operators
 from registryui.accounts import drift, grants, htpasswd, publish, rights, users
 from registryui.models import NEVER, AuditEvent, Operator, RegistryUser, Role
 from registryui.refused import Refused
-from tests.factories import make_maintainer, make_operator
+from tests.support.factories import make_maintainer, make_operator
 
 from .checks import inconsistent
 

@@ -16,21 +16,16 @@ from django.conf import settings
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.setup import configuration, parts
-from tests.instance import (
-    Instance,
-    restart_nginx,
-    standing,  # noqa: F401  (a fixture)
-    wait_for_passwords,
-)
+from tests.support.instance import Instance, restart_nginx, wait_for_passwords
 
 from .hashes import OF_EACH_KIND, PASSWORD
-from .test_front_door import ask
+from .test_proxy import ask
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
 
 @pytest.fixture
-def instance(standing: Instance) -> Instance:  # noqa: F811
+def instance(standing: Instance) -> Instance:
     standing.renew()
     return standing
 

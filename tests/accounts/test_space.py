@@ -20,14 +20,14 @@ from registryui.models import Published, RegistryUser, Right
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.setup import first
-from tests.folders import open_folder
-from tests.instance import running_instance
 from tests.selection import Extent
+from tests.support.folders import open_folder
+from tests.support.instance import running_instance
+from tests.support.shared_database import own_database, running_publisher
 
 from .checks import inconsistent, temporary_files
 from .hashes import PASSWORD
-from .shared_database import own_database, running_publisher
-from .test_front_door import ask, push
+from .test_proxy import ask, push
 
 PROCESSES = 8
 

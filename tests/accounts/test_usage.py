@@ -6,7 +6,7 @@ import pytest
 
 from registryui.accounts import usage
 from registryui.models import RegistryUser
-from tests.factories import NOW, make_event
+from tests.support.factories import NOW, make_event
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.models import NEVER, UNKNOWN, RegistryUser, Role, State, new_decision
 from registryui.refused import Refused
-from tests.factories import make_operator
+from tests.support.factories import make_operator
 
 from .checks import inconsistent
 

@@ -18,7 +18,7 @@ from registryui.index.sync import sync
 from registryui.models import AuditEvent, Operator, RegistryUser, Role
 from registryui.refused import Refused
 from registryui.setup import first
-from tests.fake_source import FakeSource
+from tests.support.fake_source import FakeSource
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery staple"

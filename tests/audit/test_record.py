@@ -15,8 +15,8 @@ from registryui import audit
 from registryui.audit import chain, newest
 from registryui.models import AuditEvent, RegistryUser
 from registryui.views.access import tell_address
-from tests import programs
 from tests.selection import Extent
+from tests.support import programs
 
 pytestmark = pytest.mark.both_databases
 

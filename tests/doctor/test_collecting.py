@@ -11,7 +11,7 @@ from django.utils import timezone
 from registryui import doctor
 from registryui.doctor import collecting
 from registryui.models import Run, StoreDay, Tag
-from tests.factories import make_repository, make_tag
+from tests.support.factories import make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
 

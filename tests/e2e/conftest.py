@@ -12,16 +12,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.folders import open_folder
-from tests.parts import running_registry
-from tests.waiting import until
-
-from . import machines
-from .browser import CHROMIUM, chromium
-from .engines import BUSYBOX, DOCKER, DOCKERD, Engine, engine
-from .machines import Machine, Network
-from .product import Product, product
-from .registries import Registry
+from tests.support import machines
+from tests.support.browser import CHROMIUM, chromium
+from tests.support.engines import BUSYBOX, DOCKER, DOCKERD, Engine, engine
+from tests.support.folders import open_folder
+from tests.support.machines import Machine, Network
+from tests.support.parts import running_registry
+from tests.support.product import Product, product
+from tests.support.registries import Registry
+from tests.support.waiting import until
 
 LOOPBACK = "127.0.0.1"
 

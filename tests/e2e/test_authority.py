@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import Error, sync_playwright
 
 from registryui import tls
-from tests.authorities import forge, server
-
-from .browser import POLICIES, with_policy
+from tests.support.authorities import forge, server
+from tests.support.browser import POLICIES, with_policy
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not POLICIES.is_dir(), reason="a policy needs root")

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until
-
-from . import booted as booting
-from .booted import HOME, Booted
-from .machines import NotPossible
-from .product import ROOT
+from tests.support import booted as booting
+from tests.support.booted import HOME, Booted
+from tests.support.machines import NotPossible
+from tests.support.product import ROOT
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 

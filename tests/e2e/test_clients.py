@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import LONGEST, until
-
-from .layouts import Layout
-from .machines import podman_storage
-from .product import Product
+from tests.support.layouts import Layout
+from tests.support.machines import podman_storage
+from tests.support.product import Product
+from tests.support.waiting import LONGEST, until
 
 pytestmark = pytest.mark.e2e
 

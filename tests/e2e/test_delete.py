@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from registryui.registry import paths
-from tests.fake_source import IMAGE
 from tests.selection import Extent
-from tests.waiting import LONGEST, until
+from tests.support.engines import Engine
+from tests.support.fake_source import IMAGE
+from tests.support.layouts import Layout
+from tests.support.product import ROOT, Product
+from tests.support.registries import Registry
+from tests.support.waiting import LONGEST, until
 
-from .engines import Engine
-from .layouts import Layout
-from .product import ROOT, Product
-from .registries import Registry
 from .test_clients import copy, run
 
 pytestmark = pytest.mark.e2e

@@ -8,11 +8,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.selection import Extent
-from tests.waiting import until
-
-from .browser import HEIGHT, Visit, cookies, too_wide, violations, visit
-from .engines import Engine
-from .product import Product
+from tests.support.browser import HEIGHT, Visit, cookies, too_wide, violations, visit
+from tests.support.engines import Engine
+from tests.support.product import Product
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -6,11 +6,10 @@ import subprocess
 
 import pytest
 
-from tests.waiting import until
-
-from .engines import Engine
-from .machines import Machine
-from .product import Product
+from tests.support.engines import Engine
+from tests.support.machines import Machine
+from tests.support.product import Product
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 NAMES = ("findme/api", "findme/deep/api", "hidden/findme-api", "findme")

@@ -22,14 +22,14 @@ import psutil
 import pytest
 
 from tests.accounts.test_space import fill
-from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.selection import Extent
-from tests.waiting import LONGEST, until
+from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
+from tests.support.layouts import Layout
+from tests.support.portal import Visitor
+from tests.support.product import Product, product
+from tests.support.short_times import short_times
+from tests.support.waiting import LONGEST, until
 
-from .layouts import Layout
-from .portal import Visitor
-from .product import Product, product
-from .short_times import short_times
 from .test_clients import copy
 
 pytestmark = pytest.mark.e2e

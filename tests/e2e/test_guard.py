@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.selection import Extent
-from tests.waiting import until
+from tests.support.engines import Engine
+from tests.support.product import Product
+from tests.support.racing import Client, image, race, upload
+from tests.support.waiting import until
 
-from .engines import Engine
-from .product import Product
-from .racing import Client, image, race, upload
 from .test_clients import run
 
 pytestmark = pytest.mark.e2e

@@ -20,12 +20,12 @@ from registryui.index import events
 from registryui.integrity import check, repair
 from registryui.models import Manifest, RegistryEvent, Run, Tag
 from registryui.registry import paths
-from tests.fake_source import IMAGE, digest_of
-from tests.parts import running_registry
+from tests.support.fake_source import IMAGE, digest_of
+from tests.support.parts import running_registry
+from tests.support.pushing import Client, Image, image, whole
+from tests.support.registries import Registry
 
-from .collecting import Client, Image, image, whole
-from .registries import Registry
-from .test_collect import collect, index, use
+from .test_gc import collect, index, use
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
 

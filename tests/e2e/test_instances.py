@@ -20,17 +20,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.parts import running_registry
-from tests.waiting import LONGEST, until
+from tests.support.engines import Engine
+from tests.support.hosts import door
+from tests.support.machines import NAMES, Machine
+from tests.support.parts import running_registry
+from tests.support.portal import Visitor
+from tests.support.product import ROOT, Product, product, stopped
+from tests.support.pushing import whole
+from tests.support.registries import Registry
+from tests.support.waiting import LONGEST, until
 
-from .collecting import whole
 from .conftest import trust_lines
-from .engines import Engine
-from .hosts import door
-from .machines import NAMES, Machine
-from .portal import Visitor
-from .product import ROOT, Product, product, stopped
-from .registries import Registry
 
 pytestmark = pytest.mark.e2e
 

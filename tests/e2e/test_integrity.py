@@ -13,11 +13,11 @@ from registryui.integrity import check as integrity
 from registryui.models import Run, Tag
 from registryui.registry import paths
 from registryui.registry.choose import open_source
-from tests.fake_source import digest_of
-from tests.parts import running_registry
+from tests.support.fake_source import digest_of
+from tests.support.parts import running_registry
+from tests.support.pushing import whole
+from tests.support.registries import Registry
 
-from .collecting import whole
-from .registries import Registry
 from .test_registry_habits import fill
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]

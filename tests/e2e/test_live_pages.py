@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser
 
-from .browser import Visit, visit
-from .engines import Engine
-from .product import Product
+from tests.support.browser import Visit, visit
+from tests.support.engines import Engine
+from tests.support.product import Product
 
 pytestmark = pytest.mark.e2e
 

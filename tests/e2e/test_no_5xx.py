@@ -16,14 +16,14 @@ from urllib.parse import urlencode
 import pytest
 
 from registryui import sockets
-from tests import postgres
 from tests.selection import Extent
-from tests.waiting import LONGEST
+from tests.support import postgres
+from tests.support.portal import TOKEN
+from tests.support.product import Product, product
+from tests.support.registries import Registry
+from tests.support.waiting import LONGEST
 
 from .conftest import LOOPBACK
-from .portal import TOKEN
-from .product import Product, product
-from .registries import Registry
 
 pytestmark = pytest.mark.e2e
 

@@ -15,11 +15,10 @@ import pytest
 from registryui.index import events
 from registryui.models import Manifest, Repository, Tag
 from registryui.registry.client import RegistryClient
-from tests.habits import habits
-from tests.parts import running_registry
-from tests.waiting import LONGEST, until
-
-from .registries import Registry
+from tests.support.parts import running_registry
+from tests.support.registries import Registry
+from tests.support.registry_habits import habits
+from tests.support.waiting import LONGEST, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 

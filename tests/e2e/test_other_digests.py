@@ -26,15 +26,15 @@ from registryui.models import Blob, Manifest, Repository, Role, Run, Tag
 from registryui.refused import Refused
 from registryui.registry import paths
 from registryui.registry.choose import open_source
-from tests.factories import make_operator
-from tests.fake_source import IMAGE, descriptor, digest_of, encode
 from tests.index.test_events import event, receive
-from tests.parts import REGISTRY, running_registry
-from tests.waiting import LONGEST
+from tests.support.factories import make_operator
+from tests.support.fake_source import IMAGE, descriptor, digest_of, encode
+from tests.support.parts import REGISTRY, running_registry
+from tests.support.pushing import take_off, whole
+from tests.support.registries import Registry
+from tests.support.waiting import LONGEST
 
-from .collecting import take_off, whole
-from .registries import Registry
-from .test_collect import collect, data_size, use
+from .test_gc import collect, data_size, use
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 NAME = "team/app"

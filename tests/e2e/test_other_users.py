@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from .product import Product
+from tests.support.product import Product
 
 pytestmark = [
     pytest.mark.e2e,

@@ -14,9 +14,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.selection import Extent
-
-from .browser import HEIGHT, Visit, cookies, too_wide, violations, visit
-from .product import Product
+from tests.support.browser import HEIGHT, Visit, cookies, too_wide, violations, visit
+from tests.support.product import Product
 
 pytestmark = pytest.mark.e2e
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.fake_source import digest_of
-
-from .portal import Visitor
-from .product import Answer, Product
-from .registries import ACCEPT
+from tests.support.fake_source import digest_of
+from tests.support.portal import Visitor
+from tests.support.product import Answer, Product
+from tests.support.registries import ACCEPT
 
 pytestmark = pytest.mark.e2e
 

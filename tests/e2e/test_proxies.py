@@ -16,12 +16,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.folders import open_folder
-from tests.waiting import LONGEST, until
+from tests.support.folders import open_folder
+from tests.support.layouts import Layout
+from tests.support.product import Answer, Product, exchange, free_port, product
+from tests.support.waiting import LONGEST, until
 
 from .conftest import needs
-from .layouts import Layout
-from .product import Answer, Product, exchange, free_port, product
 
 pytestmark = pytest.mark.e2e
 

@@ -1,7 +1,7 @@
-"""What tests/fake_source.py pretends, shown by a real registry, and what a sync makes of it.
+"""What tests/support/fake_source.py pretends, shown by a real registry, and what a sync makes of it.
 
 Each habit is asked for in raw HTTP first; then the index, read through the product's own client,
-has to say the same. What differs between versions is in tests/habits.py.
+has to say the same. What differs between versions is in tests/support/registry_habits.py.
 """
 
 from __future__ import annotations
@@ -15,18 +15,10 @@ from registryui.index.sync import sync
 from registryui.models import Manifest, Repository, Run, Tag
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound
-from tests.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
-from tests.habits import habits
 from tests.oci.samples import signed_schema1
-
-from .registries import (
-    DOCKER_CONFIG,
-    DOCKER_LAYER,
-    LIST,
-    SCHEMA2,
-    Registry,
-    pretty,
-)
+from tests.support.fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
+from tests.support.registries import DOCKER_CONFIG, DOCKER_LAYER, LIST, SCHEMA2, Registry, pretty
+from tests.support.registry_habits import habits
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 

@@ -7,13 +7,13 @@ import re
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.waiting import until
+from tests.support.browser import Visit, violations, visit
+from tests.support.engines import engine
+from tests.support.machines import Machine
+from tests.support.product import Product
+from tests.support.waiting import until
 
-from .browser import Visit, violations, visit
 from .conftest import trust_lines
-from .engines import engine
-from .machines import Machine
-from .product import Product
 from .test_trust import follow
 
 pytestmark = pytest.mark.e2e

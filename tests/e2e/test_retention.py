@@ -16,12 +16,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.selection import Extent
-from tests.waiting import LONGEST, until
+from tests.support.browser import CHROMIUM, chromium, violations, visit
+from tests.support.product import ROOT, Product, product
+from tests.support.registries import ACCEPT, Registry
+from tests.support.waiting import LONGEST, until
 
-from .browser import CHROMIUM, chromium, violations, visit
 from .conftest import needs
-from .product import ROOT, Product, product
-from .registries import ACCEPT, Registry
 
 pytestmark = pytest.mark.e2e
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from .engines import Engine
-from .machines import podman_storage
-from .product import Product, stopped
+from tests.support.engines import Engine
+from tests.support.machines import podman_storage
+from tests.support.product import Product, stopped
+
 from .test_clients import run
-from .test_front_door import curl
+from .test_proxy import curl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 

@@ -18,10 +18,9 @@ from registryui.models import Manifest, ManifestBlob, Repository, Run, Tag
 from registryui.registry.choose import open_store
 from registryui.registry.client import RegistryClient
 from registryui.registry.storages import FILESYSTEM, Storage
-from tests.parts import running_registry
 from tests.selection import Extent
-
-from .registries import Registry
+from tests.support.parts import running_registry
+from tests.support.registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 

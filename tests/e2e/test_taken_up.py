@@ -16,15 +16,14 @@ from pathlib import Path
 import pytest
 
 from registryui.registry import paths
-from tests.folders import open_folder
-from tests.parts import REGISTRY
 from tests.selection import Extent
-from tests.waiting import LONGEST, until
-
-from .collecting import Client, attack, image, print_counts, take_off, whole
-from .product import ROOT, Product, product
-from .registries import Registry
-from .short_times import short_times
+from tests.support.folders import open_folder
+from tests.support.parts import REGISTRY
+from tests.support.product import ROOT, Product, product
+from tests.support.pushing import Client, attack, image, print_counts, take_off, whole
+from tests.support.registries import Registry
+from tests.support.short_times import short_times
+from tests.support.waiting import LONGEST, until
 
 pytestmark = pytest.mark.e2e
 

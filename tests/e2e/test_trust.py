@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from .engines import Engine, engine
-from .machines import Machine
-from .product import Product
+from tests.support.engines import Engine, engine
+from tests.support.machines import Machine
+from tests.support.product import Product
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 

@@ -16,13 +16,20 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.waiting import until
+from tests.support.hosts import (
+    Hosts,
+    door,
+    push_through_each,
+    status,
+    two_hosts,
+    upload_through_both,
+)
+from tests.support.portal import Visitor
+from tests.support.product import Product
+from tests.support.racing import race
+from tests.support.waiting import until
 
 from .conftest import LOOPBACK
-from .hosts import Hosts, door, push_through_each, status, two_hosts, upload_through_both
-from .portal import Visitor
-from .product import Product
-from .racing import race
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts import free_port, running_s3
-from tests.waiting import until
-
-from .hosts import Hosts, door, push_through_each, status, two_hosts, upload_through_both
+from tests.support.hosts import (
+    Hosts,
+    door,
+    push_through_each,
+    status,
+    two_hosts,
+    upload_through_both,
+)
+from tests.support.parts import free_port, running_s3
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from tests.waiting import until
+from tests.support.engines import NO_SOCKET_TO_THE_WORLD, Engine, engine
+from tests.support.machines import Machine
+from tests.support.product import Product
+from tests.support.waiting import until
 
 from .conftest import trust_lines
-from .engines import NO_SOCKET_TO_THE_WORLD, Engine, engine
-from .machines import Machine
-from .product import Product
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 

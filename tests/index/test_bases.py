@@ -4,7 +4,7 @@ import pytest
 
 from registryui.index import bases
 from registryui.models import Manifest
-from tests.views import pushed
+from tests.support import pushed
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -18,11 +18,10 @@ from registryui.models import Manifest, RegistryEvent, Repository, Run, Tag
 from registryui.registry import paths
 from registryui.registry.errors import Unreachable
 from registryui.registry.source import Store, TagLink
-from tests.fake_source import IMAGE, INDEX, descriptor, encode
 from tests.selection import Extent
-
-from . import made_files
-from .index_rows import all_rows
+from tests.support import made_files
+from tests.support.fake_source import IMAGE, INDEX, descriptor, encode
+from tests.support.index_rows import all_rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

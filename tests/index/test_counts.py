@@ -13,8 +13,8 @@ from django.db.models import F
 from registryui.index import counts
 from registryui.index.counts import Counted
 from registryui.models import CountChange, Repository
-from tests import programs
-from tests.factories import make_repository
+from tests.support import programs
+from tests.support.factories import make_repository
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -91,7 +91,7 @@ def test_after_a_migration_all_is_counted_anew() -> None:
 def test_nothing_is_lost_between_many_writers_and_folds(tmp_path: Path) -> None:
     """Four that write, two that add up."""
     using = programs.environment(tmp_path)
-    module = "tests.index.counter"
+    module = "tests.support.counter"
     acts = [["write", f"w{number}", "50"] for number in range(4)] + [["fold", "100"]] * 2
     for one in [programs.start(module, *act, using=using) for act in acts]:
         programs.said(one)

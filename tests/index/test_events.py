@@ -17,7 +17,7 @@ from registryui.models import (
     Repository,
     Tag,
 )
-from tests.fake_source import IMAGE, INDEX, FakeSource
+from tests.support.fake_source import IMAGE, INDEX, FakeSource
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -26,13 +26,12 @@ from registryui.registry import paths
 from registryui.registry.errors import Unreachable
 from registryui.registry.source import Stored, TagLink
 from registryui.registry.storage import FileStore
-from tests.e2e.product import ROOT
-from tests.fake_source import FakeSource
 from tests.selection import Extent
-from tests.waiting import LONGEST, until
-
-from . import made_files
-from .index_rows import all_rows
+from tests.support import made_files
+from tests.support.fake_source import FakeSource
+from tests.support.index_rows import all_rows
+from tests.support.product import ROOT
+from tests.support.waiting import LONGEST, until
 
 pytestmark = pytest.mark.django_db
 
@@ -301,7 +300,7 @@ def _sync(data: Path) -> subprocess.Popen[str]:
 def _dump(data: Path) -> str:
     script = (
         "import django; django.setup()\n"
-        "from tests.index.index_rows import all_rows\n"
+        "from tests.support.index_rows import all_rows\n"
         "for table, rows in all_rows().items():\n"
         # A layer that images of both formats share is called by whichever was read first.
         "    for row in rows:\n"

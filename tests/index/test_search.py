@@ -19,7 +19,7 @@ from registryui.index import conditions, search
 from registryui.index.query import QueryError
 from registryui.models import Manifest, Protection, Repository, Tag
 from registryui.refused import Refused
-from tests.views import pushed
+from tests.support import pushed
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -19,8 +19,8 @@ from registryui.models import (
     Run,
     StoreDay,
 )
-from tests.factories import make_event, make_manifest, make_repository, make_tag
-from tests.views import pushed
+from tests.support import pushed
+from tests.support.factories import make_event, make_manifest, make_repository, make_tag
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -10,9 +10,8 @@ from registryui.index.sync import sync
 from registryui.models import Blob, Manifest, RegistryEvent, Repository, Run, Tag
 from registryui.oci.media_types import BUILDKIT_CACHE
 from registryui.oci.names import version_key
-from tests.fake_source import IMAGE, LAYER, FakeSource, descriptor, encode
-
-from .index_rows import all_rows
+from tests.support.fake_source import IMAGE, LAYER, FakeSource, descriptor, encode
+from tests.support.index_rows import all_rows
 
 pytestmark = pytest.mark.django_db
 

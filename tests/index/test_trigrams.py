@@ -7,7 +7,7 @@ from django.db.utils import IntegrityError
 from registryui.index import search
 from registryui.index.conditions import names_like
 from registryui.models import Repository, Tag
-from tests.factories import make_repository, make_tag
+from tests.support.factories import make_repository, make_tag
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

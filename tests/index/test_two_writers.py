@@ -11,8 +11,8 @@ from registryui.index import ingest
 from registryui.index.contents import NewManifest
 from registryui.models import Manifest
 from registryui.oci import manifest as oci
-from tests.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
-from tests.waiting import until
+from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 

@@ -21,7 +21,7 @@ from registryui.models.paging import (
     walk,
     walk_together,
 )
-from tests.factories import NOW, make_repository
+from tests.support.factories import NOW, make_repository
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

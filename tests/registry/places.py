@@ -18,7 +18,7 @@ from registryui.registry import paths
 from registryui.registry.files import LocalFiles, Problems
 from registryui.registry.objects import ObjectFiles
 from registryui.registry.storage import FileStore
-from tests.parts import free_port, running_s3
+from tests.support.parts import free_port, running_s3
 
 KINDS = ("local", "memory", "s3")
 

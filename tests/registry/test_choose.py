@@ -11,7 +11,7 @@ from registryui.registry import choose, objects, paths, storages
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import Unreachable
 from registryui.registry.storage import FileStore
-from tests.folders import open_folder
+from tests.support.folders import open_folder
 
 from . import places
 

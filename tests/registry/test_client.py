@@ -16,10 +16,10 @@ from registryui.oci.names import check_tag
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
 from registryui.registry.source import Source
-from tests.habits import habits
 from tests.oci.samples import signed_schema1
-from tests.parts import free_port, running_registry
-from tests.waiting import LONGEST
+from tests.support.parts import free_port, running_registry
+from tests.support.registry_habits import habits
+from tests.support.waiting import LONGEST
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from registryui.oci.digest import sha256
 from registryui.registry import paths
 from registryui.registry.client import RegistryClient
-from tests.parts import running_registry
 from tests.registry.test_client import push
+from tests.support.parts import running_registry
 
 
 @pytest.mark.parametrize("name", ["one", "a/manifests/b", "a/tags/list/x", "x__y/z.z-z"])

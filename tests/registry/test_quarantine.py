@@ -17,7 +17,7 @@ from registryui.oci.digest import sha256
 from registryui.registry import paths
 from registryui.registry.errors import Unreachable
 from registryui.registry.quarantine import FOLDER, LocalQuarantine
-from tests.folders import other_disk
+from tests.support.folders import other_disk
 
 DATA = b"content"
 BLOB = paths.blob_data(sha256(DATA))

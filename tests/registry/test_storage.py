@@ -26,8 +26,8 @@ from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLa
 from registryui.registry.files import LINES, LocalFiles, Problems
 from registryui.registry.source import Store, TagLink
 from registryui.registry.storage import FileStore
-from tests.folders import open_folder
 from tests.oci.samples import image, image_index
+from tests.support.folders import open_folder
 
 from . import places
 from .places import Objects, Place, put_blob, put_manifest, put_tag

@@ -19,7 +19,7 @@ from registryui.audit import newest
 from registryui.models import AuditEvent, here
 from registryui.setup import configuration, data, health, keys, static, up
 from registryui.setup.data import Refused
-from tests.instance import Instance, standing  # noqa: F401  (a fixture)
+from tests.support.instance import Instance, standing  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.django_db
 

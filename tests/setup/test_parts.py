@@ -16,7 +16,7 @@ import pytest
 from registryui import locks
 from registryui.setup import health
 from registryui.setup.parts import MOST_LINES, Lines
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:

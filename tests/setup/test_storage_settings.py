@@ -16,10 +16,10 @@ from registryui.registry import choose
 from registryui.registry.client import RegistryClient
 from registryui.registry.storage import FileStore
 from registryui.setup import configuration, data, keys, parts
-from tests.instance import wait_for
-from tests.parts import free_port, running_s3
 from tests.registry.test_client import push
-from tests.waiting import LONGEST
+from tests.support.instance import wait_for
+from tests.support.parts import free_port, running_s3
+from tests.support.waiting import LONGEST
 
 from .test_configuration import folder
 

@@ -5,9 +5,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.factories import make_operator
-
-from . import pushed
+from tests.support import pushed
+from tests.support.factories import make_operator
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from registryui import doctor
 from registryui.index import sizes
 from registryui.models import UNKNOWN, Role
-from tests.factories import (
+from tests.support.factories import (
     digest_of,
     make_activity,
     make_image_index,

@@ -24,9 +24,9 @@ from registryui.index.sync import sync
 from registryui.models import FormerTag, Manifest, Repository, Role, Run, Tag
 from registryui.oci import media_types
 from registryui.registry.client import RegistryClient
-from tests.factories import make_operator
-from tests.folders import open_folder
-from tests.parts import running_registry
+from tests.support.factories import make_operator
+from tests.support.folders import open_folder
+from tests.support.parts import running_registry
 
 pytestmark = pytest.mark.django_db
 

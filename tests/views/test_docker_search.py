@@ -17,7 +17,7 @@ from hypothesis.extra.django import TestCase
 
 from registryui.accounts import rights
 from registryui.models import RegistryUser, Repository, Right
-from tests.factories import make_manifest, make_repository, make_tag
+from tests.support.factories import make_manifest, make_repository, make_tag
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 NAMES = ("team/api", "team/deep/er/api", "team", "teams/api", "team_/x", "other/x", "single")

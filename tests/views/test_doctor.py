@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from registryui import doctor, tasks
 from registryui.models import Role, Run
-from tests.factories import make_operator
+from tests.support.factories import make_operator
 
 pytestmark = pytest.mark.django_db
 

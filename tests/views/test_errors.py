@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.test import Client
 
 from registryui.models import Repository, Role
-from tests.factories import make_operator
+from tests.support.factories import make_operator
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from registryui.gc import access
 from registryui.models import Role, Run
 from registryui.views.gc import integrity
 
-from .test_collection import HOSTILE, client_of, text
+from .test_gc import HOSTILE, client_of, text
 
 pytestmark = pytest.mark.django_db
 

@@ -22,10 +22,9 @@ from registryui.models import (
     Run,
     paging,
 )
-from tests.factories import make_event, make_former, make_operator
 from tests.selection import Extent
-
-from . import pushed
+from tests.support import pushed
+from tests.support.factories import make_event, make_former, make_operator
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -17,8 +17,8 @@ from pytest_django.fixtures import Settings
 
 from registryui.views.access import client_address, safe_next
 from registryui.views.operators.page import password_turn
-from tests.factories import PASSWORD, make_operator
-from tests.waiting import until
+from tests.support.factories import PASSWORD, make_operator
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.django_db
 

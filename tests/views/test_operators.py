@@ -16,7 +16,7 @@ from django.test import Client
 from registryui import operators
 from registryui.models import Operator, Role
 from registryui.refused import Refused
-from tests.factories import PASSWORD, make_operator
+from tests.support.factories import PASSWORD, make_operator
 
 pytestmark = pytest.mark.django_db
 

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from registryui.models import Operator, Role
-from tests.factories import PASSWORD, make_operator
+from tests.support.factories import PASSWORD, make_operator
 
 pytestmark = pytest.mark.django_db
 

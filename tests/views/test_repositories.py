@@ -12,7 +12,7 @@ from django.utils import timezone
 from registryui.index import counts
 from registryui.models import UNKNOWN, Repository
 from registryui.views.catalogue.repositories import namespaces
-from tests.factories import (
+from tests.support.factories import (
     make_activity,
     make_manifest,
     make_operator,

@@ -14,8 +14,7 @@ from django.utils import timezone
 from registryui.models import Repository, Tag
 from registryui.views.catalogue.repository import SORTS
 from registryui.views.catalogue.tag_filter import condition
-from tests import factories
-from tests.views import pushed
+from tests.support import factories, pushed
 
 pytestmark = pytest.mark.django_db
 

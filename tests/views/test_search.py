@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from registryui.index import search
 from registryui.index.query import EXAMPLES
 from registryui.models import Repository
-from tests.factories import NOW, make_manifest, make_operator, make_repository, make_tag
-from tests.views import pushed
+from tests.support import pushed
+from tests.support.factories import NOW, make_manifest, make_operator, make_repository, make_tag
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

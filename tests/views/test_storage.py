@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from registryui.index import sizes
 from registryui.models import NamespaceSize, Run, StoreDay
-from tests.factories import make_manifest, make_operator, make_repository, make_tag
+from tests.support.factories import make_manifest, make_operator, make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
 

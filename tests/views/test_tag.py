@@ -14,8 +14,7 @@ from django.utils import timezone
 
 from registryui.models import Manifest
 from registryui.oci import media_types
-from tests import factories
-from tests.views import pushed
+from tests.support import factories, pushed
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from registryui import tls
 from registryui.models import Role
-from tests.factories import make_operator, make_repository
+from tests.support.factories import make_operator, make_repository
 
 MACHINES = (
     "docker", "containerd", "podman", "debian", "rhel", "macos", "windows", "kubernetes",

@@ -14,13 +14,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from registryui.views.users.detail import measured_words
-from registryui.views.users.words import may_words
 
 from registryui.accounts import drift, hash_cost, htpasswd, publish, rights, users
 from registryui.models import NEVER, UNKNOWN, Operator, RegistryUser, Role
 from registryui.models.registry_user import State
-from tests.factories import (
+from registryui.views.users.detail import measured_words
+from registryui.views.users.words import may_words
+from tests.support.factories import (
     make_event,
     make_maintainer,
     make_manifest,
@@ -28,7 +28,7 @@ from tests.factories import (
     make_repository,
     make_tag,
 )
-from tests.instance import running_instance
+from tests.support.instance import running_instance
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("files")]
 

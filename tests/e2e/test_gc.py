@@ -1,0 +1,387 @@
+"""Collecting under a real registry: nothing that is kept is ever missing, and the bytes come back.
+
+-s prints what was counted in an attack.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from registryui.doctor.checks import check_store
+from registryui.gc import collector as collecting
+from registryui.gc.store_scan import ELSEWHERE
+from registryui.index.sync import sync
+from registryui.index.verify import verify
+from registryui.models import Run, Tag
+from registryui.registry import paths
+from registryui.registry.choose import open_store
+from registryui.registry.quarantine import LocalQuarantine
+from registryui.registry.storage import FileStore
+from registryui.registry.storages import FILESYSTEM, Storage
+from tests.selection import Extent
+from tests.support.folders import other_disk
+from tests.support.parts import free_port, running_registry
+from tests.support.pushing import Client, attack, image, print_counts, take_off, whole
+from tests.support.registries import Registry
+from tests.support.waiting import LONGEST
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
+
+
+@pytest.fixture
+def served(tmp_path: Path, settings: Any) -> Iterator[Registry]:
+    with running_registry(tmp_path / "registry") as url:
+        use(settings, tmp_path / "registry/store", url)
+        yield Registry(url, tmp_path / "registry/store")
+
+
+def use(settings: Any, store: Path, url: str) -> None:
+    settings.STORAGE, settings.SOURCE = "filesystem", "auto"
+    settings.STORE_DIR, settings.REGISTRY_URL = store, url
+    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+        setattr(settings, name, timedelta(0))
+    settings.UNDO_DAYS = 0  # what clients delete here is to be collected
+
+
+def index(registry: Registry) -> None:
+    store = open_store(Storage(FILESYSTEM, {}, str(registry.store)))
+    run = sync(store, by="test")
+    assert run is not None
+    assert run.state == Run.State.DONE, run.log
+
+
+def collect(**options: Any) -> dict[str, Any]:
+    run = collecting.collect(by="test", **options)
+    assert run is not None
+    assert run.state == Run.State.DONE, (run.result, run.log)
+    return dict(run.result)
+
+
+def data_size(store: Path) -> int:
+    """Bytes of all blobs, in the store and hidden."""
+    blobs = [*store.glob("docker/registry/v2/blobs/*/*/*/data")]
+    hidden = [*store.glob("boathouse/quarantine/*/[0-9]*")]
+    return sum(one.stat().st_size for one in (*blobs, *hidden) if one.is_file())
+
+
+def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
+    served: Registry, settings: Any, tmp_path: Path
+) -> None:
+    settings.QUARANTINE_TIME = timedelta(hours=1)
+    base = random.Random(1).randbytes(300_000)
+    amd = served.push_image("team/app", "amd", layers=[base, b"amd"])
+    arm = served.push_image("team/app", layers=[base, b"arm"], architecture="arm64")
+    both = [
+        served.child("team/app", amd, architecture="amd64"),
+        served.child("team/app", arm, architecture="arm64"),
+    ]
+    served.push_index("team/app", both, "1")
+    served.push_image("team/app", "2", layers=[base, random.Random(2).randbytes(200_000)])
+    served.push_image("other/app", "2", layers=[base, b"other"])
+    lonely = served.push_blob("other/app", random.Random(3).randbytes(50_000))
+    index(served)
+    take_off(served, "team/app", "2")
+    take_off(served, "team/app", "amd")  # its manifest is still a child
+    index(served)
+    before = data_size(served.store)
+
+    plan = collect(dry_run=True)
+    assert data_size(served.store) == before
+    hidden = collect()
+    assert data_size(served.store) == before + 71 * hidden["hidden_manifests"]
+    assert served.ask("HEAD", f"/v2/other/app/blobs/{lonely}").status == 404
+    settings.QUARANTINE_TIME = timedelta(0)
+    purged = collect()
+    assert before - data_size(served.store) == plan["candidate_bytes"] == hidden["hidden_bytes"]
+    assert plan["candidate_bytes"] > 250_000
+    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["hidden_manifests"]
+    for repository, tag in (("team/app", "1"), ("other/app", "2")):
+        assert whole(served, repository, tag) == ""
+        skopeo_copy(f"docker://{name_of(served)}/{repository}:{tag}", f"dir:{tmp_path / tag}")
+    assert [name for name in served.catalogue() if "canary" in name] == []
+
+
+def name_of(registry: Registry) -> str:
+    return registry.url.removeprefix("http://")
+
+
+def skopeo_copy(source: str, target: str) -> None:
+    """Of an image index all of its images; fails the test with skopeo's own words."""
+    command = ["skopeo", "copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    done = subprocess.run(
+        [*command, source, target], capture_output=True, text=True, timeout=LONGEST, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_namespace_behind_a_symbolic_link_is_one_like_any_other(
+    served: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Pushed, listed, deleted, verified and collected, as the registry serves it."""
+    disk = tmp_path_factory.mktemp("disk")
+    link = served.store / paths.REPOSITORIES / "team"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(disk)
+    kept = served.push_image("team/app", "1", layers=[b"base"])
+    gone = served.push_image("team/app", "2", layers=[b"base", b"two"])
+    served.push_image("other/app", "1", layers=[b"other"])
+    index(served)
+    assert served.catalogue() == list(opened(served).repositories()) == ["other/app", "team/app"]
+    assert list(verify(opened(served))) == []
+    assert set(Tag.objects.values_list("repository__name", "name")) == {
+        *(("other/app", "1"), ("team/app", "1"), ("team/app", "2")),
+    }
+    take_off(served, "team/app", "2")
+    index(served)
+    assert not Tag.objects.filter(repository__name="team/app", name="2").exists()
+    assert collect()["skipped_repositories"] == []
+    assert not served.blob(gone).exists()
+    assert list(verify(opened(served))) == []
+    assert served.get("team/app", kept).status == 200
+    served.push_image("team/new", "1", layers=[b"two", b"base"])
+    for name in ("team/app", "other/app", "team/new"):
+        assert whole(served, name, "1") == ""
+    assert link.is_symlink()
+    assert check_store().code == "store-ok"
+
+
+def test_a_namespace_on_another_file_system_is_served_and_kept(served: Registry) -> None:
+    served.push_image("team/app", "1", layers=[b"base"])
+    loose = served.push_image("team/app", layers=[b"base", b"two"])
+    gone = served.push_image("other/app", layers=[b"other"])
+    with other_disk(served.store) as disk:
+        link = served.store / paths.REPOSITORIES / "team"
+        shutil.move(link, disk / "team")
+        link.symlink_to(disk / "team")
+        with pytest.raises(AssertionError, match='"Op":"rename"'):
+            served.push_image("team/app", "3", layers=[b"three"])  # what the registry makes of it
+        index(served)
+        assert served.catalogue() == list(opened(served).repositories())
+        assert list(verify(opened(served))) == []
+        assert collect()["skipped_repositories"] == [["team/app", ELSEWHERE]]
+        assert not served.blob(gone).exists()
+        for reference in ("1", loose):
+            assert whole(served, "team/app", reference) == ""
+        assert (check_store().state, check_store().code) == ("warn", "store-elsewhere")
+
+
+def opened(registry: Registry) -> FileStore:
+    return open_store(Storage(FILESYSTEM, {}, str(registry.store)))
+
+
+def test_a_second_name_is_told_and_counted_once(served: Registry) -> None:
+    """A circle, too, which the registry itself walks along."""
+    served.push_image("team/app", "1", layers=[b"base"])
+    base = served.store / paths.REPOSITORIES
+    (base / "twin").symlink_to(base / "team")
+    (base / "team/circle").symlink_to(base / "team")
+    assert whole(served, "twin/app", "1") == ""
+    index(served)
+    assert list(Tag.objects.values_list("repository__name", "name")) == [("team/app", "1")]
+    assert sorted(verify(opened(served))) == [
+        f"{path}: a symbolic link that is not followed; the registry follows it"
+        for path in ("team/circle", "twin")
+    ]
+    found = check_store()
+    assert (found.state, found.code) == ("warn", "store-links")
+    run = collecting.collect(by="test")
+    assert run is not None
+    assert "is a symbolic link that is not followed" in run.result["problem"]
+
+
+@pytest.mark.parametrize("moment", ["hidden", "purged"])
+@pytest.mark.parametrize("way", ["skopeo", "mount"])
+def test_the_same_image_is_pushed_again_after(
+    served: Registry, settings: Any, tmp_path: Path, moment: str, way: str
+) -> None:
+    if moment == "hidden":
+        settings.QUARANTINE_TIME = timedelta(hours=1)
+    one = image(1, b"base" * 1000, b"layer" * 1000)
+    client = Client(served)
+    assert client.push("team/app", "1", one)
+    assert client.push("team/keeps", "1", image(2, b"base" * 1000))
+    skopeo_copy(f"docker://{name_of(served)}/team/app:1", f"dir:{tmp_path / 'image'}")
+    index(served)
+    take_off(served, "team/app", "1")
+    index(served)
+    assert collect()["hidden_manifests"] == 1
+    target = "team/app" if way == "skopeo" else "new/app"
+    if way == "skopeo":
+        skopeo_copy(f"dir:{tmp_path / 'image'}", f"docker://{name_of(served)}/{target}:again")
+    else:
+        assert client.push(target, "again", one, mount_from="team/app")
+    assert whole(served, target, "again") == ""
+    index(served)
+    settings.QUARANTINE_TIME = timedelta(0)
+    collect()
+    assert whole(served, target, "again") == ""
+    assert whole(served, "team/keeps", "1") == ""
+    files = ("/data", "/link")
+    assert [one.path for one in collecting.waiting() if one.path.endswith(files)] == []
+
+
+def test_a_registry_that_remembers_blobs_is_found_out(tmp_path: Path, settings: Any) -> None:
+    place = tmp_path / "registry"
+    storage = {
+        "filesystem": {"rootdirectory": str(place / "store")},
+        "delete": {"enabled": True},
+        "cache": {"blobdescriptor": "inmemory"},
+    }
+    with running_registry(place, settings={"storage": storage}) as url:
+        use(settings, place / "store", url)
+        registry = Registry(url, place / "store")
+        registry.push_image("team/app", "1")
+        lonely = registry.push_blob("team/app", b"lonely")
+        index(registry)
+        run = collecting.collect(by="test")
+        assert run is not None
+        assert run.state == Run.State.FAILED
+        assert "cache" in run.result["problem"]
+        assert registry.blob(lonely).exists()
+        assert collecting.waiting() == []
+
+
+def test_a_registry_of_another_store_is_found_out(
+    served: Registry, tmp_path: Path, settings: Any
+) -> None:
+    served.push_image("team/app", "1")
+    lonely = served.push_blob("team/app", b"lonely")
+    index(served)
+    with running_registry(tmp_path / "another") as url:
+        settings.REGISTRY_URL = url
+        run = collecting.collect(by="test")
+    assert run is not None
+    assert run.state == Run.State.FAILED
+    assert "another store" in run.result["problem"]
+    assert served.blob(lonely).exists()
+
+
+def test_a_registry_that_is_away_lets_nothing_go(served: Registry, settings: Any) -> None:
+    served.push_image("team/app", "1")
+    lonely = served.push_blob("team/app", b"lonely")
+    index(served)
+    settings.REGISTRY_URL = "http://127.0.0.1:1"
+    run = collecting.collect(by="test")
+    assert run is not None
+    assert run.state == Run.State.FAILED
+    assert served.blob(lonely).exists()
+
+
+# -- under attack ----------------------------------------------------------------------------------
+
+
+def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
+    served: Registry, settings: Any, extent: Extent
+) -> None:
+    pushes = extent(60, 2000)
+    settings.COLLECT_GRACE = timedelta(seconds=0.2)
+    settings.QUARANTINE_TIME = timedelta(seconds=1)
+    control = attack(served, pushes // 3, lambda: index(served))
+    totals: dict[str, int] = {}
+
+    def work() -> None:
+        index(served)
+        result = collect()
+        for name in ("hidden", "hidden_manifests", "returned", "purged"):
+            totals[name] = totals.get(name, 0) + result[name]
+        totals["runs"] = totals.get("runs", 0) + 1
+
+    attacked = attack(served, pushes, work)
+    settings.COLLECT_GRACE = settings.QUARANTINE_TIME = timedelta(0)
+    work()  # hides the last, deletes what was hidden before
+    work()
+    print_counts("control", control)
+    print_counts(f"attack {totals}", attacked)
+
+    assert control.lasting == attacked.lasting == []
+    assert control.counts["failed pushes"] == attacked.counts["failed pushes"] == 0
+    broken = {key: whole(served, *key) for key in attacked.kept}
+    assert {key: what for key, what in broken.items() if what} == {}
+    assert attacked.counts["pushes"] >= pushes
+    assert totals["hidden"] > 0
+    assert totals["purged"] > 0
+
+
+# -- killed at each change of the disk -------------------------------------------------------------
+
+
+def test_killed_at_each_change_of_the_disk_the_next_run_goes_on(
+    tmp_path: Path, extent: Extent
+) -> None:
+    step = extent(12, 1)  # each so many-th change
+    place = tmp_path / "registry"
+    with running_registry(place) as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.e2e.killed_gc", str(tmp_path), url, str(step)],
+            env={**os.environ, "BOATHOUSE_DATA": str(tmp_path / "data")},
+            capture_output=True,
+            text=True,
+            timeout=30 * LONGEST,  # some 40 seconds on a machine that has nothing else to do
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)
+    assert found["changes"] > 40
+    assert found["killed"] == len(range(0, found["changes"], step))
+    assert found["broken"] == []
+
+
+def test_a_registry_that_is_killed_at_each_change_of_the_disk_loses_nothing_that_is_kept(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, extent: Extent
+) -> None:
+    step = extent(5, 1)  # each so many-th change
+    place, port = tmp_path / "registry", free_port()
+    with ExitStack() as stack:
+        url = stack.enter_context(running_registry(place, port=port))
+        use(settings, place / "store", url)
+        served = Registry(url, place / "store")
+        base = random.Random(1).randbytes(10_000)
+        served.push_image("team/app", "1", layers=[base, b"one"])
+        served.push_image("team/app", "2", layers=[base, b"two"])
+        served.push_image("gone/app", "1", layers=[base, b"gone"])
+        index(served)
+        take_off(served, "team/app", "2")
+        take_off(served, "gone/app", "1")
+        index(served)
+        changes = itertools.count()
+
+        def change(quarantine: LocalQuarantine, act: Callable[..., Any], *arguments: Any) -> Any:
+            if next(changes) % step:
+                return act(*arguments)
+            process = next(
+                one for one in psutil.Process().children() if str(place) in " ".join(one.cmdline())
+            )
+            process.kill()
+            process.wait(10)
+            done = act(*arguments)
+            stack.enter_context(running_registry(place, port=port))
+            assert whole(served, "team/app", "1") == ""
+            return done
+
+        monkeypatch.setattr(LocalQuarantine, "change", change)
+        collect()
+        monkeypatch.undo()
+        use(settings, place / "store", url)
+        for _run in range(2):  # what a run hides last, the empty repository, the next one deletes
+            collect()
+        assert next(changes) > 20
+        assert whole(served, "team/app", "1") == ""
+        datas = {one.read_bytes() for one in served.store.rglob("data")}
+        assert not datas & {b"two", b"gone"}
+        assert not (served.store / paths.repository("gone/app")).exists()
+        assert collecting.waiting() == []

@@ -1,0 +1,355 @@
+"""Writes held at the real nginx before the real registry."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+
+from registryui import doctor, write_freeze
+from registryui.models import AuditEvent, Host
+from registryui.refused import Refused
+from registryui.setup import configuration
+from .accounts.test_proxy import ask, digest, made, manifest
+
+from .support.instance import Instance, restart_nginx, standing  # noqa: F401  (a fixture)
+from .support.waiting import LONGEST, until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
+
+TYPE = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+SOMETHING = "sha256:" + "1" * 64
+WRITES = (
+    ("POST", "/v2/team/app/blobs/uploads/"),
+    ("PATCH", "/v2/team/app/blobs/uploads/0b0c?_state=x"),
+    ("PUT", f"/v2/team/app/blobs/uploads/0b0c?_state=x&digest={SOMETHING}"),
+    ("DELETE", "/v2/team/app/blobs/uploads/0b0c?_state=x"),
+    ("DELETE", f"/v2/team/app/blobs/{SOMETHING}"),
+    ("PUT", "/v2/team/app/manifests/1"),
+    ("DELETE", f"/v2/team/app/manifests/{SOMETHING}"),
+)
+READS = (
+    ("GET", "/v2/"),
+    ("GET", "/v2/team/app/manifests/1"),
+    ("HEAD", "/v2/team/app/manifests/1"),
+    ("GET", f"/v2/team/app/blobs/{digest(b'a layer')}"),
+    ("GET", "/v2/team/app/tags/list"),
+)
+
+
+@pytest.fixture
+def instance(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:  # noqa: F811
+    standing.renew()
+    # No request here is so young: each is seen at the registry before anybody waits for it.
+    monkeypatch.setattr(write_freeze, "SETTLE", 0.1)
+    return standing
+
+
+@pytest.fixture
+def user(instance: Instance) -> tuple[str, str]:
+    """Somebody who may do everything, and has pushed team/app:1."""
+    who = made("ci", ("pull", "*"), ("push", "*"), ("delete", "*"))
+    for blob in (b"a layer", b'{"os":"linux","architecture":"amd64"}'):
+        place = ask("POST", "/v2/team/app/blobs/uploads/", who).headers["location"]
+        headers = {"Content-Type": "application/octet-stream"}
+        done = ask("PUT", f"{place}&digest={digest(blob)}", who, body=blob, headers=headers)
+        assert done.status == 201
+    assert ask("PUT", "/v2/team/app/manifests/1", who, body=manifest(), headers=TYPE).status == 201
+    return who
+
+
+def soon(minutes: float = 5) -> datetime:
+    return datetime.now(UTC) + timedelta(minutes=minutes)
+
+
+def run(*words: str) -> Any:
+    printed = io.StringIO()
+    call_command("hold", *words, "--json", stdout=printed)
+    return json.loads(printed.getvalue())
+
+
+def test_every_write_is_held_and_says_why_while_reads_go_on(user: tuple[str, str]) -> None:
+    write_freeze.on("writes", by="tests", until=soon())
+    for method, path in WRITES:
+        for who in (user, None):
+            answer = ask(method, path, who, body=b"x" if method[0] == "P" else b"")
+            assert answer.status == 503, (method, path)
+            assert answer.headers["retry-after"] == "60"
+            assert json.loads(answer.body)["errors"][0]["code"] == "UNAVAILABLE"
+            assert "held for maintenance" in answer.message
+    for method, path in READS:
+        assert ask(method, path, user).status == 200, (method, path)
+        assert ask(method, path).status == 401
+    assert write_freeze.off() == 1
+    for method, path in WRITES:
+        assert ask(method, path, user).status not in (401, 403, 503), (method, path)
+
+
+def test_a_hold_on_manifests_lets_blobs_through(user: tuple[str, str]) -> None:
+    write_freeze.on("manifests", by="tests", until=soon())
+    for method, path in WRITES:
+        answer = ask(method, path, user, body=b"x" if method[0] == "P" else b"")
+        assert (answer.status == 503) == ("/manifests/" in path), (method, path)
+        if answer.status == 503:
+            assert answer.headers["retry-after"] == "10"
+            assert "while space is freed" in answer.message
+    assert ask("GET", "/v2/team/app/manifests/1", user).status == 200
+
+
+def test_what_the_registry_has_not_answered_is_counted(
+    instance: Instance, user: tuple[str, str]
+) -> None:
+    for _ in range(5):
+        assert ask("GET", "/v2/team/app/manifests/1", user).status == 200
+        assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 202
+    until_under_way("writes", 0)
+    assert clients_of(settings.REGISTRY_PORT)  # connections that are kept for reading are no writes
+    with frozen(instance):
+        writer = threading.Thread(
+            target=ask,
+            args=("PUT", "/v2/team/app/manifests/2", user),
+            kwargs={"body": manifest("2"), "headers": TYPE},
+        )
+        reader = threading.Thread(target=ask, args=("GET", "/v2/team/app/tags/list", user))
+        writer.start()
+        reader.start()
+        until_under_way("manifests", 1)
+        assert write_freeze.in_flight("writes") == 1
+        assert not write_freeze.wait("manifests", seconds=0.3)
+    writer.join()
+    reader.join()
+    assert write_freeze.wait("writes", seconds=LONGEST)
+
+
+def test_a_write_that_its_client_gave_up_counts_until_the_registry_is_done(
+    instance: Instance, user: tuple[str, str]
+) -> None:
+    with frozen(instance):
+        give_up(user, "/v2/team/app/manifests/3", manifest("3"))
+        until(lambda: not clients_of(settings.PORT), "nginx has noticed", pause=0.02)
+        assert write_freeze.in_flight("manifests") == 1
+    until_under_way("manifests", 0)
+
+
+def test_a_slow_upload_is_waited_for(user: tuple[str, str]) -> None:
+    place = ask("POST", "/v2/team/app/blobs/uploads/", user).headers["location"]
+    with secure() as connection:
+        connection.sendall(head("PATCH", place, user, length=1000) + b"x" * 10)
+        until_under_way("writes", 1)
+        assert write_freeze.in_flight("manifests") == 0
+        with (
+            pytest.raises(Refused, match="did not end within"),
+            write_freeze.held("writes", by="tests", patience=0.2),
+        ):
+            pass
+        assert write_freeze.holds() == []
+        assert not write_freeze.is_shut("writes")
+        with write_freeze.held("manifests", by="tests", patience=0.2) as held:
+            held.check()
+        connection.sendall(b"x" * 990)
+        assert connection.recv(100).startswith(b"HTTP/1.1 202")
+    assert write_freeze.wait("writes", seconds=LONGEST)
+
+
+def test_the_door_opens_when_the_work_is_done_or_fails(user: tuple[str, str]) -> None:
+    with write_freeze.held("manifests", by="tests") as held:
+        assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest()).status == 503
+        held.check()
+        assert held.seconds > 0
+    assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest(), headers=TYPE).status == 201
+    with pytest.raises(RuntimeError), write_freeze.held("writes", by="tests"):
+        raise RuntimeError
+    assert not any(write_freeze.is_shut(what) for what in ("writes", "manifests"))
+
+
+def test_two_holds_end_one_after_the_other(instance: Instance) -> None:
+    write_freeze.on("writes", by="an admin", until=soon())
+    with write_freeze.held("manifests", by="tests"):
+        assert write_freeze.off() == 1  # by hand: not that of the work that goes on
+        assert write_freeze.is_shut("manifests")
+        assert not write_freeze.is_shut("writes")
+    assert not write_freeze.is_shut("manifests")
+
+
+def test_a_killed_holder_does_not_leave_the_door_shut(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(settings.RUN_DIR)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "portal.settings"},
+        cwd=settings.BASE_DIR,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"held\n"
+    (one,) = write_freeze.holds()
+    until(lambda: write_freeze.holds()[0].heard_at > one.heard_at, "it says again that it lives")
+    monkeypatch.setattr(write_freeze, "SILENT", timedelta(seconds=1))
+    assert write_freeze.clear() == []
+    child.kill()
+    child.wait()
+    assert write_freeze.is_shut("writes")
+    until(write_freeze.clear, "it is known to be gone")
+    assert write_freeze.holds() == []
+    assert not any(write_freeze.is_shut(what) for what in ("writes", "manifests"))
+
+
+HOLDER = """
+import sys, time, pathlib, django
+django.setup()
+from django.conf import settings
+from registryui import hold
+settings.RUN_DIR = pathlib.Path(sys.argv[1])
+hold._prove, hold.other_hosts = (lambda: None), (lambda: [])
+hold.BEAT = 0.1
+with hold.held("writes", by="tests"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_hold_that_was_lost_stops_its_work(instance: Instance) -> None:
+    with write_freeze.held("manifests", by="tests") as held:
+        held.check()
+        (
+            write_freeze.folder() / f"{held.hold.id}.json"
+        ).unlink()  # as whoever cleared it, because it slept
+        assert write_freeze.clear() == []
+        with pytest.raises(Refused, match="ended before the work was done"):
+            held.check()
+
+
+def test_it_ends_at_its_time(instance: Instance) -> None:
+    write_freeze.on("writes", by="tests", until=datetime.now(UTC) + timedelta(seconds=1))
+    assert [one.by for one in until(write_freeze.clear, "it ends")] == ["tests"]
+    assert not write_freeze.is_shut("manifests")
+    with pytest.raises(Refused, match="a day at most"):
+        write_freeze.on("writes", by="tests", until=soon(minutes=60 * 25))
+
+
+def test_an_nginx_that_does_not_look_is_noticed(instance: Instance) -> None:
+    place = configuration.nginx_file()
+    place.write_text(place.read_text().replace("return 512;", "set $held_words x;"))
+    restart_nginx(instance)
+    with pytest.raises(Refused, match=r"it answers 401\).*boathouse up"):
+        write_freeze.on("manifests", by="tests", until=soon())
+    assert not write_freeze.is_shut("manifests")
+
+
+def test_a_door_that_nobody_opens_is_shut(instance: Instance) -> None:
+    instance.stop("nginx")
+    write_freeze.on("writes", by="tests", until=soon())
+    assert write_freeze.is_shut("writes")
+
+
+def test_the_doors_of_other_hosts_cannot_be_shut_from_here(instance: Instance) -> None:
+    Host.objects.create(id="1234", name="second:8443")
+    with pytest.raises(Refused, match="second:8443"), write_freeze.held("manifests", by="tests"):
+        pass
+    assert run("on", "--wait", "5")["others"] == ["second:8443"]
+
+
+def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, str]) -> None:
+    assert run("status") == {"held": []}
+    told = run("on", "--minutes", "5")
+    assert (told["what"], told["by"], told["quiet"]) == ("writes", "command line", True)
+    assert run("status")["held"][0]["in_flight"] == 0
+    assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 503
+    assert run("off") == {"ended": 1, "held": []}
+    assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 202
+    assert run("on", "--manifests")["what"] == "manifests"
+    assert [row.act for row in AuditEvent.objects.filter(act__startswith="hold")] == [
+        *("hold.on", "hold.off", "hold.on")
+    ]
+    assert run("off")["ended"] == 1
+    with frozen(instance):
+        give_up(user, "/v2/team/app/manifests/4", manifest("4"))
+        until_under_way("manifests", 1)
+        with pytest.raises(CommandError, match="1 requests that began before"):
+            run("on", "--wait", "0")
+        assert write_freeze.is_shut("writes")
+    with pytest.raises(CommandError, match="a day at most"):
+        run("on", "--minutes", "0")
+
+
+def test_the_folder_can_be_passed_by_nginx_alone(instance: Instance) -> None:
+    assert Path(write_freeze.folder()).stat().st_mode & 0o777 == 0o711
+
+
+def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str]) -> None:
+    assert doctor.checks.check_front_door().code == "door-ok"
+    write_freeze.on("writes", by="vera", until=soon())
+    found = doctor.checks.check_front_door()
+    assert (found.state, found.code) == ("warn", "door-held"), found
+    words = doctor.texts(found)
+    assert words.value == "Holds pushes and deletes"
+    assert "vera asked for it, until " in words.note
+    assert "hold off" in words.advice
+
+
+# -- helpers ---------------------------------------------------------------------------------------
+@contextmanager
+def frozen(instance: Instance) -> Iterator[None]:
+    """The registry does nothing meanwhile."""
+    until_under_way("writes", 0)
+    pid = instance.processes["registry"].pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def secure() -> Iterator[ssl.SSLSocket]:
+    plain = socket.create_connection(("127.0.0.1", settings.PORT), timeout=LONGEST)
+    with plain, ssl._create_unverified_context().wrap_socket(plain) as connection:
+        yield connection
+
+
+def head(method: str, path: str, user: tuple[str, str], *, length: int) -> bytes:
+    secret = b64encode(":".join(user).encode()).decode()
+    is_manifest = "/manifests/" in path
+    lines = (
+        f"{method} {path} HTTP/1.1",
+        f"Host: localhost:{settings.PORT}",
+        f"Authorization: Basic {secret}",
+        f"Content-Type: {TYPE['Content-Type'] if is_manifest else 'application/octet-stream'}",
+        f"Content-Length: {length}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+def give_up(user: tuple[str, str], path: str, body: bytes) -> None:
+    """A PUT whose client leaves without an answer."""
+    with secure() as connection:
+        connection.sendall(head("PUT", path, user, length=len(body)) + body)
+        until_under_way("manifests", 1)
+
+
+def until_under_way(what: str, number: int) -> None:
+    until(lambda: write_freeze.in_flight(what) == number, f"{number} {what} under way", pause=0.02)
+
+
+def clients_of(port: int) -> list[Any]:
+    """Connections that are still open with whoever came in at that port."""
+    mine = {"ESTABLISHED", "CLOSE_WAIT"}
+    every = psutil.net_connections("tcp")
+    return [one for one in every if one.laddr.port == port and one.status in mine]

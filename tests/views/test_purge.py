@@ -1,0 +1,113 @@
+"""Delete for good, from its page, on a real registry."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+
+from registryui.deletion import protection
+from registryui.models import FormerTag, Role
+from tests.support.factories import make_operator
+from tests.views.test_deletion import (  # noqa: F401  (fixtures)
+    World,
+    bare,
+    emptied,
+    text_of,
+    world,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ada() -> Client:
+    client = Client()
+    client.force_login(make_operator("ada", Role.ADMIN))
+    return client
+
+
+def form(text: str) -> dict[str, str]:
+    found = re.search(r'name="fingerprint" value="([^"]*)"', text)
+    assert found
+    return {"fingerprint": found[1]}
+
+
+def test_it_says_what_it_hits_and_needs_the_name_typed(world: World, ada: Client) -> None:  # noqa: F811
+    digest = world.push("1.0", "stable", layer="secret")
+    world.push("2.0", layer="other")
+    world.sync()
+    page = f"{world.page}@{digest}/delete-for-good"
+    text = text_of(ada.get(page))
+    assert "2 tags are on it and go" in bare(text)
+    for typed in ("", "views-delete", f"{world.name}x"):
+        answer = ada.post(page, {**form(text), "name": typed})
+        assert answer.status_code == 409
+        assert "The name is not the one of the repository" in text_of(answer)
+        assert world.now("1.0") == digest
+    answer = ada.post(page, {**form(text), "name": world.name}, follow=True)
+    assert "can no longer be pulled" in bare(text_of(answer))
+    assert world.registry.manifest(world.name, digest) is None
+    assert (world.now("1.0"), world.now("stable")) == ("", "")
+    assert world.now("2.0")
+
+
+def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None:  # noqa: F811
+    digest = world.push("1.0", "stable", layer="secret")
+    world.sync()
+    world.delete(world.plan(tag="1.0"))
+    page = f"{world.page}@{digest}/delete-for-good"
+    text = text_of(ada.get(page))
+    assert "1 entry that waits to be undone ends" in bare(text)
+    ada.post(page, {**form(text), "name": world.name})
+    assert FormerTag.objects.get(tag="1.0").ended_at is not None
+    row = FormerTag.objects.get(tag="1.0")
+    answer = ada.post("/restore", {"former": row.pk}, follow=True)
+    assert "deleted for good" in bare(text_of(answer))
+    assert not world.now("1.0")
+
+
+def test_a_page_that_is_no_longer_true_does_nothing(world: World, ada: Client) -> None:  # noqa: F811
+    digest = world.push("1.0", layer="secret")
+    world.sync()
+    page = f"{world.page}@{digest}/delete-for-good"
+    text = text_of(ada.get(page))
+    world.push("2.0", layer="secret")
+    world.push("1.0", layer="secret")
+    world.sync()
+    raw = world.registry.manifest(world.name, digest)
+    assert raw is not None
+    world.registry.put_manifest(world.name, "3.0", raw.raw, raw.media_type)
+    world.sync()
+    answer = ada.post(page, {**form(text), "name": world.name})
+    assert answer.status_code == 409
+    assert "Something moved since this was shown" in text_of(answer)
+    assert world.now("1.0") == digest
+
+
+def test_a_protected_tag_on_it_has_to_be_let_go_first(world: World, ada: Client) -> None:  # noqa: F811
+    digest = world.push("prod", layer="secret")
+    world.sync()
+    protection.add(world.name, "prod", note="", by="tests")
+    page = f"{world.page}@{digest}/delete-for-good"
+    text = text_of(ada.get(page))
+    assert "that protection has to be lifted first" in bare(text)
+    assert 'name="name"' not in text
+    ada.post(page, {**form(text), "name": world.name})
+    assert world.now("prod") == digest
+
+
+def test_a_maintainer_is_not_offered_it(world: World, ada: Client) -> None:  # noqa: F811
+    digest = world.push("1.0", layer="one")
+    world.sync()
+    page = f"{world.page}@{digest}"
+    assert "delete-for-good" not in text_of(world.client.get(page))
+    assert world.client.get(f"{page}/delete-for-good").status_code == 403
+    assert "delete-for-good" in text_of(ada.get(page))
+
+
+def test_a_digest_that_is_not_there_is_said(ada: Client) -> None:
+    page = f"/repositories/team/none@sha256:{'0' * 64}/delete-for-good"
+    assert ada.get(page).status_code == 404
+    assert ada.post(page).status_code == 404

@@ -1,0 +1,274 @@
+"""The page of retention rules: a sentence each, a form, drafts, dry runs, reports."""
+
+import csv
+import io
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from registryui.models import Operator, RetentionFate, RetentionRule, Role, Run
+from registryui.retention import policies, runs
+from registryui.retention.policies import Wanted
+from tests.support.factories import make_manifest, make_repository, make_tag
+
+pytestmark = pytest.mark.django_db
+
+FORM = {
+    "name": "old builds",
+    "repositories": "team/*",
+    "tags": "pr-* build-*",
+    "keep_newest": "2",
+    "keep_pushed_days": "",
+    "keep_pulled_days": "90",
+    "keep_tags": "v*",
+    "schedule": "0 4 * * SUN",
+}
+
+
+def client(role: Role = Role.ADMIN) -> Client:
+    found = Client()
+    found.force_login(Operator.objects.get_or_create(username=f"a-{role}", role=role)[0])
+    return found
+
+
+def text(answer: Any) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+
+
+def make_rule(**fields: Any) -> RetentionRule:
+    wanted = Wanted(**{"name": "mine", "repositories": "team/*", "keep_newest": 2, **fields})
+    return policies.add(wanted, by="operator:vera")
+
+
+def make_tags(count: int = 5) -> None:
+    api = make_repository("team/api")
+    for number in range(count):
+        pushed = timezone.now() - timedelta(days=10 * number)
+        make_tag(
+            api, f"v{number}", make_manifest(api, f"{number}", layers=[number + 1]), moved_at=pushed
+        )
+
+
+def test_without_a_rule_the_page_teaches_and_the_form_stands_open() -> None:
+    page = client().get("/cleanup")
+    assert "No rule yet: nothing is deleted" in text(page)
+    assert 'name="repositories"' in page.content.decode()
+    page = client(Role.VIEWER).get("/cleanup")
+    assert "An administrator can make one." in text(page)
+    assert "<input" not in page.content.decode().split("<main", 1)[1]
+
+
+def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
+    page = client().post("/cleanup/rules", FORM, follow=True)
+    said = text(page)
+    assert "The rule old builds is made, as a draft." in said
+    assert (
+        "Of the tags pr-* build-* in team/*, keep the newest 2, what was pulled in the last 90 days"
+        " and what is named v*; delete the others."
+    ) in said
+    assert "Runs: every Sunday at 04:00" in said
+    assert "Draft, runs nowhere yet" in said
+    row = RetentionRule.objects.get()
+    assert (row.keep_pushed_days, row.is_active, row.made_by) == (None, False, "operator:a-admin")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"keep_newest": "", "keep_pulled_days": "", "keep_tags": ""}, "keeps nothing"),
+        ({"keep_newest": "ten"}, "“ten” is no number."),
+        ({"keep_newest": "-1"}, "“-1” is no number."),
+        ({"keep_newest": "٣"}, "is no number."),
+        ({"keep_pulled_days": "9" * 400}, "is no number."),
+        ({"schedule": "daily"}, "is no schedule"),
+        ({"repositories": "<script>"}, "the repositories"),
+    ],
+)
+def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reason: str) -> None:
+    page = client().post("/cleanup/rules", {**FORM, **fields})
+    assert page.status_code == 422
+    assert reason in text(page)
+    assert 'value="old builds"' in page.content.decode()
+    assert "<script>" not in page.content.decode()
+    assert not RetentionRule.objects.exists()
+
+
+def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
+    row = policies.switch(make_rule(), is_active=True, by="a")
+    admin = client()
+    page = admin.get(f"/cleanup?edit={row.pk}")
+    assert "Change mine" in text(page)
+    assert 'value="2"' in page.content.decode()
+    page = admin.post(f"/cleanup/rules/{row.pk}", {**FORM, "act": "change"}, follow=True)
+    assert "a draft again" in text(page)
+    wrong = admin.post(f"/cleanup/rules/{row.pk}", {**FORM, "act": "change", "name": ""})
+    assert wrong.status_code == 422
+    assert f'action="/cleanup/rules/{row.pk}"' in wrong.content.decode()
+
+
+def test_switching_on_shows_the_next_runs_and_off_none() -> None:
+    row = make_rule(schedule="0 4 * * SUN")
+    said = text(client().post(f"/cleanup/rules/{row.pk}", {"act": "on"}, follow=True))
+    assert "The rule mine is switched on." in said
+    assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 ; Sun .*04:00 ; Sun .*04:00 \(UTC\)", said)
+    said = text(client().post(f"/cleanup/rules/{row.pk}", {"act": "off"}, follow=True))
+    assert "next:" not in said
+
+
+def test_removing_and_running_are_asked_about_first() -> None:
+    row = policies.switch(make_rule(), is_active=True, by="a")
+    admin = client()
+    for asked in ("run", "remove"):
+        page = admin.get(f"/cleanup?{asked}={row.pk}").content.decode()
+        assert "<dialog" in page
+        assert f'value="{asked}"' in page
+        assert (
+            "<dialog" not in client(Role.VIEWER).get(f"/cleanup?{asked}={row.pk}").content.decode()
+        )
+    assert "<dialog" not in admin.get("/cleanup?run=999").content.decode()
+    assert RetentionRule.objects.exists()
+    admin.post(f"/cleanup/rules/{row.pk}", {"act": "remove"})
+    assert not RetentionRule.objects.exists()
+
+
+def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
+    row, admin = make_rule(), client()
+    page = admin.post(f"/cleanup/rules/{row.pk}", {"act": "explode"}, follow=True)
+    assert "does not know that act" in text(page)
+    assert admin.post("/cleanup/rules/999", {"act": "on"}).status_code == 404
+    assert admin.post("/cleanup/rules/999/dry-run").status_code == 404
+    assert admin.get("/cleanup/runs/999").status_code == 404
+    sync = Run.objects.create(kind=Run.Kind.SYNC)
+    assert admin.get(f"/cleanup/runs/{sync.pk}").status_code == 404
+
+
+def test_a_draft_cannot_be_run_from_the_page() -> None:
+    row = make_rule()
+    page = client().post(f"/cleanup/rules/{row.pk}", {"act": "run"}, follow=True)
+    assert "is a draft: switch it on first." in text(page)
+    assert not Run.objects.exists()
+
+
+def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
+    make_tags()
+    row = make_rule()
+    page = client(Role.MAINTAINER).post(f"/cleanup/rules/{row.pk}/dry-run", follow=True)
+    said = text(page)
+    assert "Dry run: 3 of 5 tags would go, 12 B" in said
+    assert (
+        "Would go team/api: v2 pushed 20 days before; place 3 by push time, only the newest 2"
+        in said
+    )
+    assert "Stays team/api: v0 among the newest 2" in said
+    assert "every 2s" not in page.content.decode()  # it is done: nothing is asked again
+    assert Run.objects.get().by == "operator:a-maintainer"
+    assert "3 of 5 tags would go" in text(client().get("/cleanup"))
+
+
+def test_the_report_is_filtered_and_paged() -> None:
+    make_tags(130)
+    row = make_rule(keep_newest=20)
+    admin = client()
+    page = admin.post(f"/cleanup/rules/{row.pk}/dry-run", follow=True)
+    address = page.redirect_chain[-1][0]
+    seen: list[str] = []
+    after = ""
+    while True:
+        page = admin.get(address, {"show": "goes", "after": after})
+        seen += re.findall(r"<wbr>(v\d+)<", page.content.decode())
+        assert "Stays" not in re.findall(r"<tbody>.*</tbody>", page.content.decode(), re.S)[0]
+        after = page.context["page"].next
+        if not after:
+            break
+    assert len(seen) == len(set(seen)) == 110
+    assert "All 130" in text(page)
+    assert admin.get(address, {"show": "nonsense", "after": "%%%"}).status_code == 200
+
+
+def test_the_report_as_csv_has_every_tag() -> None:
+    make_tags()
+    page = client().post(f"/cleanup/rules/{make_rule().pk}/dry-run", follow=True)
+    answer = client(Role.MAINTAINER).get(page.redirect_chain[-1][0] + ".csv")
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    body = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
+    rows = list(csv.DictReader(io.StringIO(body)))
+    assert [(row["tag"], row["verdict"], row["code"]) for row in rows[1:3]] == [
+        ("v1", "Stays", "newest"),
+        ("v2", "Would go", "goes"),
+    ]
+    assert len(rows) == 5
+
+
+def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
+    row = policies.switch(make_rule(), is_active=True, by="a")
+    run = runs.begin(row, by="schedule", is_dry=False)
+    Run.objects.filter(pk=run.pk).update(done=30, total=120)
+    page = client().get(f"/cleanup/runs/{run.pk}")
+    assert "30 of 120 tags looked at" in text(page)
+    assert 'rect width="25"' in page.content.decode()
+    seen = page.context["token"]
+    headers = {"HX-Request": "true"}
+    assert client().get(f"/cleanup/runs/{run.pk}?seen={seen}", headers=headers).status_code == 204
+    page = client(Role.MAINTAINER).post(f"/cleanup/runs/{run.pk}/stop", follow=True)
+    assert "It stops at the next safe place." in text(page)
+    run.refresh_from_db()
+    assert run.stop_asked_by == "operator:a-maintainer"
+    assert client().get(f"/cleanup/runs/{run.pk}?seen={seen}", headers=headers).status_code == 200
+
+
+def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
+    row = policies.switch(make_rule(schedule="0 4 * * SUN"), is_active=True, by="a")
+    due = timezone.now() - timedelta(days=2)
+    run = runs.begin(row, by="schedule", is_dry=False, due=due)
+    runs.carry_out(run)
+    Run.objects.filter(pk=run.pk).update(result={**run.result, "goes": 7, "failed": 1})
+    said = text(client(Role.VIEWER).get("/cleanup"))
+    assert "by schedule" in said
+    assert "7 0 B Done" in said
+    assert "1 not deleted" in said
+    assert "while Boathouse was down; run once afterwards." in said
+
+
+def test_a_failed_tag_says_why() -> None:
+    row = policies.switch(make_rule(), is_active=True, by="a")
+    run = runs.carry_out(runs.begin(row, by="a", is_dry=False))
+    for note in ("moved", "gone", "protected", "busy", "failed", "<b>500</b>"):
+        RetentionFate.objects.create(
+            run=run, kind="failed", repository="team/api", tag="v1", reason="goes", note=note
+        )
+    page = client().get(f"/cleanup/runs/{run.pk}")
+    assert "not deleted: the registry did not do it" in text(page)
+    assert "<b>500" not in page.content.decode()
+
+
+def test_the_fragment_of_runs_is_empty_while_nothing_changed() -> None:
+    admin = client()
+    token = admin.get("/cleanup").context["token"]
+    headers = {"HX-Request": "true"}
+    assert admin.get(f"/cleanup?seen={token}", headers=headers).status_code == 204
+    fragment = admin.get("/cleanup?seen=other", headers=headers)
+    assert "<html" not in fragment.content.decode()
+
+
+def test_the_page_asks_as_much_for_many_rules_as_for_one(
+    django_assert_max_num_queries: Any,
+) -> None:
+    admin = client()
+    for number in range(20):
+        make_rule(name=f"rule {number}")
+    with django_assert_max_num_queries(12):
+        admin.get("/cleanup")
+
+
+@pytest.mark.parametrize("path", ["/cleanup", "/cleanup?new=1"])
+def test_the_page_in_chinese(path: str) -> None:
+    make_rule(keep_pulled_days=90, schedule="0 4 * * SUN")
+    admin = client()
+    admin.cookies["__Host-boathouse_language"] = "zh-hans"
+    said = text(admin.get(path))
+    assert "在 team/* 中保留最新的 2 个和最近 90 天内拉取过的；删除其他所有标签。" in said
+    assert "每周日 04:00" in said
