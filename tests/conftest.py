@@ -12,6 +12,10 @@ from django.test import TransactionTestCase
 
 from tests.selection import Extent
 
+from .support.deletion_pages import emptied, world  # noqa: F401  (fixtures)
+from .support.fixtures import here, small  # noqa: F401
+from .support.instance import standing  # noqa: F401
+from .support.notifications import sink  # noqa: F401
 from .support.parts import running_registry
 
 

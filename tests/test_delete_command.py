@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from registryui.models import AuditEvent
-from tests.e2e.test_notifications import Sink, sink  # noqa: F401  (a fixture)
+from tests.support.notifications import Sink
 
 from .support.worlds import R, World, world
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def here(
     tmp_path: Path,
-    sink: tuple[Sink, str],  # noqa: F811
+    sink: tuple[Sink, str],
     settings: Any,
 ) -> Iterator[World]:
     """Tags 1 and latest on one image, pr-1 … pr-12 on others."""

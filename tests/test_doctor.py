@@ -31,7 +31,7 @@ from registryui.setup import configuration, up
 
 from .support.authorities import make_unlimited
 from .support.factories import make_event
-from .support.instance import Instance, restart_nginx, standing  # noqa: F401  (a fixture)
+from .support.instance import Instance, restart_nginx
 from .support.registries import Registry
 from .support.waiting import until
 
@@ -39,7 +39,7 @@ from .support.waiting import until
 @pytest.fixture
 def instance(
     transactional_db: None,
-    standing: Instance,  # noqa: F811
+    standing: Instance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Instance:
     """A healthy instance with one registry user, on a machine without pending updates."""

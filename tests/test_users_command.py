@@ -26,7 +26,7 @@ from registryui.accounts import drift, htpasswd, publish, users
 from registryui.management import user_arguments
 from registryui.models import NEVER, Operator, RegistryUser, Role
 
-from .support.instance import Instance, standing  # noqa: F401  (a fixture)
+from .support.instance import Instance
 from .support.waiting import LONGEST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def no_parts(files: Path, settings: Any) -> Path:
 
 
 @pytest.fixture
-def instance(standing: Instance) -> Instance:  # noqa: F811
+def instance(standing: Instance) -> Instance:
     standing.renew()
     return standing
 

@@ -27,9 +27,9 @@ from registryui import doctor, write_freeze
 from registryui.models import AuditEvent, Host
 from registryui.refused import Refused
 from registryui.setup import configuration
-from .accounts.test_proxy import ask, digest, made, manifest
+from tests.support.proxy_client import ask, digest, made, manifest
 
-from .support.instance import Instance, restart_nginx, standing  # noqa: F401  (a fixture)
+from .support.instance import Instance, restart_nginx
 from .support.waiting import LONGEST, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
@@ -55,7 +55,7 @@ READS = (
 
 
 @pytest.fixture
-def instance(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:  # noqa: F811
+def instance(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
     standing.renew()
     # No request here is so young: each is seen at the registry before anybody waits for it.
     monkeypatch.setattr(write_freeze, "SETTLE", 0.1)

@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 
 from registryui import audit, clock, schedules, space
 from registryui import write_freeze as hold
-from registryui.index import ingest, runs
+from registryui.index import ingest, reconcile, runs
 from registryui.integrity.repair import repair
 from registryui.models import AuditEvent, Blob, Manifest, Run
 from registryui.refused import Refused
@@ -38,7 +38,7 @@ from registryui.registry.storage import FileStore
 from registryui.registry.storages import of_settings
 from registryui.under_way import under_way
 
-from .mark import Impossible, Mark, Marker, index_again
+from .mark import Impossible, Mark, Marker
 from .pushed import Watch
 from .store_scan import digest_of, key_of
 
@@ -182,7 +182,7 @@ def put_back(wanted: str, *, by: str) -> int:
         count += 1
     quarantine.tidy()
     for name in sorted({_place(one).repository for one in (*folders, *chosen)} - {""}):
-        index_again(store, name)
+        reconcile.read_again(store, name)
     if count:
         audit.record("store.put_back", wanted[:255], by=by, details={"count": count})
     return count
@@ -461,7 +461,7 @@ class _Collecting:
                 names.add(_place(one).repository)
                 self.note(f"put back, because it is needed: {one.path}")
         for name in sorted(names - {""}):
-            index_again(self.store, name)
+            reconcile.read_again(self.store, name)
         self.result["returned"] += count
         return count
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -24,8 +24,7 @@ from django.utils.translation import gettext as _
 
 from registryui.index import processes, reconcile
 from registryui.index.blob_names import remembered
-from registryui.index.progress import State
-from registryui.models import FormerTag, Manifest, ManifestTombstone, Repository, Run, Tag
+from registryui.models import FormerTag, Manifest, ManifestTombstone, Repository, Tag
 from registryui.oci.digest import alike, is_canonical, matches
 from registryui.oci.references import References, references
 from registryui.oci.untrusted import MANIFEST_LIMIT
@@ -67,19 +66,6 @@ class Mark:
     kept_count: int = 0
     kept_size: int = 0
     young_size: int = 0  # of blobs that nothing kept needs, and that may not go yet
-
-
-class _Quiet(State):
-    """What a reconcile counts, when nobody asks."""
-
-    def advance(self, tags: int, *, total: int | None = None) -> None:
-        """Nothing is written."""
-
-
-def index_again(store: FileStore, name: str) -> None:
-    """Makes the index of one repository equal to the store. RegistryError: it does not answer."""
-    known = replace(reconcile.known_of([name])[name], stamp="")
-    reconcile.reconcile(store, name, known, _Quiet(Run(), None), full=False)
 
 
 @dataclass(slots=True)
@@ -248,7 +234,7 @@ class Marker:
             if not known[links.name].rows.keys() >= set(links.manifests)
         ]
         for name in late:
-            index_again(self.store, name)
+            reconcile.read_again(self.store, name)
             self.go_on(0)
         known |= _known(late)
         for name, here in known.items():

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # for a row that it is writing would wait with it.
 PRIORITY = 10
 PR_SET_PDEATHSIG = 1
-_PROGRAM = "import django; django.setup(); from registryui.cleanup import apart; apart.main()"
+_PROGRAM = "import django; django.setup(); from registryui.gc import process; process.main()"
 
 
 def collect(

@@ -28,6 +28,7 @@ from django.db import DatabaseError, connection
 from django.db.models import Max
 from django.utils import timezone
 
+from registryui.index import reconcile
 from registryui.integrity.completeness import NESTING, needs_of
 from registryui.integrity.repair import repair_data
 from registryui.models import RegistryEvent, Run
@@ -39,8 +40,6 @@ from registryui.registry.errors import RegistryError
 from registryui.registry.quarantine import LocalQuarantine, Quarantine
 from registryui.registry.storage import FileStore
 from registryui.registry.storages import of_settings
-
-from .mark import index_again
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ def look_at_pending() -> None:
         store, quarantine = choose.open_store(of_settings()), choose.open_quarantine()
         try:
             for name in restore(store, quarantine, pushed) if lately else ():
-                index_again(store, name)
+                reconcile.read_again(store, name)
             for line in repair_data(store, quarantine, unread):
                 log.warning("%s", line)
         except RegistryError as error:

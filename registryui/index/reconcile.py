@@ -12,11 +12,11 @@ run's counts and lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
-from registryui.models import UNKNOWN, Manifest, Repository, Tag
+from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
 from registryui.registry.errors import NotFound, RegistryError, Unreachable
 from registryui.registry.source import Store, Stored, TagLink
 
@@ -63,6 +63,19 @@ def from_store(store: Store, state: State, *, full: bool) -> int:
     for line in store.problems:
         state.note(line)
     return len(listed)
+
+
+class _Quiet(State):
+    """What a reconcile counts, when nobody asks."""
+
+    def advance(self, tags: int, *, total: int | None = None) -> None:
+        """Nothing is written."""
+
+
+def read_again(store: Store, name: str) -> None:
+    """Makes the index of one repository equal to the store. RegistryError: it does not answer."""
+    known = replace(known_of([name])[name], stamp="")
+    reconcile(store, name, known, _Quiet(Run(), None), full=False)
 
 
 def _listed(store: Store, state: State) -> list[str]:

@@ -23,7 +23,7 @@ from django.db.models import Q
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from registryui.gc.mark import index_again
+from registryui.index import reconcile
 from registryui.index.blob_names import remembered
 from registryui.models import Blob, Manifest, Tag
 from registryui.oci.digest import is_canonical, matches
@@ -117,7 +117,7 @@ class _Repair:
     def index(self) -> None:
         """Makes the index equal to what was changed."""
         for name in sorted(self._changed):
-            index_again(self.store, name)
+            reconcile.read_again(self.store, name)
 
     def _missing(self, name: str, digest: str) -> None:
         path = paths.blob_data(digest)

@@ -27,12 +27,12 @@ from registryui.registry.client import RegistryClient
 from tests.selection import Extent
 from tests.support.folders import open_folder
 from tests.support.instance import running_instance
+from tests.support.proxy_client import push
 from tests.support.shared_database import Publisher, own_database, running_publisher
 from tests.support.waiting import LONGEST
 
 from .checks import inconsistent, temporary_files
 from .hashes import PASSWORD
-from .test_proxy import push
 
 SEED = 20150401
 TAGS = "/v2/team/api/tags/list"

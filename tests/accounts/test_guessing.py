@@ -17,9 +17,9 @@ from registryui.accounts import htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.setup import configuration, parts
 from tests.support.instance import Instance, restart_nginx, wait_for_passwords
+from tests.support.proxy_client import ask
 
 from .hashes import OF_EACH_KIND, PASSWORD
-from .test_proxy import ask
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 

@@ -6,14 +6,12 @@ The portal takes no part: nothing here runs Django but the calls that write the 
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
 import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -34,26 +32,23 @@ from tests.support.instance import (
     restart_nginx,
     running_instance,
 )
+from tests.support.proxy_client import (
+    LAYER,
+    TYPE,
+    Answer,
+    ask,
+    connected,
+    digest,
+    made,
+    manifest,
+    push,
+)
 from tests.support.waiting import LONGEST, until
 
-LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 SECRET = b"a layer that only other/x has"
-TYPE = "application/vnd.oci.image.manifest.v1+json"
 REPOSITORIES = ("team/api", "team/deep/er/api", "team", "teams/api", "other/x", "single")
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def message(self) -> str:
-        """What Docker prints of it."""
-        return str(json.loads(self.body)["errors"][0]["message"])
 
 
 @pytest.fixture(scope="module")
@@ -71,75 +66,6 @@ def filled(standing: Instance) -> Instance:
 def instance(filled: Instance) -> Instance:
     filled.renew()
     return filled
-
-
-def push(client: RegistryClient, repository: str) -> None:
-    for blob in (LAYER, CONFIG):
-        client.upload_blob(repository, blob)
-    client.put_manifest(repository, "1", manifest(), TYPE)
-
-
-def manifest(note: str = "") -> bytes:
-    def descriptor(kind: str, data: bytes) -> dict[str, object]:
-        return {
-            "mediaType": f"application/vnd.oci.image.{kind}",
-            "digest": digest(data),
-            "size": len(data),
-        }
-
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": TYPE,
-            "config": descriptor("config.v1+json", CONFIG),
-            "layers": [descriptor("layer.v1.tar+gzip", LAYER)],
-            "annotations": {"note": note},
-        }
-    ).encode()
-
-
-def digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def ask(
-    method: str,
-    path: str,
-    user: tuple[str, str] | None = None,
-    *,
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-    port: int = 0,
-    over: http.client.HTTPConnection | None = None,
-) -> Answer:
-    """One request over TLS, the path sent as it stands. `over`: a connection that stays open."""
-    connection = over or connected(port)
-    sent = {"Accept": TYPE, **(proxy.basic(*user) if user else {}), **(headers or {})}
-    try:
-        connection.request(method, path, body=body or None, headers=sent)
-        response = connection.getresponse()
-        found = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, found, response.read())
-    finally:
-        if connection is not over:
-            connection.close()
-
-
-def connected(port: int = 0) -> http.client.HTTPSConnection:
-    """A connection to the front door that asks for no certificate."""
-    return http.client.HTTPSConnection(
-        "localhost",
-        port or settings.PORT,
-        context=ssl._create_unverified_context(),
-        timeout=LONGEST,
-    )
-
-
-def made(name: str, *may: tuple[str, str], **options: Any) -> tuple[str, str]:
-    """A user with these rights: name and secret."""
-    done = users.create(name, by="tests", may=rights.parse(may), **options)
-    assert done.proof.is_proved, done.proof
-    return name, done.secret
 
 
 # -- the table: user × action × repository ---------------------------------------------------------

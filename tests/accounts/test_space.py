@@ -22,12 +22,13 @@ from registryui.registry.client import RegistryClient
 from registryui.setup import first
 from tests.selection import Extent
 from tests.support.folders import open_folder
+from tests.support.full_disk import fill
 from tests.support.instance import running_instance
+from tests.support.proxy_client import ask, push
 from tests.support.shared_database import own_database, running_publisher
 
 from .checks import inconsistent, temporary_files
 from .hashes import PASSWORD
-from .test_proxy import ask, push
 
 PROCESSES = 8
 
@@ -88,17 +89,6 @@ def small_disk(files: Path, settings: object) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """A file that takes all the room that is left."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return filler
 
 
 def everything(disk: Path) -> object:

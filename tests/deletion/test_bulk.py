@@ -9,14 +9,14 @@ from registryui.deletion.execute import Selection
 from registryui.index import runs
 from registryui.models import FormerTag, Run
 from registryui.refused import Refused
-from tests.views.test_deletion import World, emptied, world  # noqa: F401  (a fixture)
+from tests.support.deletion_pages import World
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 BY = "operator:mika"
 
 
 @pytest.fixture
-def tags(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
+def tags(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Nine tags on three images, deleted and put back by threes."""
     monkeypatch.setattr(execute, "BATCH", 3)
     monkeypatch.setattr(restore, "BATCH", 3)
@@ -27,13 +27,13 @@ def tags(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F
     return names
 
 
-def begin(world: World, tags: list[str]) -> tuple[Run, Selection, str]:  # noqa: F811
+def begin(world: World, tags: list[str]) -> tuple[Run, Selection, str]:
     selection = Selection(world.name, tags=tuple(tags))
     run = bulk.begin("delete", world.name, total=len(tags), by=BY)
     return run, selection, execute.plan(selection).fingerprint
 
 
-def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) -> None:  # noqa: F811
+def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) -> None:
     run, selection, fingerprint = begin(world, tags)
     bulk.delete(run, selection, fingerprint=fingerprint)
     run.refresh_from_db()
@@ -56,7 +56,7 @@ def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) 
 
 
 def test_a_stopped_run_ends_after_its_batch_and_can_be_undone(
-    world: World,  # noqa: F811
+    world: World,
     tags: list[str],
 ) -> None:
     run, selection, fingerprint = begin(world, tags)
@@ -69,7 +69,7 @@ def test_a_stopped_run_ends_after_its_batch_and_can_be_undone(
     assert {tag: world.now(tag) for tag in tags} == world.digests
 
 
-def test_an_undo_is_stopped_in_the_same_way(world: World, tags: list[str]) -> None:  # noqa: F811
+def test_an_undo_is_stopped_in_the_same_way(world: World, tags: list[str]) -> None:
     selection = Selection(world.name, tags=tuple(tags))
     plan = execute.plan(selection)
     act = execute.execute(selection, fingerprint=plan.fingerprint, by=BY).act
@@ -83,7 +83,7 @@ def test_an_undo_is_stopped_in_the_same_way(world: World, tags: list[str]) -> No
 
 
 def test_a_plan_that_changed_before_the_job_began_deletes_nothing(
-    world: World,  # noqa: F811
+    world: World,
     tags: list[str],
 ) -> None:
     run, selection, fingerprint = begin(world, tags)
@@ -96,7 +96,7 @@ def test_a_plan_that_changed_before_the_job_began_deletes_nothing(
     assert all(world.now(tag) for tag in tags)
 
 
-def test_what_moved_is_counted_and_named(world: World, tags: list[str]) -> None:  # noqa: F811
+def test_what_moved_is_counted_and_named(world: World, tags: list[str]) -> None:
     run, selection, fingerprint = begin(world, tags)
     newer = world.push(tags[0], layer="newer")  # the index has not heard of it
     bulk.delete(run, selection, fingerprint=fingerprint)
@@ -106,7 +106,7 @@ def test_what_moved_is_counted_and_named(world: World, tags: list[str]) -> None:
     assert world.now(tags[0]) == newer
 
 
-def test_one_run_at_a_time_and_a_dead_one_is_not_taken_up(world: World, tags: list[str]) -> None:  # noqa: F811
+def test_one_run_at_a_time_and_a_dead_one_is_not_taken_up(world: World, tags: list[str]) -> None:
     run, selection, fingerprint = begin(world, tags)
     with pytest.raises(Refused):
         bulk.begin("delete", world.name, total=1, by=BY)
@@ -116,7 +116,7 @@ def test_one_run_at_a_time_and_a_dead_one_is_not_taken_up(world: World, tags: li
 
 
 def test_a_registry_that_does_not_answer_ends_the_run(
-    world: World,  # noqa: F811
+    world: World,
     tags: list[str],
     settings: object,
 ) -> None:

@@ -24,7 +24,7 @@ from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.refused import Refused
 from registryui.registry import forward
 from registryui.registry.choose import open_source
-from tests.e2e.test_gc import use
+from tests.support.collecting import use
 from tests.support.fake_source import IMAGE, digest_of, encode
 from tests.support.parts import free_port, running_registry
 from tests.support.registries import Registry

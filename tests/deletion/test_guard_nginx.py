@@ -18,8 +18,8 @@ from registryui.models import RegistryUser
 from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry.client import RegistryClient
 from registryui.setup import configuration
-from tests.accounts.test_proxy import TYPE, Answer, ask, digest, made, manifest, push
 from tests.support.instance import Instance, restart_nginx
+from tests.support.proxy_client import TYPE, Answer, ask, digest, made, manifest, push
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 BY = "operator:ada"

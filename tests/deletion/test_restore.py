@@ -19,8 +19,8 @@ from registryui.models import Operator, RegistryEvent, Role, Tag
 from registryui.oci import media_types
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
-from tests.e2e.test_notifications import Sink, sink  # noqa: F401  (a fixture)
 from tests.support.factories import make_operator
+from tests.support.notifications import Sink
 from tests.support.parts import running_registry
 from tests.support.waiting import until
 
@@ -76,7 +76,7 @@ def push(registry: RegistryClient, tag: str, nonce: str) -> str:
 @pytest.fixture
 def world(
     tmp_path: Path,
-    sink: tuple[Sink, str],  # noqa: F811
+    sink: tuple[Sink, str],
     settings: object,
 ) -> Iterator[World]:
     told, address = sink

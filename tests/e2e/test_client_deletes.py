@@ -19,14 +19,13 @@ from registryui.models import FormerTag, Manifest, Tag
 from registryui.registry import storages
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
-from tests.index.test_events import event, receive
+from tests.support.collecting import collect, use
+from tests.support.events import event, receive
 from tests.support.fake_source import digest_of
+from tests.support.other_digests import check, index, run_stock_collector
 from tests.support.parts import free_port, running_registry, running_s3
 from tests.support.pushing import whole
 from tests.support.registries import Registry
-
-from .test_gc import collect, use
-from .test_other_digests import check, index, run_stock_collector
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 NAME = "team/app"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.clients import copy, run
 from tests.support.layouts import Layout
 from tests.support.machines import podman_storage
 from tests.support.product import Product
-from tests.support.waiting import LONGEST, until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -20,39 +19,6 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "layout")
-
-
-def run(folder: Path, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs a client that keeps everything below `folder`."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "XDG_RUNTIME_DIR": str(folder),
-        "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
-        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
-    }
-    return subprocess.run(
-        command,
-        input=stdin,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
-
-
-def copy(
-    boathouse: Product, certificates: Path, source: str, target: str
-) -> subprocess.CompletedProcess[str]:
-    """skopeo copy of everything below a tag, as it is; either side may be the registry."""
-    sides: list[str] = []
-    for side, place in (("src", source), ("dest", target)):
-        if place.startswith("docker:"):
-            sides += [f"--{side}-cert-dir={certificates}"]
-            sides += [f"--{side}-creds={':'.join(boathouse.user)}"]
-    command = ("skopeo", "--insecure-policy", "copy", "--all", "--preserve-digests")
-    return run(certificates.parent, *command, *sides, source, target)
 
 
 def test_an_image_index_comes_back_as_it_was_pushed(

@@ -13,14 +13,13 @@ import pytest
 
 from registryui.registry import paths
 from tests.selection import Extent
+from tests.support.clients import copy, run
 from tests.support.engines import Engine
 from tests.support.fake_source import IMAGE
 from tests.support.layouts import Layout
 from tests.support.product import ROOT, Product
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST, until
-
-from .test_clients import copy, run
 
 pytestmark = pytest.mark.e2e
 

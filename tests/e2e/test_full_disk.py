@@ -21,16 +21,15 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.accounts.test_space import fill
 from tests.selection import Extent
+from tests.support.clients import copy
 from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
+from tests.support.full_disk import fill
 from tests.support.layouts import Layout
 from tests.support.portal import Visitor
 from tests.support.product import Product, product
 from tests.support.short_times import short_times
 from tests.support.waiting import LONGEST, until
-
-from .test_clients import copy
 
 pytestmark = pytest.mark.e2e
 

@@ -24,7 +24,6 @@ import pytest
 from registryui.doctor.checks import check_store
 from registryui.gc import collector as collecting
 from registryui.gc.store_scan import ELSEWHERE
-from registryui.index.sync import sync
 from registryui.index.verify import verify
 from registryui.models import Run, Tag
 from registryui.registry import paths
@@ -33,6 +32,7 @@ from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storage import FileStore
 from registryui.registry.storages import FILESYSTEM, Storage
 from tests.selection import Extent
+from tests.support.collecting import collect, data_size, index, use
 from tests.support.folders import other_disk
 from tests.support.parts import free_port, running_registry
 from tests.support.pushing import Client, attack, image, print_counts, take_off, whole
@@ -47,35 +47,6 @@ def served(tmp_path: Path, settings: Any) -> Iterator[Registry]:
     with running_registry(tmp_path / "registry") as url:
         use(settings, tmp_path / "registry/store", url)
         yield Registry(url, tmp_path / "registry/store")
-
-
-def use(settings: Any, store: Path, url: str) -> None:
-    settings.STORAGE, settings.SOURCE = "filesystem", "auto"
-    settings.STORE_DIR, settings.REGISTRY_URL = store, url
-    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
-        setattr(settings, name, timedelta(0))
-    settings.UNDO_DAYS = 0  # what clients delete here is to be collected
-
-
-def index(registry: Registry) -> None:
-    store = open_store(Storage(FILESYSTEM, {}, str(registry.store)))
-    run = sync(store, by="test")
-    assert run is not None
-    assert run.state == Run.State.DONE, run.log
-
-
-def collect(**options: Any) -> dict[str, Any]:
-    run = collecting.collect(by="test", **options)
-    assert run is not None
-    assert run.state == Run.State.DONE, (run.result, run.log)
-    return dict(run.result)
-
-
-def data_size(store: Path) -> int:
-    """Bytes of all blobs, in the store and hidden."""
-    blobs = [*store.glob("docker/registry/v2/blobs/*/*/*/data")]
-    hidden = [*store.glob("boathouse/quarantine/*/[0-9]*")]
-    return sum(one.stat().st_size for one in (*blobs, *hidden) if one.is_file())
 
 
 def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(

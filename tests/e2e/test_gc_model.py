@@ -32,12 +32,11 @@ from registryui.registry import paths
 from registryui.registry.choose import open_store
 from registryui.registry.storages import FILESYSTEM, Storage
 from tests.selection import Extent
+from tests.support.collecting import collect, index, use
 from tests.support.fake_source import IMAGE, INDEX, descriptor, digest_of, encode
 from tests.support.parts import running_registry
 from tests.support.pushing import Client, Image, image, whole
 from tests.support.registries import Registry
-
-from .test_gc import collect, index, use
 
 pytestmark = [
     pytest.mark.e2e,

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.selection import Extent
+from tests.support.clients import run
 from tests.support.engines import Engine
 from tests.support.product import Product
 from tests.support.racing import Client, image, race, upload
 from tests.support.waiting import until
-
-from .test_clients import run
 
 pytestmark = pytest.mark.e2e
 

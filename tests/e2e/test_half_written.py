@@ -20,12 +20,11 @@ from registryui.index import events
 from registryui.integrity import check, repair
 from registryui.models import Manifest, RegistryEvent, Run, Tag
 from registryui.registry import paths
+from tests.support.collecting import collect, index, use
 from tests.support.fake_source import IMAGE, digest_of
 from tests.support.parts import running_registry
 from tests.support.pushing import Client, Image, image, whole
 from tests.support.registries import Registry
-
-from .test_gc import collect, index, use
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
 

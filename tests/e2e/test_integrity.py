@@ -14,11 +14,10 @@ from registryui.models import Run, Tag
 from registryui.registry import paths
 from registryui.registry.choose import open_source
 from tests.support.fake_source import digest_of
+from tests.support.filled import fill
 from tests.support.parts import running_registry
 from tests.support.pushing import whole
 from tests.support.registries import Registry
-
-from .test_registry_habits import fill
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
 SOURCES = ("store", "http")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import html
 import json
 import random
-import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,25 +18,21 @@ from registryui.deletion import execute, plan, purge, restore
 from registryui.deletion.records import Selection
 from registryui.gc import collector as collecting
 from registryui.gc import registry_gc
-from registryui.index import events, search
+from registryui.index import search
 from registryui.index.sync import sync
-from registryui.integrity import check as integrity
-from registryui.models import Blob, Manifest, Repository, Role, Run, Tag
+from registryui.models import Blob, Manifest, Repository, Role, Tag
 from registryui.refused import Refused
 from registryui.registry import paths
 from registryui.registry.choose import open_source
-from tests.index.test_events import event, receive
+from tests.support.collecting import collect, data_size, use
 from tests.support.factories import make_operator
 from tests.support.fake_source import IMAGE, descriptor, digest_of, encode
-from tests.support.parts import REGISTRY, running_registry
+from tests.support.other_digests import NAME, check, index, run_stock_collector
+from tests.support.parts import running_registry
 from tests.support.pushing import take_off, whole
 from tests.support.registries import Registry
-from tests.support.waiting import LONGEST
-
-from .test_gc import collect, data_size, use
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
-NAME = "team/app"
 BASE = random.Random(1).randbytes(100_000)
 OWN = random.Random(2).randbytes(30_000)
 
@@ -61,25 +56,6 @@ def push_index(real: Registry, algorithm: str = "sha512") -> str:
     real.push_blob(NAME, raw, algorithm)
     platform = {"os": "linux", "architecture": "amd64"}
     return real.push_index(NAME, [descriptor(IMAGE, raw, algorithm, platform=platform)], "all")
-
-
-def index(way: str, *tags: tuple[str, str]) -> None:
-    """Reads the registry; "event" does as if it had told of these tags and their digests."""
-    with open_source("http" if way == "event" else way) as source:
-        if way == "event":
-            receive(*(event("push", NAME, digest, tag) for tag, digest in tags))
-            events.apply_pending(source)
-            return
-        run = sync(source, by="test")
-        assert run is not None
-        assert run.state == Run.State.DONE, run.log
-
-
-def check(source: str = "store", **options: Any) -> list[Any]:
-    run = integrity.check(by="test", source=source, **options)
-    assert run is not None
-    assert run.state == Run.State.DONE, (run.result, run.log)
-    return list(run.result["problems"])
 
 
 def pages() -> Client:
@@ -327,13 +303,3 @@ def test_the_stock_collector_is_not_to_be_run(served: Registry) -> None:
         registry_gc.remove_untagged(by="mika", dry_run=True)
     run_stock_collector(served)
     assert whole(served, NAME, "1") != ""
-
-
-def run_stock_collector(served: Registry) -> None:
-    configuration = str(served.store.parent / "registry.yml")
-    subprocess.run(
-        [REGISTRY, "garbage-collect", configuration],
-        check=True,
-        capture_output=True,
-        timeout=LONGEST,
-    )

@@ -19,6 +19,7 @@ import pytest
 from playwright.sync_api import Error
 
 from tests.support.browser import CHROMIUM, chromium, visit
+from tests.support.curl import curl
 from tests.support.product import Answer, Product, exchange
 from tests.support.waiting import LONGEST, until
 
@@ -27,17 +28,6 @@ from .conftest import needs
 pytestmark = pytest.mark.e2e
 
 NGINX = "nginx"
-
-
-def curl(boathouse: Product, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """curl with the CA of the instance and nothing of this computer's own."""
-    return subprocess.run(
-        ["curl", "--silent", "--show-error", "--cacert", str(boathouse.ca), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
 
 
 def plain(boathouse: Product, path: str) -> Answer:

@@ -11,10 +11,10 @@ from tests.support.browser import Visit, violations, visit
 from tests.support.engines import engine
 from tests.support.machines import Machine
 from tests.support.product import Product
+from tests.support.trust import follow
 from tests.support.waiting import until
 
 from .conftest import trust_lines
-from .test_trust import follow
 
 pytestmark = pytest.mark.e2e
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clients import run
+from tests.support.curl import curl
 from tests.support.engines import Engine
 from tests.support.machines import podman_storage
 from tests.support.product import Product, stopped
-
-from .test_clients import run
-from .test_proxy import curl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 

@@ -24,11 +24,10 @@ from registryui.registry.errors import NotFound, RegistryError, TooLarge
 from registryui.registry.storage import FileStore
 from tests.oci.samples import signed_schema1
 from tests.support.fake_source import IMAGE, INDEX, descriptor, encode
+from tests.support.filled import fill
 from tests.support.parts import free_port, running_registry, running_s3
 from tests.support.registries import DOCKER_CONFIG, SCHEMA2, Registry
 from tests.support.registry_habits import habits
-
-from .test_registry_habits import fill
 
 pytestmark = pytest.mark.e2e
 

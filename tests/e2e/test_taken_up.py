@@ -125,7 +125,7 @@ def test_what_is_pushed_beside_garbage_collection_is_whole_in_a_moment(
     def work() -> None:
         """Some runs without a pause: a process of its own for each would start for seconds."""
         script = (
-            "import json; from registryui.cleanup import collect; "
+            "import json; from registryui.gc import collector as collect; "
             f"print(json.dumps([collect.collect(by='test').result for _ in range({RUNS})]))"
         )
         done = quick.boathouse("manage", "shell", "-v", "0", "-c", script)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clients import copy
 from tests.support.engines import Engine
 from tests.support.layouts import Layout
 from tests.support.product import Product
 from tests.support.waiting import until
-
-from .test_clients import copy
 
 pytestmark = pytest.mark.e2e
 

@@ -20,9 +20,9 @@ from registryui.registry.choose import open_store
 from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storages import of_settings
 from registryui.setup import parts
-from tests.accounts.test_proxy import ask, digest, made, manifest
 from tests.selection import Extent
-from tests.support.instance import Instance, standing, wait_for  # noqa: F401  (a fixture)
+from tests.support.instance import Instance, wait_for
+from tests.support.proxy_client import ask, digest, made, manifest
 from tests.support.pushing import take_off
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
@@ -33,7 +33,7 @@ LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 
 
 @pytest.fixture
-def instance(settings: Any, standing: Instance) -> Instance:  # noqa: F811
+def instance(settings: Any, standing: Instance) -> Instance:
     for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
     settings.UNDO_DAYS = 0  # what clients delete here is to be collected

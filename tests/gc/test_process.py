@@ -40,7 +40,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _program(file: Path, then: str = "") -> str:
     note = NOTE.format(file=str(file), then=then)
     return (
-        f"{note}\nimport django; django.setup(); from registryui.cleanup import apart;"
+        f"{note}\nimport django; django.setup(); from registryui.gc import process as apart;"
         " apart.here = note; apart.main()"
     )
 
@@ -78,7 +78,7 @@ def test_one_that_is_killed_is_said_in_the_log(
 def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     file = tmp_path / "told"
     begin = (
-        "import django; django.setup(); from registryui.cleanup import apart;"
+        "import django; django.setup(); from registryui.gc import process as apart;"
         f"apart._PROGRAM = {_program(file, 'import time; time.sleep(600)')!r};"
         "apart.collect(by='schedule')"
     )

@@ -23,7 +23,7 @@ from registryui.models import (
     Tag,
 )
 from registryui.oci import throw_away
-from tests.index.test_events import event, receive
+from tests.support.events import event, receive
 from tests.support.fake_source import INDEX, FakeSource, digest_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]

@@ -1,8 +1,6 @@
 """Events: hints that the index acts on, in any order, as often as they come."""
 
-import json
-import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,46 +15,15 @@ from registryui.models import (
     Repository,
     Tag,
 )
-from tests.support.fake_source import IMAGE, INDEX, FakeSource
+from tests.support.events import NOON, event, receive
+from tests.support.fake_source import INDEX, FakeSource
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 @pytest.fixture
 def source() -> FakeSource:
     return FakeSource()
-
-
-def event(
-    action: str,
-    repository: str,
-    digest: str = "",
-    tag: str = "",
-    *,
-    at: datetime = NOON,
-    method: str = "",
-    media_type: str = IMAGE,
-    client: str = "docker/20.10",
-    actor: str = "ci",
-) -> dict[str, Any]:
-    target = {"repository": repository, "digest": digest, "mediaType": media_type}
-    return {
-        "id": str(uuid.uuid4()),
-        "timestamp": at.isoformat(),
-        "action": action,
-        "target": target | ({"tag": tag} if tag else {}),
-        "request": {
-            "addr": "10.1.2.3",
-            "method": method or {"push": "PUT", "pull": "GET", "delete": "DELETE"}[action],
-            "useragent": client,
-        },
-        "actor": {"name": actor},
-    }
-
-
-def receive(*some: dict[str, Any]) -> int:
-    return events.receive(json.dumps({"events": some}).encode())
 
 
 def test_a_push_is_in_the_index_with_who_and_when(source: FakeSource) -> None:

@@ -17,6 +17,7 @@ from registryui.registry.client import RegistryClient
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
 from registryui.registry.source import Source
 from tests.oci.samples import signed_schema1
+from tests.support.client_push import push
 from tests.support.parts import free_port, running_registry
 from tests.support.registry_habits import habits
 from tests.support.waiting import LONGEST
@@ -26,33 +27,6 @@ from tests.support.waiting import LONGEST
 def client(registry):
     with RegistryClient(registry) as client:
         yield client
-
-
-def push(client, repository, tag, *, media_type=media_types.OCI_MANIFEST, nonce=""):
-    """A small image; returns the bytes of its manifest and the digests of config and layer."""
-    oci = media_type == media_types.OCI_MANIFEST
-    config = json.dumps({"os": "linux", "architecture": "amd64", "author": nonce}).encode()
-    layer = b"layer " + nonce.encode()
-    raw = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": media_type,
-            "config": {
-                "mediaType": media_types.OCI_CONFIG if oci else media_types.DOCKER_CONFIG,
-                "digest": client.upload_blob(repository, config),
-                "size": len(config),
-            },
-            "layers": [
-                {
-                    "mediaType": media_types.OCI_LAYER if oci else media_types.DOCKER_LAYER,
-                    "digest": client.upload_blob(repository, layer),
-                    "size": len(layer),
-                }
-            ],
-        }
-    ).encode()
-    assert client.put_manifest(repository, tag, raw, media_type) == sha256(raw)
-    return raw, sha256(config), sha256(layer)
 
 
 def test_client_is_a_source(client):

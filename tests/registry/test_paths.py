@@ -7,7 +7,7 @@ import pytest
 from registryui.oci.digest import sha256
 from registryui.registry import paths
 from registryui.registry.client import RegistryClient
-from tests.registry.test_client import push
+from tests.support.client_push import push
 from tests.support.parts import running_registry
 
 

@@ -11,8 +11,8 @@ from registryui.registry.client import RegistryClient
 from registryui.setup import first
 from tests.accounts.checks import inconsistent
 from tests.accounts.hashes import OF_EACH_KIND, PASSWORD
-from tests.accounts.test_proxy import ask, push
 from tests.support.instance import running_instance
+from tests.support.proxy_client import ask, push
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

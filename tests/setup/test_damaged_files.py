@@ -19,7 +19,7 @@ from registryui.audit import newest
 from registryui.models import AuditEvent, here
 from registryui.setup import configuration, data, health, keys, static, up
 from registryui.setup.data import Refused
-from tests.support.instance import Instance, standing  # noqa: F401  (a fixture)
+from tests.support.instance import Instance
 
 pytestmark = pytest.mark.django_db
 
@@ -67,7 +67,7 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
 
 
 @pytest.fixture
-def instance(transactional_db: None, standing: Instance) -> Instance:  # noqa: F811
+def instance(transactional_db: None, standing: Instance) -> Instance:
     renew(standing)
     return standing
 

@@ -16,12 +16,11 @@ from registryui.registry import choose
 from registryui.registry.client import RegistryClient
 from registryui.registry.storage import FileStore
 from registryui.setup import configuration, data, keys, parts
-from tests.registry.test_client import push
+from tests.support.client_push import push
+from tests.support.data_folder import folder
 from tests.support.instance import wait_for
 from tests.support.parts import free_port, running_s3
 from tests.support.waiting import LONGEST
-
-from .test_configuration import folder
 
 __all__ = ["folder"]  # the fixture
 

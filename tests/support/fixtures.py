@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from registryui.gc import collector as collecting
-from tests.e2e.test_notifications import Sink, sink  # noqa: F401  (a fixture)
+from tests.support.notifications import Sink
 
 from .stores import NoCanary, Small
 from .worlds import World, world
@@ -17,7 +17,7 @@ from .worlds import World, world
 @pytest.fixture
 def here(
     tmp_path: Path,
-    sink: tuple[Sink, str],  # noqa: F811
+    sink: tuple[Sink, str],
     settings: Any,
 ) -> Iterator[World]:
     """An empty registry that tells us, and an empty index."""

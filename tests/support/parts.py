@@ -17,7 +17,7 @@ from registryui.setup.go_runtime import GO_RUNTIME
 from .waiting import LONGEST, until
 
 ROOT = Path(__file__).resolve().parents[2]
-# BOATHOUSE_TEST_REGISTRY runs every test on another registry; tests/support/registry_habits.py says what differs.
+# BOATHOUSE_TEST_REGISTRY runs every test on another registry; registry_habits.py says what differs.
 REGISTRY = os.environ.get("BOATHOUSE_TEST_REGISTRY") or "/usr/bin/docker-registry"
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.support.s3_service PORT`: moto's S3 on that port of loopback, and nothing else of moto.
+"""`python -m tests.support.s3_service PORT`: moto's S3 on that port of loopback.
 
 Its own server looks at each request for which of a hundred services it is, and prints a line.
 """

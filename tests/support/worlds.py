@@ -14,7 +14,7 @@ from registryui.index import events
 from registryui.index.sync import sync
 from registryui.models import Manifest, RegistryEvent, Tag
 from registryui.registry.client import RegistryClient
-from tests.e2e.test_notifications import Sink
+from tests.support.notifications import Sink
 
 from .parts import running_registry
 from .registries import Registry

@@ -20,7 +20,7 @@ from django.utils import timezone
 from registryui import audit
 from registryui.audit import chain
 from registryui.models import AuditEvent, Operator, RegistryEvent, RegistryUser, Role
-from registryui.views.activity.page import page, words
+from registryui.views.activity import page, words
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA, VERA = "operator:ada", "operator:vera"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -21,13 +20,12 @@ from registryui.gc import collector as collecting
 from registryui.models import AuditEvent, Role, Run
 from registryui.refused import Refused
 from registryui.templatetags.boathouse import took
-from tests.support.factories import make_operator
+from tests.support.pages import HOSTILE, client_of, text
 
 pytestmark = pytest.mark.django_db
 
 FRAGMENT = {"HX-Request": "true"}
 PAGE = "/cleanup/collection"
-HOSTILE = "<script>alert(1)</script>"
 COUNTS: dict[str, Any] = {
     "dry_run": False,
     "stage": "done",
@@ -80,12 +78,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def client_of(role: Role) -> Client:
-    client = Client()
-    client.force_login(make_operator(f"a-{role}", role))
-    return client
-
-
 def make_run(state: Run.State = Run.State.DONE, *, minutes: float = 3, **fields: Any) -> Run:
     """A run that began so many minutes ago; `fields` replace those of its result."""
     now = timezone.now()
@@ -103,12 +95,6 @@ def make_run(state: Run.State = Run.State.DONE, *, minutes: float = 3, **fields:
     Run.objects.filter(pk=run.pk).update(started_at=now - timedelta(minutes=minutes))
     run.refresh_from_db()
     return run
-
-
-def text(answer: Any) -> str:
-    plain = re.sub(r"<[^>]+>", " ", answer.content.decode())
-    one_line = " ".join(html.unescape(plain).split())
-    return re.sub(r" ([,;:] )", r"\1", one_line)  # the mark stood in another element
 
 
 def steps(answer: Any) -> dict[str, str]:

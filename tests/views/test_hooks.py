@@ -8,7 +8,7 @@ from django.test import Client
 
 from registryui import tasks
 from registryui.models import RegistryEvent
-from tests.index.test_events import event
+from tests.support.events import event
 
 pytestmark = pytest.mark.django_db
 RIGHT = {"Authorization": f"Bearer {settings.HOOK_TOKEN}"}

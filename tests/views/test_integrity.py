@@ -14,8 +14,7 @@ from registryui import tasks
 from registryui.gc import access
 from registryui.models import Role, Run
 from registryui.views.gc import integrity
-
-from .test_gc import HOSTILE, client_of, text
+from tests.support.pages import HOSTILE, client_of, text
 
 pytestmark = pytest.mark.django_db
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from registryui.views.access import client_address, safe_next
-from registryui.views.operators.page import password_turn
+from registryui.views.operators import password_turn
 from tests.support.factories import PASSWORD, make_operator
 from tests.support.waiting import until
 

@@ -23,7 +23,7 @@ from registryui.models import (
     RegistryEvent,
     Role,
 )
-from registryui.views.deletion.plan import protection as page
+from registryui.views.deletion import protection as page
 from tests.support import pushed
 
 pytestmark = pytest.mark.django_db

@@ -9,14 +9,8 @@ from django.test import Client
 
 from registryui.deletion import protection
 from registryui.models import FormerTag, Role
+from tests.support.deletion_pages import World, bare, text_of
 from tests.support.factories import make_operator
-from tests.views.test_deletion import (  # noqa: F401  (fixtures)
-    World,
-    bare,
-    emptied,
-    text_of,
-    world,
-)
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +28,7 @@ def form(text: str) -> dict[str, str]:
     return {"fingerprint": found[1]}
 
 
-def test_it_says_what_it_hits_and_needs_the_name_typed(world: World, ada: Client) -> None:  # noqa: F811
+def test_it_says_what_it_hits_and_needs_the_name_typed(world: World, ada: Client) -> None:
     digest = world.push("1.0", "stable", layer="secret")
     world.push("2.0", layer="other")
     world.sync()
@@ -53,7 +47,7 @@ def test_it_says_what_it_hits_and_needs_the_name_typed(world: World, ada: Client
     assert world.now("2.0")
 
 
-def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None:  # noqa: F811
+def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None:
     digest = world.push("1.0", "stable", layer="secret")
     world.sync()
     world.delete(world.plan(tag="1.0"))
@@ -68,7 +62,7 @@ def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None
     assert not world.now("1.0")
 
 
-def test_a_page_that_is_no_longer_true_does_nothing(world: World, ada: Client) -> None:  # noqa: F811
+def test_a_page_that_is_no_longer_true_does_nothing(world: World, ada: Client) -> None:
     digest = world.push("1.0", layer="secret")
     world.sync()
     page = f"{world.page}@{digest}/delete-for-good"
@@ -86,7 +80,7 @@ def test_a_page_that_is_no_longer_true_does_nothing(world: World, ada: Client) -
     assert world.now("1.0") == digest
 
 
-def test_a_protected_tag_on_it_has_to_be_let_go_first(world: World, ada: Client) -> None:  # noqa: F811
+def test_a_protected_tag_on_it_has_to_be_let_go_first(world: World, ada: Client) -> None:
     digest = world.push("prod", layer="secret")
     world.sync()
     protection.add(world.name, "prod", note="", by="tests")
@@ -98,7 +92,7 @@ def test_a_protected_tag_on_it_has_to_be_let_go_first(world: World, ada: Client)
     assert world.now("prod") == digest
 
 
-def test_a_maintainer_is_not_offered_it(world: World, ada: Client) -> None:  # noqa: F811
+def test_a_maintainer_is_not_offered_it(world: World, ada: Client) -> None:
     digest = world.push("1.0", layer="one")
     world.sync()
     page = f"{world.page}@{digest}"

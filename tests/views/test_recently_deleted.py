@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui.models import FormerTag, Role, Tag
+from tests.support.deletion_pages import World, bare, text_of
 from tests.support.factories import (
     digest_of,
     make_event,
@@ -21,13 +22,6 @@ from tests.support.factories import (
     make_tag,
 )
 from tests.support.factories import make_former as former
-from tests.views.test_deletion import (  # noqa: F401  (fixtures)
-    World,
-    bare,
-    emptied,
-    text_of,
-    world,
-)
 
 pytestmark = pytest.mark.django_db
 
@@ -136,7 +130,7 @@ def test_a_row_costs_no_query(mika: Client) -> None:
 # -- back ----------------------------------------------------------------------------------------
 
 
-def test_one_of_several_comes_back_with_its_digest_time_and_pusher(world: World) -> None:  # noqa: F811
+def test_one_of_several_comes_back_with_its_digest_time_and_pusher(world: World) -> None:
     digest = world.push("1.0", "2.0", layer="one")
     world.sync()
     moved_at = timezone.now() - timedelta(days=30)
@@ -152,7 +146,7 @@ def test_one_of_several_comes_back_with_its_digest_time_and_pusher(world: World)
     assert listed(world.client) == [f"{world.name}:2.0"]
 
 
-def test_a_tag_that_was_pushed_meanwhile_is_asked_for(world: World) -> None:  # noqa: F811
+def test_a_tag_that_was_pushed_meanwhile_is_asked_for(world: World) -> None:
     old = world.push("1.0", layer="one")
     world.sync()
     world.delete(world.plan(tag="1.0"))
@@ -175,7 +169,7 @@ def test_a_tag_that_was_pushed_meanwhile_is_asked_for(world: World) -> None:  # 
     assert f"{world.name}:1.0" in listed(world.client, how="overwritten")
 
 
-def test_an_overwritten_tag_goes_back_from_the_list_and_from_its_history(world: World) -> None:  # noqa: F811
+def test_an_overwritten_tag_goes_back_from_the_list_and_from_its_history(world: World) -> None:
     old = world.push("latest", layer="one")
     world.sync()
     new = world.push("latest", layer="two")

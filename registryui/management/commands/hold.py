@@ -90,7 +90,8 @@ class Command(BaseCommand):
         for one in held:
             self.stdout.write(
                 f"{_what(one)} held by {one.by} since {_time(one.since)} until "
-                f"{_time(one.until)}; {write_freeze.in_flight(one.what)} that began before are under way."
+                f"{_time(one.until)}; "
+                f"{write_freeze.in_flight(one.what)} that began before are under way."
             )
         if not held:
             self.stdout.write("Nothing is held.")

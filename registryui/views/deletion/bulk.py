@@ -42,7 +42,7 @@ def delete_run(request: Request, pk: int) -> HttpResponse:
         "has_repository": Repository.objects.filter(name=run.result.get("repository", "")).exists(),
         "can_undo": _can_undo(run),
     }
-    template = "delete/_run.html" if wants_fragment(request) else "delete/run.html"
+    template = "deletion/_run.html" if wants_fragment(request) else "deletion/run.html"
     return render(request, template, context)
 
 

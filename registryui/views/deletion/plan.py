@@ -166,7 +166,7 @@ def _plan_page(
         "until": timezone.now() + timedelta(days=settings.UNDO_DAYS),
         "behind": True,
     }
-    return render(request, "delete/page.html", context, status=409 if error else 200)
+    return render(request, "deletion/page.html", context, status=409 if error else 200)
 
 
 def _act(request: Request, asked: Asked) -> HttpResponse:

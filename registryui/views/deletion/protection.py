@@ -92,7 +92,7 @@ def _list(
         "error": error,
         "longest": patterns.LIMIT,
     }
-    return render(request, "protected/page.html", context, status=status)
+    return render(request, "protection/page.html", context, status=status)
 
 
 def _numbered(text: str) -> QuerySet[Protection]:

@@ -75,4 +75,4 @@ def _page(request: Request, plan: ForGood, *, error: str = "") -> HttpResponse:
         "shown": SHOWN,
         "protected": [one for one in plan.left_out if one.reason == "protected"],
     }
-    return render(request, "delete/for_good.html", context, status=409 if error else 200)
+    return render(request, "deletion/purge.html", context, status=409 if error else 200)

@@ -87,7 +87,9 @@ def deleted(request: Request) -> HttpResponse:
         ],
         "tab": "deleted",
     }
-    template = "deleted/_list.html" if wants_fragment(request) else "deleted/page.html"
+    template = (
+        "recently_deleted/_list.html" if wants_fragment(request) else "recently_deleted/page.html"
+    )
     return render(request, template, context)
 
 
@@ -191,7 +193,7 @@ def _ask(
         "behind": True,
         "tab": "deleted",
     }
-    return render(request, "deleted/taken.html", context, status=409 if is_again else 200)
+    return render(request, "recently_deleted/taken.html", context, status=409 if is_again else 200)
 
 
 def _restore_act(request: Request, act: str, back: str) -> HttpResponse:

@@ -156,7 +156,7 @@ def collection_purge(request: Request) -> HttpResponse:
         "is_running": any(_is_alive(run) for run in recent),
         "holds": _hold_seconds(recent),
     }
-    return render(request, "collection/purge.html", context)
+    return render(request, "gc/purge.html", context)
 
 
 def _runs() -> QuerySet[Run]:

@@ -68,7 +68,7 @@ def cleanup(request: Request) -> HttpResponse:
     if wants_fragment(request):
         if request.GET.get("seen") == token:
             return HttpResponse(status=204)
-        return render(request, "cleanup/_runs.html", context)
+        return render(request, "retention/_runs.html", context)
     return _page(request, context)
 
 
@@ -210,7 +210,7 @@ def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> Ht
         "undo_days": settings.UNDO_DAYS,
         "tab": "rules",
     }
-    return render(request, "cleanup/page.html", context, status=status)
+    return render(request, "retention/page.html", context, status=status)
 
 
 def _filled(row: RetentionRule | None) -> Mapping[str, Any]:

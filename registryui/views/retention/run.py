@@ -35,7 +35,7 @@ def retention_run(request: Request, pk: int) -> HttpResponse:
     token = f"{run.state}-{run.done}-{run.stop_asked_by}"
     if wants_fragment(request) and request.GET.get("seen") == token:
         return HttpResponse(status=204)
-    template = "cleanup/_run.html" if wants_fragment(request) else "cleanup/run.html"
+    template = "retention/_run.html" if wants_fragment(request) else "retention/run.html"
     return render(request, template, _context(request, run, token))
 
 
