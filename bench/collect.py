@@ -295,7 +295,7 @@ def main(data: str, files: str, url: str, action: str, seconds: str) -> None:
     from django.conf import settings
 
     settings.STORE_DIR, settings.REGISTRY_URL = Path(files), url
-    settings.COLLECT_GRACE = timedelta(seconds=GRACE)
+    settings.GC_GRACE = timedelta(seconds=GRACE)
     settings.QUARANTINE_TIME = timedelta()  # what a run hides, its last stage purges
     django.setup()
     from registryui.gc import collector, process

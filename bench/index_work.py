@@ -190,7 +190,7 @@ def _queue(number: str, name: str) -> dict[str, Any]:
 
     store = _store(name)
     links = [(link, one) for one in store.repositories() for link in store.tag_links(one)]
-    links.sort(key=lambda pair: pair[0].moved_at)
+    links.sort(key=lambda pair: pair[0].tagged_at)
     found = links[: int(number)]
     for start in range(0, len(found), 100):
         told = [_event(one, link.name, link.digest) for link, one in found[start : start + 100]]

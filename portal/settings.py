@@ -147,11 +147,11 @@ def _at_least(name: str, default: int, floor: int) -> timedelta:
 
 
 # -- collecting: what nothing needs is hidden, and deleted much later ------------------------------
-COLLECT_GRACE = _at_least("BOATHOUSE_COLLECT_GRACE_HOURS", 24, 1)  # what is younger stays
+GC_GRACE = _at_least("BOATHOUSE_COLLECT_GRACE_HOURS", 24, 1)  # what is younger stays
 QUARANTINE_TIME = _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1)  # between hidden and deleted
 UPLOAD_TIME = _at_least("BOATHOUSE_UPLOAD_HOURS", 168, 24)  # leftovers of uploads that are older go
 # Cron, in TIME_ZONE; "" after the equals sign: only by hand.
-COLLECT_SCHEDULE = schedule("BOATHOUSE_COLLECT_SCHEDULE", "0 2 * * 0")
+GC_SCHEDULE = schedule("BOATHOUSE_GC_SCHEDULE", "0 2 * * 0")
 
 # Whether every tag is whole: weekly. The same form; "" after the equals sign: only by hand.
 INTEGRITY_SCHEDULE = schedule("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6")

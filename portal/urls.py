@@ -16,19 +16,19 @@ from registryui.views.deletion.bulk import delete_run, delete_stop
 from registryui.views.deletion.guard import guarded
 from registryui.views.deletion.plan import delete
 from registryui.views.deletion.protection import protected, protection_add, protection_lift
-from registryui.views.deletion.purge import delete_for_good
+from registryui.views.deletion.purge import purge_manifest
 from registryui.views.deletion.recently_deleted import deleted, restore
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.gc.integrity import integrity_run, integrity_start, integrity_stop
 from registryui.views.gc.page import (
     collection,
-    collection_estimate,
-    collection_purge,
-    collection_put_back,
-    collection_run,
-    collection_start,
-    collection_stop,
-    collection_trust_clock,
+    gc_estimate,
+    gc_purge,
+    gc_restore,
+    gc_run,
+    gc_start,
+    gc_stop,
+    gc_trust_clock,
 )
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
@@ -69,8 +69,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path(
         "repositories/<repository:repository>@<digest:digest>/delete-for-good",
-        delete_for_good,
-        name="delete_for_good",
+        purge_manifest,
+        name="purge_manifest",
     ),
     path("delete", delete, name="delete"),
     path("delete/runs/<int:pk>", delete_run, name="delete_run"),
@@ -111,13 +111,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
     path("cleanup/collection", collection, name="collection"),
-    path("cleanup/collection/estimate", collection_estimate, name="collection_estimate"),
-    path("cleanup/collection/start", collection_start, name="collection_start"),
-    path("cleanup/collection/stop", collection_stop, name="collection_stop"),
-    path("cleanup/collection/trust-clock", collection_trust_clock, name="collection_trust_clock"),
-    path("cleanup/collection/put-back", collection_put_back, name="collection_put_back"),
-    path("cleanup/collection/purge", collection_purge, name="collection_purge"),
-    path("cleanup/collection/<int:pk>", collection_run, name="collection_run"),
+    path("cleanup/collection/estimate", gc_estimate, name="gc_estimate"),
+    path("cleanup/collection/start", gc_start, name="gc_start"),
+    path("cleanup/collection/stop", gc_stop, name="gc_stop"),
+    path("cleanup/collection/trust-clock", gc_trust_clock, name="gc_trust_clock"),
+    path("cleanup/collection/put-back", gc_restore, name="gc_restore"),
+    path("cleanup/collection/purge", gc_purge, name="gc_purge"),
+    path("cleanup/collection/<int:pk>", gc_run, name="gc_run"),
     path("cleanup/integrity/start", integrity_start, name="integrity_start"),
     path("cleanup/integrity/stop", integrity_stop, name="integrity_stop"),
     path("cleanup/integrity/<int:pk>", integrity_run, name="integrity_run"),

@@ -63,7 +63,7 @@ def once_for_all(when: Callable[[datetime], bool]) -> Callable[[Callable[[], obj
 @db_task()
 def apply_events() -> None:
     """What the registry just told us; the hook asks for it."""
-    pushed.look_at_pending()
+    pushed.restore_pending()
     with open_source() as source:
         events.apply_pending(source, then=usage.note, later=_apply_again)
     measure_sizes()
@@ -160,14 +160,14 @@ def sync_at_start() -> None:
 
 
 @db_task()
-def delete_many(run: int, selection: Selection, fingerprint: str, language: str) -> None:
+def delete_bulk(run: int, selection: Selection, fingerprint: str, language: str) -> None:
     """A delete of many tags, begun by a page; reasons are in the language of who asked."""
     with translation.override(language):
         bulk.delete(Run.objects.get(pk=run), selection, fingerprint=fingerprint)
 
 
 @db_task()
-def restore_many(run: int, act: str, repository: str, language: str) -> None:
+def restore_bulk(run: int, act: str, repository: str, language: str) -> None:
     """The undo of a delete of many tags."""
     with translation.override(language):
         bulk.restore(Run.objects.get(pk=run), act, repository=repository)
@@ -244,7 +244,7 @@ def verify_log(by: str, address: str) -> None:
 
 
 @once_for_all(crontab(minute="*"))
-def settle_deletes() -> None:
+def recover_deletes() -> None:
     """Deletes whose process died in the middle."""
     recovery.settle()
 
@@ -270,7 +270,7 @@ def collect(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
 
 
 @db_task()
-def put_back_collected(by: str) -> None:
+def restore_quarantined(by: str) -> None:
     """Everything that collecting has hidden; a dry run after it counts anew."""
     try:
         collecting.put_back("all", by=by)
@@ -281,20 +281,20 @@ def put_back_collected(by: str) -> None:
 
 
 @once_for_all(crontab(minute="*"))
-def collect_by_schedule() -> None:
+def gc_by_schedule() -> None:
     """When the schedule says so, when something that was hidden may be purged, and when a run ended
     before it looked again."""
     now = timezone.now()
     if collecting.wants_review(now):
-        review_collected("schedule")
+        review_gc("schedule")
     elif clock.known().has_jumped:
         return
-    elif settings.COLLECT_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
+    elif settings.GC_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
         collect("schedule")
 
 
 @db_task()
-def review_collected(by: str) -> None:
+def review_gc(by: str) -> None:
     """Restores what is needed of what a run hid that was ended before it could."""
     if collecting.wants_review(timezone.now()):
         process.collect(by=by, review=True)
@@ -305,10 +305,10 @@ def take_up(name: str) -> None:
     """What was under way on this host when its process died."""
     kind, _, id = name.partition("-")
     if kind == "delete":
-        recovery.settle_act(id)
+        recovery.recover_act(id)
     elif kind == "collect":
         collecting.close_dead(int(id))
-        review_collected.call_local("schedule")
+        review_gc.call_local("schedule")
 
 
 @db_task()
@@ -325,7 +325,7 @@ def integrity_by_schedule() -> None:
 
 
 @once_for_all(crontab(minute="47"))
-def look_at_damaged_tags() -> None:
+def check_damaged_tags() -> None:
     """What is whole again is not called damaged until the next look at everything."""
     checking.look_again()
 
@@ -396,7 +396,7 @@ def _take_up_dead() -> None:
         under_way.forget(name)
 
 
-def _look_at_space() -> None:
+def _check_space() -> None:
     space.look(uploads=lambda: write_freeze.in_flight("writes"))
 
 
@@ -405,7 +405,7 @@ def _look_at_space() -> None:
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "hold": (WATCH_SECONDS, write_freeze.clear),
     "dead work": (WATCH_SECONDS, _take_up_dead),
-    "space": (WATCH_SECONDS, _look_at_space),
+    "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.look),
     "clock": (NOTE_SECONDS, clock.note),
 }

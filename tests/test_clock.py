@@ -15,7 +15,7 @@ from registryui import clock, doctor, tasks
 from registryui.deletion import restore
 from registryui.doctor import checks
 from registryui.gc import collector as collecting
-from registryui.models import AuditEvent, FormerTag, RetentionRule, Run
+from registryui.models import AuditEvent, RetentionPolicy, Run, TagTombstone
 from registryui.refused import Refused
 from registryui.retention import runs as retention_runs
 
@@ -97,11 +97,11 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     machine: Machine, settings: Any
 ) -> None:
     now = timezone.now()
-    row = FormerTag.objects.create(
+    row = TagTombstone.objects.create(
         repository="team/app",
         tag="1",
         digest="sha256:" + "0" * 64,
-        how=FormerTag.How.DELETED,
+        how=TagTombstone.How.DELETED,
         at=now,
         keep_until=now - timedelta(seconds=1) + timedelta(days=-1),
     )
@@ -109,17 +109,19 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     assert restore.waiting().count() == 0  # its time is over
     machine.runs(10)
     machine.is_set(8 * DAY)
-    FormerTag.objects.update(keep_until=now + timedelta(days=7))
+    TagTombstone.objects.update(keep_until=now + timedelta(days=7))
     with pytest.raises(Refused, match="trust-clock"):
         collecting.collect(by="test")
     with pytest.raises(CommandError, match="trust-clock"):
         call_command("collect", "--purge-now", stdout=StringIO())
-    rule = RetentionRule.objects.create(name="all", repositories="*", keep_newest=1, is_active=True)
+    rule = RetentionPolicy.objects.create(
+        name="all", repositories="*", keep_newest=1, is_active=True
+    )
     with pytest.raises(Refused, match="trust-clock"):
         retention_runs.begin(rule, by="test", is_dry=False)
     assert restore.waiting().get() == row  # though the clock says that its time is over
-    settings.COLLECT_SCHEDULE = "* * * * *"
-    tasks.collect_by_schedule.call_local()
+    settings.GC_SCHEDULE = "* * * * *"
+    tasks.gc_by_schedule.call_local()
     assert not Run.objects.filter(kind=Run.Kind.COLLECT).exists()
     finding = checks.check_clock()
     assert finding is not None

@@ -26,7 +26,7 @@ from django.utils import timezone, translation
 from registryui import doctor, proxy, sockets, tls
 from registryui.accounts import publish, users
 from registryui.doctor import checks
-from registryui.models import RegistryEvent, RegistryUser, Run, new_decision
+from registryui.models import RegistryEvent, RegistryUser, Run, new_generation
 from registryui.setup import configuration, up
 
 from .support.authorities import make_unlimited
@@ -111,15 +111,15 @@ def test_a_stopped_registry_is_named_and_the_others_are_looked_at(instance: Inst
 
 def test_a_stopped_nginx_is_named(instance: Instance) -> None:
     instance.stop("nginx")
-    assert checks.check_front_door().code == "door-closed"
-    assert "Nothing answers at 127.0.0.1:" in said(checks.check_front_door())
+    assert checks.check_proxy().code == "door-closed"
+    assert "Nothing answers at 127.0.0.1:" in said(checks.check_proxy())
 
 
 def test_a_portal_that_does_not_answer_is_named(instance: Instance) -> None:
     path = instance.folder / "config" / "nginx.conf"
     path.write_text(path.read_text().replace(f'server "unix:{sockets.web()}" ', "server [::1]:9 "))
     restart_nginx(instance)
-    finding = checks.check_front_door()
+    finding = checks.check_proxy()
     assert (finding.state, finding.code) == ("bad", "door-no-portal")
     assert "Pushes and pulls go on" in said(finding)
 
@@ -129,8 +129,8 @@ def test_a_front_door_without_passwords_is_an_alarm(instance: Instance) -> None:
     text = path.read_text().replace("auth_basic_user_file", "#").replace("auth_request /_may", "#")
     path.write_text(text)
     restart_nginx(instance)
-    assert checks.check_front_door().code == "door-open"
-    assert "Lets everybody in" in said(checks.check_front_door())
+    assert checks.check_proxy().code == "door-open"
+    assert "Lets everybody in" in said(checks.check_proxy())
 
 
 def test_guessing_from_this_machine_makes_no_bad_front_door() -> None:
@@ -142,7 +142,7 @@ def test_guessing_from_this_machine_makes_no_bad_front_door() -> None:
 
 def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Instance) -> None:
     tls.replace_ca(instance.folder / "tls", names=["localhost"])
-    finding = checks.check_front_door()
+    finding = checks.check_proxy()
     assert (finding.state, finding.code) == ("bad", "door-untrusted")
     said(finding)
 
@@ -157,10 +157,10 @@ def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Inst
 )
 def test_a_renewal_without_reload_is_seen(instance: Instance, mend: Callable[[], object]) -> None:
     tls.renew(instance.folder / "tls", names=tls.wanted_names())
-    assert checks.check_front_door().code == "door-old-certificate"
-    said(checks.check_front_door())
+    assert checks.check_proxy().code == "door-old-certificate"
+    said(checks.check_proxy())
     mend()
-    until(lambda: checks.check_front_door().code == "door-ok", "the door is seen to be well")
+    until(lambda: checks.check_proxy().code == "door-ok", "the door is seen to be well")
 
 
 @pytest.mark.parametrize("is_hanging", [True, False])
@@ -214,9 +214,9 @@ def test_a_configuration_that_lacks_something_is_named(instance: Instance) -> No
 def test_a_missing_password_file_is_found_by_both(instance: Instance) -> None:
     (instance.folder / "htpasswd").unlink()
     assert checks.check_htpasswd().code == "htpasswd-missing"
-    assert checks.check_front_door().code == "door-no-passwords"
+    assert checks.check_proxy().code == "door-no-passwords"
     said(checks.check_htpasswd())
-    said(checks.check_front_door())
+    said(checks.check_proxy())
 
 
 def test_a_password_file_that_nginx_may_not_read_is_found_by_both(instance: Instance) -> None:
@@ -224,7 +224,7 @@ def test_a_password_file_that_nginx_may_not_read_is_found_by_both(instance: Inst
     if checks.nginx_user().uid == 0:
         pytest.skip("nginx's workers run as root here, who may read everything")
     assert checks.check_htpasswd().code == "htpasswd-unreadable"
-    assert checks.check_front_door().code == "door-no-passwords"
+    assert checks.check_proxy().code == "door-no-passwords"
     assert f"may not open {instance.folder / 'htpasswd'}" in said(checks.check_htpasswd())
 
 
@@ -261,7 +261,7 @@ def htpasswd_finding() -> doctor.Finding:
 def heal() -> None:
     call_command("user", "publish", stdout=StringIO())
     assert htpasswd_finding().code == "htpasswd-ok"
-    assert checks.check_front_door().code == "door-ok"
+    assert checks.check_proxy().code == "door-ok"
 
 
 def test_a_hand_edit_is_told_until_somebody_has_looked(instance: Instance) -> None:
@@ -295,7 +295,7 @@ def test_a_missing_file_is_mended_by_one_command(instance: Instance) -> None:
 
 
 def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None:
-    RegistryUser.objects.update(decision=new_decision())
+    RegistryUser.objects.update(decision=new_generation())
     finding = htpasswd_finding()
     assert (finding.state, finding.code) == ("bad", "htpasswd-pending")
     assert "docker" in said(finding)
@@ -308,7 +308,7 @@ def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None
 def test_a_change_on_its_way_is_no_illness(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RegistryUser.objects.update(decision=new_decision())
+    RegistryUser.objects.update(decision=new_generation())
     monkeypatch.setattr(time, "sleep", lambda seconds: publish.catch_up())
     assert htpasswd_finding().code == "htpasswd-ok"
 
@@ -345,12 +345,12 @@ def test_a_missing_file_of_replaced_secrets_is_named(instance: Instance) -> None
     assert (finding.state, finding.code) == ("warn", "htpasswd-old-missing")
     said(finding)
     # To a wrong password nginx answers as if a right lacked: it has no second file to look at.
-    assert checks.check_front_door().code == "door-no-passwords"
+    assert checks.check_proxy().code == "door-no-passwords"
     heal()
 
 
 def test_the_round_looks_at_the_tables_too(instance: Instance) -> None:
-    RegistryUser.objects.update(decision=new_decision())
+    RegistryUser.objects.update(decision=new_generation())
     assert examined()["htpasswd"].code == "htpasswd-pending"
 
 

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from registryui.models import AuditEvent, RetentionRule, Run
+from registryui.models import AuditEvent, RetentionPolicy, Run
 from registryui.retention import runs
 
 from .support.factories import make_manifest, make_repository, make_tag
@@ -48,7 +48,7 @@ def tags() -> None:
     for number in range(5):
         pushed = timezone.now() - timedelta(days=number, minutes=1)
         image = make_manifest(api, f"{number}", layers=[number + 1])
-        make_tag(api, f"v{number}", image, moved_at=pushed)
+        make_tag(api, f"v{number}", image, tagged_at=pushed)
 
 
 def test_a_rule_from_its_making_to_its_end() -> None:
@@ -100,7 +100,7 @@ def test_words_that_it_does_not_know() -> None:
         said("add", "x")
     with pytest.raises((CommandError, SystemExit)):
         said("explode")
-    assert not RetentionRule.objects.exists()
+    assert not RetentionPolicy.objects.exists()
 
 
 def test_a_dry_run_in_words(tags: None) -> None:
@@ -125,7 +125,7 @@ def test_a_dry_run_in_json_is_one_document_with_every_tag(tags: None) -> None:
     assert [one["kind"] for one in found["tags"]] == ["stays", "stays", "goes", "goes", "goes"]
     assert found["tags"][2]["reason"] == "goes"
     assert found["tags"][2]["pulled_at"] == ""
-    RetentionRule.objects.update(repositories="none")
+    RetentionPolicy.objects.update(repositories="none")
     assert facts("dry-run", "old builds")["tags"] == []
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_deleted_or_removed_without_a_yes(tags: None) -> None:
             code, sentence = refused(act, "old builds", *options)
             assert code == 2
             assert "--yes" in sentence
-    assert RetentionRule.objects.exists()
+    assert RetentionPolicy.objects.exists()
     assert not Run.objects.exists()
 
 
@@ -152,7 +152,7 @@ def test_a_draft_is_not_run(tags: None) -> None:
 def test_a_run_that_is_under_way_is_not_joined(tags: None) -> None:
     said(*ADD)
     said("enable", "old builds")
-    runs.begin(RetentionRule.objects.get(), by="schedule", is_dry=False)
+    runs.begin(RetentionPolicy.objects.get(), by="schedule", is_dry=False)
     assert "under way already" in refused("run", "old builds", "--yes")[1]
 
 

@@ -94,5 +94,5 @@ def test_the_limit_says_that_there_are_more(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_name_can_steer_a_terminal() -> None:
-    make_tag(make_repository("team/api"), "1", moved_by="\x1b[31mred")
+    make_tag(make_repository("team/api"), "1", tagged_by="\x1b[31mred")
     assert "\x1b" not in _run("api")[1]

@@ -32,7 +32,7 @@ REFUSED = [
     ("BOATHOUSE_COLLECT_GRACE_HOURS", "0", "between 1 and 87600 hours"),
     ("BOATHOUSE_QUARANTINE_HOURS", "1d", "whole number of hours, such as 24"),
     ("BOATHOUSE_UPLOAD_HOURS", "23", "between 24 and 87600 hours"),
-    ("BOATHOUSE_COLLECT_SCHEDULE", "never", "cron's five fields"),
+    ("BOATHOUSE_GC_SCHEDULE", "never", "cron's five fields"),
     ("BOATHOUSE_INTEGRITY_SCHEDULE", "61 * * * *", "cron's five fields"),
     ("BOATHOUSE_TIME_ZONE", "Mars", "no time zone"),
     ("BOATHOUSE_TIME_ZONE", "../../etc/passwd", "no time zone"),
@@ -87,7 +87,7 @@ ACCEPTED = [
     {"BOATHOUSE_HOST": "[fd00::1]", "BOATHOUSE_NAMES": "fd00::2, *.example.net,10.0.0.1"},
     {"BOATHOUSE_HOST": "hub", "BOATHOUSE_BIND": "127.0.0.1,[::1]", "BOATHOUSE_AUDIT_DAYS": "0"},
     {"BOATHOUSE_PUBLIC_URL": "https://[fd00::1]:8443/", "BOATHOUSE_TRUSTED_PROXIES": "::1"},
-    {"BOATHOUSE_COLLECT_SCHEDULE": "", "BOATHOUSE_TIME_ZONE": "Asia/Shanghai"},
+    {"BOATHOUSE_GC_SCHEDULE": "", "BOATHOUSE_TIME_ZONE": "Asia/Shanghai"},
 ]
 SHOW = "from django.conf import settings; settings.INSTALLED_APPS; print('read')"
 

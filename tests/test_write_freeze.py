@@ -294,9 +294,9 @@ def test_the_folder_can_be_passed_by_nginx_alone(instance: Instance) -> None:
 
 
 def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str]) -> None:
-    assert doctor.checks.check_front_door().code == "door-ok"
+    assert doctor.checks.check_proxy().code == "door-ok"
     write_freeze.on("writes", by="vera", until=soon())
-    found = doctor.checks.check_front_door()
+    found = doctor.checks.check_proxy()
     assert (found.state, found.code) == ("warn", "door-held"), found
     words = doctor.texts(found)
     assert words.value == "Holds pushes and deletes"

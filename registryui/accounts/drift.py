@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from registryui import audit
-from registryui.models import LineLeftAlone, RegistryUser, new_decision
+from registryui.models import LineLeftAlone, RegistryUser, new_generation
 from registryui.models.registry_user import RegistryUserQuerySet
 from registryui.refused import Refused
 
@@ -134,7 +134,7 @@ def _follow(
                 # One who is only on again has the secret that we know.
                 if line_hash and line_hash != row.secret_hash:
                     row.secret_hash, row.is_generated = users.safe_hash(line_hash), False
-                row.decision = new_decision()
+                row.decision = new_generation()
                 row.save()
             after = [users.snapshot(row) for row in known]
             audit.record_each(TAKE_OVER, [row.name for row in known], by=by)

@@ -29,7 +29,7 @@ from registryui.models import (
     Operator,
     RegistryUser,
     Right,
-    new_decision,
+    new_generation,
 )
 from registryui.refused import Refused
 
@@ -314,7 +314,7 @@ def _change(
         before = [snapshot(row) for row in rows]
         for row in rows:
             change(row)
-            row.decision = new_decision()
+            row.decision = new_generation()
             row.save()
         after = [snapshot(row) for row in rows]
         _check(giver, before, after)
@@ -414,7 +414,7 @@ def restore(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
             for name, value in became.fields.items():
                 if getattr(row, name) == value:
                     setattr(row, name, was.fields[name])
-            row.decision = new_decision()  # catch_up looks at the files once more
+            row.decision = new_generation()  # catch_up looks at the files once more
             row.save()
             if rights_of(row) == became.may != was.may:
                 _set_rights(row, was.may)

@@ -1,7 +1,7 @@
 """Many tags deleted, or put back, as one run that can be left and stopped.
 
 A page asks: `begin` makes the Run and a job does the work. Run.result, all keys always there:
-    {"what": "delete" | "restore", "repository", "act" (FormerTag.act; "" before it begins),
+    {"what": "delete" | "restore", "repository", "act" (TagTombstone.act; "" before it begins),
      "changed": count, "failed": count, "problem": why nothing was done, or ""}
 The log has one line for each tag that was not done.
 """

@@ -2,10 +2,10 @@
 
 A delete takes names off. The manifest stays in the registry, untagged, until undo's time is over
 and collecting takes it; so each delete can be taken back with the same digest (undo.py). Only
-`delete_for_good` makes a digest unpullable at once.
+`purge_manifest` makes a digest unpullable at once.
 
     records.py   Selection, Plan, Outcome …     planning.py   plan      reach.py   what keeps what
-    take_off.py  how the registry does it       for_good.py   delete_for_good
+    take_off.py  how the registry does it       for_good.py   purge_manifest
     settling.py  what a process that died in the middle left over
 """
 
@@ -28,7 +28,7 @@ from registryui.index import client_deletes, ingest, tombstones
 from registryui.index.events import OWN_ACT
 from registryui.index.fetch import Look, look
 from registryui.index.sync import write
-from registryui.models import AuditEvent, FormerTag, RegistryEvent, Tag
+from registryui.models import AuditEvent, RegistryEvent, Tag, TagTombstone
 from registryui.oci import throw_away
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
@@ -36,24 +36,24 @@ from registryui.under_way import under_way
 
 from . import untag
 from .plan import plan, repository_of
-from .purge import delete_for_good, plan_for_good
+from .purge import plan_purge, purge_manifest
 from .reachability import around
-from .records import Changed, ForGood, Going, LeftOut, Outcome, Plan, Result, Selection, Staying
+from .records import Changed, Going, LeftOut, Outcome, Plan, Purge, Result, Selection, Staying
 
 __all__ = [
     "Changed",
-    "ForGood",
     "Going",
     "LeftOut",
     "Outcome",
     "Plan",
+    "Purge",
     "Result",
     "Selection",
     "Staying",
-    "delete_for_good",
     "execute",
     "plan",
-    "plan_for_good",
+    "plan_purge",
+    "purge_manifest",
 ]
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def execute(
     undone.
 
     The rows of undo are written before the registry is touched, so a process that dies in the
-    middle loses none; `settle_act` (settling.py) finds out at once what came of them. Images go
+    middle loses none; `recover_act` (settling.py) finds out at once what came of them. Images go
     before what is attached to them: an attachment stays if its image did.
     """
     planned = plan(selection)
@@ -145,7 +145,7 @@ def _with_their_image(
         return attached
     repository = repository_of(planned.selection.repository)
     kept = around(repository, stayed).keys
-    return [one for one in attached if one.attached_to not in kept]
+    return [one for one in attached if one.refers_to not in kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +198,12 @@ class _Doing:
                 continue
             row = tombstones.row(tag) if tag is not None else None
             if row is None or row.digest != one.digest:
-                row = FormerTag(repository=self.repository, tag=one.tag, digest=one.digest)
-                row.size, row.attached_to = one.size, one.attached_to
-            row.how, row.act, row.at, row.by = FormerTag.How.DELETED, self.act, at, self.by[:255]
+                row = TagTombstone(repository=self.repository, tag=one.tag, digest=one.digest)
+                row.size, row.refers_to = one.size, one.refers_to
+            row.how, row.act, row.at, row.by = TagTombstone.How.DELETED, self.act, at, self.by[:255]
             row.keep_until = until
             noted.append(row)
-        FormerTag.objects.bulk_create(noted)
+        TagTombstone.objects.bulk_create(noted)
 
     def _write(self, taken: Sequence[untag.Taken]) -> None:
         """Brings the index up to what the registry has now."""
@@ -253,7 +253,7 @@ class _Doing:
             for one in deleted
         )
         stayed = [one for one in results if one.state != "deleted" and one.tag not in unsure]
-        rows = FormerTag.objects.filter(act=self.act, repository=self.repository)
+        rows = TagTombstone.objects.filter(act=self.act, repository=self.repository)
         rows = rows.filter(tag__in=[one.tag for one in stayed if one.tag])
         before_us = list(rows.filter(tag__in=[one.tag for one in stayed if one.state == "gone"]))
         rows.delete()

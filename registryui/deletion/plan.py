@@ -29,16 +29,14 @@ def plan(selection: Selection) -> Plan:
     rules = protections()
     tags, left_out = _meant(repository, selection, rules)
     digests = {_digest(tag) for tag in tags} - {""}
-    hanging = {tag.name for tag in tags if tag.attached_to and tag.name not in selection.tags}
+    hanging = {tag.name for tag in tags if tag.refers_to and tag.name not in selection.tags}
     found = around(
         repository,
-        digests
-        | {tag.attached_to for tag in tags if tag.name in hanging}
-        | set(selection.manifests),
+        digests | {tag.refers_to for tag in tags if tag.name in hanging} | set(selection.manifests),
         is_protected=lambda name: rules.of(repository.name, name) is not None,
     )
     # Of a whole repository, attachments go as tags only if their image is not there.
-    tags = [one for one in tags if one.name not in hanging or one.attached_to not in found.keys]
+    tags = [one for one in tags if one.name not in hanging or one.refers_to not in found.keys]
     names = {tag.name for tag in tags}
     alive = found.alive(going=names)
     attached = _attached(repository, found, alive, names)
@@ -76,7 +74,7 @@ def _meant(
     rows = (
         repository.tags.select_related("manifest")
         .only(
-            *("name", "size", "attached_to", "pulled_at", "moved_at", "moved_by", "repository_id"),
+            *("name", "size", "refers_to", "pulled_at", "tagged_at", "tagged_by", "repository_id"),
             *("manifest__digest", "manifest__media_type", "manifest__size", "manifest__pulled_by"),
         )
         .order_by("-version_key", "-id")
@@ -89,9 +87,7 @@ def _meant(
     ]
     tags = []
     for tag in found:
-        if not (
-            selection.is_all or tag.name in named or (not tag.attached_to and matches(tag.name))
-        ):
+        if not (selection.is_all or tag.name in named or (not tag.refers_to and matches(tag.name))):
             continue
         if rule := rules.of(repository.name, tag.name):
             left_out.append(LeftOut(tag.name, "protected", rule.pk))
@@ -128,7 +124,7 @@ def _digest(tag: Tag) -> str:
 
 def _going(tag: Tag) -> Going:
     pulled_by = tag.manifest.pulled_by if tag.manifest else ""
-    return Going(tag.name, _digest(tag), tag.size, tag.attached_to, tag.pulled_at, pulled_by)
+    return Going(tag.name, _digest(tag), tag.size, tag.refers_to, tag.pulled_at, pulled_by)
 
 
 def _attached(

@@ -47,7 +47,7 @@ class Protections:
     def immutable(self, repository: str, tag: str) -> Protection | None:
         """The oldest one by which this tag stays on its digest; None: it may move. A referrer tag
         (`sha256-….sig`) may always: each further signature moves it."""
-        if names.attachment_of(tag):
+        if names.referrer_subject(tag):
             return None
         rules = self._of_all(repository)
         return next((row for is_meant, row in rules if row.is_immutable and is_meant(tag)), None)
@@ -134,7 +134,7 @@ def count(protection: Protection) -> int:
     if ANY in patterns.parse(protection.tags):
         found = Repository.objects.filter(inside).aggregate(count=Sum("tag_count"))
         return int(found["count"] or 0)
-    tags = Tag.objects.filter(matching("name", protection.tags), attached_to="")
+    tags = Tag.objects.filter(matching("name", protection.tags), refers_to="")
     return tags.filter(matching("repository__name", protection.repositories)).count()
 
 

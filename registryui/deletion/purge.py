@@ -29,15 +29,15 @@ from registryui.index.sync import write
 from registryui.models import (
     AuditEvent,
     BlobName,
-    FormerTag,
     Manifest,
     ManifestBlob,
     ManifestTombstone,
     RegistryEvent,
     Repository,
     Tag,
+    TagTombstone,
 )
-from registryui.models.deletion import FormerTagQuerySet
+from registryui.models.deletion import TagTombstoneQuerySet
 from registryui.oci.references import references
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
@@ -47,7 +47,7 @@ from . import locks
 from .plan import repository_of
 from .protection import protections
 from .reachability import Around, around, chunks, freed, users_of
-from .records import Changed, ForGood, LeftOut, Result
+from .records import Changed, LeftOut, Purge, Result
 from .untag import Wanted, again, in_words, take_off
 
 log = logging.getLogger(__name__)
@@ -56,24 +56,24 @@ AT_ONCE = 8  # requests to the registry
 ATTEMPTS = 3  # a push of the same digest may come in between
 
 
-def plan_for_good(repository: str, digest: str) -> ForGood:
-    """What `delete_for_good` would do. Refused: the repository has no such manifest."""
+def plan_purge(repository: str, digest: str) -> Purge:
+    """What `purge_manifest` would do. Refused: the repository has no such manifest."""
     return _planned(repository_of(repository), digest)[0]
 
 
-def delete_for_good(
+def purge_manifest(
     repository: str, digest: str, *, by: str, fingerprint: str | None = None
-) -> ForGood:
+) -> Purge:
     """Makes the digest unpullable there, with all that is used only by it, and ends its undo.
 
     Refused if a protected tag needs it; Changed if the plan made now has another `fingerprint`.
     What undo keeps for other images stays whole.
     """
     with locks.locked(alone=[repository]):  # nobody pushes an immutable tag there meanwhile
-        return _delete_for_good(repository, digest, by, fingerprint)
+        return _purge_manifest(repository, digest, by, fingerprint)
 
 
-def _delete_for_good(repository: str, digest: str, by: str, fingerprint: str | None) -> ForGood:
+def _purge_manifest(repository: str, digest: str, by: str, fingerprint: str | None) -> Purge:
     row = repository_of(repository)
     _read_anew(repository)
     planned, dead = _planned(row, digest)
@@ -123,7 +123,7 @@ def _read_anew(repository: str) -> None:
         ) from error
 
 
-def _planned(repository: Repository, digest: str) -> tuple[ForGood, dict[str, int]]:
+def _planned(repository: Repository, digest: str) -> tuple[Purge, dict[str, int]]:
     """The plan, and the manifests that go: digest to id."""
     rules = protections()
     found = around(
@@ -140,7 +140,7 @@ def _planned(repository: Repository, digest: str) -> tuple[ForGood, dict[str, in
     attached = tuple(
         one.tag for one in found.attachments if one.image in dead and one.tag not in names
     )
-    planned = ForGood(
+    planned = Purge(
         repository=repository.name,
         digest=digest,
         tags=tuple(names),
@@ -167,8 +167,8 @@ def _tags_with(repository: str, digest: str) -> list[str]:
     return list(rows.order_by("-version_key", "-id").values_list("name", flat=True))
 
 
-def _undone(repository: str, digests: Sequence[str]) -> FormerTagQuerySet:
-    rows = FormerTag.objects.kept(timezone.now())
+def _undone(repository: str, digests: Sequence[str]) -> TagTombstoneQuerySet:
+    rows = TagTombstone.objects.kept(timezone.now())
     return rows.filter(repository=repository, digest__in=digests)
 
 
@@ -181,14 +181,14 @@ def _elsewhere(repository: Repository, digest: str) -> tuple[str, ...]:
     return tuple(others.order_by("repository__name").values_list("repository__name", flat=True))
 
 
-def _fingerprint(of: ForGood) -> str:
+def _fingerprint(of: Purge) -> str:
     names = [sorted(of.tags), of.children, sorted(of.attached), of.listed_by, of.elsewhere]
     text = json.dumps([of.repository, of.digest, names, [one.tag for one in of.left_out]])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @transaction.atomic
-def _begin(planned: ForGood, dead: Sequence[str], act: str, by: str) -> None:
+def _begin(planned: Purge, dead: Sequence[str], act: str, by: str) -> None:
     """Ends undo, and tells history who it was, before the registry tells of it without a name."""
     now = timezone.now()
     _undone(planned.repository, dead).update(ended_at=now)
@@ -225,7 +225,7 @@ def _delete(registry: RegistryClient, repository: str, digest: str) -> Result:
     return Result("", digest, "failed", _("Somebody pushes it again and again."))
 
 
-def _untag(registry: RegistryClient, planned: ForGood, gone: set[str], act: str) -> None:
+def _untag(registry: RegistryClient, planned: Purge, gone: set[str], act: str) -> None:
     """Takes off what is left of the tags: attachments of a manifest that stays for another reason,
     and tags that a push in the middle left leading nowhere."""
     rows = Tag.objects.filter(
@@ -291,7 +291,7 @@ def _buried_blobs(repository: str) -> set[str]:
 @transaction.atomic
 def _conclude(
     repository: Repository,
-    planned: ForGood,
+    planned: Purge,
     results: Sequence[Result],
     blobs: Sequence[str],
     by: str,
@@ -303,7 +303,7 @@ def _conclude(
     gone = [one.digest for one in results if one.state != "failed"]
     ManifestTombstone.objects.filter(repository=repository.name, digest__in=gone).delete()
     audit.record(
-        "manifest.delete_for_good",
+        "manifest.purge_manifest",
         f"{repository.name}@{planned.digest}",
         by=by,
         result=AuditEvent.Result.FAILED if failed else AuditEvent.Result.DONE,

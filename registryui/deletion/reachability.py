@@ -23,12 +23,12 @@ from django.utils import timezone
 
 from registryui.models import (
     Blob,
-    FormerTag,
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
     Repository,
     Tag,
+    TagTombstone,
 )
 
 One = TypeVar("One")
@@ -133,8 +133,8 @@ def _below(
         for digest, subject in rows.values_list("digest", "subject_digest"):
             found.referrers[subject].add(digest)
             below.add(digest)
-        for name, digest, image in repository.tags.filter(attached_to__in=some).values_list(
-            "name", "manifest__digest", "attached_to"
+        for name, digest, image in repository.tags.filter(refers_to__in=some).values_list(
+            "name", "manifest__digest", "refers_to"
         ):
             if not is_protected(name):
                 found.attachments.append(Attachment(name, digest or "", image))
@@ -250,7 +250,7 @@ def _kept_by_undo(keys: set[Key]) -> set[Key]:
 
 def _undoable(digests: Iterable[str]) -> set[tuple[str, str]]:
     """(repository's name, digest) of what undo keeps among these digests."""
-    kept = FormerTag.objects.kept(timezone.now())
+    kept = TagTombstone.objects.kept(timezone.now())
     found: set[tuple[str, str]] = set()
     for some in chunks(sorted(digests)):
         found |= set(kept.filter(digest__in=some).values_list("repository", "digest"))

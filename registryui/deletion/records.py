@@ -29,7 +29,7 @@ class Going:
     tag: str
     digest: str
     size: int
-    attached_to: str
+    refers_to: str
     pulled_at: datetime
     pulled_by: str
 
@@ -78,13 +78,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    act: str  # FormerTag.act: undo of the whole
+    act: str  # TagTombstone.act: undo of the whole
     results: tuple[Result, ...]
     keep_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class ForGood:
+class Purge:
     """A digest that is made unpullable in one repository, and what else that hits."""
 
     repository: str
@@ -104,6 +104,6 @@ class ForGood:
 class Changed(Refused):
     """What was to be deleted is no longer what was shown; `plan` is the one made now."""
 
-    def __init__(self, reason: str, plan: Plan | ForGood) -> None:
+    def __init__(self, reason: str, plan: Plan | Purge) -> None:
         super().__init__(reason)
         self.plan = plan

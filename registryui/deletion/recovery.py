@@ -24,8 +24,8 @@ from django.utils import timezone
 from registryui.index import client_deletes, ingest, runs
 from registryui.index.fetch import look
 from registryui.index.sync import write
-from registryui.models import FormerTag, Manifest, Run, Tag
-from registryui.models.deletion import FormerTagQuerySet
+from registryui.models import Manifest, Run, Tag, TagTombstone
+from registryui.models.deletion import TagTombstoneQuerySet
 from registryui.oci import throw_away
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
@@ -43,23 +43,23 @@ def settle(*, is_whole: bool = False) -> int:
     RegistryError of one repository leaves it for the next time.
     """
     now = timezone.now()
-    rows = FormerTag.objects.filter(at__lt=now - UNDER_WAY)
+    rows = TagTombstone.objects.filter(at__lt=now - UNDER_WAY)
     if not is_whole:
         rows = rows.filter(at__gte=now - UNDER_WAY - RECENT)
-    return _settle_all(_unsettled(rows), _throw_aways())
+    return _recover_all(_unfinished(rows), _throw_aways())
 
 
-def settle_act(act: str) -> int:
+def recover_act(act: str) -> int:
     """The same for one delete, whose process is known to be gone: what it did can be undone now."""
-    count = _settle_all(_unsettled(FormerTag.objects.filter(act=act)), ())
+    count = _recover_all(_unfinished(TagTombstone.objects.filter(act=act)), ())
     dead = Run.objects.filter(kind=Run.Kind.DELETE, state=Run.State.RUNNING)
     for run in dead.filter(result__what="delete", result__act=act):
-        changed = FormerTag.objects.kept(timezone.now()).filter(act=act).count()
+        changed = TagTombstone.objects.kept(timezone.now()).filter(act=act).count()
         runs.end(run, Run.State.FAILED, {**run.result, "changed": changed}, [runs.DIED])
     return count
 
 
-def _settle_all(tags: Iterable[tuple[str, str]], throw_aways: Iterable[tuple[str, str]]) -> int:
+def _recover_all(tags: Iterable[tuple[str, str]], throw_aways: Iterable[tuple[str, str]]) -> int:
     wanted: dict[str, set[str]] = defaultdict(set)
     for repository, tag in tags:
         wanted[repository].add(tag)
@@ -80,17 +80,17 @@ def _settle_all(tags: Iterable[tuple[str, str]], throw_aways: Iterable[tuple[str
 def prune() -> int:
     """Forgets rows of undo that are long past their time, and the bytes that none wants."""
     client_deletes.prune()
-    return FormerTag.objects.filter(keep_until__lt=timezone.now() - KEPT).delete()[0]
+    return TagTombstone.objects.filter(keep_until__lt=timezone.now() - KEPT).delete()[0]
 
 
-def _unsettled(rows: FormerTagQuerySet) -> Sequence[tuple[str, str]]:
+def _unfinished(rows: TagTombstoneQuerySet) -> Sequence[tuple[str, str]]:
     """Repository and tag of rows whose tag is in the index on the very digest that it was on."""
     there = Tag.objects.filter(
         repository__name=OuterRef("repository"),
         name=OuterRef("tag"),
         manifest__digest=OuterRef("digest"),
     )
-    rows = rows.kept(timezone.now()).filter(how=FormerTag.How.DELETED)
+    rows = rows.kept(timezone.now()).filter(how=TagTombstone.How.DELETED)
     return list(rows.filter(Exists(there)).values_list("repository", "tag").distinct())
 
 
@@ -126,6 +126,6 @@ def _settle(
         ingest.drop_manifest(repository, digest)
     there = [one for one in looks if one.digest and one.digest == one.expected]
     for one in there:  # it never went, or somebody pushed it again: nothing to put back
-        FormerTag.objects.kept(timezone.now()).filter(
-            repository=repository, tag=one.tag, digest=one.digest, how=FormerTag.How.DELETED
+        TagTombstone.objects.kept(timezone.now()).filter(
+            repository=repository, tag=one.tag, digest=one.digest, how=TagTombstone.How.DELETED
         ).delete()

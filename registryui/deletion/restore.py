@@ -26,19 +26,19 @@ from django.utils.translation import gettext as _
 from registryui import audit, clock
 from registryui.index import client_deletes
 from registryui.index.contents import NESTING_LIMIT, Move
-from registryui.index.events import OWN_ACT, look_at_incomplete, look_at_untagged
+from registryui.index.events import OWN_ACT, probe_incomplete, probe_untagged
 from registryui.index.fetch import Look
 from registryui.index.sync import write
 from registryui.models import (
     UNKNOWN,
     AuditEvent,
-    FormerTag,
     Manifest,
     Protection,
     RegistryEvent,
     Tag,
+    TagTombstone,
 )
-from registryui.models.deletion import FormerTagQuerySet
+from registryui.models.deletion import TagTombstoneQuerySet
 from registryui.oci import throw_away
 from registryui.oci.references import references
 from registryui.refused import Refused
@@ -65,18 +65,18 @@ class Taken(Refused):
         self.digest = digest
 
 
-def waiting() -> FormerTagQuerySet:
+def waiting() -> TagTombstoneQuerySet:
     """What can be put back now, newest first. Not a tag that is on that very digest again."""
     there = Tag.objects.filter(
         repository__name=OuterRef("repository"),
         name=OuterRef("tag"),
         manifest__digest=OuterRef("digest"),
     )
-    rows = FormerTag.objects.kept(clock.now()).exclude(digest="")
+    rows = TagTombstone.objects.kept(clock.now()).exclude(digest="")
     return rows.filter(~Exists(there)).order_by("-at", "-id")
 
 
-def restore(former: FormerTag, *, by: str, expected: str | None = None) -> None:
+def restore(former: TagTombstone, *, by: str, expected: str | None = None) -> None:
     """Puts the tag back on its digest, with its old time and pusher.
 
     Refused: its time is over, the registry lacks a part of it or does not answer. Taken: the tag
@@ -100,7 +100,7 @@ def restore_act(
 
     `progress` gets (done, total) and says False to stop: what is back stays.
     """
-    rows: dict[str, list[FormerTag]] = defaultdict(list)
+    rows: dict[str, list[TagTombstone]] = defaultdict(list)
     for row in waiting().filter(act=act) if act else ():
         rows[row.repository].append(row)
     results: list[Result] = []
@@ -135,7 +135,7 @@ def bring_back(registry: RegistryClient) -> None:
     """Puts the manifests that undo keeps and that clients deleted back, without a tag: else the
     registry's own collector takes their blobs. RegistryError: it does not answer."""
     kept: dict[str, set[str]] = defaultdict(set)
-    rows = FormerTag.objects.kept(timezone.now()).exclude(digest="")
+    rows = TagTombstone.objects.kept(timezone.now()).exclude(digest="")
     for repository, digest in rows.values_list("repository", "digest"):
         kept[repository].add(digest)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="undo") as pool:
@@ -145,7 +145,7 @@ def bring_back(registry: RegistryClient) -> None:
             for problem in pool.map(setting.set, wishes):
                 if problem is not None:
                     log.warning("%s: not brought back: %s", repository, problem)
-            look_at_untagged(registry, repository, setting.untagged, pool)
+            probe_untagged(registry, repository, setting.untagged, pool)
 
 
 _NO_MOVE = Move("", UNKNOWN, "")
@@ -167,8 +167,8 @@ class _Wish:
         return self.tag or self.digest
 
 
-def _wish(former: FormerTag, expected: str) -> _Wish:
-    move = Move(former.digest, former.moved_at, former.moved_by)
+def _wish(former: TagTombstone, expected: str) -> _Wish:
+    move = Move(former.digest, former.tagged_at, former.tagged_by)
     return _Wish(former.tag, former.digest, expected, move, former.media_type)
 
 
@@ -220,9 +220,9 @@ def _set_now(
         moves = {one.tag: one.move or Move(one.digest, at, by) for one in wishes}
         try:
             write(registry, repository, _expecting(repository, looks), pool, moves=moves)
-            look_at_untagged(registry, repository, setting.untagged, pool)
+            probe_untagged(registry, repository, setting.untagged, pool)
             back = {one.digest for one in wishes if done[one] is None}
-            look_at_incomplete(registry, repository, back | setting.untagged, pool)
+            probe_incomplete(registry, repository, back | setting.untagged, pool)
         except RegistryError as error:  # it is set; the next sync brings it
             log.warning("%s: put back, and not read: %s", repository, error)
     _conclude(repository, wishes, done, setting, by)
@@ -395,14 +395,18 @@ def _conclude(
     hints = [f"{OWN_ACT}{one.act}" for one in setting.unsure]
     RegistryEvent.objects.filter(event_id__in=hints).update(applied_at=None)
     now = timezone.now()
-    children = FormerTag.objects.filter(repository=repository, tag="", digest__in=setting.untagged)
+    children = TagTombstone.objects.filter(
+        repository=repository, tag="", digest__in=setting.untagged
+    )
     children.kept(now).update(restored_at=now, restored_by=by[:255])
     for one in wishes:
         problem = done[one]
         if isinstance(problem, Taken):  # a question, no act
             continue
         if problem is None:
-            rows = FormerTag.objects.filter(repository=repository, tag=one.tag, digest=one.digest)
+            rows = TagTombstone.objects.filter(
+                repository=repository, tag=one.tag, digest=one.digest
+            )
             rows.kept(clock.now()).update(restored_at=now, restored_by=by[:255])
         audit.record(
             "tag.restore" if one.tag else "manifest.restore",

@@ -53,7 +53,7 @@ def examine(*, is_thorough: bool = False) -> list[Finding]:
     the parts that may hang, all at once. `is_thorough`: reads all of the database, too."""
     apart: dict[str, Callable[[], Finding | None]] = {
         "registry": check_registry,
-        "front door": check_front_door,
+        "front door": check_proxy,
         "htpasswd": check_htpasswd,
         "certificate": check_certificate,
         "store": lambda: check_store(is_thorough=is_thorough),
@@ -94,7 +94,7 @@ def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
     return found | {
         "events": _safely("events", check_events),
         "index": _safely("index", check_index),
-        "collection": _safely("collection", collecting.check_collection),
+        "collection": _safely("collection", collecting.check_gc),
         "worker": _safely("worker", lambda: worker(latest())),
     }
 
@@ -188,7 +188,7 @@ def _yaml_paths(text: str) -> dict[str, str]:
 
 
 # -- front door ----------------------------------------------------------------------------------
-def check_front_door() -> Finding:
+def check_proxy() -> Finding:
     """Does nginx show the right certificate, want a password for /v2/, and reach the portal?
 
     The request bears a name that nobody has: to refuse it, nginx must have read the password file.

@@ -27,7 +27,7 @@ LATE_BY_HAND = timedelta(days=30)  # where no schedule purges it
 LOW = ("disk-low", "disk-soon", "disk-full")
 
 
-def check_collection(*, now: datetime | None = None) -> Finding:
+def check_gc(*, now: datetime | None = None) -> Finding:
     """How did the newest collection end, and does what it hid leave in time? Two queries."""
     now = now or timezone.now()
     found = _newest()
@@ -96,7 +96,7 @@ def _newest() -> Sequence[Run]:
 def _none_yet(now: datetime) -> Finding:
     """Nothing was collected among the newest runs: no matter while the store is young."""
     first = StoreDay.objects.filter(measured_at__gt=UNKNOWN).order_by("day").first()
-    following = schedules.next_time(settings.COLLECT_SCHEDULE, now)
+    following = schedules.next_time(settings.GC_SCHEDULE, now)
     params = {"next": following.isoformat() if following else ""}
     if first is None or now - first.measured_at < YOUNG:
         return _finding("ok", "collection-none", **params)
@@ -121,7 +121,7 @@ def _overdue(result: Mapping[str, Any], now: datetime) -> datetime | None:
         return None
     if due_at.tzinfo is None or not result.get("waiting"):
         return None
-    is_late = now - due_at > (LATE if settings.COLLECT_SCHEDULE else LATE_BY_HAND)
+    is_late = now - due_at > (LATE if settings.GC_SCHEDULE else LATE_BY_HAND)
     return due_at if is_late else None
 
 

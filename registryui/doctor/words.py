@@ -745,7 +745,7 @@ def _collection_never(p: Params) -> Said:
         _next_collection(p),
         _(
             "What is deleted stays on the disk until then: run ./boathouse collect, or set "
-            "BOATHOUSE_COLLECT_SCHEDULE and look whether the worker runs at that time."
+            "BOATHOUSE_GC_SCHEDULE and look whether the worker runs at that time."
         ),
     )
 

@@ -234,8 +234,8 @@ def is_due(now: datetime) -> bool:
 
 
 def is_scheduled(minute: datetime) -> bool:
-    """Whether settings.COLLECT_SCHEDULE names this minute, by the clock of TIME_ZONE."""
-    return schedules.is_now(settings.COLLECT_SCHEDULE, minute, setting="BOATHOUSE_COLLECT_SCHEDULE")
+    """Whether settings.GC_SCHEDULE names this minute, by the clock of TIME_ZONE."""
+    return schedules.is_now(settings.GC_SCHEDULE, minute, setting="BOATHOUSE_GC_SCHEDULE")
 
 
 def _open() -> tuple[FileStore, Quarantine]:
@@ -442,7 +442,7 @@ class _Collecting:
         again, because what came back may need more."""
         while True:
             hidden = list(self.quarantine.hidden())
-            marker = Marker(self.store, settings.COLLECT_GRACE, self.go_on, hidden)
+            marker = Marker(self.store, settings.GC_GRACE, self.go_on, hidden)
             mark = marker.mark()
             self._marks += 1
             if self.dry_run or not self._return(mark, hidden):
@@ -484,13 +484,13 @@ class _Collecting:
             return True
         # A push that had begun before it was hidden may have written into it since.
         written_at = self.quarantine.written_at(one)
-        return written_at is not None and written_at > one.hidden_at - settings.COLLECT_GRACE
+        return written_at is not None and written_at > one.hidden_at - settings.GC_GRACE
 
     def _hide(self, mark: Mark, manifests: list[tuple[str, str]]) -> None:
         """Takes the candidates out of the store: links of manifests, then all data. Adds the
         manifests, by repository and digest. Quick, because the review comes when it is done."""
         run = str(self.run.pk)
-        before = mark.began - settings.COLLECT_GRACE
+        before = mark.began - settings.GC_GRACE
 
         def may_go(path: str) -> bool:
             """Looked at again right before it goes: a push may have renewed it since the mark."""
@@ -596,7 +596,7 @@ class _Collecting:
         gone = self.quarantine.hide(wanted, run=str(self.run.pk))
         for one in gone:
             written_at = self.quarantine.written_at(one)
-            if written_at is not None and written_at > one.hidden_at - settings.COLLECT_GRACE:
+            if written_at is not None and written_at > one.hidden_at - settings.GC_GRACE:
                 self.quarantine.put_back(one)  # somebody pushes there just now
                 return
         if gone:

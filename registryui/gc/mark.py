@@ -24,7 +24,7 @@ from django.utils.translation import gettext as _
 
 from registryui.index import processes, reconcile
 from registryui.index.blob_names import remembered
-from registryui.models import FormerTag, Manifest, ManifestTombstone, Repository, Tag
+from registryui.models import Manifest, ManifestTombstone, Repository, Tag, TagTombstone
 from registryui.oci.digest import alike, is_canonical, matches
 from registryui.oci.references import References, references
 from registryui.oci.untrusted import MANIFEST_LIMIT
@@ -86,7 +86,7 @@ class Marker:
         self.found = Mark(timezone.now())
         # Before the disk is read: an image that undo brings back meanwhile is in one of the two.
         self._former = defaultdict(set)
-        kept = FormerTag.objects.kept(self.found.began)
+        kept = TagTombstone.objects.kept(self.found.began)
         for name, digest in kept.values_list("repository", "digest"):
             self._former[name].add(digest)
         self._away = defaultdict(set)

@@ -4,7 +4,7 @@ A push that was told that something is there, and is written only when that is g
 it is back. The review of the run brings it back; a large store is read for minutes before that.
 
     Watch                 a thread of the run: whatever it hears of while the run goes on
-    look_at_pending       the worker, before it applies events: what it hears of later
+    restore_pending       the worker, before it applies events: what it hears of later
 
 An event may come before its thing is hidden or after: Watch looks twice, and a run asks it for each
 thing right before that goes.
@@ -113,7 +113,7 @@ class Watch:
             self._moved_at = time.monotonic()
 
 
-def look_at_pending() -> None:
+def restore_pending() -> None:
     """Restores what pushes need whose events wait to be applied; and makes data good that the
     registry could not read for one of them. Two queries where nothing was collected lately."""
     waiting = RegistryEvent.objects.filter(applied_at=None, action="push").exclude(digest="")

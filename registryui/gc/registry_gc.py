@@ -2,7 +2,7 @@
 
 It believes that nobody writes from its first read to its last delete, so all writes are held at
 the front door, and it is never told `--delete-untagged`, which destroys children of image indexes.
-Without that it keeps every manifest that has lost its tags. `remove_untagged` takes those away
+Without that it keeps every manifest that has lost its tags. `delete_untagged` takes those away
 before, by digest, while writes are held: what no tag, no image index that is kept, no undo and no
 kept subject needs.
 """
@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from registryui import audit, write_freeze
 from registryui.deletion import restore
 from registryui.index import ingest, sync
-from registryui.models import FormerTag, ImageIndexEntry, Manifest, Repository, Run
+from registryui.models import ImageIndexEntry, Manifest, Repository, Run, TagTombstone
 from registryui.oci.digest import is_canonical
 from registryui.oci.references import references
 from registryui.refused import Refused
@@ -44,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What `remove_untagged` did, or would do."""
+    """What `delete_untagged` did, or would do."""
 
     manifests: list[tuple[str, str]]  # repository, digest
     skipped: list[tuple[str, str]]  # repository, why: nothing of it went
@@ -73,7 +73,7 @@ def steps(registry_program: str) -> list[Step]:
     ]
 
 
-def remove_untagged(
+def delete_untagged(
     *, by: str, dry_run: bool = False, progress: Callable[[int], None] | None = None
 ) -> Removed:
     """Deletes from the registry the manifests that nothing needs, by digest, which is only safe
@@ -92,7 +92,7 @@ def remove_untagged(
         if not dry_run:
             restore.bring_back(client)
         removed = Removed([], [])
-        before = timezone.now() - settings.COLLECT_GRACE
+        before = timezone.now() - settings.GC_GRACE
         for repository in Repository.objects.order_by("name"):
             try:
                 gone = list(_removed(client, repository, before, dry_run=dry_run))
@@ -106,7 +106,7 @@ def remove_untagged(
                 progress(len(removed.manifests))
     if not dry_run:
         details = {"manifests": len(removed.manifests), "skipped": len(removed.skipped)}
-        audit.record("store.remove_untagged", "store", by=by, details=details)
+        audit.record("store.delete_untagged", "store", by=by, details=details)
     return removed
 
 
@@ -165,7 +165,7 @@ def _kept(client: RegistryClient, repository: Repository, may_go: set[str]) -> s
         tags = client.tags(repository.name)
     except NotFound:
         tags = []
-    former = FormerTag.objects.kept(timezone.now()).filter(repository=repository.name)
+    former = TagTombstone.objects.kept(timezone.now()).filter(repository=repository.name)
     roots = {client.resolve(repository.name, tag) or "" for tag in tags} - {""}
     for digest in set(former.values_list("digest", flat=True)) - known:
         if client.resolve(repository.name, digest):

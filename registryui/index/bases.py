@@ -112,11 +112,11 @@ def is_on(layers: Sequence[int], manifest: str = "pk") -> Q:
 def _candidates(manifest: Manifest, below: Sequence[int]) -> list[Manifest]:
     """Tagged images whose config states one of these stacks of layers, the highest first."""
     stated = ImageFact.objects.filter(fact__in=below).order_by()
-    tags = Tag.objects.filter(attached_to="")
+    tags = Tag.objects.filter(refers_to="")
     listing = ImageIndexEntry.objects.filter(
         digest=OuterRef("digest"),
         image_index__repository=OuterRef("repository"),
-        image_index__tags__attached_to="",
+        image_index__tags__refers_to="",
     )
     return list(
         Manifest.objects.filter(pk__in=stated.values("manifest_id")[:CANDIDATES])
@@ -145,7 +145,7 @@ def _named(row: Manifest) -> Base | None:
         digest=row.digest, image_index__repository=row.repository_id
     )
     tag = (
-        Tag.objects.filter(repository=row.repository_id, attached_to="")
+        Tag.objects.filter(repository=row.repository_id, refers_to="")
         .filter(Q(manifest=row.pk) | Q(manifest__in=listing.values("image_index_id")))
         .annotate(is_own=Q(manifest=row.pk))
         .order_by("-is_own", "-version_key", "-pk")

@@ -29,7 +29,7 @@ from registryui.registry.source import Store
 
 from . import bulk, counts, processes
 from .progress import State
-from .push_history import pushes, repositories_told_of
+from .push_history import pushes, reported_repositories
 from .reading import Batch, Task, batches, serve
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def _room() -> Iterator[None]:
 
 
 def _batches(store: Store, names: Sequence[str], state: State) -> Iterator[Batch]:
-    told = repositories_told_of(names)
+    told = reported_repositories(names)
     tasks = (Task(name, pushes(name) if name in told else {}) for name in names)
     if len(names) < FEW:
         yield from batches(store, tasks, times_as_text=bulk.times_as_text())

@@ -1,8 +1,8 @@
 """What somebody else than the portal deleted: noted for undo before the index forgets it.
 
-    a tag that is gone, or that leads nowhere    a FormerTag
+    a tag that is gone, or that leads nowhere    a TagTombstone
     a manifest that is gone                      its bytes, a ManifestTombstone; without a tag a
-                                                 FormerTag without one
+                                                 TagTombstone without one
 
 Who did it and from where is what the registry's event says; where that was missed nobody is known.
 ingest.py calls `bury` and `note` in its transactions, events.py `tell` for what it has applied.
@@ -21,13 +21,13 @@ from django.utils import timezone
 from registryui import audit
 from registryui.models import (
     UNKNOWN,
-    FormerTag,
     ImageIndexEntry,
     Manifest,
     ManifestTombstone,
     RegistryEvent,
     Repository,
     Tag,
+    TagTombstone,
 )
 from registryui.oci import throw_away
 from registryui.oci.manifest import parse_manifest
@@ -39,7 +39,7 @@ from .rows import capped
 SAME_ACT = timedelta(minutes=1)  # the events of one DELETE lie milliseconds apart
 
 
-def note(repository: str, rows: Sequence[FormerTag], *, if_told: Collection[str] = ()) -> None:
+def note(repository: str, rows: Sequence[TagTombstone], *, if_told: Collection[str] = ()) -> None:
     """Writes rows of undo for what these tags and manifests were, but for what the portal deleted
     itself. `if_told`: digests that count only if an event tells of their delete.
 
@@ -61,7 +61,7 @@ def note(repository: str, rows: Sequence[FormerTag], *, if_told: Collection[str]
         if noted.has(row, since=told.since(row), is_told=event is not None):
             continue
         is_push = event is not None and event.action == "push"
-        row.how = FormerTag.How.OVERWRITTEN if is_push else FormerTag.How.DELETED
+        row.how = TagTombstone.How.OVERWRITTEN if is_push else TagTombstone.How.DELETED
         row.keep_until = tombstones.kept_until(now)
         row.by, row.address = (event.actor, event.address) if event is not None else ("", "")
         row.act = "" if is_push else acts[row.by, row.address]
@@ -76,7 +76,7 @@ def note(repository: str, rows: Sequence[FormerTag], *, if_told: Collection[str]
 class _Told:
     """What events say of these rows. Four queries."""
 
-    def __init__(self, repository: str, rows: Sequence[FormerTag]) -> None:
+    def __init__(self, repository: str, rows: Sequence[TagTombstone]) -> None:
         tags, digests = {row.tag for row in rows} - {""}, {row.digest for row in rows}
         events = RegistryEvent.objects.filter(repository=repository)
         deletes, pushes = events.filter(action="delete"), events.filter(action="push")
@@ -95,11 +95,11 @@ class _Told:
             for tag, digest, at in set_on.values_list("tag", "digest").annotate(at=Max("at"))
         }
 
-    def since(self, row: FormerTag) -> datetime:
+    def since(self, row: TagTombstone) -> datetime:
         """When the tag was last set on the digest, as far as that is known."""
-        return max(row.moved_at, self._set.get((row.tag, row.digest), UNKNOWN))
+        return max(row.tagged_at, self._set.get((row.tag, row.digest), UNKNOWN))
 
-    def of(self, row: FormerTag) -> RegistryEvent | None:
+    def of(self, row: TagTombstone) -> RegistryEvent | None:
         """What came first after that: a delete, or a push that took the tag away."""
         every = (
             [*self._ends[row.tag], *self._ends[row.digest]] if row.tag else self._ends[row.digest]
@@ -116,15 +116,15 @@ class _Told:
 class _Noted:
     """What undo keeps already. One query."""
 
-    def __init__(self, repository: str, rows: Sequence[FormerTag]) -> None:
-        kept = FormerTag.objects.kept(timezone.now()).filter(repository=repository)
+    def __init__(self, repository: str, rows: Sequence[TagTombstone]) -> None:
+        kept = TagTombstone.objects.kept(timezone.now()).filter(repository=repository)
         kept = kept.filter(digest__in={row.digest for row in rows})
         self._names: dict[tuple[str, str], datetime] = {}
         self._digests: dict[str, datetime] = {}
         for tag, digest, at in kept.order_by("at").values_list("tag", "digest", "at"):
             self._names[tag, digest] = self._digests[digest] = at
 
-    def has(self, row: FormerTag, *, since: datetime, is_told: bool) -> bool:
+    def has(self, row: TagTombstone, *, since: datetime, is_told: bool) -> bool:
         """Whether this very delete is noted; of a manifest without a tag, under any name."""
         if row.tag:
             at = self._names.get((row.tag, row.digest))
@@ -133,7 +133,7 @@ class _Noted:
         return at is not None and (not is_told or at >= row.at - SAME_ACT)
 
 
-def _entry(row: FormerTag) -> audit.Entry:
+def _entry(row: TagTombstone) -> audit.Entry:
     """What the audit log says of a delete that only its result tells of."""
     act = "client.delete" if row.tag else "client.delete_manifest"
     details = {"digest": row.digest, "told": False}
@@ -149,7 +149,7 @@ def _name(repository: str, tag: str, digest: str) -> str:
 
 def bury(
     repository: Repository, keys: Sequence[int], digests: Collection[str]
-) -> tuple[list[FormerTag], set[str]]:
+) -> tuple[list[TagTombstone], set[str]]:
     """Keeps the bytes of these manifests (ids), whose rows are about to go with all `digests`.
 
     Returns what to `note`, and which digests of that only if an event tells of them: a manifest
@@ -177,13 +177,13 @@ def bury(
         if index not in digests
     }
     lost += [
-        FormerTag(
+        TagTombstone(
             repository=repository.name,
             digest=one.digest,
             media_type=one.media_type,
             size=one.size,
-            moved_at=one.pushed_at,
-            moved_by=one.pushed_by,
+            tagged_at=one.pushed_at,
+            tagged_by=one.pushed_by,
         )
         for one in untagged
     ]
@@ -196,7 +196,7 @@ def keep(repository: str, some: Iterable[tuple[Stored, int]]) -> None:
     if not wanted:
         return
     now = timezone.now()
-    kept = FormerTag.objects.kept(now).filter(repository=repository)
+    kept = TagTombstone.objects.kept(now).filter(repository=repository)
     longest = kept.aggregate(at=Max("keep_until"))["at"] or now
     until = max(tombstones.kept_until(now), longest)
     ManifestTombstone.objects.bulk_create(
@@ -262,15 +262,15 @@ def tell(events: Iterable[RegistryEvent]) -> None:
 def _join(repository: str, events: Sequence[RegistryEvent]) -> None:
     """Events of tags learn their digest from undo, undo learns from events who it was."""
     first = min(one.at for one in events) - SAME_ACT
-    rows = FormerTag.objects.filter(
+    rows = TagTombstone.objects.filter(
         Q(tag__in={one.tag for one in events} - {""})
         | Q(digest__in={one.digest for one in events if not one.tag}),
         repository=repository,
-        how=FormerTag.How.DELETED,
+        how=TagTombstone.How.DELETED,
         at__gte=first,
     )
-    by_tag: dict[str, FormerTag] = {}
-    by_digest: dict[str, list[FormerTag]] = defaultdict(list)
+    by_tag: dict[str, TagTombstone] = {}
+    by_digest: dict[str, list[TagTombstone]] = defaultdict(list)
     for row in rows.order_by("at"):
         by_tag[row.tag] = row
         by_digest[row.digest].append(row)
@@ -288,7 +288,7 @@ def _join(repository: str, events: Sequence[RegistryEvent]) -> None:
                 row.by, row.address = event.actor, event.address
                 named.append(row)
     RegistryEvent.objects.bulk_update(filled, ["digest"], batch_size=200)
-    FormerTag.objects.bulk_update(named, ["by", "address"], batch_size=200)
+    TagTombstone.objects.bulk_update(named, ["by", "address"], batch_size=200)
 
 
 def _manifests(repository: str, digests: set[str]) -> set[str]:
@@ -299,7 +299,7 @@ def _manifests(repository: str, digests: set[str]) -> set[str]:
     pushes = RegistryEvent.objects.filter(action="push", **where)
     return {
         *ManifestTombstone.objects.filter(**where).values_list("digest", flat=True),
-        *FormerTag.objects.filter(**where).values_list("digest", flat=True),
+        *TagTombstone.objects.filter(**where).values_list("digest", flat=True),
         *pushes.order_by().values_list("digest", flat=True).distinct(),
         *Manifest.objects.filter(repository__name=repository, digest__in=digests).values_list(
             "digest", flat=True

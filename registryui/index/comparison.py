@@ -31,7 +31,7 @@ class Named:
 
     reference: Reference
     manifest: Manifest
-    moved_at: datetime
+    tagged_at: datetime
     platforms: tuple[tuple[str, str], ...] = ()  # (platform or digest, digest), in its order
 
     def __str__(self) -> str:
@@ -69,19 +69,19 @@ def named(text: str) -> Named:
             .filter(repository__name=reference.repository, digest=reference.digest)
             .first()
         )
-        moved_at = manifest.pushed_at if manifest else None
+        tagged_at = manifest.pushed_at if manifest else None
     else:
         tag = (
             Tag.objects.select_related("manifest", "repository")
             .filter(repository__name=reference.repository, name=reference.tag)
             .first()
         )
-        manifest, moved_at = (tag.manifest, tag.moved_at) if tag else (None, None)
+        manifest, tagged_at = (tag.manifest, tag.tagged_at) if tag else (None, None)
         if tag is not None and manifest is None:
             raise Refused(_("The tag %s has no manifest: nothing can be compared.") % reference)
-    if manifest is None or moved_at is None:
+    if manifest is None or tagged_at is None:
         raise Refused(_("There is no %s in the index.") % reference)
-    return Named(reference, manifest, moved_at, _platforms(manifest))
+    return Named(reference, manifest, tagged_at, _platforms(manifest))
 
 
 def _platforms(manifest: Manifest) -> tuple[tuple[str, str], ...]:

@@ -349,7 +349,7 @@ def _values(column: str) -> Iterator[str]:
 
 
 def _by(term: Term) -> Condition:
-    return _of_column(term, "moved_by", {"exact": term.value}, of_manifest="pushed_by", rank=5)
+    return _of_column(term, "tagged_by", {"exact": term.value}, of_manifest="pushed_by", rank=5)
 
 
 def _size(term: Term) -> Condition:
@@ -358,7 +358,7 @@ def _size(term: Term) -> Condition:
 
 
 def _pushed(term: Term) -> Condition:
-    return _of_column(term, "moved_at", _times(term), of_manifest="pushed_at", rank=8)
+    return _of_column(term, "tagged_at", _times(term), of_manifest="pushed_at", rank=8)
 
 
 def _pulled(term: Term) -> Condition:
@@ -424,21 +424,21 @@ def _multi_platform(term: Term) -> Condition:
 
 def _signed(term: Term) -> Condition:
     """With a signature in the same repository, by subject or by cosign's tag."""
-    by_tag = Tag.objects.exclude(attached_to="").filter(name__endswith=".sig")
+    by_tag = Tag.objects.exclude(refers_to="").filter(name__endswith=".sig")
     by_subject = Manifest.objects.exclude(subject_digest="").filter(
         artifact_type__in=media_types.SIGNATURES
     )
 
     def signed(digest: str) -> Q:
         here = {"repository": OuterRef("repository_id")}
-        return Q(Asked(by_tag.filter(attached_to=OuterRef(digest), **here))) | Q(
+        return Q(Asked(by_tag.filter(refers_to=OuterRef(digest), **here))) | Q(
             Asked(by_subject.filter(subject_digest=OuterRef(digest), **here))
         )
 
     def probe(most: int) -> list[int] | None:
         digests: set[str] = set()
         for rows in (
-            by_tag.order_by().values_list("attached_to", flat=True),
+            by_tag.order_by().values_list("refers_to", flat=True),
             by_subject.order_by().values_list("subject_digest", flat=True),
         ):
             digests |= set(rows[: most + 1])

@@ -22,13 +22,13 @@ from django.utils import timezone
 
 from registryui.models import (
     DailyActivity,
-    FormerTag,
     ImageIndexEntry,
     ManifestBlob,
     RegistryEvent,
     Repository,
     StoreDay,
     Tag,
+    TagTombstone,
 )
 from registryui.models.activity import OWN_ACT as OWN_ACT
 from registryui.models.activity import OWN_CLIENT
@@ -90,7 +90,7 @@ def _deletes_of_ours(rows: Sequence[RegistryEvent]) -> set[str]:
     acts = {act.removeprefix(OWN_ACT) for row in rows if (act := _act_of(row)) != OWN_ACT}
     if not acts:
         return set()
-    ours = FormerTag.objects.filter(act__in=acts).values_list("act", flat=True)
+    ours = TagTombstone.objects.filter(act__in=acts).values_list("act", flat=True)
     return {f"{OWN_ACT}{act}" for act in ours}
 
 
@@ -182,7 +182,7 @@ def _apply(
     pushes = [event for event in events if event.action == "push" and event.digest]
     passed = [one for one in pushes if one.tag and seen.get(one.tag) != one.digest]
     untagged = [one for one in pushes if not one.tag]
-    look_at_untagged(source, repository, {one.digest for one in [*untagged, *passed]}, pool)
+    probe_untagged(source, repository, {one.digest for one in [*untagged, *passed]}, pool)
     if passed:
         _keep_unseen(source, repository, passed)
         tombstones.note_passed(repository, passed, events)
@@ -210,15 +210,15 @@ def _note_replaced(repository: str, events: Sequence[RegistryEvent]) -> None:
         return
     rows = Tag.objects.filter(repository__name=repository, name__in={one.tag for one in pushes})
     now, known_since = {}, {}
-    for name, digest, moved_at in rows.values_list("name", "manifest__digest", "moved_at"):
-        now[name], known_since[name] = digest or "", moved_at
+    for name, digest, tagged_at in rows.values_list("name", "manifest__digest", "tagged_at"):
+        now[name], known_since[name] = digest or "", tagged_at
     # A sync, or this very batch before it was killed, was quicker: then undo knows what was there.
-    late = [name for name, moved_at in known_since.items() if moved_at >= pushes[0].at]
+    late = [name for name, tagged_at in known_since.items() if tagged_at >= pushes[0].at]
     if late:
-        left = FormerTag.objects.filter(
+        left = TagTombstone.objects.filter(
             repository=repository,
             tag__in=late,
-            how=FormerTag.How.OVERWRITTEN,
+            how=TagTombstone.How.OVERWRITTEN,
             at__gte=pushes[0].at,
         )
         now |= dict.fromkeys(late, "")
@@ -324,7 +324,7 @@ def _listed(source: Source, repository: str) -> set[str]:
         return set()
 
 
-def look_at_untagged(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+def probe_untagged(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
     """Manifests that were pushed and that no tag brought along: no list of the registry has
     them. Tags that lacked one are looked at again."""
     stored = []
@@ -338,10 +338,10 @@ def look_at_untagged(source: Source, repository: str, digests: set[str], pool: E
     if stored:
         known = Known(lambda some: known_here(repository, some), known_elsewhere)
         ingest.save(repository, [], complete(source, repository, stored, known=known, pool=pool))
-        look_at_incomplete(source, repository, {one.digest for one in stored}, pool)
+        probe_incomplete(source, repository, {one.digest for one in stored}, pool)
 
 
-def look_at_incomplete(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+def probe_incomplete(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
     """Looks again at tags that lacked something, on image indexes that list these manifests. One
     query where there are none."""
     listing = ImageIndexEntry.objects.filter(
@@ -360,7 +360,7 @@ def look_at_incomplete(source: Source, repository: str, digests: set[str], pool:
     ]
     if futures:
         write(source, repository, [future.result() for future in futures], pool)
-    look_at_incomplete(source, repository, above - digests, pool)
+    probe_incomplete(source, repository, above - digests, pool)
 
 
 def _look_at_deleted(source: Source, repository: str, digests: set[str], pool: Executor) -> None:

@@ -20,13 +20,13 @@ from django.utils import timezone
 from registryui.models import (
     UNKNOWN,
     Blob,
-    FormerTag,
     ImageFact,
     ImageIndexEntry,
     Manifest,
     ManifestBlob,
     Repository,
     Tag,
+    TagTombstone,
 )
 from registryui.oci import names, throw_away
 
@@ -63,7 +63,7 @@ class Changes:
     manifests: int = 0
     problems: int = 0
     skipped: tuple[str, ...] = ()
-    lost: list[FormerTag] = field(default_factory=list)  # what tags were that lead nowhere now
+    lost: list[TagTombstone] = field(default_factory=list)  # what tags were that lead nowhere now
 
     def __iadd__(self, other: Changes) -> Changes:
         for name in ("added", "moved", "removed", "manifests", "problems"):
@@ -108,7 +108,7 @@ def drop_repository(name: str, *, with_undo: bool = False) -> int:
         return 0
     tags = repository.tags.count()
     digests = set(repository.manifests.values_list("digest", flat=True)) if with_undo else set()
-    lost: list[FormerTag] = []
+    lost: list[TagTombstone] = []
     for some in _chunks(sorted(digests)):
         keys = list(repository.manifests.filter(digest__in=some).values_list("pk", flat=True))
         lost += [one for one in client_deletes.bury(repository, keys, digests)[0] if one.tag]
@@ -136,7 +136,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         return 0
     every = set(digests)
     children: set[str] = set()
-    lost: list[FormerTag] = []
+    lost: list[TagTombstone] = []
     if_told: set[str] = set()
     dropped = 0
     for chunk in _chunks(digests):
@@ -252,13 +252,13 @@ def set_stamp(name: str, stamp: str) -> None:
 
 def refresh(repository: Repository) -> None:
     """Brings the repository's own figures up to date and tells open pages that it changed."""
-    tags = repository.tags.filter(attached_to="")
-    newest = tags.order_by("-moved_at", "-group_key", "-version_key").first()
+    tags = repository.tags.filter(refers_to="")
+    newest = tags.order_by("-tagged_at", "-group_key", "-version_key").first()
     repository.tag_count = tags.count()
     repository.manifest_count = repository.manifests.count()
     repository.newest_tag = newest.name if newest else ""
-    if newest and newest.moved_at > repository.pushed_at:
-        repository.pushed_at, repository.pushed_by = newest.moved_at, newest.moved_by
+    if newest and newest.tagged_at > repository.pushed_at:
+        repository.pushed_at, repository.pushed_by = newest.tagged_at, newest.tagged_by
     repository.changed_at = timezone.now()
     repository.save(
         update_fields=[
@@ -464,7 +464,7 @@ def _set_tags(
     touched: set[int] = set()
     to_save: list[Tag] = []
     removed: list[Tag] = []
-    overwritten: list[FormerTag] = []
+    overwritten: list[TagTombstone] = []
     skipped: list[str] = []
     for one in looks:
         tag = present.get(one.tag)
@@ -480,12 +480,12 @@ def _set_tags(
         target = targets.get(one.digest)
         if tag is not None and tag.manifest_id:
             touched.add(tag.manifest_id)
-        before = (_digest_of(tag), tag.problem if tag else "", tag.moved_at if tag else UNKNOWN)
+        before = (_digest_of(tag), tag.problem if tag else "", tag.tagged_at if tag else UNKNOWN)
         if tag is None:
             tag = Tag(
                 repository=repository,
                 name=one.tag,
-                attached_to=names.attachment_of(one.tag),
+                refers_to=names.referrer_subject(one.tag),
                 version_key=names.version_key(one.tag),
             )
             tag.group_key = tag.version_key
@@ -494,24 +494,24 @@ def _set_tags(
         left = tombstones.row(tag) if _is_overwritten(tag, target) else None
         _point(tag, target, one, moves.get(one.tag))
         if left is not None:
-            overwritten.append(tombstones.overwritten(left, at=tag.moved_at, by=tag.moved_by))
+            overwritten.append(tombstones.overwritten(left, at=tag.tagged_at, by=tag.tagged_by))
         if one.stored is not None or one.problem:
             problem = one.problem or (
                 Tag.Problem.INCOMPLETE if one.digest in incomplete else Tag.Problem.NONE
             )
             # Only the integrity check looks at layers. A push does, too: the registry checked them.
-            is_same = before[0] == one.digest and before[2] == tag.moved_at
+            is_same = before[0] == one.digest and before[2] == tag.tagged_at
             if problem or before[1] != Tag.Problem.BROKEN or not is_same:
                 tag.problem = problem
-        elif before[1] == Tag.Problem.BROKEN and before[2] != tag.moved_at:
+        elif before[1] == Tag.Problem.BROKEN and before[2] != tag.tagged_at:
             tag.problem = Tag.Problem.NONE
         if target is not None:
             touched.add(target.pk)
         if tag.pk is None:
             changes.added += 1
-        elif before == (_digest_of(tag), tag.problem, tag.moved_at):
+        elif before == (_digest_of(tag), tag.problem, tag.tagged_at):
             continue
-        elif before[0] != _digest_of(tag) or before[2] != tag.moved_at:
+        elif before[0] != _digest_of(tag) or before[2] != tag.tagged_at:
             changes.moved += 1
         changes.problems += tag.problem != before[1]
         to_save.append(tag)
@@ -538,7 +538,7 @@ def _is_overwritten(tag: Tag, target: Manifest | None) -> bool:
     return throw_away.ARTIFACT_TYPE not in (before.artifact_type, target.artifact_type)
 
 
-def _lost(tag: Tag) -> list[FormerTag]:
+def _lost(tag: Tag) -> list[TagTombstone]:
     """What undo should know of a tag whose image is gone; of a throw-away nothing, see above."""
     before = tag.manifest
     if before is None or before.artifact_type == throw_away.ARTIFACT_TYPE:
@@ -549,13 +549,13 @@ def _lost(tag: Tag) -> list[FormerTag]:
 def _point(tag: Tag, target: Manifest | None, one: Look, move: Move | None) -> None:
     """Sets the tag on its manifest. A move that nobody told us of has no known time."""
     if _digest_of(tag) != one.digest:
-        tag.moved_at, tag.moved_by = UNKNOWN, ""
+        tag.tagged_at, tag.tagged_by = UNKNOWN, ""
         tag.group_key = tag.version_key  # until _regroup has seen its new neighbours
     tag.manifest = target
     tag.size = target.size if target else 0
     tag.pulled_at = target.pulled_at if target else UNKNOWN
-    if move is not None and move.digest == one.digest and move.at > tag.moved_at:
-        tag.moved_at, tag.moved_by = move.at, move.by[:255]
+    if move is not None and move.digest == one.digest and move.at > tag.tagged_at:
+        tag.tagged_at, tag.tagged_by = move.at, move.by[:255]
 
 
 def _write_tags(tags: Sequence[Tag]) -> None:
@@ -564,7 +564,7 @@ def _write_tags(tags: Sequence[Tag]) -> None:
     Tag.objects.bulk_create([tag for tag in tags if tag.pk is None])
     Tag.objects.bulk_update(
         known,
-        ["manifest", "moved_at", "moved_by", "problem", "size", "pulled_at", "group_key"],
+        ["manifest", "tagged_at", "tagged_by", "problem", "size", "pulled_at", "group_key"],
         batch_size=200,
     )
 

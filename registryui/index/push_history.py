@@ -11,7 +11,7 @@ from .contents import Move
 from .fetch import Look
 
 
-def told_moves(repository: str, looks: Sequence[Look]) -> dict[str, Move]:
+def reported_updates(repository: str, looks: Sequence[Look]) -> dict[str, Move]:
     """Who pushed what these tags are now."""
     rows = RegistryEvent.objects.filter(
         action="push",
@@ -25,7 +25,7 @@ def told_moves(repository: str, looks: Sequence[Look]) -> dict[str, Move]:
     }
 
 
-def repositories_told_of(names: Iterable[str]) -> set[str]:
+def reported_repositories(names: Iterable[str]) -> set[str]:
     """Those of these repositories that a push is known of."""
     pushed = RegistryEvent.objects.filter(action="push").order_by()
     return set(names) & set(pushed.values_list("repository", flat=True).distinct())

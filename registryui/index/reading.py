@@ -42,7 +42,7 @@ WEIGHT = 32_000  # rows of one transaction, some 150 ms: the more, the fewer pag
 
 # The columns of a piece's tuples that bulk.py cannot know otherwise.
 TAG = (
-    *("name", "manifest", "moved_at", "moved_by", "attached_to", "problem", "size"),
+    *("name", "manifest", "tagged_at", "tagged_by", "refers_to", "problem", "size"),
     *("version_key", "group_key"),
 )
 
@@ -261,7 +261,7 @@ def _begin(here: _Repository) -> _Repository:
 def _move(here: _Repository, link: TagLink) -> Move:
     """When and by whom the tag was set: the event knows both, the link its time."""
     told = [move for move in here.told.get(link.name, ()) if move.digest == link.digest]
-    return max(told, key=lambda move: move.at) if told else Move(link.digest, link.moved_at, "")
+    return max(told, key=lambda move: move.at) if told else Move(link.digest, link.tagged_at, "")
 
 
 def _portions(
@@ -362,14 +362,12 @@ def _add_tag(here: _Repository, piece: Piece, link: TagLink) -> None:
     group = here.groups[link.digest] if place is not None else key
     move = _move(here, link) if place is not None else NEVER
     at = max(move.at, UNKNOWN)
-    attached_to = names.attachment_of(link.name)
+    refers_to = names.referrer_subject(link.name)
     size = here.children[link.digest].size if place is not None else 0
     by = move.by[:255]
-    piece.tags.append(
-        (link.name, place, _time(here, at), by, attached_to, problem, size, key, group)
-    )
+    piece.tags.append((link.name, place, _time(here, at), by, refers_to, problem, size, key, group))
     piece.problems += bool(problem)
-    if not attached_to:
+    if not refers_to:
         here.tag_count += 1
         here.newest = max(here.newest, (at, group, key, link.name, by))
 

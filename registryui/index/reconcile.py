@@ -24,7 +24,7 @@ from . import build, ingest
 from .contents import Move, NewManifest
 from .fetch import Look
 from .progress import State
-from .push_history import told_moves
+from .push_history import reported_updates
 from .reading import DANGLING, UNREADABLE, closure
 
 One = TypeVar("One")
@@ -106,11 +106,11 @@ def known_of(names: Sequence[str]) -> dict[str, Known]:
     stamps = Repository.objects.filter(name__in=names).values_list("pk", "name", "stamp")
     by_pk = {pk: (name, Known(stamp)) for pk, name, stamp in stamps}
     rows = Tag.objects.filter(repository__in=by_pk)
-    for pk, tag, digest, problem, moved_at in rows.values_list(
-        "repository_id", "name", "manifest__digest", "problem", "moved_at"
+    for pk, tag, digest, problem, tagged_at in rows.values_list(
+        "repository_id", "name", "manifest__digest", "problem", "tagged_at"
     ):
         by_pk[pk][1].tags[tag] = (digest or "", problem)
-        if digest and moved_at == UNKNOWN:
+        if digest and tagged_at == UNKNOWN:
             by_pk[pk][1].undated.add(tag)
     found = dict(by_pk.values())
     return {name: found.get(name, Known("")) for name in names}
@@ -142,7 +142,7 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
 
 def _differs(link: TagLink, known: Known) -> bool:
     """Also a tag that was read over HTTP, which does not tell when it was pushed."""
-    is_dated = link.moved_at > UNKNOWN
+    is_dated = link.tagged_at > UNKNOWN
     return known.tags.get(link.name) != (link.digest, "") or (
         is_dated and link.name in known.undated
     )
@@ -178,8 +178,8 @@ def _save(
     found = closure(store, name, digests, have={}, of=revisions)
     by_digest = {one.digest: one for one in found.manifests}
     looks = [_look(link, known, by_digest, found.problems) for link in links]
-    moves = {link.name: Move(link.digest, link.moved_at, "") for link in links if link.digest}
-    told = told_moves(name, looks)
+    moves = {link.name: Move(link.digest, link.tagged_at, "") for link in links if link.digest}
+    told = reported_updates(name, looks)
     changes = ingest.save(name, looks, found.manifests, moves=moves | told)
     state.changes += changes
     for one in looks:

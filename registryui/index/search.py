@@ -37,8 +37,8 @@ FEW = 50  # repositories that are looked into instead of all
 COUNTED = 1000  # more hits are "more than 1,000": nobody reads them, and counting takes time
 # What sorts the tags; each column has a database index.
 ORDERS = {
-    "newest": "-moved_at",
-    "oldest": "moved_at",
+    "newest": "-tagged_at",
+    "oldest": "tagged_at",
     "largest": "-size",
     "smallest": "size",
     "pulled": "-pulled_at",
@@ -78,11 +78,11 @@ def tags(
     """Tags that all items fit, without attachments. An order that is none is "newest"."""
     if not items:
         return Found([])
-    keys = [ORDERS.get(order, "-moved_at")]
+    keys = [ORDERS.get(order, "-tagged_at")]
     # What the order itself can skip is not walked over.
     leading = [one for one in items if _leads(one, keys[0].lstrip("-"))]
     every = Tag.objects.filter(*(one.within for one in leading))
-    fitting = every.filter(attached_to="")
+    fitting = every.filter(refers_to="")
     others = [one for one in items if one not in leading]
     plain = Q(*(one.tag for one in others if one.is_plain))
     costly = Q(*(one.tag for one in others if not one.is_plain))
@@ -93,7 +93,7 @@ def tags(
     if ids is not None:
         return _of_few(fitting, ids, keys, after=after, size=size)
     if only is not None:  # one large repository: its own indexes lead through it
-        every = every.filter(repository=only, attached_to="")
+        every = every.filter(repository=only, refers_to="")
         fitting = fitting.filter(repository=only)
     most = FAR if all(one.is_plain for one in items) else WALK
     return _of_many(fitting, every, keys, after=after, size=size, most=most)
@@ -170,7 +170,7 @@ def _first(plain: Q, costly: Q) -> Q:
 
 def _leads(one: Condition, column: str) -> bool:
     """Whether a database index for rows in the order of that column begins with what is asked."""
-    columns = ("moved_at", "moved_by") if column == "moved_at" else (column,)
+    columns = ("tagged_at", "tagged_by") if column == "tagged_at" else (column,)
     return one.column in columns and not one.term.is_negated
 
 
@@ -204,7 +204,7 @@ def _named_repositories(items: Sequence[Condition]) -> tuple[list[int] | None, i
     rows = list(found.order_by().values_list("pk", "tag_count")[: FEW + 1])
     if len(rows) > FEW or sum(count for _pk, count in rows) > RARE:
         return None, rows[0][0] if len(rows) == 1 else None
-    inside = Tag.objects.filter(repository__in=[pk for pk, _count in rows], attached_to="")
+    inside = Tag.objects.filter(repository__in=[pk for pk, _count in rows], refers_to="")
     return few(inside, RARE), None
 
 

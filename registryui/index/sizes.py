@@ -180,5 +180,5 @@ def _store() -> dict[str, int]:
         shared_size=Sum("size", filter=Q(manifest_count__gt=1)),
     )
     blobs["size"] = blobs.pop("total")
-    named = Tag.objects.filter(attached_to="").aggregate(named_size=Sum("size"))
+    named = Tag.objects.filter(refers_to="").aggregate(named_size=Sum("size"))
     return {name: value or 0 for name, value in {**counted, **blobs, **named}.items()}

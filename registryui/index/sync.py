@@ -29,7 +29,7 @@ from . import bulk, ingest, reconcile, runs
 from .contents import NewManifest
 from .fetch import Known, Look, complete, look
 from .progress import Progress, State
-from .push_history import told_moves
+from .push_history import reported_updates
 from .reading import closure, whole
 
 _BY_ITSELF = ("schedule", "start")  # of these syncs the audit log would be full
@@ -294,7 +294,7 @@ def save(
 ) -> ingest.Changes:
     """Writes what was brought, with who pushed it where that is known."""
     if moves is None:
-        moves = told_moves(repository, [one for one in looks if one.digest != one.expected])
+        moves = reported_updates(repository, [one for one in looks if one.digest != one.expected])
     return ingest.save(repository, looks, manifests, moves=moves)
 
 
@@ -308,7 +308,7 @@ def _save_new(
     if not all(one.digest for one in looks):
         return None
     links = [TagLink(one.tag, one.digest, UNKNOWN) for one in looks]
-    told = {tag: [move] for tag, move in told_moves(repository, looks).items()}
+    told = {tag: [move] for tag, move in reported_updates(repository, looks).items()}
     piece = whole(repository, links, manifests, told=told, times_as_text=bulk.times_as_text())
     try:
         bulk.write([piece], {})

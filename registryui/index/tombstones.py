@@ -16,11 +16,11 @@ from django.utils import timezone
 
 from registryui.models import (
     UNKNOWN,
-    FormerTag,
     Manifest,
     ManifestTombstone,
     RegistryEvent,
     Tag,
+    TagTombstone,
 )
 from registryui.oci import names
 
@@ -30,36 +30,36 @@ def kept_until(at: datetime) -> datetime:
     return at + timedelta(days=settings.UNDO_DAYS)
 
 
-def row(tag: Tag) -> FormerTag:
+def row(tag: Tag) -> TagTombstone:
     """What the tag is now, not written yet: how, by whom and when it ends is for the caller."""
     manifest = tag.manifest
-    return FormerTag(
+    return TagTombstone(
         repository=tag.repository.name,
         tag=tag.name,
         digest=manifest.digest if manifest else "",
         media_type=manifest.media_type if manifest else "",
         size=tag.size,
-        attached_to=tag.attached_to,
-        moved_at=tag.moved_at,
-        moved_by=tag.moved_by,
+        refers_to=tag.refers_to,
+        tagged_at=tag.tagged_at,
+        tagged_by=tag.tagged_by,
     )
 
 
-def overwritten(left: FormerTag, *, at: datetime, by: str) -> FormerTag:
+def overwritten(left: TagTombstone, *, at: datetime, by: str) -> TagTombstone:
     """The row of a tag that is on another digest since `at`; UNKNOWN: since some time ago."""
-    left.how = FormerTag.How.OVERWRITTEN
+    left.how = TagTombstone.How.OVERWRITTEN
     left.at = at if at > UNKNOWN else timezone.now()
     left.by = by
     left.keep_until = kept_until(left.at)
     return left
 
 
-def note(rows: Sequence[FormerTag]) -> None:
+def note(rows: Sequence[TagTombstone]) -> None:
     """Writes those that can be put back still. One query, none without rows."""
     now = timezone.now()
     wanted = [one for one in rows if one.keep_until > now]
     if wanted:
-        FormerTag.objects.bulk_create(wanted)
+        TagTombstone.objects.bulk_create(wanted)
 
 
 def note_passed(
@@ -80,7 +80,7 @@ def note_passed(
         for rows in (buried, here)
         for digest, media_type, size in rows.values_list(*columns)
     }
-    rows = FormerTag.objects.filter(repository=repository, tag__in=tags, digest__in=digests)
+    rows = TagTombstone.objects.filter(repository=repository, tag__in=tags, digest__in=digests)
     noted: dict[tuple[str, str], datetime] = {}
     for tag, digest, at in rows.order_by("at").values_list("tag", "digest", "at"):
         noted[tag, digest] = at
@@ -88,7 +88,7 @@ def note_passed(
     for event in events:
         if not event.is_ours:
             ends[event.tag or event.digest].append(event)
-    found: dict[tuple[str, str], FormerTag] = {}
+    found: dict[tuple[str, str], TagTombstone] = {}
     for one in sorted(pushes, key=lambda event: event.at):
         key = one.tag, one.digest
         if one.digest in known and noted.get(key, UNKNOWN) < one.at:
@@ -113,21 +113,21 @@ def _end(push: RegistryEvent, events: Sequence[RegistryEvent]) -> RegistryEvent 
 
 def _passed(
     push: RegistryEvent, end: RegistryEvent | None, media_type: str, size: int
-) -> FormerTag:
-    left = FormerTag(
+) -> TagTombstone:
+    left = TagTombstone(
         repository=push.repository,
         tag=push.tag,
         digest=push.digest,
         media_type=media_type,
         size=size,
-        attached_to=names.attachment_of(push.tag),
-        moved_at=push.at,
-        moved_by=push.actor,
+        refers_to=names.referrer_subject(push.tag),
+        tagged_at=push.at,
+        tagged_by=push.actor,
     )
     if end is None:
         return overwritten(left, at=timezone.now(), by="")
     left = overwritten(left, at=end.at, by=end.actor)
     if end.action == "delete":
-        left.how, left.address = FormerTag.How.DELETED, end.address
+        left.how, left.address = TagTombstone.How.DELETED, end.address
         left.keep_until = kept_until(timezone.now())
     return left

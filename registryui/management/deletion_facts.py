@@ -6,9 +6,9 @@ from typing import Any
 
 import humanize
 
-from registryui.deletion.execute import ForGood, Going, Outcome, Plan, Result
+from registryui.deletion.execute import Going, Outcome, Plan, Purge, Result
 from registryui.management.user_facts import columns
-from registryui.models import UNKNOWN, FormerTag
+from registryui.models import UNKNOWN, TagTombstone
 
 SHOWN = 20  # lines of one kind; --json has all
 _LEFT_OUT = {
@@ -63,7 +63,7 @@ def of_result(one: Result) -> dict[str, str]:
     return {"tag": one.tag, "digest": one.digest, "state": one.state, "reason": one.reason}
 
 
-def of_for_good(one: ForGood) -> dict[str, Any]:
+def of_purge(one: Purge) -> dict[str, Any]:
     """The plan, and after the act its results."""
     return {
         "repository": one.repository,
@@ -81,7 +81,7 @@ def of_for_good(one: ForGood) -> dict[str, Any]:
     }
 
 
-def of_former(row: FormerTag) -> dict[str, Any]:
+def of_tombstone(row: TagTombstone) -> dict[str, Any]:
     """Something that can be put back."""
     return {
         "repository": row.repository,
@@ -140,7 +140,7 @@ def outcome_lines(repository: str, outcome: Outcome) -> list[str]:
     return lines
 
 
-def for_good_lines(one: ForGood) -> list[str]:
+def purge_lines(one: Purge) -> list[str]:
     """What deleting for good hits."""
     every = [
         (f"the tags {', '.join(one.tags)}", one.tags),
@@ -158,7 +158,7 @@ def for_good_lines(one: ForGood) -> list[str]:
     ]
 
 
-def former_table(rows: Iterable[FormerTag]) -> str:
+def tombstone_table(rows: Iterable[TagTombstone]) -> str:
     """One line for each that can be put back."""
     lines = [
         [

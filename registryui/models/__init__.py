@@ -2,11 +2,11 @@
 
 from .activity import DailyActivity, RegistryEvent, Run, StoreDay
 from .audit import AuditEvent
-from .deletion import FormerTag, ManifestTombstone, Protection, RetentionRule
+from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
 from .host import Host, Lease, Published, here
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .operator import OPERATOR, Operator, Role, actor_name
-from .registry_user import NEVER, Grant, LineLeftAlone, RegistryUser, Right, State, new_decision
+from .registry_user import NEVER, Grant, LineLeftAlone, RegistryUser, Right, State, new_generation
 from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
 from .retention import RetentionFate
 
@@ -19,7 +19,6 @@ __all__ = [
     "BlobName",
     "CountChange",
     "DailyActivity",
-    "FormerTag",
     "Grant",
     "Host",
     "ImageFact",
@@ -37,14 +36,15 @@ __all__ = [
     "RegistryUser",
     "Repository",
     "RetentionFate",
-    "RetentionRule",
+    "RetentionPolicy",
     "Right",
     "Role",
     "Run",
     "State",
     "StoreDay",
     "Tag",
+    "TagTombstone",
     "actor_name",
     "here",
-    "new_decision",
+    "new_generation",
 ]

@@ -10,13 +10,13 @@ from django.db import models
 from .repository import UNKNOWN
 
 
-class FormerTagQuerySet(models.QuerySet["FormerTag"]):
-    def kept(self, at: datetime) -> FormerTagQuerySet:
+class TagTombstoneQuerySet(models.QuerySet["TagTombstone"]):
+    def kept(self, at: datetime) -> TagTombstoneQuerySet:
         """Those that undo still keeps at that moment: their images may not be collected."""
         return self.filter(keep_until__gt=at, restored_at=None, ended_at=None)
 
 
-class FormerTag(models.Model):
+class TagTombstone(models.Model):
     """A tag on a digest that it no longer names. Until `keep_until` it can be put back."""
 
     class How(models.TextChoices):
@@ -28,21 +28,23 @@ class FormerTag(models.Model):
     digest = models.CharField(max_length=255)
     media_type = models.CharField(max_length=255, blank=True)
     size = models.BigIntegerField(default=0)  # as Tag.size was
-    attached_to = models.CharField(max_length=255, blank=True)  # as Tag.attached_to was
+    refers_to = models.CharField(max_length=255, blank=True)  # as Tag.refers_to was
     how = models.CharField(max_length=16, choices=How.choices)
     act = models.CharField(max_length=32, blank=True)  # all of one delete; undone together
     at = models.DateTimeField()
     by = models.CharField(max_length=255, blank=True)
     # of the client that deleted it
     address = models.CharField(max_length=64, blank=True, default="", db_default="")
-    moved_at = models.DateTimeField(default=UNKNOWN)  # Tag.moved_at, Tag.moved_by: put back as well
-    moved_by = models.CharField(max_length=255, blank=True)
+    tagged_at = models.DateTimeField(
+        default=UNKNOWN
+    )  # Tag.tagged_at, Tag.tagged_by: put back as well
+    tagged_by = models.CharField(max_length=255, blank=True)
     keep_until = models.DateTimeField()  # from then on collecting may take its image
     restored_at = models.DateTimeField(null=True, blank=True)
     restored_by = models.CharField(max_length=255, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)  # deleted for good before its time
 
-    objects = FormerTagQuerySet.as_manager()
+    objects = TagTombstoneQuerySet.as_manager()
 
     class Meta:
         indexes = [
@@ -101,7 +103,7 @@ class Protection(models.Model):
         return f"{self.repositories}:{self.tags}"
 
 
-class RetentionRule(models.Model):
+class RetentionPolicy(models.Model):
     """In `repositories`, delete `tags`, but for what one of the four below keeps (cleanup/
     retention.py). A rule that keeps nothing is refused."""
 

@@ -22,7 +22,7 @@ from .repository import UNKNOWN
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
-def new_decision() -> int:
+def new_generation() -> int:
     """A number that no row has had before: not even one of the same name that was removed."""
     return secrets.randbits(63) or 1
 
@@ -99,7 +99,7 @@ class RegistryUser(models.Model):
     old_hash = models.CharField(max_length=512, blank=True)  # after a rotation: works as well …
     old_until = models.DateTimeField(default=UNKNOWN)  # … until then
     # Another one with each change of what the files must say; see Published.
-    decision = models.BigIntegerField(default=new_decision)
+    decision = models.BigIntegerField(default=new_generation)
     made_at = models.DateTimeField(auto_now_add=True)
     made_by = models.CharField(max_length=150, blank=True)  # survives the operator
     used_at = models.DateTimeField(default=UNKNOWN)  # last push or pull, by the registry's events

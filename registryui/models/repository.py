@@ -23,7 +23,7 @@ class Repository(models.Model):
     namespace = models.CharField(
         max_length=255, blank=True
     )  # the first part, "" for one-part names
-    tag_count = models.PositiveIntegerField(default=0)  # without attachments (see Tag.attached_to)
+    tag_count = models.PositiveIntegerField(default=0)  # without attachments (see Tag.refers_to)
     manifest_count = models.PositiveIntegerField(default=0)
     size = models.BigIntegerField(default=0)  # bytes of its distinct blobs: what it takes on disk
     # Bytes of the blobs that only it has: what would be freed if it went. See index/sizes.py.
@@ -116,11 +116,11 @@ class Tag(models.Model):
     manifest = models.ForeignKey(
         "Manifest", models.SET_NULL, related_name="tags", null=True, blank=True
     )
-    moved_at = models.DateTimeField(default=UNKNOWN)  # when a push last set it, if an event told
-    moved_by = models.CharField(max_length=255, blank=True)
+    tagged_at = models.DateTimeField(default=UNKNOWN)  # when a push last set it, if an event told
+    tagged_by = models.CharField(max_length=255, blank=True)
     # The digest that this tag is an attachment of (referrers fallback tag, cosign's tags), else "".
     # People do not think of these as tags: lists leave them out, their image's page shows them.
-    attached_to = models.CharField(max_length=255, blank=True)
+    refers_to = models.CharField(max_length=255, blank=True)
     problem = models.CharField(max_length=16, choices=Problem.choices, blank=True)
     # Copies for sorting, so that every column sorts over all rows by an index.
     size = models.BigIntegerField(default=0)
@@ -133,23 +133,21 @@ class Tag(models.Model):
         indexes = [
             # the page of a repository, one for each order; tags of one digest stand together
             models.Index(
-                fields=["repository", "attached_to", "group_key", "version_key", "id"],
+                fields=["repository", "refers_to", "group_key", "version_key", "id"],
                 name="tag_version",
             ),
-            models.Index(fields=["repository", "attached_to", "moved_at", "id"], name="tag_moved"),
-            models.Index(fields=["repository", "attached_to", "size", "id"], name="tag_size"),
-            models.Index(
-                fields=["repository", "attached_to", "pulled_at", "id"], name="tag_pulled"
-            ),
-            models.Index(fields=["moved_at", "id"], name="tag_latest"),  # dashboard: latest pushes
+            models.Index(fields=["repository", "refers_to", "tagged_at", "id"], name="tag_moved"),
+            models.Index(fields=["repository", "refers_to", "size", "id"], name="tag_size"),
+            models.Index(fields=["repository", "refers_to", "pulled_at", "id"], name="tag_pulled"),
+            models.Index(fields=["tagged_at", "id"], name="tag_latest"),  # dashboard: latest pushes
             models.Index(fields=["name", "id"], name="tag_name"),  # search, by name
             models.Index(fields=["size", "id"], name="tag_all_size"),  # search, by size
             models.Index(fields=["pulled_at", "id"], name="tag_all_pulled"),  # search, by pull
-            models.Index(fields=["moved_by", "moved_at", "id"], name="tag_by"),  # search: by:
+            models.Index(fields=["tagged_by", "tagged_at", "id"], name="tag_by"),  # search: by:
             # search: is:broken
             models.Index(fields=["id"], name="tag_problem", condition=~models.Q(problem="")),
             # search: is:signed
-            models.Index(fields=["id"], name="tag_attached", condition=~models.Q(attached_to="")),
+            models.Index(fields=["id"], name="tag_attached", condition=~models.Q(refers_to="")),
         ]
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ class RetentionFate(models.Model):
     tag = models.CharField(max_length=128)
     digest = models.CharField(max_length=255, blank=True)
     size = models.BigIntegerField(default=0)  # as Tag.size was: bytes of its image, counted alone
-    moved_at = models.DateTimeField(default=UNKNOWN)  # as Tag.moved_at, Tag.pulled_at were
+    tagged_at = models.DateTimeField(default=UNKNOWN)  # as Tag.tagged_at, Tag.pulled_at were
     pulled_at = models.DateTimeField(default=UNKNOWN)
     reason = models.CharField(max_length=16)  # retention.Code
     rule = models.CharField(max_length=64, blank=True)  # another rule that keeps it

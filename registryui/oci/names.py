@@ -16,11 +16,11 @@ __all__ = [
     "REPOSITORY",
     "TAG",
     "Reference",
-    "attachment_of",
     "check_repository",
     "check_tag",
     "namespace_of",
     "parse_reference",
+    "referrer_subject",
     "version_key",
 ]
 
@@ -89,7 +89,7 @@ def namespace_of(repository: str) -> str:
     return namespace if slash else ""
 
 
-def attachment_of(tag: str) -> str:
+def referrer_subject(tag: str) -> str:
     """The digest that `tag` was made for by a program, "" if people made it.
 
     These are the referrers fallback tag of distribution-spec (`sha256-<hex>`, also with a suffix)

@@ -27,7 +27,7 @@ from ..oci.manifest import digest_of, signed_bytes
 from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, quoted, read_object, text
 from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
-from .keep_alive import Answer, KeptConnections
+from .keep_alive import Answer, KeepAliveConnections
 from .source import Stored
 
 logger = logging.getLogger(__name__)
@@ -73,10 +73,10 @@ class RegistryClient:
             # Bytes: requests would write the text in latin-1, Docker and nginx take it as UTF-8.
             self._session.auth = (username.encode(), password.encode())  # type: ignore[assignment]
         self._elsewhere = _session(pool=pool, ca=None)  # object stores: never with our password
-        self._kept: KeptConnections | None = None
+        self._kept: KeepAliveConnections | None = None
         if self.url.startswith("http:") and not username:  # the registry behind our own nginx
             headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-            self._kept = KeptConnections(self.url, headers, timeout=timeout[1])
+            self._kept = KeepAliveConnections(self.url, headers, timeout=timeout[1])
 
     def __enter__(self) -> Self:
         return self

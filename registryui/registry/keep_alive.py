@@ -26,7 +26,7 @@ class Answer:
     status_code: int = 200
 
 
-class KeptConnections:
+class KeepAliveConnections:
     """Connections to one http:// host, as many as threads ask at once. Safe for several threads."""
 
     def __init__(self, url: str, headers: Mapping[str, str], *, timeout: float) -> None:

@@ -27,7 +27,7 @@ class TagLink:
 
     name: str
     digest: str  # "": the link is broken (empty, cut, no digest, a folder); counted by the reader
-    moved_at: datetime  # modification time of its current/link, UTC: the time of the push
+    tagged_at: datetime  # modification time of its current/link, UTC: the time of the push
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ EXCEPTIONS = frozenset(list(Code)[list(Code).index(Code.NAMED) :])
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """RetentionRule, as plain values. None: it does not keep by that."""
+    """RetentionPolicy, as plain values. None: it does not keep by that."""
 
     name: str
     repositories: str  # patterns
@@ -77,10 +77,10 @@ class Known:
     repository: str
     name: str
     digest: str  # "": broken
-    moved_at: datetime
+    tagged_at: datetime
     pulled_at: datetime  # UNKNOWN: no pull was told of
     size: int = 0
-    attached_to: str = ""
+    refers_to: str = ""
     problem: str = ""
 
 
@@ -132,7 +132,7 @@ def decide(
     known = list(tags)
     together: dict[str, list[Known]] = defaultdict(list)
     for tag in known:
-        if not tag.attached_to:
+        if not tag.refers_to:
             together[tag.repository].append(tag)
     moment = _Moment(now, protections, watched_since)
     found: dict[tuple[str, str], Fate] = {}
@@ -143,7 +143,7 @@ def decide(
         }
     attached = Reason(Code.ATTACHED)
     return [
-        Fate(tag, attached) if tag.attached_to else found[tag.repository, tag.name] for tag in known
+        Fate(tag, attached) if tag.refers_to else found[tag.repository, tag.name] for tag in known
     ]
 
 
@@ -201,7 +201,9 @@ def _here(rule: Rule, there: Iterable[Known], moment: _Moment) -> _Here:
     names = patterns.matcher(rule.tags)
     edge = None
     if rule.keep_newest:
-        times = sorted(tag.moved_at for tag in there if _has_place(tag, moment) and names(tag.name))
+        times = sorted(
+            tag.tagged_at for tag in there if _has_place(tag, moment) and names(tag.name)
+        )
         # Several may have been pushed at the same moment as the Nth: nobody can say which of them
         # is older, so all of them are kept.
         edge = times[-rule.keep_newest] if rule.keep_newest < len(times) else FIRST
@@ -224,7 +226,7 @@ def _days_before(now: datetime, days: int | None) -> datetime | None:
 
 def _has_place(tag: Known, moment: _Moment) -> bool:
     """False for those that are kept anyway, whatever N is: they take nobody's place."""
-    return _is_whole(tag) and FIRST <= tag.moved_at <= moment.now + SKEW
+    return _is_whole(tag) and FIRST <= tag.tagged_at <= moment.now + SKEW
 
 
 def _is_whole(tag: Known) -> bool:
@@ -234,7 +236,7 @@ def _is_whole(tag: Known) -> bool:
 def _places(mine: _Here, there: Iterable[Known], moment: _Moment) -> dict[str, int]:
     """The place of each named tag by push time, the newest is 1."""
     named = [tag for tag in there if mine.names(tag.name) and _has_place(tag, moment)]
-    named.sort(key=lambda tag: tag.moved_at, reverse=True)
+    named.sort(key=lambda tag: tag.tagged_at, reverse=True)
     return {tag.name: place for place, tag in enumerate(named, 1)}
 
 
@@ -244,9 +246,9 @@ def _why_it_stays(tag: Known, mine: _Here, rest: Iterable[_Here], moment: _Momen
         return Reason(Code.UNNAMED)
     if not _is_whole(tag):
         return Reason(Code.BROKEN)
-    if tag.moved_at < FIRST:
+    if tag.tagged_at < FIRST:
         return Reason(Code.UNDATED)
-    if tag.moved_at > moment.now + SKEW:
+    if tag.tagged_at > moment.now + SKEW:
         return Reason(Code.FUTURE)
     if kept := _keeps(mine, tag, moment):
         return kept
@@ -263,14 +265,14 @@ def _keeps(here: _Here, tag: Known, moment: _Moment, *, rule: str = "") -> Reaso
     """Why the rule keeps a tag with a known date; `rule`: its name, if it is another one."""
     facts = here.rule
     if here.names(tag.name):
-        if here.edge is not None and tag.moved_at >= here.edge:
+        if here.edge is not None and tag.tagged_at >= here.edge:
             return Reason(Code.NEWEST, rule, facts.keep_newest or 0)
-        if here.pushed_since is not None and tag.moved_at >= here.pushed_since:
+        if here.pushed_since is not None and tag.tagged_at >= here.pushed_since:
             return Reason(Code.PUSHED, rule, facts.keep_pushed_days or 0)
         days = facts.keep_pulled_days or 0
         if here.pulled_since is not None and tag.pulled_at >= here.pulled_since:
             return Reason(Code.PULLED, rule, days)
-        if here.pulled_since is not None and tag.moved_at >= here.pulled_since:
+        if here.pulled_since is not None and tag.tagged_at >= here.pulled_since:
             return Reason(Code.YOUNG, rule, days)
         if here.pulled_since is not None and moment.watched_since > here.pulled_since:
             return Reason(Code.UNWATCHED, rule, days)

@@ -36,7 +36,7 @@ _FREED = """
         SELECT part.id FROM part
         WHERE NOT EXISTS (
             SELECT 1 FROM registryui_tag tag
-            WHERE tag.manifest_id = part.id AND tag.attached_to = '' AND NOT EXISTS (
+            WHERE tag.manifest_id = part.id AND tag.refers_to = '' AND NOT EXISTS (
                 SELECT 1 FROM going
                 WHERE going.repository_id = tag.repository_id AND going.tag = tag.name
             )

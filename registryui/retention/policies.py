@@ -1,4 +1,4 @@
-"""Retention rules: the only writer of RetentionRule. Each change stands in the audit log.
+"""Retention rules: the only writer of RetentionPolicy. Each change stands in the audit log.
 
     draft ──switch on──► active ──switch off, or a change of what it deletes──► draft
 
@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from registryui import audit, schedules
-from registryui.models import RetentionRule
+from registryui.models import RetentionPolicy
 from registryui.oci import patterns
 from registryui.refused import Refused
 
@@ -50,7 +50,7 @@ _DECIDES = (
 )
 
 
-def plain(row: RetentionRule) -> Rule:
+def plain(row: RetentionPolicy) -> Rule:
     """The row as retention.decide takes it."""
     return Rule(
         row.name,
@@ -63,25 +63,25 @@ def plain(row: RetentionRule) -> Rule:
     )
 
 
-def facts(row: RetentionRule) -> dict[str, Any]:
+def facts(row: RetentionPolicy) -> dict[str, Any]:
     """For programs, the audit log and the report of a run."""
     return {**asdict(plain(row)), "schedule": row.schedule, "is_active": row.is_active}
 
 
-def active() -> list[RetentionRule]:
+def active() -> list[RetentionPolicy]:
     """Those that run, and keep, in the order of their names. One query."""
-    return list(RetentionRule.objects.filter(is_active=True))
+    return list(RetentionPolicy.objects.filter(is_active=True))
 
 
-def add(wanted: Wanted, *, by: str) -> RetentionRule:
+def add(wanted: Wanted, *, by: str) -> RetentionPolicy:
     """A new rule, as a draft. Raises Refused for what cannot be a rule."""
-    row = RetentionRule(made_by=by[:255])
+    row = RetentionPolicy(made_by=by[:255])
     _fill(row, _checked(wanted))
     _save(row, "retention.add", by)
     return row
 
 
-def change(row: RetentionRule, wanted: Wanted, *, by: str) -> RetentionRule:
+def change(row: RetentionPolicy, wanted: Wanted, *, by: str) -> RetentionPolicy:
     """Another one in its place, and a draft again if it decides otherwise than before. Raises
     Refused, also if somebody removed it meanwhile."""
     checked = _checked(wanted)
@@ -97,7 +97,7 @@ def change(row: RetentionRule, wanted: Wanted, *, by: str) -> RetentionRule:
 
 
 @transaction.atomic
-def remove(row: RetentionRule, *, by: str) -> None:
+def remove(row: RetentionPolicy, *, by: str) -> None:
     """What it deleted stays deleted, and can be undone as before. Raises Refused."""
     row = _locked(row)
     audit.record("retention.remove", row.name, by=by, details=facts(row))
@@ -106,7 +106,7 @@ def remove(row: RetentionRule, *, by: str) -> None:
 
 
 @transaction.atomic
-def switch(row: RetentionRule, *, is_active: bool, by: str) -> RetentionRule:
+def switch(row: RetentionPolicy, *, is_active: bool, by: str) -> RetentionPolicy:
     """Makes a draft run, or an active rule a draft. Raises Refused."""
     row = _locked(row)
     if row.is_active == is_active:
@@ -119,17 +119,19 @@ def switch(row: RetentionRule, *, is_active: bool, by: str) -> RetentionRule:
     return row
 
 
-def claim(row: RetentionRule, now: datetime) -> bool:
+def claim(row: RetentionPolicy, now: datetime) -> bool:
     """Takes a run that is due, and sets the next one. False: another host took it, or the rule
     was changed meanwhile."""
     following = schedules.next_time(row.schedule, now)
-    found = RetentionRule.objects.filter(pk=row.pk, is_active=True, next_at=row.next_at)
+    found = RetentionPolicy.objects.filter(pk=row.pk, is_active=True, next_at=row.next_at)
     return bool(found.update(next_at=following))
 
 
-def due(now: datetime) -> list[RetentionRule]:
+def due(now: datetime) -> list[RetentionPolicy]:
     """Active rules whose time has come, the longest waiting first."""
-    return list(RetentionRule.objects.filter(is_active=True, next_at__lte=now).order_by("next_at"))
+    return list(
+        RetentionPolicy.objects.filter(is_active=True, next_at__lte=now).order_by("next_at")
+    )
 
 
 # -- what may be a rule --------------------------------------------------------------------------
@@ -152,13 +154,13 @@ def _checked(wanted: Wanted) -> Wanted:
         keep_tags=_patterns(wanted.keep_tags, _("the tags to keep"), may_be_empty=True),
         schedule=schedules.checked(wanted.schedule),
     )
-    row = RetentionRule()
+    row = RetentionPolicy()
     _fill(row, checked)
     _check_it_keeps(row)
     return checked
 
 
-def _check_it_keeps(row: RetentionRule) -> None:
+def _check_it_keeps(row: RetentionPolicy) -> None:
     if plain(row).keeps_something:
         return
     raise Refused(
@@ -196,23 +198,23 @@ def _number(value: int | None, most: int) -> int | None:
 
 
 # -- writing -------------------------------------------------------------------------------------
-def _fill(row: RetentionRule, checked: Wanted) -> None:
+def _fill(row: RetentionPolicy, checked: Wanted) -> None:
     for field, value in asdict(checked).items():
         setattr(row, field, value)
 
 
-def _next(row: RetentionRule) -> datetime | None:
+def _next(row: RetentionPolicy) -> datetime | None:
     return schedules.next_time(row.schedule) if row.is_active and row.schedule else None
 
 
-def _locked(row: RetentionRule) -> RetentionRule:
-    found = RetentionRule.objects.select_for_update().filter(pk=row.pk).first()
+def _locked(row: RetentionPolicy) -> RetentionPolicy:
+    found = RetentionPolicy.objects.select_for_update().filter(pk=row.pk).first()
     if found is None:
         raise Refused(_("This rule has been removed meanwhile."))
     return found
 
 
-def _save(row: RetentionRule, act: str, by: str, *, before: dict[str, Any] | None = None) -> None:
+def _save(row: RetentionPolicy, act: str, by: str, *, before: dict[str, Any] | None = None) -> None:
     details = facts(row) | ({"before": before} if before else {})
     try:
         with transaction.atomic():

@@ -27,7 +27,7 @@ from registryui import audit, clock
 from registryui.deletion import execute
 from registryui.deletion.protection import protections
 from registryui.index import bulk, runs
-from registryui.models import AuditEvent, Repository, RetentionFate, RetentionRule, Run, Tag
+from registryui.models import AuditEvent, Repository, RetentionFate, RetentionPolicy, Run, Tag
 from registryui.oci import patterns, throw_away
 from registryui.refused import Refused
 
@@ -47,13 +47,13 @@ DRY_RUNS_KEPT = timedelta(days=7)
 Progress = Callable[[Run], None]
 
 _COLUMNS = (
-    *("repository__name", "name", "manifest__digest", "moved_at", "pulled_at"),
-    *("size", "attached_to", "problem", "manifest__artifact_type"),
+    *("repository__name", "name", "manifest__digest", "tagged_at", "pulled_at"),
+    *("size", "refers_to", "problem", "manifest__artifact_type"),
 )
 
 
 # -- beginning -----------------------------------------------------------------------------------
-def begin(rule: RetentionRule, *, by: str, is_dry: bool, due: datetime | None = None) -> Run:
+def begin(rule: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | None = None) -> Run:
     """The running Run, for `carry_out`. `due`: when it should have begun, if that was missed.
 
     Refused if one is under way, if a draft is to be run in earnest, or if the clock jumped.
@@ -242,7 +242,7 @@ def _chunks(found: Iterable[tuple[int, str, int]]) -> Iterator[list[int]]:
 def _tags_of(repositories: Sequence[int]) -> list[Known]:
     """All their tags, by repository and name. One query."""
     rows = (
-        Tag.objects.filter(repository__in=repositories, attached_to="")
+        Tag.objects.filter(repository__in=repositories, refers_to="")
         .order_by("repository__name", "name")
         .values_list(*_COLUMNS)
     )
@@ -251,19 +251,19 @@ def _tags_of(repositories: Sequence[int]) -> list[Known]:
             repository=repository,
             name=name,
             digest=digest or "",
-            moved_at=moved_at,
+            tagged_at=tagged_at,
             pulled_at=pulled_at,
             size=size,
-            attached_to=attached_to,
+            refers_to=refers_to,
             # A delete is at it, or died at it: this "push" is ours, and must take nobody's place.
             problem="throw-away" if kind == throw_away.ARTIFACT_TYPE else problem,
         )
-        for repository, name, digest, moved_at, pulled_at, size, attached_to, problem, kind in rows
+        for repository, name, digest, tagged_at, pulled_at, size, refers_to, problem, kind in rows
     ]
 
 
 _ROW = (
-    *("run", "kind", "repository", "tag", "digest", "size", "moved_at", "pulled_at"),
+    *("run", "kind", "repository", "tag", "digest", "size", "tagged_at", "pulled_at"),
     *("reason", "rule", "number", "note", "beside"),
 )
 
@@ -272,7 +272,7 @@ def _row(run: Run, fate: Fate, kind: RetentionFate.Kind, note: str = "") -> tupl
     tag, reason = fate.tag, fate.reason
     return (
         *(run.pk, kind.value, tag.repository, tag.name, tag.digest, tag.size),
-        *(bulk.stored(tag.moved_at), bulk.stored(tag.pulled_at)),
+        *(bulk.stored(tag.tagged_at), bulk.stored(tag.pulled_at)),
         *(reason.code.value, reason.rule, reason.number),
         *((note or reason.note)[:255], fate.beside),
     )
@@ -356,7 +356,7 @@ def _delete_in(work: _Work, repository: str) -> Run.State | None:
 
 
 def _is_as_it_was(work: _Work) -> bool:
-    row = RetentionRule.objects.filter(pk=work.run.result["rule_id"], is_active=True).first()
+    row = RetentionPolicy.objects.filter(pk=work.run.result["rule_id"], is_active=True).first()
     return row is not None and policies.plain(row) == work.rule
 
 
@@ -429,7 +429,7 @@ def run_due() -> list[Run]:
             run = begin(rule, by="schedule", is_dry=False, due=due if is_late else None)
         except Refused as refused:
             log.info("retention rule %s waits: %s", rule.name, refused)
-            RetentionRule.objects.filter(pk=rule.pk, is_active=True).update(next_at=due)
+            RetentionPolicy.objects.filter(pk=rule.pk, is_active=True).update(next_at=due)
             continue
         done.append(carry_out(run))
     return done

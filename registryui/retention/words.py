@@ -90,7 +90,7 @@ def _why_it_goes(fate: RetentionFate, rule: Mapping[str, Any], at: datetime) -> 
 
 
 def _pushed(fate: RetentionFate, at: datetime) -> str:
-    n = max((at - fate.moved_at).days, 0)
+    n = max((at - fate.tagged_at).days, 0)
     if n == 0:
         return _("pushed less than a day before")
     return ngettext("pushed %(n)d day before", "pushed %(n)d days before", n) % {"n": n}

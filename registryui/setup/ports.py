@@ -90,7 +90,7 @@ def _kept() -> dict[str, int]:
         return {}
 
 
-def check_front_door() -> None:
+def check_proxy() -> None:
     """Raises Refused if nginx could not listen: the port is held, or this user may not take it."""
     wanted = [(settings.PORT, "BOATHOUSE_PORT")]
     if settings.HTTP_PORT:

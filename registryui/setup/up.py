@@ -85,7 +85,7 @@ def _in_words() -> Iterator[None]:
 
 def _start(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
     _end_left(say)
-    ports.check_front_door()
+    ports.check_proxy()
     if warning := space.warning():
         say(f"Warning: {warning}")
     chosen = prepare(say=say)

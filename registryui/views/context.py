@@ -34,7 +34,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
                 _("Repositories"),
                 (
                     *("repository", "tag", "manifest", "compare", "layer"),
-                    *("delete", "delete_run", "delete_for_good"),
+                    *("delete", "delete_run", "purge_manifest"),
                 ),
             ),
             ("search", "search", _("Search"), ()),
@@ -58,7 +58,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
             (
                 *("cleanup", "recycle", _("Cleanup")),
                 (
-                    *("retention_run", "collection", "collection_run", "collection_purge"),
+                    *("retention_run", "collection", "gc_run", "gc_purge"),
                     *("integrity_run", "deleted", "restore", "protected"),
                 ),
             ),

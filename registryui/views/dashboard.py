@@ -126,14 +126,14 @@ def _days() -> list[charts.Day]:
 def _latest() -> list[Push]:
     """The newest tags that an event told of; attachments are their image's business."""
     tags = list(
-        Tag.objects.filter(attached_to="", moved_at__gt=UNKNOWN)
+        Tag.objects.filter(refers_to="", tagged_at__gt=UNKNOWN)
         .select_related("repository", "manifest")
         .only(
-            *("name", "moved_at", "moved_by", "size", "repository__name", "manifest__kind"),
+            *("name", "tagged_at", "tagged_by", "size", "repository__name", "manifest__kind"),
             *("manifest__os", "manifest__architecture", "manifest__variant"),
             *("manifest__media_type", "manifest__artifact_type"),
         )
-        .order_by("-moved_at", "-id")[:LATEST]
+        .order_by("-tagged_at", "-id")[:LATEST]
     )
     platforms = dict(
         # BuildKit's attestations stand in an image index as platform unknown/unknown.

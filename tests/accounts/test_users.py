@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from registryui.accounts import drift, htpasswd, publish, rights, users
-from registryui.models import NEVER, UNKNOWN, RegistryUser, Role, State, new_decision
+from registryui.models import NEVER, UNKNOWN, RegistryUser, Role, State, new_generation
 from registryui.refused import Refused
 from tests.support.factories import make_operator
 
@@ -290,8 +290,8 @@ def test_a_row_that_is_changed_while_it_is_written_stays_pending(
     """Else the other one's change would be believed to be in the files if he dies now."""
     for field, value in {"is_active": False, "secret_hash": "{SHA}y"}.items():
         row = make(f"user-{field}", may=PULL)
-        RegistryUser.objects.filter(pk=row.pk).update(decision=new_decision())
-        other = {field: value, "decision": new_decision()}
+        RegistryUser.objects.filter(pk=row.pk).update(decision=new_generation())
+        other = {field: value, "decision": new_generation()}
         between(monkeypatch, "_replace", lambda o=other: RegistryUser.objects.update(**o))
         publish.write([row.pk])
         assert again(row).is_pending
@@ -308,7 +308,7 @@ def test_rights_that_are_changed_while_they_are_written_stay_pending(
 
     def take_rights() -> None:
         row.rights.all().delete()
-        RegistryUser.objects.update(decision=new_decision())
+        RegistryUser.objects.update(decision=new_generation())
 
     between(monkeypatch, "_replace", take_rights)
     publish.write([row.pk])

@@ -7,7 +7,7 @@ import pytest
 from registryui.deletion import bulk, execute, restore
 from registryui.deletion.execute import Selection
 from registryui.index import runs
-from registryui.models import FormerTag, Run
+from registryui.models import Run, TagTombstone
 from registryui.refused import Refused
 from tests.support.deletion_pages import World
 
@@ -41,7 +41,7 @@ def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) 
     assert run.result == {
         "what": "delete",
         "repository": world.name,
-        "act": FormerTag.objects.values_list("act", flat=True)[0],
+        "act": TagTombstone.objects.values_list("act", flat=True)[0],
         "changed": 9,
         "failed": 0,
         "problem": "",

@@ -16,7 +16,7 @@ from registryui.deletion import protection, recovery, untag
 from registryui.deletion import restore as undo
 from registryui.deletion.execute import Changed, Selection, execute, plan
 from registryui.index import events
-from registryui.models import AuditEvent, FormerTag, Manifest, RegistryEvent, Tag
+from registryui.models import AuditEvent, Manifest, RegistryEvent, Tag, TagTombstone
 from registryui.oci import media_types, throw_away
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
@@ -76,21 +76,21 @@ def test_a_tag_goes_alone_and_comes_back_as_it_was(here: World) -> None:
     assert (here.digest("1"), here.digest("latest"), here.digest(digest)) == ("", digest, digest)
     assert (here.tags(), here.known()) == ({"latest"}, {"latest": digest})
     assert_whole(here.real, R, "latest")
-    row = FormerTag.objects.get()
+    row = TagTombstone.objects.get()
     assert (row.tag, row.digest, row.how, row.by, row.act) == (
         *("1", digest, "deleted", BY, outcome.act),
     )
-    assert row.moved_at == before.moved_at
+    assert row.tagged_at == before.tagged_at
     assert timedelta(days=6.9) < row.keep_until - timezone.now() < timedelta(days=7.1)
 
     (result,) = undo.restore_act(outcome.act, by=BY)
     assert result.state == "restored"
     assert (here.digest("1"), here.known()) == (digest, {"1": digest, "latest": digest})
-    assert Tag.objects.get(name="1").moved_at == before.moved_at
+    assert Tag.objects.get(name="1").tagged_at == before.tagged_at
     assert not undo.waiting().exists()
     here.hear_all()
     assert here.known() == {"1": digest, "latest": digest}
-    assert Tag.objects.get(name="1").moved_at == before.moved_at
+    assert Tag.objects.get(name="1").tagged_at == before.tagged_at
 
 
 def test_history_and_the_audit_log_say_who_it_was_and_nothing_of_the_throw_away(
@@ -124,7 +124,7 @@ def test_a_dangling_tag_goes_and_leaves_nothing_to_undo(here: World) -> None:
     assert states(here.delete("1")) == {"1": "deleted"}
     assert here.tags() == {"2"}
     assert set(here.known()) == {"2"}
-    assert not FormerTag.objects.exists()
+    assert not TagTombstone.objects.exists()
 
 
 # -- what hangs together ---------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_a_digest_of_two_repositories_goes_from_one(here: World) -> None:
     assert here.real.push_image("other/app", "1") == digest
     here.sync()
     here.delete("1")
-    deletion.delete_for_good(R, digest, by=BY)
+    deletion.purge_manifest(R, digest, by=BY)
     assert here.digest(digest) == ""
     assert_whole(here.real, "other/app", "1")
     assert here.known("other/app") == {"1": digest}
@@ -213,7 +213,7 @@ def test_nothing_is_done_if_the_tag_moved_since(here: World) -> None:
     assert isinstance(caught.value.plan, deletion.Plan)
     assert caught.value.plan.going[0].digest == newer
     assert here.digest("1") == newer
-    (row,) = FormerTag.objects.all()
+    (row,) = TagTombstone.objects.all()
     assert (row.how, row.digest) == ("overwritten", shown.going[0].digest)
 
 
@@ -326,9 +326,9 @@ def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) 
     push_artifact(real, fallback(bad, ".sig"))
     here.hear_all()
     here.delete("latest")
-    selection = deletion.plan_for_good(R, bad)
+    selection = deletion.plan_purge(R, bad)
     assert (selection.tags, selection.children, selection.former) == (("1",), (secret,), 1)
-    done = deletion.delete_for_good(R, bad, by=BY, fingerprint=selection.fingerprint)
+    done = deletion.purge_manifest(R, bad, by=BY, fingerprint=selection.fingerprint)
     assert {one.state for one in done.results} == {"deleted"}
     assert here.tags() == {"good"}
     assert (here.digest(bad), here.digest(secret)) == ("", "")
@@ -339,7 +339,7 @@ def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) 
     assert not stays(secret)
     assert not undo.waiting().exists()
     with pytest.raises(Refused, match="deleted for good"):
-        undo.restore(FormerTag.objects.get(tag="latest"), by=BY)
+        undo.restore(TagTombstone.objects.get(tag="latest"), by=BY)
     here.hear_all()
     here.sync()
     assert here.known() == {"good": here.digest("good")}
@@ -353,14 +353,14 @@ def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) 
 def test_for_good_asks_anew_if_it_changed_and_refuses_what_is_protected(here: World) -> None:
     digest = here.real.push_image(R, "1")
     here.sync()
-    shown = deletion.plan_for_good(R, digest)
+    shown = deletion.plan_purge(R, digest)
     here.real.push_image(R, "2")
     here.sync()
     with pytest.raises(Changed):
-        deletion.delete_for_good(R, digest, by=BY, fingerprint=shown.fingerprint)
+        deletion.purge_manifest(R, digest, by=BY, fingerprint=shown.fingerprint)
     protection.add(R, "2", note="", by="test")
     with pytest.raises(Refused, match="protected: 2"):
-        deletion.delete_for_good(R, digest, by=BY)
+        deletion.purge_manifest(R, digest, by=BY)
     assert here.tags() == {"1", "2"}
 
 
@@ -479,7 +479,7 @@ def test_a_process_that_dies_before_the_end_loses_nothing(
     assert before in (0, 10)  # the index still has the tags, so nothing waits
     assert recovery.settle() == 0  # it may be under way
     # Its process is gone: test_delete.py (e2e) kills one, and the worker takes it up by its name.
-    act = FormerTag.objects.values_list("act", flat=True)[0]
+    act = TagTombstone.objects.values_list("act", flat=True)[0]
     tasks.take_up.call_local(f"delete-{act}")
     assert {one for one in ten.tags() if one.startswith("t")} == set()
     assert undo.waiting().count() == 10
@@ -532,7 +532,7 @@ def test_undo_says_what_the_registry_lacks(ten: World, settings: Any) -> None:
     ten.real.blob(json.loads(ten.real.get(R, "s0").body)["layers"][0]["digest"]).unlink()
     (result,) = undo.restore_act(outcome.act, by=BY)
     assert (result.state, "lacks a part" in result.reason) == ("failed", True)
-    FormerTag.objects.update(keep_until=timezone.now())
+    TagTombstone.objects.update(keep_until=timezone.now())
     with pytest.raises(Refused, match="time is over"):
         undo.restore(row, by=BY)
 
@@ -612,7 +612,7 @@ def test_a_delete_can_be_stopped(here: World, monkeypatch: pytest.MonkeyPatch) -
 def test_rows_long_past_their_time_go(ten: World) -> None:
     ten.delete("t0", "t1")
     now = timezone.now()
-    FormerTag.objects.filter(tag="t0").update(keep_until=now - recovery.KEPT - timedelta(days=1))
-    FormerTag.objects.filter(tag="t1").update(keep_until=now - recovery.KEPT + timedelta(days=1))
+    TagTombstone.objects.filter(tag="t0").update(keep_until=now - recovery.KEPT - timedelta(days=1))
+    TagTombstone.objects.filter(tag="t1").update(keep_until=now - recovery.KEPT + timedelta(days=1))
     assert recovery.prune() == 1
-    assert FormerTag.objects.get().tag == "t1"
+    assert TagTombstone.objects.get().tag == "t1"

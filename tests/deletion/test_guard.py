@@ -19,7 +19,7 @@ from django.test import Client
 from registryui import write_freeze
 from registryui.deletion import guard, locks, protection, purge, restore
 from registryui.index.sync import sync
-from registryui.models import FormerTag
+from registryui.models import TagTombstone
 from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.refused import Refused
 from registryui.registry import forward
@@ -252,7 +252,7 @@ def test_undo_moves_no_immutable_tag(real: Registry, filled: dict[str, str]) -> 
     old = real.get(R, "v1").headers["docker-content-digest"]
     real.put(R, "v1", manifest(real, "newer"), IMAGE)
     index()
-    former = FormerTag.objects.get(tag="v1")
+    former = TagTombstone.objects.get(tag="v1")
     now = real.get(R, "v1").headers["docker-content-digest"]
     rule = protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
     with pytest.raises(Refused, match="is immutable by the rule"):
@@ -270,8 +270,8 @@ def test_nor_is_a_part_deleted_for_good(real: Registry, filled: dict[str, str]) 
     protection.add("team/*", "v*", note="", by=BY)
     for part in ("kept", "inner", "child"):
         with pytest.raises(Refused, match="protected"):
-            purge.delete_for_good(R, filled[part], by=BY)
-    purge.delete_for_good(R, filled["plain"], by=BY)
+            purge.purge_manifest(R, filled[part], by=BY)
+    purge.purge_manifest(R, filled["plain"], by=BY)
     assert real.get(R, "v2").status == real.get(R, filled["child"]).status == 200
 
 

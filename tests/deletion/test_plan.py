@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from registryui.deletion import protection
-from registryui.deletion.execute import Plan, Selection, plan, plan_for_good
-from registryui.models import FormerTag, ImageIndexEntry, Manifest, Repository, Tag
+from registryui.deletion.execute import Plan, Selection, plan, plan_purge
+from registryui.models import ImageIndexEntry, Manifest, Repository, Tag, TagTombstone
 from registryui.refused import Refused
 from tests.support.factories import (
     digest_of,
@@ -54,7 +54,7 @@ def attach(repository: Repository, to: Manifest, suffix: str = ".sig", **fields:
         repository, f"{to.digest}{suffix}", kind=Manifest.Kind.ARTIFACT, layers=(7,)
     )
     name = f"sha256-{to.digest.removeprefix('sha256:')}{suffix}"
-    make_tag(repository, name, made, attached_to=to.digest)
+    make_tag(repository, name, made, refers_to=to.digest)
     return made
 
 
@@ -198,7 +198,7 @@ def test_the_fallback_tag_goes_with_its_image_and_its_referrers(repository: Repo
     note = image(repository, "note", layers=(5,), subject_digest=one.digest)
     fallback = make_image_index(repository, "fallback", [note])
     name = one.digest.replace(":", "-")
-    make_tag(repository, name, fallback, attached_to=one.digest)
+    make_tag(repository, name, fallback, refers_to=one.digest)
     made = plan_of("1")
     assert [item.tag for item in made.attached] == [name]
     assert (made.referrers, made.children) == ((note.digest,), 0)
@@ -214,7 +214,7 @@ def test_an_attachment_whose_image_is_not_here_is_a_tag_like_any_other(
         repository,
         f"{gone.replace(':', '-')}.sig",
         make_manifest(repository, "s"),
-        attached_to=gone,
+        refers_to=gone,
     )
     assert plan_of("1").attached == ()
     assert len(plan_of(is_all=True).going) == 2
@@ -241,7 +241,7 @@ def test_a_whole_repository_goes_with_what_is_attached_to_anything(repository: R
         repository,
         f"{lost.replace(':', '-')}.sig",
         make_manifest(repository, "s"),
-        attached_to=lost,
+        refers_to=lost,
     )
     made = plan_of(is_all=True)
     assert len(made.going) == 2  # 1, and the signature of nothing
@@ -362,21 +362,21 @@ def test_for_good_takes_what_only_that_digest_uses_and_leaves_what_undo_needs(
     image(other, "x", "1", digest=bad.digest, layers=(30,))
     until = timezone.now() + timedelta(days=1)
     for digest in (deleted.digest, bad.digest):
-        FormerTag.objects.create(
+        TagTombstone.objects.create(
             repository=R, tag="old", digest=digest, how="deleted", at=timezone.now(),
             keep_until=until,
         )  # fmt: skip
-    made = plan_for_good(R, bad.digest)
+    made = plan_purge(R, bad.digest)
     assert set(made.tags) == {"1", "latest"}
     assert (made.children, made.former) == ((lone.digest,), 1)
     assert made.attached == (f"sha256-{bad.digest[7:]}.sig",)
     assert (made.listed_by, made.elsewhere) == ((holder.digest,), ("other/api",))
     # The digest's own bytes and the layer of 30 are used elsewhere; 7 is the signature's layer.
     assert made.freed == 20 + 7 + own(lone, signature)
-    FormerTag.objects.filter(digest=deleted.digest).delete()
-    assert set(plan_for_good(R, bad.digest).children) == {lone.digest, shared.digest}
+    TagTombstone.objects.filter(digest=deleted.digest).delete()
+    assert set(plan_purge(R, bad.digest).children) == {lone.digest, shared.digest}
     with pytest.raises(Refused, match="no such manifest"):
-        plan_for_good(R, digest_of("none"))
+        plan_purge(R, digest_of("none"))
 
 
 def test_entries_of_other_repositories_keep_nothing(repository: Repository) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from registryui.deletion import restore
-from registryui.deletion.execute import Changed, delete_for_good
-from registryui.models import FormerTag
+from registryui.deletion.execute import Changed, purge_manifest
+from registryui.models import TagTombstone
 from tests.selection import Extent
 from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.support.registries import Registry
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 
 @dataclass
-class Pusher:
+class Actor:
     """Pushes one tag again and again, each time another image on the same base, and keeps every
     tenth under a tag of its own."""
 
@@ -65,9 +65,9 @@ def send(real: Registry, blob: bytes) -> None:
 
 
 @contextmanager
-def pushing(here: World, tag: str, *, pause: float = 0) -> Iterator[Pusher]:
+def pushing(here: World, tag: str, *, pause: float = 0) -> Iterator[Actor]:
     """Somebody who pushes in a loop, until the end, with pauses up to so many seconds."""
-    pusher, stop = Pusher(here.real, tag, pause=pause), threading.Event()
+    pusher, stop = Actor(here.real, tag, pause=pause), threading.Event()
 
     def loop() -> None:
         pauses = random.Random(6)
@@ -86,7 +86,7 @@ def pushing(here: World, tag: str, *, pause: float = 0) -> Iterator[Pusher]:
 def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Extent) -> None:
     wanted = extent(8, 100)
     least = wanted // 10  # deletes of these that must have met the tag as it was
-    pusher = Pusher(here.real, "1")
+    pusher = Actor(here.real, "1")
     pusher.push()
     here.hear_all()
     states: dict[str, int] = {}
@@ -116,7 +116,7 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Ex
     assert states.get("deleted", 0) > least
     assert states.get("failed", 0) == 0, reasons
     assert here.known().get("1", "") == here.digest("1")
-    noted = set(FormerTag.objects.filter(tag="1").values_list("digest", flat=True))
+    noted = set(TagTombstone.objects.filter(tag="1").values_list("digest", flat=True))
     lost = [one for one in other.pushed if one not in noted and one != here.digest("1")]
     assert lost == []
     for tag in here.tags():
@@ -150,7 +150,7 @@ def test_pushes_of_images_that_share_layers_are_not_broken(here: World, extent: 
             rounds += 1
             here.hear()
             if rounds % 5 == 0:
-                delete_for_good(R, digest_of(raw), by=BY)
+                purge_manifest(R, digest_of(raw), by=BY)
                 assert here.real.ask("HEAD", f"/v2/{R}/blobs/{digest_of(own)}").status == 404
             elif "mine" in here.known():
                 here.delete("mine")

@@ -99,7 +99,7 @@ def test_a_tag_is_put_back_under_the_name_of_the_operator_and_back_again(world: 
     assert world.now() == world.old
     tag = Tag.objects.get(name="1")
     assert tag.manifest is not None
-    assert (tag.manifest.digest, tag.moved_by) == (world.old, "operator:mika")
+    assert (tag.manifest.digest, tag.tagged_by) == (world.old, "operator:mika")
     until(lambda: world.told.events("push", R) != [], "the registry tells of it")
     assert world.receive() == 0  # its own event does not know who it was: ours stays alone
     with RegistryClient(world.url) as registry:

@@ -21,7 +21,7 @@ GB = 10**9
 @pytest.fixture(autouse=True)
 def weekly(settings: Any) -> None:
     """Sundays at 02:00."""
-    settings.COLLECT_SCHEDULE = "0 2 * * 0"
+    settings.GC_SCHEDULE = "0 2 * * 0"
 
 
 def make_run(state: str = "done", *, days: float = 0, log: str = "", **result: Any) -> Run:
@@ -50,7 +50,7 @@ def said(finding: doctor.Finding) -> str:
 
 def test_a_young_store_without_a_collection_is_well() -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now())
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.state, finding.code) == ("ok", "collection-none")
     assert "next: Sun" in said(finding)
 
@@ -59,26 +59,26 @@ def test_an_old_store_that_never_had_one_needs_care(settings: Any) -> None:
     at = timezone.now() - timedelta(days=30)
     StoreDay.objects.create(day=at.date(), measured_at=at)
     make_run(dry_run=True)  # an estimate frees nothing
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.state, finding.code) == ("warn", "collection-never")
     assert "Never in 30 days" in said(finding)
-    settings.COLLECT_SCHEDULE = ""
-    assert "only by hand" in said(collecting.check_collection())
+    settings.GC_SCHEDULE = ""
+    assert "only by hand" in said(collecting.check_gc())
 
 
 def test_the_last_one_is_told_with_what_it_freed() -> None:
     make_run(days=3, freed_bytes=5 * GB, waiting=4, waiting_bytes=2 * GB)
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert finding.state == "ok"
     assert "Last one 3 days ago | 5.0 GB freed, 2.0 GB wait hidden" in said(finding)
 
 
 def test_a_running_one_is_well_and_one_that_died_is_not() -> None:
     run = make_run("running", stage="mark")
-    assert collecting.check_collection().code == "collection-running"
-    said(collecting.check_collection())
+    assert collecting.check_gc().code == "collection-running"
+    said(collecting.check_gc())
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.state, finding.code) == ("warn", "collection-failed")
     said(finding)
 
@@ -86,35 +86,35 @@ def test_a_running_one_is_well_and_one_that_died_is_not() -> None:
 def test_a_failed_one_is_told_until_one_is_well_again() -> None:
     make_run("failed", stage="mark", log="a\nthe disk does not answer")
     make_run(dry_run=True)
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.state, finding.params["error"]) == ("warn", "the disk does not answer")
     said(finding)
     make_run()
-    assert collecting.check_collection().state == "ok"
+    assert collecting.check_gc().state == "ok"
 
 
 def test_a_run_that_skipped_a_repository_needs_care() -> None:
     make_run(skipped_repositories=[["team/app", "tag 1: its link cannot be read"], ["b", "no"]])
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.state, finding.code) == ("warn", "collection-skipped")
     assert "2 repositories | team/app: tag 1" in said(finding)
     make_run(skipped_repositories=[1])
-    assert collecting.check_collection().code == "collection-ok"
+    assert collecting.check_gc().code == "collection-ok"
 
 
 def test_a_run_that_was_not_reviewed_needs_care_until_one_was() -> None:
     make_run("failed", reviewed=False)
     make_run("failed", reviewed=None, stage="canary")
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.state, finding.code) == ("warn", "collection-unreviewed")
     assert "Look whether the worker runs" in said(finding)
     make_run(reviewed=True, is_review=True)
-    assert collecting.check_collection().code == "collection-ok"
+    assert collecting.check_gc().code == "collection-ok"
 
 
 def test_a_registry_that_remembers_blobs_is_an_alarm() -> None:
     make_run("failed", stage="canary", problem="the registry still has it")
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.state, finding.code) == ("bad", "collection-canary")
     assert "the registry still has it" in said(finding)
     assert "blobdescriptor" in said(finding)
@@ -133,10 +133,10 @@ def test_a_registry_that_remembers_blobs_is_an_alarm() -> None:
 def test_what_waits_much_longer_than_it_should_is_told(
     settings: Any, schedule: str, due_days: float, is_late: bool
 ) -> None:
-    settings.COLLECT_SCHEDULE = schedule
+    settings.GC_SCHEDULE = schedule
     due_at = timezone.now() - timedelta(days=due_days)
     make_run(days=due_days + 1, waiting=3, waiting_bytes=2 * GB, due_at=due_at.isoformat())
-    finding = collecting.check_collection()
+    finding = collecting.check_gc()
     assert (finding.code == "collection-overdue") == is_late
     if is_late:
         assert finding.state == "warn"
@@ -146,7 +146,7 @@ def test_what_waits_much_longer_than_it_should_is_told(
 @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-01T00:00:00", None, 7])
 def test_an_odd_time_is_no_error(due_at: object) -> None:
     make_run(days=300, waiting=3, due_at=due_at)
-    assert collecting.check_collection().code == "collection-ok"
+    assert collecting.check_gc().code == "collection-ok"
 
 
 def test_broken_tags_are_an_alarm_while_they_are_broken() -> None:
@@ -182,7 +182,7 @@ def test_a_disk_with_room_is_not_looked_into(django_assert_num_queries: Any) -> 
 
 
 def test_the_next_one_is_said_in_the_zone_of_the_instance(settings: Any) -> None:
-    settings.COLLECT_SCHEDULE = "0 2 * * *"
+    settings.GC_SCHEDULE = "0 2 * * *"
     at = datetime.fromisoformat("2026-11-24T10:00:00+00:00")
-    finding = collecting.check_collection(now=at)
+    finding = collecting.check_gc(now=at)
     assert finding.params["next"] == "2026-11-25T02:00:00+00:00"

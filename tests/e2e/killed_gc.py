@@ -48,7 +48,7 @@ REGISTRY = Registry(URL, STORE)
 
 def main() -> None:
     settings.STORE_DIR, settings.REGISTRY_URL = STORE, URL
-    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+    for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
     settings.UNDO_DAYS = 0
     runs.STALE = timedelta(0)  # a dead run is known to be dead at once

@@ -48,7 +48,7 @@ BASE = b"base" * 100
 
 def main() -> None:
     settings.REGISTRY_URL = URL
-    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+    for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
     settings.UNDO_DAYS = 0
     runs.STALE = timedelta(0)  # a dead run is known to be dead at once

@@ -15,7 +15,7 @@ from django.utils import timezone
 from registryui.deletion import execute, plan, purge, restore
 from registryui.deletion.records import Selection
 from registryui.index import events
-from registryui.models import FormerTag, Manifest, Tag
+from registryui.models import Manifest, Tag, TagTombstone
 from registryui.registry import storages
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
@@ -79,7 +79,7 @@ def restore_all() -> None:
 
 
 def end_of_undo() -> None:
-    FormerTag.objects.update(keep_until=timezone.now() - timedelta(seconds=1))
+    TagTombstone.objects.update(keep_until=timezone.now() - timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("learned", ["events", "sync"])
@@ -221,7 +221,7 @@ def test_delete_for_good_takes_no_layer_that_undo_needs(served: Registry) -> Non
     secret = served.push_image(NAME, "2", layers=[BASE, OWN, b"secret"])
     index("store")
     learn(client_deletes(served, digest, "1"), "store")
-    purge.delete_for_good(NAME, secret, by="mika")
+    purge.purge_manifest(NAME, secret, by="mika")
     assert served.ask("HEAD", f"/v2/{NAME}/blobs/{digest_of(b'secret')}").status == 404
     collect()
     restore_all()

@@ -259,7 +259,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     served: Registry, settings: Any, extent: Extent
 ) -> None:
     pushes = extent(60, 2000)
-    settings.COLLECT_GRACE = timedelta(seconds=0.2)
+    settings.GC_GRACE = timedelta(seconds=0.2)
     settings.QUARANTINE_TIME = timedelta(seconds=1)
     control = attack(served, pushes // 3, lambda: index(served))
     totals: dict[str, int] = {}
@@ -272,7 +272,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
         totals["runs"] = totals.get("runs", 0) + 1
 
     attacked = attack(served, pushes, work)
-    settings.COLLECT_GRACE = settings.QUARANTINE_TIME = timedelta(0)
+    settings.GC_GRACE = settings.QUARANTINE_TIME = timedelta(0)
     work()  # hides the last, deletes what was hidden before
     work()
     print_counts("control", control)

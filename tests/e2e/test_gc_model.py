@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from registryui.deletion import restore as undo
 from registryui.deletion.execute import Selection, execute, plan
 from registryui.index.sync import sync
-from registryui.models import FormerTag, Run
+from registryui.models import Run, TagTombstone
 from registryui.registry import paths
 from registryui.registry.choose import open_store
 from registryui.registry.storages import FILESYSTEM, Storage
@@ -162,7 +162,7 @@ class Cleaning(RuleBasedStateMachine):
 
     @rule()
     def undo_ends(self) -> None:
-        FormerTag.objects.update(keep_until=timezone.now())
+        TagTombstone.objects.update(keep_until=timezone.now())
         for one in self.model.deleted:
             one.is_kept = False
 

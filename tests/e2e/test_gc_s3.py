@@ -66,7 +66,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Ite
         settings.STORAGE_ENDPOINT = f"http://127.0.0.1:{port}"
         settings.STORAGE_REGION = "us-east-1"
         settings.STORAGE_KEY, settings.STORAGE_SECRET = key, secret
-        for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+        for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
             setattr(settings, name, timedelta(0))
         settings.UNDO_DAYS = 0  # what clients delete here is to be collected
         storage = storages.of_settings()
@@ -179,7 +179,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 ) -> None:
     """Against a control without collector. moto has one processor for all of us: two clients."""
     pushes = extent(6, 90)
-    settings.COLLECT_GRACE = timedelta(seconds=1)
+    settings.GC_GRACE = timedelta(seconds=1)
     settings.QUARANTINE_TIME = timedelta(seconds=1)
     assert Client(bucket.real).push("team/first", "1", image(0, b"base" * 500))
     control = attack(bucket.real, pushes // 3, index, clients=2)
@@ -191,7 +191,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
         totals.update({name: result[name] for name in ("hidden", "returned", "purged")}, runs=1)
 
     attacked = attack(bucket.real, pushes, work, clients=2)
-    settings.COLLECT_GRACE = settings.QUARANTINE_TIME = timedelta(0)
+    settings.GC_GRACE = settings.QUARANTINE_TIME = timedelta(0)
     work()  # hides the last, deletes what was hidden before
     work()
     print_counts("control", control)

@@ -54,7 +54,7 @@ def test_a_push_tells_tag_digest_type_and_who(told: tuple[Registry, Sink]) -> No
     assert event["request"]["method"] == "PUT"
     apply(real, sink)
     tags = Tag.objects.select_related("manifest").order_by("name")
-    assert [(tag.name, tag.moved_by, tag.manifest and tag.manifest.digest) for tag in tags] == [
+    assert [(tag.name, tag.tagged_by, tag.manifest and tag.manifest.digest) for tag in tags] == [
         ("1", "ci", digest),
         ("latest", "ci", digest),
     ]
@@ -147,4 +147,4 @@ def test_a_notification_that_was_refused_comes_again_with_the_same_id(
     ids = [event["id"] for body in sink.bodies for event in json.loads(body)["events"]]
     assert len(ids) == len(set(ids)) + 2
     apply(real, sink)
-    assert Tag.objects.get().moved_by == "ci"
+    assert Tag.objects.get().tagged_by == "ci"

@@ -289,7 +289,7 @@ def test_delete_for_good_takes_both_links_and_no_blob_of_another_image(served: R
     digest = push(served)
     push(served, "sha256", tag="other", own=b"other")
     index("store")
-    purge.delete_for_good(NAME, digest, by="mika")
+    purge.purge_manifest(NAME, digest, by="mika")
     for named in (digest_of(OWN), digest_of(OWN, "sha512")):
         assert served.ask("HEAD", f"/v2/{NAME}/blobs/{named}").status == 404
         assert not (served.store / paths.layer_link(NAME, named)).exists()
@@ -300,6 +300,6 @@ def test_the_stock_collector_is_not_to_be_run(served: Registry) -> None:
     """It believes that blobs are stored by the digests that manifests name."""
     push(served)
     with pytest.raises(Refused, match=NAME):
-        registry_gc.remove_untagged(by="mika", dry_run=True)
+        registry_gc.delete_untagged(by="mika", dry_run=True)
     run_stock_collector(served)
     assert whole(served, NAME, "1") != ""

@@ -49,7 +49,7 @@ def age_index(made: Product) -> None:
         "from datetime import timedelta as d; old = t.now() - d(hours=2);"
         "Manifest.objects.update(seen_at=old, pushed_at=old);"
         "Manifest.objects.filter(untagged_at__isnull=False).update(untagged_at=old);"
-        "from registryui.models import FormerTag as f; f.objects.update(keep_until=old)"
+        "from registryui.models import TagTombstone as f; f.objects.update(keep_until=old)"
     )
     made.boathouse("manage", "shell", "-c", code)
 

@@ -318,7 +318,7 @@ def test_everything_that_clients_leave_behind_is_read_and_shown_for_what_it_is(
         assert tag.manifest.digest == answer.headers["docker-content-digest"]
         assert tag.manifest.media_type == answer.headers["content-type"]
         assert bytes(tag.manifest.raw) == answer.body
-    attached = {tag.name for tag in tags if tag.attached_to}
+    attached = {tag.name for tag in tags if tag.refers_to}
     image = made["all/image:1"][0].replace(":", "-")
     assert attached == {image, f"{image}.sig", f"{image}.att", f"{image}.sbom"}
     assert Repository.objects.get(name="all/image").tag_count == 2

@@ -163,11 +163,11 @@ def settle_now(own: Product, *, is_asked: bool) -> None:
             " WHERE artifact_type LIKE '%throw-away'"
         )
         database.execute(
-            "UPDATE registryui_formertag SET at = datetime('now', '-11 minutes')"
+            "UPDATE registryui_tagtombstone SET at = datetime('now', '-11 minutes')"
             " WHERE how = 'deleted'"
         )
     if is_asked:
-        code = "from registryui.tasks import settle_deletes; settle_deletes()"
+        code = "from registryui.tasks import recover_deletes; recover_deletes()"
         own.boathouse("manage", "shell", "-c", code)
 
 

@@ -25,12 +25,12 @@ from registryui.gc.store_scan import ELSEWHERE
 from registryui.index import runs
 from registryui.models import (
     AuditEvent,
-    FormerTag,
     Manifest,
     RegistryEvent,
     Repository,
     Run,
     Tag,
+    TagTombstone,
 )
 from registryui.oci.digest import sha256
 from registryui.refused import Refused
@@ -45,14 +45,14 @@ from tests.support.stores import NoCanary, Small, collect, done, later
 pytestmark = pytest.mark.django_db
 
 
-def former(repository: str, digest: str, **more: Any) -> FormerTag:
+def former(repository: str, digest: str, **more: Any) -> TagTombstone:
     now = timezone.now()
-    return FormerTag.objects.create(
+    return TagTombstone.objects.create(
         **{
             "repository": repository,
             "tag": "old",
             "digest": digest,
-            "how": FormerTag.How.DELETED,
+            "how": TagTombstone.How.DELETED,
             "at": now,
             "keep_until": now + timedelta(days=7),
             **more,
@@ -188,7 +188,7 @@ def test_what_undo_keeps_stays_with_all_that_it_needs(small: Small) -> None:
 def test_what_is_younger_than_the_grace_time_stays_with_all_that_it_needs(
     small: Small, settings: Any
 ) -> None:
-    settings.COLLECT_GRACE = timedelta(hours=1)
+    settings.GC_GRACE = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     small.image("team/app", layers=(b"young",))
     small.blob("team/app", b"lonely")
@@ -205,7 +205,7 @@ def test_each_of_the_times_keeps_it_young(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch, touched: str
 ) -> None:
     """A mount or re-upload changes only a link; what lost its tag just now is in no file's time."""
-    settings.COLLECT_GRACE = timedelta(hours=1)
+    settings.GC_GRACE = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     other = small.image("team/app", layers=(b"other",))
     small.image("team/far", "1", layers=(b"base",))
@@ -545,7 +545,7 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
 ) -> None:
     """Whatever ended it: a push had looked before its blobs were hidden, and there is no schedule.
     Really killed: tests/e2e/test_taken_up.py."""
-    settings.QUARANTINE_TIME, settings.COLLECT_SCHEDULE = timedelta(hours=1), ""
+    settings.QUARANTINE_TIME, settings.GC_SCHEDULE = timedelta(hours=1), ""
     small.image("team/app", "1", layers=(b"base",))
     loose = small.image("team/app", layers=(b"loose",))
     small.sync()
@@ -578,8 +578,8 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
     is_open = how in ("killed", "both fail")
     assert collecting.wants_review(timezone.now()) is is_open
     assert (loose in small.revisions("team/app")) is not is_open
-    assert (doctor.collecting.check_collection().code == "collection-unreviewed") is is_open
-    tasks.collect_by_schedule.call_local()
+    assert (doctor.collecting.check_gc().code == "collection-unreviewed") is is_open
+    tasks.gc_by_schedule.call_local()
     assert not collecting.wants_review(timezone.now())
     assert Run.objects.filter(kind=Run.Kind.COLLECT).count() == 1 + is_open
     assert loose in small.revisions("team/app")
@@ -600,12 +600,12 @@ def test_a_review_that_fails_comes_again_after_some_minutes(
     found = Run.objects.filter(kind=Run.Kind.COLLECT)
     with monkeypatch.context() as patch:
         patch.setattr(collecting._Collecting, "_settled", fail)
-        tasks.collect_by_schedule.call_local()
+        tasks.gc_by_schedule.call_local()
         assert found.count() == 2
-        tasks.collect_by_schedule.call_local()
+        tasks.gc_by_schedule.call_local()
     assert found.count() == 2
     with later(monkeypatch, minutes=11):
-        tasks.collect_by_schedule.call_local()
+        tasks.gc_by_schedule.call_local()
     assert found.count() == 3
     assert not collecting.wants_review(timezone.now())
 
@@ -658,14 +658,14 @@ def test_what_a_push_needs_comes_back_when_the_registry_tells_of_it(
     row.digest, row.at = index, timezone.now()
     row.save()
     small.tag("team/app", "late", index)
-    pushed.look_at_pending()
+    pushed.restore_pending()
     assert {index, child} <= small.revisions("team/app")
     assert sha256(b"child") in small.blobs()
     assert collecting.waiting() == []
     assert Manifest.objects.filter(digest__in=[index, child]).count() == 2
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(hours=2))
     with django_assert_num_queries(2):
-        pushed.look_at_pending()
+        pushed.restore_pending()
 
 
 def test_nothing_is_deleted_before_its_time_and_a_fresh_mark(
@@ -923,21 +923,21 @@ def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
     small.image("team/app", layers=(b"loose",))
     small.sync()
     found = Run.objects.filter(kind=Run.Kind.COLLECT, by="schedule")
-    settings.COLLECT_SCHEDULE = ""
-    tasks.collect_by_schedule.call_local()
-    settings.COLLECT_SCHEDULE = "* * * * *"
+    settings.GC_SCHEDULE = ""
+    tasks.gc_by_schedule.call_local()
+    settings.GC_SCHEDULE = "* * * * *"
     with monkeypatch.context() as patch:
         patch.setattr(hosts, "leads", lambda: False)
-        tasks.collect_by_schedule.call_local()
+        tasks.gc_by_schedule.call_local()
     assert not found.exists()
-    tasks.collect_by_schedule.call_local()
+    tasks.gc_by_schedule.call_local()
     assert found.get().result["hidden_manifests"] == 1
-    settings.COLLECT_SCHEDULE = "0 2 29 2 *"
+    settings.GC_SCHEDULE = "0 2 29 2 *"
     with later(monkeypatch, hours=1):
-        tasks.collect_by_schedule.call_local()
+        tasks.gc_by_schedule.call_local()
     assert found.count() == 1
     with later(monkeypatch, hours=3):
-        tasks.collect_by_schedule.call_local()
+        tasks.gc_by_schedule.call_local()
     assert found.count() == 2
     assert collecting.waiting() == []
 
@@ -993,6 +993,6 @@ def test_the_command_counts_collects_puts_back_and_says_why_not(
     ],
 )
 def test_the_schedule_names_its_minutes(settings: Any, schedule: str, is_now: bool) -> None:
-    settings.COLLECT_SCHEDULE = schedule
+    settings.GC_SCHEDULE = schedule
     sunday = datetime(2026, 11, 22, 2, 0, 30, tzinfo=timezone.get_default_timezone())
     assert collecting.is_scheduled(sunday) == is_now

@@ -105,7 +105,7 @@ def small(
     settings.STORAGE_ENDPOINT = bucket.options["endpoint_url"]
     settings.STORAGE_REGION = "us-east-1"
     settings.STORAGE_KEY, settings.STORAGE_SECRET = bucket.options["key"], bucket.options["secret"]
-    for one in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+    for one in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, one, timedelta(0))
     settings.UNDO_DAYS = 0  # what is taken off a tag past the portal may go at once
     system = fsspec.filesystem("s3", use_listings_cache=False, **bucket.options)

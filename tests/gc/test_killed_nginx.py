@@ -34,7 +34,7 @@ LAYER, CONFIG = b"a layer", b'{"os":"linux","architecture":"amd64"}'
 
 @pytest.fixture
 def instance(settings: Any, standing: Instance) -> Instance:
-    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+    for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
     settings.UNDO_DAYS = 0  # what clients delete here is to be collected
     standing.renew()

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from registryui import write_freeze
 from registryui.gc import registry_gc
-from registryui.models import FormerTag, Manifest
+from registryui.models import Manifest, TagTombstone
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from tests.support.fake_source import IMAGE, descriptor
@@ -57,7 +57,7 @@ def index_all(real: Registry) -> None:
 
 def removed(**options: Any) -> set[str]:
     return {
-        digest for _name, digest in registry_gc.remove_untagged(by="tests", **options).manifests
+        digest for _name, digest in registry_gc.delete_untagged(by="tests", **options).manifests
     }
 
 
@@ -79,8 +79,8 @@ def test_only_what_nothing_needs_goes(real: Registry) -> None:
     index_all(real)
     take_off(real, "a", "5")
     now = timezone.now()
-    how = FormerTag.How.DELETED
-    FormerTag.objects.create(
+    how = TagTombstone.How.DELETED
+    TagTombstone.objects.create(
         repository="a", tag="x", digest=undone, how=how, at=now, keep_until=now + timedelta(days=1)
     )
     shut()
@@ -127,7 +127,7 @@ def test_a_repository_whose_index_lacks_something_loses_nothing(
 
     monkeypatch.setattr(registry_gc.sync, "sync", forgetful)
     shut()
-    found = registry_gc.remove_untagged(by="tests")
+    found = registry_gc.delete_untagged(by="tests")
     assert found.manifests == []
     assert found.skipped == [("a", f"the index does not know {kept}")]
     assert real.get("a", gone).status == 200
@@ -150,6 +150,6 @@ def test_a_referrer_stays_that_names_its_subject_by_sha512(real: Registry) -> No
         index_all(real)
     take_off(real, "team/app", "t")
     index_all(real)
-    FormerTag.objects.all().delete()
+    TagTombstone.objects.all().delete()
     assert removed(dry_run=True) >= {lost}
     assert kept not in removed(dry_run=True)

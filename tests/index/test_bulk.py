@@ -73,7 +73,7 @@ def test_both_writers_make_the_same_rows(store: MadeStore) -> None:
     kinds = set(Manifest.objects.values_list("kind", flat=True))
     assert kinds == {"image", "image index", "artifact"}
     assert Manifest.objects.filter(untagged_at__isnull=False).exists()
-    assert Tag.objects.exclude(attached_to="").exists()
+    assert Tag.objects.exclude(refers_to="").exists()
 
 
 def test_what_events_told_of_pushes_is_written_by_both(store: MadeStore) -> None:
@@ -90,7 +90,7 @@ def test_what_events_told_of_pushes_is_written_by_both(store: MadeStore) -> None
             actor="ci",
         )
     compare(store)
-    assert Tag.objects.filter(moved_by="ci").count() == 20
+    assert Tag.objects.filter(tagged_by="ci").count() == 20
     assert Manifest.objects.filter(pushed_by="ci").exists()
 
 
@@ -144,7 +144,7 @@ def test_a_large_repository_is_written_in_pieces_that_are_each_true(
         whole(pieces, begun)
         row = Repository.objects.get()
         figures.append((row.tag_count, row.manifest_count, row.stamp))
-        assert row.tag_count == Tag.objects.filter(attached_to="").count()
+        assert row.tag_count == Tag.objects.filter(refers_to="").count()
         assert row.manifest_count == Manifest.objects.count()
         assert not Manifest.objects.filter(untagged_at=None, tags=None).exists()
 

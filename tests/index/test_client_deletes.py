@@ -16,11 +16,11 @@ from registryui.index.fetch import Look
 from registryui.index.sync import sync
 from registryui.models import (
     AuditEvent,
-    FormerTag,
     Manifest,
     ManifestTombstone,
     RegistryEvent,
     Tag,
+    TagTombstone,
 )
 from registryui.oci import throw_away
 from tests.support.events import event, receive
@@ -171,7 +171,7 @@ def test_a_push_of_which_only_its_delete_is_seen_is_noted_if_its_bytes_are_known
     receive(event("delete", R, "", "1", at=clock(), media_type="", actor="robot"))
     events.apply_pending(source)
     row = restore.waiting().get()
-    assert (row.tag, row.digest, row.how, row.by, row.moved_at) == (
+    assert (row.tag, row.digest, row.how, row.by, row.tagged_at) == (
         *("1", digest, "deleted", "robot", at),
     )
 
@@ -185,7 +185,7 @@ def test_the_portals_own_deletes_are_noted_once(source: FakeSource, clock: Clock
     row.keep_until = tombstones.kept_until(row.at)
     row.save()
     ingest.save(R, [Look("1", digest, "", is_gone=True)], [])
-    assert [row.by for row in FormerTag.objects.all()] == ["operator:vera"]
+    assert [row.by for row in TagTombstone.objects.all()] == ["operator:vera"]
     assert not AuditEvent.objects.exists()
 
 
@@ -200,7 +200,7 @@ def test_what_was_deleted_for_good_is_not_offered(source: FakeSource, clock: Clo
     delete(source, digest)
     sync(source, by="test")
     ingest.drop_manifests(R, [digest], with_undo=True)
-    assert not FormerTag.objects.exists()
+    assert not TagTombstone.objects.exists()
 
 
 def test_a_restored_tag_that_goes_again_can_be_put_back_again(
@@ -227,7 +227,7 @@ def test_a_throw_away_leaves_nothing(source: FakeSource, clock: Clock) -> None:
     delete(source, digest)
     sync(source, by="test")
     ingest.drop_manifests(R, [digest], with_undo=True)
-    assert not FormerTag.objects.exists()
+    assert not TagTombstone.objects.exists()
     assert not ManifestTombstone.objects.exists()
 
 
@@ -307,7 +307,7 @@ def test_what_no_tag_and_no_image_index_misses_is_not_offered_if_nobody_told(
 ) -> None:
     """So ends a collection that was killed before it had dropped its rows."""
     ingest.drop_manifests(R, list(nested.values()), with_undo=True)
-    assert {row.tag for row in FormerTag.objects.all()} == {"inner", "outer"}
+    assert {row.tag for row in TagTombstone.objects.all()} == {"inner", "outer"}
     assert ManifestTombstone.objects.count() == 4
 
 
@@ -328,7 +328,7 @@ def test_many_deletes_cost_as_many_queries_as_few(source: FakeSource, clock: Clo
     few, many = cost(5, at=clock()), cost(150, at=clock())
     # Rows are written some hundreds at a time.
     assert many <= few + 12
-    assert FormerTag.objects.count() == 155
+    assert TagTombstone.objects.count() == 155
 
 
 # -- what a push replaced ----------------------------------------------------------------------

@@ -31,7 +31,7 @@ def test_a_push_is_in_the_index_with_who_and_when(source: FakeSource) -> None:
     assert receive(event("push", "team/app", digest, "1")) == 1
     assert events.apply_pending(source) == 1
     tag = Tag.objects.select_related("manifest", "repository").get()
-    assert (str(tag), tag.moved_at, tag.moved_by) == ("team/app:1", NOON, "ci")
+    assert (str(tag), tag.tagged_at, tag.tagged_by) == ("team/app:1", NOON, "ci")
     assert tag.manifest is not None
     assert (tag.manifest.pushed_at, tag.manifest.pushed_by) == (NOON, "ci")
     assert (tag.repository.pushed_at, tag.repository.newest_tag) == (NOON, "1")
@@ -60,7 +60,7 @@ def test_the_order_of_arrival_does_not_matter(source: FakeSource) -> None:
     tag = Tag.objects.select_related("manifest").get()
     assert tag.manifest is not None
     assert tag.manifest.digest == new
-    assert (tag.moved_by, tag.moved_at) == ("second", NOON + timedelta(minutes=5))
+    assert (tag.tagged_by, tag.tagged_at) == ("second", NOON + timedelta(minutes=5))
 
 
 def test_an_event_of_something_that_is_gone_again_adds_nothing(source: FakeSource) -> None:
@@ -164,7 +164,7 @@ def test_a_push_that_the_registry_has_not_written_yet_is_waited_for(
     events.apply_pending(source)
     tag = Tag.objects.select_related("manifest").get()
     assert tag.manifest is not None
-    assert (tag.manifest.digest, tag.moved_by) == (new, "ci")
+    assert (tag.manifest.digest, tag.tagged_by) == (new, "ci")
 
 
 def test_a_sync_knows_from_old_events_who_pushed(source: FakeSource) -> None:
@@ -174,7 +174,7 @@ def test_a_sync_knows_from_old_events_who_pushed(source: FakeSource) -> None:
     receive(event("push", "app", digest, "1"))
     RegistryEvent.objects.update(applied_at=NOON)
     sync(source, by="test")
-    assert (Tag.objects.get().moved_at, Tag.objects.get().moved_by) == (NOON, "ci")
+    assert (Tag.objects.get().tagged_at, Tag.objects.get().tagged_by) == (NOON, "ci")
 
 
 def test_a_tag_whose_push_nobody_told_of_has_no_time(source: FakeSource) -> None:
@@ -182,7 +182,7 @@ def test_a_tag_whose_push_nobody_told_of_has_no_time(source: FakeSource) -> None
 
     source.push_image("app", "1")
     sync(source, by="test")
-    assert Tag.objects.get().moved_at == UNKNOWN
+    assert Tag.objects.get().tagged_at == UNKNOWN
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"events": 7}', b"\xff"])
@@ -256,7 +256,7 @@ def test_two_hosts_at_the_same_events_count_them_once(
     """The other one has read them as well, and is done while we look at the registry."""
     digest = source.push_image("app", "1")
     receive(event("push", "app", digest, "1"), event("pull", "app", digest))
-    real = events.look_at_untagged
+    real = events.probe_untagged
     others = [lambda: events._settle({"app": list(RegistryEvent.objects.all())})]
 
     def look(*arguments: Any) -> None:
@@ -264,7 +264,7 @@ def test_two_hosts_at_the_same_events_count_them_once(
             others.pop()()
         real(*arguments)
 
-    monkeypatch.setattr(events, "look_at_untagged", look)
+    monkeypatch.setattr(events, "probe_untagged", look)
     events.apply_pending(source)
     assert others == []
     day = DailyActivity.objects.get()

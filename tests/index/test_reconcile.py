@@ -61,7 +61,7 @@ def test_a_store_is_in_the_index_with_its_times_and_untagged_manifests(
     for tag, digest, at in files.records.records(name).tags:
         row = Tag.objects.select_related("manifest").get(repository__name=name, name=tag)
         assert row.manifest is not None
-        assert (row.manifest.digest, row.moved_at) == (digest, at)
+        assert (row.manifest.digest, row.tagged_at) == (digest, at)
     here = Manifest.objects.filter(repository__name=name).values_list("digest", flat=True)
     assert set(here) == set(files.records.records(name).manifests)
     assert list(verify(files.open())) == []
@@ -104,7 +104,7 @@ def test_an_index_that_came_over_http_gets_times_and_untagged_manifests(
             source.manifests_of[name][digest] = Stored(digest, media_type, raw)
         source.blobs_of[name] = files.records.records(name).blobs
     assert sync(source, by="test") is not None
-    assert not Tag.objects.exclude(moved_at=UNKNOWN).exists()
+    assert not Tag.objects.exclude(tagged_at=UNKNOWN).exists()
     run(files.open())
     assert all_rows() == wanted
 

@@ -352,7 +352,7 @@ def test_no_text_is_a_pattern_or_breaks_a_query(store: dict[str, pushed.Pushed],
     if len(words) == len(query.terms) and not any(term.is_negated for term in query.terms):
         plain = {
             str(tag)
-            for tag in Tag.objects.filter(attached_to="")
+            for tag in Tag.objects.filter(refers_to="")
             if all(word in tag.name.lower() or word in tag.repository.name for word in words)
         }
         assert found == (plain if words else set())
@@ -384,7 +384,7 @@ def test_protected_tags_are_those_that_the_protections_name(
         for names, tags, fixed in rules
     )
     now = protection.protections()
-    every = Tag.objects.filter(attached_to="").select_related("repository")
+    every = Tag.objects.filter(refers_to="").select_related("repository")
     expected = {str(tag) for tag in every if now.of(tag.repository.name, tag.name)}
     assert _tags("is:protected", size=200) == expected
     assert _tags("-is:protected", size=200) == {str(tag) for tag in every} - expected

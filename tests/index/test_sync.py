@@ -112,7 +112,7 @@ def test_a_new_repository_has_the_same_rows_in_bulk_and_by_single_changes(
     sync(source, by="test")
 
     assert all_rows() == in_bulk
-    assert Tag.objects.get(name="1.2").moved_by == "ci"
+    assert Tag.objects.get(name="1.2").tagged_by == "ci"
 
 
 def test_what_was_listed_before_the_list_broke_off_is_written(source: FakeSource) -> None:
@@ -252,7 +252,7 @@ def test_attachments_are_not_counted_as_tags(source: FakeSource) -> None:
     source.push_image("app", digest.replace(":", "-") + ".sig", layers=(b"signature",))
     run(source)
     assert Repository.objects.get().tag_count == 1
-    assert Tag.objects.exclude(attached_to="").get().attached_to == digest
+    assert Tag.objects.exclude(refers_to="").get().refers_to == digest
 
 
 def test_tags_of_one_image_stand_together_below_their_highest_version(source: FakeSource) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from registryui.index import ingest
 from registryui.index.contents import Move
 from registryui.index.fetch import Look
-from registryui.models import UNKNOWN, FormerTag, Repository
+from registryui.models import UNKNOWN, Repository, TagTombstone
 from registryui.oci import throw_away
 from tests.support.factories import digest_of, make_manifest, make_repository, make_tag
 
@@ -26,7 +26,7 @@ def repository() -> Repository:
     made = make_repository(R)
     for number in range(20):
         manifest = make_manifest(made, f"a{number}")
-        make_tag(made, f"t{number}", manifest, moved_at=UNKNOWN, moved_by="ci")
+        make_tag(made, f"t{number}", manifest, tagged_at=UNKNOWN, tagged_by="ci")
         make_manifest(made, f"b{number}")
     return made
 
@@ -49,12 +49,12 @@ def move(repository: Repository, count: int, **moves: Move) -> list[str]:
 def test_each_is_noted_with_what_it_was_and_by_one_statement(repository: Repository) -> None:
     at = timezone.now() - timedelta(hours=1)
     statements = move(repository, 20, t3=Move(digest(repository, "b3"), at, "mika"))
-    assert sum("registryui_formertag" in one for one in statements) == 1
-    rows = {row.tag: row for row in FormerTag.objects.all()}
+    assert sum("registryui_tagtombstone" in one for one in statements) == 1
+    rows = {row.tag: row for row in TagTombstone.objects.all()}
     assert len(rows) == 20
     assert {row.how for row in rows.values()} == {"overwritten"}
     row = rows["t3"]
-    assert (row.digest, row.at, row.by, row.moved_by) == (
+    assert (row.digest, row.at, row.by, row.tagged_by) == (
         *(digest(repository, "a3"), at, "mika", "ci"),
     )
     assert row.keep_until == at + timedelta(days=7)
@@ -69,21 +69,21 @@ def test_nothing_is_asked_where_no_tag_moves(repository: Repository) -> None:
     with CaptureQueriesContext(connection) as caught:
         ingest.save(R, looks, [])
     assert not [one for one in caught if "formertag" in one["sql"]]
-    assert not FormerTag.objects.exists()
+    assert not TagTombstone.objects.exists()
 
 
 def test_what_happened_too_long_ago_is_not_noted(repository: Repository, settings: Any) -> None:
     settings.UNDO_DAYS = 2
     long_ago = timezone.now() - timedelta(days=3)
     move(repository, 1, t0=Move(digest(repository, "b0"), long_ago, "mika"))
-    assert not FormerTag.objects.exists()
+    assert not TagTombstone.objects.exists()
 
 
 def test_a_throw_away_leaves_no_note(repository: Repository) -> None:
     made = make_manifest(repository, "x", artifact_type=throw_away.ARTIFACT_TYPE)
     ingest.save(R, [Look("t0", digest(repository, "a0"), made.digest)], [])
     ingest.save(R, [Look("t0", made.digest, digest(repository, "b0"))], [])
-    assert not FormerTag.objects.exists()
+    assert not TagTombstone.objects.exists()
 
 
 def test_many_tags_go_with_as_many_statements_as_one(repository: Repository) -> None:

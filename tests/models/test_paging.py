@@ -36,7 +36,7 @@ ORDERS = (
     ["id"],
     ["-pk"],
 )
-TAG_ORDERS = (["-group_key", "-version_key"], ["group_key", "version_key", "name"], ["-moved_at"])
+TAG_ORDERS = (["-group_key", "-version_key"], ["group_key", "version_key", "name"], ["-tagged_at"])
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def tags() -> None:
             name=f"t{number}",
             group_key=chance.choice([b"", b"\x00", b"\xff\x00", b"a"]),
             version_key=chance.choice([b"", b"\x7f", b"\xff"]),
-            moved_at=NOW,
+            tagged_at=NOW,
         )
         for number in range(41)
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from registryui.registry.keep_alive import KeptConnections
+from registryui.registry.keep_alive import KeepAliveConnections
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Told: yes\r\n\r\n{}"
 
@@ -47,8 +47,8 @@ def server(answer: Callable[[socket.socket, int], None]) -> Iterator[tuple[str, 
         thread.join(timeout=5)
 
 
-def connections(url: str, timeout: float = 5) -> KeptConnections:
-    return KeptConnections(url, {"User-Agent": "tests"}, timeout=timeout)
+def connections(url: str, timeout: float = 5) -> KeepAliveConnections:
+    return KeepAliveConnections(url, {"User-Agent": "tests"}, timeout=timeout)
 
 
 def test_one_connection_serves_one_request_after_the_other() -> None:

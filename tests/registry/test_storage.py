@@ -91,8 +91,8 @@ def test_tags_manifests_and_blobs_are_read(place: Place) -> None:
     links = store.tag_links("team/app")
     assert digests(links) == {"1": image_digest, "latest": image_digest, "multi": index}
     for link in links:
-        assert began - timedelta(seconds=2) <= link.moved_at <= datetime.now(UTC)
-        assert link.moved_at.tzinfo == UTC
+        assert began - timedelta(seconds=2) <= link.tagged_at <= datetime.now(UTC)
+        assert link.tagged_at.tzinfo == UTC
     assert sorted(store.revisions("team/app")) == sorted([image_digest, index, untagged])
     assert store.resolve("team/app", "multi") == index
     stored = store.manifest("team/app", "1")
@@ -471,7 +471,7 @@ def test_times_that_are_none_or_to_come_are_marked(local: places.Local) -> None:
     os.utime(link, (tomorrow, tomorrow))
     os.utime(local.root / paths.tag_link("a", "old"), (0, 0))
     store = local.open()
-    moved = {one.name: one.moved_at for one in store.tag_links("a")}
+    moved = {one.name: one.tagged_at for one in store.tag_links("a")}
     assert moved["new"] == datetime.fromtimestamp(tomorrow, UTC)
     assert moved["old"] == storage.EPOCH
     assert store.problems == ["a/_manifests/tags/new: is from the future"]

@@ -22,12 +22,12 @@ def day(age: float) -> datetime:
 
 
 def known(name: str, pushed: float | datetime = 100, **fields: object) -> Known:
-    moved_at = pushed if isinstance(pushed, datetime) else day(pushed)
+    tagged_at = pushed if isinstance(pushed, datetime) else day(pushed)
     values = {
         "repository": "team/api",
         "name": name,
         "digest": f"sha256:{name}",
-        "moved_at": moved_at,
+        "tagged_at": tagged_at,
         "pulled_at": UNKNOWN,
     }
     return Known(**{**values, **fields})  # type: ignore[arg-type]
@@ -126,8 +126,8 @@ def test_a_rule_for_other_repositories_deletes_nothing() -> None:
 def test_what_is_newer_than_a_kept_tag_is_never_deleted() -> None:
     tags = [known(str(age), age) for age in range(50)]
     found = fates(rule(keep_newest=7), tags)
-    oldest_kept = min(fate.tag.moved_at for fate in found.values() if not fate.goes)
-    assert all(fate.tag.moved_at < oldest_kept for fate in found.values() if fate.goes)
+    oldest_kept = min(fate.tag.tagged_at for fate in found.values() if not fate.goes)
+    assert all(fate.tag.tagged_at < oldest_kept for fate in found.values() if fate.goes)
 
 
 # -- clocks and odd numbers ----------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_broken_tags_stay_and_take_nobodys_place() -> None:
 
 
 def test_attachments_follow_their_image_and_are_never_judged() -> None:
-    tags = [known("sha256-aa.sig", 400, attached_to="sha256:aa"), known("a", 400)]
+    tags = [known("sha256-aa.sig", 400, refers_to="sha256:aa"), known("a", 400)]
     found = fates(rule(keep_pushed_days=1), tags)
     assert found["sha256-aa.sig"].reason.code is Code.ATTACHED
     assert found["a"].goes
@@ -256,9 +256,9 @@ _tags = st.lists(
         repository=st.sampled_from(["team/a", "team/b", "shop/c"]),
         name=st.sampled_from(["a-1", "a-2", "b-1", "b-2", "c-1", "d"]),
         digest=st.sampled_from(["", "sha256:1", "sha256:2", "sha256:3"]),
-        moved_at=_times,
+        tagged_at=_times,
         pulled_at=_times,
-        attached_to=st.sampled_from(["", "", "", "sha256:1"]),
+        refers_to=st.sampled_from(["", "", "", "sha256:1"]),
         problem=st.sampled_from(["", "", "dangling"]),
     ),
     unique_by=lambda tag: (tag.repository, tag.name),
@@ -294,8 +294,8 @@ def test_what_anything_keeps_never_goes(
     for tag in tags:
         if (tag.repository, tag.name) in gone:
             assert guard.of(tag.repository, tag.name) is None
-            assert FIRST < tag.moved_at <= NOW + timedelta(minutes=5)
-            assert not tag.attached_to
+            assert FIRST < tag.tagged_at <= NOW + timedelta(minutes=5)
+            assert not tag.refers_to
             assert tag.digest
             assert not tag.problem
 
@@ -341,6 +341,6 @@ def test_at_least_the_newest_n_of_each_repository_stay(
         newer = [
             tag
             for tag in there
-            if tag.moved_at > one.moved_at and (repository, tag.name) not in gone
+            if tag.tagged_at > one.tagged_at and (repository, tag.name) not in gone
         ]
         assert len(newer) >= (mine.keep_newest or 0)

@@ -10,7 +10,7 @@ from django.utils import timezone, translation
 
 from registryui.deletion import protection
 from registryui.index import runs
-from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Run, Tag
+from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Run, Tag
 from registryui.oci import throw_away
 from registryui.refused import Refused
 from registryui.retention import policies, words
@@ -25,13 +25,13 @@ def old(days: float) -> Any:
     return timezone.now() - timedelta(days=days)
 
 
-def make_rule(name: str = "mine", *, is_active: bool = False, **fields: Any) -> RetentionRule:
+def make_rule(name: str = "mine", *, is_active: bool = False, **fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": name, "repositories": "*", "tags": "*", **fields})
     row = policies.add(wanted, by="operator:vera")
     return policies.switch(row, is_active=is_active, by="operator:vera")
 
 
-def dry_run(rule: RetentionRule) -> Run:
+def dry_run(rule: RetentionPolicy) -> Run:
     return retention_runs.carry_out(retention_runs.begin(rule, by="operator:vera", is_dry=True))
 
 
@@ -43,9 +43,9 @@ def test_each_tag_of_the_rules_repositories_has_a_fate_and_nothing_changes() -> 
     api, web, shop = (make_repository(name) for name in ("team/api", "team/web", "shop/cart"))
     for days in range(4):
         image = make_manifest(api, f"{days}", layers=[1000 + days])
-        make_tag(api, f"1.{days}", image, moved_at=old(40 - days))
-    make_tag(web, "pr-1", make_manifest(web, layers=[7]), moved_at=UNKNOWN)
-    make_tag(shop, "1.0", make_manifest(shop, layers=[9]), moved_at=old(400))
+        make_tag(api, f"1.{days}", image, tagged_at=old(40 - days))
+    make_tag(web, "pr-1", make_manifest(web, layers=[7]), tagged_at=UNKNOWN)
+    make_tag(shop, "1.0", make_manifest(shop, layers=[9]), tagged_at=old(400))
     before = list(Tag.objects.order_by("pk").values())
     run = dry_run(make_rule(repositories="team/*", keep_newest=1, keep_tags="1.1"))
     assert kinds(run) == {
@@ -64,7 +64,7 @@ def test_each_tag_of_the_rules_repositories_has_a_fate_and_nothing_changes() -> 
 def test_protections_and_other_active_rules_keep() -> None:
     api = make_repository()
     for name in ("v1", "v2", "pr-1", "pr-2"):
-        make_tag(api, name, make_manifest(api, name), moved_at=old(90))
+        make_tag(api, name, make_manifest(api, name), tagged_at=old(90))
     protection.add("team/*", "v1", note="", by="operator:vera")
     make_rule("releases", is_active=True, keep_tags="v*")
     make_rule("draft", keep_tags="pr-1")  # keeps nothing before it is switched on
@@ -88,17 +88,17 @@ def test_bytes_are_freed_only_if_nothing_that_stays_has_them() -> None:
     """Layer 1 is in an image that stays; 2 and 4 go; 8 is a child's of an image index that stays;
     16 belongs to a child that goes with its index; 32 is on an image that keeps another tag."""
     api, web = make_repository("team/api"), make_repository("team/web")
-    make_tag(api, "keep", make_manifest(api, "keep", layers=[1]), moved_at=old(1))
-    make_tag(api, "old", make_manifest(api, "old", layers=[1, 2, 4]), moved_at=old(90))
-    make_tag(web, "old", make_manifest(web, "old", layers=[2]), moved_at=old(90))
+    make_tag(api, "keep", make_manifest(api, "keep", layers=[1]), tagged_at=old(1))
+    make_tag(api, "old", make_manifest(api, "old", layers=[1, 2, 4]), tagged_at=old(90))
+    make_tag(web, "old", make_manifest(web, "old", layers=[2]), tagged_at=old(90))
     child = make_manifest(api, "child", layers=[8])
-    make_tag(api, "child", child, moved_at=old(90))
-    make_tag(api, "index", make_image_index(api, "index", [child]), moved_at=old(1))
+    make_tag(api, "child", child, tagged_at=old(90))
+    make_tag(api, "index", make_image_index(api, "index", [child]), tagged_at=old(1))
     other = make_manifest(api, "other child", layers=[16])
-    make_tag(api, "other", make_image_index(api, "other", [other]), moved_at=old(90))
+    make_tag(api, "other", make_image_index(api, "other", [other]), tagged_at=old(90))
     both = make_manifest(api, "both", layers=[32])
-    make_tag(api, "both-old", both, moved_at=old(90))
-    make_tag(api, "both-new", both, moved_at=old(1))
+    make_tag(api, "both-old", both, tagged_at=old(90))
+    make_tag(api, "both-new", both, tagged_at=old(1))
     run = dry_run(make_rule(keep_pushed_days=30))
     gone = {name for name, kind in kinds(run).items() if kind == "goes"}
     assert gone == {
@@ -112,8 +112,8 @@ def test_bytes_are_freed_only_if_nothing_that_stays_has_them() -> None:
 def test_attachments_are_no_rows_of_their_own() -> None:
     api = make_repository()
     image = make_manifest(api)
-    make_tag(api, "1.0", image, moved_at=old(90))
-    make_tag(api, "sha256-aa.sig", make_manifest(api, "sig"), attached_to=image.digest)
+    make_tag(api, "1.0", image, tagged_at=old(90))
+    make_tag(api, "sha256-aa.sig", make_manifest(api, "sig"), refers_to=image.digest)
     assert kinds(dry_run(make_rule(keep_pushed_days=1))) == {"team/api:1.0": "goes"}
 
 
@@ -121,9 +121,9 @@ def test_a_throw_away_that_a_dead_delete_left_takes_no_place() -> None:
     """It is the newest push, and ours: with it among the newest, a good one would go."""
     api = make_repository()
     for number in range(3):
-        make_tag(api, f"v{number}", make_manifest(api, f"{number}"), moved_at=old(number + 1))
+        make_tag(api, f"v{number}", make_manifest(api, f"{number}"), tagged_at=old(number + 1))
     kind = throw_away.ARTIFACT_TYPE
-    make_tag(api, "v9", make_manifest(api, "9", artifact_type=kind), moved_at=old(0))
+    make_tag(api, "v9", make_manifest(api, "9", artifact_type=kind), tagged_at=old(0))
     found = kinds(dry_run(make_rule(keep_newest=2)))
     assert found == {
         "team/api:v0": "stays",
@@ -134,7 +134,7 @@ def test_a_throw_away_that_a_dead_delete_left_takes_no_place() -> None:
 
 
 def test_a_rule_for_no_repository_says_that_nothing_goes() -> None:
-    make_tag(make_repository(), "1.0", moved_at=old(90))
+    make_tag(make_repository(), "1.0", tagged_at=old(90))
     run = dry_run(make_rule(repositories="team", keep_pushed_days=1))
     assert (run.state, run.result["tags"], run.fates.count()) == (Run.State.DONE, 0, 0)
 
@@ -147,7 +147,7 @@ def test_a_dry_run_asks_once_for_many_repositories(monkeypatch: pytest.MonkeyPat
             make_tag(
                 repository,
                 f"v{tag}",
-                moved_at=old(tag),
+                tagged_at=old(tag),
                 manifest=make_manifest(repository, f"{tag}"),
             )
     rule = make_rule(keep_newest=1)
@@ -174,22 +174,22 @@ def test_a_repository_is_never_cut_in_two(monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("a/a", "b/b"):
         repository = make_repository(name)
         for tag in range(5):
-            make_tag(repository, f"v{tag}", make_manifest(repository, f"{tag}"), moved_at=old(tag))
+            make_tag(repository, f"v{tag}", make_manifest(repository, f"{tag}"), tagged_at=old(tag))
     assert dry_run(make_rule(keep_newest=2)).result["goes"] == 6
 
 
 @pytest.fixture
-def many() -> RetentionRule:
+def many() -> RetentionPolicy:
     api = make_repository()
     for number in range(20):
-        make_tag(api, f"v{number}", make_manifest(api, f"{number}"), moved_at=old(number))
+        make_tag(api, f"v{number}", make_manifest(api, f"{number}"), tagged_at=old(number))
     return make_rule(keep_newest=2)
 
 
 def test_a_dry_run_is_stopped_between_two_chunks(
-    many: RetentionRule, monkeypatch: pytest.MonkeyPatch
+    many: RetentionPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_tag(make_repository("z/z"), "v1", moved_at=old(9))
+    make_tag(make_repository("z/z"), "v1", tagged_at=old(9))
     monkeypatch.setattr(retention_runs, "CHUNK", 1)
     monkeypatch.setattr(retention_runs, "BEAT", 0)
     run = retention_runs.begin(many, by="a", is_dry=True)
@@ -200,7 +200,7 @@ def test_a_dry_run_is_stopped_between_two_chunks(
 
 
 def test_two_dry_runs_at_once_are_refused_and_the_real_run_is_not_in_their_way(
-    many: RetentionRule,
+    many: RetentionPolicy,
 ) -> None:
     retention_runs.begin(many, by="a", is_dry=True)
     with pytest.raises(Refused, match="Another dry run"):
@@ -210,13 +210,13 @@ def test_two_dry_runs_at_once_are_refused_and_the_real_run_is_not_in_their_way(
     assert retention_runs.begin(many, by="b", is_dry=False).kind == Run.Kind.RETENTION
 
 
-def test_a_draft_does_not_run(many: RetentionRule) -> None:
+def test_a_draft_does_not_run(many: RetentionPolicy) -> None:
     with pytest.raises(Refused, match="draft"):
         retention_runs.begin(many, by="a", is_dry=False)
     assert not Run.objects.exists()
 
 
-def test_the_newest_dry_run_of_a_rule_takes_the_place_of_the_older(many: RetentionRule) -> None:
+def test_the_newest_dry_run_of_a_rule_takes_the_place_of_the_older(many: RetentionPolicy) -> None:
     other = dry_run(make_rule("other", keep_newest=1))
     first, second = dry_run(many), dry_run(many)
     assert set(Run.objects.values_list("pk", flat=True)) == {other.pk, second.pk}
@@ -227,7 +227,7 @@ def test_the_newest_dry_run_of_a_rule_takes_the_place_of_the_older(many: Retenti
 
 
 def test_a_failure_is_in_the_run_and_leaves_the_door_open(
-    many: RetentionRule, monkeypatch: pytest.MonkeyPatch
+    many: RetentionPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_all: object) -> None:
         raise OSError("the disk\nis full")
@@ -242,7 +242,7 @@ def test_a_failure_is_in_the_run_and_leaves_the_door_open(
     assert dry_run(many).state == Run.State.DONE
 
 
-def test_a_run_whose_worker_was_dead_for_too_long_is_not_taken_up(many: RetentionRule) -> None:
+def test_a_run_whose_worker_was_dead_for_too_long_is_not_taken_up(many: RetentionPolicy) -> None:
     run = retention_runs.begin(many, by="a", is_dry=True)
     Run.objects.update(heartbeat_at=timezone.now() - runs.STALE * 2)
     again = retention_runs.begin(many, by="b", is_dry=True)
@@ -252,7 +252,7 @@ def test_a_run_whose_worker_was_dead_for_too_long_is_not_taken_up(many: Retentio
     assert retention_runs.carry_out(again).state == Run.State.DONE
 
 
-def test_reasons_are_said_in_chinese(many: RetentionRule) -> None:
+def test_reasons_are_said_in_chinese(many: RetentionPolicy) -> None:
     run = dry_run(many)
     with translation.override("zh-hans"):
         for fate in run.fates.all():

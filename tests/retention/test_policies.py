@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from registryui.models import AuditEvent, RetentionRule
+from registryui.models import AuditEvent, RetentionPolicy
 from registryui.refused import Refused
 from registryui.retention import policies
 from registryui.retention.policies import Wanted
@@ -54,7 +54,7 @@ def test_what_cannot_be_a_rule_is_refused_and_leaves_nothing(
 ) -> None:
     with pytest.raises(Refused, match=reason):
         policies.add(replace(NIGHTLY, **fields), by="operator:vera")  # type: ignore[arg-type]
-    assert not RetentionRule.objects.exists()
+    assert not RetentionPolicy.objects.exists()
     assert acts() == []
 
 
@@ -66,7 +66,7 @@ def test_a_second_rule_of_the_same_name_is_refused() -> None:
             policies.add(NIGHTLY, by="a")
         with pytest.raises(Refused, match="already"):
             policies.change(other, NIGHTLY, by="a")
-    assert RetentionRule.objects.count() == 2
+    assert RetentionPolicy.objects.count() == 2
     assert len(acts()) == 2
 
 
@@ -100,7 +100,7 @@ def test_a_rule_that_decides_otherwise_is_a_draft_again() -> None:
 
 def test_what_somebody_removed_cannot_be_changed() -> None:
     row = policies.add(NIGHTLY, by="a")
-    stale = RetentionRule.objects.get()
+    stale = RetentionPolicy.objects.get()
     policies.remove(row, by="a")
     with pytest.raises(Refused, match="removed"):
         policies.change(stale, NIGHTLY, by="a")
@@ -113,7 +113,7 @@ def test_what_somebody_removed_cannot_be_changed() -> None:
 def test_a_run_that_is_due_is_claimed_once() -> None:
     row = policies.switch(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     past = timezone.now() - timedelta(days=20)
-    RetentionRule.objects.update(next_at=past)
+    RetentionPolicy.objects.update(next_at=past)
     (mine,), (theirs,) = policies.due(timezone.now()), policies.due(timezone.now())
     assert policies.claim(mine, timezone.now())
     assert not policies.claim(theirs, timezone.now())

@@ -14,7 +14,7 @@ from registryui import tasks
 from registryui.deletion import execute, protection, restore
 from registryui.index import runs
 from registryui.index.sync import sync
-from registryui.models import AuditEvent, FormerTag, RetentionRule, Run, Tag
+from registryui.models import AuditEvent, RetentionPolicy, Run, Tag, TagTombstone
 from registryui.registry.client import RegistryClient
 from registryui.retention import policies
 from registryui.retention import runs as retention_runs
@@ -59,21 +59,21 @@ def _url() -> object:
 
 
 def age(tag: str, days: float) -> None:
-    Tag.objects.filter(name=tag).update(moved_at=timezone.now() - timedelta(days=days))
+    Tag.objects.filter(name=tag).update(tagged_at=timezone.now() - timedelta(days=days))
 
 
 def tags(registry: Registry) -> set[str]:
     return set(registry.tags("team/app").json()["tags"] or ())
 
 
-def make_rule(name: str = "nightly", **fields: Any) -> RetentionRule:
+def make_rule(name: str = "nightly", **fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": name, "repositories": "team/*", "tags": "v*", **fields})
     return policies.switch(
         policies.add(wanted, by="operator:vera"), is_active=True, by="operator:vera"
     )
 
 
-def run(rule: RetentionRule, by: str = "operator:vera") -> Run:
+def run(rule: RetentionPolicy, by: str = "operator:vera") -> Run:
     return retention_runs.carry_out(retention_runs.begin(rule, by=by, is_dry=False))
 
 
@@ -109,7 +109,7 @@ def test_the_deletes_bear_the_name_of_the_rule_and_can_be_undone(real: Registry)
     assert (last.act, last.target, last.actor) == ("retention.run", "nightly", "schedule")
     assert (last.details["goes"], last.details["state"]) == (7, "done")
     for tag, digest in before.items():
-        restore.restore(FormerTag.objects.get(tag=tag), by="operator:vera")
+        restore.restore(TagTombstone.objects.get(tag=tag), by="operator:vera")
         assert real.get("team/app", tag).headers["docker-content-digest"] == digest
 
 
@@ -228,7 +228,7 @@ def test_a_rule_runs_when_it_is_due_once_and_has_a_new_time(real: Registry) -> N
     rule = make_rule(keep_newest=3, schedule="0 4 * * SUN")
     tasks.retention_by_schedule.call_local()
     assert not Run.objects.filter(kind=Run.Kind.RETENTION).exists()
-    RetentionRule.objects.update(next_at=timezone.now())
+    RetentionPolicy.objects.update(next_at=timezone.now())
     tasks.retention_by_schedule.call_local()
     tasks.retention_by_schedule.call_local()
     done = Run.objects.get(kind=Run.Kind.RETENTION)
@@ -241,7 +241,7 @@ def test_a_rule_runs_when_it_is_due_once_and_has_a_new_time(real: Registry) -> N
 def test_runs_missed_while_down_come_once_and_only_after_a_sync(real: Registry) -> None:
     make_rule(keep_newest=3, schedule="0 4 * * *")
     due = timezone.now() - timedelta(days=9)
-    RetentionRule.objects.update(next_at=due)
+    RetentionPolicy.objects.update(next_at=due)
     Run.objects.filter(kind=Run.Kind.SYNC).update(started_at=due - timedelta(hours=1))
     tasks.retention_by_schedule.call_local()
     assert not Run.objects.filter(kind=Run.Kind.RETENTION).exists()
@@ -256,7 +256,7 @@ def test_runs_missed_while_down_come_once_and_only_after_a_sync(real: Registry) 
 def test_two_rules_that_are_due_run_one_after_the_other(real: Registry) -> None:
     make_rule("one", tags="v3 v4", keep_tags="v4", schedule="0 4 * * *")
     make_rule("two", tags="v5 v6", keep_tags="v6", schedule="0 4 * * *")
-    RetentionRule.objects.update(next_at=timezone.now())
+    RetentionPolicy.objects.update(next_at=timezone.now())
     tasks.retention_by_schedule.call_local()
     assert Run.objects.filter(kind=Run.Kind.RETENTION, state=Run.State.DONE).count() == 2
     assert {"v4", "v6"} <= tags(real)
@@ -267,7 +267,7 @@ def test_a_rule_that_is_due_while_another_runs_waits(real: Registry) -> None:
     rule = make_rule(keep_newest=3, schedule="0 4 * * *")
     busy = retention_runs.begin(make_rule("busy", tags="x*", keep_newest=1), by="a", is_dry=False)
     due = timezone.now()
-    RetentionRule.objects.filter(pk=rule.pk).update(next_at=due)
+    RetentionPolicy.objects.filter(pk=rule.pk).update(next_at=due)
     tasks.retention_by_schedule.call_local()
     rule.refresh_from_db()
     assert rule.next_at == due
@@ -279,7 +279,7 @@ def test_a_rule_that_is_due_while_another_runs_waits(real: Registry) -> None:
 def test_a_draft_is_never_due(real: Registry) -> None:
     rule = make_rule(keep_newest=3, schedule="0 4 * * *")
     policies.switch(rule, is_active=False, by="a")
-    RetentionRule.objects.update(next_at=timezone.now())
+    RetentionPolicy.objects.update(next_at=timezone.now())
     tasks.retention_by_schedule.call_local()
     assert len(tags(real)) == 11
 

@@ -86,7 +86,7 @@ def start() -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(static, "collect", lambda: False)
         patch.setattr(up, "_run", lambda *_, **__: 0)
-        patch.setattr(up.ports, "check_front_door", lambda: None)
+        patch.setattr(up.ports, "check_proxy", lambda: None)
         patch.setattr(up.ports, "is_free", lambda _address, _port: True)
         up.up(say=said.append, lines=io.StringIO(), ready=lambda *_: None)
     return said

@@ -17,7 +17,7 @@ from tests.support.registries import Registry
 def use(settings: Any, store: Path, url: str) -> None:
     settings.STORAGE, settings.SOURCE = "filesystem", "auto"
     settings.STORE_DIR, settings.REGISTRY_URL = store, url
-    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+    for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
     settings.UNDO_DAYS = 0  # what clients delete here is to be collected
 

@@ -17,7 +17,6 @@ from django.utils import timezone
 from registryui.models import (
     Blob,
     DailyActivity,
-    FormerTag,
     Grant,
     ImageIndexEntry,
     Manifest,
@@ -28,6 +27,7 @@ from registryui.models import (
     Role,
     StoreDay,
     Tag,
+    TagTombstone,
 )
 
 PASSWORD = "a boat in the house"
@@ -130,8 +130,8 @@ def make_tag(
 ) -> Tag:
     """A tag; the repository's counts follow."""
     defaults: dict[str, Any] = {
-        "moved_at": timezone.now(),
-        "moved_by": "ci-team",
+        "tagged_at": timezone.now(),
+        "tagged_by": "ci-team",
         "size": manifest.size if manifest else 0,
         "version_key": name.encode(),
         "group_key": name.encode(),
@@ -140,10 +140,10 @@ def make_tag(
         repository=repository, name=name, manifest=manifest, **{**defaults, **fields}
     )
     Repository.objects.filter(pk=repository.pk).update(
-        tag_count=repository.tags.filter(attached_to="").count(),
+        tag_count=repository.tags.filter(refers_to="").count(),
         newest_tag=name,
-        pushed_at=tag.moved_at,
-        pushed_by=tag.moved_by,
+        pushed_at=tag.tagged_at,
+        pushed_by=tag.tagged_by,
         changed_at=timezone.now(),
     )
     repository.refresh_from_db()
@@ -163,15 +163,15 @@ def make_event(repository: str, **fields: Any) -> RegistryEvent:
     return RegistryEvent.objects.create(repository=repository, **{**defaults, **fields})
 
 
-def make_former(repository: str, tag: str, **fields: Any) -> FormerTag:
+def make_former(repository: str, tag: str, **fields: Any) -> TagTombstone:
     """A deleted tag that can be put back for three days."""
     now = timezone.now()
     defaults: dict[str, Any] = {
         "digest": digest_of(f"{repository}:{tag}"),
-        "how": FormerTag.How.DELETED,
+        "how": TagTombstone.How.DELETED,
         "at": now,
         "by": "operator:ada",
         "keep_until": now + timedelta(days=3),
         "size": 1000,
     }
-    return FormerTag.objects.create(repository=repository, tag=tag, **{**defaults, **fields})
+    return TagTombstone.objects.create(repository=repository, tag=tag, **{**defaults, **fields})

@@ -29,7 +29,7 @@ def here(
 def small(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Small:
     """A store that collecting may take from at once: no grace time, no quarantine time."""
     settings.STORAGE, settings.STORE_DIR, settings.SOURCE = "filesystem", tmp_path / "store", "auto"
-    for name in ("COLLECT_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
+    for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
     settings.UNDO_DAYS = 0  # what is taken off a tag past the portal may go at once
     (tmp_path / "store").mkdir()

@@ -27,7 +27,7 @@ class Shorter:
         def exec_module(module):
             execute(module)
             module.UNDO_DAYS = {grace} / 86400  # a tag that went keeps its image no longer
-            module.COLLECT_GRACE = timedelta(seconds={grace})
+            module.GC_GRACE = timedelta(seconds={grace})
             module.QUARANTINE_TIME = timedelta(seconds={quarantine})
 
         spec.loader.exec_module = exec_module
@@ -44,4 +44,4 @@ def short_times(folder: Path, *, grace: float, quarantine: float) -> dict[str, s
     hook = HOOK.format(grace=grace, quarantine=quarantine)
     (folder / "sitecustomize.py").write_text(hook)
     # The same "only by hand": a run that nobody asked for would come between.
-    return {"PYTHONPATH": str(folder), "BOATHOUSE_COLLECT_SCHEDULE": ""}
+    return {"PYTHONPATH": str(folder), "BOATHOUSE_GC_SCHEDULE": ""}

@@ -81,7 +81,7 @@ def test_the_figures_are_those_of_the_index(client: Client) -> None:
     make_tag(one, "1", make_manifest(one, layers=shared))
     make_tag(one, "2", make_manifest(one, "other", layers=[*shared, 7_000_000]))
     make_tag(two, "1", make_manifest(two, layers=[1_000_000]))
-    make_tag(two, f"sha256-{'0' * 64}.sig", size=10**12, attached_to=digest_of("x"))
+    make_tag(two, f"sha256-{'0' * 64}.sig", size=10**12, refers_to=digest_of("x"))
     make_activity(one, today, pulls=1000, pushes=2)
     make_activity(two, today - timedelta(days=29), pulls=234, pushes=1)
     make_activity(two, today - timedelta(days=30), pulls=10**6)
@@ -106,10 +106,10 @@ def test_the_latest_pushes_are_newest_first_without_attachments(client: Client) 
     row = make_repository("team/a")
     child, arm = make_manifest(row, "x"), make_manifest(row, "y", architecture="arm64")
     both = make_image_index(row, "both", [child, arm])
-    make_tag(row, "old", child, moved_at=now - timedelta(hours=3))
-    make_tag(row, "new", both, moved_at=now - timedelta(hours=1))
-    make_tag(row, "adopted", child, moved_at=UNKNOWN)
-    make_tag(row, "sha256-x.sig", child, attached_to=child.digest)
+    make_tag(row, "old", child, tagged_at=now - timedelta(hours=3))
+    make_tag(row, "new", both, tagged_at=now - timedelta(hours=1))
+    make_tag(row, "adopted", child, tagged_at=UNKNOWN)
+    make_tag(row, "sha256-x.sig", child, refers_to=child.digest)
     text = _text(client)
     latest = text[text.index("Latest pushes") : text.index("Biggest repositories")]
     assert latest.index("new") < latest.index("old")
@@ -120,7 +120,7 @@ def test_the_latest_pushes_are_newest_first_without_attachments(client: Client) 
 
 
 def test_a_registry_that_was_adopted_says_why_no_push_is_shown(client: Client) -> None:
-    make_tag(make_repository("a"), "1", moved_at=UNKNOWN)
+    make_tag(make_repository("a"), "1", tagged_at=UNKNOWN)
     assert "No push has been seen since Boathouse listens." in _text(client)
 
 
@@ -128,7 +128,7 @@ def test_names_that_a_client_made_up_are_escaped(client: Client) -> None:
     row = make_repository("a")
     hostile = "<script>alert(1)</script>%s{x}"
     manifest = make_manifest(row, artifact_type=hostile, os="", architecture="", kind="artifact")
-    make_tag(row, "1", manifest, moved_by=hostile)
+    make_tag(row, "1", manifest, tagged_by=hostile)
     page = client.get("/").content.decode()
     assert "<script>alert" not in page
     assert "&lt;script&gt;" in page

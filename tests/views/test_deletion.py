@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui.deletion import bulk, protection
-from registryui.models import FormerTag, Manifest, Repository, Run, Tag
+from registryui.models import Manifest, Repository, Run, Tag, TagTombstone
 from tests.support.deletion_pages import World, bare, text_of
 from tests.support.factories import make_operator
 
@@ -43,7 +43,7 @@ def test_the_plan_names_what_goes_and_what_stays_and_changes_nothing(world: Worl
     assert "1.0 is the same image as stable. Only the name goes." in said
     assert "Undo until" in said
     assert (world.now("1.0"), world.now("2.0") != "") == (shared, True)
-    assert not FormerTag.objects.exists()
+    assert not TagTombstone.objects.exists()
     assert 'name="number"' not in text
 
 
@@ -196,7 +196,7 @@ def test_a_whole_repository_goes_and_comes_back(world: World) -> None:
     answer = world.delete(text)
     assert "2 names are deleted" in bare(text_of(answer))
     assert (world.now("1.0"), world.now("2.0")) == ("", "")
-    act = FormerTag.objects.filter(repository=world.name).values_list("act", flat=True).first()
+    act = TagTombstone.objects.filter(repository=world.name).values_list("act", flat=True).first()
     world.client.post("/restore", {"act": act})
     assert {tag: world.now(tag) for tag in ("1.0", "2.0")} == world.digests
 

@@ -205,7 +205,7 @@ def test_pages_have_their_bounds(
 def test_a_result_has_what_clients_read(everybody: RegistryUser) -> None:
     row = make_repository("team/api")
     make_tag(row, "2.0", make_manifest(row))
-    make_tag(row, "2.1", row.manifests.get(), moved_at=datetime(2026, 11, 23, 12, tzinfo=UTC))
+    make_tag(row, "2.1", row.manifests.get(), tagged_at=datetime(2026, 11, 23, 12, tzinfo=UTC))
     make_repository("team/empty")
     [api, empty] = search(q="team")["results"]
     assert api == {

@@ -456,14 +456,14 @@ def test_a_report_takes_few_queries_however_long_it_is(django_assert_num_queries
 
 # -- settings ------------------------------------------------------------------------------------
 def test_settings_are_said_in_words_with_the_next_run(settings: Any) -> None:
-    settings.COLLECT_GRACE = timedelta(hours=24)
+    settings.GC_GRACE = timedelta(hours=24)
     settings.QUARANTINE_TIME = timedelta(hours=36)
     settings.UPLOAD_TIME = timedelta(days=7)
-    settings.COLLECT_SCHEDULE = "0 2 * * 0"
+    settings.GC_SCHEDULE = "0 2 * * 0"
     said = text(client_of(Role.VIEWER).get(PAGE))
     for words in ("24 hours", "36 hours", "7 days", "every Sunday at 02:00", "Next: Sun "):
         assert words in said, words
-    settings.COLLECT_SCHEDULE = ""
+    settings.GC_SCHEDULE = ""
     assert "only by hand Nothing is collected unless" in text(client_of(Role.MAINTAINER).get(PAGE))
 
 

@@ -65,11 +65,11 @@ OTHERS = {
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
     *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
-    *("delete", "delete_run", "delete_stop", "delete_for_good", "restore"),
+    *("delete", "delete_run", "delete_stop", "purge_manifest", "restore"),
     *("cleanup", "retention_rules", "retention_rule", "retention_dry_run", "retention_run"),
-    *("retention_stop", "retention_csv", "collection", "collection_estimate", "collection_start"),
-    *("collection_stop", "collection_trust_clock", "collection_put_back", "collection_purge"),
-    "collection_run",
+    *("retention_stop", "retention_csv", "collection", "gc_estimate", "gc_start"),
+    *("gc_stop", "gc_trust_clock", "gc_restore", "gc_purge"),
+    "gc_run",
     *("integrity_start", "integrity_stop", "integrity_run"),
 }
 

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from registryui.deletion import protection
-from registryui.models import FormerTag, Role
+from registryui.models import Role, TagTombstone
 from tests.support.deletion_pages import World, bare, text_of
 from tests.support.factories import make_operator
 
@@ -55,8 +55,8 @@ def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None
     text = text_of(ada.get(page))
     assert "1 entry that waits to be undone ends" in bare(text)
     ada.post(page, {**form(text), "name": world.name})
-    assert FormerTag.objects.get(tag="1.0").ended_at is not None
-    row = FormerTag.objects.get(tag="1.0")
+    assert TagTombstone.objects.get(tag="1.0").ended_at is not None
+    row = TagTombstone.objects.get(tag="1.0")
     answer = ada.post("/restore", {"former": row.pk}, follow=True)
     assert "deleted for good" in bare(text_of(answer))
     assert not world.now("1.0")

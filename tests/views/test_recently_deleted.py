@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from registryui.models import FormerTag, Role, Tag
+from registryui.models import Role, Tag, TagTombstone
 from tests.support.deletion_pages import World, bare, text_of
 from tests.support.factories import (
     digest_of,
@@ -58,7 +58,7 @@ def test_what_waits_is_listed_newest_first_with_who_and_until_when(mika: Client)
 
 def test_the_list_is_filtered_by_text_and_by_what_happened(mika: Client) -> None:
     former("team/api", "1.0")
-    former("team/web", "1.0", how=FormerTag.How.OVERWRITTEN)
+    former("team/web", "1.0", how=TagTombstone.How.OVERWRITTEN)
     former("other", "api-2")
     assert listed(mika, q="api") == ["other:api-2", "team/api:1.0"]
     assert listed(mika, q="team/api:1.0") == ["team/api:1.0"]
@@ -133,16 +133,16 @@ def test_a_row_costs_no_query(mika: Client) -> None:
 def test_one_of_several_comes_back_with_its_digest_time_and_pusher(world: World) -> None:
     digest = world.push("1.0", "2.0", layer="one")
     world.sync()
-    moved_at = timezone.now() - timedelta(days=30)
-    Tag.objects.filter(name="1.0").update(moved_at=moved_at, moved_by="ci")
+    tagged_at = timezone.now() - timedelta(days=30)
+    Tag.objects.filter(name="1.0").update(tagged_at=tagged_at, tagged_by="ci")
     world.delete(world.plan(tag=["1.0", "2.0"]))
-    row = FormerTag.objects.get(repository=world.name, tag="1.0")
+    row = TagTombstone.objects.get(repository=world.name, tag="1.0")
     answer = world.client.post("/restore", {"former": row.pk}, follow=True)
     assert answer.redirect_chain == [(PAGE, 302)]
     assert f"{world.name}:1.0 is back on {digest[7:19]}." in bare(text_of(answer))
     assert (world.now("1.0"), world.now("2.0")) == (digest, "")
     tag = Tag.objects.get(repository__name=world.name, name="1.0")
-    assert (tag.moved_at, tag.moved_by) == (moved_at, "ci")
+    assert (tag.tagged_at, tag.tagged_by) == (tagged_at, "ci")
     assert listed(world.client) == [f"{world.name}:2.0"]
 
 
@@ -150,7 +150,7 @@ def test_a_tag_that_was_pushed_meanwhile_is_asked_for(world: World) -> None:
     old = world.push("1.0", layer="one")
     world.sync()
     world.delete(world.plan(tag="1.0"))
-    row = FormerTag.objects.get(repository=world.name, tag="1.0")
+    row = TagTombstone.objects.get(repository=world.name, tag="1.0")
     new = world.push("1.0", layer="two")
     world.sync()
     asked = world.client.post("/restore", {"former": row.pk})
@@ -175,7 +175,7 @@ def test_an_overwritten_tag_goes_back_from_the_list_and_from_its_history(world: 
     new = world.push("latest", layer="two")
     world.sync()
     assert listed(world.client, how="overwritten") == [f"{world.name}:latest"]
-    row = FormerTag.objects.get(repository=world.name, how=FormerTag.How.OVERWRITTEN)
+    row = TagTombstone.objects.get(repository=world.name, how=TagTombstone.How.OVERWRITTEN)
     assert "A push has set" in text_of(world.client.post("/restore", {"former": row.pk}))
     world.client.post("/restore", {"former": row.pk, "expected": new})
     assert world.now("latest") == old
@@ -188,8 +188,8 @@ def test_history_says_until_when_a_former_digest_is_kept(mika: Client) -> None:
     gone = digest_of("gone")
     for digest in (gone, old.digest, new.digest):
         make_event("team/api", tag="latest", digest=digest, actor="ci")
-    former("team/api", "latest", digest=old.digest, how=FormerTag.How.OVERWRITTEN)
-    row = former("team/api", "latest", digest=gone, how=FormerTag.How.OVERWRITTEN)
+    former("team/api", "latest", digest=old.digest, how=TagTombstone.How.OVERWRITTEN)
+    row = former("team/api", "latest", digest=gone, how=TagTombstone.How.OVERWRITTEN)
     text = text_of(mika.get("/repositories/team/api:latest", {"tab": "history"}))
     assert bare(text).count("kept for undo, which ends in 3 days") == 2
     assert text.count("put_back=") == 1  # the index has that manifest

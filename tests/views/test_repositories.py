@@ -189,7 +189,7 @@ def test_everything_works_as_plain_links_and_forms(client: Client) -> None:
 
 def test_names_that_a_client_made_up_are_escaped(client: Client) -> None:
     hostile = '<img src=x onerror="alert(1)">'
-    make_tag(make_repository("a"), "1", moved_by=hostile)
+    make_tag(make_repository("a"), "1", tagged_by=hostile)
     page = client.get("/repositories/").content.decode()
     assert "<img" not in page
     assert "&lt;img" in page

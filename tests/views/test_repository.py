@@ -64,7 +64,7 @@ def test_versions_come_newest_first_and_aliases_stand_together(vera: Client) -> 
 def test_every_order_is_read_from_an_index(sort: str) -> None:
     repository = factories.make_repository(R)
     order = SORTS["pushed" if sort == "moved" else sort][1]
-    query = Tag.objects.filter(repository=repository, attached_to="").order_by(*order)
+    query = Tag.objects.filter(repository=repository, refers_to="").order_by(*order)
     plan = query[:51].explain()
     assert f"tag_{sort}" in plan
     assert "TEMP B-TREE" not in plan
@@ -87,7 +87,7 @@ def test_every_order_is_over_all_rows(vera: Client, sort: str, order: list[str])
         at = now - timedelta(days=days)
         factories.make_tag(
             *(repository, name, manifest),
-            moved_at=at,
+            tagged_at=at,
             size=size,
             pulled_at=now - timedelta(days=pulled),
         )
@@ -225,7 +225,7 @@ def test_figures_count_pulls_of_thirty_days(vera: Client) -> None:
 def test_names_from_outside_are_escaped(vera: Client) -> None:
     repository = factories.make_repository(R)
     manifest = factories.make_manifest(repository, kind="artifact", artifact_type="<b>\u202e/x")
-    factories.make_tag(repository, "1", manifest, moved_by="<script>\u202ex</script>")
+    factories.make_tag(repository, "1", manifest, tagged_by="<script>\u202ex</script>")
     html = page(vera)
     assert "<script>\\u202e" not in html
     assert "\u202e" not in html

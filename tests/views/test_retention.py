@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from registryui.models import Operator, RetentionFate, RetentionRule, Role, Run
+from registryui.models import Operator, RetentionFate, RetentionPolicy, Role, Run
 from registryui.retention import policies, runs
 from registryui.retention.policies import Wanted
 from tests.support.factories import make_manifest, make_repository, make_tag
@@ -39,7 +39,7 @@ def text(answer: Any) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
 
 
-def make_rule(**fields: Any) -> RetentionRule:
+def make_rule(**fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": "mine", "repositories": "team/*", "keep_newest": 2, **fields})
     return policies.add(wanted, by="operator:vera")
 
@@ -49,7 +49,10 @@ def make_tags(count: int = 5) -> None:
     for number in range(count):
         pushed = timezone.now() - timedelta(days=10 * number)
         make_tag(
-            api, f"v{number}", make_manifest(api, f"{number}", layers=[number + 1]), moved_at=pushed
+            api,
+            f"v{number}",
+            make_manifest(api, f"{number}", layers=[number + 1]),
+            tagged_at=pushed,
         )
 
 
@@ -72,7 +75,7 @@ def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
     ) in said
     assert "Runs: every Sunday at 04:00" in said
     assert "Draft, runs nowhere yet" in said
-    row = RetentionRule.objects.get()
+    row = RetentionPolicy.objects.get()
     assert (row.keep_pushed_days, row.is_active, row.made_by) == (None, False, "operator:a-admin")
 
 
@@ -94,7 +97,7 @@ def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reas
     assert reason in text(page)
     assert 'value="old builds"' in page.content.decode()
     assert "<script>" not in page.content.decode()
-    assert not RetentionRule.objects.exists()
+    assert not RetentionPolicy.objects.exists()
 
 
 def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
@@ -130,9 +133,9 @@ def test_removing_and_running_are_asked_about_first() -> None:
             "<dialog" not in client(Role.VIEWER).get(f"/cleanup?{asked}={row.pk}").content.decode()
         )
     assert "<dialog" not in admin.get("/cleanup?run=999").content.decode()
-    assert RetentionRule.objects.exists()
+    assert RetentionPolicy.objects.exists()
     admin.post(f"/cleanup/rules/{row.pk}", {"act": "remove"})
-    assert not RetentionRule.objects.exists()
+    assert not RetentionPolicy.objects.exists()
 
 
 def test_an_unknown_act_and_a_rule_that_is_gone() -> None:

@@ -135,7 +135,7 @@ def test_a_walk_that_stops_can_go_on(client: Client, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(search, "FAR", 20)
     row = make_repository("team/api")
     for number in range(70):
-        make_tag(row, "qz" if number == 3 else f"v{number}", moved_at=NOW + timedelta(number))
+        make_tag(row, "qz" if number == 3 else f"v{number}", tagged_at=NOW + timedelta(number))
     url, steps = "/search?q=qz", 0
     page = client.get(url).content.decode()
     assert "None of those looked at for this page fits." in page
@@ -162,9 +162,9 @@ def test_a_walk_that_stops_can_go_on(client: Client, monkeypatch: pytest.MonkeyP
 )
 def test_every_column_sorts(client: Client, sort: str, first: str, current: str) -> None:
     row = make_repository("team/api")
-    make_tag(row, "old", moved_at=NOW, size=20)
-    make_tag(row, "new", moved_at=NOW + timedelta(days=2), size=10)
-    make_tag(row, "large", moved_at=NOW + timedelta(days=1), size=30, pulled_at=NOW)
+    make_tag(row, "old", tagged_at=NOW, size=20)
+    make_tag(row, "new", tagged_at=NOW + timedelta(days=2), size=10)
+    make_tag(row, "large", tagged_at=NOW + timedelta(days=1), size=30, pulled_at=NOW)
     page = _search(client, "team", sort=sort)
     assert re.findall(r"team</mark>/api:<wbr>(\w+)</a>", page)[0] == first
     assert re.search(rf'href="[^"]*{current}"[^>]*aria-current="true"', page)

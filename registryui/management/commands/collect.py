@@ -63,7 +63,7 @@ class Command(BaseCommand):
                 self._stop()
             elif options["trust_clock"]:
                 self._trust_clock(options)
-            elif options["remove_untagged"]:
+            elif options["delete_untagged"]:
                 self._remove_untagged(options)
             elif options["stock"]:
                 self._stock(options)
@@ -105,7 +105,7 @@ class Command(BaseCommand):
     def _remove_untagged(self, options: dict[str, Any]) -> None:
         if not options["stock"]:
             raise CommandError("--remove-untagged goes with --stock.")
-        found = registry_gc.remove_untagged(by=BY, dry_run=options["dry_run"])
+        found = registry_gc.delete_untagged(by=BY, dry_run=options["dry_run"])
         names = [f"{name}@{digest}" for name, digest in found.manifests]
         if options["json"]:
             told = {"manifests": names, "skipped": [list(one) for one in found.skipped]}

@@ -83,8 +83,8 @@ def _tags(name: str) -> list[dict[str, Any]]:
             "digest": tag.manifest.digest if tag.manifest else "",
             "size": tag.size,
             "platforms": platforms.get(tag.manifest_id or 0, []),
-            "pushed": _time(tag.moved_at),
-            "by": tag.moved_by,
+            "pushed": _time(tag.tagged_at),
+            "by": tag.tagged_by,
             "problem": tag.problem,
         }
         for tag in tags

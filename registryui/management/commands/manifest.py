@@ -45,18 +45,18 @@ class Command(DeletingCommand):
 
     def _for_good(self, repository: str, digest: str, options: Any) -> None:
         try:
-            planned = execute.plan_for_good(repository, digest)
-            lines = facts.for_good_lines(planned)
+            planned = execute.plan_purge(repository, digest)
+            lines = facts.purge_lines(planned)
             if options["dry_run"]:
-                self.say(facts.of_for_good(planned), lines, options)
+                self.say(facts.of_purge(planned), lines, options)
                 return
             self.confirm(lines, repository, options)
-            done = execute.delete_for_good(
+            done = execute.purge_manifest(
                 repository, digest, by=BY, fingerprint=planned.fingerprint
             )
         except Refused as error:
             raise CommandError(str(error)) from error
         lines = [f"{one.digest}: {one.state}. {one.reason}".rstrip(". ") for one in done.results]
-        self.say(facts.of_for_good(done), lines, options)
+        self.say(facts.of_purge(done), lines, options)
         if any(one.state == "failed" for one in done.results):
             raise SystemExit(1)

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from registryui import database_errors, schedules
-from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Run
+from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Run
 from registryui.refused import Refused
 from registryui.registry.errors import RegistryError
 from registryui.retention import policies, runs
@@ -111,7 +111,7 @@ def _add_fields(one: Any, *, is_new: bool) -> None:
 
 # -- rules ---------------------------------------------------------------------------------------
 def _list(command: Command, options: Options) -> None:
-    found = list(RetentionRule.objects.all())
+    found = list(RetentionPolicy.objects.all())
     lines = [line for row in found for line in _block(row)]
     command.say(
         lines or ["There is no rule: nothing is deleted."], [_facts(r) for r in found], options
@@ -152,18 +152,18 @@ def _remove(command: Command, options: Options) -> None:
     command.say([f"{row.name} is removed."], {"removed": row.name}, options)
 
 
-def _find(options: Options) -> RetentionRule:
-    row = RetentionRule.objects.filter(name=options["name"]).first()
+def _find(options: Options) -> RetentionPolicy:
+    row = RetentionPolicy.objects.filter(name=options["name"]).first()
     if row is None:
         raise Refused(f"There is no rule {options['name']}: ./boathouse retention list shows all.")
     return row
 
 
-def _tell(command: Command, row: RetentionRule, options: Options) -> None:
+def _tell(command: Command, row: RetentionPolicy, options: Options) -> None:
     command.say(_block(row), {"rule": _facts(row)}, options)
 
 
-def _block(row: RetentionRule) -> list[str]:
+def _block(row: RetentionPolicy) -> list[str]:
     facts = policies.facts(row)
     lines = [
         f"{row.name}  ({'active' if row.is_active else 'draft, runs nowhere'})",
@@ -175,7 +175,7 @@ def _block(row: RetentionRule) -> list[str]:
     return lines
 
 
-def _facts(row: RetentionRule) -> dict[str, Any]:
+def _facts(row: RetentionPolicy) -> dict[str, Any]:
     next_at = row.next_at.isoformat() if row.next_at else ""
     return {**policies.facts(row), "next_at": next_at, "made_by": row.made_by}
 
@@ -251,7 +251,7 @@ def _write_json(command: Command, run: Run, seconds: float) -> None:
 
 
 def _of(fate: RetentionFate, run: Run) -> dict[str, Any]:
-    times = {"pushed_at": fate.moved_at, "pulled_at": fate.pulled_at}
+    times = {"pushed_at": fate.tagged_at, "pulled_at": fate.pulled_at}
     return {
         "kind": fate.kind,
         "repository": fate.repository,

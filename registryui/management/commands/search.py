@@ -136,8 +136,8 @@ def _tag(tag: Tag) -> dict[str, Any]:
         "reference": f"{tag.repository.name}:{tag.name}",
         "digest": tag.manifest.digest if tag.manifest else "",
         "size": tag.size,
-        "pushed": _time(tag.moved_at),
-        "by": tag.moved_by,
+        "pushed": _time(tag.tagged_at),
+        "by": tag.tagged_by,
         "problem": tag.problem,
     }
 

@@ -13,7 +13,7 @@ from registryui.management.deletion_command import (
     add_options,
     read_reference,
 )
-from registryui.models import FormerTag
+from registryui.models import TagTombstone
 from registryui.refused import Refused
 
 
@@ -76,12 +76,16 @@ class Command(DeletingCommand):
         if options["repository"]:
             rows = rows.filter(repository=options["repository"])
         found = list(rows)
-        self.say([facts.of_former(row) for row in found], [facts.former_table(found)], options)
+        self.say(
+            [facts.of_tombstone(row) for row in found], [facts.tombstone_table(found)], options
+        )
 
     def _restore(self, options: Any) -> None:
         rows = self._wanted(options)
         if options["dry_run"]:
-            self.say([facts.of_former(row) for row in rows], [facts.former_table(rows)], options)
+            self.say(
+                [facts.of_tombstone(row) for row in rows], [facts.tombstone_table(rows)], options
+            )
             return
         if options["of_act"]:
             results = undo.restore_act(options["of_act"], by=BY)
@@ -103,9 +107,9 @@ class Command(DeletingCommand):
             ) from error
         except Refused as error:
             raise CommandError(str(error)) from error
-        self.say(facts.of_former(row), [f"{name} is on {row.digest} again."], options)
+        self.say(facts.of_tombstone(row), [f"{name} is on {row.digest} again."], options)
 
-    def _put_back(self, row: FormerTag, *, replace: bool) -> None:
+    def _put_back(self, row: TagTombstone, *, replace: bool) -> None:
         try:
             undo.restore(row, by=BY)
         except undo.Taken as error:
@@ -113,7 +117,7 @@ class Command(DeletingCommand):
                 raise
             undo.restore(row, by=BY, expected=error.digest)
 
-    def _wanted(self, options: Any) -> list[FormerTag]:
+    def _wanted(self, options: Any) -> list[TagTombstone]:
         """What is to be put back, the newest first. CommandError if there is nothing."""
         if bool(options["of_act"]) == bool(options["reference"]):
             raise CommandError("Name a tag, or --act ACT.")

@@ -16,7 +16,7 @@ from registryui.views.plain_text import line
 
 
 @dataclass(frozen=True, slots=True)
-class Pusher:
+class Actor:
     words: str  # "": nobody known
     url: str = ""  # "": no such registry user, or not one for this operator's eyes
 
@@ -27,7 +27,7 @@ class Pusher:
         return format_html('<a href="{}">{}</a>', self.url, name) if self.url else name
 
 
-NOBODY = Pusher("")
+NOBODY = Actor("")
 
 
 def user_of(request: Request, column: str) -> Combinable:
@@ -39,11 +39,11 @@ def user_of(request: Request, column: str) -> Combinable:
     return Subquery(visible.filter(name=OuterRef(column)).values("pk")[:1])
 
 
-def pusher(name: str, user: int | None) -> Pusher:
+def pusher(name: str, user: int | None) -> Actor:
     """Out of a column that names who pushed, and what `user_of` found for it."""
     if not name:
         return NOBODY
-    return Pusher(actor_words(name), reverse("user", args=[user]) if user else "")
+    return Actor(actor_words(name), reverse("user", args=[user]) if user else "")
 
 
 def actor_words(actor: str) -> str:

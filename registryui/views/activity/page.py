@@ -24,7 +24,7 @@ from registryui.views.access import Request, needs
 from registryui.views.live import wants_fragment
 
 from . import words
-from .actors import Pusher
+from .actors import Actor
 
 FAR = 50_000  # rows that one page walks over for a part of a target: no index knows parts
 LONGEST = 255
@@ -89,7 +89,7 @@ class Line:
     icon: str
     words: str
     by: str
-    target: Pusher
+    target: Actor
     result: tuple[str, str, Any]  # badge, icon, word
     details: list[tuple[str, str]]
 
@@ -142,7 +142,7 @@ def activity_verify(request: Request) -> HttpResponse:
     return redirect("activity")
 
 
-def _line(row: AuditEvent, target: Pusher) -> Line:
+def _line(row: AuditEvent, target: Actor) -> Line:
     icon, name = words.act_words(row.act)
     return Line(
         row,

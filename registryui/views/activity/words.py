@@ -17,7 +17,7 @@ from registryui.oci import names
 from registryui.views.access import Request, may_open
 from registryui.views.plain_text import line, shown
 
-from .actors import Pusher, actor_words
+from .actors import Actor, actor_words
 
 # Group of acts, then each act: icon and words. Each act that the code records stands here:
 # tests/views/test_activity.py looks for them.
@@ -34,7 +34,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         {
             "manifest.delete": ("trash-2", gettext_lazy("Delete untagged manifest")),
             "manifest.restore": ("undo-2", gettext_lazy("Restore untagged manifest")),
-            "manifest.delete_for_good": ("flame", gettext_lazy("Delete for good")),
+            "manifest.purge_manifest": ("flame", gettext_lazy("Delete for good")),
         },
     ),
     "delete": (
@@ -77,7 +77,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "store.collect": ("recycle", gettext_lazy("Collect what nothing needs")),
             "clock.trust": ("clock", gettext_lazy("Trust the clock after a jump")),
             "store.put_back": ("undo-2", gettext_lazy("Put back out of quarantine")),
-            "store.remove_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
+            "store.delete_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
         },
     ),
     "hold": (
@@ -210,11 +210,11 @@ def _value(value: Any) -> str:
     return str(shown(text))
 
 
-def targets(request: Request, rows: Sequence[AuditEvent]) -> dict[int, Pusher]:
+def targets(request: Request, rows: Sequence[AuditEvent]) -> dict[int, Actor]:
     """By row: the target on one line, and the way to it where there is one. Two queries at most."""
     ways = _ways_to_people(request, rows)
     return {
-        row.pk: Pusher(line(row.target, 200), ways.get(row.pk, "") or _way(request, row))
+        row.pk: Actor(line(row.target, 200), ways.get(row.pk, "") or _way(request, row))
         for row in rows
     }
 

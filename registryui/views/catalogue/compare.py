@@ -99,8 +99,8 @@ def _offered(*references: str) -> list[str]:
     return [
         f"{name}:{tag}"
         for name in names
-        for tag in Tag.objects.filter(repository__name=name, attached_to="")
-        .order_by("-moved_at", "-id")
+        for tag in Tag.objects.filter(repository__name=name, refers_to="")
+        .order_by("-tagged_at", "-id")
         .values_list("name", flat=True)[:OFFERED]
     ]
 

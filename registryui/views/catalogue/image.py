@@ -463,7 +463,7 @@ def referrer(
 ) -> Referrer:
     """A manifest whose subject is the image, or one that cosign attached by the name of a tag."""
     of_type = media_words(artifact_type)
-    words = (attachment_words(tag) if tag else of_type) or of_type or _("Artifact")
+    words = (referrer_words(tag) if tag else of_type) or of_type or _("Artifact")
     detail = _("attached by a tag, as cosign does") if tag else line(artifact_type)
     is_signature = is_signing(artifact_type, tag)
     icon = _icon(tag, artifact_type, is_signature=is_signature)
@@ -483,7 +483,7 @@ def attestation(digest: str, size: int | None) -> Referrer:
     return Referrer(_("Build attestation"), detail, digest, size, None, _icon("", ""))
 
 
-def attachment_words(tag: str) -> str:
+def referrer_words(tag: str) -> str:
     """What a program keeps behind a tag that names a digest; "" for a suffix we do not know."""
     suffix = tag.rpartition(".")[2] if "." in tag else ""
     return {

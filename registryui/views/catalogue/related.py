@@ -50,7 +50,7 @@ def aliases(manifest: Manifest | None, tag: Tag | None) -> Aliases:
     """All tags of a manifest but this one."""
     if manifest is None:
         return Aliases((), False)
-    rows = Tag.objects.filter(manifest=manifest, attached_to="").order_by("-version_key", "-id")
+    rows = Tag.objects.filter(manifest=manifest, refers_to="").order_by("-version_key", "-id")
     if tag is not None:
         rows = rows.exclude(pk=tag.pk)
     names = tuple(rows.values_list("name", flat=True)[: ALIAS_LIMIT + 1])
@@ -60,7 +60,7 @@ def aliases(manifest: Manifest | None, tag: Tag | None) -> Aliases:
 def tag_groups(manifests: Sequence[int]) -> dict[int, Group]:
     """The tags on each of these manifests: some names, and their number. One query."""
     ranked = (
-        Tag.objects.filter(manifest__in=set(manifests), attached_to="")
+        Tag.objects.filter(manifest__in=set(manifests), refers_to="")
         .annotate(
             rank=Window(
                 RowNumber(),
@@ -203,12 +203,12 @@ def referrer_page(
 
 def _by_tag(repository: Repository, digests: Sequence[str]) -> QuerySet[Tag, Any]:
     """What cosign's tags attach: tag, digest, artifact type, size, time."""
-    tags = Tag.objects.filter(repository=repository, attached_to__in=digests, name__contains=".")
+    tags = Tag.objects.filter(repository=repository, refers_to__in=digests, name__contains=".")
     return (
         tags.order_by()
         .exclude(manifest=None)
         .values_list(
-            *("name", "manifest__digest", "manifest__artifact_type", "manifest__size", "moved_at")
+            *("name", "manifest__digest", "manifest__artifact_type", "manifest__size", "tagged_at")
         )
     )
 
@@ -233,10 +233,10 @@ def signed(repository: Repository, digests: Iterable[str]) -> set[str]:
         .values_list("subject_digest", "artifact_type", "attached_by")
     )
     tags = (
-        Tag.objects.filter(repository=repository, attached_to__in=wanted, name__endswith=".sig")
+        Tag.objects.filter(repository=repository, refers_to__in=wanted, name__endswith=".sig")
         .order_by()
         .annotate(no_type=Value("", output_field=CharField()))
-        .values_list("attached_to", "no_type", "name")
+        .values_list("refers_to", "no_type", "name")
     )
     return {
         digest
@@ -335,7 +335,7 @@ def _names(digests: Iterable[str]) -> Iterator[tuple[int, str, str, str, str | N
     or within an image index: one query."""
     wanted = list(digests)
     own = (
-        Tag.objects.filter(manifest__digest__in=wanted, attached_to="")
+        Tag.objects.filter(manifest__digest__in=wanted, refers_to="")
         .order_by()
         .annotate(target=F("manifest__digest"))
         .values_list("repository_id", "manifest__digest", "repository__name", "target", "name")

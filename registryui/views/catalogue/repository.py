@@ -28,12 +28,12 @@ from django.utils.translation import gettext_lazy as _
 from registryui.deletion import protection
 from registryui.models import (
     DailyActivity,
-    FormerTag,
     ImageIndexEntry,
     Manifest,
     Repository,
     Role,
     Tag,
+    TagTombstone,
 )
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
@@ -52,7 +52,7 @@ PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
 # What ?sort= says, its words, and the order; each is an index of Tag read backwards or forwards.
 SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "version": (_("Newest version first"), ("-group_key", "-version_key", "-id")),
-    "pushed": (_("Last pushed first"), ("-moved_at", "-id")),
+    "pushed": (_("Last pushed first"), ("-tagged_at", "-id")),
     "size": (_("Biggest first"), ("-size", "-id")),
     "pulled": (_("Not pulled for longest"), ("pulled_at", "id")),
 }
@@ -93,7 +93,7 @@ def _counts(row: Any) -> dict[str, int]:
     """What stands beside the tabs. One query."""
     return {
         "tags": row.tag_count,
-        "attachments": row.attachment_count,
+        "attachments": row.referrer_tag_count,
         "untagged": _untagged_manifests(row).count(),
     }
 
@@ -119,11 +119,11 @@ def missing(request: Request, repository: str, *, reference: str = "") -> HttpRe
     return render(request, "repository/missing.html", context, status=404)
 
 
-def _former(repository: str, reference: str) -> FormerTag | None:
+def _former(repository: str, reference: str) -> TagTombstone | None:
     """What was deleted last under that name (of a repository: of all its names), if it can be put
     back. One query."""
-    found = FormerTag.objects.kept(timezone.now()).filter(
-        repository=repository, how=FormerTag.How.DELETED
+    found = TagTombstone.objects.kept(timezone.now()).filter(
+        repository=repository, how=TagTombstone.How.DELETED
     )
     if reference:
         name = "digest" if ":" in reference else "tag"
@@ -133,7 +133,7 @@ def _former(repository: str, reference: str) -> FormerTag | None:
 
 def _pull(row: Repository) -> str:
     """How to get `latest`, or the newest tag where there is no such tag; "" without a tag."""
-    tags = Tag.objects.filter(repository=row, name__in=("latest", row.newest_tag), attached_to="")
+    tags = Tag.objects.filter(repository=row, name__in=("latest", row.newest_tag), refers_to="")
     found = {
         name: (kind, artifact_type, digest)
         for name, kind, artifact_type, digest in tags.exclude(manifest=None).values_list(
@@ -166,9 +166,9 @@ def _token(name: str) -> str:
 
 
 def _repositories() -> QuerySet[Repository]:
-    """Repositories with `attachment_count` and `pulls` of 30 days."""
+    """Repositories with `referrer_tag_count` and `pulls` of 30 days."""
     attachments = (
-        Tag.objects.filter(repository=OuterRef("pk"), attached_to__gt="")
+        Tag.objects.filter(repository=OuterRef("pk"), refers_to__gt="")
         .order_by()
         .values("repository")
         .annotate(number=Count("pk"))
@@ -184,7 +184,9 @@ def _repositories() -> QuerySet[Repository]:
         .values("number")
     )
     return Repository.objects.annotate(
-        attachment_count=Coalesce(Subquery(attachments), Value(0), output_field=BigIntegerField()),
+        referrer_tag_count=Coalesce(
+            Subquery(attachments), Value(0), output_field=BigIntegerField()
+        ),
         pulls=Coalesce(Subquery(pulls), Value(0), output_field=BigIntegerField()),
     )
 
@@ -196,11 +198,11 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
     query = tag_filter.cleaned(request.GET.get("q", ""))
     sort = request.GET.get("sort", "")
     sort = sort if sort in SORTS else "version"
-    wanted = Tag.objects.filter(tag_filter.condition(query), repository=row, attached_to="")
+    wanted = Tag.objects.filter(tag_filter.condition(query), repository=row, refers_to="")
     page = keyset_page(
         wanted.select_related("manifest")
         .defer("manifest__raw", "manifest__config", "manifest__annotations")
-        .annotate(user=user_of(request, "moved_by")),
+        .annotate(user=user_of(request, "tagged_by")),
         SORTS[sort][1],
         after=request.GET.get("after", ""),
     )
@@ -265,7 +267,7 @@ def _chosen(request: Request, row: Repository) -> Chosen:
     names = set(request.GET.getlist("tag")[:CHOSEN_BYTES])
     if not names:
         return Chosen()
-    tags = Tag.objects.filter(repository=row, attached_to="", name__in=names).order_by("id")
+    tags = Tag.objects.filter(repository=row, refers_to="", name__in=names).order_by("id")
     return Chosen(tuple(tags.values_list("name", "manifest", "size")))
 
 
@@ -302,7 +304,7 @@ def _platforms(row: Repository, manifests: Sequence[Manifest]) -> dict[int, list
 
 
 @dataclass(frozen=True, slots=True)
-class AttachmentRow:
+class ReferrerTagRow:
     tag: Tag
     words: str
     by: str
@@ -311,17 +313,17 @@ class AttachmentRow:
 
 def _attachments(request: Request, row: Repository) -> dict[str, Any]:
     page: Page[Tag] = keyset_page(
-        Tag.objects.filter(repository=row, attached_to__gt="")
+        Tag.objects.filter(repository=row, refers_to__gt="")
         .select_related("manifest")
         .defer("manifest__raw", "manifest__config", "manifest__annotations"),
-        ("attached_to", "group_key", "version_key", "id"),
+        ("refers_to", "group_key", "version_key", "id"),
         after=request.GET.get("after", ""),
     )
     rows = [
-        AttachmentRow(
+        ReferrerTagRow(
             tag,
-            image.attachment_words(tag.name),
-            actor_words(tag.moved_by),
+            image.referrer_words(tag.name),
+            actor_words(tag.tagged_by),
             problem_words(tag.problem),
         )
         for tag in page.rows
@@ -343,7 +345,7 @@ class UntaggedRow:
 
 
 def _untagged(request: Request, row: Repository) -> dict[str, Any]:
-    kept = FormerTag.objects.kept(timezone.now()).filter(
+    kept = TagTombstone.objects.kept(timezone.now()).filter(
         repository=row.name, digest=OuterRef("digest")
     )
     page: Page[Any] = keyset_page(

@@ -23,7 +23,7 @@ from registryui.models import (
 )
 from registryui.oci import media_types
 from registryui.views.access import Request, may_open, needs
-from registryui.views.activity.actors import Pusher, pusher, user_of
+from registryui.views.activity.actors import Actor, pusher, user_of
 from registryui.views.bar_chart import Chart, daily_chart
 from registryui.views.plain_text import line
 
@@ -42,14 +42,14 @@ def tag(request: Request, repository: str, tag: str) -> HttpResponse:
     """What a tag names now."""
     row = (
         Tag.objects.select_related("repository", "manifest")
-        .annotate(user=user_of(request, "moved_by"))
+        .annotate(user=user_of(request, "tagged_by"))
         .filter(repository__name=repository, name=tag)
         .first()
     )
     if row is None:
         return missing(request, repository, reference=tag)
     return _answer(
-        request, Subject(row.repository, row.manifest, row, pusher(row.moved_by, row.user))
+        request, Subject(row.repository, row.manifest, row, pusher(row.tagged_by, row.user))
     )
 
 
@@ -74,7 +74,7 @@ class Subject:
     repository: Repository
     manifest: Manifest | None
     tag: Tag | None
-    pushed_by: Pusher
+    pushed_by: Actor
 
     @property
     def digest(self) -> str:
@@ -190,7 +190,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "pulls": _pulls(subject, chosen),
         "config": config,
         "built": image.believable(config.created) if config else None,
-        "pushed_at": subject.tag.moved_at if subject.tag else shown.pushed_at if shown else None,
+        "pushed_at": subject.tag.tagged_at if subject.tag else shown.pushed_at if shown else None,
         "pushed_by": subject.pushed_by,
         "pulled_by": line(top.pulled_by, 80) if top else "",
         "platform": line(shown.platform, 100) if shown and not chosen.choices else "",

@@ -16,13 +16,13 @@ from django.utils.translation import pgettext
 
 from registryui.deletion import restore
 from registryui.index.events import OWN_ACT
-from registryui.models import FormerTag, Manifest, RegistryEvent, Repository, Role
+from registryui.models import Manifest, RegistryEvent, Repository, Role, TagTombstone
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.refused import Refused
 from registryui.tasks import apply_events
 from registryui.views.access import Request, may_open, needs, safe_next
-from registryui.views.activity.actors import Pusher, pusher, user_of
+from registryui.views.activity.actors import Actor, pusher, user_of
 from registryui.views.plain_text import line
 
 
@@ -35,12 +35,12 @@ class Happening:
     digest: str
     size: int | None
     at: datetime
-    by: Pusher
+    by: Actor
     address: str
     client: str
     is_now: bool  # what the tag names now
     may_return: bool  # a former digest that this operator may put back
-    former: FormerTag | None  # it waits to be undone: until then no collection takes its image
+    former: TagTombstone | None  # it waits to be undone: until then no collection takes its image
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
     return History(tuple(rows), page, since)
 
 
-def _formers(repository: Repository, tag: str) -> dict[str, FormerTag]:
+def _formers(repository: Repository, tag: str) -> dict[str, TagTombstone]:
     """What waits to be undone under that name, by digest. One query."""
     if not tag:
         return {}
-    rows = FormerTag.objects.kept(timezone.now()).filter(repository=repository.name, tag=tag)
+    rows = TagTombstone.objects.kept(timezone.now()).filter(repository=repository.name, tag=tag)
     return {row.digest: row for row in rows.order_by("at", "id")}
 
 

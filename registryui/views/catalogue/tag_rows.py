@@ -17,7 +17,7 @@ from django.utils.translation import pgettext
 
 from registryui.models import Manifest, Tag
 from registryui.oci import media_types
-from registryui.views.activity.actors import Pusher, pusher
+from registryui.views.activity.actors import Actor, pusher
 from registryui.views.plain_text import line
 
 from .media_words import media_words
@@ -74,8 +74,8 @@ class TagRow:
     platforms: tuple[PlatformRow, ...]
     platform_words: str
     size: int
-    moved_at: datetime
-    moved_by: Pusher
+    tagged_at: datetime
+    tagged_by: Actor
     pulled_at: datetime
     aliases: str
     lane: Lane | None
@@ -160,8 +160,8 @@ def _row(
         platforms=children if len(children) > 1 else (),
         platform_words=_platform_words([one.name for one in children], manifest),
         size=tag.size,
-        moved_at=tag.moved_at,
-        moved_by=pusher(tag.moved_by, getattr(tag, "user", None)),
+        tagged_at=tag.tagged_at,
+        tagged_by=pusher(tag.tagged_by, getattr(tag, "user", None)),
         pulled_at=tag.pulled_at,
         aliases=_alias_words(tag.name, groups.get(tag.manifest_id or 0)),
         lane=lane,

@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from registryui import tasks
 from registryui.deletion import bulk, execute
 from registryui.deletion.execute import Outcome, Plan, Result, Selection
-from registryui.models import FormerTag, Manifest, Role, Tag
+from registryui.models import Manifest, Role, Tag, TagTombstone
 from registryui.oci.digest import check_digest
 from registryui.oci.names import check_repository, check_tag
 from registryui.refused import Refused
@@ -121,7 +121,7 @@ def _matching(repository: str, query: str) -> list[str]:
     if not query:
         raise Refused(_("Type a filter first: without one it would be every tag."))
     tags = Tag.objects.filter(
-        tag_filter.condition(query), repository__name=repository, attached_to=""
+        tag_filter.condition(query), repository__name=repository, refers_to=""
     )
     return list(tags.order_by("id").values_list("name", flat=True))
 
@@ -134,7 +134,7 @@ def _untagged(repository: str) -> list[str]:
     subject = Manifest.objects.filter(
         repository=OuterRef("repository"), digest=OuterRef("subject_digest")
     )
-    deleted = FormerTag.objects.kept(timezone.now()).filter(
+    deleted = TagTombstone.objects.kept(timezone.now()).filter(
         repository=repository, tag="", digest=OuterRef("digest")
     )
     found = Manifest.objects.filter(
@@ -203,7 +203,7 @@ def _begin(request: Request, asked: Asked, plan: Plan) -> HttpResponse:
         total=len(plan.going) + len(plan.attached),
         by=request.user.actor,
     )
-    tasks.delete_many(run.pk, asked.selection, plan.fingerprint, get_language() or "en")
+    tasks.delete_bulk(run.pk, asked.selection, plan.fingerprint, get_language() or "en")
     return redirect("delete_run", run.pk)
 
 

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from registryui.deletion import execute
-from registryui.deletion.execute import ForGood
+from registryui.deletion.execute import Purge
 from registryui.models import Repository, Role
 from registryui.refused import Refused
 from registryui.views.access import Request, needs
@@ -22,10 +22,10 @@ SHOWN = 50  # names of a kind
 
 
 @needs(Role.ADMIN, methods=("GET", "POST"))
-def delete_for_good(request: Request, repository: str, digest: str) -> HttpResponse:
+def purge_manifest(request: Request, repository: str, digest: str) -> HttpResponse:
     """The page with what else it hits; a POST with the repository's name typed does it."""
     try:
-        plan = execute.plan_for_good(repository, digest)
+        plan = execute.plan_purge(repository, digest)
         if request.method != "POST":
             return _page(request, plan)
         return _act(request, plan)
@@ -36,7 +36,7 @@ def delete_for_good(request: Request, repository: str, digest: str) -> HttpRespo
         return redirect("manifest", repository, digest)
 
 
-def _act(request: Request, plan: ForGood) -> HttpResponse:
+def _act(request: Request, plan: Purge) -> HttpResponse:
     if request.POST.get("fingerprint", "") != plan.fingerprint:
         error = _(
             "Something moved since this was shown. Nothing was deleted; this is how it is now."
@@ -46,11 +46,11 @@ def _act(request: Request, plan: ForGood) -> HttpResponse:
         error = _("The name is not the one of the repository. Nothing was deleted.")
         return _page(request, plan, error=error)
     try:
-        done = execute.delete_for_good(
+        done = execute.purge_manifest(
             plan.repository, plan.digest, by=request.user.actor, fingerprint=plan.fingerprint
         )
     except execute.Changed as error:
-        if isinstance(error.plan, ForGood):
+        if isinstance(error.plan, Purge):
             return _page(request, error.plan, error=str(error))
         raise
     failed = [one for one in done.results if one.state != "deleted"]
@@ -65,7 +65,7 @@ def _act(request: Request, plan: ForGood) -> HttpResponse:
     return redirect("repository", plan.repository)
 
 
-def _page(request: Request, plan: ForGood, *, error: str = "") -> HttpResponse:
+def _page(request: Request, plan: Purge, *, error: str = "") -> HttpResponse:
     row = Repository.objects.get(name=plan.repository)
     context: dict[str, Any] = {
         "plan": plan,

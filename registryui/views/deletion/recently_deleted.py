@@ -19,8 +19,8 @@ from registryui import tasks
 from registryui.deletion import bulk
 from registryui.deletion import restore as undo
 from registryui.deletion.execute import Result
-from registryui.models import FormerTag, Manifest, Repository, Role, Tag
-from registryui.models.deletion import FormerTagQuerySet
+from registryui.models import Manifest, Repository, Role, Tag, TagTombstone
+from registryui.models.deletion import TagTombstoneQuerySet
 from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.views.access import Request, needs, safe_next
@@ -37,7 +37,7 @@ HOWS = ("deleted", "overwritten")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    former: FormerTag
+    former: TagTombstone
     words: str  # what an attachment is, else ""
     by: str
     has_repository: bool
@@ -93,7 +93,7 @@ def deleted(request: Request) -> HttpResponse:
     return render(request, template, context)
 
 
-def _found(query: str, how: str) -> FormerTagQuerySet:
+def _found(query: str, how: str) -> TagTombstoneQuerySet:
     """All of what waits that has every word in its name: `api 2.13`, `team/api:2.13`."""
     found = undo.waiting()
     if how:
@@ -125,8 +125,8 @@ def _groups(rows: Sequence[Any]) -> list[Group]:
 
 def _row(row: Any) -> Row:
     words = ""
-    if row.attached_to:
-        words = image.attachment_words(row.tag) or _("Attachment")
+    if row.refers_to:
+        words = image.referrer_words(row.tag) or _("Attachment")
     return Row(row, words, _by(row), row.has_repository, row.is_known)
 
 
@@ -158,7 +158,7 @@ def _restore_one(request: Request, back: str) -> HttpResponse:
     key = request.POST.get("former", "")
     if not (key.isascii() and key.isdecimal() and len(key) < 19):
         raise Refused(_("Nothing is chosen that could be put back."))
-    row = get_object_or_404(FormerTag, pk=int(key))
+    row = get_object_or_404(TagTombstone, pk=int(key))
     expected = request.POST.get("expected", "")[:255] or None
     try:
         undo.restore(row, by=request.user.actor, expected=expected)
@@ -168,14 +168,14 @@ def _restore_one(request: Request, back: str) -> HttpResponse:
     return redirect(back)
 
 
-def _facts(row: FormerTag) -> dict[str, str]:
+def _facts(row: TagTombstone) -> dict[str, str]:
     short = row.digest.partition(":")[2][:12]
     name = f"{row.repository}:{row.tag}" if row.tag else f"{row.repository}@{short}"
     return {"name": name, "digest": short}
 
 
 def _ask(
-    request: Request, row: FormerTag, digest: str, back: str, *, is_again: bool
+    request: Request, row: TagTombstone, digest: str, back: str, *, is_again: bool
 ) -> HttpResponse:
     """The question before a tag that somebody pushed meanwhile is set on the old digest."""
     manifests = Manifest.objects.filter(repository__name=row.repository)
@@ -186,7 +186,7 @@ def _ask(
         "now": digest,
         "now_manifest": manifests.filter(digest=digest).only("digest", "size").first(),
         "now_tag": tag,
-        "now_by": actor_words(tag.moved_by) if tag else "",
+        "now_by": actor_words(tag.tagged_by) if tag else "",
         "is_known": manifests.filter(digest=row.digest).exists(),
         "is_again": is_again,
         "back": back,
@@ -204,7 +204,7 @@ def _restore_act(request: Request, act: str, back: str) -> HttpResponse:
     first = rows[0]
     if total > bulk.MANY:
         run = bulk.begin("restore", first.repository, total=total, by=request.user.actor, act=act)
-        tasks.restore_many(run.pk, act, first.repository, get_language() or "en")
+        tasks.restore_bulk(run.pk, act, first.repository, get_language() or "en")
         return redirect("delete_run", run.pk)
     results = undo.restore_act(act, by=request.user.actor)
     _say(request, results)

@@ -108,7 +108,7 @@ def _staying(one: Staying) -> StayingRow:
 
 def _attached(attached: tuple[Going, ...]) -> str:
     """`2 × signature, 1 × SBOM`."""
-    kinds = Counter(image.attachment_words(one.tag) or _("Attachment") for one in attached)
+    kinds = Counter(image.referrer_words(one.tag) or _("Attachment") for one in attached)
     words = [f"{count} × {kind}" for kind, count in kinds.most_common()]
     return pgettext("between names in a list", ", ").join(words)
 

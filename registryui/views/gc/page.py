@@ -78,7 +78,7 @@ def collection(request: Request) -> HttpResponse:
 
 
 @needs(Role.VIEWER)
-def collection_run(request: Request, pk: int) -> HttpResponse:
+def gc_run(request: Request, pk: int) -> HttpResponse:
     """One run: its stages, counts and log."""
     run = _runs().filter(pk=pk).first()
     if run is None:
@@ -102,25 +102,25 @@ def collection_run(request: Request, pk: int) -> HttpResponse:
 
 
 @needs(Role.MAINTAINER, methods=("POST",))
-def collection_estimate(request: Request) -> HttpResponse:
+def gc_estimate(request: Request) -> HttpResponse:
     """A dry run: changes nothing."""
     return _ask(request, lambda: tasks.collect(request.user.actor, dry_run=True))
 
 
 @needs(Role.ADMIN, methods=("POST",))
-def collection_start(request: Request) -> HttpResponse:
+def gc_start(request: Request) -> HttpResponse:
     """A run now: hides what nothing needs, and frees what has waited long enough."""
     return _ask(request, lambda: tasks.collect(request.user.actor))
 
 
 @needs(Role.MAINTAINER, methods=("POST",))
-def collection_stop(request: Request) -> HttpResponse:
+def gc_stop(request: Request) -> HttpResponse:
     """Asks the run that the form names to end; what it did is consistent, the next one goes on.
     A maintainer may end an estimate only."""
     run = _runs().filter(pk=_number(request.POST.get("run", ""))).first()
     if run is None or run.state != Run.State.RUNNING:
         messages.info(request, _("It had ended already."))
-    elif not report(run).is_dry and not may_open(request.user, "collection_start"):
+    elif not report(run).is_dry and not may_open(request.user, "gc_start"):
         messages.error(request, _("Only an administrator may stop a collection."))
     else:
         runs.ask_to_stop(run, by=request.user.actor)
@@ -131,7 +131,7 @@ def collection_stop(request: Request) -> HttpResponse:
 
 
 @needs(Role.ADMIN, methods=("POST",))
-def collection_trust_clock(request: Request) -> HttpResponse:
+def gc_trust_clock(request: Request) -> HttpResponse:
     """Says that this host's clock is right, though it jumped: what was paused goes on."""
     if clock.trust():
         audit.record("clock.trust", "store", by=request.user.actor)
@@ -140,13 +140,13 @@ def collection_trust_clock(request: Request) -> HttpResponse:
 
 
 @needs(Role.ADMIN, methods=("POST",))
-def collection_put_back(request: Request) -> HttpResponse:
+def gc_restore(request: Request) -> HttpResponse:
     """Brings everything back that waits hidden; an estimate follows and counts anew."""
-    return _ask(request, lambda: tasks.put_back_collected(request.user.actor))
+    return _ask(request, lambda: tasks.restore_quarantined(request.user.actor))
 
 
 @needs(Role.ADMIN, methods=("GET", "POST"))
-def collection_purge(request: Request) -> HttpResponse:
+def gc_purge(request: Request) -> HttpResponse:
     """Says what a purge before its time does to those who push; then asks the worker for it."""
     if request.method == "POST":
         return _ask(request, lambda: tasks.collect(request.user.actor, purge_now=True))

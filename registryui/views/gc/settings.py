@@ -27,7 +27,7 @@ def settings_words() -> list[Setting]:
     return [
         Setting(
             _("Too young"),
-            duration(settings.COLLECT_GRACE),
+            duration(settings.GC_GRACE),
             _("What was pushed, mounted or written to within that time is left alone."),
             "BOATHOUSE_COLLECT_GRACE_HOURS",
         ),
@@ -47,7 +47,7 @@ def settings_words() -> list[Setting]:
             _("Schedule"),
             _schedule_words(),
             _next_words(),
-            "BOATHOUSE_COLLECT_SCHEDULE",
+            "BOATHOUSE_GC_SCHEDULE",
         ),
     ]
 
@@ -64,11 +64,11 @@ def duration(time: timedelta) -> str:
 
 
 def _schedule_words() -> str:
-    return schedules.words(settings.COLLECT_SCHEDULE) or _("only by hand")
+    return schedules.words(settings.GC_SCHEDULE) or _("only by hand")
 
 
 def _next_words() -> str:
-    when = schedules.next_time(settings.COLLECT_SCHEDULE)
+    when = schedules.next_time(settings.GC_SCHEDULE)
     if when is None:
         return _("Nothing is collected unless somebody asks for it.")
     return _("Next: %(time)s (%(zone)s).") % {

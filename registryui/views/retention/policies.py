@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from registryui import schedules, tasks
-from registryui.models import RetentionRule, Role, Run
+from registryui.models import RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.retention import policies, runs, words
@@ -31,7 +31,7 @@ _LONGEST = 12  # digits of a number in the form
 class Shown:
     """A rule as the page shows it."""
 
-    row: RetentionRule
+    row: RetentionPolicy
     sentence: str
     when: str
     next_times: list[str]
@@ -118,7 +118,7 @@ def retention_dry_run(request: Request, pk: int) -> HttpResponse:
 
 
 # -- acts ----------------------------------------------------------------------------------------
-def _changed(request: Request, row: RetentionRule) -> HttpResponse:
+def _changed(request: Request, row: RetentionPolicy) -> HttpResponse:
     was_active = row.is_active
     try:
         row = policies.change(row, _wanted(request.POST), by=request.user.actor)
@@ -132,13 +132,13 @@ def _changed(request: Request, row: RetentionRule) -> HttpResponse:
     return _after_saving(request, row)
 
 
-def _after_saving(request: Request, row: RetentionRule) -> HttpResponse:
+def _after_saving(request: Request, row: RetentionPolicy) -> HttpResponse:
     if request.POST.get("then") == "dry_run":
         return _dry_run(request, row)
     return redirect("cleanup")
 
 
-def _dry_run(request: Request, row: RetentionRule) -> HttpResponse:
+def _dry_run(request: Request, row: RetentionPolicy) -> HttpResponse:
     try:
         run = runs.begin(row, by=request.user.actor, is_dry=True)
     except Refused as error:
@@ -171,15 +171,15 @@ def _number(text: str) -> int | None:
     return int(text)
 
 
-def _rule_or_404(pk: int) -> RetentionRule:
-    row = RetentionRule.objects.filter(pk=pk).first()
+def _rule_or_404(pk: int) -> RetentionPolicy:
+    row = RetentionPolicy.objects.filter(pk=pk).first()
     if row is None:
         raise Http404
     return row
 
 
 # -- the page ------------------------------------------------------------------------------------
-def _with_form(request: Request, row: RetentionRule | None, error: str) -> HttpResponse:
+def _with_form(request: Request, row: RetentionPolicy | None, error: str) -> HttpResponse:
     """The page again, with what was typed."""
     past = page(Run.objects.filter(kind=Run.Kind.RETENTION), ["-started_at"], size=RUNS)
     context: dict[str, Any] = {
@@ -194,7 +194,7 @@ def _with_form(request: Request, row: RetentionRule | None, error: str) -> HttpR
 
 
 def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    rows = list(RetentionRule.objects.all())
+    rows = list(RetentionPolicy.objects.all())
     by_pk = {str(row.pk): row for row in rows}
     asked = by_pk.get(request.GET.get("run", "") or request.GET.get("remove", ""))
     edited = by_pk.get(request.GET.get("edit", ""))
@@ -213,14 +213,14 @@ def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> Ht
     return render(request, "retention/page.html", context, status=status)
 
 
-def _filled(row: RetentionRule | None) -> Mapping[str, Any]:
+def _filled(row: RetentionPolicy | None) -> Mapping[str, Any]:
     """The fields of the form: of a rule, or of a new one that is safe as it stands."""
     if row is not None:
         return policies.facts(row)
     return {"tags": "*", "keep_newest": 10, "keep_pulled_days": 90, "schedule": "0 4 * * SUN"}
 
 
-def _shown(rows: list[RetentionRule]) -> list[Shown]:
+def _shown(rows: list[RetentionPolicy]) -> list[Shown]:
     """One query more than the rules: their newest dry runs."""
     dry_runs = {
         run.result.get("rule_id"): run
@@ -238,7 +238,7 @@ def _shown(rows: list[RetentionRule]) -> list[Shown]:
     ]
 
 
-def _next_times(row: RetentionRule) -> list[datetime]:
+def _next_times(row: RetentionPolicy) -> list[datetime]:
     """An active rule's; the first may be past, if it is waited for."""
     if row.next_at is None:
         return []

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from registryui.index import runs
-from registryui.models import UNKNOWN, RetentionFate, RetentionRule, Role, Run
+from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.retention import words
 from registryui.views.access import Request, needs
@@ -75,7 +75,7 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
         "token": token,
         "is_dry": is_dry,
         "is_running": run.state == Run.State.RUNNING,
-        "rule": RetentionRule.objects.filter(pk=run.result["rule_id"]).first(),
+        "rule": RetentionPolicy.objects.filter(pk=run.result["rule_id"]).first(),
         "name": facts["name"],
         "sentence": words.sentence(facts),
         "by": words.who(run.by),
@@ -132,7 +132,7 @@ def _csv_lines(run: Run) -> Iterator[str]:
     )
     for fate in run.fates.order_by("id").iterator(chunk_size=2000):
         line = _line(fate, run)
-        times = ["" if at <= UNKNOWN else at.isoformat() for at in (fate.moved_at, fate.pulled_at)]
+        times = ["" if at <= UNKNOWN else at.isoformat() for at in (fate.tagged_at, fate.pulled_at)]
         yield writer.writerow(
             [
                 *(line.verdict, fate.repository, fate.tag, fate.digest, fate.size),

@@ -123,7 +123,7 @@ def _media(term: Term, tag: Tag) -> Reason | None:
 
 
 def _by(term: Term, tag: Tag) -> Reason:
-    text = line(tag.moved_by, LONGEST)
+    text = line(tag.tagged_by, LONGEST)
     return Reason("by", text, text)
 
 
@@ -132,7 +132,7 @@ def _size(term: Term, tag: Tag) -> Reason:
 
 
 def _pushed(term: Term, tag: Tag) -> Reason:
-    return Reason("pushed", at=tag.moved_at)
+    return Reason("pushed", at=tag.tagged_at)
 
 
 def _pulled(term: Term, tag: Tag) -> Reason:

@@ -97,8 +97,8 @@ def _there(scopes: Sequence[str]) -> str:
             within |= Q(repository__name__startswith=scope[:-1])
         elif scope != rights.EVERYWHERE:
             within |= Q(repository__name=scope)
-    found = Tag.objects.filter(within, attached_to="", manifest__isnull=False)
-    row = found.order_by("-moved_at", "-id").values_list("repository__name", "name").first()
+    found = Tag.objects.filter(within, refers_to="", manifest__isnull=False)
+    row = found.order_by("-tagged_at", "-id").values_list("repository__name", "name").first()
     return f"{row[0]}:{row[1]}" if row else ""
 
 
