@@ -25,7 +25,7 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # In the order of the table. A new part is a module of this name in bench/ with
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = (
-    *("start", "push", "memory", "first_sync", "pages", "browser", "front_door", "guessing"),
+    *("start", "push", "memory", "first_sync", "pages", "browser", "proxy", "guessing"),
     "collect",
 )
 ON_DEMAND = "million"  # by --tags: it takes its time
@@ -43,14 +43,14 @@ def main() -> int:
     options = _arguments()
     measured = list(_measured(options.only or PARTS, options.tags, options.postgresql))
     rows = [row for _part, row in measured]
-    is_whole = not any(row.figure == FAILED for row in rows)
+    is_complete = not any(row.figure == FAILED for row in rows)
     if options.json:
         print(_as_json(measured))
     else:
         print(f"{_machine()}\n\n{table(rows)}")
-    if options.write and is_whole:
+    if options.write and is_complete:
         REPORT.write_text(f"{HEAD}\n{_machine()}\n\n{table(rows)}\n")
-    return 0 if is_whole else 1
+    return 0 if is_complete else 1
 
 
 def _arguments() -> argparse.Namespace:

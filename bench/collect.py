@@ -97,10 +97,10 @@ def _stages(data: Path, files: Path, url: str, tags: int, gone: int) -> Iterator
     yield Row(
         f"collect {tags:,} tags: the whole run",
         f"{whole:.2f} s",
-        f"looks twice; writes held {first['held_seconds']:.0f} s; freed"
+        f"probes twice; writes held {first['freeze_seconds']:.0f} s; freed"
         f" {first['freed_bytes'] / 1e6:.1f} MB; the next run, with nothing to hide,"
         f" {sum(float(stage['seconds']) for stage in second['stages']):.2f} s",
-        {"seconds": whole, "held_seconds": first["held_seconds"]},
+        {"seconds": whole, "freeze_seconds": first["freeze_seconds"]},
     )
 
 
@@ -111,7 +111,7 @@ def _per_second(what: str, run: dict[str, Any], stage: str, count: int) -> Row:
 
 
 def _hidden(run: dict[str, Any]) -> int:
-    return int(run["hidden"]) + int(run["hidden_manifests"])
+    return int(run["quarantined"]) + int(run["quarantined_manifests"])
 
 
 def _seconds(run: dict[str, Any], stage: str) -> float:
@@ -119,7 +119,7 @@ def _seconds(run: dict[str, Any], stage: str) -> float:
 
 
 def _plain_read(files: Path) -> float:
-    """Seconds in which a script reads every link and manifest and looks at each blob and layer
+    """Seconds in which a script reads every link and manifest and probes at each blob and layer
     link: what mark cannot do without."""
     done = subprocess.run(  # noqa: S603  (our own words)
         [sys.executable, "-c", _PLAIN, f"{files}/{paths.ROOT}/"],
@@ -215,14 +215,14 @@ def _beside_pushes(data: Path, files: Path, url: str, tags: int) -> Iterator[Row
             },
         )
     hidden, freed = sum(_hidden(run) for run in runs), sum(run["freed_bytes"] for run in runs)
-    held = max(float(run["held_seconds"]) for run in runs)
+    held = max(float(run["freeze_seconds"]) for run in runs)
     yield Row(
         f"pushes and pulls that failed beside it, at {tags:,} tags",
         f"{len(beside.failed)} of {len(beside.pushes) + len(beside.pulls)}",
         f"aim: 0; alone {len(alone.failed)}; {len(runs)} collections, which hid {hidden} things,"
         f" freed {freed / 1e6:.1f} MB and held writes {held:.0f} s"
         + "".join(f"; {one}" for one in beside.failed[:3]),
-        {"failed": len(beside.failed), "alone_failed": len(alone.failed), "held_seconds": held},
+        {"failed": len(beside.failed), "alone_failed": len(alone.failed), "freeze_seconds": held},
     )
 
 
@@ -304,7 +304,7 @@ def main(data: str, files: str, url: str, action: str, seconds: str) -> None:
 
     deadline, runs = time.monotonic() + float(seconds), []
     while True:
-        run = collector.collect(by="bench")
+        run = collector.run_gc(by="bench")
         if run is None:
             raise SystemExit("another run is under way")
         mib = [

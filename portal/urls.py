@@ -10,7 +10,7 @@ from registryui.views.catalogue.layer import layer
 from registryui.views.catalogue.repositories import repositories
 from registryui.views.catalogue.repository import repository
 from registryui.views.catalogue.tag import manifest, tag
-from registryui.views.catalogue.tag_history import put_back
+from registryui.views.catalogue.tag_history import restore_digest
 from registryui.views.dashboard import dashboard
 from registryui.views.deletion.bulk import delete_run, delete_stop
 from registryui.views.deletion.guard import guarded
@@ -21,7 +21,7 @@ from registryui.views.deletion.recently_deleted import deleted, restore
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.gc.integrity import integrity_run, integrity_start, integrity_stop
 from registryui.views.gc.page import (
-    collection,
+    gc,
     gc_estimate,
     gc_purge,
     gc_restore,
@@ -39,8 +39,8 @@ from registryui.views.operators.preferences import preferences
 from registryui.views.retention.policies import (
     cleanup,
     retention_dry_run,
-    retention_rule,
-    retention_rules,
+    retention_policies,
+    retention_policy,
 )
 from registryui.views.retention.run import retention_csv, retention_run, retention_stop
 from registryui.views.search.docker import catalog, docker_search
@@ -68,7 +68,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "repositories/<repository:repository>@<digest:digest>/base", base_image, name="base_image"
     ),
     path(
-        "repositories/<repository:repository>@<digest:digest>/delete-for-good",
+        "repositories/<repository:repository>@<digest:digest>/delete-permanently",
         purge_manifest,
         name="purge_manifest",
     ),
@@ -79,7 +79,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("restore", restore, name="restore"),
     path("compare", compare, name="compare"),
     path("layers/<digest:digest>", layer, name="layer"),
-    path("put-back", put_back, name="put_back"),
+    path("put-back", restore_digest, name="restore_digest"),
     path("storage", storage, name="storage"),
     path("search", search, name="search"),
     path("cleanup/protected", protected, name="protected"),
@@ -102,22 +102,22 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("operators/<int:pk>", operator, name="operator"),
     path("operators/<int:pk>/change", operator_change, name="operator_change"),
     path("cleanup", cleanup, name="cleanup"),
-    path("cleanup/rules", retention_rules, name="retention_rules"),
-    path("cleanup/rules/<int:pk>", retention_rule, name="retention_rule"),
-    path("cleanup/rules/<int:pk>/dry-run", retention_dry_run, name="retention_dry_run"),
+    path("cleanup/policies", retention_policies, name="retention_policies"),
+    path("cleanup/policies/<int:pk>", retention_policy, name="retention_policy"),
+    path("cleanup/policies/<int:pk>/dry-run", retention_dry_run, name="retention_dry_run"),
     path("cleanup/runs/<int:pk>", retention_run, name="retention_run"),
     path("cleanup/runs/<int:pk>/stop", retention_stop, name="retention_stop"),
     path("cleanup/runs/<int:pk>.csv", retention_csv, name="retention_csv"),
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
-    path("cleanup/collection", collection, name="collection"),
-    path("cleanup/collection/estimate", gc_estimate, name="gc_estimate"),
-    path("cleanup/collection/start", gc_start, name="gc_start"),
-    path("cleanup/collection/stop", gc_stop, name="gc_stop"),
-    path("cleanup/collection/trust-clock", gc_trust_clock, name="gc_trust_clock"),
-    path("cleanup/collection/put-back", gc_restore, name="gc_restore"),
-    path("cleanup/collection/purge", gc_purge, name="gc_purge"),
-    path("cleanup/collection/<int:pk>", gc_run, name="gc_run"),
+    path("cleanup/gc", gc, name="gc"),
+    path("cleanup/gc/estimate", gc_estimate, name="gc_estimate"),
+    path("cleanup/gc/start", gc_start, name="gc_start"),
+    path("cleanup/gc/stop", gc_stop, name="gc_stop"),
+    path("cleanup/gc/trust-clock", gc_trust_clock, name="gc_trust_clock"),
+    path("cleanup/gc/restore", gc_restore, name="gc_restore"),
+    path("cleanup/gc/purge", gc_purge, name="gc_purge"),
+    path("cleanup/gc/<int:pk>", gc_run, name="gc_run"),
     path("cleanup/integrity/start", integrity_start, name="integrity_start"),
     path("cleanup/integrity/stop", integrity_stop, name="integrity_stop"),
     path("cleanup/integrity/<int:pk>", integrity_run, name="integrity_run"),

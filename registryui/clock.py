@@ -101,7 +101,7 @@ def words(jumped: Clock) -> str:
     return _(
         "The clock of this machine jumped: it shows %(shown)s, and by its own counting it is "
         "%(believed)s. Garbage collection, purges, retention and the end of undo are paused. Set "
-        "the clock, or if it is right: ./boathouse collect --trust-clock"
+        "the clock, or if it is right: ./boathouse gc --trust-clock"
     ) % {"shown": _said(jumped.shown_at), "believed": _said(jumped.believed)}
 
 

@@ -99,7 +99,7 @@ def settle(operator: Operator, answer: Answer, *, by: str) -> Settled:
     if not found:
         return Settled()
     if answer.what == "disable":
-        done = users.switch(found, is_active=False, by=by)
+        done = users.set_active(found, is_active=False, by=by)
         return Settled(done.users, answer, done.proof)
     if answer.what == "hand over":
         users.hand_over(found, answer.to, by=by)

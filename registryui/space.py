@@ -62,7 +62,7 @@ def warning() -> str:
     return (
         f"Only {free(settings.DATA) // 1_000_000} MB are free below {settings.DATA}, so pushes are "
         f"refused until {settings.FLOOR_BYTES // 1_000_000} MB are: free some space, for example "
-        "by ./boathouse collect --purge-now."
+        "by ./boathouse gc --purge-now."
     )
 
 
@@ -138,7 +138,7 @@ def advice(error: BaseException) -> str:
         return ""
     return (
         f"The disk of {settings.DATA} is full, and the reserve is used up: free some megabytes, "
-        f"for example by removing old files in {settings.LOG_DIR}, then run ./boathouse collect "
+        f"for example by removing old files in {settings.LOG_DIR}, then run ./boathouse gc "
         "--purge-now."
     )
 

@@ -230,7 +230,7 @@ def prune() -> None:
     events.prune()
     SessionStore.clear_expired()
     retention_runs.prune()
-    recovery.settle(is_whole=True)
+    recovery.recover(is_complete=True)
     recovery.prune()
     audit_prune.prune()
     audit_check.check(by="schedule")
@@ -246,7 +246,7 @@ def verify_log(by: str, address: str) -> None:
 @once_for_all(crontab(minute="*"))
 def recover_deletes() -> None:
     """Deletes whose process died in the middle."""
-    recovery.settle()
+    recovery.recover()
 
 
 @db_periodic_task(crontab(hour="3", minute="17"))
@@ -264,20 +264,20 @@ def renew_certificate() -> None:
 
 
 @db_task()
-def collect(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
+def run_gc(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
     """A run of collecting that an operator or the schedule asked for."""
-    process.collect(by=by, dry_run=dry_run, purge_now=purge_now)
+    process.run_gc(by=by, dry_run=dry_run, purge_now=purge_now)
 
 
 @db_task()
 def restore_quarantined(by: str) -> None:
     """Everything that collecting has hidden; a dry run after it counts anew."""
     try:
-        collecting.put_back("all", by=by)
+        collecting.restore("all", by=by)
     except Refused as error:
         process.note_refusal(by, str(error), dry_run=False)
     else:
-        collect.call_local(by, dry_run=True)
+        run_gc.call_local(by, dry_run=True)
 
 
 @once_for_all(crontab(minute="*"))
@@ -290,14 +290,14 @@ def gc_by_schedule() -> None:
     elif clock.known().has_jumped:
         return
     elif settings.GC_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
-        collect("schedule")
+        run_gc("schedule")
 
 
 @db_task()
 def review_gc(by: str) -> None:
     """Restores what is needed of what a run hid that was ended before it could."""
     if collecting.wants_review(timezone.now()):
-        process.collect(by=by, review=True)
+        process.run_gc(by=by, review=True)
 
 
 @db_task()
@@ -306,7 +306,7 @@ def take_up(name: str) -> None:
     kind, _, id = name.partition("-")
     if kind == "delete":
         recovery.recover_act(id)
-    elif kind == "collect":
+    elif kind == "gc":
         collecting.close_dead(int(id))
         review_gc.call_local("schedule")
 

@@ -49,7 +49,7 @@ LONGEST = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Freeze:
     """Somebody holds something."""
 
     id: str
@@ -70,18 +70,18 @@ def folder() -> Path:
     return Path(settings.RUN_DIR / "hold")
 
 
-def holds() -> list[Hold]:
+def freezes() -> list[Freeze]:
     """What is held now, oldest first."""
     now = datetime.now(UTC)
     return [one for one in _records() if not one.is_over(now)]
 
 
-def is_shut(what: What) -> bool:
+def is_frozen(what: What) -> bool:
     """Whether nginx finds the gates for that."""
     return all((folder() / gate).exists() for gate in GATES[what])
 
 
-def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Hold:
+def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Freeze:
     """Shuts the door until then, or `off`. Requests that began before go on: see `wait`.
 
     Refused: the time is none, or nginx lets writes in all the same.
@@ -89,7 +89,7 @@ def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Hold:
     now = datetime.now(UTC)
     if not now < until <= now + LONGEST:
         raise Refused(_("Writes can be held for a day at most."))
-    one = Hold(secrets.token_hex(8), what, by, now, until, pid, now)
+    one = Freeze(secrets.token_hex(8), what, by, now, until, pid, now)
     with _alone():
         _write(one)
         _set_gates()
@@ -113,7 +113,7 @@ def off(id: str = "") -> int:
     return len(gone)
 
 
-def clear() -> list[Hold]:
+def clear() -> list[Freeze]:
     """Takes down what is over, and gates that nobody's record stands for; what was over."""
     if not _records() and not any((folder() / gate).exists() for gate in ADDRESSES):
         return []
@@ -154,10 +154,10 @@ def wait(what: What, *, seconds: float) -> bool:
 
 
 @dataclass(slots=True)
-class Held:
+class Frozen:
     """A hold of this process, while it lasts."""
 
-    hold: Hold
+    hold: Freeze
     began: float  # by time.monotonic
 
     @property
@@ -167,14 +167,14 @@ class Held:
 
     def check(self) -> None:
         """Refused if the door may be open again: this process was asleep, or its time is up."""
-        if self.hold.id not in {one.id for one in holds()} or not is_shut(self.hold.what):
+        if self.hold.id not in {one.id for one in freezes()} or not is_frozen(self.hold.what):
             raise Refused(_("The hold on writes ended before the work was done: try again."))
 
 
 @contextmanager
-def held(
+def frozen(
     what: What, *, by: str, at_most: timedelta = timedelta(minutes=10), patience: float = 60
-) -> Iterator[Held]:
+) -> Iterator[Frozen]:
     """Inside, no client writes, and none is still at it. Ask `check` before what needs that.
 
     `patience`: seconds for those that are at it. Refused: they did not end; there are other hosts,
@@ -196,7 +196,7 @@ def held(
                 _("Writes that had begun before did not end within %(seconds)d seconds: try again.")
                 % {"seconds": patience}
             )
-        yield Held(one, began)
+        yield Frozen(one, began)
     finally:
         ended.set()
         beats.join()
@@ -231,7 +231,7 @@ def _in_hexadecimal(address: str) -> str:
     return "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
 
 
-def _beat(one: Hold, ended: threading.Event) -> None:
+def _beat(one: Freeze, ended: threading.Event) -> None:
     while not ended.wait(BEAT):
         with suppress(OSError):  # somebody took it down: `check` says so
             os.utime(_record(one.id))
@@ -254,7 +254,7 @@ def _record(id: str) -> Path:
     return folder() / f"{id}.json"
 
 
-def _write(one: Hold) -> None:
+def _write(one: Freeze) -> None:
     temporary = folder() / f".{one.id}"
     text = {"what": one.what, "by": one.by, "pid": one.pid}
     times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
@@ -263,7 +263,7 @@ def _write(one: Hold) -> None:
     temporary.rename(_record(one.id))
 
 
-def _records() -> list[Hold]:
+def _records() -> list[Freeze]:
     """All of them, also those that are over. One that cannot be read is as good as none."""
     found = []
     for path in folder().glob("*.json"):
@@ -273,7 +273,7 @@ def _records() -> list[Hold]:
             since, until = (datetime.fromisoformat(told[name]) for name in ("since", "until"))
             what: What = "writes" if told["what"] == "writes" else "manifests"
             by, pid = str(told["by"]), int(told["pid"])
-            found.append(Hold(path.stem, what, by, since, until, pid, heard_at))
+            found.append(Freeze(path.stem, what, by, since, until, pid, heard_at))
     return sorted(found, key=lambda one: one.since)
 
 

@@ -38,7 +38,7 @@ def _collecting_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process does not see a test's tables; that it is one, e2e tests see."""
     from registryui.gc import process
 
-    monkeypatch.setattr(process, "collect", process.here)
+    monkeypatch.setattr(process, "run_gc", process.here)
     monkeypatch.setattr(process, "step_back", lambda **options: None)
 
 

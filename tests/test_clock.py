@@ -106,23 +106,23 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
         keep_until=now - timedelta(seconds=1) + timedelta(days=-1),
     )
     assert checks.check_clock() is None
-    assert restore.waiting().count() == 0  # its time is over
+    assert restore.restorable().count() == 0  # its time is over
     machine.runs(10)
     machine.is_set(8 * DAY)
     TagTombstone.objects.update(keep_until=now + timedelta(days=7))
     with pytest.raises(Refused, match="trust-clock"):
-        collecting.collect(by="test")
+        collecting.run_gc(by="test")
     with pytest.raises(CommandError, match="trust-clock"):
-        call_command("collect", "--purge-now", stdout=StringIO())
+        call_command("gc", "--purge-now", stdout=StringIO())
     rule = RetentionPolicy.objects.create(
         name="all", repositories="*", keep_newest=1, is_active=True
     )
     with pytest.raises(Refused, match="trust-clock"):
         retention_runs.begin(rule, by="test", is_dry=False)
-    assert restore.waiting().get() == row  # though the clock says that its time is over
+    assert restore.restorable().get() == row  # though the clock says that its time is over
     settings.GC_SCHEDULE = "* * * * *"
     tasks.gc_by_schedule.call_local()
-    assert not Run.objects.filter(kind=Run.Kind.COLLECT).exists()
+    assert not Run.objects.filter(kind=Run.Kind.GC).exists()
     finding = checks.check_clock()
     assert finding is not None
     words = doctor.texts(finding)
@@ -130,7 +130,7 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     assert "%(" not in str(words)
 
     out = StringIO()
-    call_command("collect", "--trust-clock", "--json", stdout=out)
+    call_command("gc", "--trust-clock", "--json", stdout=out)
     assert out.getvalue().strip() == '{"trusted": true}'
     assert checks.check_clock() is None
     if settings.IS_POSTGRESQL:  # whose clock is another one, and right
@@ -139,5 +139,5 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     else:
         clock.check()
     assert AuditEvent.objects.filter(act="clock.trust").count() == 1
-    call_command("collect", "--trust-clock", stdout=out)
+    call_command("gc", "--trust-clock", stdout=out)
     assert AuditEvent.objects.filter(act="clock.trust").count() == 1

@@ -118,7 +118,7 @@ ODD = [
     ["tag", "restore", f"{R}:1"],
     ["tag", "delete", R, "--pattern", "a?"],
     ["manifest", "delete", f"{R}:1"],
-    ["manifest", "delete", f"{R}@sha256:{'0' * 64}", "--for-good"],
+    ["manifest", "delete", f"{R}@sha256:{'0' * 64}", "--permanently"],
 ]
 
 
@@ -158,10 +158,10 @@ def test_a_manifest_is_marked_or_goes_for_good(here: World) -> None:
     bad = here.digest("1")
     done = run_json("manifest", "delete", f"{R}@{bad}", ends=1)
     assert done[0]["left_out"] == [{"tag": bad, "reason": "busy"}]
-    shown = run("manifest", "delete", f"{R}@{bad}", "--for-good", "--dry-run")
+    shown = run("manifest", "delete", f"{R}@{bad}", "--permanently", "--dry-run")
     assert "latest" in shown
     assert here.digest("1") == bad
     with pytest.raises(CommandError, match="--yes"):
-        run("manifest", "delete", f"{R}@{bad}", "--for-good")
-    run("manifest", "delete", f"{R}@{bad}", "--for-good", "--yes")
+        run("manifest", "delete", f"{R}@{bad}", "--permanently")
+    run("manifest", "delete", f"{R}@{bad}", "--permanently", "--yes")
     assert (here.digest(bad), here.digest("latest")) == ("", "")

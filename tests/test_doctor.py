@@ -81,13 +81,13 @@ def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
     assert codes.pop("database", "database-ok") == "database-ok"
     assert codes == {
         "registry": "registry-ok",
-        "front door": "door-ok",
+        "front door": "proxy-ok",
         "htpasswd": "htpasswd-ok",
         "certificate": "certificate-ok",
         "events": "events-none",
         "index": "index-ok",
         "store": "store-ok",
-        "collection": "collection-none",
+        "gc": "gc-none",
         "worker": "worker-ok",
     }
     assert "registry/2.0" in said(found["registry"])
@@ -111,7 +111,7 @@ def test_a_stopped_registry_is_named_and_the_others_are_looked_at(instance: Inst
 
 def test_a_stopped_nginx_is_named(instance: Instance) -> None:
     instance.stop("nginx")
-    assert checks.check_proxy().code == "door-closed"
+    assert checks.check_proxy().code == "proxy-closed"
     assert "Nothing answers at 127.0.0.1:" in said(checks.check_proxy())
 
 
@@ -120,30 +120,30 @@ def test_a_portal_that_does_not_answer_is_named(instance: Instance) -> None:
     path.write_text(path.read_text().replace(f'server "unix:{sockets.web()}" ', "server [::1]:9 "))
     restart_nginx(instance)
     finding = checks.check_proxy()
-    assert (finding.state, finding.code) == ("bad", "door-no-portal")
+    assert (finding.state, finding.code) == ("bad", "proxy-no-portal")
     assert "Pushes and pulls go on" in said(finding)
 
 
-def test_a_front_door_without_passwords_is_an_alarm(instance: Instance) -> None:
+def test_a_front_proxy_without_passwords_is_an_alarm(instance: Instance) -> None:
     path = instance.folder / "config" / "nginx.conf"
     text = path.read_text().replace("auth_basic_user_file", "#").replace("auth_request /_may", "#")
     path.write_text(text)
     restart_nginx(instance)
-    assert checks.check_proxy().code == "door-open"
+    assert checks.check_proxy().code == "proxy-open"
     assert "Lets everybody in" in said(checks.check_proxy())
 
 
 def test_guessing_from_this_machine_makes_no_bad_front_door() -> None:
     """nginx then tells the doctor's own login to wait, after it has refused it."""
     waiting = proxy.Answer(429, "", "TLSv1.3", "", 0.0)
-    assert checks._door_problem(waiting, 200) is None
-    assert checks._door_problem(waiting, 503) == ("door-no-portal", 503)
+    assert checks._proxy_problem(waiting, 200) is None
+    assert checks._proxy_problem(waiting, 503) == ("proxy-no-portal", 503)
 
 
 def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Instance) -> None:
     tls.replace_ca(instance.folder / "tls", names=["localhost"])
     finding = checks.check_proxy()
-    assert (finding.state, finding.code) == ("bad", "door-untrusted")
+    assert (finding.state, finding.code) == ("bad", "proxy-untrusted")
     said(finding)
 
 
@@ -157,10 +157,10 @@ def test_another_instance_on_the_port_shows_the_wrong_certificate(instance: Inst
 )
 def test_a_renewal_without_reload_is_seen(instance: Instance, mend: Callable[[], object]) -> None:
     tls.renew(instance.folder / "tls", names=tls.wanted_names())
-    assert checks.check_proxy().code == "door-old-certificate"
+    assert checks.check_proxy().code == "proxy-old-certificate"
     said(checks.check_proxy())
     mend()
-    until(lambda: checks.check_proxy().code == "door-ok", "the door is seen to be well")
+    until(lambda: checks.check_proxy().code == "proxy-ok", "the door is seen to be well")
 
 
 @pytest.mark.parametrize("is_hanging", [True, False])
@@ -214,7 +214,7 @@ def test_a_configuration_that_lacks_something_is_named(instance: Instance) -> No
 def test_a_missing_password_file_is_found_by_both(instance: Instance) -> None:
     (instance.folder / "htpasswd").unlink()
     assert checks.check_htpasswd().code == "htpasswd-missing"
-    assert checks.check_proxy().code == "door-no-passwords"
+    assert checks.check_proxy().code == "proxy-no-passwords"
     said(checks.check_htpasswd())
     said(checks.check_proxy())
 
@@ -224,7 +224,7 @@ def test_a_password_file_that_nginx_may_not_read_is_found_by_both(instance: Inst
     if checks.nginx_user().uid == 0:
         pytest.skip("nginx's workers run as root here, who may read everything")
     assert checks.check_htpasswd().code == "htpasswd-unreadable"
-    assert checks.check_proxy().code == "door-no-passwords"
+    assert checks.check_proxy().code == "proxy-no-passwords"
     assert f"may not open {instance.folder / 'htpasswd'}" in said(checks.check_htpasswd())
 
 
@@ -261,7 +261,7 @@ def htpasswd_finding() -> doctor.Finding:
 def heal() -> None:
     call_command("user", "publish", stdout=StringIO())
     assert htpasswd_finding().code == "htpasswd-ok"
-    assert checks.check_proxy().code == "door-ok"
+    assert checks.check_proxy().code == "proxy-ok"
 
 
 def test_a_hand_edit_is_told_until_somebody_has_looked(instance: Instance) -> None:
@@ -295,7 +295,7 @@ def test_a_missing_file_is_mended_by_one_command(instance: Instance) -> None:
 
 
 def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None:
-    RegistryUser.objects.update(decision=new_generation())
+    RegistryUser.objects.update(generation=new_generation())
     finding = htpasswd_finding()
     assert (finding.state, finding.code) == ("bad", "htpasswd-pending")
     assert "docker" in said(finding)
@@ -308,7 +308,7 @@ def test_a_write_that_failed_is_named_while_it_lasts(instance: Instance) -> None
 def test_a_change_on_its_way_is_no_illness(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RegistryUser.objects.update(decision=new_generation())
+    RegistryUser.objects.update(generation=new_generation())
     monkeypatch.setattr(time, "sleep", lambda seconds: publish.catch_up())
     assert htpasswd_finding().code == "htpasswd-ok"
 
@@ -345,12 +345,12 @@ def test_a_missing_file_of_replaced_secrets_is_named(instance: Instance) -> None
     assert (finding.state, finding.code) == ("warn", "htpasswd-old-missing")
     said(finding)
     # To a wrong password nginx answers as if a right lacked: it has no second file to look at.
-    assert checks.check_proxy().code == "door-no-passwords"
+    assert checks.check_proxy().code == "proxy-no-passwords"
     heal()
 
 
 def test_the_round_looks_at_the_tables_too(instance: Instance) -> None:
-    RegistryUser.objects.update(decision=new_generation())
+    RegistryUser.objects.update(generation=new_generation())
     assert examined()["htpasswd"].code == "htpasswd-pending"
 
 
@@ -699,4 +699,4 @@ def test_a_database_that_is_away_is_the_one_thing_said_of_the_tables(
         found = examined()
     assert found["database"].code == "database-away"
     assert "connection refused | Start PostgreSQL" in said(found["database"])
-    assert not {"events", "index", "collection", "worker", "hosts"} & found.keys()
+    assert not {"events", "index", "gc", "worker", "hosts"} & found.keys()

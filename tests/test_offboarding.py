@@ -37,7 +37,7 @@ def mo() -> Operator:
     users.create("over", by="tests", owner=mo, expires_at=timezone.now() + timedelta(days=1))
     RegistryUser.objects.filter(name="over").update(expires_at=timezone.now())
     publish.catch_up()
-    users.switch([RegistryUser.objects.get(name="off")], is_active=False, by="tests")
+    users.set_active([RegistryUser.objects.get(name="off")], is_active=False, by="tests")
     users.create("hers", by="operator:ada")
     return mo
 
@@ -240,7 +240,7 @@ def test_maintainers_from_before_may_give_what_their_users_have() -> None:
     users.create(
         "two", by="x", owner=mo, may=rights.parse([("pull", "*"), ("push", "a/*")]), expires_at=far
     )
-    users.switch([off.user], is_active=False, by="x")
+    users.set_active([off.user], is_active=False, by="x")
     users.create("strange", by="x", may=rights.parse([("delete", "a/*")]))
     grant = import_module("registryui.migrations.0017_grants").grant
     grant(apps, None)

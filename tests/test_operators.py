@@ -14,7 +14,7 @@ def admin() -> Operator:
     return operators.add("root", role=Role.ADMIN, by="test")[0]
 
 
-def test_a_generated_password_opens_the_door_and_is_not_kept_in_clear(admin: Operator) -> None:
+def test_a_generated_password_opens_the_proxy_and_is_not_kept_in_clear(admin: Operator) -> None:
     made, password = operators.add("vera", role=Role.VIEWER, by=admin.username)
     assert made.check_password(password)
     assert len(password) >= 20

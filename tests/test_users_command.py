@@ -216,7 +216,7 @@ def test_drift_is_shown_and_ended_in_three_ways(no_parts: Path) -> None:
     assert [one["name"] for one in found["done"]] == ["hand"]
     assert [one["name"] for one in found["left"]] == ["changed", "gone"]
     assert "proof" not in found
-    found = facts("drift", "--put-back", "changed")
+    found = facts("drift", "--restore", "changed")
     assert publish.lines()["changed"] == RegistryUser.objects.get(name="changed").secret_hash
     assert "hand" in publish.lines()
     assert facts("drift", "--take-over", "--all")["left"] == []
@@ -230,7 +230,7 @@ def test_what_drift_does_not_understand_is_refused(no_parts: Path) -> None:
     assert "--all needs" in refused("drift", "--all", code=2)
     assert "names of some lines, or --all" in refused("drift", "--take-over", code=2)
     assert "or --all" in refused("drift", "--leave", "a", "--all", code=2)
-    assert "Nobody edited the line of a" in refused("drift", "--put-back", "a")
+    assert "Nobody edited the line of a" in refused("drift", "--restore", "a")
     with pytest.raises(CommandError, match="not allowed with"):
         run("drift", "--take-over", "a", "--leave", "b")
     assert everything() == before
@@ -320,7 +320,7 @@ def test_with_nginx_stopped_the_reason_is_named(instance: Instance) -> None:
 # -- refusals ------------------------------------------------------------------------------------
 def everything() -> tuple[Any, ...]:
     """Rows and files; without the canary, which is new at each write."""
-    rows = [{**row, "decision": None} for row in RegistryUser.objects.values()]
+    rows = [{**row, "generation": None} for row in RegistryUser.objects.values()]
     users_rights = [(row.name, users.rights_of(row)) for row in RegistryUser.objects.all()]
     markers = sorted(str(path) for path in live.RIGHTS_DIR.rglob("*") if path.is_file())
     return rows, users_rights, publish.lines(), markers, publish.versions()

@@ -81,7 +81,7 @@ def soon(minutes: float = 5) -> datetime:
 
 def run(*words: str) -> Any:
     printed = io.StringIO()
-    call_command("hold", *words, "--json", stdout=printed)
+    call_command("freeze", *words, "--json", stdout=printed)
     return json.loads(printed.getvalue())
 
 
@@ -156,39 +156,39 @@ def test_a_slow_upload_is_waited_for(user: tuple[str, str]) -> None:
         assert write_freeze.in_flight("manifests") == 0
         with (
             pytest.raises(Refused, match="did not end within"),
-            write_freeze.held("writes", by="tests", patience=0.2),
+            write_freeze.frozen("writes", by="tests", patience=0.2),
         ):
             pass
-        assert write_freeze.holds() == []
-        assert not write_freeze.is_shut("writes")
-        with write_freeze.held("manifests", by="tests", patience=0.2) as held:
+        assert write_freeze.freezes() == []
+        assert not write_freeze.is_frozen("writes")
+        with write_freeze.frozen("manifests", by="tests", patience=0.2) as held:
             held.check()
         connection.sendall(b"x" * 990)
         assert connection.recv(100).startswith(b"HTTP/1.1 202")
     assert write_freeze.wait("writes", seconds=LONGEST)
 
 
-def test_the_door_opens_when_the_work_is_done_or_fails(user: tuple[str, str]) -> None:
-    with write_freeze.held("manifests", by="tests") as held:
+def test_the_proxy_opens_when_the_work_is_done_or_fails(user: tuple[str, str]) -> None:
+    with write_freeze.frozen("manifests", by="tests") as held:
         assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest()).status == 503
         held.check()
         assert held.seconds > 0
     assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest(), headers=TYPE).status == 201
-    with pytest.raises(RuntimeError), write_freeze.held("writes", by="tests"):
+    with pytest.raises(RuntimeError), write_freeze.frozen("writes", by="tests"):
         raise RuntimeError
-    assert not any(write_freeze.is_shut(what) for what in ("writes", "manifests"))
+    assert not any(write_freeze.is_frozen(what) for what in ("writes", "manifests"))
 
 
 def test_two_holds_end_one_after_the_other(instance: Instance) -> None:
     write_freeze.on("writes", by="an admin", until=soon())
-    with write_freeze.held("manifests", by="tests"):
+    with write_freeze.frozen("manifests", by="tests"):
         assert write_freeze.off() == 1  # by hand: not that of the work that goes on
-        assert write_freeze.is_shut("manifests")
-        assert not write_freeze.is_shut("writes")
-    assert not write_freeze.is_shut("manifests")
+        assert write_freeze.is_frozen("manifests")
+        assert not write_freeze.is_frozen("writes")
+    assert not write_freeze.is_frozen("manifests")
 
 
-def test_a_killed_holder_does_not_leave_the_door_shut(
+def test_a_killed_holder_does_not_leave_the_proxy_shut(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = subprocess.Popen(
@@ -199,16 +199,16 @@ def test_a_killed_holder_does_not_leave_the_door_shut(
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"held\n"
-    (one,) = write_freeze.holds()
-    until(lambda: write_freeze.holds()[0].heard_at > one.heard_at, "it says again that it lives")
+    (one,) = write_freeze.freezes()
+    until(lambda: write_freeze.freezes()[0].heard_at > one.heard_at, "it says again that it lives")
     monkeypatch.setattr(write_freeze, "SILENT", timedelta(seconds=1))
     assert write_freeze.clear() == []
     child.kill()
     child.wait()
-    assert write_freeze.is_shut("writes")
+    assert write_freeze.is_frozen("writes")
     until(write_freeze.clear, "it is known to be gone")
-    assert write_freeze.holds() == []
-    assert not any(write_freeze.is_shut(what) for what in ("writes", "manifests"))
+    assert write_freeze.freezes() == []
+    assert not any(write_freeze.is_frozen(what) for what in ("writes", "manifests"))
 
 
 HOLDER = """
@@ -226,7 +226,7 @@ with hold.held("writes", by="tests"):
 
 
 def test_a_hold_that_was_lost_stops_its_work(instance: Instance) -> None:
-    with write_freeze.held("manifests", by="tests") as held:
+    with write_freeze.frozen("manifests", by="tests") as held:
         held.check()
         (
             write_freeze.folder() / f"{held.hold.id}.json"
@@ -239,7 +239,7 @@ def test_a_hold_that_was_lost_stops_its_work(instance: Instance) -> None:
 def test_it_ends_at_its_time(instance: Instance) -> None:
     write_freeze.on("writes", by="tests", until=datetime.now(UTC) + timedelta(seconds=1))
     assert [one.by for one in until(write_freeze.clear, "it ends")] == ["tests"]
-    assert not write_freeze.is_shut("manifests")
+    assert not write_freeze.is_frozen("manifests")
     with pytest.raises(Refused, match="a day at most"):
         write_freeze.on("writes", by="tests", until=soon(minutes=60 * 25))
 
@@ -250,18 +250,18 @@ def test_an_nginx_that_does_not_look_is_noticed(instance: Instance) -> None:
     restart_nginx(instance)
     with pytest.raises(Refused, match=r"it answers 401\).*boathouse up"):
         write_freeze.on("manifests", by="tests", until=soon())
-    assert not write_freeze.is_shut("manifests")
+    assert not write_freeze.is_frozen("manifests")
 
 
-def test_a_door_that_nobody_opens_is_shut(instance: Instance) -> None:
+def test_a_proxy_that_nobody_opens_is_shut(instance: Instance) -> None:
     instance.stop("nginx")
     write_freeze.on("writes", by="tests", until=soon())
-    assert write_freeze.is_shut("writes")
+    assert write_freeze.is_frozen("writes")
 
 
 def test_the_doors_of_other_hosts_cannot_be_shut_from_here(instance: Instance) -> None:
     Host.objects.create(id="1234", name="second:8443")
-    with pytest.raises(Refused, match="second:8443"), write_freeze.held("manifests", by="tests"):
+    with pytest.raises(Refused, match="second:8443"), write_freeze.frozen("manifests", by="tests"):
         pass
     assert run("on", "--wait", "5")["others"] == ["second:8443"]
 
@@ -284,7 +284,7 @@ def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, 
         until_under_way("manifests", 1)
         with pytest.raises(CommandError, match="1 requests that began before"):
             run("on", "--wait", "0")
-        assert write_freeze.is_shut("writes")
+        assert write_freeze.is_frozen("writes")
     with pytest.raises(CommandError, match="a day at most"):
         run("on", "--minutes", "0")
 
@@ -294,10 +294,10 @@ def test_the_folder_can_be_passed_by_nginx_alone(instance: Instance) -> None:
 
 
 def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str]) -> None:
-    assert doctor.checks.check_proxy().code == "door-ok"
+    assert doctor.checks.check_proxy().code == "proxy-ok"
     write_freeze.on("writes", by="vera", until=soon())
     found = doctor.checks.check_proxy()
-    assert (found.state, found.code) == ("warn", "door-held"), found
+    assert (found.state, found.code) == ("warn", "proxy-held"), found
     words = doctor.texts(found)
     assert words.value == "Holds pushes and deletes"
     assert "vera asked for it, until " in words.note

@@ -26,7 +26,7 @@ from registryui.refused import Refused
 from . import grants, htpasswd, publish, users
 
 # What the audit log calls what is done about a line, and about the whole file.
-TAKE_OVER, PUT_BACK, LEAVE = "line.take_over", "line.put_back", "line.leave"
+TAKE_OVER, PUT_BACK, LEAVE = "line.take_over", "line.restore_lines", "line.leave"
 RESTORE = "file.restore"
 
 
@@ -134,7 +134,7 @@ def _follow(
                 # One who is only on again has the secret that we know.
                 if line_hash and line_hash != row.secret_hash:
                     row.secret_hash, row.is_generated = users.safe_hash(line_hash), False
-                row.decision = new_generation()
+                row.generation = new_generation()
                 row.save()
             after = [users.snapshot(row) for row in known]
             audit.record_each(TAKE_OVER, [row.name for row in known], by=by)
@@ -149,7 +149,7 @@ def _follow(
     return known + made, undo
 
 
-def put_back(differences: Sequence[Difference], *, by: str) -> publish.Proof:
+def restore_lines(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The file follows the tables; what the hand wrote is in its last version. Raises Refused."""
     grants.only_administrators(PUT_BACK, [one.name for one in differences], by=by)
     rows = _rows(one.name for one in differences)

@@ -12,8 +12,8 @@ What gives somebody more comes before the line is written, and what takes it awa
 and an old secret that is to work beside the new one. Only who has no line has his markers taken
 first, so that none that a crash has left ever counts.
 
-A row says first what is wanted, with a new `decision`; then the files are written; then a row of
-Published notes which decision they say. Whoever dies in between leaves the two different, and
+A row says first what is wanted, with a new `generation`; then the files are written; then a row of
+Published notes which generation they say. Whoever dies in between leaves the two different, and
 `catch_up` finishes it. So does a row that was changed again while it was written. Each host has
 files and rows of Published of its own: to the others a change is one that is late, and their
 workers look four times a second. Locks are taken in one order, first the files', then the
@@ -150,7 +150,7 @@ def _print(rows: Sequence[RegistryUser], others: dict[str, str], instead: bytes 
     canary = htpasswd.new_secret()
     wanted = {row.name: row.wanted for row in rows}
     noted = published(wanted)
-    with_line = {name for name, one in noted.items() if one.line_hash and one.decision}
+    with_line = {name for name, one in noted.items() if one.line_hash and one.generation}
     announced = {name: one for name, one in wanted.items() if one and name not in with_line}
     _announce(announced)
     before = read() if settings.HTPASSWD_FILE.exists() else None
@@ -207,12 +207,12 @@ def _print_again(names: Collection[str]) -> None:
 
 
 def _note(rows: Sequence[RegistryUser], wanted: Mapping[str, str], gone: Collection[str]) -> None:
-    """What was published. A row that says something else by now has another decision, and so is
+    """What was published. A row that says something else by now has another generation, and so is
     pending: whoever changed it waits for our lock, or has died."""
     with transaction.atomic():
         _upsert(
             [
-                Published(name=row.name, line_hash=wanted[row.name], decision=row.decision)
+                Published(name=row.name, line_hash=wanted[row.name], generation=row.generation)
                 for row in rows
             ]
         )
@@ -230,7 +230,7 @@ def _upsert(rows: Sequence[Published]) -> None:
         batch_size=500,
         update_conflicts=True,
         unique_fields=["host", "name"],
-        update_fields=["line_hash", "decision"],
+        update_fields=["line_hash", "generation"],
     )
 
 

@@ -252,7 +252,7 @@ def _set_hash(
     return _change([user], change, act=act, by=by, details=details)
 
 
-def switch(users: Sequence[RegistryUser], *, is_active: bool, by: str) -> Done:
+def set_active(users: Sequence[RegistryUser], *, is_active: bool, by: str) -> Done:
     """Off: refused at the next request, all else is kept. On: as before. Raises Refused."""
 
     def change(row: RegistryUser) -> None:
@@ -314,7 +314,7 @@ def _change(
         before = [snapshot(row) for row in rows]
         for row in rows:
             change(row)
-            row.decision = new_generation()
+            row.generation = new_generation()
             row.save()
         after = [snapshot(row) for row in rows]
         _check(giver, before, after)
@@ -414,7 +414,7 @@ def restore(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
             for name, value in became.fields.items():
                 if getattr(row, name) == value:
                     setattr(row, name, was.fields[name])
-            row.decision = new_generation()  # catch_up looks at the files once more
+            row.generation = new_generation()  # catch_up looks at the files once more
             row.save()
             if rights_of(row) == became.may != was.may:
                 _set_rights(row, was.may)

@@ -57,7 +57,7 @@ class Verdict:
     flaws: list[Flaw] = field(default_factory=list)  # the first SHOWN
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return not self.count
 
     def add(self, what: str, row: int = 0) -> None:

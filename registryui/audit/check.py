@@ -29,13 +29,13 @@ class Checked:
 def check(*, by: str) -> Verdict:
     """Walks over all rows and records what was found."""
     found = verify()
-    if not found.is_whole:
+    if not found.is_complete:
         log.error("the audit log is not as it was written: %d flaws", found.count)
     record(
         "audit.verify",
         "",
         by=by,
-        result=AuditEvent.Result.DONE if found.is_whole else AuditEvent.Result.FAILED,
+        result=AuditEvent.Result.DONE if found.is_complete else AuditEvent.Result.FAILED,
         details={
             "rows": found.rows,
             "newest": found.newest,

@@ -85,8 +85,8 @@ def _run(run: Run, what: str, repository: str, work: Callable[[], Outcome]) -> N
         "failed": len(failed),
     }
     run.done = len(outcome.results)
-    is_whole = runs.may_go_on(run) or run.done >= run.total
-    state = Run.State.DONE if is_whole else Run.State.STOPPED
+    is_complete = runs.may_go_on(run) or run.done >= run.total
+    state = Run.State.DONE if is_complete else Run.State.STOPPED
     if failed and not facts["changed"]:
         state = Run.State.FAILED
     lines = [f"{one.tag or one.digest}: {one.state} {one.reason}".strip() for one in failed]

@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 from registryui import audit
 from registryui.index import client_deletes, ingest, tombstones
 from registryui.index.events import OWN_ACT
-from registryui.index.fetch import Look, look
+from registryui.index.fetch import TagProbe, probe
 from registryui.index.sync import write
 from registryui.models import AuditEvent, RegistryEvent, Tag, TagTombstone
 from registryui.oci import throw_away
@@ -79,14 +79,15 @@ def execute(
 
     The rows of undo are written before the registry is touched, so a process that dies in the
     middle loses none; `recover_act` (settling.py) finds out at once what came of them. Images go
-    before what is attached to them: an attachment stays if its image did.
+    before their referrer tags: a referrer tag stays if its image did.
     """
     planned = plan(selection)
     if planned.fingerprint != fingerprint:
         raise Changed(
-            _("What you were shown has changed since. Look at it again and decide anew."), planned
+            _("What you were shown has changed since. TagProbe at it again and decide anew."),
+            planned,
         )
-    act, total = act or uuid.uuid4().hex, len(planned.going) + len(planned.attached)
+    act, total = act or uuid.uuid4().hex, len(planned.going) + len(planned.referrer_tags)
     if not total:
         return Outcome(act, (), tombstones.kept_until(timezone.now()))
     audit.record(
@@ -104,8 +105,8 @@ def execute(
         ) as pool,
     ):
         doing = _Doing(planned.selection.repository, act, by, registry, pool)
-        for is_attached, some in ((False, planned.going), (True, planned.attached)):
-            wanted = _with_their_image(planned, some, results) if is_attached else some
+        for is_referrer, some in ((False, planned.going), (True, planned.referrer_tags)):
+            wanted = _with_their_image(planned, some, results) if is_referrer else some
             queue = iter(wanted)
             while batch := list(islice(queue, BATCH)):
                 done = doing.delete(batch)
@@ -131,21 +132,21 @@ def _name(repository: str, tag: str, digest: str) -> str:
 
 
 def _intention(planned: Plan) -> dict[str, object]:
-    every = (*planned.going, *planned.attached)
+    every = (*planned.going, *planned.referrer_tags)
     names = [one.tag or one.digest for one in every[:NAMED]]
     return {"names": names, "count": len(every), "repository": planned.selection.is_all}
 
 
 def _with_their_image(
-    planned: Plan, attached: Sequence[Going], results: Sequence[Result]
+    planned: Plan, referrer_tags: Sequence[Going], results: Sequence[Result]
 ) -> Sequence[Going]:
-    """Those of the attachments whose image went."""
+    """Those of the referrer tags whose image went."""
     stayed = {one.digest for one in results if one.state not in ("deleted", "gone")} - {""}
-    if not attached or not stayed:
-        return attached
+    if not referrer_tags or not stayed:
+        return referrer_tags
     repository = repository_of(planned.selection.repository)
     kept = around(repository, stayed).keys
-    return [one for one in attached if one.refers_to not in kept]
+    return [one for one in referrer_tags if one.refers_to not in kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,22 +208,22 @@ class _Doing:
 
     def _write(self, taken: Sequence[untag.Taken]) -> None:
         """Brings the index up to what the registry has now."""
-        looks = [one.look for one in taken if one.look is not None]
+        probes = [one.look for one in taken if one.look is not None]
         try:
             for _attempt in range(3):
-                if looks:
-                    changes = write(self.registry, self.repository, looks, self.pool)
-                    looks = self._look_again(changes.skipped)
+                if probes:
+                    changes = write(self.registry, self.repository, probes, self.pool)
+                    probes = self._look_again(changes.skipped)
         except RegistryError:  # of a tag that somebody else set: the next sync brings it
-            ingest.save(self.repository, [one for one in looks if one.is_gone], [])
+            ingest.save(self.repository, [one for one in probes if one.is_gone], [])
 
-    def _look_again(self, tags: Collection[str]) -> list[Look]:
+    def _look_again(self, tags: Collection[str]) -> list[TagProbe]:
         """At tags of which the index learned something else meanwhile: a sync that saw our
         throw-away, a push."""
         rows = Tag.objects.filter(repository__name=self.repository, name__in=tags)
         known = dict(rows.values_list("name", "manifest__digest")) if tags else {}
         return [
-            look(
+            probe(
                 self.registry,
                 self.repository,
                 tag,

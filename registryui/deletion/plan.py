@@ -35,26 +35,26 @@ def plan(selection: Selection) -> Plan:
         digests | {tag.refers_to for tag in tags if tag.name in hanging} | set(selection.manifests),
         is_protected=lambda name: rules.of(repository.name, name) is not None,
     )
-    # Of a whole repository, attachments go as tags only if their image is not there.
+    # Of a whole repository, referrer tags go as tags only if their image is not there.
     tags = [one for one in tags if one.name not in hanging or one.refers_to not in found.keys]
     names = {tag.name for tag in tags}
-    alive = found.alive(going=names)
-    attached = _attached(repository, found, alive, names)
-    loose, unfit = _untagged(selection.manifests, found, alive)
-    dead = [key for digest, key in found.keys.items() if digest not in alive]
+    reachable = found.reachable(going=names)
+    referrer_tags = _referrer_tags(repository, found, reachable, names)
+    loose, unfit = _untagged(selection.manifests, found, reachable)
+    dead = [key for digest, key in found.keys.items() if digest not in reachable]
     going = (*map(_going, tags), *loose)
-    taken = names | {one.tag for one in attached}
+    taken = names | {one.tag for one in referrer_tags}
     parts = Plan(
         selection=selection,
         going=going,
-        attached=tuple(attached),
-        referrers=_referrers(found, alive),
-        staying=_staying(going, taken, found, alive),
-        children=_children(going, found, alive),
+        referrer_tags=tuple(referrer_tags),
+        referrers=_referrers(found, reachable),
+        staying=_staying(going, taken, found, reachable),
+        children=_children(going, found, reachable),
         left_out=(*left_out, *unfit),
-        size=sum(one.size for one in (*going, *attached)),
+        size=sum(one.size for one in (*going, *referrer_tags)),
         freed=freed(dead) if dead else 0,
-        is_whole=repository.tags.count() == len(taken),
+        is_complete=repository.tags.count() == len(taken),
         fingerprint="",
     )
     return replace(parts, fingerprint=_fingerprint(parts))
@@ -127,58 +127,58 @@ def _going(tag: Tag) -> Going:
     return Going(tag.name, _digest(tag), tag.size, tag.refers_to, tag.pulled_at, pulled_by)
 
 
-def _attached(
-    repository: Repository, found: Around, alive: set[str], names: set[str]
+def _referrer_tags(
+    repository: Repository, found: Around, reachable: set[str], names: set[str]
 ) -> list[Going]:
     """Attachments of what dies, that are not named themselves."""
     lost = [
         one.tag
-        for one in found.attachments
-        if one.image in found.keys and one.image not in alive and one.tag not in names
+        for one in found.referrer_tags
+        if one.image in found.keys and one.image not in reachable and one.tag not in names
     ]
     rows = repository.tags.select_related("manifest").defer("manifest__raw", "manifest__config")
     return [_going(tag) for some in chunks(lost) for tag in rows.filter(name__in=some)]
 
 
 def _untagged(
-    digests: Sequence[str], found: Around, alive: set[str]
+    digests: Sequence[str], found: Around, reachable: set[str]
 ) -> tuple[list[Going], list[LeftOut]]:
     """The untagged manifests that were named; "busy" is what something keeps."""
     going, left_out = [], []
     for digest in dict.fromkeys(digests):
         if digest not in found.keys:
             left_out.append(LeftOut(digest, "missing"))
-        elif digest in alive:
+        elif digest in reachable:
             left_out.append(LeftOut(digest, "busy"))
         elif not found.tags[digest]:
             going.append(Going("", digest, found.sizes[digest], "", UNKNOWN, ""))
     return going, left_out
 
 
-def _referrers(found: Around, alive: set[str]) -> tuple[str, ...]:
+def _referrers(found: Around, reachable: set[str]) -> tuple[str, ...]:
     """Untagged ones whose subject dies, and they with it."""
     return tuple(
         sorted(
             digest
             for digest, subject in found.subjects.items()
-            if digest not in alive
+            if digest not in reachable
             and subject in found.keys
-            and subject not in alive
+            and subject not in reachable
             and not found.tags[digest]
         )
     )
 
 
 def _staying(
-    going: Sequence[Going], taken: Collection[str], found: Around, alive: set[str]
+    going: Sequence[Going], taken: Collection[str], found: Around, reachable: set[str]
 ) -> tuple[Staying, ...]:
     """Digests that lose a tag and are kept: by other tags, by image indexes, or (both empty) as
     referrers of an image that stays."""
     losing: dict[str, list[str]] = {}
     for one in going:
-        if one.tag and one.digest in alive:
+        if one.tag and one.digest in reachable:
             losing.setdefault(one.digest, []).append(one.tag)
-    kept = alive | found.outside
+    kept = reachable | found.outside
     return tuple(
         Staying(
             digest,
@@ -190,12 +190,12 @@ def _staying(
     )
 
 
-def _children(going: Sequence[Going], found: Around, alive: set[str]) -> int:
+def _children(going: Sequence[Going], found: Around, reachable: set[str]) -> int:
     named = {one.digest for one in going}
     return sum(
         1
         for digest in found.keys
-        if digest not in alive
+        if digest not in reachable
         and digest not in named
         and found.listed_by[digest]
         and found.subjects[digest] not in found.keys
@@ -209,7 +209,7 @@ def _fingerprint(of: Plan) -> str:
         [
             of.selection.repository,
             of.selection.is_all,
-            sorted((one.tag, one.digest) for one in (*of.going, *of.attached)),
+            sorted((one.tag, one.digest) for one in (*of.going, *of.referrer_tags)),
             of.referrers,
             sorted((one.digest, sorted(one.staying), one.listed_by) for one in of.staying),
             sorted((one.tag, one.reason) for one in of.left_out),

@@ -24,7 +24,7 @@ from django.utils.translation import gettext as _
 from registryui import audit
 from registryui.index import ingest
 from registryui.index.events import OWN_ACT
-from registryui.index.fetch import Look, look
+from registryui.index.fetch import TagProbe, probe
 from registryui.index.sync import write
 from registryui.models import (
     AuditEvent,
@@ -79,7 +79,8 @@ def _purge_manifest(repository: str, digest: str, by: str, fingerprint: str | No
     planned, dead = _planned(row, digest)
     if fingerprint is not None and fingerprint != planned.fingerprint:
         raise Changed(
-            _("What you were shown has changed since. Look at it again and decide anew."), planned
+            _("What you were shown has changed since. TagProbe at it again and decide anew."),
+            planned,
         )
     if planned.left_out:
         names = ", ".join(one.tag for one in planned.left_out)
@@ -109,10 +110,10 @@ def _read_anew(repository: str) -> None:
         ):
             tags = sorted({*registry.tags(repository), *known})
 
-            def look_at(tag: str) -> Look:
+            def look_at(tag: str) -> TagProbe:
                 expected = known.get(tag) or ""
                 return again(
-                    lambda: look(registry, repository, tag, expected=expected, is_listed=False)
+                    lambda: probe(registry, repository, tag, expected=expected, is_listed=False)
                 )
 
             changed = [one for one in pool.map(look_at, tags) if one.digest != one.expected]
@@ -135,18 +136,18 @@ def _planned(repository: Repository, digest: str) -> tuple[Purge, dict[str, int]
     if digest not in found.keys:
         raise Refused(_("The repository %s has no such manifest.") % repository.name)
     names = found.tags[digest]
-    alive = found.alive(going=set(names), forced={digest})
-    dead = {one: key for one, key in found.keys.items() if one not in alive}
-    attached = tuple(
-        one.tag for one in found.attachments if one.image in dead and one.tag not in names
+    reachable = found.reachable(going=set(names), forced={digest})
+    dead = {one: key for one, key in found.keys.items() if one not in reachable}
+    referrer_tags = tuple(
+        one.tag for one in found.referrer_tags if one.image in dead and one.tag not in names
     )
     planned = Purge(
         repository=repository.name,
         digest=digest,
         tags=tuple(names),
         former=_undone(repository.name, list(dead)).count(),
-        children=tuple(sorted(dead.keys() - {digest} - _digests_of(found, attached))),
-        attached=attached,
+        children=tuple(sorted(dead.keys() - {digest} - _digests_of(found, referrer_tags))),
+        referrer_tags=referrer_tags,
         listed_by=tuple(sorted(found.listed_by[digest] - dead.keys())),
         elsewhere=_elsewhere(repository, digest),
         left_out=tuple(
@@ -172,8 +173,8 @@ def _undone(repository: str, digests: Sequence[str]) -> TagTombstoneQuerySet:
     return rows.filter(repository=repository, digest__in=digests)
 
 
-def _digests_of(found: Around, attached: Sequence[str]) -> set[str]:
-    return {one.digest for one in found.attachments if one.tag in attached}
+def _digests_of(found: Around, referrer_tags: Sequence[str]) -> set[str]:
+    return {one.digest for one in found.referrer_tags if one.tag in referrer_tags}
 
 
 def _elsewhere(repository: Repository, digest: str) -> tuple[str, ...]:
@@ -182,7 +183,7 @@ def _elsewhere(repository: Repository, digest: str) -> tuple[str, ...]:
 
 
 def _fingerprint(of: Purge) -> str:
-    names = [sorted(of.tags), of.children, sorted(of.attached), of.listed_by, of.elsewhere]
+    names = [sorted(of.tags), of.children, sorted(of.referrer_tags), of.listed_by, of.elsewhere]
     text = json.dumps([of.repository, of.digest, names, [one.tag for one in of.left_out]])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -192,13 +193,13 @@ def _begin(planned: Purge, dead: Sequence[str], act: str, by: str) -> None:
     """Ends undo, and tells history who it was, before the registry tells of it without a name."""
     now = timezone.now()
     _undone(planned.repository, dead).update(ended_at=now)
-    for number, tag in enumerate(["", *planned.tags, *planned.attached]):
+    for number, tag in enumerate(["", *planned.tags, *planned.referrer_tags]):
         RegistryEvent.objects.create(
             event_id=f"{OWN_ACT}{act}" if not number else f"{OWN_ACT}{uuid.uuid4().hex}",
             action="delete",
             repository=planned.repository,
             tag=tag,
-            digest="" if tag in planned.attached else planned.digest,
+            digest="" if tag in planned.referrer_tags else planned.digest,
             at=now,
             actor=by[:255],
             client="boathouse",
@@ -226,10 +227,10 @@ def _delete(registry: RegistryClient, repository: str, digest: str) -> Result:
 
 
 def _untag(registry: RegistryClient, planned: Purge, gone: set[str], act: str) -> None:
-    """Takes off what is left of the tags: attachments of a manifest that stays for another reason,
+    """Takes off what is left of the tags: referrer tags of a manifest that stays for another reason,
     and tags that a push in the middle left leading nowhere."""
     rows = Tag.objects.filter(
-        repository__name=planned.repository, name__in=[*planned.tags, *planned.attached]
+        repository__name=planned.repository, name__in=[*planned.tags, *planned.referrer_tags]
     )
     known = {name: digest or "" for name, digest in rows.values_list("name", "manifest__digest")}
     try:
@@ -239,12 +240,12 @@ def _untag(registry: RegistryClient, planned: Purge, gone: set[str], act: str) -
     wanted = [
         Wanted(name, "" if digest in gone else digest)
         for name, digest in known.items()
-        if name in listed and (digest in gone or name in planned.attached)
+        if name in listed and (digest in gone or name in planned.referrer_tags)
     ]
     with ThreadPoolExecutor(2, thread_name_prefix="delete") as pool:
         take_off(registry, planned.repository, wanted, act=act, pool=pool)
-    looks = [Look(name, digest, "", is_gone=True) for name, digest in known.items()]
-    ingest.save(planned.repository, looks, [])
+    probes = [TagProbe(name, digest, "", is_gone=True) for name, digest in known.items()]
+    ingest.save(planned.repository, probes, [])
 
 
 def _take_blobs(registry: RegistryClient, repository: Repository, dead: Sequence[int]) -> list[str]:
@@ -309,7 +310,7 @@ def _conclude(
         result=AuditEvent.Result.FAILED if failed else AuditEvent.Result.DONE,
         details={
             "tags": list(planned.tags),
-            "attached": list(planned.attached),
+            "referrer_tags": list(planned.referrer_tags),
             "manifests": [one.digest for one in results if one.state != "failed"],
             "blobs": list(blobs),
             "undo_ended": planned.former,

@@ -2,7 +2,7 @@
 
     tag ──► manifest ──► child       an image index keeps what it lists
                      ──► referrer    a manifest keeps what has it as its subject
-                     ──► sha256-….sig, .att, .sbom, the fallback tag: attachments are kept by
+                     ──► sha256-….sig, .att, .sbom, the fallback tag: referrer tags are kept by
                          their image, if that image is here; else they are tags like any other
 
 What nothing keeps is dead: collecting takes it. Undo is no root here: what only an earlier delete
@@ -38,7 +38,7 @@ CHUNK = 20_000  # values of one statement: SQLite takes 250,000 at most
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class ReferrerTag:
     """A tag that hangs on an image of this repository."""
 
     tag: str
@@ -56,22 +56,22 @@ class Around:
     subjects: dict[str, str] = field(default_factory=dict)
     children: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     referrers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    attachments: list[Attachment] = field(default_factory=list)
+    referrer_tags: list[ReferrerTag] = field(default_factory=list)
     listed_by: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     rooted: set[str] = field(default_factory=set)  # kept from outside of `keys`
     outside: set[str] = field(default_factory=set)  # what keeps those, and is kept itself
 
-    def alive(self, *, going: Collection[str], forced: Collection[str] = ()) -> set[str]:
+    def reachable(self, *, going: Collection[str], forced: Collection[str] = ()) -> set[str]:
         """Those of `keys` that are still kept without the tags `going`. `forced` die whatever
         keeps them."""
-        attached = {one.tag: one for one in self.attachments if one.image in self.keys}
+        referrer_tags = {one.tag: one for one in self.referrer_tags if one.image in self.keys}
         roots = {
             digest
             for digest, names in self.tags.items()
-            if any(name not in going and name not in attached for name in names)
+            if any(name not in going and name not in referrer_tags for name in names)
         }
         hanging = defaultdict(set)
-        for one in attached.values():
+        for one in referrer_tags.values():
             if one.tag not in going and one.digest:
                 hanging[one.image].add(one.digest)
         found: set[str] = set()
@@ -92,7 +92,7 @@ def around(
     is_protected: Callable[[str], bool] = lambda tag: False,
     with_undo: bool = False,
 ) -> Around:
-    """What hangs on these manifests and what keeps it. Protected attachments stay, like tags of
+    """What hangs on these manifests and what keeps it. Protected referrer tags stay, like tags of
     their own. `with_undo`: what undo keeps is kept.
 
     A handful of queries for each level of nesting, whatever the number of digests.
@@ -137,7 +137,7 @@ def _below(
             "name", "manifest__digest", "refers_to"
         ):
             if not is_protected(name):
-                found.attachments.append(Attachment(name, digest or "", image))
+                found.referrer_tags.append(ReferrerTag(name, digest or "", image))
                 below.add(digest or "")
     for keys in chunks(list(listing)):
         entries = ImageIndexEntry.objects.filter(image_index__in=keys).order_by()
@@ -162,25 +162,25 @@ def _above(repository: Repository, found: Around, *, with_undo: bool) -> None:
     for digest, subject in found.subjects.items():
         if subject and subject not in found.keys:
             keepers[subject].add(digest)
-    living = live({(repository.pk, digest) for digest in keepers}, with_undo=with_undo)
+    living = reachable({(repository.pk, digest) for digest in keepers}, with_undo=with_undo)
     for keeper, kept in keepers.items():
         if (repository.pk, keeper) in living:
             found.outside.add(keeper)
             found.rooted |= kept
 
 
-def live(keys: Collection[Key], *, with_undo: bool = False) -> set[Key]:
+def reachable(keys: Collection[Key], *, with_undo: bool = False) -> set[Key]:
     """Those of these manifests that something keeps: a tag, or an image index or subject which is
     kept. Of any repositories; two or three queries for each level of nesting."""
-    kept_by: dict[Key, set[Key]] = defaultdict(set)  # keeper to what it keeps
+    referenced_by: dict[Key, set[Key]] = defaultdict(set)  # keeper to what it keeps
     rooted: set[Key] = set()
     seen: set[Key] = set()
     level = set(keys)
     while level:
         seen |= level
-        above = _keepers(level, kept_by, rooted)
+        above = _keepers(level, referenced_by, rooted)
         if with_undo:
-            rooted |= _kept_by_undo(level - rooted)
+            rooted |= _reachable_by_undo(level - rooted)
         level = above - seen
     found: set[Key] = set()
     queue = list(rooted)
@@ -188,7 +188,7 @@ def live(keys: Collection[Key], *, with_undo: bool = False) -> set[Key]:
         key = queue.pop()
         if key not in found:
             found.add(key)
-            queue += kept_by[key]
+            queue += referenced_by[key]
     return found & set(keys)
 
 
@@ -210,7 +210,7 @@ def users_of(repository: str, digests: set[str]) -> set[str]:
     return found
 
 
-def _keepers(level: set[Key], kept_by: dict[Key, set[Key]], rooted: set[Key]) -> set[Key]:
+def _keepers(level: set[Key], referenced_by: dict[Key, set[Key]], rooted: set[Key]) -> set[Key]:
     """Notes what keeps these; returns it, where that is to be asked in turn."""
     above: set[Key] = set()
     untagged: set[Key] = set()
@@ -227,7 +227,7 @@ def _keepers(level: set[Key], kept_by: dict[Key, set[Key]], rooted: set[Key]) ->
                 continue
             untagged.add(key)
             if subject:
-                kept_by[repository, subject].add(key)
+                referenced_by[repository, subject].add(key)
                 above.add((repository, subject))
     for some in chunks(sorted({digest for _repository, digest in untagged})):
         entries = ImageIndexEntry.objects.filter(digest__in=some).order_by()
@@ -235,12 +235,12 @@ def _keepers(level: set[Key], kept_by: dict[Key, set[Key]], rooted: set[Key]) ->
             "image_index__repository_id", "digest", "image_index__digest"
         ):
             if (repository, digest) in untagged:
-                kept_by[repository, index].add((repository, digest))
+                referenced_by[repository, index].add((repository, digest))
                 above.add((repository, index))
     return above
 
 
-def _kept_by_undo(keys: set[Key]) -> set[Key]:
+def _reachable_by_undo(keys: set[Key]) -> set[Key]:
     """Those of these manifests that somebody may still put a tag back on."""
     waiting = _undoable({digest for _repository, digest in keys})
     names = {name for name, _digest in waiting}
@@ -262,10 +262,10 @@ def _undoable(digests: Iterable[str]) -> set[tuple[str, str]]:
 
 def freed(dead: Collection[int], *, with_undo: bool = False) -> int:
     """Bytes that collecting takes from the disk with these manifests (ids): their own, and blobs
-    that nothing alive in the whole store names.
+    that nothing reachable in the whole store names.
 
     What other dead manifests name counts as well: they go by the same time. `with_undo`: what undo
-    keeps is alive.
+    keeps is reachable.
     """
     return _own_bytes(dead, with_undo=with_undo) + _blob_bytes(dead, with_undo=with_undo)
 
@@ -283,7 +283,7 @@ def _own_bytes(dead: Collection[int], *, with_undo: bool) -> int:
             for key, repository, digest in elsewhere.values_list("pk", "repository_id", "digest")
             if key not in dead
         }
-    kept = {digest for _repository, digest in live(others, with_undo=with_undo)}
+    kept = {digest for _repository, digest in reachable(others, with_undo=with_undo)}
     return sum(size for digest, size in sizes.items() if digest not in kept)
 
 
@@ -298,12 +298,12 @@ def _blob_bytes(dead: Collection[int], *, with_undo: bool) -> int:
             users[blob] += here
             blobs[blob] = size, count
     shared = [blob for blob, (_size, count) in blobs.items() if count > users[blob]]
-    kept = _kept_blobs(shared, dead, with_undo=with_undo)
+    kept = _reachable_blobs(shared, dead, with_undo=with_undo)
     return sum(size for blob, (size, _count) in blobs.items() if blob not in kept)
 
 
-def _kept_blobs(blobs: Sequence[int], dead: Collection[int], *, with_undo: bool) -> set[int]:
-    """Those of these blobs that something alive names. A base layer has a hundred thousand users,
+def _reachable_blobs(blobs: Sequence[int], dead: Collection[int], *, with_undo: bool) -> set[int]:
+    """Those of these blobs that something reachable names. A base layer has a hundred thousand users,
     and one is enough: so the cheap questions come first, and end at their first answer."""
     kept: set[int] = set()
     for some in chunks(blobs):
@@ -321,7 +321,7 @@ def _kept_blobs(blobs: Sequence[int], dead: Collection[int], *, with_undo: bool)
         others = ManifestBlob.objects.filter(blob__in=left).exclude(manifest__in=dead)
         users = set(others.values_list("blob_id", "repository_id", "manifest__digest"))
         keys = {(repository, digest) for _blob, repository, digest in users}
-        living = live(keys, with_undo=with_undo)
+        living = reachable(keys, with_undo=with_undo)
         kept |= {blob for blob, repository, digest in users if (repository, digest) in living}
     return kept
 

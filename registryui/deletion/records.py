@@ -56,15 +56,15 @@ class LeftOut:
 @dataclass(frozen=True, slots=True)
 class Plan:
     selection: Selection
-    going: tuple[Going, ...]  # exactly these names are taken off, and `attached`
-    attached: tuple[Going, ...]  # signatures, SBOMs, fallback tags that go with their image
+    going: tuple[Going, ...]  # exactly these names are taken off, and `referrer_tags`
+    referrer_tags: tuple[Going, ...]  # signatures, SBOMs, fallback tags that go with their image
     referrers: tuple[str, ...]  # digests of untagged referrers (by subject) that lose their subject
     staying: tuple[Staying, ...]
     children: int  # child manifests that lose their last image index
     left_out: tuple[LeftOut, ...]
     size: int  # bytes of what goes, each tag counted alone
     freed: int  # bytes that collecting would free, by layer edges over the whole store
-    is_whole: bool  # nothing of the repository's tags stays
+    is_complete: bool  # nothing of the repository's tags stays
     fingerprint: str  # of everything above that matters: another one if a tag moved since
 
 
@@ -92,7 +92,7 @@ class Purge:
     tags: tuple[str, ...]  # every tag on it: the registry takes them off with it
     former: int  # deleted or overwritten tags on it that can no longer be put back
     children: tuple[str, ...]  # child manifests used only there: they go as well
-    attached: tuple[str, ...]  # tags of signatures and the like that go as well
+    referrer_tags: tuple[str, ...]  # tags of signatures and the like that go as well
     listed_by: tuple[str, ...]  # image indexes that list it, and are broken by it
     elsewhere: tuple[str, ...]  # other repositories that have the digest: not touched
     left_out: tuple[LeftOut, ...]  # protected tags that need it: then it is refused

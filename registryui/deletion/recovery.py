@@ -4,7 +4,7 @@
                                                   or the index learns that it did
     a throw-away of ours in the registry          it is deleted, with the tags that it is on
 
-The worker looks at once at a delete whose process died on its own host (under_way.py), each minute
+The worker probes at once at a delete whose process died on its own host (under_way.py), each minute
 at what is new, and once a day at all of it. Rows of undo that are long past their time go here as
 well.
 """
@@ -22,7 +22,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from registryui.index import client_deletes, ingest, runs
-from registryui.index.fetch import look
+from registryui.index.fetch import probe
 from registryui.index.sync import write
 from registryui.models import Manifest, Run, Tag, TagTombstone
 from registryui.models.deletion import TagTombstoneQuerySet
@@ -37,14 +37,14 @@ RECENT = timedelta(hours=2)
 KEPT = timedelta(days=30)  # rows that can be put back no more
 
 
-def settle(*, is_whole: bool = False) -> int:
+def recover(*, is_complete: bool = False) -> int:
     """Looks at what is left over; returns at how many tags. Two queries where nothing is.
 
     RegistryError of one repository leaves it for the next time.
     """
     now = timezone.now()
     rows = TagTombstone.objects.filter(at__lt=now - UNDER_WAY)
-    if not is_whole:
+    if not is_complete:
         rows = rows.filter(at__gte=now - UNDER_WAY - RECENT)
     return _recover_all(_unfinished(rows), _throw_aways())
 
@@ -71,7 +71,7 @@ def _recover_all(tags: Iterable[tuple[str, str]], throw_aways: Iterable[tuple[st
     with RegistryClient(settings.REGISTRY_URL) as registry:
         for name in wanted.keys() | left_over.keys():
             try:
-                _settle(registry, name, sorted(wanted[name]), sorted(left_over[name]))
+                _recover(registry, name, sorted(wanted[name]), sorted(left_over[name]))
             except RegistryError as error:
                 log.warning("deletes of %s are not settled: %s", name, error)
     return sum(map(len, wanted.values()))
@@ -102,7 +102,7 @@ def _throw_aways() -> Sequence[tuple[str, str]]:
     return list(rows.values_list("repository__name", "digest"))
 
 
-def _settle(
+def _recover(
     registry: RegistryClient, repository: str, tags: Sequence[str], left_over: Sequence[str]
 ) -> None:
     rows = Tag.objects.filter(repository__name=repository)
@@ -111,20 +111,20 @@ def _settle(
     known |= dict(on_them.values_list("name", "manifest__digest"))
     digests = set(left_over)
     for tag, digest in known.items():
-        now = look(registry, repository, tag, expected=digest or "", is_listed=False)
+        now = probe(registry, repository, tag, expected=digest or "", is_listed=False)
         if now.stored is not None and throw_away.is_one(now.stored.raw):
             digests.add(now.digest)
     for digest in digests:
         registry.delete_manifest(repository, digest)
-    looks = [
-        look(registry, repository, tag, expected=digest or "", is_listed=False)
+    probes = [
+        probe(registry, repository, tag, expected=digest or "", is_listed=False)
         for tag, digest in known.items()
     ]
-    with ThreadPoolExecutor(2, thread_name_prefix="settle") as pool:
-        write(registry, repository, looks, pool)
+    with ThreadPoolExecutor(2, thread_name_prefix="recover") as pool:
+        write(registry, repository, probes, pool)
     for digest in digests:
         ingest.drop_manifest(repository, digest)
-    there = [one for one in looks if one.digest and one.digest == one.expected]
+    there = [one for one in probes if one.digest and one.digest == one.expected]
     for one in there:  # it never went, or somebody pushed it again: nothing to put back
         TagTombstone.objects.kept(timezone.now()).filter(
             repository=repository, tag=one.tag, digest=one.digest, how=TagTombstone.How.DELETED

@@ -25,9 +25,9 @@ from django.utils.translation import gettext as _
 
 from registryui import audit, clock
 from registryui.index import client_deletes
-from registryui.index.contents import NESTING_LIMIT, Move
+from registryui.index.contents import NESTING_LIMIT, TagUpdate
 from registryui.index.events import OWN_ACT, probe_incomplete, probe_untagged
-from registryui.index.fetch import Look
+from registryui.index.fetch import TagProbe
 from registryui.index.sync import write
 from registryui.models import (
     UNKNOWN,
@@ -65,7 +65,7 @@ class Taken(Refused):
         self.digest = digest
 
 
-def waiting() -> TagTombstoneQuerySet:
+def restorable() -> TagTombstoneQuerySet:
     """What can be put back now, newest first. Not a tag that is on that very digest again."""
     there = Tag.objects.filter(
         repository__name=OuterRef("repository"),
@@ -101,7 +101,7 @@ def restore_act(
     `progress` gets (done, total) and says False to stop: what is back stays.
     """
     rows: dict[str, list[TagTombstone]] = defaultdict(list)
-    for row in waiting().filter(act=act) if act else ():
+    for row in restorable().filter(act=act) if act else ():
         rows[row.repository].append(row)
     results: list[Result] = []
     for repository, some in rows.items():
@@ -114,7 +114,7 @@ def restore_act(
     return tuple(results)
 
 
-def put_back(repository: str, tag: str, digest: str, *, expected: str, by: str) -> None:
+def restore_digest(repository: str, tag: str, digest: str, *, expected: str, by: str) -> None:
     """Sets the tag on a digest that it had before, if it is still on `expected` ("": on nothing).
 
     Raises Refused with what is in the way: the tag moved meanwhile, the registry lacks something
@@ -127,7 +127,8 @@ def put_back(repository: str, tag: str, digest: str, *, expected: str, by: str) 
         _raise(_set(repository, [_Wish(tag, digest, expected)], by=by))
     except Taken as error:
         raise Refused(
-            _("The tag %s moved since this page was shown. Look at it again and decide anew.") % tag
+            _("The tag %s moved since this page was shown. TagProbe at it again and decide anew.")
+            % tag
         ) from error
 
 
@@ -140,7 +141,7 @@ def bring_back(registry: RegistryClient) -> None:
         kept[repository].add(digest)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="undo") as pool:
         for repository, digests in kept.items():
-            wishes = [_Wish("", digest, "", _NO_MOVE) for digest in digests]
+            wishes = [_Wish("", digest, "", _NO_UPDATE) for digest in digests]
             setting = _Setting(registry, repository, _stored(repository, wishes), {})
             for problem in pool.map(setting.set, wishes):
                 if problem is not None:
@@ -148,7 +149,7 @@ def bring_back(registry: RegistryClient) -> None:
             probe_untagged(registry, repository, setting.untagged, pool)
 
 
-_NO_MOVE = Move("", UNKNOWN, "")
+_NO_UPDATE = TagUpdate("", UNKNOWN, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class _Wish:
     tag: str  # "": an untagged manifest, which only has to be there
     digest: str
     expected: str  # what it may be on now; "": on nothing
-    move: Move | None = None  # what it was; None: it moves now, by who wishes it
+    move: TagUpdate | None = None  # what it was; None: it updates now, by who wishes it
     media_type: str = ""
     act: str = field(default_factory=lambda: uuid.uuid4().hex)  # by which its event is ours
 
@@ -168,7 +169,7 @@ class _Wish:
 
 
 def _wish(former: TagTombstone, expected: str) -> _Wish:
-    move = Move(former.digest, former.tagged_at, former.tagged_by)
+    move = TagUpdate(former.digest, former.tagged_at, former.tagged_by)
     return _Wish(former.tag, former.digest, expected, move, former.media_type)
 
 
@@ -216,10 +217,10 @@ def _set_now(
     ):
         setting = _Setting(registry, repository, _stored(repository, wishes), immutable)
         done = dict(zip(wishes, pool.map(setting.set, wishes), strict=True))
-        looks = [look for wish in wishes if (look := setting.looks.get(wish.tag))]
-        moves = {one.tag: one.move or Move(one.digest, at, by) for one in wishes}
+        probes = [look for wish in wishes if (look := setting.probes.get(wish.tag))]
+        updates = {one.tag: one.move or TagUpdate(one.digest, at, by) for one in wishes}
         try:
-            write(registry, repository, _expecting(repository, looks), pool, moves=moves)
+            write(registry, repository, _expecting(repository, probes), pool, updates=updates)
             probe_untagged(registry, repository, setting.untagged, pool)
             back = {one.digest for one in wishes if done[one] is None}
             probe_incomplete(registry, repository, back | setting.untagged, pool)
@@ -241,7 +242,7 @@ class _Setting:
     ) -> None:
         self._registry, self._repository, self._stored = registry, repository, stored
         self._immutable = immutable  # tag to the rule
-        self.looks: dict[str, Look] = {}  # what each tag is on now
+        self.probes: dict[str, TagProbe] = {}  # what each tag is on now
         self.untagged: set[str] = set()  # digests that were put back by themselves
         self.unsure: set[_Wish] = set()  # no answer: it may have been done
 
@@ -259,7 +260,7 @@ class _Setting:
                 )
             return Refused(
                 _(
-                    "The registry did not answer as it should: %s. Look at the tag again in a "
+                    "The registry did not answer as it should: %s. TagProbe at the tag again in a "
                     "moment."
                 )
                 % error
@@ -286,7 +287,7 @@ class _Setting:
         if now != wish.digest:
             self._put(wish, wish.reference, stored)
         if wish.tag:
-            self.looks[wish.tag] = Look(wish.tag, "", wish.digest, stored)
+            self.probes[wish.tag] = TagProbe(wish.tag, "", wish.digest, stored)
         else:
             self.untagged.add(wish.digest)
         return None
@@ -356,11 +357,11 @@ def _kept_bytes(repository: str, digests: Collection[str]) -> dict[str, Stored]:
     }
 
 
-def _expecting(repository: str, looks: Sequence[Look]) -> list[Look]:
+def _expecting(repository: str, probes: Sequence[TagProbe]) -> list[TagProbe]:
     """The same, each with what the index has now."""
-    rows = Tag.objects.filter(repository__name=repository, name__in=[one.tag for one in looks])
+    rows = Tag.objects.filter(repository__name=repository, name__in=[one.tag for one in probes])
     known = dict(rows.values_list("name", "manifest__digest"))
-    return [replace(one, expected=known.get(one.tag) or "") for one in looks]
+    return [replace(one, expected=known.get(one.tag) or "") for one in probes]
 
 
 def _event(repository: str, wish: _Wish, at: datetime, by: str) -> RegistryEvent:
@@ -391,7 +392,7 @@ def _conclude(
     failed = [one for one in wishes if done[one] is not None]
     nothing = [f"{OWN_ACT}{one.act}" for one in failed if one not in setting.unsure]
     RegistryEvent.objects.filter(event_id__in=nothing).delete()
-    # No answer: it may have been done, so the worker looks.
+    # No answer: it may have been done, so the worker probes.
     hints = [f"{OWN_ACT}{one.act}" for one in setting.unsure]
     RegistryEvent.objects.filter(event_id__in=hints).update(applied_at=None)
     now = timezone.now()

@@ -20,7 +20,7 @@ from typing import TypeVar
 from django.utils.translation import gettext as _
 
 from registryui import space
-from registryui.index.fetch import Look, look
+from registryui.index.fetch import TagProbe, probe
 from registryui.oci import media_types, throw_away
 from registryui.oci.digest import sha256
 from registryui.registry.client import RegistryClient
@@ -44,7 +44,7 @@ class Taken:
     tag: str
     state: str  # "deleted" | "moved" | "gone" | "failed"
     reason: str = ""
-    look: Look | None = None  # what the registry has now; None: nothing changed, or not known
+    look: TagProbe | None = None  # what the registry has now; None: nothing changed, or not known
     may_be_off: bool = False  # failed, and the tag may not be on its digest any more
 
 
@@ -58,7 +58,7 @@ def take_off(
 ) -> list[Taken]:
     """Takes these tags off, if each is still on its digest. Raises nothing of the registry: each
     tag has its own state."""
-    doing = _TakingOff(registry, repository, throw_away.make(f"{act} {time.time_ns()}"))
+    doing = _Untagging(registry, repository, throw_away.make(f"{act} {time.time_ns()}"))
     tried = list(pool.map(doing.begin, wanted))
     problem = doing.finish([one for one, done in zip(wanted, tried, strict=True) if done is None])
     return list(
@@ -69,7 +69,7 @@ def take_off(
     )
 
 
-class _TakingOff:
+class _Untagging:
     def __init__(self, registry: RegistryClient, repository: str, raw: bytes) -> None:
         self._registry, self._repository = registry, repository
         self._raw, self._digest = raw, sha256(raw)
@@ -89,17 +89,17 @@ class _TakingOff:
             return Taken(one.tag, "failed", in_words(error))
         if now != one.digest and not is_ours:
             state = "moved" if now else "gone"
-            return Taken(one.tag, state, look=self._look(one))
+            return Taken(one.tag, state, look=self._probe(one))
         try:
             if not self._registry.delete_tag(self._repository, one.tag):
                 self._is_set = True
                 self._set(one.tag)
         except NotFound:
-            return Taken(one.tag, "gone", look=self._look(one))
+            return Taken(one.tag, "gone", look=self._probe(one))
         except RegistryError as error:
             if not error.temporary:
                 return Taken(one.tag, "failed", in_words(error))
-            self._reasons[one.tag] = in_words(error)  # done or not: `result` looks
+            self._reasons[one.tag] = in_words(error)  # done or not: `result` probes
             self._is_away = isinstance(error, Unreachable)
         return None
 
@@ -129,7 +129,7 @@ class _TakingOff:
         """What the registry has for the tag now."""
         reason = self._reasons.get(one.tag) or problem
         try:
-            now = self._look_at(one)
+            now = self._ask(one)
         except RegistryError as error:
             return Taken(one.tag, "failed", reason or in_words(error), may_be_off=True)
         if not now.digest:
@@ -164,16 +164,16 @@ class _TakingOff:
         stored = self._registry.manifest(self._repository, digest)
         return stored is not None and throw_away.is_one(stored.raw)
 
-    def _look(self, one: Wanted) -> Look | None:
+    def _probe(self, one: Wanted) -> TagProbe | None:
         """What somebody else made of the tag; None: it could not be asked."""
         try:
-            return self._look_at(one)
+            return self._ask(one)
         except RegistryError:
             return None
 
-    def _look_at(self, one: Wanted) -> Look:
+    def _ask(self, one: Wanted) -> TagProbe:
         return again(
-            lambda: look(
+            lambda: probe(
                 self._registry, self._repository, one.tag, expected=one.digest, is_listed=False
             )
         )
@@ -200,5 +200,5 @@ def in_words(error: RegistryError) -> str:
     if isinstance(error, Unreachable):
         return _("The registry does not answer.")
     if error.status >= 500 and space.is_full():
-        return _("The disk is full: run ./boathouse collect --purge-now, then try again.")
+        return _("The disk is full: run ./boathouse gc --purge-now, then try again.")
     return _("The registry answered: %s") % (error.code or error.status)

@@ -94,7 +94,7 @@ def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
     return found | {
         "events": _safely("events", check_events),
         "index": _safely("index", check_index),
-        "collection": _safely("collection", collecting.check_gc),
+        "gc": _safely("gc", collecting.check_gc),
         "worker": _safely("worker", lambda: worker(latest())),
     }
 
@@ -201,39 +201,39 @@ def check_proxy() -> Finding:
         portal = proxy.ask("/healthz", {}).status
     except ssl.SSLCertVerificationError as error:
         reason = error.verify_message or _short(error)
-        return _door("bad", "door-untrusted", host=settings.HOST, error=reason)
+        return _proxy("bad", "proxy-untrusted", host=settings.HOST, error=reason)
     except (OSError, ValueError, http.client.HTTPException) as error:
         address = f"{proxy.address()}:{settings.PORT}"
-        return _door("bad", "door-closed", address=address, error=_short(error))
-    if problem := _door_problem(door, portal):
+        return _proxy("bad", "proxy-closed", address=address, error=_short(error))
+    if problem := _proxy_problem(door, portal):
         code, status = problem
-        return _door("bad", code, status=status)
+        return _proxy("bad", code, status=status)
     shown = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
     if shown != door.fingerprint:
-        return _door("warn", "door-old-certificate")
-    if held := write_freeze.holds():
+        return _proxy("warn", "proxy-old-certificate")
+    if held := write_freeze.freezes():
         until = max(one.until for one in held).isoformat()
-        return _door("warn", "door-held", what=held[0].what, by=held[0].by, until=until)
-    return _door("ok", "door-ok", ms=milliseconds, protocol=door.protocol.replace("v", " "))
+        return _proxy("warn", "proxy-held", what=held[0].what, by=held[0].by, until=until)
+    return _proxy("ok", "proxy-ok", ms=milliseconds, protocol=door.protocol.replace("v", " "))
 
 
-def _door(state: str, code: str, **params: Any) -> Finding:
+def _proxy(state: str, code: str, **params: Any) -> Finding:
     return Finding("front door", state, code, params)
 
 
-def _door_problem(door: proxy.Answer, portal: int) -> tuple[str, int] | None:
+def _proxy_problem(door: proxy.Answer, portal: int) -> tuple[str, int] | None:
     """(code, status) of what is wrong with the two answers, the more serious one first."""
     if door.status == 200:
-        return "door-open", door.status
+        return "proxy-open", door.status
     if door.status in (403, 500):  # nginx: file missing, file unreadable
-        return "door-no-passwords", door.status
+        return "proxy-no-passwords", door.status
     if door.status in (502, 503, 504):
-        return "door-no-registry", door.status
+        return "proxy-no-registry", door.status
     if door.status == 429:  # others on this address guess: nginx refused us too, and said to wait
-        return ("door-no-portal", portal) if portal != 200 else None
+        return ("proxy-no-portal", portal) if portal != 200 else None
     if door.status != 401 or not door.challenge.lower().startswith("basic "):
-        return "door-answer", door.status
-    return ("door-no-portal", portal) if portal != 200 else None
+        return "proxy-answer", door.status
+    return ("proxy-no-portal", portal) if portal != 200 else None
 
 
 # -- database ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from registryui.models import UNKNOWN, Run, StoreDay, Tag
 from .findings import Finding
 
 LOOKED_AT = 20  # newest runs; what was before says nothing of now
-YOUNG = timedelta(days=14)  # a store that is no older may well have had no collection yet
+NEW_STORE = timedelta(days=14)  # a store that is no older may well have had no collection yet
 LATE = timedelta(hours=6)  # after the run that should have purged what is due: it may be long
 LATE_BY_HAND = timedelta(days=30)  # where no schedule purges it
 # Findings of the disk in which it matters what would come free.
@@ -32,29 +32,31 @@ def check_gc(*, now: datetime | None = None) -> Finding:
     now = now or timezone.now()
     found = _newest()
     collections = [run for run in found if not _result(run).get("dry_run")]
-    ended = [run for run in found if run.state != Run.State.RUNNING and "waiting" in _result(run)]
+    ended = [
+        run for run in found if run.state != Run.State.RUNNING and "in_quarantine" in _result(run)
+    ]
     waiting = _result(ended[0]) if ended else {}
     newest = collections[0] if collections else None
     if newest is None:
         return _none_yet(now)
     if newest.state == Run.State.RUNNING and now - newest.heartbeat_at < runs.STALE:
-        return _finding("ok", "collection-running", at=newest.started_at.isoformat())
+        return _finding("ok", "gc-running", at=newest.started_at.isoformat())
     if collector.is_unreviewed(collections):
         ended_at = newest.finished_at or newest.heartbeat_at
-        return _finding("warn", "collection-unreviewed", at=ended_at.isoformat())
+        return _finding("warn", "gc-unreviewed", at=ended_at.isoformat())
     if newest.state in (Run.State.FAILED, Run.State.RUNNING):
         return _failed(newest)
     if due_at := _overdue(waiting, now):
-        size = _count(waiting, "waiting_bytes")
-        return _finding("warn", "collection-overdue", due_at=due_at.isoformat(), bytes=size)
+        size = _count(waiting, "in_quarantine_bytes")
+        return _finding("warn", "gc-overdue", due_at=due_at.isoformat(), bytes=size)
     match _result(newest).get("skipped_repositories"):
         case [[str(name), str(why)], *others]:
             count = 1 + len(others)
-            return _finding("warn", "collection-skipped", count=count, name=name, why=why[:300])
+            return _finding("warn", "gc-skipped", count=count, name=name, why=why[:300])
     at = newest.finished_at or newest.started_at
     sizes = {"freed": _count(_result(newest), "freed_bytes")}
-    sizes["waiting"] = _count(waiting, "waiting_bytes")
-    return _finding("ok", "collection-ok", at=at.isoformat(), **sizes)
+    sizes["waiting"] = _count(waiting, "in_quarantine_bytes")
+    return _finding("ok", "gc-ok", at=at.isoformat(), **sizes)
 
 
 def check_integrity() -> Finding | None:
@@ -80,7 +82,7 @@ def with_collectable(disk: Finding) -> Finding:
     counted = next((_result(run) for run in _newest() if run.state == Run.State.DONE), None)
     if counted is None:
         return Finding(disk.name, disk.state, disk.code, {**disk.params, "uncounted": True})
-    waiting = _count(counted, "waiting_bytes")
+    waiting = _count(counted, "in_quarantine_bytes")
     # A collection has hidden its candidates: they are among what waits.
     more = _count(counted, "candidate_bytes") if counted.get("dry_run") else 0
     told = {"waiting": waiting, "collectable": more}
@@ -89,7 +91,7 @@ def with_collectable(disk: Finding) -> Finding:
 
 def _newest() -> Sequence[Run]:
     """Newest first."""
-    found = Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at", "-id")
+    found = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
     return list(found[:LOOKED_AT])
 
 
@@ -98,9 +100,9 @@ def _none_yet(now: datetime) -> Finding:
     first = StoreDay.objects.filter(measured_at__gt=UNKNOWN).order_by("day").first()
     following = schedules.next_time(settings.GC_SCHEDULE, now)
     params = {"next": following.isoformat() if following else ""}
-    if first is None or now - first.measured_at < YOUNG:
-        return _finding("ok", "collection-none", **params)
-    return _finding("warn", "collection-never", days=(now - first.measured_at).days, **params)
+    if first is None or now - first.measured_at < NEW_STORE:
+        return _finding("ok", "gc-none", **params)
+    return _finding("warn", "gc-never", days=(now - first.measured_at).days, **params)
 
 
 def _failed(run: Run) -> Finding:
@@ -109,8 +111,8 @@ def _failed(run: Run) -> Finding:
     error = str(result.get("problem") or (lines[-1] if lines else ""))[:300]
     at = (run.finished_at or run.heartbeat_at).isoformat()
     if result.get("stage") == "canary":
-        return _finding("bad", "collection-canary", error=error, at=at)
-    return _finding("warn", "collection-failed", error=error, at=at)
+        return _finding("bad", "gc-canary", error=error, at=at)
+    return _finding("warn", "gc-failed", error=error, at=at)
 
 
 def _overdue(result: Mapping[str, Any], now: datetime) -> datetime | None:
@@ -119,7 +121,7 @@ def _overdue(result: Mapping[str, Any], now: datetime) -> datetime | None:
         due_at = datetime.fromisoformat(str(result.get("due_at")))
     except ValueError:
         return None
-    if due_at.tzinfo is None or not result.get("waiting"):
+    if due_at.tzinfo is None or not result.get("in_quarantine"):
         return None
     is_late = now - due_at > (LATE if settings.GC_SCHEDULE else LATE_BY_HAND)
     return due_at if is_late else None
@@ -135,4 +137,4 @@ def _count(result: Mapping[str, Any], name: str) -> int:
 
 
 def _finding(state: str, code: str, **params: Any) -> Finding:
-    return Finding("collection", state, code, params)
+    return Finding("gc", state, code, params)

@@ -24,7 +24,7 @@ NAMES = (
     "store",
     "disk",
     "clock",  # only where it jumped
-    "collection",
+    "gc",
     "integrity",  # only where tags are broken
     "audit log",  # only where it is not as it was written
     "packages",  # only where a security update waits

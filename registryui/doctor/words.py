@@ -61,7 +61,7 @@ def _title(name: str) -> str:
         "store": _("Store"),
         "disk": _("Disk"),
         "clock": _("Clock"),
-        "collection": _("Collection"),
+        "gc": _("Collection"),
         "integrity": _("Integrity"),
         "audit log": _("Audit log"),
         "packages": _("Debian packages"),
@@ -147,11 +147,11 @@ def _registry_hook(p: Params) -> Said:
 
 
 # -- front door ----------------------------------------------------------------------------------
-def _door_ok(p: Params) -> Said:
+def _proxy_ok(p: Params) -> Said:
     return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, f"nginx, {p['protocol']}", ""
 
 
-def _door_closed(p: Params) -> Said:
+def _proxy_closed(p: Params) -> Said:
     return (
         _("Nothing answers at %(address)s") % {"address": p["address"]},
         str(p["error"]),
@@ -159,7 +159,7 @@ def _door_closed(p: Params) -> Said:
     )
 
 
-def _door_untrusted(p: Params) -> Said:
+def _proxy_untrusted(p: Params) -> Said:
     return (
         _("Shows a certificate that clients refuse"),
         str(p["error"]),
@@ -170,7 +170,7 @@ def _door_untrusted(p: Params) -> Said:
     )
 
 
-def _door_old_certificate(p: Params) -> Said:
+def _proxy_old_certificate(p: Params) -> Said:
     return (
         _("Shows an older certificate than the file"),
         _("nginx was not reloaded since the renewal."),
@@ -178,7 +178,7 @@ def _door_old_certificate(p: Params) -> Said:
     )
 
 
-def _door_held(p: Params) -> Said:
+def _proxy_held(p: Params) -> Said:
     until = timezone.localtime(datetime.fromisoformat(p["until"]))
     words = {"by": p["by"], "until": date_format(until, "DATETIME_FORMAT")}
     return (
@@ -186,11 +186,11 @@ def _door_held(p: Params) -> Said:
         if p["what"] == "writes"
         else _("Holds pushes of manifests, and deletes"),
         _("%(by)s asked for it, until %(until)s at the latest.") % words,
-        _("When the work is done: ./boathouse hold off."),
+        _("When the work is done: ./boathouse freeze off."),
     )
 
 
-def _door_open(p: Params) -> Said:
+def _proxy_open(p: Params) -> Said:
     return (
         _("Lets everybody in without a password"),
         "",
@@ -198,7 +198,7 @@ def _door_open(p: Params) -> Said:
     )
 
 
-def _door_no_passwords(p: Params) -> Said:
+def _proxy_no_passwords(p: Params) -> Said:
     return (
         _("nginx cannot read the password file"),
         _("It answers %(status)d to a login.") % {"status": p["status"]},
@@ -206,7 +206,7 @@ def _door_no_passwords(p: Params) -> Said:
     )
 
 
-def _door_no_registry(p: Params) -> Said:
+def _proxy_no_registry(p: Params) -> Said:
     return (
         _("nginx does not reach the registry"),
         _("It answers %(status)d to a client.") % {"status": p["status"]},
@@ -214,7 +214,7 @@ def _door_no_registry(p: Params) -> Said:
     )
 
 
-def _door_no_portal(p: Params) -> Said:
+def _proxy_no_portal(p: Params) -> Said:
     return (
         _("nginx does not reach the portal"),
         _("It answers %(status)d to a browser. Pushes and pulls go on.") % {"status": p["status"]},
@@ -222,7 +222,7 @@ def _door_no_portal(p: Params) -> Said:
     )
 
 
-def _door_answer(p: Params) -> Said:
+def _proxy_answer(p: Params) -> Said:
     return (
         _("Answers, but not as a front door"),
         _("It answers %(status)d to a client.") % {"status": p["status"]},
@@ -667,7 +667,7 @@ def _disk_low(p: Params) -> Said:
 def _disk_full(p: Params) -> Said:
     way_out = _(
         "Pushes are refused until there is room: remove other files or make the disk bigger, or "
-        "delete tags and run ./boathouse collect --purge-now."
+        "delete tags and run ./boathouse gc --purge-now."
     )
     return _free(p), str(p["path"]), " ".join(filter(None, (_would_free(p), way_out)))
 
@@ -675,7 +675,7 @@ def _disk_full(p: Params) -> Said:
 def _would_free(p: Params) -> str:
     """What the page of collecting can do about it; "" if nothing, or if nobody looked."""
     if p.get("uncounted"):
-        return _("See what collecting would free: ./boathouse collect --dry-run.")
+        return _("See what collecting would free: ./boathouse gc --dry-run.")
     waiting, more = int(p.get("waiting", 0)), int(p.get("collectable", 0))
     words = []
     if waiting:
@@ -723,34 +723,34 @@ def _full_in(p: Params) -> str:
 
 
 # -- collection ----------------------------------------------------------------------------------
-def _collection_ok(p: Params) -> Said:
+def _gc_ok(p: Params) -> Said:
     freed, waiting = (humanize.naturalsize(p[name]) for name in ("freed", "waiting"))
     note = _("%(freed)s freed, %(waiting)s wait hidden") % {"freed": freed, "waiting": waiting}
     return _ago(_("Last one %(age)s ago"), p["at"]), note, ""
 
 
-def _collection_running(p: Params) -> Said:
+def _gc_running(p: Params) -> Said:
     return _("Is running"), _ago(_("for %(age)s"), p["at"]), ""
 
 
-def _collection_none(p: Params) -> Said:
-    return _("None yet"), _next_collection(p), ""
+def _gc_none(p: Params) -> Said:
+    return _("None yet"), _next_gc(p), ""
 
 
-def _collection_never(p: Params) -> Said:
+def _gc_never(p: Params) -> Said:
     days = int(p["days"])
     value = ngettext("Never in %(days)d day", "Never in %(days)d days", days) % {"days": days}
     return (
         value,
-        _next_collection(p),
+        _next_gc(p),
         _(
-            "What is deleted stays on the disk until then: run ./boathouse collect, or set "
+            "What is deleted stays on the disk until then: run ./boathouse gc, or set "
             "BOATHOUSE_GC_SCHEDULE and look whether the worker runs at that time."
         ),
     )
 
 
-def _collection_canary(p: Params) -> Said:
+def _gc_canary(p: Params) -> Said:
     return (
         _("The registry does not see what is hidden"),
         str(p["error"]),
@@ -761,23 +761,23 @@ def _collection_canary(p: Params) -> Said:
     )
 
 
-def _collection_failed(p: Params) -> Said:
+def _gc_failed(p: Params) -> Said:
     return (
         _ago(_("The last one failed %(age)s ago"), p["at"]),
         str(p["error"]),
-        _("./boathouse collect goes on where it ended, and shows every error."),
+        _("./boathouse gc goes on where it ended, and shows every error."),
     )
 
 
-def _collection_overdue(p: Params) -> Said:
+def _gc_overdue(p: Params) -> Said:
     return (
         _("%(size)s wait hidden for too long") % {"size": humanize.naturalsize(p["bytes"])},
         _ago(_("due %(age)s ago"), p["due_at"]),
-        _("Run ./boathouse collect: it frees what is due. Look whether the worker runs."),
+        _("Run ./boathouse gc: it frees what is due. Look whether the worker runs."),
     )
 
 
-def _collection_unreviewed(p: Params) -> Said:
+def _gc_unreviewed(p: Params) -> Said:
     return (
         _("The last one was ended before its review"),
         _ago(_("%(age)s ago"), p["at"]),
@@ -788,7 +788,7 @@ def _collection_unreviewed(p: Params) -> Said:
     )
 
 
-def _collection_skipped(p: Params) -> Said:
+def _gc_skipped(p: Params) -> Said:
     count = int(p["count"])
     value = ngettext(
         "The last one skipped %(count)d repository",
@@ -813,7 +813,7 @@ def _clock_jumped(p: Params) -> Said:
         % {"shown": schedules.when(shown), "believed": schedules.when(believed)},
         _(
             "Garbage collection, purges, retention and the end of undo are paused. Set the clock; "
-            "if it is right: ./boathouse collect --trust-clock"
+            "if it is right: ./boathouse gc --trust-clock"
         ),
     )
 
@@ -847,7 +847,7 @@ def _audit_log_changed(p: Params) -> Said:
     )
 
 
-def _next_collection(p: Params) -> str:
+def _next_gc(p: Params) -> str:
     if not p["next"]:
         return _("there is no schedule: only by hand")
     when = datetime.fromisoformat(p["next"])
@@ -984,16 +984,16 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "registry-delete": _registry_delete,
     "registry-cache": _registry_cache,
     "registry-hook": _registry_hook,
-    "door-ok": _door_ok,
-    "door-closed": _door_closed,
-    "door-untrusted": _door_untrusted,
-    "door-old-certificate": _door_old_certificate,
-    "door-held": _door_held,
-    "door-open": _door_open,
-    "door-no-passwords": _door_no_passwords,
-    "door-no-registry": _door_no_registry,
-    "door-no-portal": _door_no_portal,
-    "door-answer": _door_answer,
+    "proxy-ok": _proxy_ok,
+    "proxy-closed": _proxy_closed,
+    "proxy-untrusted": _proxy_untrusted,
+    "proxy-old-certificate": _proxy_old_certificate,
+    "proxy-held": _proxy_held,
+    "proxy-open": _proxy_open,
+    "proxy-no-passwords": _proxy_no_passwords,
+    "proxy-no-registry": _proxy_no_registry,
+    "proxy-no-portal": _proxy_no_portal,
+    "proxy-answer": _proxy_answer,
     "htpasswd-ok": _htpasswd_ok,
     "htpasswd-missing": _htpasswd_missing,
     "htpasswd-unreadable": _htpasswd_unreadable,
@@ -1042,15 +1042,15 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "disk-full": _disk_full,
     "disk-entries": _disk_entries,
     "disk-readonly": _disk_readonly,
-    "collection-ok": _collection_ok,
-    "collection-running": _collection_running,
-    "collection-none": _collection_none,
-    "collection-never": _collection_never,
-    "collection-canary": _collection_canary,
-    "collection-failed": _collection_failed,
-    "collection-overdue": _collection_overdue,
-    "collection-unreviewed": _collection_unreviewed,
-    "collection-skipped": _collection_skipped,
+    "gc-ok": _gc_ok,
+    "gc-running": _gc_running,
+    "gc-none": _gc_none,
+    "gc-never": _gc_never,
+    "gc-canary": _gc_canary,
+    "gc-failed": _gc_failed,
+    "gc-overdue": _gc_overdue,
+    "gc-unreviewed": _gc_unreviewed,
+    "gc-skipped": _gc_skipped,
     "clock-jumped": _clock_jumped,
     "integrity-broken": _integrity_broken,
     "audit-log-changed": _audit_log_changed,

@@ -24,8 +24,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit, clock, schedules, space
-from registryui import write_freeze as hold
+from registryui import audit, clock, schedules, space, write_freeze
 from registryui.index import ingest, reconcile, runs
 from registryui.integrity.repair import repair
 from registryui.models import AuditEvent, Blob, Manifest, Run
@@ -33,7 +32,7 @@ from registryui.refused import Refused
 from registryui.registry import choose, paths
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
-from registryui.registry.quarantine import Hidden, Quarantine
+from registryui.registry.quarantine import Quarantine, Quarantined
 from registryui.registry.storage import FileStore
 from registryui.registry.storages import of_settings
 from registryui.under_way import under_way
@@ -48,7 +47,7 @@ CANARY = "boathouse-canary-"  # how a repository begins that is there for a mome
 BATCH = 500  # things that are hidden under one record
 FORGOTTEN = 100  # rows of manifests that go in one transaction: an event may wait for its end
 BEAT = 10.0  # seconds between two signs of life, also while nothing can be counted
-LOOK = 0.5  # seconds between two looks at whether somebody asked to stop
+POLL = 0.5  # seconds between two looks at whether somebody asked to stop
 SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
 LOOKED_AT = 20  # newest runs
@@ -61,23 +60,23 @@ Stage = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"
 One = TypeVar("One")
 
 
-class Held(Protocol):
+class Frozen(Protocol):
     """What keeps manifests from being written, while it lasts."""
 
     def check(self) -> None:
         """Refused if they may be written again."""
 
 
-Hold = Callable[[], AbstractContextManager[Held]]
+Freeze = Callable[[], AbstractContextManager[Frozen]]
 
 
-def _front_door() -> AbstractContextManager[Held]:
+def _frozen_writes() -> AbstractContextManager[Frozen]:
     # It ends with the work, or with its process: an end before the purge's own would be wrong.
-    return hold.held("manifests", by=_("purging at once"), at_most=hold.LONGEST)
+    return write_freeze.frozen("manifests", by=_("purging at once"), at_most=write_freeze.LONGEST)
 
 
 # What keeps manifests from being written at the front door of every host; none: nothing can.
-HOLD: Hold | None = _front_door
+FREEZE: Freeze | None = _frozen_writes
 
 
 class Result(TypedDict):
@@ -95,21 +94,21 @@ class Result(TypedDict):
     candidate_manifests: int
     candidate_blobs: int
     candidate_bytes: int
-    young_bytes: int  # unneeded, but younger than the grace time
-    hidden: int  # blobs, by this run
-    hidden_manifests: int
-    hidden_bytes: int
-    returned: int  # things that a review put back
+    grace_bytes: int  # unneeded, but younger than the grace time
+    quarantined: int  # blobs, by this run
+    quarantined_manifests: int
+    quarantined_bytes: int
+    restored: int  # things that a review put back
     purged: int
     freed_bytes: int
-    waiting: int  # in the quarantine now
-    waiting_bytes: int
+    in_quarantine: int  # in the quarantine now
+    in_quarantine_bytes: int
     due_at: str  # when the first of them may be purged, iso; "": nothing waits
     uploads: int  # leftovers hidden (of a dry run: that would be)
     upload_bytes: int
     empty_repositories: int
     skipped_repositories: list[list[str]]  # [name, why]: of these nothing went
-    held_seconds: float  # how long manifest writes were held
+    freeze_seconds: float  # how long manifest writes were held
     is_review: bool  # it only looks again, after a run that ended before it could
     # False: something may be hidden that a push needs; True: not, after a full look; None: it
     # neither hid nor looked.
@@ -118,38 +117,40 @@ class Result(TypedDict):
     problem: str  # why it ended before its time, a sentence; ""
 
 
-def collect(
+def run_gc(
     *,
     by: str,
     dry_run: bool = False,
     purge_now: bool = False,
     review: bool = False,
-    hold: Hold | None = None,
+    freeze: Freeze | None = None,
     progress: Callable[[Run], None] | None = None,
 ) -> Run | None:
     """One run; None if another one is under way. Refused: it may not begin (the reason).
 
     `dry_run` changes nothing and only counts. `purge_now` also purges what is not due; while it
-    looks and purges, `hold` keeps manifests from being written, and without one it is refused.
+    looks and purges, `freeze` keeps manifests from being written, and without one it is refused.
     `review` only restores what is needed.
     """
-    hold = hold or HOLD
+    freeze = freeze or FREEZE
     if not (dry_run or review):
         clock.check()
-    if purge_now and hold is None:
-        raise Refused(_("Purging at once is not possible: nothing can hold the writes meanwhile."))
+    if purge_now and freeze is None:
+        raise Refused(
+            _("Purging at once is not possible: nothing can freeze the writes meanwhile.")
+        )
     store, quarantine = _open()
-    run = runs.begin(Run.Kind.COLLECT, by=by)
+    run = runs.begin(Run.Kind.GC, by=by)
     if run is None:
         return None
-    work = _Collecting(run, store, quarantine, progress, dry_run=dry_run)
+    work = _GcRun(run, store, quarantine, progress, dry_run=dry_run)
     outcome = Run.State.FAILED
     try:
         with _beating(run), under_way(f"collect-{run.pk}"):
             if review:
                 work.only_review()
             else:
-                work.everything(hold if purge_now else None)
+                work.everything(freeze if purge_now else None)
         outcome = Run.State.DONE
     except _Stopped:
         outcome = Run.State.STOPPED
@@ -163,11 +164,11 @@ def collect(
     return run
 
 
-def put_back(wanted: str, *, by: str) -> int:
-    """Brings `wanted`, a Hidden.id or "all", back into the store and the index; returns how many.
+def restore(wanted: str, *, by: str) -> int:
+    """Brings `wanted`, a Quarantined.id or "all", back into the store and the index; returns how many.
     Refused: nothing there has that id."""
     store, quarantine = _open()
-    found = list(quarantine.hidden())
+    found = list(quarantine.contents())
     chosen = [one for one in found if wanted == one.id or (wanted == "all" and not one.is_damaged)]
     if not chosen and wanted != "all":
         raise Refused(_("Nothing in the quarantine is called %(id)s.") % {"id": wanted[:80]})
@@ -178,27 +179,27 @@ def put_back(wanted: str, *, by: str) -> int:
     ]
     count = 0
     for one in [*folders, *(one for one in chosen if one not in folders)]:
-        quarantine.put_back(one)
+        quarantine.restore(one)
         count += 1
     quarantine.tidy()
     for name in sorted({_place(one).repository for one in (*folders, *chosen)} - {""}):
         reconcile.read_again(store, name)
     if count:
-        audit.record("store.put_back", wanted[:255], by=by, details={"count": count})
+        audit.record("store.restore", wanted[:255], by=by, details={"count": count})
     return count
 
 
-def waiting() -> list[Hidden]:
+def quarantined() -> list[Quarantined]:
     """What is in the quarantine, oldest first. Refused: this store cannot be looked into."""
     try:
-        return list(choose.open_quarantine().hidden())
+        return list(choose.open_quarantine().contents())
     except RegistryError as error:
         raise Refused(str(error)) from error
 
 
 def close_dead(pk: int) -> None:
     """Closes that run, whose process is known to be gone."""
-    run = Run.objects.filter(pk=pk, kind=Run.Kind.COLLECT, state=Run.State.RUNNING).first()
+    run = Run.objects.filter(pk=pk, kind=Run.Kind.GC, state=Run.State.RUNNING).first()
     if run is not None:
         runs.end(run, Run.State.FAILED, {**run.result, "problem": runs.DIED}, [runs.DIED])
 
@@ -206,7 +207,7 @@ def close_dead(pk: int) -> None:
 def wants_review(now: datetime) -> bool:
     """Whether a run was ended after it hid something and before it looked again; some minutes
     later again if a review of it failed."""
-    newest_first = Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at", "-id")
+    newest_first = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
     found = list(newest_first[:LOOKED_AT])
     if not found:
         return False
@@ -226,7 +227,7 @@ def is_unreviewed(recent: Iterable[Run]) -> bool:
 
 def is_due(now: datetime) -> bool:
     """Whether the last run left something that may be purged by now."""
-    last = Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at").first()
+    last = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at").first()
     if last is None or last.started_at > now - PAUSE:
         return False
     due_at = last.result.get("due_at")
@@ -248,7 +249,7 @@ def _open() -> tuple[FileStore, Quarantine]:
     return choose.open_store(of_settings()), choose.open_quarantine()
 
 
-def _place(one: Hidden) -> paths.Place:
+def _place(one: Quarantined) -> paths.Place:
     place = paths.place_of(one.path)
     assert place is not None  # noqa: S101  (a quarantine tells of nothing else)
     return place
@@ -272,7 +273,7 @@ def _beating(run: Run) -> Iterator[None]:
             finally:
                 connection.close()
 
-    thread = threading.Thread(target=beat, name="collect", daemon=True)
+    thread = threading.Thread(target=beat, name="gc", daemon=True)
     thread.start()
     try:
         yield
@@ -282,7 +283,7 @@ def _beating(run: Run) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class _Collecting:
+class _GcRun:
     """One run while it goes on."""
 
     run: Run
@@ -301,19 +302,19 @@ class _Collecting:
     def __post_init__(self) -> None:
         self.result = _empty_result(self.dry_run)
 
-    def everything(self, hold: Hold | None) -> None:
-        """All stages. `hold`: purge all, also what is not due."""
+    def everything(self, freeze: Freeze | None) -> None:
+        """All stages. `freeze`: purge all, also what is not due."""
         looks = 1 if self.dry_run else 2
         self.run.total = looks * (Manifest.objects.count() + Blob.objects.count())
         if self.dry_run:
             with self._stage("mark"):
-                mark = self._settled()
+                mark = self._settled_mark()
                 self._tell(mark)
             with self._stage("leftovers"):
                 self._leftovers(mark, settings.UPLOAD_TIME)
         else:
             with Watch(self.store, choose.open_quarantine()) as self._watch:
-                self._in_earnest(hold)
+                self._in_earnest(freeze)
         self.result["stage"] = "done"
 
     def only_review(self) -> None:
@@ -321,43 +322,43 @@ class _Collecting:
         self.result["is_review"] = True
         self.run.total = Manifest.objects.count() + Blob.objects.count()
         with self._stage("review"):
-            self._settled()
+            self._settled_mark()
             self.result["reviewed"] = True
         self.result["stage"] = "done"
 
-    def _in_earnest(self, hold: Hold | None) -> None:
+    def _in_earnest(self, freeze: Freeze | None) -> None:
         unproved = self._without_answer()
         with self._stage("mark"):
-            mark = self._settled()
+            mark = self._settled_mark()
             if mark.skipped and self._repair():
-                mark = self._settled()
+                mark = self._settled_mark()
             self.result["reviewed"] = True
             self._tell(mark)
         if unproved is None:
-            mark = self._hide_and_review(mark)
-        if hold is not None:  # what is left over may be what fills the disk
+            mark = self._quarantine_and_review(mark)
+        if freeze is not None:  # what is left over may be what fills the disk
             with self._stage("leftovers"):
                 self._leftovers(mark, IDLE if space.is_low() else settings.UPLOAD_TIME)
-        self._purge_stage(mark, hold)
+        self._purge_stage(mark, freeze)
         if unproved is not None:
             raise unproved
-        if hold is None:
+        if freeze is None:
             with self._stage("leftovers"):
                 self._leftovers(mark, settings.UPLOAD_TIME)
 
-    def _hide_and_review(self, mark: Mark) -> Mark:
+    def _quarantine_and_review(self, mark: Mark) -> Mark:
         """Hides the candidates, and looks again whatever ended that; the newest mark."""
         manifests: list[tuple[str, str]] = []
         self.result["reviewed"] = not (mark.manifests or mark.blobs)
         try:
             with self._stage("hide"):
-                self._hide(mark, manifests)
-            self.result["reviewed"] = not (self.result["hidden"] or manifests)
+                self._quarantine(mark, manifests)
+            self.result["reviewed"] = not (self.result["quarantined"] or manifests)
         finally:
             if not self.result["reviewed"]:
                 self._must_go_on = True
                 with self._stage("review"):
-                    mark = self._settled()
+                    mark = self._settled_mark()
                     self.result["reviewed"] = True
                     self._forget(manifests)
                 self._must_go_on = False
@@ -380,16 +381,16 @@ class _Collecting:
             return error
         return None
 
-    def _purge_stage(self, mark: Mark, hold: Hold | None) -> None:
+    def _purge_stage(self, mark: Mark, freeze: Freeze | None) -> None:
         with self._stage("purge"):
-            if hold is None:
+            if freeze is None:
                 self._purge(mark, mark.began - settings.QUARANTINE_TIME)
             else:
-                self._purge_now(hold)
+                self._purge_now(freeze)
 
     def end(self, outcome: Run.State) -> None:
         """Closes the run, with its audit row if it may have changed anything."""
-        self._count_waiting()
+        self._count_quarantined()
         self.run.total = self.run.done
         result = dict(self.result)
         with transaction.atomic():
@@ -414,11 +415,11 @@ class _Collecting:
             digest = registry.upload_blob(name, data)
             is_there = registry.has_blob(name, digest)
             written_at = self.quarantine.age(paths.blob_data(digest))
-            gone = self.quarantine.hide([paths.blob_data(digest)], run=run)
+            gone = self.quarantine.add([paths.blob_data(digest)], run=run)
             try:
                 is_still_there = registry.has_blob(name, digest)
             finally:
-                gone += self.quarantine.hide([paths.repository(name)], run=run)
+                gone += self.quarantine.add([paths.repository(name)], run=run)
                 for one in gone:  # nobody else can need it: its name and bytes are told to nobody
                     self.quarantine.purge(one)
         if not is_there or not any(_place(one).kind == "blob" for one in gone):
@@ -437,18 +438,18 @@ class _Collecting:
                 )
             )
 
-    def _settled(self) -> Mark:
+    def _settled_mark(self) -> Mark:
         """A full look after which nothing hidden is needed: what is goes back, and it is looked
         again, because what came back may need more."""
         while True:
-            hidden = list(self.quarantine.hidden())
+            hidden = list(self.quarantine.contents())
             marker = Marker(self.store, settings.GC_GRACE, self.go_on, hidden)
             mark = marker.mark()
             self._marks += 1
             if self.dry_run or not self._return(mark, hidden):
                 return mark
 
-    def _return(self, mark: Mark, hidden: Sequence[Hidden]) -> int:
+    def _return(self, mark: Mark, hidden: Sequence[Quarantined]) -> int:
         """Puts back what is needed and not there; returns how many things that were."""
         names = set()
         count = 0
@@ -456,26 +457,26 @@ class _Collecting:
             if not self._is_needed(mark, one) or self._is_there(one):
                 continue
             self.go_on(0)
-            if self.quarantine.put_back(one):
+            if self.quarantine.restore(one):
                 count += 1
                 names.add(_place(one).repository)
                 self.note(f"put back, because it is needed: {one.path}")
         for name in sorted(names - {""}):
             reconcile.read_again(self.store, name)
-        self.result["returned"] += count
+        self.result["restored"] += count
         return count
 
-    def _is_there(self, one: Hidden) -> bool:
+    def _is_there(self, one: Quarantined) -> bool:
         """Whether there is one in its place; of a folder that is not asked."""
         return _place(one).kind != "repository" and self.quarantine.age(one.path) is not None
 
-    def _is_needed(self, mark: Mark, one: Hidden) -> bool:
+    def _is_needed(self, mark: Mark, one: Quarantined) -> bool:
         place = _place(one)
         if one.is_damaged:
             return False
         if place.kind == "blob":
             key = key_of(place.digest)
-            return key in mark.needed or key in mark.young
+            return key in mark.needed or key in mark.within_grace
         if place.kind == "revision":
             return (place.repository, place.digest) in mark.wanted
         if place.kind == "upload":
@@ -484,9 +485,9 @@ class _Collecting:
             return True
         # A push that had begun before it was hidden may have written into it since.
         written_at = self.quarantine.written_at(one)
-        return written_at is not None and written_at > one.hidden_at - settings.GC_GRACE
+        return written_at is not None and written_at > one.quarantined_at - settings.GC_GRACE
 
-    def _hide(self, mark: Mark, manifests: list[tuple[str, str]]) -> None:
+    def _quarantine(self, mark: Mark, manifests: list[tuple[str, str]]) -> None:
         """Takes the candidates out of the store: links of manifests, then all data. Adds the
         manifests, by repository and digest. Quick, because the review comes when it is done."""
         run = str(self.run.pk)
@@ -500,16 +501,16 @@ class _Collecting:
 
         for some in _batches(sorted(mark.manifests)):
             wanted = [paths.revision_link(name, digest) for name, digest in some]
-            gone = self.quarantine.hide(wanted, run=run, may_go=may_go)
+            gone = self.quarantine.add(wanted, run=run, may_go=may_go)
             places = [_place(one) for one in gone]
             manifests += [(place.repository, place.digest) for place in places]
-            self.result["hidden_manifests"] += len(places)
+            self.result["quarantined_manifests"] += len(places)
             self.go_on(len(places))
         for blobs in _batches(mark.blobs):
             wanted = [paths.blob_data(digest_of(key)) for key, _size in blobs]
-            gone = self.quarantine.hide(wanted, run=run, may_go=may_go)
-            self.result["hidden"] += len(gone)
-            self.result["hidden_bytes"] += sum(one.size for one in gone)
+            gone = self.quarantine.add(wanted, run=run, may_go=may_go)
+            self.result["quarantined"] += len(gone)
+            self.result["quarantined_bytes"] += sum(one.size for one in gone)
             self.go_on(len(gone))
 
     def _forget(self, manifests: Sequence[tuple[str, str]]) -> None:
@@ -529,27 +530,27 @@ class _Collecting:
     ) -> None:
         """Deletes what was hidden before `until` and is not needed by that mark; `check` is asked
         before each of them, whether it still may."""
-        for one in list(self.quarantine.hidden()):
+        for one in list(self.quarantine.contents()):
             place = _place(one)
-            if one.hidden_at > until or place.repository in mark.skipped:
+            if one.quarantined_at > until or place.repository in mark.skipped:
                 continue
             self.go_on(1)
             if self._is_needed(mark, one):
-                self.quarantine.put_back(one)  # there is one again: the copy goes
+                self.quarantine.restore(one)  # there is one again: the copy goes
             else:
                 check()
                 self.result["freed_bytes"] += self.quarantine.purge(one)
                 self.result["purged"] += 1
 
-    def _purge_now(self, hold: Hold) -> None:
+    def _purge_now(self, freeze: Freeze) -> None:
         """Purges all, with manifests held from before a new look until the last is gone."""
         began = time.monotonic()
         try:
-            with hold() as held:
-                mark = self._settled()
+            with freeze() as held:
+                mark = self._settled_mark()
                 self._purge(mark, mark.began, check=held.check)
         finally:
-            self.result["held_seconds"] = time.monotonic() - began
+            self.result["freeze_seconds"] = time.monotonic() - began
 
     def _leftovers(self, mark: Mark, patience: timedelta) -> None:
         """Takes out uploads that nobody went on with for so long, and repositories with nothing in
@@ -577,37 +578,37 @@ class _Collecting:
         if self.dry_run:
             return
         for some in _batches(stale):
-            self.quarantine.hide(some, run=str(self.run.pk))
+            self.quarantine.add(some, run=str(self.run.pk))
             self.go_on(0)
         for name in empty:
             self.result["reviewed"] = False
             self._save()
-            self._hide_repository(name, folders)
+            self._quarantine_repository(name, folders)
             self.result["reviewed"] = True
             self.go_on(0)
         self.quarantine.tidy()
 
-    def _hide_repository(self, name: str, folders: dict[str, set[str]]) -> None:
+    def _quarantine_repository(self, name: str, folders: dict[str, set[str]]) -> None:
         """Its folder, or what is its own in it if there are repositories below."""
         is_alone = not any(other.startswith(f"{name}/") for other in folders)
         folder = paths.repository(name)
         wanted = [folder] if is_alone else [f"{folder}/{one}" for one in sorted(folders[name])]
         wanted = [path for path in wanted if paths.place_of(path) is not None]
-        gone = self.quarantine.hide(wanted, run=str(self.run.pk))
+        gone = self.quarantine.add(wanted, run=str(self.run.pk))
         for one in gone:
             written_at = self.quarantine.written_at(one)
-            if written_at is not None and written_at > one.hidden_at - settings.GC_GRACE:
-                self.quarantine.put_back(one)  # somebody pushes there just now
+            if written_at is not None and written_at > one.quarantined_at - settings.GC_GRACE:
+                self.quarantine.restore(one)  # somebody pushes there just now
                 return
         if gone:
             ingest.drop_repository(name)
 
     # -- what is told ------------------------------------------------------------------------------
     def go_on(self, count: int) -> None:
-        """So much more was done; _Stopped if that was enough. Looks every LOOK seconds."""
+        """So much more was done; _Stopped if that was enough. Looks every POLL seconds."""
         self.run.done += count
         now = time.monotonic()
-        if now - self._looked < LOOK:
+        if now - self._looked < POLL:
             return
         self._looked = now
         self._save()
@@ -648,29 +649,36 @@ class _Collecting:
         result["candidate_manifests"] = len(mark.manifests)
         result["candidate_blobs"] = len(mark.blobs)
         result["candidate_bytes"] = sum(size for _key, size in mark.blobs)
-        result["young_bytes"] = mark.young_size
+        result["grace_bytes"] = mark.grace_size
         result["skipped_repositories"] = [list(pair) for pair in sorted(mark.skipped.items())]
         for name, why in sorted(mark.skipped.items()):
             self.note(f"{name}: nothing of it went: {why}")
 
-    def _count_waiting(self) -> None:
+    def _count_quarantined(self) -> None:
         try:
-            hidden = list(self.quarantine.hidden())
+            hidden = list(self.quarantine.contents())
         except RegistryError as error:
             self.note(str(error))
             return
-        self.result["waiting"] = len(hidden)
-        self.result["waiting_bytes"] = sum(one.size for one in hidden)
+        self.result["in_quarantine"] = len(hidden)
+        self.result["in_quarantine_bytes"] = sum(one.size for one in hidden)
         if hidden:
-            first = min(one.hidden_at for one in hidden) + settings.QUARANTINE_TIME
+            first = min(one.quarantined_at for one in hidden) + settings.QUARANTINE_TIME
             self.result["due_at"] = first.isoformat()
         for line in self.quarantine.problems():
             self.note(line)
 
 
 _AUDITED = (
-    *("hidden", "hidden_manifests", "hidden_bytes", "returned", "purged", "freed_bytes"),
-    *("uploads", "empty_repositories", "held_seconds", "problem"),
+    *(
+        "quarantined",
+        "quarantined_manifests",
+        "quarantined_bytes",
+        "restored",
+        "purged",
+        "freed_bytes",
+    ),
+    *("uploads", "empty_repositories", "freeze_seconds", "problem"),
 )
 
 
@@ -688,21 +696,21 @@ def _empty_result(dry_run: bool) -> Result:
         candidate_manifests=0,
         candidate_blobs=0,
         candidate_bytes=0,
-        young_bytes=0,
-        hidden=0,
-        hidden_manifests=0,
-        hidden_bytes=0,
-        returned=0,
+        grace_bytes=0,
+        quarantined=0,
+        quarantined_manifests=0,
+        quarantined_bytes=0,
+        restored=0,
         purged=0,
         freed_bytes=0,
-        waiting=0,
-        waiting_bytes=0,
+        in_quarantine=0,
+        in_quarantine_bytes=0,
         due_at="",
         uploads=0,
         upload_bytes=0,
         empty_repositories=0,
         skipped_repositories=[],
-        held_seconds=0.0,
+        freeze_seconds=0.0,
         is_review=False,
         reviewed=None,
         repaired=[],

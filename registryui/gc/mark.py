@@ -2,7 +2,7 @@
 
     roots     what tags stand for (on the disk, not in the index), what undo still keeps
     kept      roots, what kept image indexes list, referrers whose subject is kept
-    young     what is not kept, and changed within the grace time, with all that it needs
+    within_grace     what is not kept, and changed within the grace time, with all that it needs
     the rest  candidates
 
 What a manifest needs is read from its bytes in the index, checked against its digest; a link that
@@ -31,7 +31,7 @@ from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry import paths
 from registryui.registry.errors import NotFound, RegistryError
 from registryui.registry.files import shown
-from registryui.registry.quarantine import Hidden
+from registryui.registry.quarantine import Quarantined
 from registryui.registry.storage import FileStore
 
 from .store_scan import Answer, Blobs, Ended, Links, Task, key_of, look, serve
@@ -52,7 +52,9 @@ class Mark:
 
     began: datetime
     needed: set[bytes] = field(default_factory=set)  # blobs, manifests too, by what is kept
-    young: set[bytes] = field(default_factory=set)  # by what is young, and with a young link
+    within_grace: set[bytes] = field(
+        default_factory=set
+    )  # by what is within_grace, and with a within_grace link
     manifests: list[tuple[str, str]] = field(default_factory=list)  # candidates: repository, digest
     blobs: list[tuple[bytes, int]] = field(default_factory=list)  # candidates, with bytes
     wanted: set[tuple[str, str]] = field(default_factory=set)  # needed, and without a link now
@@ -65,7 +67,7 @@ class Mark:
     size: int = 0  # bytes of all blobs
     kept_count: int = 0
     kept_size: int = 0
-    young_size: int = 0  # of blobs that nothing kept needs, and that may not go yet
+    grace_size: int = 0  # of blobs that nothing kept needs, and that may not go yet
 
 
 @dataclass(slots=True)
@@ -76,10 +78,10 @@ class Marker:
     store: FileStore
     grace: timedelta
     go_on: Callable[[int], None]
-    hidden: Sequence[Hidden] = ()  # what waits in the quarantine
+    quarantined: Sequence[Quarantined] = ()  # what waits in the quarantine
     found: Mark = field(init=False)
     _former: dict[str, set[str]] = field(init=False)
-    _away: dict[str, set[str]] = field(init=False)  # hidden manifests of each repository
+    _away: dict[str, set[str]] = field(init=False)  # quarantined manifests of each repository
 
     def mark(self) -> Mark:
         """A full look. RegistryError: the store does not answer; Impossible: see there."""
@@ -90,7 +92,7 @@ class Marker:
         for name, digest in kept.values_list("repository", "digest"):
             self._former[name].add(digest)
         self._away = defaultdict(set)
-        for one in self.hidden:
+        for one in self.quarantined:
             place = paths.place_of(one.path)
             if place is not None and place.kind == "revision":
                 self._away[place.repository].add(place.digest)
@@ -178,7 +180,7 @@ class Marker:
         self._judge(waiting)
 
     def _sum(self) -> None:
-        """Each blob of the store: kept, young or a candidate."""
+        """Each blob of the store: kept, within_grace or a candidate."""
         mark, before = self.found, self._before
         tasks = (Task("blobs", folder) for folder in self.store.blob_folders())
         for answer in self._answers(tasks):
@@ -190,8 +192,8 @@ class Marker:
                 if key in mark.needed:
                     mark.kept_count += 1
                     mark.kept_size += size
-                elif changed >= before or key in mark.young:
-                    mark.young_size += size
+                elif changed >= before or key in mark.within_grace:
+                    mark.grace_size += size
                 else:
                     mark.blobs.append((key, size))
             self.go_on(len(answer.keys))
@@ -204,12 +206,12 @@ class Marker:
         for links in group:
             here = known[links.name]
             kept = self._closure(here, self._roots(links))
-            young = self._closure(here, self._youngsters(links, here, kept)) - kept
+            within_grace = self._closure(here, self._within_grace(links, here, kept)) - kept
             if here.why:
                 self._skip(links, here.why)
             if links.why:  # nothing of it goes: all is kept, and all that it links
-                kept, young = kept | young | set(links.manifests), set()
-            judged[links.name] = (kept, young)
+                kept, within_grace = kept | within_grace | set(links.manifests), set()
+            judged[links.name] = (kept, within_grace)
         for name, why in self._expand(judged, known).items():
             links = next(links for links in group if links.name == name)
             self._skip(links, why)
@@ -245,7 +247,7 @@ class Marker:
         roots = links.tags | self._former.get(links.name, set())
         return roots | set(links.manifests) if links.why else roots
 
-    def _youngsters(self, links: Links, here: _Known, kept: set[str]) -> set[str]:
+    def _within_grace(self, links: Links, here: _Known, kept: set[str]) -> set[str]:
         """Manifests that may not go yet: pushed, or without a tag, only within the grace time. One
         that has a tag in the index and none on the disk is looked at again by a sync first."""
         limit = self.found.began - self.grace
@@ -257,7 +259,7 @@ class Marker:
             row = here.rows.get(digest)
             if (
                 row is None
-                or digest in links.young
+                or digest in links.within_grace
                 or row.untagged_at is None
                 or row.untagged_at >= limit
             ):
@@ -278,21 +280,21 @@ class Marker:
                 waiting += here.referrers.get(digest, ())
         return seen
 
-    def _note(self, links: Links, kept: set[str], young: set[str]) -> None:
+    def _note(self, links: Links, kept: set[str], within_grace: set[str]) -> None:
         mark, linked = self.found, set(links.manifests)
         mark.manifest_count += len(linked)
-        mark.manifests += [(links.name, digest) for digest in linked - kept - young]
+        mark.manifests += [(links.name, digest) for digest in linked - kept - within_grace]
         mark.wanted |= {
             (links.name, digest)
-            for digest in self._away.get(links.name, set()) & (kept | young)
+            for digest in self._away.get(links.name, set()) & (kept | within_grace)
             if digest not in linked
         }
         mark.needed.update(map(key_of, kept))
-        mark.young.update(map(key_of, young))
-        (mark.needed if links.why else mark.young).update(map(key_of, links.layers))
+        mark.within_grace.update(map(key_of, within_grace))
+        (mark.needed if links.why else mark.within_grace).update(map(key_of, links.layers))
         if links.why:
             mark.skipped[links.name] = links.why
-        if linked or links.tag_count or kept or young or links.newest >= self._before:
+        if linked or links.tag_count or kept or within_grace or links.newest >= self._before:
             mark.living.add(links.name)
         elif links.is_usable and not links.why and not self._away.get(links.name):
             mark.empty.append(links.name)
@@ -307,7 +309,7 @@ class Marker:
 
         def add(name: str, named: References, *, is_kept: bool) -> None:
             digests = named.digests
-            (self.found.needed if is_kept else self.found.young).update(map(key_of, digests))
+            (self.found.needed if is_kept else self.found.within_grace).update(map(key_of, digests))
             if not all(map(is_canonical, digests)):
                 others[name][not is_kept].update(digests)
 
@@ -315,8 +317,8 @@ class Marker:
         for name, digest, raw in rows.values_list("repository__name", "digest", "raw").iterator(
             chunk_size=500
         ):
-            kept, young = judged[name]
-            if digest not in kept and digest not in young:
+            kept, within_grace = judged[name]
+            if digest not in kept and digest not in within_grace:
                 continue
             content: bytes | None = bytes(raw)
             if content is not None and not matches(digest, content):
@@ -329,10 +331,10 @@ class Marker:
             for digest, named in known[name].read.items():  # no row has it, but a layer link
                 if named is not None:
                     add(name, named, is_kept=digest in kept)
-        for name, (needed, young) in others.items():
+        for name, (needed, within_grace) in others.items():
             here = known[name]
             self.found.needed.update(map(key_of, here.stored(needed)))
-            self.found.young.update(map(key_of, here.stored(young)))
+            self.found.within_grace.update(map(key_of, here.stored(within_grace)))
             if here.why:
                 lost.setdefault(name, here.why)
         return lost

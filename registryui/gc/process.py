@@ -31,7 +31,7 @@ PR_SET_PDEATHSIG = 1
 _PROGRAM = "import django; django.setup(); from registryui.gc import process; process.main()"
 
 
-def collect(
+def run_gc(
     *, by: str, dry_run: bool = False, purge_now: bool = False, review: bool = False
 ) -> None:
     """One run, and waits for its end; none if another one is under way. A refusal is a run that
@@ -69,14 +69,14 @@ def step_back(*, purge_now: bool) -> None:
 def here(*, by: str, dry_run: bool = False, purge_now: bool = False, review: bool = False) -> None:
     """The same in this process."""
     try:
-        collecting.collect(by=by, dry_run=dry_run, purge_now=purge_now, review=review)
+        collecting.run_gc(by=by, dry_run=dry_run, purge_now=purge_now, review=review)
     except Refused as error:
         note_refusal(by, str(error), dry_run=dry_run)
 
 
 def note_refusal(by: str, problem: str, *, dry_run: bool) -> None:
     """A run that failed for that reason; none if another one is under way."""
-    run = runs.begin(Run.Kind.COLLECT, by=by)
+    run = runs.begin(Run.Kind.GC, by=by)
     if run is not None:
         told = {"dry_run": dry_run, "problem": problem}
         runs.end(run, Run.State.FAILED, told, [problem])

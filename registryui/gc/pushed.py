@@ -117,9 +117,7 @@ def restore_pending() -> None:
     """Restores what pushes need whose events wait to be applied; and makes data good that the
     registry could not read for one of them. Two queries where nothing was collected lately."""
     waiting = RegistryEvent.objects.filter(applied_at=None, action="push").exclude(digest="")
-    lately = Run.objects.filter(
-        kind=Run.Kind.COLLECT, heartbeat_at__gt=timezone.now() - LATELY
-    ).exists()
+    lately = Run.objects.filter(kind=Run.Kind.GC, heartbeat_at__gt=timezone.now() - LATELY).exists()
     if not lately:
         waiting = waiting.filter(attempts__gt=0)
     pushed: dict[str, set[str]] = defaultdict(set)
@@ -176,10 +174,10 @@ def _missing(quarantine: Quarantine, needed: set[str]) -> set[str]:
 
 def _restore(quarantine: Quarantine, name: str, missing: set[str]) -> set[str]:
     came = set()
-    for one in quarantine.hidden():
+    for one in quarantine.contents():
         place = paths.place_of(one.path)
         is_folder = place is not None and (place.kind, place.repository) == ("repository", name)
-        if not one.is_damaged and (one.path in missing or is_folder) and quarantine.put_back(one):
+        if not one.is_damaged and (one.path in missing or is_folder) and quarantine.restore(one):
             came.add(one.path)
     return came
 

@@ -57,19 +57,19 @@ def steps(registry_program: str) -> list[Step]:
     return [
         Step(
             _("Hold pushes and deletes at the front door, for as long as it may take."),
-            "./boathouse hold on --minutes 240",
+            "./boathouse freeze on --minutes 240",
         ),
         Step(
             _("Take away the manifests that nothing needs; --dry-run only lists them."),
-            "./boathouse collect --stock --remove-untagged",
+            "./boathouse gc --registry-gc --delete-untagged",
         ),
         Step(
             _("Let the registry free the blobs. Never add --delete-untagged: it breaks images."),
             f"env -u AWS_CA_BUNDLE {program} garbage-collect {configuration}",
         ),
         Step(_("See that every tag is whole."), "./boathouse integrity --source http"),
-        Step(_("See that the door was shut all the time."), "./boathouse hold status"),
-        Step(_("Let writes in again."), "./boathouse hold off"),
+        Step(_("See that the door was shut all the time."), "./boathouse freeze status"),
+        Step(_("Let writes in again."), "./boathouse freeze off"),
     ]
 
 
@@ -130,13 +130,13 @@ def _check_digests() -> None:
 
 
 def _check_held() -> None:
-    is_held = any(one.what == "writes" for one in write_freeze.holds()) and write_freeze.is_shut(
-        "writes"
-    )
+    is_held = any(
+        one.what == "writes" for one in write_freeze.freezes()
+    ) and write_freeze.is_frozen("writes")
     if not is_held:
-        raise Refused(_("Writes must be held first: ./boathouse hold on --minutes 240"))
+        raise Refused(_("Writes must be held first: ./boathouse freeze on --minutes 240"))
     if write_freeze.in_flight("writes"):
-        raise Refused(_("Writes that began before are still under way: ./boathouse hold status"))
+        raise Refused(_("Writes that began before are still under way: ./boathouse freeze status"))
 
 
 def _removed(

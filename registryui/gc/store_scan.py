@@ -35,7 +35,7 @@ class Links:
     tags: set[str] = field(default_factory=set)  # digests that its tags stand for
     tag_count: int = 0
     manifests: list[str] = field(default_factory=list)  # digests by their links
-    young: set[str] = field(default_factory=set)  # of those, changed within the grace time
+    within_grace: set[str] = field(default_factory=set)  # of those, changed within the grace time
     layers: list[str] = field(default_factory=list)  # changed within it; all, if `why`
     newest: float = 0.0  # when the newest layer link changed
     why: str = ""  # nothing of it may go, because …
@@ -73,7 +73,7 @@ def digest_of(key: bytes) -> str:
 
 
 def look(store: FileStore, tasks: Iterable[Task], *, before: float) -> Iterator[Answer]:
-    """The answers to these tasks; what changed since `before` (seconds since 1970) is young. An
+    """The answers to these tasks; what changed since `before` (seconds since 1970) is within_grace. An
     error in the place of one that cannot be read."""
     for task in tasks:
         try:
@@ -89,14 +89,14 @@ def look(store: FileStore, tasks: Iterable[Task], *, before: float) -> Iterator[
 
 def _links(store: FileStore, name: str, before: float) -> Links:
     # Tags first: a push writes its manifest's link and then the tag, so a tag that comes while we
-    # read has a manifest that is young.
+    # read has a manifest that is within_grace.
     tags = store.tag_links(name)
     manifests = store.manifest_links(name)
     layers = store.layer_links(name)
     found = Links(name, tag_count=len(tags))
     found.tags = {tag.digest for tag in tags if tag.digest}
     found.manifests = [one.digest for one in manifests]
-    found.young = {one.digest for one in manifests if one.changed >= before}
+    found.within_grace = {one.digest for one in manifests if one.changed >= before}
     found.newest = max((one.changed for one in layers), default=0.0)
     found.why = next(
         (f"tag {tag.name}: its link cannot be read" for tag in tags if not tag.digest),

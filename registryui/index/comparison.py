@@ -1,6 +1,6 @@
-"""Two references (`repository:tag`, `repository@digest`) as the two sides of a comparison.
+"""Two references (`repository:tag`, `repository@digest`) as the two sources of a comparison.
 
-Of an image index one platform is compared, by default the same on both sides.
+Of an image index one platform is compared, by default the same on both sources.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One side, read: the image that is compared and its platform ("": there is no choice)."""
+class ComparisonSource:
+    """One source, read: the image that is compared and its platform ("": there is no choice)."""
 
     named: Named
     platform: str
@@ -98,7 +98,7 @@ def _platforms(manifest: Manifest) -> tuple[tuple[str, str], ...]:
 
 
 def choose(left: Named, right: Named, wanted: str = "", wanted_right: str = "") -> tuple[str, str]:
-    """The platform of each side: the wanted one, else one that both have, else its first."""
+    """The platform of each source: the wanted one, else one that both have, else its first."""
     ours, theirs = dict(left.platforms), dict(right.platforms)
     # An image that is no index has one platform, and an index should show the same.
     only = "" if theirs else right.manifest.platform
@@ -112,7 +112,7 @@ def _first(wanted: Sequence[str], there: Mapping[str, str]) -> str:
     return next((key for key in wanted if key in there), "")
 
 
-def side(one: Named, platform: str) -> Side:
+def source(one: Named, platform: str) -> ComparisonSource:
     """Reads the image of that platform. Raises Refused where there is nothing to compare."""
     shown = one.manifest
     if platform:
@@ -135,7 +135,7 @@ def side(one: Named, platform: str) -> Side:
     else:
         config = _config(shown)
     own = [parsed.config] if parsed.config else []
-    return Side(
+    return ComparisonSource(
         one,
         platform,
         shown,
@@ -160,9 +160,11 @@ def _config(shown: Manifest) -> ImageConfig:
         return ImageConfig()
 
 
-def both(references: Sequence[str], platforms: Sequence[str]) -> tuple[Side, Side, Comparison]:
+def both(
+    references: Sequence[str], platforms: Sequence[str]
+) -> tuple[ComparisonSource, ComparisonSource, Comparison]:
     """Reads and compares two references; `platforms` may be "" each. Raises Refused."""
     left, right = (named(text) for text in references)
     ours, theirs = choose(left, right, *platforms)
-    one, other = side(left, ours), side(right, theirs)
+    one, other = source(left, ours), source(right, theirs)
     return one, other, compare(one.image, other.image)

@@ -35,7 +35,7 @@ class NewManifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class TagUpdate:
     """When a tag was set on this digest, and by whom; "" where only an event could know."""
 
     digest: str

@@ -40,14 +40,14 @@ from registryui.registry.source import Source, Stored
 
 from . import client_deletes, counts, ingest, tombstones
 from .blob_names import remembered
-from .fetch import Known, Look, complete, look
+from .fetch import Known, TagProbe, complete, probe
 from .sync import AT_ONCE, is_store, known_elsewhere, known_here, write
 
 log = logging.getLogger(__name__)
 
 BATCH = 5000  # events of a round: the more, the more of one repository are written together
 TOGETHER = 1000  # events of one repository whose images are in memory at once
-PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
+PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between probes at a tag that is being written
 MISSED = timedelta(seconds=5)  # an event waits no longer for the job that applies it
 RECENT = timedelta(seconds=10)
 ATTEMPTS = 20  # with a registry that does not answer; then the sync is left to it
@@ -138,7 +138,7 @@ def apply_pending(
                     waits.append(_postpone(repository, events, error))
                 else:
                     done[repository] = events
-            _settle(done)
+            _conclude(done)
             counts.fold()
             for events in done.values():
                 applied += len(events)
@@ -164,7 +164,7 @@ def _apply(
     source: Source, repository: str, events: Sequence[RegistryEvent], pool: Executor
 ) -> None:
     """Looks at everything that these events of one repository name, and writes it down."""
-    moves = _moves(events)
+    updates = _updates(events)
     _note_replaced(repository, events)
     # Before the tags: so all that one DELETE took off are put back together.
     if deletes := {one.digest for one in events if one.action == "delete" and one.digest}:
@@ -175,7 +175,7 @@ def _apply(
     for pause in (*PAUSES, None):
         if tags:
             tags = _look_at_tags(
-                source, repository, tags, moves, pool, is_last=pause is None, seen=seen
+                source, repository, tags, updates, pool, is_last=pause is None, seen=seen
             )
         if tags and pause is not None:
             time.sleep(pause)
@@ -189,7 +189,7 @@ def _apply(
 
 
 @transaction.atomic
-def _settle(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
+def _conclude(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
     """Counts the events of a batch that were applied, by repository, and marks them. Killed before
     that, they are looked at again, which does no harm; each is counted once."""
     wanted = [event.pk for events in done.values() for event in events]
@@ -241,20 +241,20 @@ def _by_time(event: RegistryEvent) -> datetime:
     return event.at
 
 
-def _moves(events: Iterable[RegistryEvent]) -> dict[str, ingest.Move]:
+def _updates(events: Iterable[RegistryEvent]) -> dict[str, ingest.TagUpdate]:
     """The newest push of each tag."""
-    moves: dict[str, ingest.Move] = {}
+    updates: dict[str, ingest.TagUpdate] = {}
     for event in sorted(events, key=lambda one: one.at):
         if event.action == "push" and event.tag:
-            moves[event.tag] = ingest.Move(event.digest, event.at, event.actor)
-    return moves
+            updates[event.tag] = ingest.TagUpdate(event.digest, event.at, event.actor)
+    return updates
 
 
 def _look_at_tags(
     source: Source,
     repository: str,
     tags: Iterable[str],
-    moves: dict[str, ingest.Move],
+    updates: dict[str, ingest.TagUpdate],
     pool: Executor,
     *,
     is_last: bool,
@@ -270,7 +270,7 @@ def _look_at_tags(
         for name, digest, problem in rows.values_list("name", "manifest__digest", "problem")
     }
     futures = {tag: pool.submit(_look, source, repository, tag, known.get(tag)) for tag in tags}
-    looks = []
+    probes = []
     again: set[str] = set()
     listed: set[str] | None = None
     for tag, future in futures.items():
@@ -281,12 +281,12 @@ def _look_at_tags(
                 raise
             again.add(tag)
             continue
-        if not is_last and _is_behind(one, moves.get(tag)):
+        if not is_last and _is_behind(one, updates.get(tag)):
             again.add(tag)
             continue
         seen[tag] = one.digest
-        if one.problem not in ("", Tag.Problem.DANGLING) and not one.digest and tag in moves:
-            seen[tag] = moves[tag].digest  # it is there and cannot be read: nobody overwrote it
+        if one.problem not in ("", Tag.Problem.DANGLING) and not one.digest and tag in updates:
+            seen[tag] = updates[tag].digest  # it is there and cannot be read: nobody overwrote it
         if not one.digest and one.problem == Tag.Problem.DANGLING:
             if listed is None:
                 listed = _listed(source, repository)
@@ -294,19 +294,19 @@ def _look_at_tags(
                 one = replace(one, is_gone=True)
                 if one.tag not in known:
                     continue
-        looks.append(one)
-    if looks:
-        again |= set(write(source, repository, looks, pool, moves=moves).skipped)
+        probes.append(one)
+    if probes:
+        again |= set(write(source, repository, probes, pool, updates=updates).skipped)
     return again
 
 
-def _look(source: Source, repository: str, tag: str, known: tuple[str, str] | None) -> Look:
+def _look(source: Source, repository: str, tag: str, known: tuple[str, str] | None) -> TagProbe:
     """At a tag, of which the index has this digest and problem; a problem may have healed."""
     digest, problem = known or ("", "")
-    return look(source, repository, tag, expected=digest, again=bool(problem))
+    return probe(source, repository, tag, expected=digest, again=bool(problem))
 
 
-def _is_behind(one: Look, move: ingest.Move | None) -> bool:
+def _is_behind(one: TagProbe, move: ingest.TagUpdate | None) -> bool:
     """True if a push that was just told of is not to be seen yet.
 
     Registry 2.8 sends the event before the tag's link is written: for some milliseconds the tag

@@ -21,7 +21,7 @@ Problem = Tag.Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TagProbe:
     """What the registry says of one tag now. `digest` is "" when it has nothing for the tag."""
 
     tag: str
@@ -40,7 +40,7 @@ class Known:
     elsewhere: Callable[[Iterable[str]], dict[str, NewManifest]]  # those that another one has
 
 
-def look(
+def probe(
     source: Source,
     repository: str,
     tag: str,
@@ -48,29 +48,29 @@ def look(
     expected: str,
     again: bool = False,
     is_listed: bool = True,
-) -> Look:
+) -> TagProbe:
     """Looks at one tag: a HEAD if the index has it already, else the manifest at once.
 
     `again` fetches it even if the digest is the expected one (a tag with a problem may have
     healed). A tag that the registry does not list and has nothing for is gone, else dangling.
     Raises RegistryError when the registry does not answer; says nothing of the tag then.
     """
-    absent = Look(tag, expected, "", problem=Problem.DANGLING, is_gone=not is_listed)
+    absent = TagProbe(tag, expected, "", problem=Problem.DANGLING, is_gone=not is_listed)
     try:
         if expected and not again:
             digest = source.resolve(repository, tag)
             if digest == expected:
-                return Look(tag, expected, digest)
+                return TagProbe(tag, expected, digest)
             if digest is None:
                 return absent
         stored = source.manifest(repository, tag)
     except (BadAnswer, TooLarge):
-        return Look(tag, expected, "", problem=Problem.UNREADABLE)
+        return TagProbe(tag, expected, "", problem=Problem.UNREADABLE)
     except NotFound:
         stored = None
     if stored is None:
         return absent
-    return Look(tag, expected, stored.digest, stored)
+    return TagProbe(tag, expected, stored.digest, stored)
 
 
 def complete(

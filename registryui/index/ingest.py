@@ -32,13 +32,13 @@ from registryui.oci import names, throw_away
 
 from . import bulk, client_deletes, tombstones
 from . import rows as made
-from .contents import Move, NewManifest
-from .fetch import Look
+from .contents import NewManifest, TagUpdate
+from .fetch import TagProbe
 from .rows import capped
 
 __all__ = [
     "Changes",
-    "Move",
+    "TagUpdate",
     "drop_manifest",
     "drop_manifests",
     "drop_repository",
@@ -74,17 +74,17 @@ class Changes:
 @transaction.atomic
 def save(
     name: str,
-    looks: Sequence[Look],
+    probes: Sequence[TagProbe],
     manifests: Sequence[NewManifest],
     *,
-    moves: Mapping[str, Move] | None = None,
+    updates: Mapping[str, TagUpdate] | None = None,
 ) -> Changes:
     """Writes what was found in one repository; makes the repository if it is new."""
     repository, is_new = _alone().get_or_create(
         name=name, defaults={"namespace": names.namespace_of(name)}
     )
     created = _add_manifests(repository, manifests)
-    changes = _set_tags(repository, looks, manifests, moves or {})
+    changes = _set_tags(repository, probes, manifests, updates or {})
     changes.manifests = len(created)
     if is_new or created or changes.added or changes.moved or changes.removed or changes.problems:
         refresh(repository)
@@ -435,21 +435,21 @@ def _measure(repository: Repository) -> int:
 
 def _set_tags(
     repository: Repository,
-    looks: Sequence[Look],
+    probes: Sequence[TagProbe],
     manifests: Sequence[NewManifest],
-    moves: Mapping[str, Move],
+    updates: Mapping[str, TagUpdate],
 ) -> Changes:
     changes = Changes()
     present = {
         tag.name: tag
         for tag in repository.tags.select_related("manifest")
         .defer("manifest__raw", "manifest__config", "manifest__annotations")
-        .filter(name__in=[one.tag for one in looks])
+        .filter(name__in=[one.tag for one in probes])
     }
     targets = {
         row.digest: row
         for row in repository.manifests.filter(
-            digest__in={one.digest for one in looks if one.digest}
+            digest__in={one.digest for one in probes if one.digest}
         ).only("id", "digest", "artifact_type", "size", "pulled_at", "pushed_at", "repository")
     }
     looked_into = {one.digest for one in manifests}
@@ -466,7 +466,7 @@ def _set_tags(
     removed: list[Tag] = []
     overwritten: list[TagTombstone] = []
     skipped: list[str] = []
-    for one in looks:
+    for one in probes:
         tag = present.get(one.tag)
         if _digest_of(tag) not in (one.expected, one.digest):
             skipped.append(one.tag)
@@ -492,14 +492,14 @@ def _set_tags(
         if one.problem == Tag.Problem.DANGLING:
             changes.lost += _lost(tag)
         left = tombstones.row(tag) if _is_overwritten(tag, target) else None
-        _point(tag, target, one, moves.get(one.tag))
+        _point(tag, target, one, updates.get(one.tag))
         if left is not None:
             overwritten.append(tombstones.overwritten(left, at=tag.tagged_at, by=tag.tagged_by))
         if one.stored is not None or one.problem:
             problem = one.problem or (
                 Tag.Problem.INCOMPLETE if one.digest in incomplete else Tag.Problem.NONE
             )
-            # Only the integrity check looks at layers. A push does, too: the registry checked them.
+            # Only the integrity check probes at layers. A push does, too: the registry checked them.
             is_same = before[0] == one.digest and before[2] == tag.tagged_at
             if problem or before[1] != Tag.Problem.BROKEN or not is_same:
                 tag.problem = problem
@@ -519,7 +519,7 @@ def _set_tags(
     changes.removed = len(removed)
     _write_tags(to_save)
     tombstones.note(overwritten)
-    _mark_pushed(targets.values(), looks, moves)
+    _mark_pushed(targets.values(), probes, updates)
     _regroup(repository, touched)
     changes.skipped = tuple(skipped)
     return changes
@@ -546,7 +546,7 @@ def _lost(tag: Tag) -> list[TagTombstone]:
     return [tombstones.row(tag)]
 
 
-def _point(tag: Tag, target: Manifest | None, one: Look, move: Move | None) -> None:
+def _point(tag: Tag, target: Manifest | None, one: TagProbe, move: TagUpdate | None) -> None:
     """Sets the tag on its manifest. A move that nobody told us of has no known time."""
     if _digest_of(tag) != one.digest:
         tag.tagged_at, tag.tagged_by = UNKNOWN, ""
@@ -580,11 +580,11 @@ def _stand_together(tags: Sequence[Tag]) -> None:
 
 
 def _mark_pushed(
-    targets: Iterable[Manifest], looks: Sequence[Look], moves: Mapping[str, Move]
+    targets: Iterable[Manifest], probes: Sequence[TagProbe], updates: Mapping[str, TagUpdate]
 ) -> None:
-    newest: dict[str, Move] = {}
-    for one in looks:
-        move = moves.get(one.tag)
+    newest: dict[str, TagUpdate] = {}
+    for one in probes:
+        move = updates.get(one.tag)
         if move and move.digest == one.digest:
             newest[one.digest] = max(newest.get(one.digest, move), move, key=lambda each: each.at)
     for target in targets:

@@ -7,21 +7,23 @@ from collections.abc import Iterable, Sequence
 
 from registryui.models import RegistryEvent
 
-from .contents import Move
-from .fetch import Look
+from .contents import TagUpdate
+from .fetch import TagProbe
 
 
-def reported_updates(repository: str, looks: Sequence[Look]) -> dict[str, Move]:
+def reported_updates(repository: str, probes: Sequence[TagProbe]) -> dict[str, TagUpdate]:
     """Who pushed what these tags are now."""
     rows = RegistryEvent.objects.filter(
         action="push",
         repository=repository,
-        tag__in=[one.tag for one in looks],
-        digest__in=[one.digest for one in looks],
+        tag__in=[one.tag for one in probes],
+        digest__in=[one.digest for one in probes],
     ).order_by("at")
-    now = {one.tag: one.digest for one in looks}
+    now = {one.tag: one.digest for one in probes}
     return {
-        row.tag: Move(row.digest, row.at, row.actor) for row in rows if now[row.tag] == row.digest
+        row.tag: TagUpdate(row.digest, row.at, row.actor)
+        for row in rows
+        if now[row.tag] == row.digest
     }
 
 
@@ -31,10 +33,10 @@ def reported_repositories(names: Iterable[str]) -> set[str]:
     return set(names) & set(pushed.values_list("repository", flat=True).distinct())
 
 
-def pushes(repository: str) -> dict[str, list[Move]]:
+def pushes(repository: str) -> dict[str, list[TagUpdate]]:
     """All pushes of its tags, by tag, in no order."""
-    found: dict[str, list[Move]] = defaultdict(list)
+    found: dict[str, list[TagUpdate]] = defaultdict(list)
     rows = RegistryEvent.objects.filter(action="push", repository=repository).exclude(tag="")
     for tag, digest, at, actor in rows.values_list("tag", "digest", "at", "actor"):
-        found[tag].append(Move(digest, at, actor))
+        found[tag].append(TagUpdate(digest, at, actor))
     return dict(found)

@@ -224,7 +224,7 @@ def _word(text: str, term: Term, registry: str) -> Term:
 
 
 def _near(term: Term) -> str:
-    """The qualifier that the repository of a reference looks like, "" if it does not."""
+    """The qualifier that the repository of a reference probes like, "" if it does not."""
     if term.field != REFERENCE or not term.second or not term.value.isalpha():
         return ""
     found = difflib.get_close_matches(term.value.lower(), EXAMPLES, n=1, cutoff=0.74)
@@ -244,9 +244,9 @@ class _Item:
     at: int  # the place of the value in the text
     context: _Context
 
-    def wrong(self, reason: str, *, is_whole: bool = False) -> QueryError:
+    def wrong(self, reason: str, *, is_complete: bool = False) -> QueryError:
         """The error that the value, or the whole item, is not what belongs there."""
-        start = self.term.start if is_whole else self.at
+        start = self.term.start if is_complete else self.at
         example = _("For example: %(example)s") % {"example": EXAMPLES[self.term.field]}
         return QueryError(f"{reason} {example}", start, self.term.end)
 
@@ -255,7 +255,7 @@ def _only_colon(item: _Item) -> None:
     if item.operator != ":":
         values = {"name": item.term.field, "operator": item.operator.lstrip(":")}
         reason = _("“%(name)s” cannot be compared with %(operator)s.") % values
-        raise item.wrong(reason, is_whole=True)
+        raise item.wrong(reason, is_complete=True)
 
 
 def _text(item: _Item) -> Term:
@@ -348,7 +348,7 @@ def _size(item: _Item) -> Term:
     """least, most: bytes. kB are 1000 as on the pages, KiB 1024."""
     operator = item.operator.lstrip(":")
     if not operator:
-        raise item.wrong(_("A size is compared with >, >=, < or <=."), is_whole=True)
+        raise item.wrong(_("A size is compared with >, >=, < or <=."), is_complete=True)
     match = _SIZE.fullmatch(item.value.lower())
     if match is None or match[2] not in _UNITS:
         raise item.wrong(

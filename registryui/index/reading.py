@@ -28,8 +28,8 @@ from . import rows
 from .contents import (
     CONFIG_LIMIT,
     NESTING_LIMIT,
-    Move,
     NewManifest,
+    TagUpdate,
     children,
     config_of,
     resolved,
@@ -191,14 +191,14 @@ def _with_configs(
 
 @dataclass(slots=True)
 class _Repository:
-    """A repository while it is read. `told` are moves that events told of."""
+    """A repository while it is read. `told` are updates that events told of."""
 
     name: str
-    told: Mapping[str, Sequence[Move]]
+    told: Mapping[str, Sequence[TagUpdate]]
     times_as_text: bool  # as SQLite keeps them
     links: Sequence[TagLink]
     groups: dict[str, bytes] = field(default_factory=dict)
-    pushed: dict[str, Move] = field(default_factory=dict)  # the newest move to each digest
+    pushed: dict[str, TagUpdate] = field(default_factory=dict)  # the newest move to each digest
     place: dict[str, int] = field(default_factory=dict)  # of each manifest that is made
     sizes: dict[str, int] = field(default_factory=dict)
     children: dict[str, rows.Child] = field(default_factory=dict)
@@ -209,7 +209,7 @@ class _Repository:
 
 
 def pieces(
-    store: Store, name: str, *, told: Mapping[str, Sequence[Move]], times_as_text: bool
+    store: Store, name: str, *, told: Mapping[str, Sequence[TagUpdate]], times_as_text: bool
 ) -> Iterator[Piece]:
     """Everything in a repository; at least one piece, the last of them with the stamp.
 
@@ -230,12 +230,12 @@ def pieces(
     yield last
 
 
-def whole(
+def complete_rows(
     name: str,
     links: Sequence[TagLink],
     manifests: Sequence[NewManifest],
     *,
-    told: Mapping[str, Sequence[Move]],
+    told: Mapping[str, Sequence[TagUpdate]],
     times_as_text: bool,
 ) -> Piece:
     """A repository that was read in another way: all its tags, and the manifests that they need,
@@ -246,7 +246,7 @@ def whole(
     return piece
 
 
-NEVER = Move("", UNKNOWN, "")
+NEVER = TagUpdate("", UNKNOWN, "")
 
 
 def _begin(here: _Repository) -> _Repository:
@@ -258,10 +258,12 @@ def _begin(here: _Repository) -> _Repository:
     return here
 
 
-def _move(here: _Repository, link: TagLink) -> Move:
+def _move(here: _Repository, link: TagLink) -> TagUpdate:
     """When and by whom the tag was set: the event knows both, the link its time."""
     told = [move for move in here.told.get(link.name, ()) if move.digest == link.digest]
-    return max(told, key=lambda move: move.at) if told else Move(link.digest, link.tagged_at, "")
+    return (
+        max(told, key=lambda move: move.at) if told else TagUpdate(link.digest, link.tagged_at, "")
+    )
 
 
 def _portions(
@@ -388,10 +390,10 @@ def _json(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A repository to read, with the moves of its tags that events told of."""
+    """A repository to read, with the updates of its tags that events told of."""
 
     name: str
-    told: Mapping[str, Sequence[Move]] = field(default_factory=dict)
+    told: Mapping[str, Sequence[TagUpdate]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

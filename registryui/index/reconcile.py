@@ -21,8 +21,8 @@ from registryui.registry.errors import NotFound, RegistryError, Unreachable
 from registryui.registry.source import Store, Stored, TagLink
 
 from . import build, ingest
-from .contents import Move, NewManifest
-from .fetch import Look
+from .contents import NewManifest, TagUpdate
+from .fetch import TagProbe
 from .progress import State
 from .push_history import reported_updates
 from .reading import DANGLING, UNREADABLE, closure
@@ -43,7 +43,7 @@ class Known:
 
 
 def from_store(store: Store, state: State, *, full: bool) -> int:
-    """Builds what is new, looks at all else, drops what is gone; returns the repositories listed.
+    """Builds what is new, probes at all else, drops what is gone; returns the repositories listed.
 
     `full` reads every manifest again. RegistryError: the store could not be listed to its end;
     what was read is written, nothing is dropped.
@@ -130,8 +130,8 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
         _save(store, name, some, known, revisions, state)
         state.advance(0)
     for tags in _chunks(gone):
-        looks = [Look(tag, known.tags[tag][0], "", is_gone=True) for tag in tags]
-        state.changes += ingest.save(name, looks, [])
+        probes = [TagProbe(tag, known.tags[tag][0], "", is_gone=True) for tag in tags]
+        state.changes += ingest.save(name, probes, [])
         for tag in tags:
             state.note(f"{name}:{tag}: only the index had it")
     if not is_same:
@@ -177,12 +177,14 @@ def _save(
     digests = [link.digest for link in links if link.digest]
     found = closure(store, name, digests, have={}, of=revisions)
     by_digest = {one.digest: one for one in found.manifests}
-    looks = [_look(link, known, by_digest, found.problems) for link in links]
-    moves = {link.name: Move(link.digest, link.tagged_at, "") for link in links if link.digest}
-    told = reported_updates(name, looks)
-    changes = ingest.save(name, looks, found.manifests, moves=moves | told)
+    probes = [_look(link, known, by_digest, found.problems) for link in links]
+    updates = {
+        link.name: TagUpdate(link.digest, link.tagged_at, "") for link in links if link.digest
+    }
+    told = reported_updates(name, probes)
+    changes = ingest.save(name, probes, found.manifests, updates=updates | told)
     state.changes += changes
-    for one in looks:
+    for one in probes:
         if one.tag in changes.skipped:
             continue
         if one.digest != one.expected:
@@ -194,16 +196,16 @@ def _look(
     known: Known,
     manifests: Mapping[str, NewManifest],
     problems: Mapping[str, str],
-) -> Look:
+) -> TagProbe:
     expected = known.tags.get(link.name, ("", ""))[0]
     one = manifests.get(link.digest)
     if one is None:
         problem = problems.get(link.digest, DANGLING) if link.digest else UNREADABLE
-        return Look(link.name, expected, "", problem=problem)
-    return Look(link.name, expected, one.digest, Stored(one.digest, one.media_type, one.raw))
+        return TagProbe(link.name, expected, "", problem=problem)
+    return TagProbe(link.name, expected, one.digest, Stored(one.digest, one.media_type, one.raw))
 
 
-def _change(one: Look) -> str:
+def _change(one: TagProbe) -> str:
     if not one.expected:
         return "the index did not have it" if one.digest else f"{one.problem}, and new"
     return f"moved to {one.digest}" if one.digest else f"is {one.problem} now"

@@ -237,8 +237,8 @@ def _of_many(
 ) -> Found[Row]:
     """A page of what is found on a walk; counted only where it is seen whole."""
     found = walk(_light(fitting), every, order, after=after, size=size, most=most)
-    is_whole = not (found.previous or found.next)
-    count = len(found.rows) if is_whole else None
+    is_complete = not (found.previous or found.next)
+    count = len(found.rows) if is_complete else None
     return Found(found.rows, found.previous, found.next, count, most if found.is_stopped else 0)
 
 

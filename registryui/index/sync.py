@@ -27,10 +27,10 @@ from registryui.registry.source import Source, Store, TagLink
 
 from . import bulk, ingest, reconcile, runs
 from .contents import NewManifest
-from .fetch import Known, Look, complete, look
+from .fetch import Known, TagProbe, complete, probe
 from .progress import Progress, State
 from .push_history import reported_updates
-from .reading import closure, whole
+from .reading import closure, complete_rows
 
 _BY_ITSELF = ("schedule", "start")  # of these syncs the audit log would be full
 AT_ONCE = 16  # requests in flight; more do not make the registry faster
@@ -108,8 +108,8 @@ def _walk(source: Source, state: State, pool: Executor, *, full: bool) -> int:
         else:
             listed.add(name)
             if tags:  # pushed after the list was read
-                looks = _looks(source, pool, name, tags, _known_tags(name), full=full)
-                _take(source, state, pool, looks)
+                probes = _probes(source, pool, name, tags, _known_tags(name), full=full)
+                _take(source, state, pool, probes)
     return len(listed)
 
 
@@ -118,7 +118,7 @@ class _Chunk:
     """Tags of one repository that the registry was asked about."""
 
     repository: str
-    looks: list[tuple[str, Future[Look]]]
+    probes: list[tuple[str, Future[TagProbe]]]
     is_new: bool = False  # all tags of a repository that the index does not have
 
 
@@ -131,22 +131,22 @@ def _take(source: Source, state: State, pool: Executor, chunks: Iterator[_Chunk]
     ahead: deque[_Chunk] = deque()
     while _ask_ahead(ahead, chunks):
         chunk = ahead.popleft()
-        looks = _answers(state, chunk)
+        probes = _answers(state, chunk)
         try:
-            manifests = bring(source, chunk.repository, looks, pool)
+            manifests = bring(source, chunk.repository, probes, pool)
         except RegistryError as error:  # a child or config did not come: the next run does it
             state.failed(chunk.repository, error)
         else:
             _ask_ahead(ahead, chunks)
-            is_whole = chunk.is_new and len(looks) == len(chunk.looks)
-            done = _save_new(chunk.repository, looks, manifests) if is_whole else None
-            state.changes += done or save(chunk.repository, looks, manifests)
-        state.advance(len(chunk.looks))
+            is_complete = chunk.is_new and len(probes) == len(chunk.probes)
+            done = _save_new(chunk.repository, probes, manifests) if is_complete else None
+            state.changes += done or save(chunk.repository, probes, manifests)
+        state.advance(len(chunk.probes))
 
 
 def _ask_ahead(ahead: deque[_Chunk], chunks: Iterator[_Chunk]) -> bool:
     """Asks about so many tags that no thread is idle; False if all chunks are done."""
-    while sum(len(chunk.looks) for chunk in ahead) < AHEAD:
+    while sum(len(chunk.probes) for chunk in ahead) < AHEAD:
         chunk = next(chunks, None)
         if chunk is None:
             break
@@ -154,14 +154,14 @@ def _ask_ahead(ahead: deque[_Chunk], chunks: Iterator[_Chunk]) -> bool:
     return bool(ahead)
 
 
-def _answers(state: State, chunk: _Chunk) -> list[Look]:
-    looks = []
-    for tag, future in chunk.looks:
+def _answers(state: State, chunk: _Chunk) -> list[TagProbe]:
+    probes = []
+    for tag, future in chunk.probes:
         try:
-            looks.append(future.result())
+            probes.append(future.result())
         except RegistryError as error:
             state.failed(f"{chunk.repository}:{tag}", error)
-    return looks
+    return probes
 
 
 def _asked(
@@ -181,7 +181,7 @@ def _asked(
         state.run.total += len(tags)
         if not tags and not known:
             ingest.save(name, [], [])  # an empty repository is shown too
-        chunks = _looks(source, pool, name, tags, known, full=full)
+        chunks = _probes(source, pool, name, tags, known, full=full)
         is_new = name not in present and len(tags) <= CHUNK
         yield from (replace(chunk, is_new=is_new) for chunk in chunks)
 
@@ -226,7 +226,7 @@ def _known_tags(repository: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _looks(
+def _probes(
     source: Source,
     pool: Executor,
     repository: str,
@@ -239,11 +239,11 @@ def _looks(
     listed = set(tags)
     every = [*tags, *sorted(known.keys() - listed)]
     for start in range(0, len(every), CHUNK):
-        looks = []
+        probes = []
         for tag in every[start : start + CHUNK]:
             digest, problem = known.get(tag, ("", ""))
             future = pool.submit(
-                look,
+                probe,
                 source,
                 repository,
                 tag,
@@ -251,28 +251,28 @@ def _looks(
                 again=full or bool(problem),
                 is_listed=tag in listed,
             )
-            looks.append((tag, future))
-        yield _Chunk(repository, looks)
+            probes.append((tag, future))
+        yield _Chunk(repository, probes)
 
 
 def write(
     source: Source,
     repository: str,
-    looks: Sequence[Look],
+    probes: Sequence[TagProbe],
     pool: Executor,
     *,
-    moves: Mapping[str, ingest.Move] | None = None,
+    updates: Mapping[str, ingest.TagUpdate] | None = None,
 ) -> ingest.Changes:
-    """Fetches what these looks need and saves them. Raises RegistryError before writing."""
-    return save(repository, looks, bring(source, repository, looks, pool), moves=moves)
+    """Fetches what these probes need and saves them. Raises RegistryError before writing."""
+    return save(repository, probes, bring(source, repository, probes, pool), updates=updates)
 
 
 def bring(
-    source: Source, repository: str, looks: Sequence[Look], pool: Executor
+    source: Source, repository: str, probes: Sequence[TagProbe], pool: Executor
 ) -> list[NewManifest]:
-    """Fetches what these looks need and the index lacks. Raises RegistryError."""
-    stored = [one.stored for one in looks if one.stored is not None]
-    again = {one.digest for one in looks if one.stored and one.digest == one.expected}
+    """Fetches what these probes need and the index lacks. Raises RegistryError."""
+    stored = [one.stored for one in probes if one.stored is not None]
+    again = {one.digest for one in probes if one.stored and one.digest == one.expected}
     fresh = {one.digest for one in stored} - known_here(repository, (s.digest for s in stored))
     if is_store(source):  # its files are as near as our tables: nothing is worth asking these first
         return closure(source, repository, sorted(fresh | again), have={}, of=set()).manifests
@@ -287,29 +287,33 @@ def bring(
 
 def save(
     repository: str,
-    looks: Sequence[Look],
+    probes: Sequence[TagProbe],
     manifests: Sequence[NewManifest],
     *,
-    moves: Mapping[str, ingest.Move] | None = None,
+    updates: Mapping[str, ingest.TagUpdate] | None = None,
 ) -> ingest.Changes:
     """Writes what was brought, with who pushed it where that is known."""
-    if moves is None:
-        moves = reported_updates(repository, [one for one in looks if one.digest != one.expected])
-    return ingest.save(repository, looks, manifests, moves=moves)
+    if updates is None:
+        updates = reported_updates(
+            repository, [one for one in probes if one.digest != one.expected]
+        )
+    return ingest.save(repository, probes, manifests, updates=updates)
 
 
 def _save_new(
-    repository: str, looks: Sequence[Look], manifests: Sequence[NewManifest]
+    repository: str, probes: Sequence[TagProbe], manifests: Sequence[NewManifest]
 ) -> ingest.Changes | None:
     """Writes a repository that the index does not have, in a third of the time that `save` takes.
 
     None: nothing is written, because a tag is not well or somebody else wrote the repository.
     """
-    if not all(one.digest for one in looks):
+    if not all(one.digest for one in probes):
         return None
-    links = [TagLink(one.tag, one.digest, UNKNOWN) for one in looks]
-    told = {tag: [move] for tag, move in reported_updates(repository, looks).items()}
-    piece = whole(repository, links, manifests, told=told, times_as_text=bulk.times_as_text())
+    links = [TagLink(one.tag, one.digest, UNKNOWN) for one in probes]
+    told = {tag: [move] for tag, move in reported_updates(repository, probes).items()}
+    piece = complete_rows(
+        repository, links, manifests, told=told, times_as_text=bulk.times_as_text()
+    )
     try:
         bulk.write([piece], {})
     except (bulk.Taken, IntegrityError):

@@ -17,7 +17,7 @@ def verify(source: Source) -> Iterator[str]:
     """One line for each difference, and for each thing that could not be looked at.
 
     Tags and their digests; of a store also manifests without a tag, and symbolic links behind which
-    nobody looks. What changes while it runs is told as a difference. RegistryError: the
+    nobody probes. What changes while it runs is told as a difference. RegistryError: the
     repositories could not be listed.
     """
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="verify") as pool:

@@ -31,7 +31,7 @@ from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
 
 from . import repair
-from .completeness import Broken, Deep, HttpLook, Look, Looked, Over, Pace, StoreLook
+from .completeness import Broken, Deep, HttpProbe, Over, Pace, Probe, Probed, StoreProbe
 
 AT_ONCE = {"store": 4, "http": 16}  # threads: files are read by one almost as fast as by many
 AHEAD = 4  # tasks a thread
@@ -156,7 +156,7 @@ def look_again() -> int:
         return 0
     # By asking, also where there is a store: listing all of it is not worth a few tags.
     with RegistryClient(settings.REGISTRY_URL) as client:
-        look = HttpLook(client, Deep(Pace(0), is_deep=False, suspects=_damaged()))
+        look = HttpProbe(client, Deep(Pace(0), is_deep=False, suspects=_damaged()))
         for name, tags in by_name.items():
             found = look.look(name, tags)
             count += len(ingest.set_broken(name, {}, found.whole)[1])
@@ -182,11 +182,11 @@ def _everything(work: _Checking, opened: Any) -> None:
     work.result["source"] = kind
     work.beat()
     _repair(work, opened, None)
-    look: StoreLook | HttpLook
+    look: StoreProbe | HttpProbe
     if isinstance(opened, RegistryClient):
-        look = HttpLook(opened, work.deep)
+        look = HttpProbe(opened, work.deep)
     else:
-        look = StoreLook(opened, work.deep)
+        look = StoreProbe(opened, work.deep)
     with ThreadPoolExecutor(AT_ONCE[kind], thread_name_prefix="integrity") as pool:
         try:
             for found in _looked(work, look, pool, AHEAD * AT_ONCE[kind]):
@@ -217,9 +217,9 @@ def _repair(work: _Checking, opened: Any, digests: Collection[str] | None) -> No
         work.note(line)
 
 
-def _looked(work: _Checking, look: Look, pool: ThreadPoolExecutor, ahead: int) -> Iterator[Looked]:
+def _looked(work: _Checking, look: Probe, pool: ThreadPoolExecutor, ahead: int) -> Iterator[Probed]:
     """What was found, task by task, in their order; some are looked at before their turn."""
-    waiting: deque[Future[Looked]] = deque()
+    waiting: deque[Future[Probed]] = deque()
     for name, tags in look.tasks():
         waiting.append(pool.submit(look.look, name, tags))
         if len(waiting) >= ahead:
@@ -228,7 +228,7 @@ def _looked(work: _Checking, look: Look, pool: ThreadPoolExecutor, ahead: int) -
         yield _patient(work, waiting.popleft())
 
 
-def _patient(work: _Checking, future: Future[Looked]) -> Looked:
+def _patient(work: _Checking, future: Future[Probed]) -> Probed:
     """Its result; a repository may take long, and the run lives meanwhile. Over: it ends."""
     while True:
         try:
@@ -237,7 +237,7 @@ def _patient(work: _Checking, future: Future[Looked]) -> Looked:
             work.beat()
 
 
-def _take(work: _Checking, found: Looked) -> None:
+def _take(work: _Checking, found: Probed) -> None:
     result, name = work.result, found.repository
     work.names.add(name)
     result["repositories"] = len(work.names)

@@ -4,7 +4,7 @@
              ├ children of an image index: the same again
              └ config, layers: linked in the repository, there, and as long as the manifest says
 
-Asked of a store where it can be read (StoreLook), else of the registry (HttpLook). Both look again
+Asked of a store where it can be read (StoreProbe), else of the registry (HttpProbe). Both look again
 before they say that something is missing. No tables here: runs in threads.
 """
 
@@ -53,7 +53,7 @@ class Broken:
 
 
 @dataclass(slots=True)
-class Looked:
+class Probed:
     """Some tags of a repository."""
 
     repository: str
@@ -119,14 +119,14 @@ class Deep:
         return {one for one in self._suspects if key_of(one) not in self._hashed}
 
 
-class Look(Protocol):
+class Probe(Protocol):
     """One look at everything. Safe to call from several threads."""
 
     def tasks(self) -> Iterator[tuple[str, Sequence[str] | None]]:
         """Repositories, with some of their tags; None: with all. RegistryError: not all of them."""
         ...
 
-    def look(self, repository: str, tags: Sequence[str] | None) -> Looked:
+    def look(self, repository: str, tags: Sequence[str] | None) -> Probed:
         """Looks at these tags; Over if it may not go on."""
         ...
 
@@ -206,8 +206,8 @@ def key_of(digest: str) -> int:
     return int(digest.partition(":")[2][:16], 16)
 
 
-class StoreLook:
-    """See Look."""
+class StoreProbe:
+    """See Probe."""
 
     def __init__(self, store: FileStore, deep: Deep) -> None:
         self._store = store
@@ -217,13 +217,13 @@ class StoreLook:
         self._known = Known()
 
     def tasks(self) -> Iterator[tuple[str, Sequence[str] | None]]:
-        """See Look."""
+        """See Probe."""
         for name in self._store.repositories():
             yield name, None
 
-    def look(self, repository: str, tags: Sequence[str] | None) -> Looked:
-        """See Look."""
-        found = Looked(repository)
+    def look(self, repository: str, tags: Sequence[str] | None) -> Probed:
+        """See Probe."""
+        found = Probed(repository)
         try:
             links = self._store.tag_links(repository)
             if tags is not None:
@@ -239,7 +239,7 @@ class StoreLook:
                 else:
                     found.whole[link.name] = link.digest
         except RegistryError as error:
-            return Looked(repository, error=str(error))
+            return Probed(repository, error=str(error))
         return found
 
     @property
@@ -306,7 +306,7 @@ class StoreLook:
 class _Here:
     """One repository of a store, while its tags are looked at."""
 
-    def __init__(self, look: StoreLook, repository: str) -> None:
+    def __init__(self, look: StoreProbe, repository: str) -> None:
         self._look = look
         self._repository = repository
         store = look._store
@@ -380,8 +380,8 @@ class _Here:
 
 
 # -- the registry ----------------------------------------------------------------------------------
-class HttpLook:
-    """See Look: a GET for each manifest and a HEAD for each blob of a repository."""
+class HttpProbe:
+    """See Probe: a GET for each manifest and a HEAD for each blob of a repository."""
 
     def __init__(self, client: RegistryClient, deep: Deep) -> None:
         self._client = client
@@ -396,7 +396,7 @@ class HttpLook:
         return self._known.count
 
     def tasks(self) -> Iterator[tuple[str, Sequence[str] | None]]:
-        """See Look."""
+        """See Probe."""
         for name in self._client.repositories():
             try:
                 tags = self._client.tags(name)
@@ -405,9 +405,9 @@ class HttpLook:
             for start in range(0, len(tags), TOGETHER):
                 yield name, tags[start : start + TOGETHER]
 
-    def look(self, repository: str, tags: Sequence[str] | None) -> Looked:
-        """See Look."""
-        found = Looked(repository)
+    def look(self, repository: str, tags: Sequence[str] | None) -> Probed:
+        """See Probe."""
+        found = Probed(repository)
         judged: dict[str, tuple[str, str] | None] = {}
         try:
             for tag in self._client.tags(repository) if tags is None else tags:
@@ -418,7 +418,7 @@ class HttpLook:
                 elif digest:  # else it was taken off since it was listed
                     found.whole[tag] = digest
         except RegistryError as error:
-            return Looked(repository, error=str(error))
+            return Probed(repository, error=str(error))
         return found
 
     def _tag(

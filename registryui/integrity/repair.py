@@ -8,7 +8,7 @@ the blob: whoever pushes it again is told that it is there, and every pull fails
     link of a tag    back on the digest that index or store remember; a tag never set is put aside
 
 What is put aside (in the quarantine, and purged with it) is nobody's: no pull could read it, and
-the next push brings it. Nothing younger than YOUNG is touched, because a push may be writing it.
+the next push brings it. Nothing younger than GRACE is touched, because a push may be writing it.
 Objects of S3 are whole or not there.
 """
 
@@ -32,7 +32,7 @@ from registryui.registry.errors import NotFound, RegistryError
 from registryui.registry.quarantine import DAMAGED, LocalQuarantine, Quarantine
 from registryui.registry.storage import FileStore
 
-YOUNG = timedelta(minutes=5)
+GRACE = timedelta(minutes=5)
 NAMED = 20  # tags in a line
 
 
@@ -79,7 +79,7 @@ class _Repair:
     _healed: set[str] = field(default_factory=set)  # digests whose data was written back
 
     def __post_init__(self) -> None:
-        self._hidden = {one.path for one in self.quarantine.hidden() if not one.is_damaged}
+        self._hidden = {one.path for one in self.quarantine.contents() if not one.is_damaged}
 
     def data(self, digest: str) -> None:
         """Makes the data of a blob good, if it is not what its digest says."""
@@ -152,7 +152,7 @@ class _Repair:
         if content:
             self.quarantine.write(path, content)
             done = "written back"
-        elif self.quarantine.hide([path], run=DAMAGED):
+        elif self.quarantine.add([path], run=DAMAGED):
             done = "put aside: push it again"
         else:
             return
@@ -163,7 +163,7 @@ class _Repair:
     def _is_settled(self, path: str) -> bool:
         """Whether it is there, and nobody is writing it now."""
         age = self.quarantine.age(path)
-        return age is not None and age < timezone.now() - YOUNG
+        return age is not None and age < timezone.now() - GRACE
 
     def _is_there(self, digest: str) -> bool:
         return self.quarantine.age(paths.blob_data(digest)) is not None

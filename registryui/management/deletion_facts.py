@@ -24,7 +24,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
     return {
         "repository": plan.selection.repository,
         "going": [_going(one) for one in plan.going],
-        "attached": [_going(one) for one in plan.attached],
+        "referrer_tags": [_going(one) for one in plan.referrer_tags],
         "referrers": list(plan.referrers),
         "staying": [
             {
@@ -39,7 +39,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "left_out": [{"tag": one.tag, "reason": one.reason} for one in plan.left_out],
         "size": plan.size,
         "freed": plan.freed,
-        "whole": plan.is_whole,
+        "whole": plan.is_complete,
         "fingerprint": plan.fingerprint,
     }
 
@@ -71,7 +71,7 @@ def of_purge(one: Purge) -> dict[str, Any]:
         "tags": list(one.tags),
         "undo_ended": one.former,
         "children": list(one.children),
-        "attached": list(one.attached),
+        "referrer_tags": list(one.referrer_tags),
         "listed_by": list(one.listed_by),
         "elsewhere": list(one.elsewhere),
         "left_out": [{"tag": left.tag, "reason": left.reason} for left in one.left_out],
@@ -107,7 +107,7 @@ def plan_lines(plan: Plan) -> list[str]:
             for one in plan.going
         ]
     )
-    lines += _cut([f"with it {name}:{one.tag}" for one in plan.attached])
+    lines += _cut([f"with it {name}:{one.tag}" for one in plan.referrer_tags])
     for one in plan.staying:
         kept = ", ".join(one.staying[:5]) or ", ".join(one.listed_by[:3]) or "another image"
         lines.append(f"stays   {one.digest[:19]}, for {kept}")
@@ -119,7 +119,7 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.referrers:
         lines.append(f"referrers that lose their subject: {len(plan.referrers)}")
     lines.append(
-        f"{len(plan.going) + len(plan.attached)} of {size(plan.size)} in all; collecting would free"
+        f"{len(plan.going) + len(plan.referrer_tags)} of {size(plan.size)} in all; collecting would free"
         f" {size(plan.freed)}"
     )
     return lines
@@ -145,7 +145,7 @@ def purge_lines(one: Purge) -> list[str]:
     every = [
         (f"the tags {', '.join(one.tags)}", one.tags),
         (f"{len(one.children)} manifests that only it uses", one.children),
-        (f"attached: {', '.join(one.attached)}", one.attached),
+        (f"referrer tags: {', '.join(one.referrer_tags)}", one.referrer_tags),
         (f"undo of {one.former} tags on it ends", one.former),
         (f"BREAKS the image indexes {', '.join(one.listed_by)}", one.listed_by),
         (f"NOT touched: the same digest in {', '.join(one.elsewhere)}", one.elsewhere),

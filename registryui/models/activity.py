@@ -97,8 +97,8 @@ class Run(models.Model):
         DELETE = "delete"  # many tags at once
         RETENTION = "retention"
         DRY_RUN = "dry_run"  # of retention: a kind of its own, so that it stops no real one
-        COLLECT = "collect"
-        INTEGRITY = "integrity"  # is every tag whole?
+        GC = "gc"  # garbage collection
+        INTEGRITY = "integrity"
 
     class State(models.TextChoices):
         RUNNING = "running"

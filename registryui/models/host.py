@@ -49,8 +49,8 @@ class Published(models.Model):
     host = models.CharField(max_length=32, blank=True)
     name = models.CharField(max_length=255)
     line_hash = models.CharField(max_length=512, blank=True)  # "": no line
-    # Which decision of the user's row that was; 0: the write was announced, and not seen to end.
-    decision = models.BigIntegerField(default=0)
+    # Which generation of the user's row that was; 0: the write was announced, and not seen to end.
+    generation = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["host", "name"], name="published_once")]

@@ -81,7 +81,9 @@ class RegistryUserQuerySet(models.QuerySet["RegistryUser"]):
 
 
 def _as_decided(host: str) -> models.QuerySet[Published]:
-    return Published.objects.filter(host=host, name=OuterRef("name"), decision=OuterRef("decision"))
+    return Published.objects.filter(
+        host=host, name=OuterRef("name"), generation=OuterRef("generation")
+    )
 
 
 class RegistryUser(models.Model):
@@ -99,7 +101,7 @@ class RegistryUser(models.Model):
     old_hash = models.CharField(max_length=512, blank=True)  # after a rotation: works as well …
     old_until = models.DateTimeField(default=UNKNOWN)  # … until then
     # Another one with each change of what the files must say; see Published.
-    decision = models.BigIntegerField(default=new_generation)
+    generation = models.BigIntegerField(default=new_generation)
     made_at = models.DateTimeField(auto_now_add=True)
     made_by = models.CharField(max_length=150, blank=True)  # survives the operator
     used_at = models.DateTimeField(default=UNKNOWN)  # last push or pull, by the registry's events

@@ -28,7 +28,7 @@ class RetentionFate(models.Model):
     tagged_at = models.DateTimeField(default=UNKNOWN)  # as Tag.tagged_at, Tag.pulled_at were
     pulled_at = models.DateTimeField(default=UNKNOWN)
     reason = models.CharField(max_length=16)  # retention.Code
-    rule = models.CharField(max_length=64, blank=True)  # another rule that keeps it
+    policy = models.CharField(max_length=64, blank=True)  # another rule that keeps it
     number = models.PositiveIntegerField(default=0)  # of tags, days, or its place by push time
     note = models.CharField(max_length=255, blank=True)  # a pattern, a protection, what happened
     # A tag that stays on the same image: only a name goes. "": the image goes as well.

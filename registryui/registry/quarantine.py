@@ -33,11 +33,11 @@ from .errors import Unreachable
 from .files import LocalFiles, Problems, shown, unreachable
 
 FOLDER = "boathouse/quarantine"  # below the registry's root directory
-DAMAGED = "damaged"  # Hidden.run of what is not what it should be: no review puts it back
+DAMAGED = "damaged"  # Quarantined.run of what is not what it should be: no review puts it back
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class Quarantined:
     """One thing in the quarantine."""
 
     id: str  # "BATCH/NUMBER"
@@ -45,7 +45,7 @@ class Hidden:
         str  # where it was: data of a blob, a revision link, the folder of an upload or repository
     )
     size: int  # bytes; of a folder all in it
-    hidden_at: datetime  # just before it was moved, by the clock of the host that did it
+    quarantined_at: datetime  # just before it was moved, by the clock of the host that did it
     run: str  # primary key of the Run, as text; or DAMAGED
 
     @property
@@ -64,25 +64,25 @@ class Quarantine(Protocol):
     the next call of `hidden` shows what really is in here.
     """
 
-    def hide(
+    def add(
         self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
-    ) -> list[Hidden]:
+    ) -> list[Quarantined]:
         """Takes these out of the store; one batch, one record, in this order. What is not there, is
         not what belongs there (a symbolic link) or lies on another file system is left out;
         `may_go` is asked of each right before it goes."""
         ...
 
-    def hidden(self) -> Iterator[Hidden]:
+    def contents(self) -> Iterator[Quarantined]:
         """All that is in here, oldest batch first."""
         ...
 
-    def put_back(self, one: Hidden) -> bool:
+    def restore(self, one: Quarantined) -> bool:
         """Brings it back unless there is one again; its hidden copy goes away in both cases. Of a
         folder: every file that is not there again. False: all of it was there, or it was not here.
         """
         ...
 
-    def purge(self, one: Hidden) -> int:
+    def purge(self, one: Quarantined) -> int:
         """Deletes it for good; returns the bytes, 0 if it was not here any more."""
         ...
 
@@ -91,7 +91,7 @@ class Quarantine(Protocol):
         of a folder the newest in it. None: it is not there."""
         ...
 
-    def written_at(self, one: Hidden) -> datetime | None:
+    def written_at(self, one: Quarantined) -> datetime | None:
         """When a file in a hidden folder was last written, which may be after it was hidden: the
         registry may have had it open. None: it is not here, or there is no file in it."""
         ...
@@ -123,25 +123,28 @@ class LocalQuarantine:
         return act(*arguments)
 
     # -- hiding ------------------------------------------------------------------------------------
-    def hide(
+    def add(
         self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
-    ) -> list[Hidden]:
+    ) -> list[Quarantined]:
         """See Quarantine."""
         now = timezone.now()
         batch = f"{now:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
-        going: list[tuple[str, Hidden]] = []
+        going: list[tuple[str, Quarantined]] = []
         for path in wanted:
             place = self._files.place(path)
             size = _size(place) if place else None
             if place is not None and size is not None:
-                going.append((place, Hidden(f"{batch}/{len(going)}", path, size, now, run)))
+                going.append((place, Quarantined(f"{batch}/{len(going)}", path, size, now, run)))
         if not going:
             return []
-        with self._told(f"{FOLDER}/{batch}"), self._record(batch, [one for _place, one in going]):
+        with (
+            self._reported(f"{FOLDER}/{batch}"),
+            self._record(batch, [one for _place, one in going]),
+        ):
             return [one for place, one in going if may_go(one.path) and self._moved(place, one)]
 
     @contextmanager
-    def _record(self, batch: str, going: Sequence[Hidden]) -> Iterator[None]:
+    def _record(self, batch: str, going: Sequence[Quarantined]) -> Iterator[None]:
         """Writes the record of a batch so that it is on the disk, and keeps it locked."""
         folder = f"{self._base}/{batch}"
         self.change(os.makedirs, folder)
@@ -157,7 +160,7 @@ class LocalQuarantine:
         finally:
             os.close(handle)
 
-    def _moved(self, place: str, one: Hidden) -> bool:
+    def _moved(self, place: str, one: Quarantined) -> bool:
         try:
             self.change(os.rename, place, f"{self._base}/{one.id}")
         except FileNotFoundError:
@@ -170,7 +173,7 @@ class LocalQuarantine:
 
     def write(self, path: str, content: bytes) -> None:
         """Puts that content in the place of a file of the store, whole at every moment."""
-        with self._told(path):
+        with self._reported(path):
             place = self._way(path)
             self.change(os.makedirs, self._base, 0o777, True)
             # A rename does not leave a file system, and parts of a store may lie on another one.
@@ -188,7 +191,7 @@ class LocalQuarantine:
             _sync(folder)
 
     # -- looking -----------------------------------------------------------------------------------
-    def hidden(self) -> Iterator[Hidden]:
+    def contents(self) -> Iterator[Quarantined]:
         """See Quarantine."""
         self._problems = []
         for batch in self._batches():
@@ -216,7 +219,7 @@ class LocalQuarantine:
         except OSError:
             return set()
 
-    def _read(self, batch: str) -> list[Hidden]:
+    def _read(self, batch: str) -> list[Quarantined]:
         """The record of a batch; [] if there is none, or it is damaged, which is a problem."""
         path = f"{self._base}/{batch}/record"
         try:
@@ -238,7 +241,7 @@ class LocalQuarantine:
         newest = max((max(one.st_mtime, one.st_ctime) for _path, one in _all(place)), default=None)
         return None if newest is None else datetime.fromtimestamp(newest, UTC)
 
-    def written_at(self, one: Hidden) -> datetime | None:
+    def written_at(self, one: Quarantined) -> datetime | None:
         """See Quarantine."""
         times = (
             status.st_mtime
@@ -253,11 +256,11 @@ class LocalQuarantine:
         return list(self._problems)
 
     # -- back, or gone -----------------------------------------------------------------------------
-    def put_back(self, one: Hidden) -> bool:
+    def restore(self, one: Quarantined) -> bool:
         """See Quarantine. What is in its place and is something else makes it stay here, as a
         problem."""
         here = f"{self._base}/{one.id}"
-        with self._told(one.path):
+        with self._reported(one.path):
             if not os.path.lexists(here):
                 return False
             place = self._way(one.path)
@@ -304,9 +307,9 @@ class LocalQuarantine:
             return False
         return True
 
-    def purge(self, one: Hidden) -> int:
+    def purge(self, one: Quarantined) -> int:
         """See Quarantine."""
-        with self._told(f"{FOLDER}/{one.id}"):
+        with self._reported(f"{FOLDER}/{one.id}"):
             return self._remove(f"{self._base}/{one.id}")
 
     def _remove(self, here: str) -> int:
@@ -323,7 +326,7 @@ class LocalQuarantine:
 
     def tidy(self) -> None:
         """See Quarantine."""
-        with self._told(FOLDER):
+        with self._reported(FOLDER):
             for batch in self._batches():
                 self._tidy(batch)
 
@@ -351,7 +354,7 @@ class LocalQuarantine:
             self.change(os.rmdir, folder)
 
     @contextmanager
-    def _told(self, path: str) -> Iterator[None]:
+    def _reported(self, path: str) -> Iterator[None]:
         """What the system refuses, as Unreachable."""
         try:
             yield
@@ -359,14 +362,14 @@ class LocalQuarantine:
             raise unreachable(path, error) from error
 
 
-def _written(going: Sequence[Hidden]) -> bytes:
+def _written(going: Sequence[Quarantined]) -> bytes:
     lines = (
         json.dumps(
             {
                 "number": one.id.rpartition("/")[2],
                 "path": one.path,
                 "size": one.size,
-                "at": one.hidden_at.isoformat(),
+                "at": one.quarantined_at.isoformat(),
                 "run": one.run,
             }
         )
@@ -375,14 +378,14 @@ def _written(going: Sequence[Hidden]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _parsed(batch: str, line: str) -> Hidden:
+def _parsed(batch: str, line: str) -> Quarantined:
     """One line of a record; ValueError, KeyError or TypeError if it is none."""
     found = json.loads(line)
     number, path = str(int(found["number"])), str(found["path"])
     if ".." in path.split("/") or paths.place_of(path) is None:
         raise ValueError("not a path of a store")
     at = datetime.fromisoformat(found["at"])
-    return Hidden(f"{batch}/{number}", path, int(found["size"]), at, str(found["run"]))
+    return Quarantined(f"{batch}/{number}", path, int(found["size"]), at, str(found["run"]))
 
 
 def _link(here: str, place: str) -> None:

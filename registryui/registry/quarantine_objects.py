@@ -11,7 +11,7 @@ it comes back by dropping N/M, and purging it frees the copy. Nothing is ever pu
 the store: the registry lists by prefix.
 
 The remaining hole: between the look at a version and its deletion somebody else may bring it back.
-One collects at a time; `put_back` looks again at its end.
+One collects at a time; `restore` looks again at its end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from . import paths
 from .errors import RegistryError
 from .files import ODD
 from .objects import AT_ONCE, ObjectFiles, modified
-from .quarantine import FOLDER, Hidden, MayGo
+from .quarantine import FOLDER, MayGo, Quarantined
 
 RECORD = "record"
 FORGOTTEN = timedelta(hours=1)  # a record without things is of no hide that is under way
@@ -97,12 +97,12 @@ class ObjectQuarantine:
         return f"ObjectQuarantine({self._files!r})"
 
     # -- Quarantine ------------------------------------------------------------------------------
-    def hide(
+    def add(
         self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
-    ) -> list[Hidden]:
+    ) -> list[Quarantined]:
         """See Quarantine."""
         places = [path for path in wanted if paths.place_of(path)]
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hide") as pool:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="quarantine") as pool:
             things = [one for one in pool.map(self._thing, places) if one.objects]
             if not things:
                 return []
@@ -113,16 +113,16 @@ class ObjectQuarantine:
             self._batches[id] = batch
 
             def take(number: int) -> int | None:
-                return self._hide(f"{id}/{number}") if may_go(things[number].path) else None
+                return self._add(f"{id}/{number}") if may_go(things[number].path) else None
 
             sizes = list(pool.map(take, range(len(things))))
         return [
-            Hidden(f"{id}/{number}", thing.path, size, now, run)
+            Quarantined(f"{id}/{number}", thing.path, size, now, run)
             for number, (thing, size) in enumerate(zip(things, sizes, strict=True))
             if size is not None
         ]
 
-    def hidden(self) -> Iterator[Hidden]:
+    def contents(self) -> Iterator[Quarantined]:
         """See Quarantine."""
         self._problems = []
         for id, waiting in sorted(self._waiting().items()):
@@ -136,21 +136,21 @@ class ObjectQuarantine:
                     continue
                 thing = batch.things[number]
                 size = sum(one.size for at, one in enumerate(thing.objects) if at in objects)
-                yield Hidden(f"{id}/{number}", thing.path, size, batch.at, batch.run)
+                yield Quarantined(f"{id}/{number}", thing.path, size, batch.at, batch.run)
 
-    def put_back(self, one: Hidden) -> bool:
+    def restore(self, one: Quarantined) -> bool:
         """See Quarantine."""
         is_back = False
         for thing, number, found in self._still(one.id):
             key = thing.key(found)
             if found.version:
-                is_back |= self._unhide(key, found.version)
+                is_back |= self._undelete(key, found.version)
             else:
                 is_back |= self._copy_back(key, f"{one.id}/{number}")
             self._clean(f"{one.id}/{number}")
         return is_back
 
-    def purge(self, one: Hidden) -> int:
+    def purge(self, one: Quarantined) -> int:
         """See Quarantine. Of an upload also the parts that no listing shows."""
         freed = 0
         for thing, number, found in self._still(one.id):
@@ -174,7 +174,7 @@ class ObjectQuarantine:
             times = [modified(info)] if info else []
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
-    def written_at(self, one: Hidden) -> datetime | None:
+    def written_at(self, one: Quarantined) -> datetime | None:
         """See Quarantine. The registry goes on where a folder was, by new keys."""
         times = [found.modified for _thing, _number, found in self._still(one.id)]
         times += [modified(info) for _rest, info in self._files.found(one.path)]
@@ -216,7 +216,7 @@ class ObjectQuarantine:
             objects = [_Object("", "", int(info["size"]), modified(info))] if info else []
         return _Thing(path, tuple(sorted(objects, key=lambda one: one.rest)))
 
-    def _hide(self, id: str) -> int | None:
+    def _add(self, id: str) -> int | None:
         """Hides what the record has under that id; its bytes, None if it was not there any more."""
         batch, _, number = id.rpartition("/")
         thing = self._batches[batch].things[int(number)]
@@ -258,7 +258,7 @@ class ObjectQuarantine:
             self._files.system.cp_file(self._full(f"{FOLDER}/{place}"), self._full(key))
         return True
 
-    def _unhide(self, key: str, version: str) -> bool:
+    def _undelete(self, key: str, version: str) -> bool:
         """Takes the markers above it away, or the hidden version if there is a newer one."""
         versions = self._versions(key).get(key, [])
         if version not in {one.id for one in versions}:

@@ -34,13 +34,13 @@ class Code(StrEnum):
     GOES = "goes"
     # -- as the rule was meant
     UNNAMED = "unnamed"  # its tags do not name it
-    ATTACHED = "attached"
+    REFERRER = "attached"
     NEWEST = "newest"
     PUSHED = "pushed"
     # -- exceptions: it would go, but …
     NAMED = "named"  # keep_tags
     PULLED = "pulled"
-    YOUNG = "young"  # pushed within the days for pulls: it had no time to be pulled
+    TOO_NEW = "young"  # pushed within the days for pulls: it had no time to be pulled
     UNWATCHED = "unwatched"  # no pull is known, but we have not listened for so long
     PROTECTED = "protected"
     UNDATED = "undated"
@@ -52,7 +52,7 @@ EXCEPTIONS = frozenset(list(Code)[list(Code).index(Code.NAMED) :])
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Policy:
     """RetentionPolicy, as plain values. None: it does not keep by that."""
 
     name: str
@@ -87,7 +87,7 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Reason:
     code: Code
-    rule: str = ""  # another rule that keeps it
+    policy: str = ""  # another policy that keeps it
     number: int = 0  # newest: how many; days; goes: its place by push time among those named
     note: str = ""  # named: the patterns; protected: whom the protection names
 
@@ -105,7 +105,7 @@ class Fate:
     @property
     def is_exception(self) -> bool:
         """True if only an exception, or another rule, keeps it."""
-        return self.reason.code in EXCEPTIONS or bool(self.reason.rule)
+        return self.reason.code in EXCEPTIONS or bool(self.reason.policy)
 
 
 class Protections(Protocol):
@@ -115,12 +115,12 @@ class Protections(Protocol):
 
 
 def decide(
-    rule: Rule,
+    rule: Policy,
     tags: Iterable[Known],
     now: datetime,
     protections: Protections,
     *,
-    others: Sequence[Rule] = (),
+    others: Sequence[Policy] = (),
     watched_since: datetime = FIRST,
 ) -> list[Fate]:
     """The fate of each tag, in the given order, if `rule` ran now.
@@ -141,7 +141,7 @@ def decide(
             (repository, fate.tag.name): fate
             for fate in _decide_in(repository, there, rule, others, moment)
         }
-    attached = Reason(Code.ATTACHED)
+    attached = Reason(Code.REFERRER)
     return [
         Fate(tag, attached) if tag.refers_to else found[tag.repository, tag.name] for tag in known
     ]
@@ -158,7 +158,7 @@ class _Moment:
 class _Here:
     """A rule in one repository."""
 
-    rule: Rule
+    rule: Policy
     names: Callable[[str], bool]
     keeps_by_name: Callable[[str], bool]
     edge: datetime | None  # pushed then or later: among the newest; None: it keeps none so
@@ -169,8 +169,8 @@ class _Here:
 def _decide_in(
     repository: str,
     there: Sequence[Known],
-    rule: Rule,
-    others: Iterable[Rule],
+    rule: Policy,
+    others: Iterable[Policy],
     moment: _Moment,
 ) -> list[Fate]:
     if not patterns.matcher(rule.repositories)(repository):
@@ -197,7 +197,7 @@ def _decide_in(
     ]
 
 
-def _here(rule: Rule, there: Iterable[Known], moment: _Moment) -> _Here:
+def _here(rule: Policy, there: Iterable[Known], moment: _Moment) -> _Here:
     names = patterns.matcher(rule.tags)
     edge = None
     if rule.keep_newest:
@@ -226,10 +226,10 @@ def _days_before(now: datetime, days: int | None) -> datetime | None:
 
 def _has_place(tag: Known, moment: _Moment) -> bool:
     """False for those that are kept anyway, whatever N is: they take nobody's place."""
-    return _is_whole(tag) and FIRST <= tag.tagged_at <= moment.now + SKEW
+    return _has_known_times(tag) and FIRST <= tag.tagged_at <= moment.now + SKEW
 
 
-def _is_whole(tag: Known) -> bool:
+def _has_known_times(tag: Known) -> bool:
     return bool(tag.digest) and not tag.problem
 
 
@@ -244,7 +244,7 @@ def _why_it_stays(tag: Known, mine: _Here, rest: Iterable[_Here], moment: _Momen
     """None: it goes. What the rule is for comes first, then exceptions."""
     if not mine.names(tag.name):
         return Reason(Code.UNNAMED)
-    if not _is_whole(tag):
+    if not _has_known_times(tag):
         return Reason(Code.BROKEN)
     if tag.tagged_at < FIRST:
         return Reason(Code.UNDATED)
@@ -273,7 +273,7 @@ def _keeps(here: _Here, tag: Known, moment: _Moment, *, rule: str = "") -> Reaso
         if here.pulled_since is not None and tag.pulled_at >= here.pulled_since:
             return Reason(Code.PULLED, rule, days)
         if here.pulled_since is not None and tag.tagged_at >= here.pulled_since:
-            return Reason(Code.YOUNG, rule, days)
+            return Reason(Code.TOO_NEW, rule, days)
         if here.pulled_since is not None and moment.watched_since > here.pulled_since:
             return Reason(Code.UNWATCHED, rule, days)
     if here.keeps_by_name(tag.name):

@@ -22,7 +22,7 @@ from registryui.models import RetentionPolicy
 from registryui.oci import patterns
 from registryui.refused import Refused
 
-from .decide import MOST_DAYS, Rule
+from .decide import MOST_DAYS, Policy
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,9 @@ _DECIDES = (
 )
 
 
-def plain(row: RetentionPolicy) -> Rule:
+def plain(row: RetentionPolicy) -> Policy:
     """The row as retention.decide takes it."""
-    return Rule(
+    return Policy(
         row.name,
         row.repositories,
         row.tags,
@@ -106,7 +106,7 @@ def remove(row: RetentionPolicy, *, by: str) -> None:
 
 
 @transaction.atomic
-def switch(row: RetentionPolicy, *, is_active: bool, by: str) -> RetentionPolicy:
+def set_active(row: RetentionPolicy, *, is_active: bool, by: str) -> RetentionPolicy:
     """Makes a draft run, or an active rule a draft. Raises Refused."""
     row = _locked(row)
     if row.is_active == is_active:

@@ -32,7 +32,7 @@ from registryui.oci import patterns, throw_away
 from registryui.refused import Refused
 
 from . import freed, policies
-from .decide import Fate, Known, Rule, decide
+from .decide import Fate, Known, Policy, decide
 
 log = logging.getLogger(__name__)
 
@@ -170,10 +170,10 @@ class _Work:
     beaten: float = 0.0  # by the clock of time.monotonic
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> Policy:
         """As it was when the run began."""
         facts = self.run.result["rule"]
-        return Rule(**{name: facts[name] for name in Rule.__slots__})
+        return Policy(**{name: facts[name] for name in Policy.__slots__})
 
     def note(self, text: str) -> None:
         self.lines.append(text)
@@ -218,7 +218,7 @@ def watched_since() -> datetime:
     return made or timezone.now()
 
 
-def _repositories(rule: Rule) -> list[tuple[int, str, int]]:
+def _repositories(rule: Policy) -> list[tuple[int, str, int]]:
     """Key, name and number of tags of those that the rule is about, by name. One query."""
     is_meant = patterns.matcher(rule.repositories)
     rows = Repository.objects.order_by("name").values_list("pk", "name", "tag_count")
@@ -264,7 +264,7 @@ def _tags_of(repositories: Sequence[int]) -> list[Known]:
 
 _ROW = (
     *("run", "kind", "repository", "tag", "digest", "size", "tagged_at", "pulled_at"),
-    *("reason", "rule", "number", "note", "beside"),
+    *("reason", "policy", "number", "note", "beside"),
 )
 
 
@@ -273,7 +273,7 @@ def _row(run: Run, fate: Fate, kind: RetentionFate.Kind, note: str = "") -> tupl
     return (
         *(run.pk, kind.value, tag.repository, tag.name, tag.digest, tag.size),
         *(bulk.stored(tag.tagged_at), bulk.stored(tag.pulled_at)),
-        *(reason.code.value, reason.rule, reason.number),
+        *(reason.code.value, reason.policy, reason.number),
         *((note or reason.note)[:255], fate.beside),
     )
 
@@ -297,7 +297,7 @@ def _found(work: _Work) -> list[tuple[int, str, int]]:
     return found
 
 
-def _judge(rule: Rule) -> Callable[[Iterable[Known]], list[Fate]]:
+def _judge(rule: Policy) -> Callable[[Iterable[Known]], list[Fate]]:
     """decide, with the rules and protections of now. Three queries."""
     others = [policies.plain(row) for row in policies.active()]
     protected, since, now = protections(), watched_since(), timezone.now()

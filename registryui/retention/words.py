@@ -73,8 +73,8 @@ def because(fate: RetentionFate, rule: Mapping[str, Any], at: datetime) -> str:
     if fate.reason == Code.GOES:
         return pgettext("between clauses", "; ").join(_why_it_goes(fate, rule, at))
     why = _why_it_stays(fate, at)
-    if fate.rule:
-        return _("the rule %(rule)s keeps it: %(why)s") % {"rule": fate.rule, "why": why}
+    if fate.policy:
+        return _("the rule %(rule)s keeps it: %(why)s") % {"rule": fate.policy, "why": why}
     return why
 
 
@@ -110,7 +110,7 @@ def _why_it_stays(fate: RetentionFate, at: datetime) -> str:
     match fate.reason:
         case Code.UNNAMED:
             return _("the rule does not name it")
-        case Code.ATTACHED:
+        case Code.REFERRER:
             return _("it is attached to an image and follows it")
         case Code.NEWEST:
             return _("among the newest %(n)d") % n
@@ -124,7 +124,7 @@ def _why_it_stays(fate: RetentionFate, at: datetime) -> str:
                 "pulled within the last %(n)d day", "pulled within the last %(n)d days", fate.number
             )
             return said % n
-        case Code.YOUNG:
+        case Code.TOO_NEW:
             said = ngettext(
                 "too young to know if it is pulled: pushed within the last %(n)d day",
                 "too young to know if it is pulled: pushed within the last %(n)d days",

@@ -188,12 +188,12 @@ def examine(instance: Running) -> dict[str, Part]:
     answers = {
         "registry": _ask(_plain(instance.registry_port), "/v2/", 200),
         "passwords": passwords_trouble(),
-        "nginx": _ask(_front_door(instance), "/v2/", 401),
+        "nginx": _ask(_proxy(instance), "/v2/", 401),
         "web": _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
         "worker": "" if _is_worker(pids.get("worker", 0)) else "is not running",
     }
     if not answers["nginx"] and not answers["web"]:
-        through = _ask(_front_door(instance), "/healthz", 200)
+        through = _ask(_proxy(instance), "/healthz", 200)
         answers["nginx"] = through and f"portal through it: {through}"
     return {
         name: Part(health="down" if trouble else "ok", pid=pids.get(name, 0), note=trouble)
@@ -219,7 +219,7 @@ def _passwords() -> http.client.HTTPConnection:
     return connection
 
 
-def _front_door(instance: Running) -> http.client.HTTPConnection:
+def _proxy(instance: Running) -> http.client.HTTPConnection:
     # What nginx shows must be the very certificate in the file; who signed it does not matter here.
     context = ssl.create_default_context()
     context.check_hostname = False

@@ -42,7 +42,9 @@ View = Callable[Concatenate[Request, P], HttpResponseBase]
 Wrapped = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def needs(role: Role, *, methods: Sequence[str] = ("GET",)) -> Callable[[View[P]], Wrapped[P]]:
+def require_role(
+    role: Role, *, methods: Sequence[str] = ("GET",)
+) -> Callable[[View[P]], Wrapped[P]]:
     """Let an operator with `role` (or a higher one) in. GET includes HEAD.
 
     Others: login page with the way back; 401 for a fragment; 403 with words; 405.
@@ -68,7 +70,7 @@ def needs(role: Role, *, methods: Sequence[str] = ("GET",)) -> Callable[[View[P]
     return decorate
 
 
-def anyone(*, methods: Sequence[str] = ("GET",)) -> Callable[[Wrapped[P]], Wrapped[P]]:
+def public(*, methods: Sequence[str] = ("GET",)) -> Callable[[Wrapped[P]], Wrapped[P]]:
     """Let everybody in: for pages that show nothing of the registry's content."""
 
     def decorate(view: Wrapped[P]) -> Wrapped[P]:

@@ -58,7 +58,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
             (
                 *("cleanup", "recycle", _("Cleanup")),
                 (
-                    *("retention_run", "collection", "gc_run", "gc_purge"),
+                    *("retention_run", "gc", "gc_run", "gc_purge"),
                     *("integrity_run", "deleted", "restore", "protected"),
                 ),
             ),
@@ -106,7 +106,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "public_url": settings.PUBLIC_URL,
         # Counted only where a template shows it: fragments do not.
         "repository_count": cache(lambda: counts.of_store().repositories),
-        "deleted_count": cache(lambda: restore.waiting().count()),
+        "deleted_count": cache(lambda: restore.restorable().count()),
         "protected_count": cache(Protection.objects.count),
     }
 

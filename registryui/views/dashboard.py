@@ -28,7 +28,7 @@ from registryui.models import (
 )
 
 from . import charts
-from .access import Request, needs
+from .access import Request, require_role
 from .catalogue.media_words import media_words
 from .live import index_token, not_changed, wants_fragment
 from .storage import measured
@@ -53,7 +53,7 @@ class Push:
     note: str  # "3 platforms", "linux/amd64", "Helm chart"; "" if nothing is known
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def dashboard(request: Request) -> HttpResponse:
     counted = counts.of_store()
     token = index_token(counted.repositories)

@@ -14,12 +14,12 @@ from registryui import doctor as the_doctor
 from registryui import tasks
 from registryui.models import Role, Run
 
-from .access import Request, needs
+from .access import Request, require_role
 
 PATIENCE = 15  # seconds until a round that was asked for should have come
 
 
-@needs(Role.ADMIN)
+@require_role(Role.ADMIN)
 def doctor(request: Request) -> HttpResponse:
     """The page, or its fragment; 204 while the fragment that asks has the newest round.
 
@@ -37,7 +37,7 @@ def doctor(request: Request) -> HttpResponse:
     return render(request, template, _context(run, token, is_waiting=is_waiting, is_late=is_late))
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def doctor_check(request: Request) -> HttpResponse:
     """Asks the worker for a round now; the page that follows waits for it."""
     seen = _token(the_doctor.latest())

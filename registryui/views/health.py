@@ -2,9 +2,9 @@
 
 from django.http import HttpRequest, HttpResponse
 
-from .access import anyone
+from .access import public
 
 
-@anyone()
+@public()
 def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok\n", content_type="text/plain")

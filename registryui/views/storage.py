@@ -15,7 +15,7 @@ from registryui.models import UNKNOWN, NamespaceSize, Repository, Role, StoreDay
 from registryui.models.paging import page
 
 from . import charts
-from .access import Request, needs
+from .access import Request, require_role
 from .gc.words import Report, counted, quarantine, recent_runs
 
 DAYS = 90
@@ -98,11 +98,11 @@ def freeable() -> Freeable:
     newest, hidden = counted(recent), quarantine(recent)
     return Freeable(
         newest if newest and newest.is_dry and newest.counts["candidate_bytes"] else None,
-        hidden if hidden and hidden.counts["waiting_bytes"] else None,
+        hidden if hidden and hidden.counts["in_quarantine_bytes"] else None,
     )
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def storage(request: Request) -> HttpResponse:
     asked = request.GET.get("sort", "")
     sort = asked if asked.lstrip("-") in SORTS and not asked.startswith("--") else SORT

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_noop
 
 from registryui import tls
 
-from .access import anyone
+from .access import public
 
 FILE = "boathouse-ca.crt"  # what the download is called, and the commands after it
 
@@ -55,7 +55,7 @@ class Step:
     note: str = ""
 
 
-@anyone()
+@public()
 def trust(request: HttpRequest) -> HttpResponse:
     machines = [Machine(*row) for row in _MACHINES]
     wanted = request.GET.get("machine", "")
@@ -74,7 +74,7 @@ def trust(request: HttpRequest) -> HttpResponse:
     return render(request, "trust/page.html", context)
 
 
-@anyone()
+@public()
 def ca(request: HttpRequest) -> HttpResponseBase:
     """The authority's certificate. 404 if there is none of ours."""
     path = tls.ca_certificate()

@@ -144,7 +144,7 @@ def act(order: Order) -> object:
         return bool(users.create(name, by="tests", may=may).secret)
     row = RegistryUser.objects.get(name=name)
     if what in ("on", "off"):
-        users.switch([row], is_active=what == "on", by="tests")
+        users.set_active([row], is_active=what == "on", by="tests")
     elif what == "rights":
         users.set_rights(row, may, by="tests")
     elif what == "remove":

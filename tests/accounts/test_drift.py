@@ -49,7 +49,7 @@ def three(files: Path) -> None:
     """a and b, who are on; off, who is off."""
     for name in ("a", "b", "off"):
         make(name, may=PULL)
-    users.switch([RegistryUser.objects.get(name="off")], is_active=False, by="tests")
+    users.set_active([RegistryUser.objects.get(name="off")], is_active=False, by="tests")
 
 
 def row(name: str) -> RegistryUser:
@@ -78,7 +78,7 @@ def test_what_a_hand_did_is_named() -> None:
     [
         lambda: make("other"),
         lambda: users.rotate(row("b"), by="tests"),
-        lambda: users.switch([row("b"), row("off")], is_active=False, by="tests"),
+        lambda: users.set_active([row("b"), row("off")], is_active=False, by="tests"),
         lambda: users.remove([row("b")], by="tests"),
         lambda: publish.write([]),
         lambda: publish.catch_up(),
@@ -121,7 +121,7 @@ def test_a_file_that_is_gone_is_everybody_removed() -> None:
     live.HTPASSWD_FILE.unlink()
     assert found() == [("a", "removed"), ("b", "removed")]
     assert found() == [("a", "removed"), ("b", "removed")]
-    drift.put_back(drift.find(), by="tests")
+    drift.restore_lines(drift.find(), by="tests")
     assert list(publish.lines()) == ["a", "b"]
     assert drift.find() == []
 
@@ -187,7 +187,7 @@ def test_an_odd_line_is_seen_stays_and_can_be_left_alone_or_put_away(what: str) 
     make("other")
     assert line in publish.read()
     assert drift.find(with_left_alone=True) == [odd]
-    drift.put_back([odd], by="tests")
+    drift.restore_lines([odd], by="tests")
     assert line not in publish.read()
     assert drift.find(with_left_alone=True) == []
     assert not LineLeftAlone.objects.exists()
@@ -216,7 +216,7 @@ def test_a_name_that_was_made_meanwhile_is_refused(monkeypatch: pytest.MonkeyPat
 def test_put_back_the_file_says_what_the_tables_say() -> None:
     before = publish.lines()
     by_hand(a=ONE, b="", hand=TWO, off=ONE)
-    drift.put_back(drift.find(), by="tests")
+    drift.restore_lines(drift.find(), by="tests")
     assert sorted(publish.lines().items()) == sorted(before.items())
     assert drift.find() == []
     newest = htpasswd.parse(publish.versions()[0].read_bytes())
@@ -226,7 +226,7 @@ def test_put_back_the_file_says_what_the_tables_say() -> None:
 
 def test_only_what_was_chosen_is_put_back() -> None:
     by_hand(a=ONE, hand=TWO)
-    drift.put_back([one for one in drift.find() if one.name == "a"], by="tests")
+    drift.restore_lines([one for one in drift.find() if one.name == "a"], by="tests")
     assert found() == [("hand", "added")]
 
 
@@ -312,9 +312,9 @@ def test_a_version_that_cannot_be_put_back_changes_nothing(monkeypatch: pytest.M
         with pytest.raises(Refused, match="Nothing has changed"):
             drift.restore(publish.versions()[0], by="tests")
     assert publish.read() == content
-    before = {one["name"]: one.pop("decision") for one in rows}
+    before = {one["name"]: one.pop("generation") for one in rows}
     now = list(RegistryUser.objects.values())
-    assert {one["name"]: one.pop("decision") for one in now} != before  # looked at once more
+    assert {one["name"]: one.pop("generation") for one in now} != before  # looked at once more
     assert now == rows
     assert found() == [("hand", "added")]
     publish.catch_up()

@@ -78,7 +78,7 @@ WAYS: dict[str, tuple[str, Callable[[RegistryUser], object]]] = {
         lambda row: users.rotate(row, by=MO, overlap=timedelta(hours=1)),
     ),
     "own password": ("user.password", lambda row: users.set_password(row, PASSWORD, by=MO, cost=5)),
-    "switch on": ("user.enable", lambda row: users.switch([row], is_active=True, by=MO)),
+    "switch on": ("user.enable", lambda row: users.set_active([row], is_active=True, by=MO)),
     "later end": (
         "user.expire",
         lambda row: users.expire([row], timezone.now() + later(60), by=MO),
@@ -97,7 +97,9 @@ def test_each_way_ends_at_the_grant(subtests: pytest.Subtests, mo: Operator, way
     act, do = WAYS[way]
 
     def off(row: RegistryUser) -> RegistryUser:
-        return users.switch([row], is_active=False, by="tests").user if way == "switch on" else row
+        return (
+            users.set_active([row], is_active=False, by="tests").user if way == "switch on" else row
+        )
 
     do(off(make("inside", mo)))
     for number, (kind, may) in enumerate(OUTSIDE.items()):
@@ -149,10 +151,10 @@ def test_ends_and_rights_end_at_the_grant(mo: Operator) -> None:
 
 def test_one_outside_refuses_all_that_were_chosen(mo: Operator) -> None:
     rows = [make("inside", mo), make("outside", mo, OUTSIDE["everything"])]
-    users.switch(rows, is_active=False, by=MO)
+    users.set_active(rows, is_active=False, by=MO)
     names = ["inside", "outside"]
-    refused("user.enable", names, lambda: users.switch(rows, is_active=True, by=MO))
-    users.switch(rows[:1], is_active=True, by=MO)
+    refused("user.enable", names, lambda: users.set_active(rows, is_active=True, by=MO))
+    users.set_active(rows[:1], is_active=True, by=MO)
 
 
 def test_whoever_has_more_can_be_limited_and_ended(mo: Operator) -> None:
@@ -167,7 +169,7 @@ def test_whoever_has_more_can_be_limited_and_ended(mo: Operator) -> None:
         lambda: users.set_rights(row, rights.parse([("pull", "*"), ("push", "*")]), by=MO),
     )
     refused("user.expire", ["ci"], lambda: users.expire([row], NEVER, by=MO))
-    users.switch([row], is_active=False, by=MO)
+    users.set_active([row], is_active=False, by=MO)
     users.remove([row], by=MO)
     assert not RegistryUser.objects.exists()
 
@@ -188,7 +190,7 @@ def test_nobody_takes_over_another_ones_user(mo: Operator) -> None:
     refused("user.describe", ["own"], lambda: users.describe(own, note="", owner=None, by=MO))
     refused("user.describe", ["ci"], lambda: users.hand_over([row], mo, by=MO))
     refused("user.remove", ["ci"], lambda: users.remove([row], by=MO))
-    refused("user.disable", ["ci"], lambda: users.switch([row], is_active=False, by=MO))
+    refused("user.disable", ["ci"], lambda: users.set_active([row], is_active=False, by=MO))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -201,7 +203,7 @@ def test_the_file_is_for_administrators(mo: Operator) -> None:
     version = publish.versions()[0]
     for act, names, do in (
         (drift.TAKE_OVER, ["hand"], lambda: drift.take_over([one], by=MO)),
-        (drift.PUT_BACK, ["hand"], lambda: drift.put_back([one], by=MO)),
+        (drift.PUT_BACK, ["hand"], lambda: drift.restore_lines([one], by=MO)),
         (drift.LEAVE, ["hand"], lambda: drift.leave_alone([one], by=MO)),
         (drift.RESTORE, [version.name], lambda: drift.restore(version, by=MO)),
     ):

@@ -84,7 +84,7 @@ def test_what_is_decided_on_one_is_written_on_the_other(pair: Path) -> None:
     assert names(pair, "two") == ["ci"]
     assert (pair / "two" / "rights" / "ci" / "pull" / "team" / "@all").exists()
     with at(pair, "two"):
-        users.switch([row], is_active=False, by="tests")
+        users.set_active([row], is_active=False, by="tests")
     assert names(pair, "one") == ["ci"]
     assert follow(pair, "one") == 1
     assert names(pair, "one") == []
@@ -194,7 +194,7 @@ def test_a_failed_write_on_one_changes_nothing_on_the_other(
         calls = iter([fails])
         patch.setattr(publish, "_replace", lambda *a: next(calls, real)(*a))
         with pytest.raises(Refused, match="Nothing has changed"):
-            users.switch([row], is_active=False, by="tests")
+            users.set_active([row], is_active=False, by="tests")
     for host in ("one", "two"):
         follow(pair, host)
         assert names(pair, host) == ["ci"]

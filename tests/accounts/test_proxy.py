@@ -761,9 +761,9 @@ def test_every_change_counts_at_the_next_request(instance: Instance) -> None:
     assert ask("GET", path, user).status == 403
     users.set_rights(row, rights.parse([("pull", "team/*")]), by="tests")
     assert ask("GET", path, user).status == 200
-    users.switch([row], is_active=False, by="tests")
+    users.set_active([row], is_active=False, by="tests")
     assert ask("GET", path, user).status == 401
-    users.switch([row], is_active=True, by="tests")
+    users.set_active([row], is_active=True, by="tests")
     assert ask("GET", path, user).status == 200
     users.expire([row], timezone.now(), by="tests")
     assert ask("GET", path, user).status == 401
@@ -825,7 +825,7 @@ def test_switching_off_ends_the_old_secret_too(instance: Instance) -> None:
     row = users.RegistryUser.objects.get(name="ci")
     users.rotate(row, by="tests", overlap=timedelta(hours=1))
     assert ask("GET", "/v2/", (name, old)).status == 200
-    users.switch([row], is_active=False, by="tests")
+    users.set_active([row], is_active=False, by="tests")
     assert ask("GET", "/v2/", (name, old)).status == 401
 
 

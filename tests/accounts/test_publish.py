@@ -133,8 +133,8 @@ ACTS: dict[str, Callable[[Pair, list[drift.Difference]], object]] = {
     "own password": lambda pair, hand: users.set_password(
         pair.on, "a long one", by="tests", cost=5
     ),
-    "switch off": lambda pair, hand: users.switch([pair.on], is_active=False, by="tests"),
-    "switch on": lambda pair, hand: users.switch([pair.off], is_active=True, by="tests"),
+    "switch off": lambda pair, hand: users.set_active([pair.on], is_active=False, by="tests"),
+    "switch on": lambda pair, hand: users.set_active([pair.off], is_active=True, by="tests"),
     "end": lambda pair, hand: users.expire([pair.on], timezone.now(), by="tests"),
     "more rights": lambda pair, hand: users.set_rights(
         pair.on, rights.parse([("push", "*")]), by="tests"
@@ -142,7 +142,7 @@ ACTS: dict[str, Callable[[Pair, list[drift.Difference]], object]] = {
     "no rights": lambda pair, hand: users.set_rights(pair.on, frozenset(), by="tests"),
     "remove": lambda pair, hand: users.remove([pair.on, pair.off], by="tests"),
     "take over": lambda pair, hand: drift.take_over(hand, by="tests"),
-    "put back": lambda pair, hand: drift.put_back(hand, by="tests"),
+    "put back": lambda pair, hand: drift.restore_lines(hand, by="tests"),
     "restore": lambda pair, hand: drift.restore(publish.versions()[-1], by="tests"),
 }
 
@@ -155,7 +155,7 @@ def pair(files: Path) -> Pair:
     for name in ("on", "off"):
         row = make(name, may=rights.parse([("pull", "team/*"), ("delete", "team/api")]))
         made.append(users.rotate(row, by="tests", overlap=timedelta(hours=2)).user)
-    users.switch([made[1]], is_active=False, by="tests")
+    users.set_active([made[1]], is_active=False, by="tests")
     theirs = htpasswd.change(publish.read(), {"on": "{SHA}x", "hand": "{SHA}y"})
     (files / "htpasswd").write_bytes(theirs)
     return Pair(*made)
@@ -164,7 +164,7 @@ def pair(files: Path) -> Pair:
 def all_there_is() -> dict[str, object]:
     """Files, rows and rights; without our canary, and whether a row waits to be looked at."""
     rows = [
-        {**row, "decision": None, "rights": list(Right.objects.filter(user=row["id"]).values())}
+        {**row, "generation": None, "rights": list(Right.objects.filter(user=row["id"]).values())}
         for row in RegistryUser.objects.order_by("id").values()
     ]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Who may do what: one decision, and the files that say the same to nginx."""
+"""Who may do what: one generation, and the files that say the same to nginx."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def everything(disk: Path) -> object:
         for path in sorted(disk.rglob("*"))
         if path.is_file() and path.name != "filler"
     }
-    rows = [{**row, "decision": None} for row in RegistryUser.objects.values()]
+    rows = [{**row, "generation": None} for row in RegistryUser.objects.values()]
     return found, rows, set(Right.objects.values_list("user__name", "action", "scope"))
 
 
@@ -109,7 +109,7 @@ def refuses_all(a: RegistryUser, reason: str) -> None:
         lambda: users.rotate(a, by="tests"),
         lambda: users.rotate(a, by="tests", overlap=users.LONGEST_OVERLAP),
         lambda: users.set_rights(a, wide, by="tests"),
-        lambda: users.switch([a], is_active=False, by="tests"),
+        lambda: users.set_active([a], is_active=False, by="tests"),
         lambda: users.remove([a], by="tests"),
         lambda: drift.restore(publish.versions()[0], by="tests"),
     ):
@@ -131,7 +131,7 @@ def test_a_full_disk_changes_nothing_and_all_works_when_there_is_room(small_disk
     assert publish.catch_up() == 1
     assert inconsistent() == []
     users.create("b", by="tests", may=rights.parse([("push", "*")]))
-    users.switch([a], is_active=False, by="tests")
+    users.set_active([a], is_active=False, by="tests")
     assert list(publish.lines()) == ["b"]
     assert inconsistent() == []
 
@@ -164,7 +164,7 @@ def test_ten_thousand_users_are_adopted_and_changed(extent: Extent) -> None:
         )
         live.HTPASSWD_FILE.write_bytes(theirs)
         first.prepare_files()
-        assert Published.objects.exclude(decision=0).count() == crowd
+        assert Published.objects.exclude(generation=0).count() == crowd
         assert publish.read().startswith(theirs)
         path = "/v2/team/api/manifests/1"
         for number in (0, crowd // 2, crowd - 1):
@@ -173,12 +173,12 @@ def test_ten_thousand_users_are_adopted_and_changed(extent: Extent) -> None:
         assert ask("GET", path, (f"user-{crowd}", PASSWORD)).status == 401
         middle = RegistryUser.objects.get(name=f"user-{crowd // 2}")
         start = time.monotonic()
-        assert users.switch([middle], is_active=False, by="tests").proof.is_proved
+        assert users.set_active([middle], is_active=False, by="tests").proof.is_proved
         print(f"one change of {crowd}: {time.monotonic() - start:.3f} s")
         assert ask("GET", path, (middle.name, PASSWORD)).status == 401
         assert ask("GET", path, (f"user-{crowd // 2 + 1}", PASSWORD)).status == 200
         half = list(RegistryUser.objects.order_by("pk")[: crowd // 2])
-        users.switch(half, is_active=False, by="tests")  # several at once, and no few
+        users.set_active(half, is_active=False, by="tests")  # several at once, and no few
         assert len(htpasswd.parse(publish.read())) == crowd // 2  # one off before, the canary
         assert ask("GET", path, ("user-0", PASSWORD)).status == 401
         assert ask("GET", path, (f"user-{crowd - 1}", PASSWORD)).status == 200

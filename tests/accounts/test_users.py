@@ -191,12 +191,12 @@ def test_an_overlap_that_is_too_long_is_refused(files: Path, overlap: timedelta)
 def test_off_and_on_keep_everything(files: Path) -> None:
     row = make(may=PULL)
     line = publish.lines()["ci"]
-    off = users.switch([row], is_active=False, by="tests")
+    off = users.set_active([row], is_active=False, by="tests")
     assert off.user.state == State.OFF
     assert publish.lines() == {}
     assert not (live.RIGHTS_DIR / "ci").exists()
     assert inconsistent() == []
-    on = users.switch([row], is_active=True, by="tests")
+    on = users.set_active([row], is_active=True, by="tests")
     assert on.user.state == State.ACTIVE
     assert publish.lines() == {"ci": line}
     assert (live.RIGHTS_DIR / "ci" / "pull" / "team" / "@all").exists()
@@ -232,7 +232,7 @@ def test_several_at_once_are_one_write(files: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         publish, "write", lambda pks, **how: writes.append(pks) or write(pks, **how)
     )
-    done = users.switch([rows[2], rows[0]], is_active=False, by="tests")
+    done = users.set_active([rows[2], rows[0]], is_active=False, by="tests")
     assert [row.name for row in done.users] == ["c", "a"]
     assert len(writes) == 1
     assert list(publish.lines()) == ["b"]
@@ -240,11 +240,11 @@ def test_several_at_once_are_one_write(files: Path, monkeypatch: pytest.MonkeyPa
 
 def test_nobody_chosen_and_somebody_gone_is_refused(files: Path) -> None:
     with pytest.raises(Refused, match="at least one"):
-        users.switch([], is_active=False, by="tests")
+        users.set_active([], is_active=False, by="tests")
     a, b = make("a"), make("b")
     users.remove([a], by="tests")
     for act in (
-        lambda: users.switch([a, b], is_active=False, by="tests"),
+        lambda: users.set_active([a, b], is_active=False, by="tests"),
         lambda: users.rotate(a, by="tests"),
         lambda: users.remove([b, a], by="tests"),
     ):
@@ -290,8 +290,8 @@ def test_a_row_that_is_changed_while_it_is_written_stays_pending(
     """Else the other one's change would be believed to be in the files if he dies now."""
     for field, value in {"is_active": False, "secret_hash": "{SHA}y"}.items():
         row = make(f"user-{field}", may=PULL)
-        RegistryUser.objects.filter(pk=row.pk).update(decision=new_generation())
-        other = {field: value, "decision": new_generation()}
+        RegistryUser.objects.filter(pk=row.pk).update(generation=new_generation())
+        other = {field: value, "generation": new_generation()}
         between(monkeypatch, "_replace", lambda o=other: RegistryUser.objects.update(**o))
         publish.write([row.pk])
         assert again(row).is_pending
@@ -308,7 +308,7 @@ def test_rights_that_are_changed_while_they_are_written_stay_pending(
 
     def take_rights() -> None:
         row.rights.all().delete()
-        RegistryUser.objects.update(decision=new_generation())
+        RegistryUser.objects.update(generation=new_generation())
 
     between(monkeypatch, "_replace", take_rights)
     publish.write([row.pk])
@@ -350,7 +350,7 @@ def test_who_is_switched_on_while_he_is_removed_stays(
     def switched_on(canary: str) -> publish.Proof:
         if left:
             left.pop()
-            users.switch([row], is_active=True, by="another")
+            users.set_active([row], is_active=True, by="another")
         return real(canary)
 
     monkeypatch.setattr(publish, "prove", switched_on)
@@ -382,7 +382,7 @@ def test_a_database_that_fails_after_the_write_leaves_it_to_be_caught_up(
     with monkeypatch.context() as patch:
         patch.setattr(publish, "_note", fails)
         with pytest.raises(IntegrityError):
-            users.switch([row], is_active=False, by="tests")
+            users.set_active([row], is_active=False, by="tests")
     assert again(row).is_pending
     assert drift.find() == []  # half done is no hand's work
     assert publish.catch_up() == 1
@@ -448,7 +448,7 @@ def test_lists_by_text_state_and_use(files: Path) -> None:
     now = timezone.now()
     make("on", note="the Cluster", may=PULL)
     make("ending", expires_at=now + timedelta(days=3))
-    users.switch([make("off")], is_active=False, by="tests")
+    users.set_active([make("off")], is_active=False, by="tests")
     users.expire(
         [
             make("gone"),
@@ -456,7 +456,9 @@ def test_lists_by_text_state_and_use(files: Path) -> None:
         now,
         by="tests",
     )
-    users.switch([users.expire([make("both")], now, by="tests").user], is_active=False, by="tests")
+    users.set_active(
+        [users.expire([make("both")], now, by="tests").user], is_active=False, by="tests"
+    )
     RegistryUser.objects.filter(name="ending").update(made_at=now - timedelta(days=100))
     found = RegistryUser.objects
 

@@ -34,7 +34,7 @@ def rows() -> list[Row]:
 @pytest.fixture(autouse=True)
 def _whole_at_the_end() -> Any:
     yield
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
 
 
 @pytest.fixture
@@ -187,8 +187,8 @@ def test_what_is_done_to_registry_users(files: Path) -> None:
     users.describe(row, note="nightly", owner=None, by=ADA)
     rotated = users.rotate(row, by=ADA, overlap=timedelta(hours=1)).secret
     users.set_password(row, PASSWORD, by=ADA)
-    users.switch([row], is_active=False, by=ADA)
-    users.switch([row], is_active=True, by=ADA)
+    users.set_active([row], is_active=False, by=ADA)
+    users.set_active([row], is_active=True, by=ADA)
     users.expire([row], timezone.now() + timedelta(days=9), by=ADA)
     users.remove([row], by=ADA)
     assert {row[1:] for row in rows()} == {("ci", ADA, "done")}
@@ -207,7 +207,7 @@ def test_what_is_done_to_registry_users(files: Path) -> None:
 def test_several_users_are_a_row_each(files: Path) -> None:
     publish.prepare()
     made = [users.create(name, by=ADA).user for name in ("a", "b", "c")]
-    users.switch(made, is_active=False, by=VERA)
+    users.set_active(made, is_active=False, by=VERA)
     assert rows()[3:] == [("user.disable", name, VERA, "done") for name in ("a", "b", "c")]
 
 
@@ -223,7 +223,7 @@ def test_files_that_cannot_be_written_are_a_failure_in_the_log(
 
     monkeypatch.setattr(publish, "_replace", full)
     with pytest.raises(Refused):
-        users.switch([row], is_active=False, by=ADA)
+        users.set_active([row], is_active=False, by=ADA)
     with pytest.raises(Refused):
         users.create("new", by=ADA)
     assert rows()[1:] == [
@@ -248,7 +248,7 @@ def test_lines_edited_by_hand(files: Path) -> None:
     found = {one.name: one for one in drift.find()}
     drift.take_over([found["hand"]], by=ADA)
     drift.leave_alone([found["odd\x07"]], by=ADA)
-    drift.put_back([found["odd\x07"]], by=VERA)
+    drift.restore_lines([found["odd\x07"]], by=VERA)
     version = publish.versions()[0]
     drift.restore(version, by=ADA)
     assert rows()[1:] == [

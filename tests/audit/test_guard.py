@@ -90,7 +90,7 @@ def test_pruning_takes_what_is_old_and_leaves_a_chain_that_verifies(
     assert left[2].act == "audit.prune"
     assert left[2].details["rows"] == 2
     assert left[2].details["hash"] == rows[1].hash
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
     assert prune.prune() == 0  # nothing to do, and no row about nothing
     assert AuditEvent.objects.count() == 3
 
@@ -102,12 +102,12 @@ def test_a_pruning_that_was_killed_is_finished_by_the_next_one(
     rows = written(*range(300, 280, -1), 5)
     monkeypatch.setattr(prune, "_take_away", lambda: 0)  # dead before it took any away
     prune.prune()
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
     monkeypatch.undo()
     assert not refused(lambda: AuditEvent.objects.filter(pk=rows[0].pk).delete())
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
     assert prune.prune() == 19
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
 
 
 def test_nothing_is_pruned_if_the_setting_is_0(written: Any, settings: Any) -> None:
@@ -132,4 +132,4 @@ def test_the_log_is_in_utc_whatever_the_zone_of_the_portal(settings: Any) -> Non
     settings.TIME_ZONE = "Asia/Shanghai"
     row = audit.record("tag.delete", "a:1", by="operator:ada")
     assert abs(row.at - datetime.now(UTC)) < timedelta(minutes=1)
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete

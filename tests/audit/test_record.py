@@ -29,7 +29,7 @@ def test_rows_stand_in_one_chain() -> None:
     second = audit.record("tag.delete", "team/app:2", by="operator:ada", result="refused")
     assert first.previous == audit.NOTHING
     assert second.previous == first.hash
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
 
 
 @pytest.mark.django_db
@@ -39,7 +39,7 @@ def test_several_of_one_act_stand_in_the_same_chain() -> None:
     audit.record("tag.delete", "team/app:1200", by="operator:ada")
     names = AuditEvent.objects.order_by("id").values_list("target", flat=True)
     assert list(names) == [f"team/app:{n}" for n in range(1201)]
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
 
 
 @pytest.mark.django_db
@@ -67,7 +67,7 @@ def test_any_text_and_number_comes_back_as_it_was_hashed(hostile: Any) -> None:
     audit.record(str(hostile), str(hostile), by=str(hostile), details={"what": hostile, "x\0": 1})
     row = AuditEvent.objects.get()
     assert audit.hash_of(row) == row.hash
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
 
 
 @pytest.mark.django_db
@@ -78,7 +78,7 @@ def test_a_row_goes_with_its_act() -> None:
         transaction.set_rollback(True)
     assert not AuditEvent.objects.exists()
     audit.record("user.create", "b", by="operator:ada")
-    assert chain.verify().is_whole
+    assert chain.verify().is_complete
 
 
 @pytest.mark.django_db

@@ -215,7 +215,7 @@ def test_verify_takes_the_same_memory_for_many_rows_as_for_few(
     def peak() -> int:
         tracemalloc.start()
         try:
-            assert chain.verify().is_whole
+            assert chain.verify().is_complete
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -79,7 +79,7 @@ def test_an_undo_is_stopped_in_the_same_way(world: World, tags: list[str]) -> No
     run.refresh_from_db()
     assert (run.state, run.done) == ("stopped", 3)
     assert sum(bool(world.now(tag)) for tag in tags) == 3
-    assert restore.waiting().filter(act=act).count() == 6
+    assert restore.restorable().filter(act=act).count() == 6
 
 
 def test_a_plan_that_changed_before_the_job_began_deletes_nothing(

@@ -61,7 +61,7 @@ def push_artifact(real: Registry, tag: str = "", subject: str = "", nonce: bytes
 
 
 def restore(tag: str, **more: Any) -> None:
-    undo.restore(undo.waiting().filter(tag=tag)[0], by=BY, **more)
+    undo.restore(undo.restorable().filter(tag=tag)[0], by=BY, **more)
 
 
 # -- one tag ---------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_a_tag_goes_alone_and_comes_back_as_it_was(here: World) -> None:
     assert result.state == "restored"
     assert (here.digest("1"), here.known()) == (digest, {"1": digest, "latest": digest})
     assert Tag.objects.get(name="1").tagged_at == before.tagged_at
-    assert not undo.waiting().exists()
+    assert not undo.restorable().exists()
     here.hear_all()
     assert here.known() == {"1": digest, "latest": digest}
     assert Tag.objects.get(name="1").tagged_at == before.tagged_at
@@ -223,7 +223,7 @@ def test_a_tag_that_somebody_else_deleted_is_gone(here: World) -> None:
     here.real.delete(R, digest)
     assert states(here.delete("1")) == {"1": "gone"}
     assert here.known() == {}
-    (row,) = undo.waiting()
+    (row,) = undo.restorable()
     assert (row.tag, row.digest, row.how, row.by) == ("1", digest, "deleted", "")
     undo.restore(row, by=BY)
     assert here.digest("1") == digest
@@ -243,7 +243,7 @@ def test_what_was_pushed_meanwhile_is_replaced_only_on_demand(here: World) -> No
     here.hear_all()
     restore("1", expected=newer)
     assert (here.digest("1"), here.known()) == (old, {"1": old})
-    (row,) = undo.waiting()
+    (row,) = undo.restorable()
     assert (row.digest, row.how) == (newer, "overwritten")
     undo.restore(row, by=BY, expected=old)
     assert here.digest("1") == newer
@@ -255,7 +255,7 @@ def test_a_tag_pushed_again_with_the_same_digest_waits_for_nothing(here: World) 
     here.delete("1")
     here.real.push_image(R, "1")
     here.hear_all()
-    assert not undo.waiting().exists()
+    assert not undo.restorable().exists()
 
 
 def test_protected_tags_are_deleted_by_nobody(here: World) -> None:
@@ -281,7 +281,7 @@ def test_an_overwritten_tag_can_be_put_back(here: World) -> None:
     here.hear_all()
     newer = here.real.push_image(R, "latest", layers=[b"newer"])
     here.hear_all()
-    (row,) = undo.waiting()
+    (row,) = undo.restorable()
     assert (row.tag, row.digest, row.how, row.act) == ("latest", old, "overwritten", "")
     undo.restore(row, by=BY, expected=newer)
     assert (here.digest("latest"), here.known()) == (old, {"latest": old})
@@ -291,10 +291,10 @@ def test_each_push_of_a_quick_sequence_can_be_put_back(here: World) -> None:
     pushed = [here.real.push_image(R, "latest", layers=[b"%d" % n]) for n in range(4)]
     here.hear_all()
     assert here.known() == {"latest": pushed[-1]}
-    assert {row.digest for row in undo.waiting()} == set(pushed[:-1])
+    assert {row.digest for row in undo.restorable()} == set(pushed[:-1])
     for body in here.told.bodies:  # the registry repeats itself
         events.receive(body)
-    assert undo.waiting().count() == 3
+    assert undo.restorable().count() == 3
 
 
 # -- untagged, and for good ------------------------------------------------------------------------
@@ -307,10 +307,10 @@ def test_an_untagged_manifest_is_marked_and_can_be_kept_after_all(here: World) -
     outcome = here.delete(manifests=(digest,))
     assert states(outcome) == {digest: "deleted"}
     assert here.digest(digest) == digest  # until it is collected
-    (row,) = undo.waiting()
+    (row,) = undo.restorable()
     assert (row.tag, row.digest) == ("", digest)
     undo.restore(row, by=BY)
-    assert not undo.waiting().exists()
+    assert not undo.restorable().exists()
     again = here.delete(manifests=(digest,))
     here.real.delete(R, digest)  # as collecting would
     assert [one.state for one in undo.restore_act(again.act, by=BY)] == ["restored"]
@@ -337,7 +337,7 @@ def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) 
     assert here.known() == {"good": here.digest("good")}
     assert not stays(bad)
     assert not stays(secret)
-    assert not undo.waiting().exists()
+    assert not undo.restorable().exists()
     with pytest.raises(Refused, match="deleted for good"):
         undo.restore(TagTombstone.objects.get(tag="latest"), by=BY)
     here.hear_all()
@@ -382,7 +382,7 @@ TEN = tuple(f"t{number}" for number in range(10))
 def assert_consistent(here: World) -> None:
     """Siblings work; each tag is on its digest, or can be put back on it, and the index says so."""
     here.sync()
-    rows = {row.tag: row.digest for row in undo.waiting()}
+    rows = {row.tag: row.digest for row in undo.restorable()}
     for number in range(10):
         digest = here.digest(f"s{number}")
         assert_whole(here.real, R, f"s{number}")
@@ -404,7 +404,7 @@ def test_a_500_for_one_tag_stops_no_other(ten: World, settings: Any) -> None:
     assert states(outcome) == dict.fromkeys(TEN, "deleted") | {"t3": "failed"}
     assert next(one.reason for one in outcome.results if one.tag == "t3").endswith("UNKNOWN")
     assert ten.digest("t3") == ten.digest("s3")
-    assert undo.waiting().count() == 9
+    assert undo.restorable().count() == 9
     assert AuditEvent.objects.get(result="failed").target == f"{R}:t3"
     assert_consistent(ten)
 
@@ -433,7 +433,7 @@ def test_a_registry_that_deletes_nothing_changes_nothing(ten: World, settings: A
         way.fault = lambda method, path: 500 if method == "DELETE" else None
         outcome = ten.delete(*TEN)
     assert set(states(outcome).values()) == {"failed"}
-    assert not undo.waiting().exists()
+    assert not undo.restorable().exists()
     assert_consistent(ten)
 
 
@@ -453,10 +453,10 @@ def test_a_registry_that_goes_away_in_the_middle_leaves_all_consistent(
     settings.REGISTRY_URL = ten.real.url
     monkeypatch.setattr(recovery, "UNDER_WAY", timedelta(0))
     ten.sync()
-    recovery.settle(is_whole=True)
-    recovery.settle(is_whole=True)
+    recovery.recover(is_complete=True)
+    recovery.recover(is_complete=True)
     assert_consistent(ten)
-    for row in undo.waiting():
+    for row in undo.restorable():
         undo.restore(row, by=BY)
     assert {ten.digest(f"t{n}") for n in range(10)} == {ten.digest(f"s{n}") for n in range(10)}
 
@@ -475,16 +475,16 @@ def test_a_process_that_dies_before_the_end_loses_nothing(
     if not habits().deletes_tags:
         raw = ten.real.get(R, "t0").body
         assert throw_away.is_one(raw)
-    before = undo.waiting().count()
+    before = undo.restorable().count()
     assert before in (0, 10)  # the index still has the tags, so nothing waits
-    assert recovery.settle() == 0  # it may be under way
+    assert recovery.recover() == 0  # it may be under way
     # Its process is gone: test_delete.py (e2e) kills one, and the worker takes it up by its name.
     act = TagTombstone.objects.values_list("act", flat=True)[0]
     tasks.take_up.call_local(f"delete-{act}")
     assert {one for one in ten.tags() if one.startswith("t")} == set()
-    assert undo.waiting().count() == 10
+    assert undo.restorable().count() == 10
     assert_consistent(ten)
-    assert recovery.settle() == 0
+    assert recovery.recover() == 0
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["not synced", "synced"])
@@ -509,7 +509,7 @@ def test_what_a_dead_delete_left_can_be_deleted_again_and_put_back(
     for number in range(10):
         restore(f"t{number}")
         assert ten.digest(f"t{number}") == ten.digest(f"s{number}")
-    assert not undo.waiting().exists()
+    assert not undo.restorable().exists()
 
 
 def test_an_undo_takes_the_place_of_a_throw_away(ten: World) -> None:
@@ -524,7 +524,7 @@ def test_an_undo_takes_the_place_of_a_throw_away(ten: World) -> None:
 
 def test_undo_says_what_the_registry_lacks(ten: World, settings: Any) -> None:
     outcome = ten.delete("t0")
-    row = undo.waiting().get()
+    row = undo.restorable().get()
     settings.REGISTRY_URL = "http://127.0.0.1:9"
     with pytest.raises(Refused, match="did not answer"):
         undo.restore(row, by=BY)
@@ -585,7 +585,7 @@ def test_a_thousand_tags_go_at_once_and_come_back(
     assert len(seen) == count // deletion.BATCH
     assert here.tags() == {f"s{number}" for number in range(0, count, 10)}
     assert here.known().keys() == here.tags()
-    assert undo.waiting().count() == count
+    assert undo.restorable().count() == count
     results = undo.restore_act(outcome.act, by=BY)
     assert {one.state for one in results} == {"restored"}
     assert len(here.tags()) == count + count // 10
@@ -606,7 +606,7 @@ def test_a_delete_can_be_stopped(here: World, monkeypatch: pytest.MonkeyPatch) -
     )
     assert len(outcome.results) == deletion.BATCH
     assert len(here.tags()) == deletion.BATCH + deletion.BATCH * 2 // 10
-    assert undo.waiting().count() == deletion.BATCH
+    assert undo.restorable().count() == deletion.BATCH
 
 
 def test_rows_long_past_their_time_go(ten: World) -> None:

@@ -154,7 +154,7 @@ def test_an_immutable_tag_stays_where_it_is(real: Registry, filled: dict[str, st
     assert ask("PUT", "manifests", "v10", b"x" * (MANIFEST_LIMIT + 1)).status == 413
     signature = "sha256-" + filled["kept"].removeprefix("sha256:") + ".sig"
     everything = protection.add("*", "*", note="", by=BY, is_immutable=True)
-    for note in ("first", "second"):  # each signature moves its tag
+    for note in ("first", "second"):  # each signature updates its tag
         assert ask("PUT", "manifests", signature, manifest(real, note)).status == 201
     protection.lift(everything, by=BY)
     protection.lift(rule, by=BY)
@@ -258,10 +258,10 @@ def test_undo_moves_no_immutable_tag(real: Registry, filled: dict[str, str]) -> 
     with pytest.raises(Refused, match="is immutable by the rule"):
         restore.restore(former, by=BY, expected=now)
     with pytest.raises(Refused, match="is immutable by the rule"):
-        restore.put_back(R, "v1", old, expected=now, by=BY)
+        restore.restore_digest(R, "v1", old, expected=now, by=BY)
     assert real.get(R, "v1").headers["docker-content-digest"] == now
     protection.lift(rule, by=BY)
-    restore.put_back(R, "v1", old, expected=now, by=BY)
+    restore.restore_digest(R, "v1", old, expected=now, by=BY)
     assert real.get(R, "v1").headers["docker-content-digest"] == old
 
 

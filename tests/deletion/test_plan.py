@@ -77,7 +77,7 @@ def test_a_tag_that_is_the_only_one_frees_its_image(repository: Repository) -> N
     made = plan_of("1")
     assert (names(made), made.staying, made.left_out) == (["1"], (), ())
     assert (made.size, made.freed) == (130, 30 + own(one))
-    assert not made.is_whole
+    assert not made.is_complete
 
 
 def test_a_sibling_on_the_digest_stays_and_nothing_is_freed(repository: Repository) -> None:
@@ -87,7 +87,7 @@ def test_a_sibling_on_the_digest_stays_and_nothing_is_freed(repository: Reposito
     assert (staying.going, staying.staying, staying.listed_by) == (("1",), ("latest",), ())
     assert made.freed == 0
     both = plan_of("1", "latest")
-    assert (both.staying, both.is_whole) == ((), True)
+    assert (both.staying, both.is_complete) == ((), True)
     assert both.freed > 100
 
 
@@ -152,11 +152,11 @@ def test_attachments_go_with_the_last_tag_of_their_image(repository: Repository)
     one = image(repository, "a", "1", "latest", layers=(100,))
     signature = attach(repository, one)
     nested = attach(repository, signature, ".att")
-    assert plan_of("1").attached == ()
+    assert plan_of("1").referrer_tags == ()
     made = plan_of("1", "latest")
-    assert {item.digest for item in made.attached} == {signature.digest, nested.digest}
-    assert made.is_whole
-    # 7: the layer that both attachments share
+    assert {item.digest for item in made.referrer_tags} == {signature.digest, nested.digest}
+    assert made.is_complete
+    # 7: the layer that both referrer_tags share
     assert made.freed == 100 + 7 + own(one, signature, nested)
 
 
@@ -164,9 +164,9 @@ def test_attachments_of_a_child_go_with_it_and_stay_with_it(repository: Reposito
     child = image(repository, "child", layers=(10,))
     attach(repository, child)
     image_index(repository, "first", [child], "1")
-    assert len(plan_of("1").attached) == 1
+    assert len(plan_of("1").referrer_tags) == 1
     image_index(repository, "second", [child], "2")
-    assert plan_of("1").attached == ()
+    assert plan_of("1").referrer_tags == ()
 
 
 def test_a_referrer_goes_with_its_subject_and_so_does_a_loop(repository: Repository) -> None:
@@ -200,7 +200,7 @@ def test_the_fallback_tag_goes_with_its_image_and_its_referrers(repository: Repo
     name = one.digest.replace(":", "-")
     make_tag(repository, name, fallback, refers_to=one.digest)
     made = plan_of("1")
-    assert [item.tag for item in made.attached] == [name]
+    assert [item.tag for item in made.referrer_tags] == [name]
     assert (made.referrers, made.children) == ((note.digest,), 0)
     assert made.freed == 105 + own(one, note, fallback)
 
@@ -216,7 +216,7 @@ def test_an_attachment_whose_image_is_not_here_is_a_tag_like_any_other(
         make_manifest(repository, "s"),
         refers_to=gone,
     )
-    assert plan_of("1").attached == ()
+    assert plan_of("1").referrer_tags == ()
     assert len(plan_of(is_all=True).going) == 2
 
 
@@ -225,10 +225,10 @@ def test_protected_tags_are_left_out_and_keep_their_image(repository: Repository
     attach(repository, one)
     rule = protection.add(R, "latest", note="", by="test")
     made = plan_of(is_all=True)
-    assert (names(made), made.attached) == (["1"], ())
+    assert (names(made), made.referrer_tags) == (["1"], ())
     (left,) = made.left_out
     assert (left.tag, left.reason, left.protection) == ("latest", "protected", rule.pk)
-    assert not made.is_whole
+    assert not made.is_complete
     assert plan_of("1").staying[0].staying == ("latest",)
 
 
@@ -245,8 +245,8 @@ def test_a_whole_repository_goes_with_what_is_attached_to_anything(repository: R
     )
     made = plan_of(is_all=True)
     assert len(made.going) == 2  # 1, and the signature of nothing
-    assert {item.digest for item in made.attached} == {item.digest for item in signatures}
-    assert made.is_whole
+    assert {item.digest for item in made.referrer_tags} == {item.digest for item in signatures}
+    assert made.is_complete
 
 
 def test_a_protected_signature_stays_alone(repository: Repository) -> None:
@@ -254,7 +254,7 @@ def test_a_protected_signature_stays_alone(repository: Repository) -> None:
     attach(repository, one)
     protection.add(R, "*.sig", note="", by="test")
     made = plan_of("1")
-    assert (made.attached, made.is_whole) == ((), False)
+    assert (made.referrer_tags, made.is_complete) == ((), False)
 
 
 def test_what_is_not_there_is_said(repository: Repository) -> None:
@@ -276,7 +276,7 @@ def test_a_pattern_means_whole_names_and_no_attachments(repository: Repository) 
     assert set(names(plan_of(pattern="pr-*"))) == {"pr-1", "pr-2"}
     assert set(names(plan_of(pattern="pr-1 my-*"))) == {"pr-1", "my-pr-3"}
     assert plan_of(pattern="sha256-*").going == ()
-    assert len(plan_of(pattern="*").attached) == 1
+    assert len(plan_of(pattern="*").referrer_tags) == 1
 
 
 def test_an_untagged_manifest_goes_if_nothing_needs_it(repository: Repository) -> None:
@@ -369,7 +369,7 @@ def test_for_good_takes_what_only_that_digest_uses_and_leaves_what_undo_needs(
     made = plan_purge(R, bad.digest)
     assert set(made.tags) == {"1", "latest"}
     assert (made.children, made.former) == ((lone.digest,), 1)
-    assert made.attached == (f"sha256-{bad.digest[7:]}.sig",)
+    assert made.referrer_tags == (f"sha256-{bad.digest[7:]}.sig",)
     assert (made.listed_by, made.elsewhere) == ((holder.digest,), ("other/api",))
     # The digest's own bytes and the layer of 30 are used elsewhere; 7 is the signature's layer.
     assert made.freed == 20 + 7 + own(lone, signature)

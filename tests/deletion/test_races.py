@@ -122,7 +122,7 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Ex
     for tag in here.tags():
         assert_whole(here.real, R, tag)
     assert set(other.kept) <= here.tags()
-    last = restore.waiting().filter(tag="1").first()
+    last = restore.restorable().filter(tag="1").first()
     assert last is not None
     restore.restore(last, by=BY, expected=here.digest("1"))
     assert_whole(here.real, R, "1")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from registryui.deletion.restore import put_back
+from registryui.deletion.restore import restore_digest
 from registryui.index import events
 from registryui.index.sync import sync
 from registryui.models import Operator, RegistryEvent, Role, Tag
@@ -43,8 +43,8 @@ class World:
         with RegistryClient(self.url) as registry:
             return registry.resolve(R, "1") or ""
 
-    def put_back(self, digest: str, expected: str) -> None:
-        put_back(R, "1", digest, expected=expected, by=self.mika.actor)
+    def restore_digest(self, digest: str, expected: str) -> None:
+        restore_digest(R, "1", digest, expected=expected, by=self.mika.actor)
 
     def receive(self) -> int:
         """Everything that the registry told so far, as the hook does it."""
@@ -95,7 +95,7 @@ def world(
 
 
 def test_a_tag_is_put_back_under_the_name_of_the_operator_and_back_again(world: World) -> None:
-    world.put_back(world.old, expected=world.new)
+    world.restore_digest(world.old, expected=world.new)
     assert world.now() == world.old
     tag = Tag.objects.get(name="1")
     assert tag.manifest is not None
@@ -108,7 +108,7 @@ def test_a_tag_is_put_back_under_the_name_of_the_operator_and_back_again(world: 
     assert (event.actor, event.digest, event.applied_at is None) == (
         *("operator:mika", world.old, False),
     )
-    world.put_back(world.new, expected=world.old)
+    world.restore_digest(world.new, expected=world.old)
     assert world.now() == world.new
     assert RegistryEvent.objects.filter(actor="operator:mika").count() == 2
 
@@ -117,7 +117,7 @@ def test_a_tag_that_moved_meanwhile_stays_where_it_is(world: World) -> None:
     with RegistryClient(world.url) as registry:
         newest = push(registry, "1", "newest")
     with pytest.raises(Refused, match="moved since this page was shown"):
-        world.put_back(world.old, expected=world.new)
+        world.restore_digest(world.old, expected=world.new)
     assert world.now() == newest
     assert not RegistryEvent.objects.exists()
 
@@ -146,14 +146,14 @@ def lose_manifest(world: World) -> None:
 def test_without_its_layer_an_image_is_not_put_back(world: World) -> None:
     lose_layer(world)
     with pytest.raises(Refused, match="lacks a part of that image"):
-        world.put_back(world.old, expected=world.new)
+        world.restore_digest(world.old, expected=world.new)
     assert world.now() == world.new
     assert not RegistryEvent.objects.exists()
 
 
 def test_a_manifest_that_the_registry_forgot_comes_back_from_our_bytes(world: World) -> None:
     lose_manifest(world)
-    world.put_back(world.old, expected=world.new)
+    world.restore_digest(world.old, expected=world.new)
     assert world.now() == world.old
 
 
@@ -162,13 +162,13 @@ def test_a_manifest_that_the_registry_forgot_comes_back_from_our_bytes(world: Wo
 )
 def test_an_unknown_digest_is_refused(world: World, digest: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
-        world.put_back(digest, expected=world.new)
+        world.restore_digest(digest, expected=world.new)
 
 
 def test_a_registry_that_does_not_answer_is_said(world: World, settings: object) -> None:
     settings.REGISTRY_URL = "http://127.0.0.1:9"  # type: ignore[attr-defined]
     with pytest.raises(Refused, match="did not answer as it should"):
-        world.put_back(world.old, expected=world.new)
+        world.restore_digest(world.old, expected=world.new)
     assert not RegistryEvent.objects.exists()
 
 
@@ -187,13 +187,13 @@ def read(client: Client, address: str) -> str:
 
 
 def test_the_page_asks_before_and_tells_after(world: World, mika: Client) -> None:
-    world.put_back(world.old, expected=world.new)  # so that history has two lines
-    world.put_back(world.new, expected=world.old)
+    world.restore_digest(world.old, expected=world.new)  # so that history has two lines
+    world.restore_digest(world.new, expected=world.old)
     page = read(mika, f"/repositories/{R}:1?tab=history")
     assert page.count("Put back…") == 1  # not for what it is now
     assert "mika (operator)" in page
     assert 'href="/compare?a=team%2Fapp%40sha256%3A' in page
-    asks = read(mika, f"/repositories/{R}:1?tab=history&put_back={world.old}")
+    asks = read(mika, f"/repositories/{R}:1?tab=history&restore_digest={world.old}")
     assert f"Put 1 back on {world.old[7:19]}?" in asks
     fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asks))
     assert fields["expected"] == world.new
@@ -205,13 +205,13 @@ def test_the_page_asks_before_and_tells_after(world: World, mika: Client) -> Non
 
 
 def test_a_viewer_sees_the_history_and_no_button(world: World) -> None:
-    world.put_back(world.old, expected=world.new)
+    world.restore_digest(world.old, expected=world.new)
     client = Client()
     client.force_login(make_operator("vera", Role.VIEWER))
     page = read(client, f"/repositories/{R}:1?tab=history")
     assert "mika (operator)" in page
     assert "Put back…" not in page
-    assert "dialog" not in read(client, f"/repositories/{R}:1?put_back={world.new}")
+    assert "dialog" not in read(client, f"/repositories/{R}:1?restore_digest={world.new}")
     assert client.post("/put-back", {"repository": R, "tag": "1"}).status_code == 403
 
 

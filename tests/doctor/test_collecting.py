@@ -27,9 +27,15 @@ def weekly(settings: Any) -> None:
 def make_run(state: str = "done", *, days: float = 0, log: str = "", **result: Any) -> Run:
     """A run that ended so many days ago."""
     at = timezone.now() - timedelta(days=days)
-    whole = {"dry_run": False, "stage": "done", "waiting": 0, "waiting_bytes": 0, "due_at": ""}
+    whole = {
+        "dry_run": False,
+        "stage": "done",
+        "in_quarantine": 0,
+        "in_quarantine_bytes": 0,
+        "due_at": "",
+    }
     run = Run.objects.create(
-        kind=Run.Kind.COLLECT,
+        kind=Run.Kind.GC,
         state=state,
         heartbeat_at=at,
         finished_at=None if state == "running" else at,
@@ -51,7 +57,7 @@ def said(finding: doctor.Finding) -> str:
 def test_a_young_store_without_a_collection_is_well() -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now())
     finding = collecting.check_gc()
-    assert (finding.state, finding.code) == ("ok", "collection-none")
+    assert (finding.state, finding.code) == ("ok", "gc-none")
     assert "next: Sun" in said(finding)
 
 
@@ -60,14 +66,14 @@ def test_an_old_store_that_never_had_one_needs_care(settings: Any) -> None:
     StoreDay.objects.create(day=at.date(), measured_at=at)
     make_run(dry_run=True)  # an estimate frees nothing
     finding = collecting.check_gc()
-    assert (finding.state, finding.code) == ("warn", "collection-never")
+    assert (finding.state, finding.code) == ("warn", "gc-never")
     assert "Never in 30 days" in said(finding)
     settings.GC_SCHEDULE = ""
     assert "only by hand" in said(collecting.check_gc())
 
 
 def test_the_last_one_is_told_with_what_it_freed() -> None:
-    make_run(days=3, freed_bytes=5 * GB, waiting=4, waiting_bytes=2 * GB)
+    make_run(days=3, freed_bytes=5 * GB, waiting=4, in_quarantine_bytes=2 * GB)
     finding = collecting.check_gc()
     assert finding.state == "ok"
     assert "Last one 3 days ago | 5.0 GB freed, 2.0 GB wait hidden" in said(finding)
@@ -75,11 +81,11 @@ def test_the_last_one_is_told_with_what_it_freed() -> None:
 
 def test_a_running_one_is_well_and_one_that_died_is_not() -> None:
     run = make_run("running", stage="mark")
-    assert collecting.check_gc().code == "collection-running"
+    assert collecting.check_gc().code == "gc-running"
     said(collecting.check_gc())
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
     finding = collecting.check_gc()
-    assert (finding.state, finding.code) == ("warn", "collection-failed")
+    assert (finding.state, finding.code) == ("warn", "gc-failed")
     said(finding)
 
 
@@ -96,26 +102,26 @@ def test_a_failed_one_is_told_until_one_is_well_again() -> None:
 def test_a_run_that_skipped_a_repository_needs_care() -> None:
     make_run(skipped_repositories=[["team/app", "tag 1: its link cannot be read"], ["b", "no"]])
     finding = collecting.check_gc()
-    assert (finding.state, finding.code) == ("warn", "collection-skipped")
+    assert (finding.state, finding.code) == ("warn", "gc-skipped")
     assert "2 repositories | team/app: tag 1" in said(finding)
     make_run(skipped_repositories=[1])
-    assert collecting.check_gc().code == "collection-ok"
+    assert collecting.check_gc().code == "gc-ok"
 
 
 def test_a_run_that_was_not_reviewed_needs_care_until_one_was() -> None:
     make_run("failed", reviewed=False)
     make_run("failed", reviewed=None, stage="canary")
     finding = collecting.check_gc()
-    assert (finding.state, finding.code) == ("warn", "collection-unreviewed")
+    assert (finding.state, finding.code) == ("warn", "gc-unreviewed")
     assert "Look whether the worker runs" in said(finding)
     make_run(reviewed=True, is_review=True)
-    assert collecting.check_gc().code == "collection-ok"
+    assert collecting.check_gc().code == "gc-ok"
 
 
 def test_a_registry_that_remembers_blobs_is_an_alarm() -> None:
     make_run("failed", stage="canary", problem="the registry still has it")
     finding = collecting.check_gc()
-    assert (finding.state, finding.code) == ("bad", "collection-canary")
+    assert (finding.state, finding.code) == ("bad", "gc-canary")
     assert "the registry still has it" in said(finding)
     assert "blobdescriptor" in said(finding)
 
@@ -135,9 +141,9 @@ def test_what_waits_much_longer_than_it_should_is_told(
 ) -> None:
     settings.GC_SCHEDULE = schedule
     due_at = timezone.now() - timedelta(days=due_days)
-    make_run(days=due_days + 1, waiting=3, waiting_bytes=2 * GB, due_at=due_at.isoformat())
+    make_run(days=due_days + 1, waiting=3, in_quarantine_bytes=2 * GB, due_at=due_at.isoformat())
     finding = collecting.check_gc()
-    assert (finding.code == "collection-overdue") == is_late
+    assert (finding.code == "gc-overdue") == is_late
     if is_late:
         assert finding.state == "warn"
         assert "2.0 GB wait hidden for too long | due" in said(finding)
@@ -146,7 +152,7 @@ def test_what_waits_much_longer_than_it_should_is_told(
 @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-01T00:00:00", None, 7])
 def test_an_odd_time_is_no_error(due_at: object) -> None:
     make_run(days=300, waiting=3, due_at=due_at)
-    assert collecting.check_gc().code == "collection-ok"
+    assert collecting.check_gc().code == "gc-ok"
 
 
 def test_broken_tags_are_an_alarm_while_they_are_broken() -> None:
@@ -164,12 +170,12 @@ def test_broken_tags_are_an_alarm_while_they_are_broken() -> None:
 
 def test_a_full_disk_is_told_what_would_come_free() -> None:
     disk = doctor.Finding("disk", "warn", "disk-low", {"free": 1, "total": 9, "path": "/d"})
-    assert "./boathouse collect --dry-run" in said(collecting.with_collectable(disk))
-    make_run(waiting=3, waiting_bytes=2 * GB, candidate_bytes=7 * GB)
+    assert "./boathouse gc --dry-run" in said(collecting.with_collectable(disk))
+    make_run(waiting=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
     words = said(collecting.with_collectable(disk))
     assert "2.0 GB wait hidden by collecting: “Purge now”" in words
     assert "more" not in words
-    make_run(dry_run=True, waiting=3, waiting_bytes=2 * GB, candidate_bytes=7 * GB)
+    make_run(dry_run=True, waiting=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
     assert "Collecting would free 7.0 GB more" in said(collecting.with_collectable(disk))
     make_run(dry_run=True)
     assert "collecting" not in said(collecting.with_collectable(disk)).lower()

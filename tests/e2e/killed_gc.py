@@ -96,7 +96,7 @@ def prepare() -> list[tuple[str, str]]:
         take_off(REGISTRY, name, tag)
     index()
     settings.QUARANTINE_TIME = timedelta(hours=1)
-    run = collecting.collect(by="test")  # these wait in the quarantine now, and are due below
+    run = collecting.run_gc(by="test")  # these wait in the quarantine now, and are due below
     assert run is not None
     assert run.state == Run.State.DONE, run.result
     settings.QUARANTINE_TIME = timedelta(0)
@@ -175,7 +175,7 @@ def is_unreviewed() -> bool:
 
 def review() -> int:
     """What the worker does at once."""
-    run = collecting.collect(by="test", review=True)
+    run = collecting.run_gc(by="test", review=True)
     return 0 if run is not None and run.state == Run.State.DONE else 1
 
 
@@ -193,7 +193,7 @@ def looked_at(kept: list[tuple[str, str]]) -> list[str]:
 def left_over() -> list[str]:
     """What should have gone, and what of the index is not as the store."""
     index()
-    found = [f"waits: {one.path}" for one in collecting.waiting()]
+    found = [f"waits: {one.path}" for one in collecting.quarantined()]
     found += [str(one) for one in (STORE / "boathouse/quarantine").iterdir()]
     datas = {one.read_bytes() for one in STORE.rglob("data")}
     found += [

@@ -93,9 +93,9 @@ def prepare(number: int) -> list[str]:
         take_off(REGISTRY, "team/app", f"{what}{number}")
     if status := in_child(lambda: hide(number, digests["back"])):
         raise SystemExit(f"{number}: the run that hides ended with {status}")
-    REGISTRY.push_image("team/app", f"hidden{number}", layers=[BASE, layer("hidden", number)])
+    REGISTRY.push_image("team/app", f"hidden{number}", layers=[BASE, layer("quarantined", number)])
     take_off(REGISTRY, "team/app", f"hidden{number}")
-    return [digest_of(layer(what, number)) for what in ("purged", "hidden")]
+    return [digest_of(layer(what, number)) for what in ("purged", "quarantined")]
 
 
 def missing(one: tuple[str, str]) -> list[str]:
@@ -152,10 +152,10 @@ def finish(gone: list[str]) -> int:
     there = [rest for rest, _info in of.found(paths.BLOBS)]
     left = [one for one in there if any(digest.partition(":")[2] in one for digest in gone)]
     hidden = [rest for rest, _info in of.found("boathouse/quarantine")]
-    waiting = [one.path for one in collecting.waiting()]
+    waiting = [one.path for one in collecting.quarantined()]
     records = [one for one in hidden if one.endswith("/record")]  # kept for some days
     if left or waiting or len(records) != len(hidden):
-        print({"left": left, "waiting": waiting, "hidden": hidden})
+        print({"left": left, "in_quarantine": waiting, "quarantined": hidden})
         return 2
     return 0
 

@@ -74,7 +74,7 @@ def learn(told: list[dict[str, Any]], way: str) -> None:
 
 
 def restore_all() -> None:
-    for row in restore.waiting():
+    for row in restore.restorable():
         restore.restore(row, by="mika")
 
 
@@ -108,15 +108,15 @@ def _comes_back(registry: Registry, way: str, learned: str) -> None:
         learn(told, way)
     else:
         index(way)
-    assert {(row.tag, row.digest) for row in restore.waiting()} == {
+    assert {(row.tag, row.digest) for row in restore.restorable()} == {
         *(("1", digest), ("latest", digest)),
     }
-    assert {row.by for row in restore.waiting()} == {"robot" if learned == "events" else ""}
+    assert {row.by for row in restore.restorable()} == {"robot" if learned == "events" else ""}
     collect()
     collect()
     assert registry.ask("HEAD", f"/v2/{NAME}/blobs/{lonely}").status == 404
     restore_all()
-    assert not restore.waiting().exists()
+    assert not restore.restorable().exists()
     for tag in ("1", "latest"):
         assert registry.get(NAME, tag).headers["docker-content-digest"] == digest
         assert whole(registry, NAME, tag) == ""
@@ -159,7 +159,7 @@ def test_a_promised_undo_holds_whatever_of_it_a_client_deletes(
         index("store")
     collect()
     collect()
-    restore.restore(restore.waiting().get(tag="all"), by="mika")
+    restore.restore(restore.restorable().get(tag="all"), by="mika")
     assert whole(served, NAME, "all") == ""
     assert served.get(NAME, "all").headers["docker-content-digest"] == multi["all"]
     assert Tag.objects.get().problem == ""
@@ -194,13 +194,13 @@ def test_what_was_pushed_and_deleted_before_anybody_looked_comes_back(served: Re
         *client_deletes(served, one),
     ]
     learn(told, "store")
-    assert {(row.digest, row.how, row.by) for row in restore.waiting()} == {
+    assert {(row.digest, row.how, row.by) for row in restore.restorable()} == {
         *((one, "overwritten", "ci"), (two, "deleted", "robot")),
     }
     collect()
-    restore.restore(restore.waiting().get(digest=two), by="mika")
+    restore.restore(restore.restorable().get(digest=two), by="mika")
     assert whole(served, NAME, "1") == ""
-    restore.restore(restore.waiting().get(digest=one), by="mika", expected=two)
+    restore.restore(restore.restorable().get(digest=one), by="mika", expected=two)
     assert whole(served, NAME, "1") == ""
     assert served.get(NAME, "1").headers["docker-content-digest"] == one
 
@@ -236,5 +236,5 @@ def test_the_registrys_own_collector_leaves_what_was_brought_back(
     with RegistryClient(now.REGISTRY_URL) as client:
         restore.bring_back(client)
     run_stock_collector(served)
-    restore.restore(restore.waiting().get(tag="all"), by="mika")
+    restore.restore(restore.restorable().get(tag="all"), by="mika")
     assert whole(served, NAME, "all") == ""

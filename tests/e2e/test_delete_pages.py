@@ -146,7 +146,7 @@ def test_deleted_for_good_cannot_be_pulled_by_its_digest(
     with visit(browser, boathouse) as tab:
         tab.login()
         tab.open(f"/repositories/{repository}@{digest}")
-        tab.page.click("a[href$='/delete-for-good']")
+        tab.page.click("a[href$='/delete-permanently']")
         tab.page.fill("input[name=name]", repository)
         tab.page.click("main .button--danger")
         expect(tab.page.locator(".notice--ok")).to_contain_text("can no longer be pulled")
@@ -227,7 +227,7 @@ def test_axe_finds_nothing_on_the_pages_of_deleting(
         look(tab, "repository")
         tab.page.click("dialog .dialog__foot a")
         digest = tab.page.locator("td.cell--corner a").first.get_attribute("title")
-        tab.open(f"{repository}@{digest}/delete-for-good")
+        tab.open(f"{repository}@{digest}/delete-permanently")
         look(tab, "for-good")
         tab.open(f"{repository}?show=untagged")
         look(tab, "untagged")

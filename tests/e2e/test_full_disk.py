@@ -162,7 +162,7 @@ def pull(one: Product, repository: str, tag: str) -> int:
     return one.ask(f"/v2/{repository}/manifests/{tag}", headers=headers, as_user=True).status
 
 
-def front_door(one: Product) -> int:
+def proxy(one: Product) -> int:
     """Its status; 0 if nobody listens."""
     try:
         return one.ask("/healthz").status
@@ -235,14 +235,14 @@ def test_who_must_be_locked_out_can_be_and_the_space_comes_back(roomy: Product) 
     assert may_push(roomy) == 507
     assert pull(roomy, "floor/app", "1") == 200
 
-    freed = json.loads(roomy.boathouse("collect", "--purge-now", "--json").stdout)
+    freed = json.loads(roomy.boathouse("gc", "--purge-now", "--json").stdout)
     assert freed["state"] == "done"
     assert freed["freed_bytes"] >= 3 * MEGABYTE, (hidden, freed)
 
 
 def hide(one: Product) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(one.boathouse("collect", "--json").stdout)
-    return told if told["waiting_bytes"] >= 3 * MEGABYTE else {}
+    told: dict[str, Any] = json.loads(one.boathouse("gc", "--json").stdout)
+    return told if told["in_quarantine_bytes"] >= 3 * MEGABYTE else {}
 
 
 def test_each_part_comes_back_with_the_space(roomy: Product) -> None:
@@ -252,7 +252,7 @@ def test_each_part_comes_back_with_the_space(roomy: Product) -> None:
     for name in PARTS:
         psutil.Process(before[name]).kill()
     # nginx, the registry and web need no room to run; a queue that is opened anew does.
-    until(lambda: front_door(roomy) in (200, 503), "nginx is there again")
+    until(lambda: proxy(roomy) in (200, 503), "nginx is there again")
     for command in (("status", "--json"), ("doctor",)):
         done = roomy.boathouse(*command, check=False)
         assert "Traceback" not in done.stderr, done.stderr
@@ -271,7 +271,7 @@ def test_each_part_comes_back_with_the_space(roomy: Product) -> None:
 
 def test_commands_on_a_full_disk_say_it_in_one_sentence(roomy: Product) -> None:
     fill_to_the_last_byte(roomy)
-    for command in (("user", "add", "late", "--pull", "*"), ("collect", "--purge-now")):
+    for command in (("user", "add", "late", "--pull", "*"), ("gc", "--purge-now")):
         done = roomy.boathouse(*command, check=False)
         assert done.returncode != 0, command
         assert "Traceback" not in done.stderr, done.stderr

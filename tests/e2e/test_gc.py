@@ -73,13 +73,15 @@ def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     plan = collect(dry_run=True)
     assert data_size(served.store) == before
     hidden = collect()
-    assert data_size(served.store) == before + 71 * hidden["hidden_manifests"]
+    assert data_size(served.store) == before + 71 * hidden["quarantined_manifests"]
     assert served.ask("HEAD", f"/v2/other/app/blobs/{lonely}").status == 404
     settings.QUARANTINE_TIME = timedelta(0)
     purged = collect()
-    assert before - data_size(served.store) == plan["candidate_bytes"] == hidden["hidden_bytes"]
+    assert (
+        before - data_size(served.store) == plan["candidate_bytes"] == hidden["quarantined_bytes"]
+    )
     assert plan["candidate_bytes"] > 250_000
-    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["hidden_manifests"]
+    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["quarantined_manifests"]
     for repository, tag in (("team/app", "1"), ("other/app", "2")):
         assert whole(served, repository, tag) == ""
         skopeo_copy(f"docker://{name_of(served)}/{repository}:{tag}", f"dir:{tmp_path / tag}")
@@ -169,17 +171,17 @@ def test_a_second_name_is_told_and_counted_once(served: Registry) -> None:
     ]
     found = check_store()
     assert (found.state, found.code) == ("warn", "store-links")
-    run = collecting.collect(by="test")
+    run = collecting.run_gc(by="test")
     assert run is not None
     assert "is a symbolic link that is not followed" in run.result["problem"]
 
 
-@pytest.mark.parametrize("moment", ["hidden", "purged"])
+@pytest.mark.parametrize("moment", ["quarantined", "purged"])
 @pytest.mark.parametrize("way", ["skopeo", "mount"])
 def test_the_same_image_is_pushed_again_after(
     served: Registry, settings: Any, tmp_path: Path, moment: str, way: str
 ) -> None:
-    if moment == "hidden":
+    if moment == "quarantined":
         settings.QUARANTINE_TIME = timedelta(hours=1)
     one = image(1, b"base" * 1000, b"layer" * 1000)
     client = Client(served)
@@ -189,7 +191,7 @@ def test_the_same_image_is_pushed_again_after(
     index(served)
     take_off(served, "team/app", "1")
     index(served)
-    assert collect()["hidden_manifests"] == 1
+    assert collect()["quarantined_manifests"] == 1
     target = "team/app" if way == "skopeo" else "new/app"
     if way == "skopeo":
         skopeo_copy(f"dir:{tmp_path / 'image'}", f"docker://{name_of(served)}/{target}:again")
@@ -202,7 +204,7 @@ def test_the_same_image_is_pushed_again_after(
     assert whole(served, target, "again") == ""
     assert whole(served, "team/keeps", "1") == ""
     files = ("/data", "/link")
-    assert [one.path for one in collecting.waiting() if one.path.endswith(files)] == []
+    assert [one.path for one in collecting.quarantined() if one.path.endswith(files)] == []
 
 
 def test_a_registry_that_remembers_blobs_is_found_out(tmp_path: Path, settings: Any) -> None:
@@ -218,12 +220,12 @@ def test_a_registry_that_remembers_blobs_is_found_out(tmp_path: Path, settings: 
         registry.push_image("team/app", "1")
         lonely = registry.push_blob("team/app", b"lonely")
         index(registry)
-        run = collecting.collect(by="test")
+        run = collecting.run_gc(by="test")
         assert run is not None
         assert run.state == Run.State.FAILED
         assert "cache" in run.result["problem"]
         assert registry.blob(lonely).exists()
-        assert collecting.waiting() == []
+        assert collecting.quarantined() == []
 
 
 def test_a_registry_of_another_store_is_found_out(
@@ -234,7 +236,7 @@ def test_a_registry_of_another_store_is_found_out(
     index(served)
     with running_registry(tmp_path / "another") as url:
         settings.REGISTRY_URL = url
-        run = collecting.collect(by="test")
+        run = collecting.run_gc(by="test")
     assert run is not None
     assert run.state == Run.State.FAILED
     assert "another store" in run.result["problem"]
@@ -246,7 +248,7 @@ def test_a_registry_that_is_away_lets_nothing_go(served: Registry, settings: Any
     lonely = served.push_blob("team/app", b"lonely")
     index(served)
     settings.REGISTRY_URL = "http://127.0.0.1:1"
-    run = collecting.collect(by="test")
+    run = collecting.run_gc(by="test")
     assert run is not None
     assert run.state == Run.State.FAILED
     assert served.blob(lonely).exists()
@@ -267,7 +269,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     def work() -> None:
         index(served)
         result = collect()
-        for name in ("hidden", "hidden_manifests", "returned", "purged"):
+        for name in ("quarantined", "quarantined_manifests", "restored", "purged"):
             totals[name] = totals.get(name, 0) + result[name]
         totals["runs"] = totals.get("runs", 0) + 1
 
@@ -283,7 +285,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     broken = {key: whole(served, *key) for key in attacked.kept}
     assert {key: what for key, what in broken.items() if what} == {}
     assert attacked.counts["pushes"] >= pushes
-    assert totals["hidden"] > 0
+    assert totals["quarantined"] > 0
     assert totals["purged"] > 0
 
 
@@ -355,4 +357,4 @@ def test_a_registry_that_is_killed_at_each_change_of_the_disk_loses_nothing_that
         datas = {one.read_bytes() for one in served.store.rglob("data")}
         assert not datas & {b"two", b"gone"}
         assert not (served.store / paths.repository("gone/app")).exists()
-        assert collecting.waiting() == []
+        assert collecting.quarantined() == []

@@ -39,7 +39,7 @@ from .conftest import needs
 
 pytestmark = pytest.mark.e2e
 
-PAGE = "/cleanup/collection"
+PAGE = "/cleanup/gc"
 GRACE, QUARANTINE = 1.0, 1.0  # seconds
 BASE = b"a layer that both images have" * 1000
 MARK = "window.neverReloaded = true"
@@ -224,10 +224,10 @@ def hidden(quick: Product) -> None:
     """Something in the quarantine, beside the runs that the tests before this left."""
     push(quick, "team/axe", "1")
     take_off(quick, "team/axe", "1")
-    quick.boathouse("collect")
+    quick.boathouse("gc")
 
 
-@pytest.mark.usefixtures("hidden")
+@pytest.mark.usefixtures("quarantined")
 @pytest.mark.parametrize(
     ("language", "theme", "width"), [("en", "light", 1360), ("zh-hans", "dark", 390)]
 )
@@ -255,9 +255,7 @@ def test_all_of_it_works_without_javascript(quick: Product) -> None:
     visitor.login()
     done = visitor.post(PAGE)  # the page itself changes nothing
     assert done.status == 405
-    token = re.search(
-        r'action="/cleanup/collection/estimate">.*?value="([^"]+)"', visitor.get(PAGE).text
-    )
+    token = re.search(r'action="/cleanup/gc/estimate">.*?value="([^"]+)"', visitor.get(PAGE).text)
     assert token
     asked = visitor.send(f"{PAGE}/estimate", csrfmiddlewaretoken=token[1])
     assert asked.location.startswith(f"{PAGE}?was=")

@@ -88,7 +88,7 @@ def index() -> None:
 
 
 def collect(**options: Any) -> dict[str, Any]:
-    run = collecting.collect(by="test", **options)
+    run = collecting.run_gc(by="test", **options)
     assert run is not None
     assert run.state == Run.State.DONE, (run.result, run.log)
     return dict(run.result)
@@ -104,8 +104,8 @@ def test_content_of_another_digest_than_sha256_is_kept_and_goes_with_its_image(
     real.push_image("team/app", "1", layers=[b"base", b"own"], algorithm="sha512")
     real.push_blob("team/app", b"lonely", "sha512")
     index()
-    assert collect()["hidden"] == 1
-    assert collect()["hidden"] == 0
+    assert collect()["quarantined"] == 1
+    assert collect()["quarantined"] == 0
     assert whole(real, "team/app", "1") == ""
     run = check.check(by="test", deep=True)
     assert run is not None
@@ -138,14 +138,14 @@ def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     plan = collect(dry_run=True)
     assert bucket.kept() == before
     hidden = collect()
-    assert hidden["hidden_bytes"] == plan["candidate_bytes"] > 130_000
+    assert hidden["quarantined_bytes"] == plan["candidate_bytes"] > 130_000
     assert real.ask("HEAD", f"/v2/other/app/blobs/{lonely}").status == 404
     for repository, tag in (("team/app", "1"), ("other/app", "2")):
         assert whole(real, repository, tag) == ""
     settings.QUARANTINE_TIME = timedelta(0)
     purged = collect()
     assert before - bucket.kept() == plan["candidate_bytes"]
-    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["hidden_manifests"]
+    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["quarantined_manifests"]
     for repository, tag in (("team/app", "1"), ("other/app", "2")):
         assert whole(real, repository, tag) == ""
     run = check.check(by="test", deep=True)
@@ -153,9 +153,9 @@ def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     assert (run.result["source"], run.result["broken"]) == ("store", 0)
 
 
-@pytest.mark.parametrize("moment", ["hidden", "purged"])
+@pytest.mark.parametrize("moment", ["quarantined", "purged"])
 def test_the_same_image_is_pushed_again_after(bucket: Bucket, settings: Any, moment: str) -> None:
-    if moment == "hidden":
+    if moment == "quarantined":
         settings.QUARANTINE_TIME = timedelta(hours=1)
     one = image(1, b"base" * 1000, b"layer" * 1000)
     client = Client(bucket.real)
@@ -164,14 +164,14 @@ def test_the_same_image_is_pushed_again_after(bucket: Bucket, settings: Any, mom
     index()
     take_off(bucket.real, "team/app", "1")
     index()
-    assert collect()["hidden_manifests"] == 1
+    assert collect()["quarantined_manifests"] == 1
     assert client.push("team/app", "again", one)
     assert whole(bucket.real, "team/app", "again") == ""
     index()
     settings.QUARANTINE_TIME = timedelta(0)
     result = collect()
     assert whole(bucket.real, "team/app", "again") == ""
-    assert result["hidden_manifests"] == 0
+    assert result["quarantined_manifests"] == 0
 
 
 def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
@@ -188,7 +188,9 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     def work() -> None:
         index()
         result = collect()
-        totals.update({name: result[name] for name in ("hidden", "returned", "purged")}, runs=1)
+        totals.update(
+            {name: result[name] for name in ("quarantined", "restored", "purged")}, runs=1
+        )
 
     attacked = attack(bucket.real, pushes, work, clients=2)
     settings.GC_GRACE = settings.QUARANTINE_TIME = timedelta(0)
@@ -202,7 +204,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     broken = {key: whole(bucket.real, *key) for key in attacked.kept}
     assert {key: what for key, what in broken.items() if what} == {}
     assert attacked.counts["pushes"] >= pushes
-    assert totals["hidden"] > 0
+    assert totals["quarantined"] > 0
     assert totals["purged"] > 0
 
 
@@ -239,7 +241,7 @@ def test_no_secret_is_in_what_is_told(bucket: Bucket, settings: Any) -> None:
     bucket.real.push_image("team/app", "1")
     index()
     with override_settings(STORAGE_ENDPOINT="http://127.0.0.1:1"):
-        run = collecting.collect(by="test")
+        run = collecting.run_gc(by="test")
     assert run is not None
     assert run.state == Run.State.FAILED
     said = f"{run.result} {run.log}"

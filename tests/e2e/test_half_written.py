@@ -232,7 +232,7 @@ def test_a_tag_that_was_never_set_leaves_and_its_repository_is_collected_again(
     assert one.whole() == ""
     assert Client(served).push("team/app", "never", one.image)
     assert whole(served, "team/app", "never") == ""
-    assert collecting.put_back("all", by="test") == 0  # what is damaged stays where it is
+    assert collecting.restore("all", by="test") == 0  # what is damaged stays where it is
 
 
 def test_nothing_that_a_push_may_be_writing_is_touched(
@@ -278,6 +278,6 @@ def test_uploads_that_were_cut_off_leave(served: Registry, settings: Any) -> Non
         for file in files:
             empty(folder / name / file)
     assert collect()["uploads"] == 3
-    assert collect()["waiting"] == 0
+    assert collect()["in_quarantine"] == 0
     assert [*folder.glob("*")] == []
     assert one.whole() == ""

@@ -297,7 +297,7 @@ def test_a_damaged_database_is_named_with_the_way_back(second: Product, tmp_path
     spoil(second.data / "index.sqlite3")
     path = str(second.data / "index.sqlite3")
 
-    for words in (("collect",), ("list",), ("sync",), ("user", "list"), ("retention", "list")):
+    for words in (("gc",), ("list",), ("sync",), ("user", "list"), ("retention", "list")):
         done = second.boathouse(*words, check=False)
         assert done.returncode == 1, words
         assert f"The database {path} is damaged" in done.stderr, words

@@ -141,13 +141,13 @@ def test_an_image_and_an_image_index_stay_whole(served: Registry) -> None:
     lonely = served.push_blob(NAME, b"lonely", "sha512")
     index("store")
     assert collect(dry_run=True)["candidate_blobs"] == 1
-    assert collect()["hidden"] == 1
-    assert collect()["hidden"] == 0
+    assert collect()["quarantined"] == 1
+    assert collect()["quarantined"] == 0
     assert served.ask("HEAD", f"/v2/{NAME}/blobs/{lonely}").status == 404
     for tag in ("1", "all", "384"):
         assert whole(served, NAME, tag) == ""
     assert check() == check("http") == check(deep=True) == check("http", deep=True) == []
-    assert collecting.waiting() == []
+    assert collecting.quarantined() == []
 
 
 def delete(tag: str) -> None:
@@ -169,7 +169,7 @@ def test_a_deleted_image_waits_for_undo_and_then_gives_its_bytes_back(
     delete("1")
     delete("all")
     collect()
-    for former in restore.waiting():
+    for former in restore.restorable():
         restore.restore(former, by="mika")
     assert [whole(served, NAME, tag) for tag in ("1", "all", "kept")] == ["", "", ""]
     assert served.get(NAME, "1").headers["docker-content-digest"] == digest
@@ -177,7 +177,7 @@ def test_a_deleted_image_waits_for_undo_and_then_gives_its_bytes_back(
 
     delete("1")
     delete("all")
-    restore.waiting().delete()
+    restore.restorable().delete()
     collect()
     assert data_size(served.store) == before
     assert check() == []
@@ -193,12 +193,14 @@ def test_what_was_hidden_comes_back_when_it_is_needed(served: Registry, settings
     index("store")
     take_off(served, NAME, "1")
     index("store")
-    assert collect()["hidden"] == 5  # its manifest and the throw-away's, its config, its layers
+    assert (
+        collect()["quarantined"] == 5
+    )  # its manifest and the throw-away's, its config, its layers
     # The registry refuses it now; a push that it checked before has written this meanwhile.
     for link in (paths.revision_link(NAME, digest), paths.tag_link(NAME, "1")):
         (served.store / link).parent.mkdir(parents=True, exist_ok=True)
         (served.store / link).write_text(digest)
-    assert collect()["returned"] == 4
+    assert collect()["restored"] == 4
     assert whole(served, NAME, "1") == ""
 
 
@@ -277,10 +279,10 @@ def test_a_referrer_stays_with_its_subject_whatever_it_calls_it(
     }
     digest = served.push(NAME, encode(raw), IMAGE)
     index("store")
-    assert collect()["hidden"] == 0
+    assert collect()["quarantined"] == 0
     assert whole(served, NAME, digest) == ""
     delete("1")
-    restore.waiting().delete()
+    restore.restorable().delete()
     collect()
     assert served.get(NAME, digest).status == 404
 

@@ -86,7 +86,7 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
     age_index(alone)
     before = data_size(alone)
 
-    assert "can be reached from here" in alone.boathouse("collect", "--stock").stdout
+    assert "can be reached from here" in alone.boathouse("gc", "--registry-gc").stdout
     commands = [step["command"] for step in told(alone, "collect", "--stock")["steps"]]
     assert not any("--delete-untagged" in command for command in commands)
     refused = typed(alone, commands[1])

@@ -91,7 +91,7 @@ def test_a_run_that_is_killed_before_its_review_is_taken_up_at_once(
         quick.boathouse("sync")
         time.sleep(5 * GRACE)  # no wait for something: things must grow old
         data = served.blob(digest)
-        process = begin(quick, "collect")
+        process = begin(quick, "gc")
         while data.exists() and process.poll() is None:
             time.sleep(0.0005)
         kill(process)
@@ -132,7 +132,7 @@ def test_what_is_pushed_beside_garbage_collection_is_whole_in_a_moment(
         for told in json.loads(done.stdout):
             assert not told["problem"], told
             totals["runs"] += 1
-            for count in ("hidden", "hidden_manifests", "returned", "purged"):
+            for count in ("quarantined", "quarantined_manifests", "restored", "purged"):
                 totals[count] += told[count]
 
     attacked = attack(served, pushes, work, process=process, **kind)
@@ -141,7 +141,7 @@ def test_what_is_pushed_beside_garbage_collection_is_whole_in_a_moment(
     print_counts(f"attack {dict(totals)}", attacked)
     assert control.lasting == attacked.lasting == []
     assert attacked.counts["failed pushes"] == 0
-    assert totals["hidden"] > 0
+    assert totals["quarantined"] > 0
     # How long it takes is a matter of the machine; what was seen: docs/decisions/0012-collect.md.
     assert max(attacked.healed, default=0.0) < AT_ONCE
     assert len(attacked.healed) <= pushes // 20

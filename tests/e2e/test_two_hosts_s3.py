@@ -91,7 +91,7 @@ def test_of_two_collections_asked_for_at_once_one_runs_at_a_time(hosts: Hosts) -
     with ThreadPoolExecutor(2) as pool:
         done: list[subprocess.CompletedProcess[str]] = list(
             pool.map(
-                lambda host: host.boathouse("collect", "--json", check=False),
+                lambda host: host.boathouse("gc", "--json", check=False),
                 (hosts.first, hosts.second),
             )
         )

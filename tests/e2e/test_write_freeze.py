@@ -20,9 +20,9 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def held(boathouse: Product) -> Iterator[Product]:
     """The product while pushes and deletes are held."""
-    boathouse.boathouse("hold", "on", "--minutes", "5")
+    boathouse.boathouse("freeze", "on", "--minutes", "5")
     yield boathouse
-    boathouse.boathouse("hold", "off")
+    boathouse.boathouse("freeze", "off")
 
 
 def test_docker_waits_with_layers_and_gives_up_with_a_manifest(
@@ -33,20 +33,20 @@ def test_docker_waits_with_layers_and_gives_up_with_a_manifest(
     reference = f"{boathouse.name}/hold/app:1"
     docker.import_base()
     docker.make_image(reference, "echo a new layer > /new")
-    boathouse.boathouse("hold", "on", "--minutes", "5")
+    boathouse.boathouse("freeze", "on", "--minutes", "5")
     opener = threading.Timer(4, boathouse.boathouse, ("hold", "off"))
     opener.start()
     docker.push(reference)
     opener.join()
 
-    boathouse.boathouse("hold", "on", "--manifests", "--minutes", "5")
+    boathouse.boathouse("freeze", "on", "--manifests", "--minutes", "5")
     try:
         docker.docker("rmi", reference)
         docker.docker("pull", reference)
         docker.docker("tag", "base", f"{boathouse.name}/hold/app:2")
         done = docker.docker("push", f"{boathouse.name}/hold/app:2", check=False)
     finally:
-        boathouse.boathouse("hold", "off")
+        boathouse.boathouse("freeze", "off")
     assert done.returncode != 0
     assert "503 Service" in done.stderr
     docker.push(f"{boathouse.name}/hold/app:2")
@@ -61,8 +61,8 @@ def test_skopeo_gives_up_at_once(held: Product, tmp_path: Path, certificates: Pa
     assert "503 Service" in done.stderr
 
 
-def test_the_worker_opens_the_door_when_the_time_is_up(boathouse: Product) -> None:
-    boathouse.boathouse("hold", "on", "--minutes", "1")
+def test_the_worker_opens_the_proxy_when_the_time_is_up(boathouse: Product) -> None:
+    boathouse.boathouse("freeze", "on", "--minutes", "1")
     gate = boathouse.data / "run" / "hold" / "manifests"
     (record,) = (boathouse.data / "run" / "hold").glob("*.json")
     text = record.read_text()

@@ -79,7 +79,7 @@ def test_what_no_tag_needs_goes_and_exactly_its_bytes_are_freed(small: Small) ->
     run = done()
     assert small.size() == before - plan.result["candidate_bytes"]
     assert run.result["freed_bytes"] == plan.result["candidate_bytes"] + len(gone)  # and the link
-    assert run.result["waiting"] == 0
+    assert run.result["in_quarantine"] == 0
     assert small.revisions("team/app") == {kept}
     assert sha256(b"base" * 100) in small.blobs()
     assert sha256(b"two" * 50) not in small.blobs()
@@ -197,7 +197,7 @@ def test_what_is_younger_than_the_grace_time_stays_with_all_that_it_needs(
     run = done()
     assert small.blobs() == before
     assert run.result["candidate_blobs"] == run.result["candidate_manifests"] == 0
-    assert run.result["young_bytes"] == run.result["bytes"] - run.result["kept_bytes"] > 0
+    assert run.result["grace_bytes"] == run.result["bytes"] - run.result["kept_bytes"] > 0
 
 
 @pytest.mark.parametrize("touched", ["revision", "layer", "data", "index"])
@@ -504,7 +504,11 @@ def test_a_registry_that_takes_nothing_hides_nothing_and_what_is_due_still_goes(
         run = collect()
     assert run.state == Run.State.FAILED
     assert "no space" in run.result["problem"]
-    assert (run.result["purged"], run.result["hidden"], run.result["waiting"]) == (4, 0, 0)
+    assert (run.result["purged"], run.result["quarantined"], run.result["in_quarantine"]) == (
+        4,
+        0,
+        0,
+    )
     assert lonely in small.blobs()
 
 
@@ -520,18 +524,18 @@ def test_a_review_puts_back_what_a_push_needs_again_and_the_index_has_it(
     child = small.image("team/app", layers=(b"child",))
     index = small.image_index("team/app", [child])
     small.sync()
-    real = collecting._Collecting._hide
+    real = collecting._GcRun._hide
 
     def hide(work: Any, *arguments: Any) -> None:
         real(work, *arguments)
         small.tag("team/app", "late", index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(collecting._Collecting, "_hide", hide)
+        patch.setattr(collecting._GcRun, "_hide", hide)
         run = done()
-    assert run.result["hidden_manifests"] == 2
-    assert run.result["returned"] == 6  # two links; two manifests, config, layer
-    assert run.result["waiting"] == 0
+    assert run.result["quarantined_manifests"] == 2
+    assert run.result["restored"] == 6  # two links; two manifests, config, layer
+    assert run.result["in_quarantine"] == 0
     assert {index, child} <= small.revisions("team/app")
     assert sha256(b"child") in small.blobs()
     tag = Tag.objects.select_related("manifest").get(name="late")
@@ -549,7 +553,7 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
     small.image("team/app", "1", layers=(b"base",))
     loose = small.image("team/app", layers=(b"loose",))
     small.sync()
-    hide, settled = collecting._Collecting._hide, collecting._Collecting._settled
+    hide, settled = collecting._GcRun._hide, collecting._GcRun._settled_mark
 
     def cut_off(work: Any, *arguments: Any) -> None:
         hide(work, *arguments)
@@ -568,8 +572,8 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
                 raise Unreachable("the disk is still away")
         return settled(work)
 
-    monkeypatch.setattr(collecting._Collecting, "_hide", cut_off)
-    monkeypatch.setattr(collecting._Collecting, "_settled", review)
+    monkeypatch.setattr(collecting._GcRun, "_hide", cut_off)
+    monkeypatch.setattr(collecting._GcRun, "_settled_mark", review)
     if how == "killed":
         with pytest.raises(KeyboardInterrupt):
             collect()
@@ -578,13 +582,13 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
     is_open = how in ("killed", "both fail")
     assert collecting.wants_review(timezone.now()) is is_open
     assert (loose in small.revisions("team/app")) is not is_open
-    assert (doctor.collecting.check_gc().code == "collection-unreviewed") is is_open
+    assert (doctor.collecting.check_gc().code == "gc-unreviewed") is is_open
     tasks.gc_by_schedule.call_local()
     assert not collecting.wants_review(timezone.now())
-    assert Run.objects.filter(kind=Run.Kind.COLLECT).count() == 1 + is_open
+    assert Run.objects.filter(kind=Run.Kind.GC).count() == 1 + is_open
     assert loose in small.revisions("team/app")
     assert Tag.objects.get(name="late").problem == ""
-    assert collecting.waiting() == []
+    assert collecting.quarantined() == []
 
 
 def test_a_review_that_fails_comes_again_after_some_minutes(
@@ -592,14 +596,14 @@ def test_a_review_that_fails_comes_again_after_some_minutes(
 ) -> None:
     small.image("team/app", "1", layers=(b"base",))
     small.sync()
-    Run.objects.create(kind=Run.Kind.COLLECT, state="failed", result={"reviewed": False})
+    Run.objects.create(kind=Run.Kind.GC, state="failed", result={"reviewed": False})
 
     def fail(_work: Any) -> None:
         raise Unreachable("the disk is away")
 
-    found = Run.objects.filter(kind=Run.Kind.COLLECT)
+    found = Run.objects.filter(kind=Run.Kind.GC)
     with monkeypatch.context() as patch:
-        patch.setattr(collecting._Collecting, "_settled", fail)
+        patch.setattr(collecting._GcRun, "_settled_mark", fail)
         tasks.gc_by_schedule.call_local()
         assert found.count() == 2
         tasks.gc_by_schedule.call_local()
@@ -622,7 +626,7 @@ def test_what_is_renewed_between_the_mark_and_its_turn_stays(
     lonely = small.blob("team/app", b"uploaded again")
     gone = small.blob("team/app", b"gone")
     small.sync()
-    hide = collecting._Collecting._hide
+    hide = collecting._GcRun._hide
 
     def push(work: Any, *arguments: Any) -> None:
         small.put_file(paths.revision_link("team/app", again), again.encode())
@@ -631,9 +635,13 @@ def test_what_is_renewed_between_the_mark_and_its_turn_stays(
         work._watch.needed |= pushed.needed_by(store, "team/app", [again, told])
         hide(work, *arguments)
 
-    monkeypatch.setattr(collecting._Collecting, "_hide", push)
+    monkeypatch.setattr(collecting._GcRun, "_hide", push)
     run = done()
-    assert (run.result["hidden"], run.result["hidden_manifests"], run.result["returned"]) == (
+    assert (
+        run.result["quarantined"],
+        run.result["quarantined_manifests"],
+        run.result["restored"],
+    ) == (
         1,
         0,
         0,
@@ -661,7 +669,7 @@ def test_what_a_push_needs_comes_back_when_the_registry_tells_of_it(
     pushed.restore_pending()
     assert {index, child} <= small.revisions("team/app")
     assert sha256(b"child") in small.blobs()
-    assert collecting.waiting() == []
+    assert collecting.quarantined() == []
     assert Manifest.objects.filter(digest__in=[index, child]).count() == 2
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(hours=2))
     with django_assert_num_queries(2):
@@ -677,14 +685,18 @@ def test_nothing_is_deleted_before_its_time_and_a_fresh_mark(
     small.sync()
     first = done()
     assert first.result["purged"] == 0
-    assert first.result["waiting"] == first.result["hidden"] + first.result["hidden_manifests"] == 4
+    assert (
+        first.result["in_quarantine"]
+        == first.result["quarantined"] + first.result["quarantined_manifests"]
+        == 4
+    )
     with later(monkeypatch, minutes=59):
         assert done().result["purged"] == 0
         assert not collecting.is_due(timezone.now())
     with later(monkeypatch, hours=1, minutes=30):
         second = done()
     assert second.result["purged"] == 4
-    assert second.result["freed_bytes"] == first.result["waiting_bytes"]
+    assert second.result["freed_bytes"] == first.result["in_quarantine_bytes"]
 
 
 def test_a_second_copy_that_came_meanwhile_survives_and_the_hidden_one_goes(
@@ -698,7 +710,7 @@ def test_a_second_copy_that_came_meanwhile_survives_and_the_hidden_one_goes(
     again = small.image("team/app", "again", layers=(b"loose",))
     with later(monkeypatch, hours=2):
         run = done()
-    assert run.result["waiting"] == 0
+    assert run.result["in_quarantine"] == 0
     assert {again, sha256(b"loose")} <= small.blobs()
 
 
@@ -709,14 +721,14 @@ def test_put_back_brings_one_or_all_and_the_index_with_them(small: Small, settin
     small.sync()
     done()
     before = small.blobs()
-    one = next(one for one in collecting.waiting() if one.path.endswith("data"))
-    assert collecting.put_back(one.id, by="operator:vera") == 1
+    one = next(one for one in collecting.quarantined() if one.path.endswith("data"))
+    assert collecting.restore(one.id, by="operator:vera") == 1
     assert len(small.blobs()) == len(before) + 1
     with pytest.raises(Refused, match="called"):
-        collecting.put_back("no/1", by="operator:vera")
-    assert collecting.put_back("all", by="operator:vera") == 3
+        collecting.restore("no/1", by="operator:vera")
+    assert collecting.restore("all", by="operator:vera") == 3
     assert Manifest.objects.filter(digest=loose).exists()
-    assert collecting.waiting() == []
+    assert collecting.quarantined() == []
     acts = AuditEvent.objects.filter(act="store.put_back", actor="operator:vera")
     assert acts.count() == 2
 
@@ -748,10 +760,10 @@ def test_stale_uploads_leave_through_the_quarantine(
     assert run.result["uploads"] == 1
     assert fresh.exists()
     assert not stale.exists()
-    assert any(one.path.endswith("/a") for one in collecting.waiting())
+    assert any(one.path.endswith("/a") for one in collecting.quarantined())
     with later(monkeypatch, hours=32):
         done()
-    assert not [one for one in collecting.waiting() if one.path.endswith("/a")]
+    assert not [one for one in collecting.quarantined() if one.path.endswith("/a")]
 
 
 def test_purging_now_on_a_low_disk_takes_uploads_that_stand_still(
@@ -768,7 +780,7 @@ def test_purging_now_on_a_low_disk_takes_uploads_that_stand_still(
             now = timezone.now().timestamp()
             os.utime(fresh / "data", (now, now))
             return done(
-                purge_now=True, hold=lambda: nullcontext(SimpleNamespace(check=lambda: None))
+                purge_now=True, freeze=lambda: nullcontext(SimpleNamespace(check=lambda: None))
             )
 
     purge()
@@ -777,7 +789,7 @@ def test_purging_now_on_a_low_disk_takes_uploads_that_stand_still(
     assert purge().result["upload_bytes"] == 700
     assert fresh.exists()
     assert not stale.exists()
-    assert not [one for one in collecting.waiting() if one.path.endswith("/a")]
+    assert not [one for one in collecting.quarantined() if one.path.endswith("/a")]
 
 
 def test_a_repository_with_nothing_in_it_leaves_the_store_and_those_below_it_stay(
@@ -797,9 +809,9 @@ def test_a_repository_with_nothing_in_it_leaves_the_store_and_those_below_it_sta
     assert not (small.root / paths.layers("team")).exists()
     assert set(Repository.objects.values_list("name", flat=True)) == {"team/app"}
     assert (small.root / paths.tag_link("team/app", "1")).exists()
-    assert collecting.waiting() != []
+    assert collecting.quarantined() != []
     done()
-    assert collecting.waiting() == []
+    assert collecting.quarantined() == []
 
 
 def test_a_push_into_a_repository_that_was_just_hidden_is_not_lost(
@@ -832,9 +844,9 @@ def test_one_run_at_a_time_and_a_stop_is_safe(
     small.image("team/app", "1", layers=(b"base",))
     small.image("team/app", layers=(b"loose",))
     small.sync()
-    other = runs.begin(Run.Kind.COLLECT, by="test")
+    other = runs.begin(Run.Kind.GC, by="test")
     assert other is not None
-    assert collecting.collect(by="test") is None
+    assert collecting.run_gc(by="test") is None
     runs.end(other, Run.State.DONE, {}, [])
 
     monkeypatch.setattr(collecting, "LOOK", 0.0)
@@ -867,10 +879,10 @@ def test_all_keys_are_always_there_and_a_run_is_in_the_audit_log(small: Small) -
 def test_purge_now_is_refused_without_something_that_holds_writes(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "HOLD", None)
+    monkeypatch.setattr(collecting, "FREEZE", None)
     with pytest.raises(Refused, match="hold"):
-        collecting.collect(by="test", purge_now=True)
-    assert not Run.objects.filter(kind=Run.Kind.COLLECT).exists()
+        collecting.run_gc(by="test", purge_now=True)
+    assert not Run.objects.filter(kind=Run.Kind.GC).exists()
 
 
 def test_purge_now_looks_and_deletes_while_writes_are_held(small: Small, settings: Any) -> None:
@@ -886,11 +898,11 @@ def test_purge_now_looks_and_deletes_while_writes_are_held(small: Small, setting
         yield SimpleNamespace(check=lambda: held.append("asked"))
         held.append("off")
 
-    run = done(purge_now=True, hold=hold)
+    run = done(purge_now=True, freeze=hold)
     assert held == ["on", *["asked"] * 4, "off"]
     assert run.result["purged"] == 4
-    assert run.result["held_seconds"] > 0
-    assert run.result["waiting"] == 0
+    assert run.result["freeze_seconds"] > 0
+    assert run.result["in_quarantine"] == 0
 
 
 def test_purge_now_ends_at_once_when_the_hold_does(small: Small, settings: Any) -> None:
@@ -909,10 +921,10 @@ def test_purge_now_ends_at_once_when_the_hold_does(small: Small, settings: Any) 
     def hold() -> Any:
         yield SimpleNamespace(check=check)
 
-    run = collecting.collect(by="test", purge_now=True, hold=hold)
+    run = collecting.run_gc(by="test", purge_now=True, freeze=hold)
     assert run is not None
     assert (run.state, run.result["problem"]) == (Run.State.FAILED, "the hold ended")
-    assert (run.result["purged"], run.result["waiting"]) == (2, 2)
+    assert (run.result["purged"], run.result["in_quarantine"]) == (2, 2)
 
 
 def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
@@ -922,7 +934,7 @@ def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
     small.image("team/app", "1", layers=(b"base",))
     small.image("team/app", layers=(b"loose",))
     small.sync()
-    found = Run.objects.filter(kind=Run.Kind.COLLECT, by="schedule")
+    found = Run.objects.filter(kind=Run.Kind.GC, by="schedule")
     settings.GC_SCHEDULE = ""
     tasks.gc_by_schedule.call_local()
     settings.GC_SCHEDULE = "* * * * *"
@@ -931,7 +943,7 @@ def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
         tasks.gc_by_schedule.call_local()
     assert not found.exists()
     tasks.gc_by_schedule.call_local()
-    assert found.get().result["hidden_manifests"] == 1
+    assert found.get().result["quarantined_manifests"] == 1
     settings.GC_SCHEDULE = "0 2 29 2 *"
     with later(monkeypatch, hours=1):
         tasks.gc_by_schedule.call_local()
@@ -939,7 +951,7 @@ def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
     with later(monkeypatch, hours=3):
         tasks.gc_by_schedule.call_local()
     assert found.count() == 2
-    assert collecting.waiting() == []
+    assert collecting.quarantined() == []
 
 
 def test_floors_hold_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -956,28 +968,28 @@ def test_floors_hold_whatever_the_environment_says(monkeypatch: pytest.MonkeyPat
 def test_the_command_counts_collects_puts_back_and_says_why_not(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "HOLD", None)
+    monkeypatch.setattr(collecting, "FREEZE", None)
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     with pytest.raises(CommandError, match="sync"):
-        call_command("collect", stdout=StringIO())
+        call_command("gc", stdout=StringIO())
     small.image("team/app", layers=(b"loose",))
     small.sync()
 
     def said(*arguments: str) -> dict[str, Any]:
         out = StringIO()
-        call_command("collect", "--json", *arguments, stdout=out)
+        call_command("gc", "--json", *arguments, stdout=out)
         answer: dict[str, Any] = json.loads(out.getvalue())
         return answer
 
     assert said("--dry-run")["candidate_manifests"] == 1
-    assert said()["hidden_manifests"] == 1
-    assert said("--put-back", "all") == {"put_back": 4}
-    for wrong in (["--put-back", "no/1"], ["--purge-now"], ["--stop"]):
+    assert said()["quarantined_manifests"] == 1
+    assert said("--restore", "all") == {"put_back": 4}
+    for wrong in (["--restore", "no/1"], ["--purge-now"], ["--stop"]):
         with pytest.raises(CommandError):
-            call_command("collect", *wrong, stdout=StringIO())
+            call_command("gc", *wrong, stdout=StringIO())
     out = StringIO()
-    call_command("collect", stdout=out)
+    call_command("gc", stdout=out)
     assert "hidden: 1 manifests, 3 blobs" in out.getvalue()
 
 

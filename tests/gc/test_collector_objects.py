@@ -147,22 +147,22 @@ def test_it_waits_comes_back_and_goes_when_it_is_due(small: SmallObjects, settin
     small.untag("team/app", "2")
     small.sync()
     run = done()
-    assert (run.result["waiting"], run.result["purged"]) == (4, 0)
+    assert (run.result["in_quarantine"], run.result["purged"]) == (4, 0)
     assert other not in small.blobs()
 
     small.tag("team/app", "3", other)  # somebody needs it again
     run = done()
-    assert run.result["returned"] == 4
+    assert run.result["restored"] == 4
     assert small.revisions("team/app") >= {other}
     assert sha256(b"other") in small.blobs()
-    assert run.result["waiting"] == 0
+    assert run.result["in_quarantine"] == 0
 
     small.untag("team/app", "3")
     small.sync()
-    assert done().result["waiting"] == 4
+    assert done().result["in_quarantine"] == 4
     settings.QUARANTINE_TIME = timedelta(0)
     assert done().result["purged"] == 4
-    assert list(open_quarantine().hidden()) == []
+    assert list(open_quarantine().contents()) == []
     assert other not in small.blobs()
 
 

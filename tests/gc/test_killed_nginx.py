@@ -59,7 +59,7 @@ def push(tag: str, user: tuple[str, str]) -> int:
     return done.status
 
 
-def is_whole(user: tuple[str, str]) -> bool:
+def is_complete(user: tuple[str, str]) -> bool:
     """Whether the kept image is pulled through nginx."""
     paths = ["manifests/1", *(f"blobs/{digest(blob)}" for blob in (LAYER, CONFIG))]
     return all(ask("GET", f"/v2/team/app/{path}", user).status == 200 for path in paths)
@@ -78,7 +78,7 @@ def kill_and_start(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("purge_now", [False, True])
-def test_nothing_that_is_kept_is_lost_and_the_door_is_open_at_the_end(
+def test_nothing_that_is_kept_is_lost_and_the_proxy_is_open_at_the_end(
     instance: Instance,
     who: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -104,20 +104,20 @@ def test_nothing_that_is_kept_is_lost_and_the_door_is_open_at_the_end(
         if is_chosen:
             kill_and_start(instance)
         done = real(quarantine, act, *arguments)
-        assert not is_chosen or is_whole(who)
+        assert not is_chosen or is_complete(who)
         return done
 
     monkeypatch.setattr(LocalQuarantine, "change", change)
-    run = collecting.collect(by="test", purge_now=purge_now)
+    run = collecting.run_gc(by="test", purge_now=purge_now)
     assert run is not None
     assert run.state == Run.State.DONE, (run.result, run.log)
     assert next(changes) > 10
     datas = {one.read_bytes() for one in registry.store.rglob("data")}
     assert not datas & {b"of nobody else", b"team/app", b"gone/app"}
     assert run.result["freed_bytes"] > 0
-    assert write_freeze.holds() == []
+    assert write_freeze.freezes() == []
     assert push("2", who) == 201
-    assert is_whole(who)
+    assert is_complete(who)
 
 
 def index() -> None:

@@ -17,7 +17,7 @@ import pytest
 from registryui.gc import process
 from tests.support.waiting import until
 
-collect = process.collect  # the fixture for all tests replaces it
+collect = process.run_gc  # the fixture for all tests replaces it
 ROOT = Path(__file__).parents[2]
 NOTE = """
 import os, sys
@@ -80,7 +80,7 @@ def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     begin = (
         "import django; django.setup(); from registryui.gc import process as apart;"
         f"apart._PROGRAM = {_program(file, 'import time; time.sleep(600)')!r};"
-        "apart.collect(by='schedule')"
+        "apart.run_gc(by='schedule')"
     )
     parent = subprocess.Popen([sys.executable, "-c", begin], cwd=ROOT, env=_environment(tmp_path))
     until(file.exists, "it has begun")

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from registryui.deletion import restore
 from registryui.index import events, ingest, tombstones
-from registryui.index.fetch import Look
+from registryui.index.fetch import TagProbe
 from registryui.index.sync import sync
 from registryui.models import (
     AuditEvent,
@@ -76,7 +76,7 @@ def told(digest: str, tags: list[str], at: Any, **more: Any) -> list[dict[str, A
 
 
 def waiting() -> dict[str, str]:
-    return {row.tag: row.digest for row in restore.waiting()}
+    return {row.tag: row.digest for row in restore.restorable()}
 
 
 @pytest.mark.parametrize("which", ["all", "tags first", "of tags", "of the digest"])
@@ -93,7 +93,7 @@ def test_every_name_can_be_put_back_and_says_who_and_from_where(
     receive(*{"of tags": some[1:], "of the digest": some[:1]}.get(which, some))
     events.apply_pending(source)
     assert waiting() == {"1": digest, "latest": digest}
-    rows = list(restore.waiting())
+    rows = list(restore.restorable())
     assert {(row.how, row.by, row.address) for row in rows} == {("deleted", "robot", "10.1.2.3")}
     assert {row.at for row in rows} == {at}
     assert len({row.act for row in rows}) == 1
@@ -122,7 +122,7 @@ def test_a_delete_that_nobody_told_of_is_found_by_a_sync_and_named_later(
     tags = delete(source, digest)
     sync(source, by="test")
     assert waiting() == {"1": digest}
-    assert (restore.waiting()[0].by, restore.waiting()[0].address) == ("", "")
+    assert (restore.restorable()[0].by, restore.restorable()[0].address) == ("", "")
     row = AuditEvent.objects.get(act__startswith="client.")
     assert (row.act, row.actor, row.details) == (
         *("client.delete", "", {"digest": digest, "told": False}),
@@ -131,8 +131,8 @@ def test_a_delete_that_nobody_told_of_is_found_by_a_sync_and_named_later(
     assert AuditEvent.objects.filter(act__startswith="client.").count() == 1
     receive(*told(digest, tags, timezone.now(), actor="robot"))  # the registry had kept it
     events.apply_pending(source)
-    assert (restore.waiting()[0].by, restore.waiting()[0].address) == ("robot", "10.1.2.3")
-    assert restore.waiting().count() == 1
+    assert (restore.restorable()[0].by, restore.restorable()[0].address) == ("robot", "10.1.2.3")
+    assert restore.restorable().count() == 1
 
 
 def test_a_repository_that_is_gone_leaves_its_tags_for_undo(
@@ -156,7 +156,7 @@ def test_what_was_overwritten_right_before_can_be_put_back_as_well(
     two = push(source, clock(), "1", layers=(b"two",))
     receive(*told(two, delete(source, two), clock(), actor="robot"))
     events.apply_pending(source)  # all at once
-    found = {(row.digest, row.how, row.by) for row in restore.waiting()}
+    found = {(row.digest, row.how, row.by) for row in restore.restorable()}
     assert found == {(one, "overwritten", "ci")}  # nobody here ever saw the bytes of the other
     assert RegistryEvent.objects.get(action="push", digest=two).replaced == one
 
@@ -170,7 +170,7 @@ def test_a_push_of_which_only_its_delete_is_seen_is_noted_if_its_bytes_are_known
     receive(event("push", R, digest, "1", at=at))
     receive(event("delete", R, "", "1", at=clock(), media_type="", actor="robot"))
     events.apply_pending(source)
-    row = restore.waiting().get()
+    row = restore.restorable().get()
     assert (row.tag, row.digest, row.how, row.by, row.tagged_at) == (
         *("1", digest, "deleted", "robot", at),
     )
@@ -184,7 +184,7 @@ def test_the_portals_own_deletes_are_noted_once(source: FakeSource, clock: Clock
     row.how, row.act, row.at, row.by = "deleted", "a" * 32, timezone.now(), "operator:vera"
     row.keep_until = tombstones.kept_until(row.at)
     row.save()
-    ingest.save(R, [Look("1", digest, "", is_gone=True)], [])
+    ingest.save(R, [TagProbe("1", digest, "", is_gone=True)], [])
     assert [row.by for row in TagTombstone.objects.all()] == ["operator:vera"]
     assert not AuditEvent.objects.exists()
 
@@ -293,7 +293,7 @@ def test_a_child_that_is_deleted_shows_on_its_tags_at_once(
         ingest.drop_manifests(R, [arm], with_undo=True)
     problems = dict(Tag.objects.values_list("name", "problem"))
     assert problems == {"inner": "incomplete", "outer": "incomplete"}
-    row = restore.waiting().get()
+    row = restore.restorable().get()
     assert (row.tag, row.digest, row.by) == ("", arm, "robot" if way == "events" else "")
     # Pushed again: whole again, without a push of the tag.
     source.manifests_of[R][arm] = kept

@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui.index import ingest
-from registryui.index.contents import Move
-from registryui.index.fetch import Look
+from registryui.index.contents import TagUpdate
+from registryui.index.fetch import TagProbe
 from registryui.models import UNKNOWN, Repository, TagTombstone
 from registryui.oci import throw_away
 from tests.support.factories import digest_of, make_manifest, make_repository, make_tag
@@ -35,20 +35,20 @@ def digest(repository: Repository, key: str) -> str:
     return digest_of(f"{repository.name} {key}")
 
 
-def move(repository: Repository, count: int, **moves: Move) -> list[str]:
+def move(repository: Repository, count: int, **updates: TagUpdate) -> list[str]:
     """Sets so many tags from a to b; the statements that it took."""
-    looks = [
-        Look(f"t{n}", digest(repository, f"a{n}"), digest(repository, f"b{n}"))
+    probes = [
+        TagProbe(f"t{n}", digest(repository, f"a{n}"), digest(repository, f"b{n}"))
         for n in range(count)
     ]
     with CaptureQueriesContext(connection) as caught:
-        ingest.save(R, looks, [], moves=moves)
+        ingest.save(R, probes, [], updates=updates)
     return [one["sql"] for one in caught]
 
 
 def test_each_is_noted_with_what_it_was_and_by_one_statement(repository: Repository) -> None:
     at = timezone.now() - timedelta(hours=1)
-    statements = move(repository, 20, t3=Move(digest(repository, "b3"), at, "mika"))
+    statements = move(repository, 20, t3=TagUpdate(digest(repository, "b3"), at, "mika"))
     assert sum("registryui_tagtombstone" in one for one in statements) == 1
     rows = {row.tag: row for row in TagTombstone.objects.all()}
     assert len(rows) == 20
@@ -62,12 +62,13 @@ def test_each_is_noted_with_what_it_was_and_by_one_statement(repository: Reposit
 
 
 def test_nothing_is_asked_where_no_tag_moves(repository: Repository) -> None:
-    looks = [
-        Look(f"t{n}", digest(repository, f"a{n}"), digest(repository, f"a{n}")) for n in range(9)
+    probes = [
+        TagProbe(f"t{n}", digest(repository, f"a{n}"), digest(repository, f"a{n}"))
+        for n in range(9)
     ]
-    looks.append(Look("new", "", digest(repository, "b1")))
+    probes.append(TagProbe("new", "", digest(repository, "b1")))
     with CaptureQueriesContext(connection) as caught:
-        ingest.save(R, looks, [])
+        ingest.save(R, probes, [])
     assert not [one for one in caught if "formertag" in one["sql"]]
     assert not TagTombstone.objects.exists()
 
@@ -75,22 +76,22 @@ def test_nothing_is_asked_where_no_tag_moves(repository: Repository) -> None:
 def test_what_happened_too_long_ago_is_not_noted(repository: Repository, settings: Any) -> None:
     settings.UNDO_DAYS = 2
     long_ago = timezone.now() - timedelta(days=3)
-    move(repository, 1, t0=Move(digest(repository, "b0"), long_ago, "mika"))
+    move(repository, 1, t0=TagUpdate(digest(repository, "b0"), long_ago, "mika"))
     assert not TagTombstone.objects.exists()
 
 
 def test_a_throw_away_leaves_no_note(repository: Repository) -> None:
     made = make_manifest(repository, "x", artifact_type=throw_away.ARTIFACT_TYPE)
-    ingest.save(R, [Look("t0", digest(repository, "a0"), made.digest)], [])
-    ingest.save(R, [Look("t0", made.digest, digest(repository, "b0"))], [])
+    ingest.save(R, [TagProbe("t0", digest(repository, "a0"), made.digest)], [])
+    ingest.save(R, [TagProbe("t0", made.digest, digest(repository, "b0"))], [])
     assert not TagTombstone.objects.exists()
 
 
 def test_many_tags_go_with_as_many_statements_as_one(repository: Repository) -> None:
     def gone(*numbers: int) -> int:
-        looks = [Look(f"t{n}", digest(repository, f"a{n}"), "", is_gone=True) for n in numbers]
+        probes = [TagProbe(f"t{n}", digest(repository, f"a{n}"), "", is_gone=True) for n in numbers]
         with CaptureQueriesContext(connection) as caught:
-            assert ingest.save(R, looks, []).removed == len(numbers)
+            assert ingest.save(R, probes, []).removed == len(numbers)
         return len(caught)
 
     assert gone(0) == gone(*range(1, 15))

@@ -41,40 +41,40 @@ def put(root: Path, path: str, content: bytes) -> Path:
 def test_hidden_comes_back_as_it_was(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
     inode = (root / BLOB).stat().st_ino
-    gone = quarantine.hide([LINK, BLOB, paths.blob_data(sha256(b"none"))], run="7")
+    gone = quarantine.add([LINK, BLOB, paths.blob_data(sha256(b"none"))], run="7")
     assert [(one.path, one.size, one.run) for one in gone] == [(LINK, 71, "7"), (BLOB, 7, "7")]
     assert not (root / BLOB).exists()
-    assert list(LocalQuarantine(str(root)).hidden()) == gone
-    assert [quarantine.put_back(one) for one in gone] == [True, True]
+    assert list(LocalQuarantine(str(root)).contents()) == gone
+    assert [quarantine.restore(one) for one in gone] == [True, True]
     assert (root / BLOB).stat().st_ino == inode
-    assert list(quarantine.hidden()) == []
+    assert list(quarantine.contents()) == []
     quarantine.tidy()
     assert list((root / FOLDER).iterdir()) == []
 
 
 def test_a_store_without_its_folders_gets_them_back(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([BLOB], run="1")
+    [one] = quarantine.add([BLOB], run="1")
     (root / BLOB).parent.rmdir()
     (root / BLOB).parent.parent.rmdir()
-    assert quarantine.put_back(one)
+    assert quarantine.restore(one)
     assert (root / BLOB).read_bytes() == DATA
 
 
 def test_what_came_meanwhile_is_not_touched_and_the_copy_goes(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([BLOB], run="1")
+    [one] = quarantine.add([BLOB], run="1")
     put(root, BLOB, DATA)
     inode = (root / BLOB).stat().st_ino
-    assert not quarantine.put_back(one)
+    assert not quarantine.restore(one)
     assert (root / BLOB).stat().st_ino == inode
-    assert list(quarantine.hidden()) == []
+    assert list(quarantine.contents()) == []
 
 
 @pytest.mark.parametrize("odd", ["folder", "symbolic link", "another size"])
 def test_something_else_in_its_place_makes_it_stay_hidden(root: Path, odd: str) -> None:
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([BLOB], run="1")
+    [one] = quarantine.add([BLOB], run="1")
     place = root / BLOB
     if odd == "folder":
         place.mkdir()
@@ -82,40 +82,40 @@ def test_something_else_in_its_place_makes_it_stay_hidden(root: Path, odd: str) 
         place.symlink_to("/etc/hostname")
     else:
         place.write_bytes(b"cut")
-    assert not quarantine.put_back(one)
+    assert not quarantine.restore(one)
     assert quarantine.problems() == [
         f"sha256/{BLOB.split('sha256/')[1]}: something else is in its place"
     ]
-    assert list(quarantine.hidden()) == [one]
+    assert list(quarantine.contents()) == [one]
 
 
 def test_a_folder_goes_whole_and_comes_back_beside_what_is_new(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
     folder = paths.repository("team/app")
     old = put(root, paths.layer_link("team/app", sha256(b"old")), b"old")
-    [one] = quarantine.hide([folder], run="1")
+    [one] = quarantine.add([folder], run="1")
     assert one.size == 71 + 3
     assert not (root / folder).exists()
     new = put(root, paths.layer_link("team/app", sha256(b"new")), b"new")
-    assert quarantine.put_back(one)
+    assert quarantine.restore(one)
     assert (old.read_bytes(), new.read_bytes()) == (b"old", b"new")
     assert (root / LINK).exists()
-    assert list(quarantine.hidden()) == []
+    assert list(quarantine.contents()) == []
 
 
 def test_written_at_tells_of_a_write_after_hiding(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([paths.repository("team/app")], run="1")
+    [one] = quarantine.add([paths.repository("team/app")], run="1")
     written_at = quarantine.written_at(one)
     assert written_at is not None
-    assert written_at <= one.hidden_at
+    assert written_at <= one.quarantined_at
     os.utime(root / FOLDER / one.id / LINK.split("team/app/")[1], (2**31, 2**31))
     assert quarantine.written_at(one) == datetime.fromtimestamp(2**31, UTC)
 
 
 def test_purge_deletes_here_only_and_counts_what_it_frees(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
-    gone = quarantine.hide([LINK, BLOB], run="1")
+    gone = quarantine.add([LINK, BLOB], run="1")
     os.link(root / FOLDER / gone[1].id, root / "also")  # as a put back that was killed
     assert [quarantine.purge(one) for one in gone] == [71, 0]
     assert (root / "also").read_bytes() == DATA
@@ -133,7 +133,7 @@ def test_a_symbolic_link_is_never_hidden_nor_what_is_behind_one(root: Path) -> N
     put(root, "outside/_manifests/revisions/sha256/aa/link", b"x")
     (root / paths.repository("far")).symlink_to(outside)
     behind = paths.revision_link("far", "sha256:aa")
-    assert quarantine.hide([paths.blob_data(sha256(b"link")), behind], run="1") == []
+    assert quarantine.add([paths.blob_data(sha256(b"link")), behind], run="1") == []
     assert link.is_symlink()
     assert list(outside.rglob("link"))
 
@@ -145,13 +145,13 @@ def test_what_lies_behind_a_link_that_is_followed_goes_and_comes_back(
     (root / paths.repository("team")).rename(disk / "team")
     (root / paths.repository("team")).symlink_to(disk / "team")
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([LINK], run="1")
+    [one] = quarantine.add([LINK], run="1")
     assert not (root / LINK).exists()
     (root / LINK).parent.rmdir()
-    assert LocalQuarantine(str(root)).put_back(one)
+    assert LocalQuarantine(str(root)).restore(one)
     assert (root / LINK).exists()
     assert (root / paths.repository("team")).is_symlink()
-    assert quarantine.hide([paths.repository("team")], run="1") == []
+    assert quarantine.add([paths.repository("team")], run="1") == []
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EBUSY])
@@ -167,10 +167,10 @@ def test_what_the_system_does_not_move_stays(
 
     quarantine = LocalQuarantine(str(root))
     monkeypatch.setattr(LocalQuarantine, "change", change)
-    assert quarantine.hide([LINK, BLOB], run="1") == []
+    assert quarantine.add([LINK, BLOB], run="1") == []
     assert (root / LINK).exists()
     assert (root / BLOB).exists()
-    assert list(quarantine.hidden()) == []
+    assert list(quarantine.contents()) == []
 
 
 def test_what_lies_on_another_file_system_stays(root: Path) -> None:
@@ -179,23 +179,23 @@ def test_what_lies_on_another_file_system_stays(root: Path) -> None:
         shutil.move(place, disk / "team")
         place.symlink_to(disk / "team")
         quarantine = LocalQuarantine(str(root))
-        assert [one.path for one in quarantine.hide([LINK, BLOB], run="1")] == [BLOB]
+        assert [one.path for one in quarantine.add([LINK, BLOB], run="1")] == [BLOB]
         assert (root / LINK).read_bytes() == sha256(DATA).encode()
 
 
 def test_what_was_moved_to_another_disk_meanwhile_comes_back_there(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([LINK], run="1")
+    [one] = quarantine.add([LINK], run="1")
     place = root / paths.repository("team")
     with other_disk(root) as disk:
         shutil.move(place, disk / "team")
         place.symlink_to(disk / "team")
         after = LocalQuarantine(str(root))
-        assert after.put_back(one)
+        assert after.restore(one)
         assert (root / LINK).read_bytes() == sha256(DATA).encode()
         assert list((root / LINK).parent.iterdir()) == [root / LINK]
-        assert list(after.hidden()) == []
-    assert not after.put_back(one)
+        assert list(after.contents()) == []
+    assert not after.restore(one)
 
 
 def test_age_is_the_newest_of_all_times(root: Path) -> None:
@@ -211,7 +211,7 @@ def test_age_is_the_newest_of_all_times(root: Path) -> None:
 
 def test_odd_records_and_strangers_are_told_of_and_stay(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([BLOB], run="1")
+    [one] = quarantine.add([BLOB], run="1")
     batch = root / FOLDER / one.id.partition("/")[0]
     (batch / "5").write_bytes(b"stranger")
     for name, record in (
@@ -232,7 +232,7 @@ def test_odd_records_and_strangers_are_told_of_and_stay(root: Path) -> None:
     ):
         put(root, f"{FOLDER}/{name}/0", b"x")
         put(root, f"{FOLDER}/{name}/record", record)
-    assert list(quarantine.hidden()) == [one]
+    assert list(quarantine.contents()) == [one]
     told = quarantine.problems()
     assert f"{FOLDER}/{batch.name}/5: is in no record" in told
     assert f"{FOLDER}/cut/record: cannot be read" in told
@@ -256,26 +256,26 @@ def test_a_record_without_files_is_nothing_and_is_tidied_up(root: Path) -> None:
 
     quarantine.change = die  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        quarantine.hide([BLOB], run="1")
+        quarantine.add([BLOB], run="1")
     assert (root / BLOB).exists()
     after = LocalQuarantine(str(root))
-    assert list(after.hidden()) == []
+    assert list(after.contents()) == []
     after.tidy()
     assert list((root / FOLDER).iterdir()) == []
 
 
 def test_what_the_system_refuses_is_unreachable_and_loses_nothing(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
-    [one] = quarantine.hide([BLOB], run="1")
+    [one] = quarantine.add([BLOB], run="1")
 
     def refuse(_act: object, *_arguments: object) -> object:
         raise OSError(5, "Input/output error")
 
     quarantine.change = refuse  # type: ignore[method-assign]
-    for act in (quarantine.put_back, quarantine.purge):
+    for act in (quarantine.restore, quarantine.purge):
         with pytest.raises(Unreachable, match="Input/output error"):
             act(one)
-    assert [one] == list(LocalQuarantine(str(root)).hidden())
+    assert [one] == list(LocalQuarantine(str(root)).contents())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from registryui.registry import paths
 from registryui.registry.errors import Unreachable
 from registryui.registry.files import Problems
 from registryui.registry.objects import ObjectFiles
-from registryui.registry.quarantine import FOLDER, Hidden
+from registryui.registry.quarantine import FOLDER, Quarantined
 from registryui.registry.quarantine_objects import ObjectQuarantine
 
 from .places import Objects, put_blob, put_manifest, running_bucket
@@ -75,8 +75,8 @@ def versions(place: Objects) -> int:
     return len(page.get("Versions") or []) + len(page.get("DeleteMarkers") or [])
 
 
-def hide(place: Objects, *wanted: str) -> list[Hidden]:
-    return quarantine(place).hide(wanted, run="7")
+def hide(place: Objects, *wanted: str) -> list[Quarantined]:
+    return quarantine(place).add(wanted, run="7")
 
 
 @pytest.mark.usefixtures("extent")  # of each kind in the short run, too
@@ -84,17 +84,17 @@ def test_what_is_hidden_is_gone_for_the_store_and_comes_back_as_it_was(place: Ob
     digest = put_blob(place, LAYER)
     (one,) = hide(place, DATA)
     assert (one.path, one.size, one.run) == (DATA, len(LAYER), "7")
-    assert abs(datetime.now(UTC) - one.hidden_at) < timedelta(minutes=1)
+    assert abs(datetime.now(UTC) - one.quarantined_at) < timedelta(minutes=1)
     store = place.open()
     assert list(store.blobs()) == []
     assert store.read_blobs([digest], limit=100) == [None]
     assert keys(place, paths.ROOT) == set()  # nor anything beside it that begins so
-    assert list(quarantine(place).hidden()) == [one]
+    assert list(quarantine(place).contents()) == [one]
 
-    assert quarantine(place).put_back(one)
+    assert quarantine(place).restore(one)
     assert place.open().read_blobs([digest], limit=100) == [LAYER]
-    assert list(quarantine(place).hidden()) == []
-    assert not quarantine(place).put_back(one)
+    assert list(quarantine(place).contents()) == []
+    assert not quarantine(place).restore(one)
     assert quarantine(place).purge(one) == 0
     assert place.open().read_blobs([digest], limit=100) == [LAYER]
 
@@ -109,8 +109,8 @@ def test_what_is_purged_is_gone_for_good_and_frees_its_bytes(
     assert [one.size for one in hidden] == [7, 7]
     assert quarantine(place).purge(hidden[0]) == 7
     assert quarantine(place).purge(hidden[0]) == 0
-    assert not quarantine(place).put_back(hidden[0])
-    assert list(quarantine(place).hidden()) == hidden[1:]
+    assert not quarantine(place).restore(hidden[0])
+    assert list(quarantine(place).contents()) == hidden[1:]
     quarantine(place).tidy()
     assert quarantine(place).purge(hidden[1]) == 7
     quarantine(place).tidy()  # too young to be sure
@@ -130,11 +130,11 @@ def test_what_came_again_meanwhile_stays_as_it_came(place: Objects) -> None:
     hidden = hide(place, first, second)
     for link in (first, second):
         place.put(link, b"new")
-    assert not quarantine(place).put_back(hidden[0])
+    assert not quarantine(place).restore(hidden[0])
     assert quarantine(place).purge(hidden[1]) == 3
     assert place._system.cat_file(f"{place.root}/{first}") == b"new"
     assert place._system.cat_file(f"{place.root}/{second}") == b"new"
-    assert list(quarantine(place).hidden()) == []
+    assert list(quarantine(place).contents()) == []
     assert {key for key in keys(place) if key.startswith(paths.ROOT)} == {DATA, first, second}
 
 
@@ -150,8 +150,8 @@ def test_a_folder_is_hidden_with_all_that_is_in_it(place: Objects) -> None:
     assert hidden[1].size == 25
     assert {key.split("/")[5] for key in keys(place, paths.repository("team"))} == {"empty-not"}
     place.put(f"{upload}/startedat", b"again")
-    for one in quarantine(place).hidden():
-        assert quarantine(place).put_back(one)
+    for one in quarantine(place).contents():
+        assert quarantine(place).restore(one)
     assert keys(place, paths.ROOT) == before
     assert place._system.cat_file(f"{place.root}/{upload}/startedat") == b"again"
 
@@ -162,13 +162,13 @@ def test_an_upload_that_goes_on_is_noticed(place: Objects) -> None:
     (one,) = hide(place, upload)
     found = quarantine(place).written_at(one)
     assert found is not None
-    assert found <= one.hidden_at
-    later = one.hidden_at + timedelta(seconds=1)
+    assert found <= one.quarantined_at
+    later = one.quarantined_at + timedelta(seconds=1)
     time.sleep(max(0.0, (later - datetime.now(UTC)).total_seconds()))  # the grain of some services
     place.put(f"{upload}/hashstates/sha256/100", b"state")
     found = quarantine(place).written_at(one)
     assert found is not None
-    assert found >= one.hidden_at
+    assert found >= one.quarantined_at
     quarantine(place).purge(one)
 
 
@@ -192,13 +192,13 @@ def test_what_is_odd_is_told_and_never_touched(place: Objects) -> None:
     bad = b'{"run": "1", "at": "2026-11-01", "things": [["docker/registry/v2/x", []]]}'
     place.put(f"{FOLDER}/bad/record", bad)
     looking = quarantine(place)
-    assert list(looking.hidden()) == [one]
+    assert list(looking.contents()) == [one]
     assert len(looking.problems()) == 4
-    assert list(looking.hidden()) == [one]
+    assert list(looking.contents()) == [one]
     assert len(looking.problems()) == 4
-    odd = Hidden("bad/0", DATA, 1, one.hidden_at, "1")
+    odd = Quarantined("bad/0", DATA, 1, one.quarantined_at, "1")
     assert quarantine(place).purge(odd) == 0
-    assert not quarantine(place).put_back(odd)
+    assert not quarantine(place).restore(odd)
     assert f"{FOLDER}/bad/0/0" in keys(place)
 
 
@@ -255,7 +255,7 @@ def killed_after(place: Objects, changes: int, act: str, *arguments: Any, **more
 
 def both(place: Objects) -> set[bytes]:
     """Contents of the two blobs that are in the store, or hidden."""
-    hidden = {one.path for one in quarantine(place).hidden()}
+    hidden = {one.path for one in quarantine(place).contents()}
     found = keys(place, paths.BLOBS) | hidden
     return {one for one in BLOBS if paths.blob_data(sha256(one)) in found}
 
@@ -272,10 +272,10 @@ def test_killed_while_hiding_nothing_is_lost_and_the_next_run_goes_on(place: Obj
         was_killed = killed_after(place, changes, "hide", PATHS, run="1")
         assert both(place) == {*BLOBS}, changes
         hidden = hide(place, *PATHS)  # what is left
-        for one in quarantine(place).hidden():
-            quarantine(place).put_back(one)
+        for one in quarantine(place).contents():
+            quarantine(place).restore(one)
         assert place.open().read_blobs(DIGESTS, limit=100) == [*BLOBS], (changes, hidden)
-        assert list(quarantine(place).hidden()) == []
+        assert list(quarantine(place).contents()) == []
         if not was_killed:
             break
     assert not was_killed
@@ -291,10 +291,10 @@ def test_killed_while_purging_what_is_in_the_store_stays(place: Objects) -> None
         half = 3  # of the second: its record, and its mark or copy
         killed_after(place, half - 1, "hide", PATHS[1:], run="1")
         was_killed = killed_after(place, changes, "purge", one)
-        for other in quarantine(place).hidden():
+        for other in quarantine(place).contents():
             quarantine(place).purge(other)
         assert place.open().read_blobs(DIGESTS, limit=100) == [None, BLOBS[1]], changes
-        assert list(quarantine(place).hidden()) == []
+        assert list(quarantine(place).contents()) == []
         if not was_killed:
             break
     assert not was_killed
@@ -304,9 +304,9 @@ def test_killed_while_bringing_back_it_comes_back_the_next_time(place: Objects) 
     for changes in range(20):
         put_blob(place, LAYER)
         (one,) = hide(place, DATA)
-        was_killed = killed_after(place, changes, "put_back", one)
+        was_killed = killed_after(place, changes, "restore", one)
         assert LAYER in both(place), changes
-        quarantine(place).put_back(one)
+        quarantine(place).restore(one)
         assert place.open().read_blobs(DIGESTS[:1], limit=100) == [LAYER]
         assert quarantine(place).purge(one) == 0
         assert place.open().read_blobs(DIGESTS[:1], limit=100) == [LAYER]
@@ -336,9 +336,9 @@ def test_what_is_written_while_it_is_hidden_is_shown_again(
             kept.put(link, b"new")
 
     monkeypatch.setattr(made, "_write", write_and_push)
-    assert made.hide([link], run="1") == []
+    assert made.add([link], run="1") == []
     assert kept._system.cat_file(f"{kept.root}/{link}") == b"new"
-    assert list(quarantine(kept).hidden()) == []
+    assert list(quarantine(kept).contents()) == []
 
 
 def test_an_older_version_does_not_come_to_light(kept: Objects) -> None:
@@ -357,7 +357,7 @@ def test_hidden_twice_comes_back_by_one(kept: Objects) -> None:
     (one,) = hide(kept, DATA)
     name, _, prefix = kept.root.partition("/")
     kept._system.call_s3("delete_object", Bucket=name, Key=f"{prefix}/{DATA}")  # a second marker
-    assert quarantine(kept).put_back(one)
+    assert quarantine(kept).restore(one)
     assert kept.open().read_blobs(DIGESTS[:1], limit=100) == [LAYER]
 
 
@@ -375,7 +375,7 @@ def test_more_than_a_page_of_versions(kept: Objects, monkeypatch: pytest.MonkeyP
         return ask(call, **arguments)
 
     monkeypatch.setattr(made, "_s3", ask_for_few)
-    (one,) = made.hide([upload], run="1")
+    (one,) = made.add([upload], run="1")
     assert one.size == 12
     assert len(pages) > 12 + 2
     assert keys(kept, paths.ROOT) == set()
@@ -391,7 +391,7 @@ def test_suspended_versions_are_none(bucket: Objects) -> None:
     put_blob(place, LAYER)
     (one,) = hide(place, DATA)
     assert DATA not in keys(place)
-    assert quarantine(place).put_back(one)
+    assert quarantine(place).restore(one)
     assert place.open().read_blobs(DIGESTS[:1], limit=100) == [LAYER]
 
 
@@ -408,8 +408,8 @@ def test_no_bucket_and_no_service_are_one_sentence_without_a_secret(
     missing = Objects("s3", "no-such-bucket/x", bucket.options)
     for place in (missing, Objects("s3", "images/x", elsewhere)):
         for act in (
-            lambda made: made.hide([DATA], run="1"),
-            lambda made: list(made.hidden()),
+            lambda made: made.add([DATA], run="1"),
+            lambda made: list(made.contents()),
             lambda made: made.age(paths.repository("a")),
         ):
             with pytest.raises(Unreachable) as told:

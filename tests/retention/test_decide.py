@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from registryui.deletion.protection import Protections
 from registryui.models import UNKNOWN, Protection
-from registryui.retention.decide import FIRST, MOST_DAYS, Code, Fate, Known, Rule, decide
+from registryui.retention.decide import FIRST, MOST_DAYS, Code, Fate, Known, Policy, decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NONE = Protections([])
@@ -33,16 +33,16 @@ def known(name: str, pushed: float | datetime = 100, **fields: object) -> Known:
     return Known(**{**values, **fields})  # type: ignore[arg-type]
 
 
-def rule(**fields: object) -> Rule:
-    return Rule(**{"name": "mine", "repositories": "team/*", **fields})  # type: ignore[arg-type]
+def rule(**fields: object) -> Policy:
+    return Policy(**{"name": "mine", "repositories": "team/*", **fields})  # type: ignore[arg-type]
 
 
 def fates(
-    mine: Rule,
+    mine: Policy,
     tags: Sequence[Known],
     *,
     protections: Protections = NONE,
-    others: Sequence[Rule] = (),
+    others: Sequence[Policy] = (),
     now: datetime = NOW,
     watched_since: datetime = FIRST,
 ) -> dict[str, Fate]:
@@ -51,7 +51,7 @@ def fates(
     return {fate.tag.name: fate for fate in found}
 
 
-def going(mine: Rule, tags: Sequence[Known], **rest: object) -> set[str]:
+def going(mine: Policy, tags: Sequence[Known], **rest: object) -> set[str]:
     return {name for name, fate in fates(mine, tags, **rest).items() if fate.goes}  # type: ignore[arg-type]
 
 
@@ -173,7 +173,7 @@ def test_zero_keeps_nothing_and_such_a_rule_says_so() -> None:
 def test_a_tag_younger_than_the_days_for_pulls_stays() -> None:
     """Pushed a minute ago and never pulled: that is not "unused for 90 days"."""
     found = fates(rule(keep_pulled_days=90), [known("a", 0), known("b", 89)])
-    assert {fate.reason.code for fate in found.values()} == {Code.YOUNG}
+    assert {fate.reason.code for fate in found.values()} == {Code.TOO_NEW}
 
 
 def test_before_pulls_were_noted_for_so_long_none_is_called_unused() -> None:
@@ -192,14 +192,14 @@ def test_protected_tags_stay() -> None:
 
 
 def test_another_rule_keeps_what_it_would_keep_and_takes_nothing() -> None:
-    other = Rule("releases", "*", "v*", keep_newest=1, keep_tags="pr-1")
+    other = Policy("releases", "*", "v*", keep_newest=1, keep_tags="pr-1")
     tags = [known("v1", 20), known("v2", 10), known("pr-1", 30), known("pr-2", 30)]
     found = fates(rule(keep_pushed_days=5), tags, others=[other])
     assert {name for name, fate in found.items() if fate.goes} == {"v1", "pr-2"}
     kept = found["v2"].reason
-    assert (kept.code, kept.rule, kept.number) == (Code.NEWEST, "releases", 1)
+    assert (kept.code, kept.policy, kept.number) == (Code.NEWEST, "releases", 1)
     assert found["v2"].is_exception
-    assert found["pr-1"].reason.rule == "releases"
+    assert found["pr-1"].reason.policy == "releases"
 
 
 def test_a_rule_beside_itself_does_not_object() -> None:
@@ -217,7 +217,7 @@ def test_broken_tags_stay_and_take_nobodys_place() -> None:
 def test_attachments_follow_their_image_and_are_never_judged() -> None:
     tags = [known("sha256-aa.sig", 400, refers_to="sha256:aa"), known("a", 400)]
     found = fates(rule(keep_pushed_days=1), tags)
-    assert found["sha256-aa.sig"].reason.code is Code.ATTACHED
+    assert found["sha256-aa.sig"].reason.code is Code.REFERRER
     assert found["a"].goes
 
 
@@ -237,7 +237,7 @@ def test_a_tag_whose_image_another_tag_keeps_says_that_only_the_name_goes() -> N
 _numbers = st.none() | st.integers(0, 8) | st.just(2**31 - 1)
 _patterns = st.sampled_from(["*", "a*", "*1", "b-1 c-1", "zz", "a-1"])
 _rules = st.builds(
-    Rule,
+    Policy,
     name=st.sampled_from(["mine", "one", "two"]),
     repositories=st.sampled_from(["*", "team/*", "team/a", "shop/*"]),
     tags=_patterns,
@@ -272,7 +272,7 @@ _since = st.integers(0, 20).map(lambda n: NOW - timedelta(hours=12 * n))
 
 
 def taken(
-    mine: Rule, tags: list[Known], others: list[Rule], guard: Protections, since: datetime
+    mine: Policy, tags: list[Known], others: list[Policy], guard: Protections, since: datetime
 ) -> set[tuple[str, str]]:
     found = decide(mine, tags, NOW, guard, others=others, watched_since=since)
     return {(fate.tag.repository, fate.tag.name) for fate in found if fate.goes}
@@ -280,14 +280,14 @@ def taken(
 
 @given(_rules, st.lists(_rules, max_size=3), _tags, _protections, _since)
 def test_what_anything_keeps_never_goes(
-    mine: Rule, others: list[Rule], tags: list[Known], guard: Protections, since: datetime
+    mine: Policy, others: list[Policy], tags: list[Known], guard: Protections, since: datetime
 ) -> None:
     gone = taken(mine, tags, others, guard, since)
     for other in others:
         if other.name == mine.name:
             continue
         keeping = decide(other, tags, NOW, Protections([]), watched_since=since)
-        kept = {Code.NEWEST, Code.PUSHED, Code.PULLED, Code.YOUNG, Code.UNWATCHED, Code.NAMED}
+        kept = {Code.NEWEST, Code.PUSHED, Code.PULLED, Code.TOO_NEW, Code.UNWATCHED, Code.NAMED}
         assert not gone & {
             (fate.tag.repository, fate.tag.name) for fate in keeping if fate.reason.code in kept
         }
@@ -302,7 +302,7 @@ def test_what_anything_keeps_never_goes(
 
 @given(_rules, st.lists(_rules, max_size=2), _tags, _protections, _since)
 def test_what_other_rules_and_protections_say_only_keeps_more(
-    mine: Rule, others: list[Rule], tags: list[Known], guard: Protections, since: datetime
+    mine: Policy, others: list[Policy], tags: list[Known], guard: Protections, since: datetime
 ) -> None:
     alone = taken(mine, tags, [], Protections([]), FIRST)
     assert taken(mine, tags, others, guard, since) <= alone
@@ -310,19 +310,19 @@ def test_what_other_rules_and_protections_say_only_keeps_more(
 
 @given(_rules, _tags, st.integers(1, 6), st.integers(1, 6))
 def test_a_greater_number_keeps_all_that_a_smaller_one_keeps(
-    mine: Rule, tags: list[Known], fewer: int, more: int
+    mine: Policy, tags: list[Known], fewer: int, more: int
 ) -> None:
     for field in ("keep_newest", "keep_pushed_days", "keep_pulled_days"):
-        values = {name: getattr(mine, name) for name in Rule.__slots__}
-        less = Rule(**{**values, field: min(fewer, more)})
-        greater = Rule(**{**values, field: max(fewer, more)})
+        values = {name: getattr(mine, name) for name in Policy.__slots__}
+        less = Policy(**{**values, field: min(fewer, more)})
+        greater = Policy(**{**values, field: max(fewer, more)})
         none = Protections([])
         assert taken(greater, tags, [], none, FIRST) <= taken(less, tags, [], none, FIRST)
 
 
 @given(_rules, _tags, st.randoms())
 def test_the_order_in_which_tags_are_read_does_not_matter(
-    mine: Rule, tags: list[Known], random: Random
+    mine: Policy, tags: list[Known], random: Random
 ) -> None:
     mixed = list(tags)
     random.shuffle(mixed)
@@ -332,7 +332,7 @@ def test_the_order_in_which_tags_are_read_does_not_matter(
 
 @given(_rules, _tags, _protections)
 def test_at_least_the_newest_n_of_each_repository_stay(
-    mine: Rule, tags: list[Known], guard: Protections
+    mine: Policy, tags: list[Known], guard: Protections
 ) -> None:
     gone = taken(mine, tags, [], guard, FIRST)
     for repository, name in gone:

@@ -28,7 +28,7 @@ def old(days: float) -> Any:
 def make_rule(name: str = "mine", *, is_active: bool = False, **fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": name, "repositories": "*", "tags": "*", **fields})
     row = policies.add(wanted, by="operator:vera")
-    return policies.switch(row, is_active=is_active, by="operator:vera")
+    return policies.set_active(row, is_active=is_active, by="operator:vera")
 
 
 def dry_run(rule: RetentionPolicy) -> Run:
@@ -205,7 +205,7 @@ def test_two_dry_runs_at_once_are_refused_and_the_real_run_is_not_in_their_way(
     retention_runs.begin(many, by="a", is_dry=True)
     with pytest.raises(Refused, match="Another dry run"):
         retention_runs.begin(many, by="b", is_dry=True)
-    policies.switch(many, is_active=True, by="a")
+    policies.set_active(many, is_active=True, by="a")
     many.refresh_from_db()
     assert retention_runs.begin(many, by="b", is_dry=False).kind == Run.Kind.RETENTION
 
@@ -226,7 +226,7 @@ def test_the_newest_dry_run_of_a_rule_takes_the_place_of_the_older(many: Retenti
     assert not Run.objects.exists()
 
 
-def test_a_failure_is_in_the_run_and_leaves_the_door_open(
+def test_a_failure_is_in_the_run_and_leaves_the_proxy_open(
     many: RetentionPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_all: object) -> None:

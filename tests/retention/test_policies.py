@@ -71,13 +71,13 @@ def test_a_second_rule_of_the_same_name_is_refused() -> None:
 
 
 def test_a_rule_that_is_switched_on_has_a_next_time_and_off_none() -> None:
-    row = policies.switch(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
+    row = policies.set_active(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     assert row.next_at is not None
     assert timezone.now() < row.next_at <= timezone.now() + timedelta(days=7)
     assert policies.active() == [row]
-    row = policies.switch(row, is_active=False, by="b")
+    row = policies.set_active(row, is_active=False, by="b")
     assert row.next_at is None
-    policies.switch(row, is_active=False, by="b")  # is off already: nothing to say
+    policies.set_active(row, is_active=False, by="b")  # is off already: nothing to say
     assert [act for act, _target, _by in acts()] == [
         "retention.add",
         "retention.enable",
@@ -86,7 +86,7 @@ def test_a_rule_that_is_switched_on_has_a_next_time_and_off_none() -> None:
 
 
 def test_a_rule_that_decides_otherwise_is_a_draft_again() -> None:
-    row = policies.switch(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
+    row = policies.set_active(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     row = policies.change(row, replace(NIGHTLY, schedule="0 5 * * *", name="early"), by="a")
     assert row.is_active
     assert row.next_at is not None
@@ -105,13 +105,13 @@ def test_what_somebody_removed_cannot_be_changed() -> None:
     with pytest.raises(Refused, match="removed"):
         policies.change(stale, NIGHTLY, by="a")
     with pytest.raises(Refused, match="removed"):
-        policies.switch(stale, is_active=True, by="a")
+        policies.set_active(stale, is_active=True, by="a")
     with pytest.raises(Refused, match="removed"):
         policies.remove(stale, by="a")
 
 
 def test_a_run_that_is_due_is_claimed_once() -> None:
-    row = policies.switch(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
+    row = policies.set_active(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     past = timezone.now() - timedelta(days=20)
     RetentionPolicy.objects.update(next_at=past)
     (mine,), (theirs,) = policies.due(timezone.now()), policies.due(timezone.now())

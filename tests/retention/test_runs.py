@@ -68,7 +68,7 @@ def tags(registry: Registry) -> set[str]:
 
 def make_rule(name: str = "nightly", **fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": name, "repositories": "team/*", "tags": "v*", **fields})
-    return policies.switch(
+    return policies.set_active(
         policies.add(wanted, by="operator:vera"), is_active=True, by="operator:vera"
     )
 
@@ -171,7 +171,7 @@ def test_a_rule_that_is_changed_or_switched_off_stops_its_run(
 ) -> None:
     rule = make_rule(keep_newest=3)
     monkeypatch.setattr(retention_runs, "BATCH", 2)
-    at_the_plan(monkeypatch, lambda: policies.switch(rule, is_active=False, by="operator:mika"))
+    at_the_plan(monkeypatch, lambda: policies.set_active(rule, is_active=False, by="operator:mika"))
     done = run(rule)
     assert (done.state, done.result["goes"]) == (Run.State.STOPPED, 2)
     assert "switched off" in done.log
@@ -278,7 +278,7 @@ def test_a_rule_that_is_due_while_another_runs_waits(real: Registry) -> None:
 
 def test_a_draft_is_never_due(real: Registry) -> None:
     rule = make_rule(keep_newest=3, schedule="0 4 * * *")
-    policies.switch(rule, is_active=False, by="a")
+    policies.set_active(rule, is_active=False, by="a")
     RetentionPolicy.objects.update(next_at=timezone.now())
     tasks.retention_by_schedule.call_local()
     assert len(tags(real)) == 11

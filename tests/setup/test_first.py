@@ -59,7 +59,7 @@ def test_the_first_start_makes_no_file_and_no_user(files: Path) -> None:
 def test_a_lost_file_is_written_again_from_the_tables(files: Path) -> None:
     make("a", ("pull", "*"))
     off = make("b", ("pull", "*"))
-    users.switch([off], is_active=False, by="tests")
+    users.set_active([off], is_active=False, by="tests")
     before = publish.lines()
     for lost in (live.HTPASSWD_FILE, live.OVERLAP_FILE):
         lost.unlink()
@@ -102,7 +102,7 @@ def test_a_lost_database_comes_back_from_file_and_rights(files: Path) -> None:
     make("ci", ("pull", "*"), ("push", "team/*"), ("delete", "team/api"))
     make("reader", ("pull", "other/x"))
     make("nothing")
-    users.switch([make("off", ("push", "*"))], is_active=False, by="tests")
+    users.set_active([make("off", ("push", "*"))], is_active=False, by="tests")
     before, kept = publish.lines(), markers()
     RegistryUser.objects.all().delete()
     first.prepare_files()

@@ -30,7 +30,7 @@ def index(registry: Registry) -> None:
 
 
 def collect(**options: Any) -> dict[str, Any]:
-    run = collecting.collect(by="test", **options)
+    run = collecting.run_gc(by="test", **options)
     assert run is not None
     assert run.state == Run.State.DONE, (run.result, run.log)
     return dict(run.result)

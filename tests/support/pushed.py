@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from registryui.index import ingest
-from registryui.index.fetch import Look, NewManifest
+from registryui.index.fetch import NewManifest, TagProbe
 from registryui.models import Manifest, Tag
 from registryui.oci.digest import sha256
 from registryui.oci.manifest import digest_of, parse_manifest
@@ -58,14 +58,14 @@ def raw(
         parsed = None
     digest = sha256(data) if media_type == SCHEMA1 else digest_of(data, media_type)
     have = {tag.name: tag for tag in Tag.objects.filter(repository__name=repository)}
-    looks = []
+    probes = []
     for name in tags:
         before = have.get(name)
         expected = before.manifest.digest if before and before.manifest else ""
-        looks.append(Look(name, expected, digest, Stored(digest, media_type, data)))
-    moves = {name: ingest.Move(digest, at, by) for name in tags} if at else {}
+        probes.append(TagProbe(name, expected, digest, Stored(digest, media_type, data)))
+    updates = {name: ingest.TagUpdate(digest, at, by) for name in tags} if at else {}
     new = NewManifest(digest, media_type, data, parsed, config, tuple(missing))
-    ingest.save(repository, looks, [new], moves=moves)
+    ingest.save(repository, probes, [new], updates=updates)
     return Pushed(digest, media_type, len(data), repository)
 
 
@@ -170,7 +170,7 @@ def schema1(repository: str, *, tags: Sequence[str] = ()) -> Pushed:
 
 def dangling(repository: str, name: str, problem: str = "dangling") -> None:
     """A tag that the registry lists and has nothing readable for."""
-    ingest.save(repository, [Look(name, "", "", problem=problem)], [])
+    ingest.save(repository, [TagProbe(name, "", "", problem=problem)], [])
 
 
 def _entry(child: Pushed, platform: str) -> dict[str, Any]:

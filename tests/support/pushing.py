@@ -331,7 +331,7 @@ def in_child(work: Callable[[], int]) -> int:
 
 def run_once() -> int:
     """1: the run did not come to its end; its result is printed."""
-    run = collecting.collect(by="test")
+    run = collecting.run_gc(by="test")
     if run is None or run.state != Run.State.DONE:
         print(run and run.result)
         return 1

@@ -1,4 +1,4 @@
-"""Small stores on the disk that a test makes and looks into; old enough to be collected."""
+"""Small stores on the disk that a test makes and probes into; old enough to be collected."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def is_link(file: Path) -> bool:
 
 
 def collect(**options: Any) -> Run:
-    run = collecting.collect(by="test", **options)
+    run = collecting.run_gc(by="test", **options)
     assert run is not None
     return run
 

@@ -25,7 +25,7 @@ from tests.support.pages import HOSTILE, client_of, text
 pytestmark = pytest.mark.django_db
 
 FRAGMENT = {"HX-Request": "true"}
-PAGE = "/cleanup/collection"
+PAGE = "/cleanup/gc"
 COUNTS: dict[str, Any] = {
     "dry_run": False,
     "stage": "done",
@@ -45,21 +45,21 @@ COUNTS: dict[str, Any] = {
     "candidate_manifests": 25,
     "candidate_blobs": 700,
     "candidate_bytes": 11_600_000_000,
-    "young_bytes": 1_200_000_000,
-    "hidden": 700,
-    "hidden_manifests": 25,
-    "hidden_bytes": 11_600_000_000,
-    "returned": 3,
+    "grace_bytes": 1_200_000_000,
+    "quarantined": 700,
+    "quarantined_manifests": 25,
+    "quarantined_bytes": 11_600_000_000,
+    "restored": 3,
     "purged": 90,
     "freed_bytes": 2_400_000_000,
-    "waiting": 725,
-    "waiting_bytes": 11_500_000_000,
+    "in_quarantine": 725,
+    "in_quarantine_bytes": 11_500_000_000,
     "due_at": "",
     "uploads": 4,
     "upload_bytes": 7_000_000,
     "empty_repositories": 2,
     "skipped_repositories": [],
-    "held_seconds": 0.0,
+    "freeze_seconds": 0.0,
     "problem": "",
 }
 
@@ -74,7 +74,7 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the worker was asked to collect."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(collecting, "collect", lambda **options: calls.append(options))
+    monkeypatch.setattr(collecting, "run_gc", lambda **options: calls.append(options))
     return calls
 
 
@@ -82,7 +82,7 @@ def make_run(state: Run.State = Run.State.DONE, *, minutes: float = 3, **fields:
     """A run that began so many minutes ago; `fields` replace those of its result."""
     now = timezone.now()
     run = Run.objects.create(
-        kind=Run.Kind.COLLECT,
+        kind=Run.Kind.GC,
         state=state,
         by=fields.pop("by", "operator:ada"),
         heartbeat_at=now,
@@ -193,9 +193,11 @@ def test_what_a_run_had_no_need_of_and_where_it_was_stopped() -> None:
 
 
 def test_a_run_that_ended_badly_still_says_what_waits() -> None:
-    make_run(minutes=60, waiting=5, waiting_bytes=5)
-    make_run(Run.State.FAILED, minutes=50, stage="canary", stages=[], waiting=9, waiting_bytes=9)
-    Run.objects.create(kind=Run.Kind.COLLECT, state=Run.State.FAILED, result={"problem": "no"})
+    make_run(minutes=60, waiting=5, in_quarantine_bytes=5)
+    make_run(
+        Run.State.FAILED, minutes=50, stage="canary", stages=[], waiting=9, in_quarantine_bytes=9
+    )
+    Run.objects.create(kind=Run.Kind.GC, state=Run.State.FAILED, result={"problem": "no"})
     said = text(client_of(Role.VIEWER).get(PAGE))
     assert "9 things wait hidden" in said
     assert "in the whole store 34.1 GB" in said
@@ -211,7 +213,11 @@ def test_a_run_that_is_not_heard_of_does_not_run_any_more() -> None:
 
 def test_an_odd_result_is_shown_as_far_as_it_is_known() -> None:
     client, run = client_of(Role.ADMIN), make_run()
-    for result in ([], {"stages": 7, "waiting": "many", "skipped_repositories": [1]}, {"x": None}):
+    for result in (
+        [],
+        {"stages": 7, "in_quarantine": "many", "skipped_repositories": [1]},
+        {"x": None},
+    ):
         Run.objects.filter(pk=run.pk).update(result=result)
         for address in (PAGE, f"{PAGE}/{run.pk}"):
             assert client.get(address).status_code == 200
@@ -276,7 +282,7 @@ def test_runs_are_paged_and_the_page_takes_as_many_queries_as_before() -> None:
     found = re.search(r'rel="next"[^>]*href="([^"]+)"', page)
     assert found
     second = client.get(PAGE + html.unescape(found[1])).content.decode()
-    pattern = r'<td class="two-lines cell--title"><a href="/cleanup/collection/(\d+)"'
+    pattern = r'<td class="two-lines cell--title"><a href="/cleanup/gc/(\d+)"'
     assert len(re.findall(pattern, page)) == 10
     assert not set(re.findall(pattern, page)) & set(re.findall(pattern, second))
 
@@ -327,7 +333,7 @@ def test_a_refusal_is_a_run_that_failed(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(**options: Any) -> None:
         raise Refused("this store cannot be written from here")
 
-    monkeypatch.setattr(collecting, "collect", refuse)
+    monkeypatch.setattr(collecting, "run_gc", refuse)
     client = client_of(Role.ADMIN)
     said = text(client.post(f"{PAGE}/start", follow=True))
     assert "this store cannot be written from here" in said
@@ -362,7 +368,7 @@ def test_everything_is_put_back_and_counted_anew(
 ) -> None:
     put_back: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        tasks.collecting, "put_back", lambda wanted, by: put_back.append((wanted, by))
+        tasks.collecting, "restore", lambda wanted, by: put_back.append((wanted, by))
     )
     make_run()
     client_of(Role.ADMIN).post(f"{PAGE}/put-back")
@@ -382,7 +388,7 @@ def test_what_waits_is_said_with_its_bytes_and_when_it_is_due() -> None:
     make_run(due_at=(timezone.now() - timedelta(days=3)).isoformat())
     assert "The first were due 3 d ago: the next run frees" in text(client.get(PAGE))
     Run.objects.all().delete()
-    make_run(waiting=0, waiting_bytes=0)
+    make_run(in_quarantine=0, in_quarantine_bytes=0)
     answer = client.get(PAGE)
     assert "Nothing waits hidden" in text(answer)
     assert "purge-now" not in answer.content.decode()
@@ -407,7 +413,7 @@ def test_purging_now_admits_that_nothing_was_measured() -> None:
 # -- one run -------------------------------------------------------------------------------------
 def test_a_run_has_its_report_and_log() -> None:
     run = make_run(
-        held_seconds=1.69,
+        freeze_seconds=1.69,
         skipped_repositories=[["team/api", f"a link is empty {HOSTILE}"], ["Odd name", ""]],
         log=f"first line\n{HOSTILE}\nlast line",
     )
@@ -416,7 +422,7 @@ def test_a_run_has_its_report_and_log() -> None:
     for words in (
         "Collection run Done",
         "ada (operator)",
-        "Hidden 11.6 GB 700 blobs, 25 manifests",
+        "Quarantined 11.6 GB 700 blobs, 25 manifests",
         "Freed 2.4 GB 90 blobs and manifests",
         "Needed again, so put back 3",
         "Pushes held 1.7 s",
@@ -475,7 +481,7 @@ def test_a_store_that_cannot_be_reached_has_the_commands_for_the_stock_collector
     answer = client_of(Role.ADMIN).get(PAGE)
     said = text(answer)
     assert "The store cannot be read directly" in said
-    for words in ("./boathouse hold on", "garbage-collect", "./boathouse hold off"):
+    for words in ("./boathouse freeze on", "garbage-collect", "./boathouse freeze off"):
         assert words in said
     assert "--delete-untagged" not in "".join(
         re.findall(r"<code>(.*?)</code>", answer.content.decode(), re.DOTALL)

@@ -18,7 +18,7 @@ from tests.support.pages import HOSTILE, client_of, text
 
 pytestmark = pytest.mark.django_db
 
-PAGE = "/cleanup/collection"
+PAGE = "/cleanup/gc"
 DIGEST = "sha256:" + "7" * 64
 RESULT: dict[str, Any] = {
     "deep": False,
@@ -181,5 +181,5 @@ def test_an_odd_result_is_no_error(client: Client, result: Any) -> None:
 
 
 def test_runs_of_another_kind_have_no_report_here() -> None:
-    run = Run.objects.create(kind=Run.Kind.COLLECT)
+    run = Run.objects.create(kind=Run.Kind.GC)
     assert client_of(Role.ADMIN).get(f"/cleanup/integrity/{run.pk}").status_code == 404

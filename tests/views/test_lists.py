@@ -61,13 +61,20 @@ LISTS: dict[str, list[str]] = {
 # Pages of one thing, of a form, or of another kind of list: their own tests say what they cost.
 OTHERS = {
     *("search", "password", "users_change", "users_drift", "users_measure", "users_versions"),
-    *("users_version", "user_ready", "operator", "operator_add", "operator_change", "put_back"),
+    *(
+        "users_version",
+        "user_ready",
+        "operator",
+        "operator_add",
+        "operator_change",
+        "restore_digest",
+    ),
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
     *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
     *("delete", "delete_run", "delete_stop", "purge_manifest", "restore"),
-    *("cleanup", "retention_rules", "retention_rule", "retention_dry_run", "retention_run"),
-    *("retention_stop", "retention_csv", "collection", "gc_estimate", "gc_start"),
+    *("cleanup", "retention_policies", "retention_policy", "retention_dry_run", "retention_run"),
+    *("retention_stop", "retention_csv", "gc", "gc_estimate", "gc_start"),
     *("gc_stop", "gc_trust_clock", "gc_restore", "gc_purge"),
     "gc_run",
     *("integrity_start", "integrity_stop", "integrity_run"),

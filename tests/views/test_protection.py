@@ -184,11 +184,11 @@ def test_history_offers_no_way_back_for_an_immutable_tag(admin: Client, store: N
     )
     assert len(events) == 2
     page = "/repositories/team/app:v1?tab=history"
-    assert "put_back=" in admin.get(page).content.decode()
+    assert "restore_digest=" in admin.get(page).content.decode()
     protection.add("team/*", "v*", note="", by=ADA)
-    assert "put_back=" in admin.get(page).content.decode()
+    assert "restore_digest=" in admin.get(page).content.decode()
     protection.add("team/*", "v1", note="", by=ADA, is_immutable=True)
-    assert "put_back=" not in admin.get(page).content.decode()
+    assert "restore_digest=" not in admin.get(page).content.decode()
 
 
 def _badges(client: Client, path: str) -> list[str]:

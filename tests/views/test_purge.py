@@ -32,7 +32,7 @@ def test_it_says_what_it_hits_and_needs_the_name_typed(world: World, ada: Client
     digest = world.push("1.0", "stable", layer="secret")
     world.push("2.0", layer="other")
     world.sync()
-    page = f"{world.page}@{digest}/delete-for-good"
+    page = f"{world.page}@{digest}/delete-permanently"
     text = text_of(ada.get(page))
     assert "2 tags are on it and go" in bare(text)
     for typed in ("", "views-delete", f"{world.name}x"):
@@ -51,7 +51,7 @@ def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None
     digest = world.push("1.0", "stable", layer="secret")
     world.sync()
     world.delete(world.plan(tag="1.0"))
-    page = f"{world.page}@{digest}/delete-for-good"
+    page = f"{world.page}@{digest}/delete-permanently"
     text = text_of(ada.get(page))
     assert "1 entry that waits to be undone ends" in bare(text)
     ada.post(page, {**form(text), "name": world.name})
@@ -65,7 +65,7 @@ def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None
 def test_a_page_that_is_no_longer_true_does_nothing(world: World, ada: Client) -> None:
     digest = world.push("1.0", layer="secret")
     world.sync()
-    page = f"{world.page}@{digest}/delete-for-good"
+    page = f"{world.page}@{digest}/delete-permanently"
     text = text_of(ada.get(page))
     world.push("2.0", layer="secret")
     world.push("1.0", layer="secret")
@@ -84,7 +84,7 @@ def test_a_protected_tag_on_it_has_to_be_let_go_first(world: World, ada: Client)
     digest = world.push("prod", layer="secret")
     world.sync()
     protection.add(world.name, "prod", note="", by="tests")
-    page = f"{world.page}@{digest}/delete-for-good"
+    page = f"{world.page}@{digest}/delete-permanently"
     text = text_of(ada.get(page))
     assert "that protection has to be lifted first" in bare(text)
     assert 'name="name"' not in text
@@ -96,12 +96,12 @@ def test_a_maintainer_is_not_offered_it(world: World, ada: Client) -> None:
     digest = world.push("1.0", layer="one")
     world.sync()
     page = f"{world.page}@{digest}"
-    assert "delete-for-good" not in text_of(world.client.get(page))
-    assert world.client.get(f"{page}/delete-for-good").status_code == 403
-    assert "delete-for-good" in text_of(ada.get(page))
+    assert "delete-permanently" not in text_of(world.client.get(page))
+    assert world.client.get(f"{page}/delete-permanently").status_code == 403
+    assert "delete-permanently" in text_of(ada.get(page))
 
 
 def test_a_digest_that_is_not_there_is_said(ada: Client) -> None:
-    page = f"/repositories/team/none@sha256:{'0' * 64}/delete-for-good"
+    page = f"/repositories/team/none@sha256:{'0' * 64}/delete-permanently"
     assert ada.get(page).status_code == 404
     assert ada.post(page).status_code == 404

@@ -192,7 +192,7 @@ def test_history_says_until_when_a_former_digest_is_kept(mika: Client) -> None:
     row = former("team/api", "latest", digest=gone, how=TagTombstone.How.OVERWRITTEN)
     text = text_of(mika.get("/repositories/team/api:latest", {"tab": "history"}))
     assert bare(text).count("kept for undo, which ends in 3 days") == 2
-    assert text.count("put_back=") == 1  # the index has that manifest
+    assert text.count("restore_digest=") == 1  # the index has that manifest
     assert re.findall(r'name="former" value="(\d+)"', text) == [str(row.pk)]
 
 

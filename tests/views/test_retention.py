@@ -66,7 +66,7 @@ def test_without_a_rule_the_page_teaches_and_the_form_stands_open() -> None:
 
 
 def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
-    page = client().post("/cleanup/rules", FORM, follow=True)
+    page = client().post("/cleanup/policies", FORM, follow=True)
     said = text(page)
     assert "The rule old builds is made, as a draft." in said
     assert (
@@ -92,7 +92,7 @@ def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
     ],
 )
 def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reason: str) -> None:
-    page = client().post("/cleanup/rules", {**FORM, **fields})
+    page = client().post("/cleanup/policies", {**FORM, **fields})
     assert page.status_code == 422
     assert reason in text(page)
     assert 'value="old builds"' in page.content.decode()
@@ -101,29 +101,29 @@ def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reas
 
 
 def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
-    row = policies.switch(make_rule(), is_active=True, by="a")
+    row = policies.set_active(make_rule(), is_active=True, by="a")
     admin = client()
     page = admin.get(f"/cleanup?edit={row.pk}")
     assert "Change mine" in text(page)
     assert 'value="2"' in page.content.decode()
-    page = admin.post(f"/cleanup/rules/{row.pk}", {**FORM, "act": "change"}, follow=True)
+    page = admin.post(f"/cleanup/policies/{row.pk}", {**FORM, "act": "change"}, follow=True)
     assert "a draft again" in text(page)
-    wrong = admin.post(f"/cleanup/rules/{row.pk}", {**FORM, "act": "change", "name": ""})
+    wrong = admin.post(f"/cleanup/policies/{row.pk}", {**FORM, "act": "change", "name": ""})
     assert wrong.status_code == 422
-    assert f'action="/cleanup/rules/{row.pk}"' in wrong.content.decode()
+    assert f'action="/cleanup/policies/{row.pk}"' in wrong.content.decode()
 
 
 def test_switching_on_shows_the_next_runs_and_off_none() -> None:
     row = make_rule(schedule="0 4 * * SUN")
-    said = text(client().post(f"/cleanup/rules/{row.pk}", {"act": "on"}, follow=True))
+    said = text(client().post(f"/cleanup/policies/{row.pk}", {"act": "on"}, follow=True))
     assert "The rule mine is switched on." in said
     assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 ; Sun .*04:00 ; Sun .*04:00 \(UTC\)", said)
-    said = text(client().post(f"/cleanup/rules/{row.pk}", {"act": "off"}, follow=True))
+    said = text(client().post(f"/cleanup/policies/{row.pk}", {"act": "off"}, follow=True))
     assert "next:" not in said
 
 
 def test_removing_and_running_are_asked_about_first() -> None:
-    row = policies.switch(make_rule(), is_active=True, by="a")
+    row = policies.set_active(make_rule(), is_active=True, by="a")
     admin = client()
     for asked in ("run", "remove"):
         page = admin.get(f"/cleanup?{asked}={row.pk}").content.decode()
@@ -134,16 +134,16 @@ def test_removing_and_running_are_asked_about_first() -> None:
         )
     assert "<dialog" not in admin.get("/cleanup?run=999").content.decode()
     assert RetentionPolicy.objects.exists()
-    admin.post(f"/cleanup/rules/{row.pk}", {"act": "remove"})
+    admin.post(f"/cleanup/policies/{row.pk}", {"act": "remove"})
     assert not RetentionPolicy.objects.exists()
 
 
 def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
     row, admin = make_rule(), client()
-    page = admin.post(f"/cleanup/rules/{row.pk}", {"act": "explode"}, follow=True)
+    page = admin.post(f"/cleanup/policies/{row.pk}", {"act": "explode"}, follow=True)
     assert "does not know that act" in text(page)
-    assert admin.post("/cleanup/rules/999", {"act": "on"}).status_code == 404
-    assert admin.post("/cleanup/rules/999/dry-run").status_code == 404
+    assert admin.post("/cleanup/policies/999", {"act": "on"}).status_code == 404
+    assert admin.post("/cleanup/policies/999/dry-run").status_code == 404
     assert admin.get("/cleanup/runs/999").status_code == 404
     sync = Run.objects.create(kind=Run.Kind.SYNC)
     assert admin.get(f"/cleanup/runs/{sync.pk}").status_code == 404
@@ -151,7 +151,7 @@ def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
 
 def test_a_draft_cannot_be_run_from_the_page() -> None:
     row = make_rule()
-    page = client().post(f"/cleanup/rules/{row.pk}", {"act": "run"}, follow=True)
+    page = client().post(f"/cleanup/policies/{row.pk}", {"act": "run"}, follow=True)
     assert "is a draft: switch it on first." in text(page)
     assert not Run.objects.exists()
 
@@ -159,7 +159,7 @@ def test_a_draft_cannot_be_run_from_the_page() -> None:
 def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
     make_tags()
     row = make_rule()
-    page = client(Role.MAINTAINER).post(f"/cleanup/rules/{row.pk}/dry-run", follow=True)
+    page = client(Role.MAINTAINER).post(f"/cleanup/policies/{row.pk}/dry-run", follow=True)
     said = text(page)
     assert "Dry run: 3 of 5 tags would go, 12 B" in said
     assert (
@@ -176,7 +176,7 @@ def test_the_report_is_filtered_and_paged() -> None:
     make_tags(130)
     row = make_rule(keep_newest=20)
     admin = client()
-    page = admin.post(f"/cleanup/rules/{row.pk}/dry-run", follow=True)
+    page = admin.post(f"/cleanup/policies/{row.pk}/dry-run", follow=True)
     address = page.redirect_chain[-1][0]
     seen: list[str] = []
     after = ""
@@ -194,7 +194,7 @@ def test_the_report_is_filtered_and_paged() -> None:
 
 def test_the_report_as_csv_has_every_tag() -> None:
     make_tags()
-    page = client().post(f"/cleanup/rules/{make_rule().pk}/dry-run", follow=True)
+    page = client().post(f"/cleanup/policies/{make_rule().pk}/dry-run", follow=True)
     answer = client(Role.MAINTAINER).get(page.redirect_chain[-1][0] + ".csv")
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     body = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
@@ -207,7 +207,7 @@ def test_the_report_as_csv_has_every_tag() -> None:
 
 
 def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
-    row = policies.switch(make_rule(), is_active=True, by="a")
+    row = policies.set_active(make_rule(), is_active=True, by="a")
     run = runs.begin(row, by="schedule", is_dry=False)
     Run.objects.filter(pk=run.pk).update(done=30, total=120)
     page = client().get(f"/cleanup/runs/{run.pk}")
@@ -224,7 +224,7 @@ def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
 
 
 def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
-    row = policies.switch(make_rule(schedule="0 4 * * SUN"), is_active=True, by="a")
+    row = policies.set_active(make_rule(schedule="0 4 * * SUN"), is_active=True, by="a")
     due = timezone.now() - timedelta(days=2)
     run = runs.begin(row, by="schedule", is_dry=False, due=due)
     runs.carry_out(run)
@@ -237,7 +237,7 @@ def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
 
 
 def test_a_failed_tag_says_why() -> None:
-    row = policies.switch(make_rule(), is_active=True, by="a")
+    row = policies.set_active(make_rule(), is_active=True, by="a")
     run = runs.carry_out(runs.begin(row, by="a", is_dry=False))
     for note in ("moved", "gone", "protected", "busy", "failed", "<b>500</b>"):
         RetentionFate.objects.create(

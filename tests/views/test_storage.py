@@ -55,8 +55,8 @@ def test_totals_repositories_and_namespaces(client: Client) -> None:
 def test_what_collecting_would_free_stands_there_if_somebody_counted(client: Client) -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now(), size=10**9)
     assert "can be collected" not in text(client)
-    made = {"waiting": 3, "waiting_bytes": 2 * 10**9, "candidate_bytes": 7 * 10**9}
-    done = {"kind": Run.Kind.COLLECT, "state": Run.State.DONE, "finished_at": timezone.now()}
+    made = {"in_quarantine": 3, "in_quarantine_bytes": 2 * 10**9, "candidate_bytes": 7 * 10**9}
+    done = {"kind": Run.Kind.GC, "state": Run.State.DONE, "finished_at": timezone.now()}
     Run.objects.create(**done, result={**made, "dry_run": True})
     assert "7.0 GB can be collected, by the estimate of" in text(client)
     Run.objects.create(**done, result={**made, "dry_run": False})

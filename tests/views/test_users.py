@@ -155,7 +155,7 @@ def test_search_finds_names_notes_and_scopes(admin: Client) -> None:
 def test_states_are_counted_and_filter(admin: Client) -> None:
     now = timezone.now()
     make("active")
-    users.switch([make("off")], is_active=False, by="tests")
+    users.set_active([make("off")], is_active=False, by="tests")
     users.expire([make("expired")], now, by="tests")
     users.expire([make("ending")], now + timedelta(days=3), by="tests")
     old = make("unused")
@@ -335,13 +335,13 @@ def test_a_name_like_another_is_made_and_warned_of(admin: Client) -> None:
     assert "There is also CI" in text_of(admin.post("/users", NEW, follow=True))
 
 
-def test_what_the_front_door_said_is_told(admin: Client) -> None:
+def test_what_the_front_proxy_said_is_told(admin: Client) -> None:
     text = text_of(admin.post("/users", NEW, follow=True))
     assert "The front door could not be asked, so nothing proves it yet: " in text
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_sign_in_at_the_front_door_is_told() -> None:
+def test_a_real_sign_in_at_the_front_proxy_is_told() -> None:
     with running_instance():
         text = text_of(client_of("ada", Role.ADMIN).post("/users", NEW, follow=True))
     assert "Written to htpasswd and checked with a real sign-in at the front door, 0." in text
@@ -789,7 +789,7 @@ def test_a_version_is_put_back_behind_a_plan_that_names_names(admin: Client) -> 
 
 def test_one_who_is_on_again_by_a_version_keeps_the_secret_we_know(admin: Client) -> None:
     row = make("ci")
-    users.switch([row], is_active=False, by="tests")
+    users.set_active([row], is_active=False, by="tests")
     address = re.findall(r'href="(/users/versions/\d+)"', page(admin, "/users/versions"))[0]
     token = re.findall(r'name="plan" value="(\w+)"', page(admin, address))[0]
     admin.post(address, {"plan": token})

@@ -94,13 +94,13 @@ class Command(BaseCommand):
         if as_json:
             flaws = [{"row": one.id, "what": one.what} for one in found.flaws]
             facts = {"rows": found.rows, "newest": found.newest, "count": found.count}
-            self.stdout.write(json.dumps({"whole": found.is_whole, **facts, "flaws": flaws}))
+            self.stdout.write(json.dumps({"whole": found.is_complete, **facts, "flaws": flaws}))
         else:
             for one in found.flaws:
                 self.stdout.write(_SENTENCES[one.what](one.id))
-            if found.is_whole:
+            if found.is_complete:
                 self.stdout.write(f"The log is as it was written: {found.rows} rows.")
-        if not found.is_whole:
+        if not found.is_complete:
             self.stderr.write(
                 f"boathouse: the log is not as it was written ({found.count} flaws in {found.rows}"
                 " rows); docs/operate.md says what that can mean."

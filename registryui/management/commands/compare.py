@@ -84,7 +84,7 @@ def _bytes(size: int, *, sign: bool = False) -> str:
     return mark + humanize.naturalsize(size, format="%.1f")
 
 
-def _facts(one: comparison.Side, other: comparison.Side) -> dict[str, Any]:
+def _facts(one: comparison.ComparisonSource, other: comparison.ComparisonSource) -> dict[str, Any]:
     return {
         name: {
             "reference": str(side.named),

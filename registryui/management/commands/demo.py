@@ -64,7 +64,7 @@ class Command(BaseCommand):
     ) -> list[Pushed]:
         done = []
         ca = tls.ca_certificate()
-        with RegistryClient(_front_door(instance), username=name, password=secret, ca=ca) as client:
+        with RegistryClient(_proxy(instance), username=name, password=secret, ca=ca) as client:
             client.ping()
             for one in push(client, make_images()):
                 done.append(one)
@@ -111,7 +111,7 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _front_door(instance: health.Running) -> str:
+def _proxy(instance: health.Running) -> str:
     """Loopback where that is open and our certificate names it; else the public address."""
     is_local = instance.address in ("127.0.0.1", "::1") and tls.ca_certificate() is not None
     return f"https://localhost:{instance.port}" if is_local else instance.url

@@ -18,8 +18,8 @@ from registryui.refused import Refused
 
 class Command(DeletingCommand):
     help = (
-        "Deletes a manifest that no tag needs; it can be kept after all for a time. With --for-good"
-        " any manifest, tagged or not, at once and without undo: for a secret that leaked."
+        "Deletes an unreferenced manifest; it can be restored for a time. With --permanently any"
+        " manifest, tagged or not, at once and without undo: for a leaked secret."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,9 +27,9 @@ class Command(DeletingCommand):
         delete = acts.add_parser("delete", help="one manifest")
         delete.add_argument("reference", metavar="REPOSITORY@DIGEST")
         delete.add_argument(
-            "--for-good",
+            "--permanently",
             action="store_true",
-            help="nobody can pull it any more; also its tags, and what only it uses",
+            help="nobody can pull it any more; deletes its tags and what only it uses, too",
         )
         add_options(delete)
 
@@ -37,13 +37,13 @@ class Command(DeletingCommand):
         found = read_reference(options["reference"])
         if not found.digest or found.tag:
             raise CommandError("This wants REPOSITORY@DIGEST.")
-        if options["for_good"]:
-            self._for_good(found.repository, found.digest, options)
+        if options["permanently"]:
+            self._purge(found.repository, found.digest, options)
         else:
             wanted = Selection(found.repository, manifests=(found.digest,))
             self.delete([wanted], ask=False, options=options)
 
-    def _for_good(self, repository: str, digest: str, options: Any) -> None:
+    def _purge(self, repository: str, digest: str, options: Any) -> None:
         try:
             planned = execute.plan_purge(repository, digest)
             lines = facts.purge_lines(planned)

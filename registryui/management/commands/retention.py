@@ -138,11 +138,11 @@ def _given(options: Options, before: policies.Wanted) -> policies.Wanted:
 
 
 def _enable(command: Command, options: Options) -> None:
-    _tell(command, policies.switch(_find(options), is_active=True, by=BY), options)
+    _tell(command, policies.set_active(_find(options), is_active=True, by=BY), options)
 
 
 def _disable(command: Command, options: Options) -> None:
-    _tell(command, policies.switch(_find(options), is_active=False, by=BY), options)
+    _tell(command, policies.set_active(_find(options), is_active=False, by=BY), options)
 
 
 def _remove(command: Command, options: Options) -> None:

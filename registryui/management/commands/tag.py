@@ -72,7 +72,7 @@ class Command(DeletingCommand):
         self.delete(selections, ask=bool(options["pattern"]), options=options)
 
     def _deleted(self, options: Any) -> None:
-        rows = undo.waiting()
+        rows = undo.restorable()
         if options["repository"]:
             rows = rows.filter(repository=options["repository"])
         found = list(rows)
@@ -122,10 +122,10 @@ class Command(DeletingCommand):
         if bool(options["of_act"]) == bool(options["reference"]):
             raise CommandError("Name a tag, or --act ACT.")
         if options["of_act"]:
-            rows = undo.waiting().filter(act=options["of_act"])
+            rows = undo.restorable().filter(act=options["of_act"])
         else:
             found = read_reference(options["reference"])
-            rows = undo.waiting().filter(repository=found.repository, tag=found.tag)
+            rows = undo.restorable().filter(repository=found.repository, tag=found.tag)
             if found.digest:
                 rows = rows.filter(digest=found.digest)
             elif not found.tag:

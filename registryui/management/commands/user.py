@@ -118,11 +118,11 @@ def _password(options: Options) -> Said:
 
 
 def _disable(options: Options) -> Said:
-    return _on_many(users.switch(_find_all(options["names"]), is_active=False, by=BY))
+    return _on_many(users.set_active(_find_all(options["names"]), is_active=False, by=BY))
 
 
 def _enable(options: Options) -> Said:
-    return _on_many(users.switch(_find_all(options["names"]), is_active=True, by=BY))
+    return _on_many(users.set_active(_find_all(options["names"]), is_active=True, by=BY))
 
 
 def _expire(options: Options) -> Said:
@@ -133,7 +133,7 @@ def _remove(options: Options) -> Said:
     rows = _find_all(options["names"])
     proof = users.remove(rows, by=BY)
     names = [row.name for row in rows]
-    lines = [*(f"{name} is removed." for name in names), _front_door(proof)]
+    lines = [*(f"{name} is removed." for name in names), _proxy(proof)]
     return "\n".join(lines), {"removed": names, "proof": user_facts.of_proof(proof)}
 
 
@@ -160,10 +160,10 @@ def _on_many(done: users.Done) -> Said:
         "proof": user_facts.of_proof(done.proof),
     }
     lines = [user_facts.state_words(row) for row in done.users]
-    return "\n".join([*lines, _front_door(done.proof)]), facts
+    return "\n".join([*lines, _proxy(done.proof)]), facts
 
 
-def _front_door(proof: publish.Proof) -> str:
+def _proxy(proof: publish.Proof) -> str:
     return f"Front door: {user_facts.proof_words(proof)}."
 
 
@@ -221,7 +221,7 @@ def _leave(chosen: Sequence[drift.Difference]) -> None:
 
 _MENDS: dict[str, Callable[[Sequence[drift.Difference]], publish.Proof | None]] = {
     "take_over": lambda chosen: drift.take_over(chosen, by=BY),
-    "put_back": lambda chosen: drift.put_back(chosen, by=BY),
+    "put_back": lambda chosen: drift.restore_lines(chosen, by=BY),
     "leave": _leave,
 }
 
@@ -247,7 +247,7 @@ def _mended(chosen: Sequence[drift.Difference], proof: publish.Proof | None) -> 
         "left": user_facts.of_differences(left),
     }
     if proof is not None:
-        lines.append(_front_door(proof))
+        lines.append(_proxy(proof))
         facts["proof"] = user_facts.of_proof(proof)
     return "\n".join(lines), facts
 
@@ -278,7 +278,7 @@ def _restore(options: Options) -> Said:
     if options["dry_run"]:
         return "\n".join(["It would be so:", *lines]), {**facts, "done": False}
     proof = drift.restore(version, by=BY)
-    lines.append(_front_door(proof))
+    lines.append(_proxy(proof))
     return "\n".join(lines), {**facts, "done": True, "proof": user_facts.of_proof(proof)}
 
 
@@ -320,7 +320,7 @@ def _publish(options: Options) -> Said:
     audit.record("file.publish", "", by=BY)
     left, proof = drift.find(), publish.prove(canary)
     count = RegistryUser.objects.in_state(State.ACTIVE).count()
-    lines = [f"The files are written: {count} registry users may log in.", _front_door(proof)]
+    lines = [f"The files are written: {count} registry users may log in.", _proxy(proof)]
     if left:
         lines.append(
             f"{len(left)} lines of the file are of no user here: ./boathouse user drift shows them."

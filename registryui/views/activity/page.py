@@ -20,7 +20,7 @@ from registryui.audit import export, pushes
 from registryui.audit.check import newest_check
 from registryui.models import AuditEvent, RegistryEvent, Role
 from registryui.models.paging import Listing, Walk, walk_together
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.live import wants_fragment
 
 from . import words
@@ -94,7 +94,7 @@ class Line:
     details: list[tuple[str, str]]
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def activity(request: Request) -> HttpResponse:
     """The page, or its list for htmx."""
     asked = _filters(request.GET)
@@ -115,7 +115,7 @@ def activity(request: Request) -> HttpResponse:
     return render(request, "activity/page.html", context)
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def activity_export(request: Request) -> StreamingHttpResponse:
     """All rows that the filters let through, the oldest first, while they are read. A form, because
     an export stands in the log itself."""
@@ -134,7 +134,7 @@ def activity_export(request: Request) -> StreamingHttpResponse:
     )
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def activity_verify(request: Request) -> HttpResponse:
     """Asks the worker to walk over the whole log; what it finds is a row of the log."""
     tasks.verify_log(by=request.user.actor, address=audit.address.get())

@@ -241,8 +241,8 @@ def _ways_to_people(request: Request, rows: Iterable[AuditEvent]) -> dict[int, s
 _PAGES = {
     "protection": "protected",
     "retention": "cleanup",
-    "store": "collection",
-    "hold": "collection",
+    "store": "gc",
+    "hold": "gc",
     "file": "users_versions",
 }
 

@@ -10,10 +10,10 @@ from django.utils.translation import gettext as _
 
 from registryui.index import bases
 from registryui.models import Manifest, Role
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def base_image(request: Request, repository: str, digest: str) -> HttpResponse:
     """The line above the layers, for htmx; without it, the way to the base image."""
     row = (

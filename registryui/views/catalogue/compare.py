@@ -16,7 +16,7 @@ from registryui.models import Role, Tag
 from registryui.oci.compare import Comparison, LayerPair, Setting, Step
 from registryui.oci.names import version_key
 from registryui.refused import Refused
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.plain_text import Shown, line, shown
 
 from . import image
@@ -52,7 +52,7 @@ class StepRow:
     text: Shown
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def compare(request: Request) -> HttpResponse:
     """?a= and ?b= are references; &platform=, &platform_b= of image indexes; &all= shows what is
     the same, too. ?repository= with two &tag= is how a list of tags asks."""
@@ -157,7 +157,7 @@ def _made_by(pair: LayerPair) -> Shown:
     return shown(layer.made_by or layer.digest) if layer else Shown("")
 
 
-def _label(side: comparison.Side, other: comparison.Side) -> str:
+def _label(side: comparison.ComparisonSource, other: comparison.ComparisonSource) -> str:
     """A column's head: the tag alone, if that tells the sides apart."""
     own, their = side.named.reference, other.named.reference
     name = own.tag if own.tag and not own.digest else own.digest.partition(":")[2][:12]
@@ -177,7 +177,9 @@ def _words(sign: str) -> str:
     }[sign]
 
 
-def _notices(one: comparison.Side, other: comparison.Side, asked: Sequence[str]) -> list[str]:
+def _notices(
+    one: comparison.ComparisonSource, other: comparison.ComparisonSource, asked: Sequence[str]
+) -> list[str]:
     """What the reader would otherwise not know about what is compared."""
     found = [
         _("%(name)s has no image for %(platform)s; you see %(shown)s.")
@@ -201,5 +203,5 @@ def _notices(one: comparison.Side, other: comparison.Side, asked: Sequence[str])
     return found
 
 
-def _platform(side: comparison.Side) -> str:
+def _platform(side: comparison.ComparisonSource) -> str:
     return line(side.shown.platform, 100)

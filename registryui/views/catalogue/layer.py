@@ -12,7 +12,7 @@ from django.shortcuts import render
 from registryui.models import Blob, Manifest, ManifestBlob, Role
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.plain_text import line
 
 from . import related
@@ -30,7 +30,7 @@ class UserRow:
     tags: Group | None
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def layer(request: Request, digest: str) -> HttpResponse:
     """Images by the height of the layer in them: those whose base it is come first."""
     blob = Blob.objects.filter(Q(digest=digest) | Q(names__digest=digest)).first()

@@ -17,7 +17,7 @@ from registryui.index import counts
 from registryui.index.counts import Counted
 from registryui.models import DailyActivity, Repository, Role
 from registryui.models.paging import page
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.charts import spark_line
 from registryui.views.live import index_token, not_changed, wants_fragment
 
@@ -43,7 +43,7 @@ class Namespace:
     count: int
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def repositories(request: Request) -> HttpResponse:
     counted = counts.by_namespace()
     total = sum(one.repositories for one in counted.values())

@@ -38,7 +38,7 @@ from registryui.models import (
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.oci import media_types
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.activity.actors import actor_words, pusher, user_of
 from registryui.views.live import minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
@@ -59,7 +59,7 @@ SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
 SHOWS = ("tags", "attachments", "untagged")
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def repository(request: Request, repository: str) -> HttpResponse:
     """The page, or for htmx the list alone; 204 while nothing changed since ?seen=."""
     token = _token(repository)

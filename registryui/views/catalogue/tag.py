@@ -22,7 +22,7 @@ from registryui.models import (
     Tag,
 )
 from registryui.oci import media_types
-from registryui.views.access import Request, may_open, needs
+from registryui.views.access import Request, may_open, require_role
 from registryui.views.activity.actors import Actor, pusher, user_of
 from registryui.views.bar_chart import Chart, daily_chart
 from registryui.views.plain_text import line
@@ -37,7 +37,7 @@ IMAGE = Manifest.Kind.IMAGE
 IMAGE_INDEX = Manifest.Kind.IMAGE_INDEX
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def tag(request: Request, repository: str, tag: str) -> HttpResponse:
     """What a tag names now."""
     row = (
@@ -53,7 +53,7 @@ def tag(request: Request, repository: str, tag: str) -> HttpResponse:
     )
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def manifest(request: Request, repository: str, digest: str) -> HttpResponse:
     """The same page for a digest, whether a tag names it or not."""
     row = (
@@ -225,11 +225,11 @@ def _may_delete(request: Request, subject: Subject) -> bool:
 
 
 def _former(request: Request, subject: Subject) -> Manifest | None:
-    """The manifest that ?put_back= asks to put the tag on, if this operator may do it."""
-    digest = request.GET.get("put_back", "")
+    """The manifest that ?restore_digest= asks to put the tag on, if this operator may do it."""
+    digest = request.GET.get("restore_digest", "")
     if not digest or subject.tag is None or digest == subject.digest:
         return None
-    if not may_open(request.user, "put_back"):
+    if not may_open(request.user, "restore_digest"):
         return None
     found = Manifest.objects.filter(repository=subject.repository, digest=digest[:255])
     return found.only("digest", "size", "pushed_at").first()

@@ -21,7 +21,7 @@ from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.refused import Refused
 from registryui.tasks import apply_events
-from registryui.views.access import Request, may_open, needs, safe_next
+from registryui.views.access import Request, may_open, require_role, safe_next
 from registryui.views.activity.actors import Actor, pusher, user_of
 from registryui.views.plain_text import line
 
@@ -65,7 +65,7 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
     events = events.filter(tag=tag) if tag else events.filter(digest=digest)
     page: Page[Any] = keyset_page(events, ("-at", "-id"), after=request.GET.get("after", ""))
     formers = _formers(repository, tag)
-    may_act = bool(tag) and may_open(request.user, "put_back")
+    may_act = bool(tag) and may_open(request.user, "restore_digest")
     rows, current = [], digest if tag and not page.previous else ""
     for event in page.rows:
         is_now = event.action == "push" and event.digest == current != ""
@@ -116,15 +116,15 @@ def _words(event: RegistryEvent) -> tuple[str, str]:
     return pgettext("what happened", "Pushed"), "upload"
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
-def put_back(request: Request) -> HttpResponse:
+@require_role(Role.MAINTAINER, methods=("POST",))
+def restore_digest(request: Request) -> HttpResponse:
     """Sets the tag on the digest that the form names, if it is still where the page showed it."""
     asked = {
         name: request.POST.get(name, "")[:600]
         for name in ("repository", "tag", "digest", "expected")
     }
     try:
-        restore.put_back(
+        restore.restore_digest(
             asked["repository"],
             asked["tag"],
             asked["digest"],

@@ -13,14 +13,14 @@ from django.utils.translation import gettext as _
 from registryui.deletion import restore
 from registryui.index import runs
 from registryui.models import Repository, Role, Run
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.activity.actors import actor_words
 from registryui.views.live import not_changed, wants_fragment
 
 LINES = 50  # of the log
 
 
-@needs(Role.MAINTAINER)
+@require_role(Role.MAINTAINER)
 def delete_run(request: Request, pk: int) -> HttpResponse:
     """The page, or for htmx its fragment; 204 while nothing changed since ?seen=."""
     run = get_object_or_404(Run, pk=pk, kind=Run.Kind.DELETE)
@@ -46,7 +46,7 @@ def delete_run(request: Request, pk: int) -> HttpResponse:
     return render(request, template, context)
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def delete_stop(request: Request, pk: int) -> HttpResponse:
     """Asks the run to end after the tag that it is at."""
     run = get_object_or_404(Run, pk=pk, kind=Run.Kind.DELETE)
@@ -58,4 +58,4 @@ def delete_stop(request: Request, pk: int) -> HttpResponse:
 def _can_undo(run: Run) -> bool:
     act = run.result.get("act", "")
     is_over = run.state != Run.State.RUNNING and run.result.get("what") == "delete"
-    return bool(is_over and act) and restore.waiting().filter(act=act).exists()
+    return bool(is_over and act) and restore.restorable().filter(act=act).exists()

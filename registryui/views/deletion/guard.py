@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from registryui.deletion import guard
 from registryui.oci.untrusted import MANIFEST_LIMIT
-from registryui.views.access import anyone
+from registryui.views.access import public
 from registryui.views.search.docker import verified
 
 _KNOWN = (("PUT", "manifests"), ("DELETE", "manifests"), ("DELETE", "blobs"))
@@ -23,7 +23,7 @@ _HEADERS = (
 
 
 @csrf_exempt  # no browser, no cookie
-@anyone(methods=("PUT", "DELETE"))  # not an operator's page: nginx has checked the user
+@public(methods=("PUT", "DELETE"))  # not an operator's page: nginx has checked the user
 def guarded(request: HttpRequest, repository: str, kind: str, reference: str) -> HttpResponse:
     name = verified(request)
     if not name:

@@ -29,7 +29,7 @@ from registryui.models import Manifest, Role, Tag, TagTombstone
 from registryui.oci.digest import check_digest
 from registryui.oci.names import check_repository, check_tag
 from registryui.refused import Refused
-from registryui.views.access import Request, needs, safe_next
+from registryui.views.access import Request, require_role, safe_next
 from registryui.views.catalogue import tag_filter
 from registryui.views.catalogue.repository import behind
 from registryui.views.plain_text import line
@@ -50,7 +50,7 @@ class Asked:
     back: str
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def delete(request: Request) -> HttpResponse:
     """The plan; with its fingerprint, the act."""
     try:
@@ -161,7 +161,7 @@ def _plan_page(
         "typed": typed,
         "number": number,
         "must_type": number >= TYPED_FROM,
-        "for_good": plan.going[0].digest if number == 1 else "",
+        "purgeable": plan.going[0].digest if number == 1 else "",
         "is_job": number > bulk.MANY,
         "until": timezone.now() + timedelta(days=settings.UNDO_DAYS),
         "behind": True,
@@ -200,7 +200,7 @@ def _begin(request: Request, asked: Asked, plan: Plan) -> HttpResponse:
     """A job does the work: its page shows how far it is."""
     run = bulk.begin(
         *("delete", asked.selection.repository),
-        total=len(plan.going) + len(plan.attached),
+        total=len(plan.going) + len(plan.referrer_tags),
         by=request.user.actor,
     )
     tasks.delete_bulk(run.pk, asked.selection, plan.fingerprint, get_language() or "en")

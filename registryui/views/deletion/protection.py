@@ -18,7 +18,7 @@ from registryui.models import Protection, Role
 from registryui.models.paging import page
 from registryui.oci import patterns
 from registryui.refused import Refused
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.activity.words import actor
 
 COUNTING_SECONDS = 1.0  # in a large index a pattern may have to be compared with every tag
@@ -36,7 +36,7 @@ class Line:
     count: int | None
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def protected(request: Request) -> HttpResponse:
     """The list, or one `rule` by its number. `repositories` and `tags` in the address fill the form
     in."""
@@ -44,7 +44,7 @@ def protected(request: Request) -> HttpResponse:
     return _list(request, form=form)
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def protection_add(request: Request) -> HttpResponse:
     form = {name: request.POST.get(name, "")[: patterns.LIMIT * 2] for name in FIELDS}
     try:
@@ -61,7 +61,7 @@ def protection_add(request: Request) -> HttpResponse:
     return redirect("protected")
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def protection_lift(request: Request) -> HttpResponse:
     row = _numbered(request.POST.get("protection", "")).first()
     try:

@@ -13,7 +13,7 @@ from registryui.deletion import execute
 from registryui.deletion.execute import Purge
 from registryui.models import Repository, Role
 from registryui.refused import Refused
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.catalogue.repository import last_part, missing
 
 from .plan import failed_words
@@ -21,7 +21,7 @@ from .plan import failed_words
 SHOWN = 50  # names of a kind
 
 
-@needs(Role.ADMIN, methods=("GET", "POST"))
+@require_role(Role.ADMIN, methods=("GET", "POST"))
 def purge_manifest(request: Request, repository: str, digest: str) -> HttpResponse:
     """The page with what else it hits; a POST with the repository's name typed does it."""
     try:

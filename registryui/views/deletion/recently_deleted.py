@@ -23,7 +23,7 @@ from registryui.models import Manifest, Repository, Role, Tag, TagTombstone
 from registryui.models.deletion import TagTombstoneQuerySet
 from registryui.models.paging import page
 from registryui.refused import Refused
-from registryui.views.access import Request, needs, safe_next
+from registryui.views.access import Request, require_role, safe_next
 from registryui.views.activity.actors import actor_words
 from registryui.views.activity.words import actor
 from registryui.views.catalogue import image
@@ -56,7 +56,7 @@ class Group:
         return self.rows[0]
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def deleted(request: Request) -> HttpResponse:
     """The page, or for htmx its list. ?q= is a part of the repository's name or of the tag."""
     query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
@@ -95,7 +95,7 @@ def deleted(request: Request) -> HttpResponse:
 
 def _found(query: str, how: str) -> TagTombstoneQuerySet:
     """All of what waits that has every word in its name: `api 2.13`, `team/api:2.13`."""
-    found = undo.waiting()
+    found = undo.restorable()
     if how:
         found = found.filter(how=how)
     for word in query.replace(":", " ").split()[:8]:
@@ -108,7 +108,7 @@ def _groups(rows: Sequence[Any]) -> list[Group]:
     acts = {row.act for row in rows if row.act}
     counts = (
         dict(
-            undo.waiting()
+            undo.restorable()
             .filter(act__in=acts)
             .order_by()
             .values_list("act")
@@ -126,7 +126,7 @@ def _groups(rows: Sequence[Any]) -> list[Group]:
 def _row(row: Any) -> Row:
     words = ""
     if row.refers_to:
-        words = image.referrer_words(row.tag) or _("Attachment")
+        words = image.referrer_words(row.tag) or _("Referrer tag")
     return Row(row, words, _by(row), row.has_repository, row.is_known)
 
 
@@ -138,7 +138,7 @@ def _by(row: Any) -> str:
 # -- putting back --------------------------------------------------------------------------------
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def restore(request: Request) -> HttpResponse:
     """Puts back one tag (`former`), or all that an act took off (`act`).
 
@@ -197,7 +197,7 @@ def _ask(
 
 
 def _restore_act(request: Request, act: str, back: str) -> HttpResponse:
-    rows = undo.waiting().filter(act=act)
+    rows = undo.restorable().filter(act=act)
     total = rows.count()
     if not total:
         raise Refused(_("There is nothing left of it to put back: look at the list."))

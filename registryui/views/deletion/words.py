@@ -60,8 +60,8 @@ class Words:
     images: int  # that have no name left
     staying: tuple[StayingRow, ...]
     staying_more: int
-    attached: str
-    attached_size: int
+    referrer_tags: str
+    referrer_tag_size: int
     protected: Names
     missing: Names
     busy: Names
@@ -79,8 +79,8 @@ def plan_words(plan: Plan) -> Words:
         images=len({one.digest for one in plan.going if one.tag and one.digest} - staying),
         staying=tuple(_staying(one) for one in plan.staying[:STAYING_SHOWN]),
         staying_more=max(len(plan.staying) - STAYING_SHOWN, 0),
-        attached=_attached(plan.attached),
-        attached_size=sum(one.size for one in plan.attached),
+        referrer_tags=_referrer_tags(plan.referrer_tags),
+        referrer_tag_size=sum(one.size for one in plan.referrer_tags),
         protected=_left_out(plan.left_out, "protected"),
         missing=_left_out(plan.left_out, "missing"),
         busy=_left_out(plan.left_out, "busy"),
@@ -106,9 +106,9 @@ def _staying(one: Staying) -> StayingRow:
     )
 
 
-def _attached(attached: tuple[Going, ...]) -> str:
+def _referrer_tags(referrer_tags: tuple[Going, ...]) -> str:
     """`2 × signature, 1 × SBOM`."""
-    kinds = Counter(image.referrer_words(one.tag) or _("Attachment") for one in attached)
+    kinds = Counter(image.referrer_words(one.tag) or _("Referrer tag") for one in referrer_tags)
     words = [f"{count} × {kind}" for kind, count in kinds.most_common()]
     return pgettext("between names in a list", ", ").join(words)
 

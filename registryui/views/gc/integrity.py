@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from registryui import schedules, tasks
 from registryui.index import runs
 from registryui.models import Role, Run, actor_name
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.live import minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
 
@@ -81,7 +81,7 @@ class Check:
         return known.get(self.run.by) or actor_name(self.run.by)
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def integrity_run(request: Request, pk: int) -> HttpResponse:
     """One check: how far it is, what is broken, its log."""
     run = _runs().filter(pk=pk).first()
@@ -101,7 +101,7 @@ def integrity_run(request: Request, pk: int) -> HttpResponse:
     return render(request, f"integrity/{template}.html", context)
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def integrity_start(request: Request) -> HttpResponse:
     """Asks the worker to look at every tag; with `deep`, to read every byte."""
     run = newest()
@@ -110,10 +110,10 @@ def integrity_start(request: Request) -> HttpResponse:
     else:
         tasks.integrity(request.user.actor, deep=request.POST.get("deep") == "1")
         messages.info(request, _("The worker begins in a moment; the page follows."))
-    return redirect("collection")
+    return redirect("gc")
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def integrity_stop(request: Request) -> HttpResponse:
     """Asks the check under way to end; what it found is kept."""
     run = newest()
@@ -122,7 +122,7 @@ def integrity_stop(request: Request) -> HttpResponse:
     else:
         runs.ask_to_stop(run, by=request.user.actor)
         messages.info(request, _("It ends in a moment; what it found is kept."))
-    return redirect("collection")
+    return redirect("gc")
 
 
 def newest() -> Run | None:

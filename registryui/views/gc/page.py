@@ -26,7 +26,7 @@ from registryui.gc import registry_gc
 from registryui.index import runs
 from registryui.models import Role, Run
 from registryui.models.paging import page as keyset_page
-from registryui.views.access import Request, may_open, needs
+from registryui.views.access import Request, may_open, require_role
 from registryui.views.live import minute, not_changed, wants_fragment
 
 from . import integrity
@@ -40,8 +40,8 @@ REGISTRY = "docker-registry"  # in the commands for the stock collector, if no s
 PATIENCE = 15  # seconds until the worker should have taken up what was asked for
 
 
-@needs(Role.VIEWER)
-def collection(request: Request) -> HttpResponse:
+@require_role(Role.VIEWER)
+def gc(request: Request) -> HttpResponse:
     """`was` and `asked`: the newest run and the time when a run was asked for."""
     recent = recent_runs(SIZE)
     newest = recent[0] if recent else None
@@ -77,7 +77,7 @@ def collection(request: Request) -> HttpResponse:
     return render(request, f"collection/{template}.html", context)
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def gc_run(request: Request, pk: int) -> HttpResponse:
     """One run: its stages, counts and log."""
     run = _runs().filter(pk=pk).first()
@@ -101,19 +101,19 @@ def gc_run(request: Request, pk: int) -> HttpResponse:
     return render(request, f"collection/{template}.html", context)
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def gc_estimate(request: Request) -> HttpResponse:
     """A dry run: changes nothing."""
-    return _ask(request, lambda: tasks.collect(request.user.actor, dry_run=True))
+    return _ask(request, lambda: tasks.run_gc(request.user.actor, dry_run=True))
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def gc_start(request: Request) -> HttpResponse:
     """A run now: hides what nothing needs, and frees what has waited long enough."""
-    return _ask(request, lambda: tasks.collect(request.user.actor))
+    return _ask(request, lambda: tasks.run_gc(request.user.actor))
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def gc_stop(request: Request) -> HttpResponse:
     """Asks the run that the form names to end; what it did is consistent, the next one goes on.
     A maintainer may end an estimate only."""
@@ -127,29 +127,29 @@ def gc_stop(request: Request) -> HttpResponse:
         messages.info(
             request, _("It ends at its next safe place; the next run goes on from there.")
         )
-    return redirect("collection")
+    return redirect("gc")
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def gc_trust_clock(request: Request) -> HttpResponse:
     """Says that this host's clock is right, though it jumped: what was paused goes on."""
     if clock.trust():
         audit.record("clock.trust", "store", by=request.user.actor)
         messages.success(request, _("The clock is trusted as it is: what was paused goes on."))
-    return redirect("collection")
+    return redirect("gc")
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def gc_restore(request: Request) -> HttpResponse:
     """Brings everything back that waits hidden; an estimate follows and counts anew."""
     return _ask(request, lambda: tasks.restore_quarantined(request.user.actor))
 
 
-@needs(Role.ADMIN, methods=("GET", "POST"))
+@require_role(Role.ADMIN, methods=("GET", "POST"))
 def gc_purge(request: Request) -> HttpResponse:
     """Says what a purge before its time does to those who push; then asks the worker for it."""
     if request.method == "POST":
-        return _ask(request, lambda: tasks.collect(request.user.actor, purge_now=True))
+        return _ask(request, lambda: tasks.run_gc(request.user.actor, purge_now=True))
     recent = recent_runs(SIZE)
     context = {
         "quarantine": quarantine(recent),
@@ -161,7 +161,7 @@ def gc_purge(request: Request) -> HttpResponse:
 
 def _runs() -> QuerySet[Run]:
     """Newest first."""
-    return Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at", "-id")
+    return Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
 
 
 def _hold_seconds(recent: Sequence[Run]) -> float | None:
@@ -179,7 +179,7 @@ def _ask(request: Request, job: Callable[[], object]) -> HttpResponse:
     newest = _runs().first()
     if newest is not None and _is_alive(newest):
         messages.error(request, _("A run is under way: wait for its end, or stop it."))
-        return redirect("collection")
+        return redirect("gc")
     job()
     query = urlencode({"was": _key(newest), "asked": int(time.time())})
     return redirect(f"{reverse('collection')}?{query}")

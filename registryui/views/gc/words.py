@@ -45,7 +45,7 @@ class Report:
     counts: Mapping[str, int]
     steps: tuple[Step, ...]
     due_at: datetime | None  # when the oldest of what waits may go
-    held_seconds: float
+    freeze_seconds: float
     skipped: tuple[tuple[str, str], ...]  # repositories of which nothing goes, and why
     problem: str
 
@@ -91,9 +91,16 @@ class Report:
 
 COUNTS = (
     *("repositories", "manifests", "blobs", "bytes", "kept_blobs", "kept_bytes"),
-    *("candidate_manifests", "candidate_blobs", "candidate_bytes", "young_bytes"),
-    *("hidden", "hidden_manifests", "hidden_bytes", "returned", "purged", "freed_bytes"),
-    *("waiting", "waiting_bytes", "uploads", "upload_bytes", "empty_repositories"),
+    *("candidate_manifests", "candidate_blobs", "candidate_bytes", "grace_bytes"),
+    *(
+        "quarantined",
+        "quarantined_manifests",
+        "quarantined_bytes",
+        "restored",
+        "purged",
+        "freed_bytes",
+    ),
+    *("in_quarantine", "in_quarantine_bytes", "uploads", "upload_bytes", "empty_repositories"),
 )
 
 
@@ -102,7 +109,7 @@ def report(run: Run) -> Report:
     result = run.result if isinstance(run.result, dict) else {}
     is_running = run.state == Run.State.RUNNING
     counts = {name: _count(result.get(name)) for name in COUNTS}
-    counts["hidden_things"] = counts["hidden"] + counts["hidden_manifests"]
+    counts["quarantined_things"] = counts["quarantined"] + counts["quarantined_manifests"]
     is_dry = result.get("dry_run") is True
     return Report(
         run=run,
@@ -112,7 +119,7 @@ def report(run: Run) -> Report:
         counts=counts,
         steps=_steps(run, result, is_dry=is_dry),
         due_at=time_of(result.get("due_at")),
-        held_seconds=_number(result.get("held_seconds")),
+        freeze_seconds=_number(result.get("freeze_seconds")),
         skipped=_skipped(result.get("skipped_repositories")),
         problem=str(result.get("problem") or ""),
     )
@@ -129,7 +136,7 @@ def time_of(text: object) -> datetime | None:
 
 def recent_runs(count: int) -> list[Run]:
     """The newest runs, newest first. One query."""
-    return list(Run.objects.filter(kind=Run.Kind.COLLECT).order_by("-started_at", "-id")[:count])
+    return list(Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")[:count])
 
 
 def counted(recent: Sequence[Run]) -> Report | None:
@@ -140,7 +147,7 @@ def counted(recent: Sequence[Run]) -> Report | None:
 def quarantine(recent: Sequence[Run]) -> Report | None:
     """The newest of these that has ended, also badly: it says what waits hidden now."""
     ended = (run for run in recent if run.state != Run.State.RUNNING)
-    return next((report(run) for run in ended if "waiting" in run.result), None)
+    return next((report(run) for run in ended if "in_quarantine" in run.result), None)
 
 
 def _steps(run: Run, result: Mapping[str, Any], *, is_dry: bool) -> tuple[Step, ...]:

@@ -18,7 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from registryui import operators
 from registryui.models import Operator
-from registryui.views.access import anyone, safe_next
+from registryui.views.access import public, safe_next
 
 from .password_turn import password_turn, too_many
 
@@ -27,7 +27,7 @@ PAUSE = timedelta(minutes=1)  # between two lines in the audit log about names t
 
 @never_cache
 @sensitive_post_parameters("password")
-@anyone(methods=("GET", "POST"))
+@public(methods=("GET", "POST"))
 def login(request: HttpRequest) -> HttpResponse:
     """The answer is the same for a wrong name and a wrong password, in words and in time."""
     sent = request.POST.get("next", "") or request.GET.get("next", "")
@@ -68,7 +68,7 @@ def _sent(request: HttpRequest) -> dict[str, str]:
     return {**request.POST.dict(), "username": request.POST.get("username", "")[:150]}
 
 
-@anyone(methods=("POST",))
+@public(methods=("POST",))
 def logout(request: HttpRequest) -> HttpResponse:
     if isinstance(request.user, Operator):
         operators.record_logout(request.user)

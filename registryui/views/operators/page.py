@@ -18,7 +18,7 @@ from registryui.accounts import grants
 from registryui.models import Operator, Role
 from registryui.models.paging import page
 from registryui.refused import Refused
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.users import forms
 from registryui.views.users.words import may_words, proof_words
 
@@ -28,7 +28,7 @@ NAMES_SHOWN = 12
 _SECRET = "operator_secret"  # noqa: S105  (the key in the session, not a secret)
 
 
-@needs(Role.ADMIN)
+@require_role(Role.ADMIN)
 def operators(request: Request) -> HttpResponse:
     shown = page(Operator.objects.all(), ["username"], after=request.GET.get("after", ""))
     context = {
@@ -40,7 +40,7 @@ def operators(request: Request) -> HttpResponse:
     return render(request, "operators/page.html", context)
 
 
-@needs(Role.ADMIN)
+@require_role(Role.ADMIN)
 @sensitive_variables("secret")
 def operator(request: Request, pk: int) -> HttpResponse:
     """One operator; the new password, if one was just made, for this once."""
@@ -92,7 +92,7 @@ def _ask(request: Request, row: Operator) -> str:
     return asked if asked in ("off", "remove", "viewer") and row.pk != request.user.pk else ""
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 @sensitive_variables("password")
 def operator_add(request: Request) -> HttpResponse:
     try:
@@ -108,7 +108,7 @@ def operator_add(request: Request) -> HttpResponse:
     return redirect("operator", pk=row.pk)
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def operator_change(request: Request, pk: int) -> HttpResponse:
     """Does what the pressed button names."""
     row = get_object_or_404(Operator, pk=pk)

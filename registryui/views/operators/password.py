@@ -10,13 +10,13 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from registryui import operators
 from registryui.models import Role
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 
 from .password_turn import password_turn, too_many
 
 
 @sensitive_post_parameters()
-@needs(Role.VIEWER, methods=("GET", "POST"))
+@require_role(Role.VIEWER, methods=("GET", "POST"))
 def password(request: Request) -> HttpResponse:
     """The other sessions of this operator end with the change; this one goes on."""
     if request.method == "POST":

@@ -4,13 +4,13 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from registryui.views.access import anyone, safe_next
+from registryui.views.access import public, safe_next
 from registryui.views.context import THEME_COOKIE, THEMES
 
 YEAR = 365 * 24 * 3600  # seconds
 
 
-@anyone(methods=("POST",))
+@public(methods=("POST",))
 def preferences(request: HttpRequest) -> HttpResponse:
     """Set what was sent, and go back to where the person was; unknown values change nothing."""
     home = reverse("dashboard")

@@ -19,7 +19,7 @@ from registryui.models import RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.retention import policies, runs, words
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.live import minute, wants_fragment
 
 NEXT_TIMES = 3  # that a rule shows
@@ -50,7 +50,7 @@ class Past:
     seconds: int
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def cleanup(request: Request) -> HttpResponse:
     """The rules, a form if one is asked for (`new`, `edit`), and the runs.
 
@@ -72,8 +72,8 @@ def cleanup(request: Request) -> HttpResponse:
     return _page(request, context)
 
 
-@needs(Role.ADMIN, methods=("POST",))
-def retention_rules(request: Request) -> HttpResponse:
+@require_role(Role.ADMIN, methods=("POST",))
+def retention_policies(request: Request) -> HttpResponse:
     """Makes a rule. With `then=dry_run` what it would do comes next."""
     try:
         row = policies.add(_wanted(request.POST), by=request.user.actor)
@@ -83,8 +83,8 @@ def retention_rules(request: Request) -> HttpResponse:
     return _after_saving(request, row)
 
 
-@needs(Role.ADMIN, methods=("POST",))
-def retention_rule(request: Request, pk: int) -> HttpResponse:
+@require_role(Role.ADMIN, methods=("POST",))
+def retention_policy(request: Request, pk: int) -> HttpResponse:
     """Does to a rule what the pressed button names."""
     row, by = _rule_or_404(pk), request.user.actor
     try:
@@ -92,10 +92,10 @@ def retention_rule(request: Request, pk: int) -> HttpResponse:
             case "change":
                 return _changed(request, row)
             case "on":
-                policies.switch(row, is_active=True, by=by)
+                policies.set_active(row, is_active=True, by=by)
                 messages.success(request, _("The rule %s is switched on.") % row.name)
             case "off":
-                policies.switch(row, is_active=False, by=by)
+                policies.set_active(row, is_active=False, by=by)
                 messages.success(request, _("The rule %s is a draft: it runs nowhere.") % row.name)
             case "remove":
                 policies.remove(row, by=by)
@@ -111,7 +111,7 @@ def retention_rule(request: Request, pk: int) -> HttpResponse:
     return redirect("cleanup")
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def retention_dry_run(request: Request, pk: int) -> HttpResponse:
     """Asks the worker what the rule would do now; the page that follows waits for it."""
     return _dry_run(request, _rule_or_404(pk))

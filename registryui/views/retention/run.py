@@ -15,7 +15,7 @@ from registryui.index import runs
 from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.retention import words
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.live import wants_fragment
 
 _KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION)
@@ -28,7 +28,7 @@ class Line:
     because: str
 
 
-@needs(Role.MAINTAINER)
+@require_role(Role.MAINTAINER)
 def retention_run(request: Request, pk: int) -> HttpResponse:
     """The page, or its fragment; 204 while the fragment that asks has what is so."""
     run = _run_or_404(pk)
@@ -39,14 +39,14 @@ def retention_run(request: Request, pk: int) -> HttpResponse:
     return render(request, template, _context(request, run, token))
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def retention_stop(request: Request, pk: int) -> HttpResponse:
     """Asks the run to end at its next safe place, which is never far."""
     runs.ask_to_stop(_run_or_404(pk), by=request.user.actor)
     return redirect("retention_run", pk)
 
 
-@needs(Role.MAINTAINER)
+@require_role(Role.MAINTAINER)
 def retention_csv(request: Request, pk: int) -> HttpResponseBase:
     """The whole report, as it is now; lines come as they are read."""
     run = _run_or_404(pk)

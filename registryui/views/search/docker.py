@@ -20,7 +20,7 @@ from django.utils.translation import ngettext
 from registryui.accounts import rights
 from registryui.index import query as index
 from registryui.models import UNKNOWN, Repository, Right
-from registryui.views.access import anyone
+from registryui.views.access import public
 
 USER = "X-Boathouse-User"  # deploy/nginx.conf.template: the name that it has verified
 SIZE, MOST = 25, 100  # results a page; Docker refuses to ask for more
@@ -28,7 +28,7 @@ NAMES, MOST_NAMES = 100, 1000  # of a page of the catalogue, as in the registry
 LAST_PAGE = 1_000_000  # a larger number is none that a database counts to
 
 
-@anyone()  # not an operator's page: see `verified`
+@public()  # not an operator's page: see `verified`
 def docker_search(request: HttpRequest) -> HttpResponse:
     name = verified(request)
     if not name:
@@ -52,7 +52,7 @@ def docker_search(request: HttpRequest) -> HttpResponse:
     return response
 
 
-@anyone()
+@public()
 def catalog(request: HttpRequest) -> HttpResponse:
     name = verified(request)
     if not name:

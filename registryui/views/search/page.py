@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from registryui.index import search as index
 from registryui.index.query import Query, QueryError, Term, storable
 from registryui.models import Manifest, Role, Tag
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.catalogue.tag_rows import kind_words
 from registryui.views.live import wants_fragment
 from registryui.views.plain_text import line, shown
@@ -55,7 +55,7 @@ class Sort:
     is_descending: bool
 
 
-@needs(Role.VIEWER)
+@require_role(Role.VIEWER)
 def search(request: Request) -> HttpResponse:
     text = storable(request.GET.get("q", ""))
     sort = request.GET.get("sort", "")

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from registryui.accounts import publish
 from registryui.accounts.users import Done, rights_of
 from registryui.models import RegistryUser, Role
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 
 from . import setup_commands
 from .words import hash_words, may_words, proof_words
@@ -46,7 +46,7 @@ def hand_over(request: Request, done: Done, *, is_new: bool) -> HttpResponse:
     return redirect("user_ready", pk=done.user.pk)
 
 
-@needs(Role.MAINTAINER)
+@require_role(Role.MAINTAINER)
 @sensitive_variables("handed")
 def user_ready(request: Request, pk: int) -> HttpResponse:
     """Looked at again, it has nothing to say: the page of the user takes over."""

@@ -16,7 +16,7 @@ from registryui.accounts import grants, hash_cost
 from registryui.accounts import users as rules
 from registryui.models import RegistryEvent, RegistryUser, Role
 from registryui.refused import Refused
-from registryui.views.access import Request, needs, safe_next
+from registryui.views.access import Request, require_role, safe_next
 
 from . import forms, setup_commands
 from .created import hand_over
@@ -32,7 +32,7 @@ _DID = {
 
 
 @sensitive_post_parameters("password")
-@needs(Role.MAINTAINER, methods=("GET", "POST"))
+@require_role(Role.MAINTAINER, methods=("GET", "POST"))
 def user(request: Request, pk: int) -> HttpResponse:
     """The page, and what its buttons do. Somebody else's user is not found."""
     visible = RegistryUser.objects.visible_to(request.user)
@@ -64,10 +64,10 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
             done = rules.set_password(row, post.get("password", ""), by=by, cost=_cost(request))
             say(request, _("%(name)s has a new password.") % name, done.proof)
         case "off":
-            done = rules.switch([row], is_active=False, by=by)
+            done = rules.set_active([row], is_active=False, by=by)
             say(request, _("%(name)s is switched off.") % name, done.proof)
         case "on":
-            done = rules.switch([row], is_active=True, by=by)
+            done = rules.set_active([row], is_active=True, by=by)
             say(request, _("%(name)s is switched on.") % name, done.proof)
         case "end":
             done = rules.expire([row], forms.end_from(post), by=by)
@@ -85,7 +85,7 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
 
 
 @sensitive_post_parameters("password")
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def users_measure(request: Request) -> HttpResponse:
     """What bcrypt of that cost does to the front door, measured now; a fragment or a message."""
     try:

@@ -20,7 +20,7 @@ from registryui.accounts.drift import Difference, What
 from registryui.models import RegistryUser, Role
 from registryui.models.registry_user import State
 from registryui.refused import Refused
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 
 from .words import say
 
@@ -65,7 +65,7 @@ def shown_drift() -> Drift | None:
     return Drift(len(found), lines, _token(found))
 
 
-@needs(Role.ADMIN, methods=("POST",))
+@require_role(Role.ADMIN, methods=("POST",))
 def users_drift(request: Request) -> HttpResponse:
     """Takes over, puts back or leaves alone the line that was shown, or all of them."""
     try:
@@ -95,7 +95,7 @@ def _act(request: Request, chosen: Sequence[Difference]) -> None:
             )
             say(request, sentence % count, proof)
         case "back":
-            proof = drift.put_back(chosen, by=request.user.actor)
+            proof = drift.restore_lines(chosen, by=request.user.actor)
             sentence = ngettext(
                 "%(count)d line is as it was before.",
                 "%(count)d lines are as they were before.",
@@ -149,13 +149,13 @@ class Version:
         return not (self.added or self.changed or self.removed)
 
 
-@needs(Role.ADMIN)
+@require_role(Role.ADMIN)
 def users_versions(request: Request) -> HttpResponse:
     versions = [found for path in publish.versions() if (found := _version(path)) is not None]
     return render(request, "users/versions.html", {"versions": versions, "kept": publish.VERSIONS})
 
 
-@needs(Role.ADMIN, methods=("GET", "POST"))
+@require_role(Role.ADMIN, methods=("GET", "POST"))
 def users_version(request: Request, version: int) -> HttpResponse:
     """What putting that version back would do; then does it, if that is still the same."""
     path = next((one for one in publish.versions() if one.name == f"{version:020}"), None)

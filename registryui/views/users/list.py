@@ -19,7 +19,7 @@ from registryui.models import RegistryUser, Role
 from registryui.models.paging import page
 from registryui.models.registry_user import RegistryUserQuerySet, State
 from registryui.refused import Refused
-from registryui.views.access import Request, needs
+from registryui.views.access import Request, require_role
 from registryui.views.live import wants_fragment
 
 from . import forms
@@ -35,7 +35,7 @@ NAMES_SHOWN = 12  # before several are removed
 
 
 @sensitive_post_parameters("password")
-@needs(Role.MAINTAINER, methods=("GET", "POST"))
+@require_role(Role.MAINTAINER, methods=("GET", "POST"))
 def users(request: Request) -> HttpResponse:
     """The list, and what its form makes."""
     if request.method == "POST":
@@ -64,7 +64,7 @@ def _made(request: Request) -> rules.Done:
     )
 
 
-@needs(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("POST",))
 def users_change(request: Request) -> HttpResponse:
     """Does to the chosen users what the pressed button names; asks before it removes."""
     try:
@@ -92,12 +92,12 @@ def _act(request: Request, rows: list[RegistryUser]) -> None:
     by, count = request.user.actor, {"count": len(rows)}
     match request.POST.get("act"):
         case "off":
-            proof = rules.switch(rows, is_active=False, by=by).proof
+            proof = rules.set_active(rows, is_active=False, by=by).proof
             sentence = ngettext(
                 "%(count)d user is switched off.", "%(count)d users are switched off.", len(rows)
             )
         case "on":
-            proof = rules.switch(rows, is_active=True, by=by).proof
+            proof = rules.set_active(rows, is_active=True, by=by).proof
             sentence = ngettext(
                 "%(count)d user is switched on.", "%(count)d users are switched on.", len(rows)
             )

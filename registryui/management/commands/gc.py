@@ -1,4 +1,4 @@
-"""./boathouse collect: frees what nothing needs any more."""
+"""./boathouse gc: garbage collection, now or for the registry's own collector."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ BY = "command line"
 
 
 class Command(BaseCommand):
-    help = "Hides what no tag needs any more, and deletes what was hidden long enough ago."
+    help = "Moves unreferenced manifests and blobs to quarantine, and purges what has been there long enough."
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,31 +31,31 @@ class Command(BaseCommand):
         what.add_argument(
             "--purge-now",
             action="store_true",
-            help="delete all that is hidden, for a full disk: pushes are held meanwhile",
+            help="purge the whole quarantine, for a full disk; manifest writes are frozen meanwhile",
         )
         what.add_argument(
-            "--put-back",
+            "--restore",
             metavar="ID",
             default="",
-            help="bring one hidden thing back into the store, or all",
+            help="restore one item from quarantine, or all",
         )
         what.add_argument(
-            "--stock",
+            "--registry-gc",
             action="store_true",
-            help="for a store that cannot be reached from here: the commands for the registry's "
-            "own collector",
+            help="for a store that cannot be read from here: the commands that run the registry's "
+            "own garbage collector",
         )
         parser.add_argument(
-            "--remove-untagged",
+            "--delete-untagged",
             action="store_true",
-            help="with --stock: take away manifests that nothing needs, while writes are held",
+            help="with --registry-gc: delete unreferenced manifests while writes are frozen",
         )
         what.add_argument(
             "--trust-clock",
             action="store_true",
-            help="the clock is right, though it jumped: what was paused for that goes on",
+            help="the clock is right although it jumped: resume what was paused",
         )
-        what.add_argument("--stop", action="store_true", help="ask the run under way to end")
+        what.add_argument("--stop", action="store_true", help="stop the run that is in progress")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -64,47 +64,49 @@ class Command(BaseCommand):
             elif options["trust_clock"]:
                 self._trust_clock(options)
             elif options["delete_untagged"]:
-                self._remove_untagged(options)
-            elif options["stock"]:
-                self._stock(options)
-            elif options["put_back"]:
-                count = collecting.put_back(options["put_back"], by=BY)
+                self._delete_untagged(options)
+            elif options["registry_gc"]:
+                self._registry_gc(options)
+            elif options["restore"]:
+                count = collecting.restore(options["restore"], by=BY)
                 self.stdout.write(
-                    json.dumps({"put_back": count}) if options["json"] else f"{count} put back."
+                    json.dumps({"restored": count})
+                    if options["json"]
+                    else f"Restored {count} items."
                 )
             else:
-                self._collect(options)
+                self._run(options)
         except (Refused, SetupRefused, RegistryError) as error:
             raise CommandError(str(error)) from error
 
     def _stop(self) -> None:
-        run = Run.objects.filter(kind=Run.Kind.COLLECT, state=Run.State.RUNNING).first()
+        run = Run.objects.filter(kind=Run.Kind.GC, state=Run.State.RUNNING).first()
         if run is None:
-            raise CommandError("Nothing is being collected.")
+            raise CommandError("No garbage collection is running.")
         runs.ask_to_stop(run, by=BY)
-        self.stdout.write("It ends at its next safe place.")
+        self.stdout.write("It stops at the next safe point.")
 
     def _trust_clock(self, options: dict[str, Any]) -> None:
         had_jumped = clock.trust()
         if had_jumped:
             audit.record("clock.trust", "store", by=BY)
-        told = "The clock is trusted as it is." if had_jumped else "The clock had not jumped."
+        told = "The clock is trusted." if had_jumped else "The clock did not jump."
         self.stdout.write(json.dumps({"trusted": had_jumped}) if options["json"] else told)
 
-    def _stock(self, options: dict[str, Any]) -> None:
+    def _registry_gc(self, options: dict[str, Any]) -> None:
         steps = registry_gc.steps(configuration.registry_program())
         if options["json"]:
             told = [{"words": one.words, "command": one.command} for one in steps]
             self.stdout.write(json.dumps({"steps": told}))
             return
         if not registry_gc.is_needed_here():
-            self.stdout.write("This store can be reached from here: ./boathouse collect is better.")
+            self.stdout.write("This store can be read from here: use ./boathouse gc.")
         for number, one in enumerate(steps, 1):
             self.stdout.write(f"{number}. {one.words}\n    {one.command}")
 
-    def _remove_untagged(self, options: dict[str, Any]) -> None:
-        if not options["stock"]:
-            raise CommandError("--remove-untagged goes with --stock.")
+    def _delete_untagged(self, options: dict[str, Any]) -> None:
+        if not options["registry_gc"]:
+            raise CommandError("--delete-untagged needs --registry-gc.")
         found = registry_gc.delete_untagged(by=BY, dry_run=options["dry_run"])
         names = [f"{name}@{digest}" for name, digest in found.manifests]
         if options["json"]:
@@ -114,18 +116,20 @@ class Command(BaseCommand):
         for line in names:
             self.stdout.write(line)
         for name, why in found.skipped:
-            self.stdout.write(f"{name}: nothing of it went: {why}")
+            self.stdout.write(f"{name}: skipped: {why}")
         would = "would be " if options["dry_run"] else ""
-        self.stdout.write(f"{len(names)} manifests {would}taken away")
+        self.stdout.write(f"{len(names)} manifests {would}deleted")
 
-    def _collect(self, options: dict[str, Any]) -> None:
+    def _run(self, options: dict[str, Any]) -> None:
         process.step_back(purge_now=options["purge_now"])
         show = None if options["json"] or not sys.stderr.isatty() else self._show
-        run = collecting.collect(
+        run = collecting.run_gc(
             by=BY, dry_run=options["dry_run"], purge_now=options["purge_now"], progress=show
         )
         if run is None:
-            raise CommandError("A run is under way already. Try again when it has ended.")
+            raise CommandError(
+                "Garbage collection is already running. Try again when it has finished."
+            )
         if options["json"]:
             self.stdout.write(json.dumps({"state": run.state, **run.result}))
         else:
@@ -135,7 +139,7 @@ class Command(BaseCommand):
 
     def _show(self, run: Run) -> None:
         stage = run.result.get("stage", "")
-        self.stderr.write(f"\r{stage}: {run.done} of about {run.total} looked at   ", ending="")
+        self.stderr.write(f"\r{stage}: {run.done} of about {run.total} checked   ", ending="")
 
     def _tell(self, run: Run) -> None:
         found = run.result
@@ -145,23 +149,23 @@ class Command(BaseCommand):
         size = humanize.naturalsize
         self.stdout.write(
             f"{found['blobs']} blobs, {size(found['bytes'])}: {found['candidate_blobs']} with "
-            f"{size(found['candidate_bytes'])} are not needed, and {size(found['young_bytes'])} "
-            "are too young to go"
+            f"{size(found['candidate_bytes'])} are unreferenced, and {size(found['grace_bytes'])} "
+            "are within the grace period"
         )
         if not found["dry_run"]:
             self.stdout.write(
-                f"hidden: {found['hidden_manifests']} manifests, {found['hidden']} blobs, "
-                f"{size(found['hidden_bytes'])}; put back: {found['returned']}; "
-                f"deleted: {found['purged']}, {size(found['freed_bytes'])} freed"
+                f"quarantined: {found['quarantined_manifests']} manifests, {found['quarantined']} blobs, "
+                f"{size(found['quarantined_bytes'])}; restored: {found['restored']}; "
+                f"purged: {found['purged']}, {size(found['freed_bytes'])} freed"
             )
         self.stdout.write(
-            f"{found['uploads']} leftovers of uploads ({size(found['upload_bytes'])}) and "
-            f"{found['empty_repositories']} empty repositories {would}taken out"
+            f"{found['uploads']} abandoned uploads ({size(found['upload_bytes'])}) and "
+            f"{found['empty_repositories']} empty repositories {would}removed"
         )
-        if found["waiting"]:
+        if found["in_quarantine"]:
             self.stdout.write(
-                f"{found['waiting']} things, {size(found['waiting_bytes'])}, wait in the "
-                f"quarantine; the first may be deleted after {found['due_at'][:16]}"
+                f"{found['in_quarantine']} items, {size(found['in_quarantine_bytes'])}, in quarantine; "
+                f"the first can be purged after {found['due_at'][:16]}"
             )
         if run.state == Run.State.STOPPED:
-            self.stdout.write(f"Stopped by {run.stop_asked_by}. The next run goes on.")
+            self.stdout.write(f"Stopped by {run.stop_asked_by}. The next run continues.")

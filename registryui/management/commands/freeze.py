@@ -1,4 +1,4 @@
-"""`./boathouse hold …`: pushes and deletes are refused at the front door for a while."""
+"""`./boathouse freeze …`: read-only mode; the proxy refuses pushes and deletes for a while."""
 
 import contextlib
 import json
@@ -16,26 +16,26 @@ BY = "command line"
 
 
 class Command(BaseCommand):
-    help = "Refuse pushes and deletes at the front door for a while, with 503; pulls go on."
+    help = "Read-only mode: the proxy answers pushes and deletes with 503; pulls continue."
 
     requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        on = acts.add_parser("on", help="hold writes, and wait until none is under way")
+        on = acts.add_parser("on", help="freeze writes, and wait until none is in flight")
         on.add_argument("--manifests", action="store_true", help="only manifests and tags")
         on.add_argument(
-            "--minutes", type=int, default=120, help="it ends by itself after so many (120)"
+            "--minutes", type=int, default=120, help="end automatically after this time (120)"
         )
         on.add_argument(
             "--wait",
             type=int,
             default=300,
             metavar="SECONDS",
-            help="for requests that began before (300)",
+            help="how long to wait for writes in flight (300)",
         )
-        off = acts.add_parser("off", help="let writes in again")
-        status = acts.add_parser("status", help="who holds what until when")
+        off = acts.add_parser("off", help="allow writes again")
+        status = acts.add_parser("status", help="what is frozen, by whom and until when")
         for act in (on, off, status):
             act.add_argument("--json", action="store_true", help="print the same for programs")
 
@@ -60,52 +60,58 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({**_facts(one), "quiet": is_quiet, "others": others}))
         else:
-            self.stdout.write(f"{_what(one)} held until {_time(until)}, or ./boathouse hold off.")
+            self.stdout.write(
+                f"{_what(one)} frozen until {_time(until)}, or ./boathouse freeze off."
+            )
             if others:
-                self.stdout.write(f"Only here. Type the same on: {', '.join(others)}")
+                self.stdout.write(
+                    f"On this host only. Run the same command on: {', '.join(others)}"
+                )
         if not is_quiet:
             raise CommandError(
-                f"{write_freeze.in_flight(what)} requests that began before are still under way. "
-                "Wait for them with ./boathouse hold on, or give up with ./boathouse hold off."
+                f"{write_freeze.in_flight(what)} writes are still in flight. "
+                "Wait with ./boathouse freeze on, or give up with ./boathouse freeze off."
             )
 
     def _off(self, options: dict[str, Any]) -> None:
         count = write_freeze.off()
         if count:
             _note("hold.off", "writes")
-        left = write_freeze.holds()
+        left = write_freeze.freezes()
         if options["json"]:
-            self.stdout.write(json.dumps({"ended": count, "held": [_facts(one) for one in left]}))
+            self.stdout.write(json.dumps({"ended": count, "frozen": [_facts(one) for one in left]}))
             return
-        self.stdout.write("The front door is open again." if count else "Nothing was held by hand.")
+        self.stdout.write("Writes are allowed again." if count else "No freeze was set by hand.")
         for one in left:
-            self.stdout.write(f"{_what(one)} still held by {one.by}, while its work goes on.")
+            self.stdout.write(f"{_what(one)} still frozen by {one.by} until its work is done.")
 
     def _status(self, options: dict[str, Any]) -> None:
-        held = write_freeze.holds()
+        found = write_freeze.freezes()
         if options["json"]:
-            facts = [{**_facts(one), "in_flight": write_freeze.in_flight(one.what)} for one in held]
-            self.stdout.write(json.dumps({"held": facts}))
+            facts = [
+                {**_facts(one), "in_flight": write_freeze.in_flight(one.what)} for one in found
+            ]
+            self.stdout.write(json.dumps({"frozen": facts}))
             return
-        for one in held:
+        for one in found:
             self.stdout.write(
-                f"{_what(one)} held by {one.by} since {_time(one.since)} until "
+                f"{_what(one)} frozen by {one.by} since {_time(one.since)} until "
                 f"{_time(one.until)}; "
-                f"{write_freeze.in_flight(one.what)} that began before are under way."
+                f"{write_freeze.in_flight(one.what)} in flight."
             )
-        if not held:
-            self.stdout.write("Nothing is held.")
+        if not found:
+            self.stdout.write("No freeze is active.")
 
 
-def _what(one: write_freeze.Hold) -> str:
-    return "Pushes and deletes are" if one.what == "writes" else "Writes of manifests are"
+def _what(one: write_freeze.Freeze) -> str:
+    return "Pushes and deletes are" if one.what == "writes" else "Manifest writes are"
 
 
 def _time(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _facts(one: write_freeze.Hold) -> dict[str, str]:
+def _facts(one: write_freeze.Freeze) -> dict[str, str]:
     times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
     return {"what": one.what, "by": one.by, **times}
 
@@ -118,6 +124,6 @@ def _others() -> list[str]:
 
 
 def _note(act: str, target: str, **details: Any) -> None:
-    """The door opens and shuts also while the database is away."""
+    """Works without the database, too: then nothing is recorded."""
     with contextlib.suppress(DatabaseError):
         audit.record(act, target, by=BY, details=details)

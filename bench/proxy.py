@@ -1,7 +1,7 @@
 """The front door: rights and hashes against the same nginx without auth; a push and a pull through.
 
 Measured in a process of its own, with a data folder of its own:
-python -m bench.front_door FOLDER writes one JSON row a line to standard output.
+python -m bench.proxy FOLDER writes one JSON row a line to standard output.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measure() -> Iterator[Row]:
     """Needs ab of Debian's apache2-utils, which ./boathouse test installs."""
     with folder() as place:
         done = subprocess.run(  # noqa: S603  (our own command)
-            [sys.executable, "-m", "bench.front_door", str(place)],
+            [sys.executable, "-m", "bench.proxy", str(place)],
             cwd=ROOT,
             capture_output=True,
             text=True,
