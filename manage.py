@@ -1,41 +1,7 @@
 #!/usr/bin/env python3
 """Django's own command line; `./boathouse manage …` ends here."""
 
-import json
-import os
-import sys
-from typing import NoReturn
-
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.core.management import execute_from_command_line
-
-from registryui import database_errors, space
-
-
-def fail(sentence: str) -> NoReturn:
-    """Ends with one sentence for a person, or for a program that asked for JSON."""
-    if "--json" in sys.argv:
-        print(json.dumps({"error": sentence}))
-    else:
-        print(f"boathouse: {sentence}", file=sys.stderr)
-    sys.exit(1)
-
+from portal.manage import main
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
-    os.umask(0o077)  # whatever a command writes; files that others need are opened one by one
-    try:
-        settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
-        space.give_back()  # before Django: no database can be opened without room
-        execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
-        sys.stdout.flush()
-    except ImproperlyConfigured as error:
-        fail(str(error))
-    except BrokenPipeError:  # `./boathouse list | head`: who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)  # as a shell says of a program that SIGPIPE ended
-    except Exception as error:
-        if not (words := space.advice(error) or database_errors.sentence(error)):
-            raise
-        fail(words)
+    main()

@@ -30,7 +30,10 @@ from portal.variables import (
     time_zone,
 )
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+# templates/, static/ and deploy/ stand beside this package in a clone, and inside of it in a wheel.
+_PORTAL = Path(__file__).resolve().parent
+IS_WHEEL = (_PORTAL / "templates").is_dir()
+BASE_DIR = _PORTAL if IS_WHEEL else _PORTAL.parent
 
 
 def _secret(path: Path) -> str:
@@ -55,7 +58,9 @@ def _secret_text(name: str) -> str:
 SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET")
 
 # -- the data folder -----------------------------------------------------------------------------
-DATA = Path(text("BOATHOUSE_DATA", str(BASE_DIR / "var"))).expanduser().absolute()
+# A wheel's own folder goes with its next version: images are kept elsewhere.
+_DATA = "~/boathouse" if IS_WHEEL else str(BASE_DIR / "var")
+DATA = Path(text("BOATHOUSE_DATA", _DATA)).expanduser().absolute()
 STORE_DIR = DATA / "registry"  # the registry's own folder, if it keeps its images on this disk
 TLS_DIR = DATA / "tls"
 SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
@@ -345,7 +350,7 @@ CONTENT_SECURITY_POLICY = {
 # -- languages, times, files ---------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
-LOCALE_PATHS = [BASE_DIR / "portal" / "locale"]
+LOCALE_PATHS = [_PORTAL / "locale"]
 USE_TZ = True
 TIME_ZONE = time_zone("BOATHOUSE_TIME_ZONE", "UTC")
 

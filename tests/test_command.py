@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from portal import __version__
+
 from .support.waiting import LONGEST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +44,10 @@ def boathouse(programs: Path, *arguments: str) -> subprocess.CompletedProcess[st
         timeout=LONGEST,
         check=False,
     )
+
+
+def test_the_version_is_said_before_anything_is_installed(programs: Path) -> None:
+    assert boathouse(programs, "--version").stdout == f"boathouse {__version__}\n"
 
 
 def test_a_user_whom_sudo_refuses_gets_one_sentence_with_the_command(programs: Path) -> None:

@@ -3,7 +3,7 @@
     canary ─► mark ─► hide ─► review (a new mark) ─► purge (what an earlier run hid) ─► leftovers
 
 Each stage begins from what is on the disk, so a run that was killed is followed by the next one.
-Why this is safe, and what was measured: docs/decisions/0012-collect.md.
+Why this is safe, and what was measured: docs/decisions/0007-collect.md.
 """
 
 from __future__ import annotations

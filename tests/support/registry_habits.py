@@ -1,6 +1,6 @@
 """What one version of the registry does and another does not: the only place where tests say so.
 
-Measured on Debian's 2.8.2, and on 3.0.0 and 3.1.1 built from their source (docs/decisions/0010).
+Measured on Debian's 2.8.2, and on 3.0.0 and 3.1.1 built from their source (docs/decisions/0005).
 """
 
 import re

@@ -1,0 +1,49 @@
+"""The commands of the portal: `./boathouse` of a clone and `boathouse` of a wheel end here."""
+
+import json
+import os
+import sys
+from typing import NoReturn
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+from portal import __version__
+from registryui import database_errors, space
+
+
+def main() -> None:
+    """Runs the command of `sys.argv`."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"boathouse {__version__}")  # ours, not Django's
+        return
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    os.umask(0o077)  # whatever a command writes; files that others need are opened one by one
+    try:
+        settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
+        space.give_back()  # before Django: no database can be opened without room
+        execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
+        sys.stdout.flush()
+    except ImproperlyConfigured as error:
+        _fail(str(error))
+    except BrokenPipeError:  # `./boathouse list | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # as a shell says of a program that SIGPIPE ended
+    except Exception as error:
+        if not (words := space.advice(error) or database_errors.sentence(error)):
+            raise
+        _fail(words)
+
+
+def _fail(sentence: str) -> NoReturn:
+    """Ends with one sentence for a person, or for a program that asked for JSON."""
+    if "--json" in sys.argv:
+        print(json.dumps({"error": sentence}))
+    else:
+        print(f"boathouse: {sentence}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
