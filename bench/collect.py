@@ -97,7 +97,7 @@ def _stages(data: Path, files: Path, url: str, tags: int, gone: int) -> Iterator
     yield Row(
         f"collect {tags:,} tags: the whole run",
         f"{whole:.2f} s",
-        f"probes twice; writes held {first['freeze_seconds']:.0f} s; freed"
+        f"looks twice; writes held {first['freeze_seconds']:.0f} s; freed"
         f" {first['freed_bytes'] / 1e6:.1f} MB; the next run, with nothing to hide,"
         f" {sum(float(stage['seconds']) for stage in second['stages']):.2f} s",
         {"seconds": whole, "freeze_seconds": first["freeze_seconds"]},
@@ -119,7 +119,7 @@ def _seconds(run: dict[str, Any], stage: str) -> float:
 
 
 def _plain_read(files: Path) -> float:
-    """Seconds in which a script reads every link and manifest and probes at each blob and layer
+    """Seconds in which a script reads every link and manifest and looks at each blob and layer
     link: what mark cannot do without."""
     done = subprocess.run(  # noqa: S603  (our own words)
         [sys.executable, "-c", _PLAIN, f"{files}/{paths.ROOT}/"],

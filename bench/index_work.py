@@ -108,7 +108,7 @@ def _build(name: str) -> dict[str, Any]:
     from registryui.index.sync import sync
 
     writes: list[float] = []
-    whole = bulk.write
+    complete_rows = bulk.write
 
     def timed(*some: Any) -> None:
         began = time.perf_counter()

@@ -14,6 +14,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from portal.variables import (
+    accept_old_names,
     addresses,
     database,
     host,
@@ -29,6 +30,8 @@ from portal.variables import (
     text,
     time_zone,
 )
+
+accept_old_names()
 
 # templates/, static/ and deploy/ stand beside this package in a clone, and inside of it in a wheel.
 _PORTAL = Path(__file__).resolve().parent
@@ -152,7 +155,7 @@ def _at_least(name: str, default: int, floor: int) -> timedelta:
 
 
 # -- collecting: what nothing needs is hidden, and deleted much later ------------------------------
-GC_GRACE = _at_least("BOATHOUSE_COLLECT_GRACE_HOURS", 24, 1)  # what is younger stays
+GC_GRACE = _at_least("BOATHOUSE_GC_GRACE_HOURS", 24, 1)  # what is younger stays
 QUARANTINE_TIME = _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1)  # between hidden and deleted
 UPLOAD_TIME = _at_least("BOATHOUSE_UPLOAD_HOURS", 168, 24)  # leftovers of uploads that are older go
 # Cron, in TIME_ZONE; "" after the equals sign: only by hand.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import sys
 import zoneinfo
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,23 @@ from django.core.exceptions import ImproperlyConfigured
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")  # of an image reference, and of DNS
+
+
+# Names of the version before, still accepted in this one.
+RENAMED = {
+    "BOATHOUSE_COLLECT_GRACE_HOURS": "BOATHOUSE_GC_GRACE_HOURS",
+    "BOATHOUSE_COLLECT_SCHEDULE": "BOATHOUSE_GC_SCHEDULE",
+}
+
+
+def accept_old_names() -> None:
+    """Gives what is set under an old name to the new one, and says so once: programs that this one
+    starts inherit the new name."""
+    for old, new in RENAMED.items():
+        value = os.environ.pop(old, None)
+        if value is not None:
+            os.environ.setdefault(new, value)
+            sys.stderr.write(f"{old} is now called {new}; the next version ignores the old name.\n")
 
 
 def text(name: str, default: str = "") -> str:

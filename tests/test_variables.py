@@ -29,7 +29,7 @@ REFUSED = [
     ("BOATHOUSE_UNDO_DAYS", "0", "between 1 and 3650 days"),
     ("BOATHOUSE_UNDO_DAYS", "7 days", "whole number of days, such as 7"),
     ("BOATHOUSE_AUDIT_DAYS", "30", "between 31 and 36500 days"),
-    ("BOATHOUSE_COLLECT_GRACE_HOURS", "0", "between 1 and 87600 hours"),
+    ("BOATHOUSE_GC_GRACE_HOURS", "0", "between 1 and 87600 hours"),
     ("BOATHOUSE_QUARANTINE_HOURS", "1d", "whole number of hours, such as 24"),
     ("BOATHOUSE_UPLOAD_HOURS", "23", "between 24 and 87600 hours"),
     ("BOATHOUSE_GC_SCHEDULE", "never", "cron's five fields"),
@@ -168,3 +168,19 @@ def test_every_variable_is_checked_or_free_text_and_is_documented() -> None:
     assert read - FREE == {row[0] for row in REFUSED}
     table = (settings.BASE_DIR / "docs" / "install.md").read_text()
     assert {name for name in read if f"`{name}`" not in table} == set()
+
+
+def test_an_old_name_counts_unless_the_new_one_is_set_and_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BOATHOUSE_COLLECT_SCHEDULE", "")
+    monkeypatch.setenv("BOATHOUSE_COLLECT_GRACE_HOURS", "48")
+    monkeypatch.setenv("BOATHOUSE_GC_GRACE_HOURS", "72")
+    variables.accept_old_names()
+    assert os.environ["BOATHOUSE_GC_SCHEDULE"] == ""
+    assert os.environ["BOATHOUSE_GC_GRACE_HOURS"] == "72"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "BOATHOUSE_COLLECT_SCHEDULE is now called BOATHOUSE_GC_SCHEDULE" in said[1]
+    variables.accept_old_names()
+    assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Where nginx has to ask before it lets a client delete or push: files that it probes for.
+"""Where nginx has to ask before it lets a client delete or push: files that it looks for.
 
     DATA/guard/delete/…   there may be protected tags      each has in it what a client is told
     DATA/guard/push/…     there may be immutable tags      while the portal cannot be asked
@@ -6,7 +6,7 @@
 
 `…` is `@all`, `team/@all` (below team/) or `team/api/@one`, as in DATA/rights (accounts/rights.py).
 A pattern is made coarser where a place cannot say it: `team/v*-x` is below team/. So a file only
-sends a request to the portal (guard.py), which knows exactly. nginx probes at every request: a file
+sends a request to the portal (guard.py), which knows exactly. nginx looks at every request: a file
 counts from the next one on.
 """
 

@@ -1,7 +1,7 @@
 """Which tags nobody can delete: rules of patterns, made and lifted by administrators.
 
 Deleting and retention ask `protections().of(…)`; only `add` and `lift` write. A protection forbids
-deleting; an immutable one also that a push, or an undo, updates the tag to another digest. Clients
+deleting; an immutable one also that a push, or an undo, moves the tag to another digest. Clients
 are stopped at the proxy: guard_files.py, guard.py.
 """
 
@@ -46,7 +46,7 @@ class Protections:
 
     def immutable(self, repository: str, tag: str) -> Protection | None:
         """The oldest one by which this tag stays on its digest; None: it may move. A referrer tag
-        (`sha256-….sig`) may always: each further signature updates it."""
+        (`sha256-….sig`) may always: each further signature moves it."""
         if names.referrer_subject(tag):
             return None
         rules = self._of_all(repository)
@@ -68,7 +68,7 @@ def protections() -> Protections:
 def add(
     repositories: str, tags: str, *, note: str, by: str, is_immutable: bool = False
 ) -> Protection:
-    """From now on nobody deletes `tags` in `repositories` (patterns, oci/patterns.py), nor updates
+    """From now on nobody deletes `tags` in `repositories` (patterns, oci/patterns.py), nor moves
     them if they are immutable.
 
     Raises Refused for text that is no pattern, and for the same protection a second time; and if

@@ -79,7 +79,7 @@ def _purge_manifest(repository: str, digest: str, by: str, fingerprint: str | No
     planned, dead = _planned(row, digest)
     if fingerprint is not None and fingerprint != planned.fingerprint:
         raise Changed(
-            _("What you were shown has changed since. TagProbe at it again and decide anew."),
+            _("What you were shown has changed since. Look at it again and decide anew."),
             planned,
         )
     if planned.left_out:
@@ -227,8 +227,8 @@ def _delete(registry: RegistryClient, repository: str, digest: str) -> Result:
 
 
 def _untag(registry: RegistryClient, planned: Purge, gone: set[str], act: str) -> None:
-    """Takes off what is left of the tags: referrer tags of a manifest that stays for another reason,
-    and tags that a push in the middle left leading nowhere."""
+    """Untags the rest: referrer tags of a manifest that stays for another reason, and tags that a
+    push in the middle left leading nowhere."""
     rows = Tag.objects.filter(
         repository__name=planned.repository, name__in=[*planned.tags, *planned.referrer_tags]
     )

@@ -303,8 +303,8 @@ def _blob_bytes(dead: Collection[int], *, with_undo: bool) -> int:
 
 
 def _reachable_blobs(blobs: Sequence[int], dead: Collection[int], *, with_undo: bool) -> set[int]:
-    """Those of these blobs that something reachable names. A base layer has a hundred thousand users,
-    and one is enough: so the cheap questions come first, and end at their first answer."""
+    """Those of these blobs that something reachable names. A base layer has a hundred thousand
+    users, and one is enough: so the cheap questions come first, and end at their first answer."""
     kept: set[int] = set()
     for some in chunks(blobs):
         of_tags = _users(dead).filter(manifest__untagged_at=None)

@@ -4,7 +4,7 @@
                                                   or the index learns that it did
     a throw-away of ours in the registry          it is deleted, with the tags that it is on
 
-The worker probes at once at a delete whose process died on its own host (under_way.py), each minute
+The worker looks at once at a delete whose process died on its own host (under_way.py), each minute
 at what is new, and once a day at all of it. Rows of undo that are long past their time go here as
 well.
 """

@@ -127,8 +127,7 @@ def restore_digest(repository: str, tag: str, digest: str, *, expected: str, by:
         _raise(_set(repository, [_Wish(tag, digest, expected)], by=by))
     except Taken as error:
         raise Refused(
-            _("The tag %s moved since this page was shown. TagProbe at it again and decide anew.")
-            % tag
+            _("The tag %s moved since this page was shown. Look at it again and decide anew.") % tag
         ) from error
 
 
@@ -159,7 +158,7 @@ class _Wish:
     tag: str  # "": an untagged manifest, which only has to be there
     digest: str
     expected: str  # what it may be on now; "": on nothing
-    move: TagUpdate | None = None  # what it was; None: it updates now, by who wishes it
+    move: TagUpdate | None = None  # what it was; None: it moves now, by who wishes it
     media_type: str = ""
     act: str = field(default_factory=lambda: uuid.uuid4().hex)  # by which its event is ours
 
@@ -260,7 +259,7 @@ class _Setting:
                 )
             return Refused(
                 _(
-                    "The registry did not answer as it should: %s. TagProbe at the tag again in a "
+                    "The registry did not answer as it should: %s. Look at the tag again in a "
                     "moment."
                 )
                 % error
@@ -392,7 +391,7 @@ def _conclude(
     failed = [one for one in wishes if done[one] is not None]
     nothing = [f"{OWN_ACT}{one.act}" for one in failed if one not in setting.unsure]
     RegistryEvent.objects.filter(event_id__in=nothing).delete()
-    # No answer: it may have been done, so the worker probes.
+    # No answer: it may have been done, so the worker looks.
     hints = [f"{OWN_ACT}{one.act}" for one in setting.unsure]
     RegistryEvent.objects.filter(event_id__in=hints).update(applied_at=None)
     now = timezone.now()

@@ -99,7 +99,7 @@ class _Untagging:
         except RegistryError as error:
             if not error.temporary:
                 return Taken(one.tag, "failed", in_words(error))
-            self._reasons[one.tag] = in_words(error)  # done or not: `result` probes
+            self._reasons[one.tag] = in_words(error)  # done or not: `result` looks
             self._is_away = isinstance(error, Unreachable)
         return None
 

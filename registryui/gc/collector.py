@@ -165,8 +165,8 @@ def run_gc(
 
 
 def restore(wanted: str, *, by: str) -> int:
-    """Brings `wanted`, a Quarantined.id or "all", back into the store and the index; returns how many.
-    Refused: nothing there has that id."""
+    """Restores `wanted`, a Quarantined.id or "all", to the store and the index; returns how many.
+    Refused: nothing in quarantine has that id."""
     store, quarantine = _open()
     found = list(quarantine.contents())
     chosen = [one for one in found if wanted == one.id or (wanted == "all" and not one.is_damaged)]

@@ -54,7 +54,7 @@ class Mark:
     needed: set[bytes] = field(default_factory=set)  # blobs, manifests too, by what is kept
     within_grace: set[bytes] = field(
         default_factory=set
-    )  # by what is within_grace, and with a within_grace link
+    )  # by what is within the grace period, or has such a link
     manifests: list[tuple[str, str]] = field(default_factory=list)  # candidates: repository, digest
     blobs: list[tuple[bytes, int]] = field(default_factory=list)  # candidates, with bytes
     wanted: set[tuple[str, str]] = field(default_factory=set)  # needed, and without a link now
@@ -180,7 +180,7 @@ class Marker:
         self._judge(waiting)
 
     def _sum(self) -> None:
-        """Each blob of the store: kept, within_grace or a candidate."""
+        """Each blob of the store: kept, within the grace period or a candidate."""
         mark, before = self.found, self._before
         tasks = (Task("blobs", folder) for folder in self.store.blob_folders())
         for answer in self._answers(tasks):

@@ -73,8 +73,8 @@ def digest_of(key: bytes) -> str:
 
 
 def look(store: FileStore, tasks: Iterable[Task], *, before: float) -> Iterator[Answer]:
-    """The answers to these tasks; what changed since `before` (seconds since 1970) is within_grace. An
-    error in the place of one that cannot be read."""
+    """The answers to these tasks; what changed since `before` (seconds since 1970) is within the
+    grace period. An error in the place of one that cannot be read."""
     for task in tasks:
         try:
             if task.kind == "blobs":
@@ -89,7 +89,7 @@ def look(store: FileStore, tasks: Iterable[Task], *, before: float) -> Iterator[
 
 def _links(store: FileStore, name: str, before: float) -> Links:
     # Tags first: a push writes its manifest's link and then the tag, so a tag that comes while we
-    # read has a manifest that is within_grace.
+    # read has a manifest within the grace period.
     tags = store.tag_links(name)
     manifests = store.manifest_links(name)
     layers = store.layer_links(name)

@@ -1,8 +1,8 @@
 """What each item of a query means for the tables: a condition on tags, one on manifests, and how
 few rows are found by a database index. Called by search.py.
 
-What a manifest says of itself is also said of an image index that lists it: who probes for a label
-probes for the tag that brings it.
+What a manifest says of itself is also said of an image index that lists it: who looks for a label
+looks for the tag that brings it.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 5000  # events of a round: the more, the more of one repository are written together
 TOGETHER = 1000  # events of one repository whose images are in memory at once
-PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between probes at a tag that is being written
+PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
 MISSED = timedelta(seconds=5)  # an event waits no longer for the job that applies it
 RECENT = timedelta(seconds=10)
 ATTEMPTS = 20  # with a registry that does not answer; then the sync is left to it

@@ -499,7 +499,7 @@ def _set_tags(
             problem = one.problem or (
                 Tag.Problem.INCOMPLETE if one.digest in incomplete else Tag.Problem.NONE
             )
-            # Only the integrity check probes at layers. A push does, too: the registry checked them.
+            # Only the integrity check looks at layers. A push does, too: the registry checked them.
             is_same = before[0] == one.digest and before[2] == tag.tagged_at
             if problem or before[1] != Tag.Problem.BROKEN or not is_same:
                 tag.problem = problem

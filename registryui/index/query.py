@@ -224,7 +224,7 @@ def _word(text: str, term: Term, registry: str) -> Term:
 
 
 def _near(term: Term) -> str:
-    """The qualifier that the repository of a reference probes like, "" if it does not."""
+    """The qualifier that the repository of a reference looks like, "" if it does not."""
     if term.field != REFERENCE or not term.second or not term.value.isalpha():
         return ""
     found = difflib.get_close_matches(term.value.lower(), EXAMPLES, n=1, cutoff=0.74)

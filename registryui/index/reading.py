@@ -191,7 +191,7 @@ def _with_configs(
 
 @dataclass(slots=True)
 class _Repository:
-    """A repository while it is read. `told` are updates that events told of."""
+    """A repository while it is read. `told` are updates that notifications reported."""
 
     name: str
     told: Mapping[str, Sequence[TagUpdate]]
@@ -390,7 +390,7 @@ def _json(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A repository to read, with the updates of its tags that events told of."""
+    """A repository to read, with the updates of its tags that notifications reported."""
 
     name: str
     told: Mapping[str, Sequence[TagUpdate]] = field(default_factory=dict)

@@ -43,7 +43,7 @@ class Known:
 
 
 def from_store(store: Store, state: State, *, full: bool) -> int:
-    """Builds what is new, probes at all else, drops what is gone; returns the repositories listed.
+    """Builds what is new, looks at all else, drops what is gone; returns the repositories listed.
 
     `full` reads every manifest again. RegistryError: the store could not be listed to its end;
     what was read is written, nothing is dropped.

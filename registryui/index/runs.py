@@ -37,7 +37,7 @@ def beat(run: Run) -> None:
 
 
 def ask_to_stop(run: Run, *, by: str) -> None:
-    """Asks the run to end at its next safe place; it probes there by `may_go_on`."""
+    """Asks the run to end at its next safe place; it looks there by `may_go_on`."""
     Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(stop_asked_by=by[:255])
 
 

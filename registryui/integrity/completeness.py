@@ -4,8 +4,8 @@
              ├ children of an image index: the same again
              └ config, layers: linked in the repository, there, and as long as the manifest says
 
-Asked of a store where it can be read (StoreProbe), else of the registry (HttpProbe). Both look again
-before they say that something is missing. No tables here: runs in threads.
+Asked of a store where it can be read (StoreProbe), else of the registry (HttpProbe). Both look
+again before they say that something is missing. No tables here: runs in threads.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.referrers:
         lines.append(f"referrers that lose their subject: {len(plan.referrers)}")
     lines.append(
-        f"{len(plan.going) + len(plan.referrer_tags)} of {size(plan.size)} in all; collecting would free"
-        f" {size(plan.freed)}"
+        f"{len(plan.going) + len(plan.referrer_tags)} of {size(plan.size)} in all; garbage "
+        f"collection would free {size(plan.freed)}"
     )
     return lines
 

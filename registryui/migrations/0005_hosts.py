@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='registryuser',
             name='decision',
-            field=models.BigIntegerField(default=registryui.models.registry_user.new_decision),
+            field=models.BigIntegerField(default=registryui.models.registry_user.new_generation),
         ),
         migrations.AddField(
             model_name='run',

@@ -154,7 +154,7 @@ def test_an_immutable_tag_stays_where_it_is(real: Registry, filled: dict[str, st
     assert ask("PUT", "manifests", "v10", b"x" * (MANIFEST_LIMIT + 1)).status == 413
     signature = "sha256-" + filled["kept"].removeprefix("sha256:") + ".sig"
     everything = protection.add("*", "*", note="", by=BY, is_immutable=True)
-    for note in ("first", "second"):  # each signature updates its tag
+    for note in ("first", "second"):  # each signature moves its tag
         assert ask("PUT", "manifests", signature, manifest(real, note)).status == 201
     protection.lift(everything, by=BY)
     protection.lift(rule, by=BY)

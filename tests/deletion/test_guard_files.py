@@ -31,7 +31,7 @@ def there(folder: Path) -> set[str]:
 
 
 def is_within(repository: str, place: str) -> bool:
-    """As nginx probes: the file of all, of each of eight namespaces, of the repository."""
+    """As nginx looks: the file of all, of each of eight namespaces, of the repository."""
     parts = repository.split("/")
     above = ["/".join(parts[:depth]) for depth in range(1, min(len(parts), 9))]
     return place in {"@all", *(f"{one}/@all" for one in above), f"{repository}/@one"}

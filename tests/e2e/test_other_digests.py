@@ -193,9 +193,7 @@ def test_what_was_hidden_comes_back_when_it_is_needed(served: Registry, settings
     index("store")
     take_off(served, NAME, "1")
     index("store")
-    assert (
-        collect()["quarantined"] == 5
-    )  # its manifest and the throw-away's, its config, its layers
+    assert collect()["quarantined"] == 5  # its manifest, the throw-away's, config, layers
     # The registry refuses it now; a push that it checked before has written this meanwhile.
     for link in (paths.revision_link(NAME, digest), paths.tag_link(NAME, "1")):
         (served.store / link).parent.mkdir(parents=True, exist_ok=True)

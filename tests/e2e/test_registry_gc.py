@@ -23,7 +23,7 @@ BIG = b"x" * 300_000
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """An instance that reads the registry over HTTP."""
-    settings = {"BOATHOUSE_SOURCE": "http", "BOATHOUSE_COLLECT_GRACE_HOURS": "1"}
+    settings = {"BOATHOUSE_SOURCE": "http", "BOATHOUSE_GC_GRACE_HOURS": "1"}
     folder = Path("/tmp") / f"boathouse-stock-{os.getpid()}"
     with product(folder, "127.0.0.1", settings=settings) as made:
         yield made

@@ -142,7 +142,8 @@ def test_what_is_pushed_beside_garbage_collection_is_whole_in_a_moment(
     assert control.lasting == attacked.lasting == []
     assert attacked.counts["failed pushes"] == 0
     assert totals["quarantined"] > 0
-    # How long it takes is a matter of the machine; what was seen: docs/decisions/0007-garbage-collection.md.
+    # How long it takes is a matter of the machine. What was seen:
+    # docs/decisions/0007-garbage-collection.md
     assert max(attacked.healed, default=0.0) < AT_ONCE
     assert len(attacked.healed) <= pushes // 20
     broken = {key: whole(served, *key) for key in attacked.kept}

@@ -531,7 +531,7 @@ def test_a_review_puts_back_what_a_push_needs_again_and_the_index_has_it(
         small.tag("team/app", "late", index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(collecting._GcRun, "_hide", hide)
+        patch.setattr(collecting._GcRun, "_quarantine", hide)
         run = done()
     assert run.result["quarantined_manifests"] == 2
     assert run.result["restored"] == 6  # two links; two manifests, config, layer
@@ -572,7 +572,7 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
                 raise Unreachable("the disk is still away")
         return settled(work)
 
-    monkeypatch.setattr(collecting._GcRun, "_hide", cut_off)
+    monkeypatch.setattr(collecting._GcRun, "_quarantine", cut_off)
     monkeypatch.setattr(collecting._GcRun, "_settled_mark", review)
     if how == "killed":
         with pytest.raises(KeyboardInterrupt):
@@ -635,7 +635,7 @@ def test_what_is_renewed_between_the_mark_and_its_turn_stays(
         work._watch.needed |= pushed.needed_by(store, "team/app", [again, told])
         hide(work, *arguments)
 
-    monkeypatch.setattr(collecting._GcRun, "_hide", push)
+    monkeypatch.setattr(collecting._GcRun, "_quarantine", push)
     run = done()
     assert (
         run.result["quarantined"],

@@ -25,7 +25,7 @@ from tests.support.parts import running_registry
 
 @dataclass
 class World:
-    """A repository in a registry that has no other, and who probes at it."""
+    """A repository in a registry that has no other, and who looks at it."""
 
     registry: RegistryClient
     name: str
@@ -88,7 +88,7 @@ def _descriptor(media_type: str, digest: str, data: bytes) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def emptied() -> Iterator[tuple[str, Path]]:
-    """A registry for the tests here, and its store, which each finds empty: a sync probes at all."""
+    """A registry for the tests here, and its store, which each finds empty: a sync looks at all."""
     with open_folder("registry") as folder, running_registry(folder) as url:
         yield url, folder / "store"
 

@@ -74,7 +74,7 @@ def way_to(registry: str) -> Iterator[Way]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    # It probes so often whether it is to end.
+    # It looks so often whether it is to end.
     often = {"poll_interval": 0.01}
     thread = threading.Thread(target=server.serve_forever, kwargs=often, daemon=True)
     thread.start()

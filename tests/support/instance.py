@@ -213,7 +213,7 @@ def listener(place: int | Path) -> Iterator[list[Heard]]:
         place.chmod(0o666)  # as gunicorn does: the folder is closed
     else:
         web = http.server.ThreadingHTTPServer(("127.0.0.1", place), handler)
-    # It probes so often whether it is to end.
+    # It looks so often whether it is to end.
     thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

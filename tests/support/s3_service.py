@@ -1,6 +1,6 @@
 """`python -m tests.support.s3_service PORT`: moto's S3 on that port of loopback.
 
-Its own server probes at each request for which of a hundred services it is, and prints a line.
+Its own server looks at each request for which of a hundred services it is, and prints a line.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Small stores on the disk that a test makes and probes into; old enough to be collected."""
+"""Small stores on the disk that a test makes and looks into; old enough to be collected."""
 
 from __future__ import annotations
 

@@ -21,7 +21,10 @@ BY = "command line"
 
 
 class Command(BaseCommand):
-    help = "Moves unreferenced manifests and blobs to quarantine, and purges what has been there long enough."
+    help = (
+        "Moves unreferenced manifests and blobs to quarantine, and purges what has been there long"
+        " enough."
+    )
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +34,7 @@ class Command(BaseCommand):
         what.add_argument(
             "--purge-now",
             action="store_true",
-            help="purge the whole quarantine, for a full disk; manifest writes are frozen meanwhile",
+            help="purge the whole quarantine, for a full disk; freezes manifest writes meanwhile",
         )
         what.add_argument(
             "--restore",
@@ -154,8 +157,9 @@ class Command(BaseCommand):
         )
         if not found["dry_run"]:
             self.stdout.write(
-                f"quarantined: {found['quarantined_manifests']} manifests, {found['quarantined']} blobs, "
-                f"{size(found['quarantined_bytes'])}; restored: {found['restored']}; "
+                f"quarantined: {found['quarantined_manifests']} manifests, "
+                f"{found['quarantined']} blobs, {size(found['quarantined_bytes'])}; "
+                f"restored: {found['restored']}; "
                 f"purged: {found['purged']}, {size(found['freed_bytes'])} freed"
             )
         self.stdout.write(
@@ -164,8 +168,8 @@ class Command(BaseCommand):
         )
         if found["in_quarantine"]:
             self.stdout.write(
-                f"{found['in_quarantine']} items, {size(found['in_quarantine_bytes'])}, in quarantine; "
-                f"the first can be purged after {found['due_at'][:16]}"
+                f"{found['in_quarantine']} items, {size(found['in_quarantine_bytes'])}, in "
+                f"quarantine; the first can be purged after {found['due_at'][:16]}"
             )
         if run.state == Run.State.STOPPED:
             self.stdout.write(f"Stopped by {run.stop_asked_by}. The next run continues.")

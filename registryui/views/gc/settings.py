@@ -29,7 +29,7 @@ def settings_words() -> list[Setting]:
             _("Too young"),
             duration(settings.GC_GRACE),
             _("What was pushed, mounted or written to within that time is left alone."),
-            "BOATHOUSE_COLLECT_GRACE_HOURS",
+            "BOATHOUSE_GC_GRACE_HOURS",
         ),
         Setting(
             _("Waits hidden"),
