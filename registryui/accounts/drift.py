@@ -26,7 +26,7 @@ from registryui.refused import Refused
 from . import grants, htpasswd, publish, users
 
 # What the audit log calls what is done about a line, and about the whole file.
-TAKE_OVER, PUT_BACK, LEAVE = "line.take_over", "line.restore_lines", "line.leave"
+TAKE_OVER, PUT_BACK, LEAVE = "line.take_over", "line.put_back", "line.leave"
 RESTORE = "file.restore"
 
 

@@ -3,7 +3,7 @@
     canary ─► mark ─► hide ─► review (a new mark) ─► purge (what an earlier run hid) ─► leftovers
 
 Each stage begins from what is on the disk, so a run that was killed is followed by the next one.
-Why this is safe, and what was measured: docs/decisions/0007-collect.md.
+Why this is safe, and figures: docs/decisions/0007-garbage-collection.md.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def restore(wanted: str, *, by: str) -> int:
     for name in sorted({_place(one).repository for one in (*folders, *chosen)} - {""}):
         reconcile.read_again(store, name)
     if count:
-        audit.record("store.restore", wanted[:255], by=by, details={"count": count})
+        audit.record("store.put_back", wanted[:255], by=by, details={"count": count})
     return count
 
 

@@ -61,7 +61,7 @@ def steps(registry_program: str) -> list[Step]:
         ),
         Step(
             _("Take away the manifests that nothing needs; --dry-run only lists them."),
-            "./boathouse gc --registry-gc --delete-untagged",
+            "./boathouse gc --registry-gc --remove-untagged",
         ),
         Step(
             _("Let the registry free the blobs. Never add --delete-untagged: it breaks images."),

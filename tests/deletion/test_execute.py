@@ -469,7 +469,7 @@ def test_a_process_that_dies_before_the_end_loses_nothing(
         def die(*args: object) -> str:
             raise KeyboardInterrupt
 
-        patch.setattr(untag._TakingOff, "finish", die)
+        patch.setattr(untag._Untagging, "finish", die)
         with pytest.raises(KeyboardInterrupt):
             ten.delete(*TEN)
     if not habits().deletes_tags:
@@ -497,7 +497,7 @@ def test_what_a_dead_delete_left_can_be_deleted_again_and_put_back(
         def die(*args: object) -> str:
             raise KeyboardInterrupt
 
-        patch.setattr(untag._TakingOff, "finish", die)
+        patch.setattr(untag._Untagging, "finish", die)
         with pytest.raises(KeyboardInterrupt):
             ten.delete(*TEN)
     if is_known:

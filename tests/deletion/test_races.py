@@ -13,11 +13,11 @@ import pytest
 
 from registryui.deletion import restore
 from registryui.deletion.execute import Changed, purge_manifest
-from registryui.models import TagTombstone
+from registryui.models import Manifest, TagTombstone
 from tests.selection import Extent
 from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.support.registries import Registry
-from tests.support.waiting import LONGEST
+from tests.support.waiting import LONGEST, until
 from tests.support.worlds import BY, R, World, assert_whole
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
@@ -150,6 +150,8 @@ def test_pushes_of_images_that_share_layers_are_not_broken(here: World, extent: 
             rounds += 1
             here.hear()
             if rounds % 5 == 0:
+                heard = Manifest.objects.filter(repository__name=R, digest=digest_of(raw))
+                until(lambda: (here.hear(), heard.exists())[1], "the push was heard of")  # noqa: B023
                 purge_manifest(R, digest_of(raw), by=BY)
                 assert here.real.ask("HEAD", f"/v2/{R}/blobs/{digest_of(own)}").status == 404
             elif "mine" in here.known():

@@ -164,7 +164,7 @@ SHAPES: dict[str, tuple[Damage, Literal["written back", "put aside", ""], str]] 
 @pytest.fixture
 def served(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     """A registry, whose files are old enough at once."""
-    monkeypatch.setattr(repair, "YOUNG", timedelta(0))
+    monkeypatch.setattr(repair, "GRACE", timedelta(0))
     with running_registry(tmp_path / "registry") as url:
         use(settings, tmp_path / "registry/store", url)
         settings.QUARANTINE_TIME = timedelta(hours=1)
@@ -242,7 +242,7 @@ def test_nothing_that_a_push_may_be_writing_is_touched(
     index(served)
     for file in (one.file(layer_data(one)), one.file(revision(one)), one.file(tag_link(one))):
         empty(file)
-    monkeypatch.setattr(repair, "YOUNG", timedelta(minutes=5))
+    monkeypatch.setattr(repair, "GRACE", timedelta(minutes=5))
     assert checked()["repaired"] == []
     assert one.file(layer_data(one)).read_bytes() == b""
 

@@ -524,7 +524,7 @@ def test_a_review_puts_back_what_a_push_needs_again_and_the_index_has_it(
     child = small.image("team/app", layers=(b"child",))
     index = small.image_index("team/app", [child])
     small.sync()
-    real = collecting._GcRun._hide
+    real = collecting._GcRun._quarantine
 
     def hide(work: Any, *arguments: Any) -> None:
         real(work, *arguments)
@@ -553,14 +553,14 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
     small.image("team/app", "1", layers=(b"base",))
     loose = small.image("team/app", layers=(b"loose",))
     small.sync()
-    hide, settled = collecting._GcRun._hide, collecting._GcRun._settled_mark
+    hide, settled = collecting._GcRun._quarantine, collecting._GcRun._settled_mark
 
     def cut_off(work: Any, *arguments: Any) -> None:
         hide(work, *arguments)
         small.tag("team/app", "late", loose)
         if how == "stopped":
             runs.ask_to_stop(work.run, by="operator:vera")
-            monkeypatch.setattr(collecting, "LOOK", 0.0)
+            monkeypatch.setattr(collecting, "POLL", 0.0)
             work.go_on(0)
         raise Unreachable("the disk is away")
 
@@ -626,7 +626,7 @@ def test_what_is_renewed_between_the_mark_and_its_turn_stays(
     lonely = small.blob("team/app", b"uploaded again")
     gone = small.blob("team/app", b"gone")
     small.sync()
-    hide = collecting._GcRun._hide
+    hide = collecting._GcRun._quarantine
 
     def push(work: Any, *arguments: Any) -> None:
         small.put_file(paths.revision_link("team/app", again), again.encode())
@@ -849,7 +849,7 @@ def test_one_run_at_a_time_and_a_stop_is_safe(
     assert collecting.run_gc(by="test") is None
     runs.end(other, Run.State.DONE, {}, [])
 
-    monkeypatch.setattr(collecting, "LOOK", 0.0)
+    monkeypatch.setattr(collecting, "POLL", 0.0)
     stages = []
 
     def stop(run: Run) -> None:
@@ -880,7 +880,7 @@ def test_purge_now_is_refused_without_something_that_holds_writes(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collecting, "FREEZE", None)
-    with pytest.raises(Refused, match="hold"):
+    with pytest.raises(Refused, match="freeze"):
         collecting.run_gc(by="test", purge_now=True)
     assert not Run.objects.filter(kind=Run.Kind.GC).exists()
 
@@ -984,7 +984,7 @@ def test_the_command_counts_collects_puts_back_and_says_why_not(
 
     assert said("--dry-run")["candidate_manifests"] == 1
     assert said()["quarantined_manifests"] == 1
-    assert said("--restore", "all") == {"put_back": 4}
+    assert said("--restore", "all") == {"restored": 4}
     for wrong in (["--restore", "no/1"], ["--purge-now"], ["--stop"]):
         with pytest.raises(CommandError):
             call_command("gc", *wrong, stdout=StringIO())

@@ -257,7 +257,7 @@ def test_two_hosts_at_the_same_events_count_them_once(
     digest = source.push_image("app", "1")
     receive(event("push", "app", digest, "1"), event("pull", "app", digest))
     real = events.probe_untagged
-    others = [lambda: events._settle({"app": list(RegistryEvent.objects.all())})]
+    others = [lambda: events._conclude({"app": list(RegistryEvent.objects.all())})]
 
     def look(*arguments: Any) -> None:
         if others:

@@ -269,7 +269,7 @@ def test_killed_while_hiding_nothing_is_lost_and_the_next_run_goes_on(place: Obj
     for changes in range(20):
         for blob in BLOBS:
             put_blob(place, blob)
-        was_killed = killed_after(place, changes, "hide", PATHS, run="1")
+        was_killed = killed_after(place, changes, "add", PATHS, run="1")
         assert both(place) == {*BLOBS}, changes
         hidden = hide(place, *PATHS)  # what is left
         for one in quarantine(place).contents():
@@ -289,7 +289,7 @@ def test_killed_while_purging_what_is_in_the_store_stays(place: Objects) -> None
             put_blob(place, blob)
         (one,) = hide(place, PATHS[0])
         half = 3  # of the second: its record, and its mark or copy
-        killed_after(place, half - 1, "hide", PATHS[1:], run="1")
+        killed_after(place, half - 1, "add", PATHS[1:], run="1")
         was_killed = killed_after(place, changes, "purge", one)
         for other in quarantine(place).contents():
             quarantine(place).purge(other)

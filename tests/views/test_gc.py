@@ -193,9 +193,14 @@ def test_what_a_run_had_no_need_of_and_where_it_was_stopped() -> None:
 
 
 def test_a_run_that_ended_badly_still_says_what_waits() -> None:
-    make_run(minutes=60, waiting=5, in_quarantine_bytes=5)
+    make_run(minutes=60, in_quarantine=5, in_quarantine_bytes=5)
     make_run(
-        Run.State.FAILED, minutes=50, stage="canary", stages=[], waiting=9, in_quarantine_bytes=9
+        Run.State.FAILED,
+        minutes=50,
+        stage="canary",
+        stages=[],
+        in_quarantine=9,
+        in_quarantine_bytes=9,
     )
     Run.objects.create(kind=Run.Kind.GC, state=Run.State.FAILED, result={"problem": "no"})
     said = text(client_of(Role.VIEWER).get(PAGE))
@@ -324,7 +329,7 @@ def test_a_worker_that_does_not_take_it_up_is_told() -> None:
 def test_nothing_is_asked_for_while_a_run_is_under_way(asked: list[dict[str, Any]]) -> None:
     make_run(Run.State.RUNNING, stage="mark", stages=[])
     client = client_of(Role.ADMIN)
-    for address in ("estimate", "start", "purge", "put-back"):
+    for address in ("estimate", "start", "purge", "restore"):
         assert "A run is under way" in text(client.post(f"{PAGE}/{address}", follow=True))
     assert asked == []
 
@@ -371,7 +376,7 @@ def test_everything_is_put_back_and_counted_anew(
         tasks.collecting, "restore", lambda wanted, by: put_back.append((wanted, by))
     )
     make_run()
-    client_of(Role.ADMIN).post(f"{PAGE}/put-back")
+    client_of(Role.ADMIN).post(f"{PAGE}/restore")
     assert put_back == [("all", "operator:a-admin")]
     assert [call["dry_run"] for call in asked] == [True]
 
@@ -422,7 +427,7 @@ def test_a_run_has_its_report_and_log() -> None:
     for words in (
         "Collection run Done",
         "ada (operator)",
-        "Quarantined 11.6 GB 700 blobs, 25 manifests",
+        "Hidden 11.6 GB 700 blobs, 25 manifests",
         "Freed 2.4 GB 90 blobs and manifests",
         "Needed again, so put back 3",
         "Pushes held 1.7 s",

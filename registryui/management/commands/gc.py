@@ -49,7 +49,7 @@ class Command(BaseCommand):
             "own garbage collector",
         )
         parser.add_argument(
-            "--delete-untagged",
+            "--remove-untagged",
             action="store_true",
             help="with --registry-gc: delete unreferenced manifests while writes are frozen",
         )
@@ -66,7 +66,7 @@ class Command(BaseCommand):
                 self._stop()
             elif options["trust_clock"]:
                 self._trust_clock(options)
-            elif options["delete_untagged"]:
+            elif options["remove_untagged"]:
                 self._delete_untagged(options)
             elif options["registry_gc"]:
                 self._registry_gc(options)
@@ -109,7 +109,7 @@ class Command(BaseCommand):
 
     def _delete_untagged(self, options: dict[str, Any]) -> None:
         if not options["registry_gc"]:
-            raise CommandError("--delete-untagged needs --registry-gc.")
+            raise CommandError("--remove-untagged needs --registry-gc.")
         found = registry_gc.delete_untagged(by=BY, dry_run=options["dry_run"])
         names = [f"{name}@{digest}" for name, digest in found.manifests]
         if options["json"]:

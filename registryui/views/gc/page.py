@@ -74,7 +74,7 @@ def gc(request: Request) -> HttpResponse:
         "reports": [report(run) for run in history.rows],
     }
     template = "_fragment" if wants_fragment(request) else "page"
-    return render(request, f"collection/{template}.html", context)
+    return render(request, f"gc/{template}.html", context)
 
 
 @require_role(Role.VIEWER)
@@ -98,7 +98,7 @@ def gc_run(request: Request, pk: int) -> HttpResponse:
         "more_skipped": max(len(found.skipped) - SKIPPED, 0),
     }
     template = "_report" if wants_fragment(request) else "report"
-    return render(request, f"collection/{template}.html", context)
+    return render(request, f"gc/{template}.html", context)
 
 
 @require_role(Role.MAINTAINER, methods=("POST",))
@@ -182,7 +182,7 @@ def _ask(request: Request, job: Callable[[], object]) -> HttpResponse:
         return redirect("gc")
     job()
     query = urlencode({"was": _key(newest), "asked": int(time.time())})
-    return redirect(f"{reverse('collection')}?{query}")
+    return redirect(f"{reverse('gc')}?{query}")
 
 
 def _is_alive(run: Run) -> bool:
