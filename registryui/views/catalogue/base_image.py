@@ -26,7 +26,7 @@ def base_image(request: Request, repository: str, digest: str) -> HttpResponse:
     found = bases.base_of(row)
     if request.htmx:
         context = {"base": found, "shown": row, "on_top": row.size - found.size if found else 0}
-        return render(request, "tag/_base.html", context)
+        return render(request, "catalogue/tag/_base.html", context)
     if found is None:
         messages.info(request, _("No tagged image of this registry lies below it."))
         return redirect("manifest", repository=repository, digest=digest)

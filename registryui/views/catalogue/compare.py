@@ -72,7 +72,7 @@ def compare(request: Request) -> HttpResponse:
             context |= _compared(request, left, right)
         except Refused as error:
             context["error"], status = str(error), 404
-    return render(request, "compare/page.html", context, status=status)
+    return render(request, "catalogue/compare/page.html", context, status=status)
 
 
 def _asked(asked: QueryDict) -> QueryDict:

@@ -1,6 +1,6 @@
 """What the page of an image shows, prepared from stored bytes and rows: values in, values out.
 
-tag.py reads the rows, templates/tag/ show these. Bytes and words come from whoever pushed: nothing
+tag.py reads the rows, templates/catalogue/tag/ show these. Bytes and words come from whoever pushed: nothing
 here raises for any of them, and every text goes through plain_text.
 """
 

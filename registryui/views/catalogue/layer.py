@@ -58,4 +58,4 @@ def layer(request: Request, digest: str) -> HttpResponse:
             for edge in page.rows
         ],
     }
-    return render(request, "layer/page.html", context)
+    return render(request, "catalogue/layer/page.html", context)

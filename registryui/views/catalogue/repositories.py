@@ -78,7 +78,7 @@ def repositories(request: Request) -> HttpResponse:
         "token": token,
     }
     template = "_fragment" if wants_fragment(request) else "page"
-    return render(request, f"repositories/{template}.html", context)
+    return render(request, f"catalogue/repositories/{template}.html", context)
 
 
 def namespaces(parent: str, counted: Mapping[str, Counted]) -> list[Namespace]:

@@ -71,7 +71,9 @@ def repository(request: Request, repository: str) -> HttpResponse:
     if row is None:
         return missing(request, repository)
     if request.htmx and request.htmx.target == "chosen":
-        return render(request, "repository/_chosen.html", {"chosen": _chosen(request, row)})
+        return render(
+            request, "catalogue/repository/_chosen.html", {"chosen": _chosen(request, row)}
+        )
     show = request.GET.get("show", "")
     show = show if show in SHOWS else "tags"
     context = {
@@ -85,7 +87,11 @@ def repository(request: Request, repository: str) -> HttpResponse:
         "push": f"docker push {_host(row)}:TAG",
         **_LISTS[show](request, row),
     }
-    template = "repository/_live.html" if wants_fragment(request) else "repository/page.html"
+    template = (
+        "catalogue/repository/_live.html"
+        if wants_fragment(request)
+        else "catalogue/repository/page.html"
+    )
     return render(request, template, context)
 
 
@@ -116,7 +122,7 @@ def missing(request: Request, repository: str, *, reference: str = "") -> HttpRe
         "push": "" if is_known else f"docker push {settings.REGISTRY_NAME}/{repository}:TAG",
         "former": _former(repository, reference),
     }
-    return render(request, "repository/missing.html", context, status=404)
+    return render(request, "catalogue/repository/missing.html", context, status=404)
 
 
 def _former(repository: str, reference: str) -> TagTombstone | None:
@@ -219,7 +225,7 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         goes_on=edges if sort == "version" and not query else (False, False),
     )
     return {
-        "list": "repository/_tags.html",
+        "list": "components/repository/_tags.html",
         "page": page,
         "rows": rows,
         "query": query,
@@ -328,7 +334,7 @@ def _attachments(request: Request, row: Repository) -> dict[str, Any]:
         )
         for tag in page.rows
     ]
-    return {"list": "repository/_attachments.html", "page": page, "rows": rows}
+    return {"list": "catalogue/repository/_referrer_tags.html", "page": page, "rows": rows}
 
 
 # -- untagged ------------------------------------------------------------------------------------
@@ -369,7 +375,7 @@ def _untagged(request: Request, row: Repository) -> dict[str, Any]:
         )
         for one in page.rows
     ]
-    return {"list": "repository/_untagged.html", "page": page, "rows": rows}
+    return {"list": "catalogue/repository/_untagged.html", "page": page, "rows": rows}
 
 
 def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:

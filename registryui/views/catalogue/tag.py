@@ -99,7 +99,7 @@ def _answer(request: Request, subject: Subject) -> HttpResponse:
     chosen = _choose(subject.manifest, request.GET.get("platform", ""))
     if request.GET.get("tab") == "raw" and "download" in request.GET:
         return _download(subject, chosen, request.GET.get("part", ""))
-    return render(request, "tag/page.html", _context(request, subject, chosen))
+    return render(request, "catalogue/tag/page.html", _context(request, subject, chosen))
 
 
 def _choose(top: Manifest | None, wanted: str) -> Chosen:
@@ -205,7 +205,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "chart": _chart(subject.repository),
         "tabs": tabs,
         "tab": tab,
-        "tab_template": f"tag/_{tab}.html",
+        "tab_template": f"catalogue/tag/_{tab}.html",
         "referrers": attached,
         "former": former,
         "behind": former is not None,

@@ -92,7 +92,7 @@ def _list(
         "error": error,
         "longest": patterns.LIMIT,
     }
-    return render(request, "protection/page.html", context, status=status)
+    return render(request, "deletion/protection/page.html", context, status=status)
 
 
 def _numbered(text: str) -> QuerySet[Protection]:

@@ -88,7 +88,9 @@ def deleted(request: Request) -> HttpResponse:
         "tab": "deleted",
     }
     template = (
-        "recently_deleted/_list.html" if wants_fragment(request) else "recently_deleted/page.html"
+        "deletion/recently_deleted/_list.html"
+        if wants_fragment(request)
+        else "deletion/recently_deleted/page.html"
     )
     return render(request, template, context)
 
@@ -193,7 +195,9 @@ def _ask(
         "behind": True,
         "tab": "deleted",
     }
-    return render(request, "recently_deleted/taken.html", context, status=409 if is_again else 200)
+    return render(
+        request, "deletion/recently_deleted/conflict.html", context, status=409 if is_again else 200
+    )
 
 
 def _restore_act(request: Request, act: str, back: str) -> HttpResponse:

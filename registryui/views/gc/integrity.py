@@ -98,7 +98,7 @@ def integrity_run(request: Request, pk: int) -> HttpResponse:
         "more": max(found.counts["broken"] - len(found.problems), 0),
     }
     template = "_run" if wants_fragment(request) else "run"
-    return render(request, f"integrity/{template}.html", context)
+    return render(request, f"gc/integrity/{template}.html", context)
 
 
 @require_role(Role.MAINTAINER, methods=("POST",))

@@ -60,7 +60,9 @@ def _page(request: HttpRequest, form: AuthenticationForm, following: str) -> Htt
         "username": request.POST.get("username", "")[:150],
         "is_wrong": form.is_bound,
     }
-    return render(request, "login/page.html", context, status=422 if form.is_bound else 200)
+    return render(
+        request, "operators/login/page.html", context, status=422 if form.is_bound else 200
+    )
 
 
 def _sent(request: HttpRequest) -> dict[str, str]:
@@ -86,7 +88,7 @@ def locked_out(
     again_at = timezone.now() + wait
     page = render(
         request,
-        "login/locked_out.html",
+        "operators/login/locked_out.html",
         {"again_at": again_at, "minutes": round(wait.total_seconds() / 60)},
         status=429,
     )

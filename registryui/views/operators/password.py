@@ -22,7 +22,9 @@ def password(request: Request) -> HttpResponse:
     if request.method == "POST":
         with password_turn() as is_ours:
             return _changed(request) if is_ours else too_many(request)
-    return render(request, "password/page.html", {"form": PasswordChangeForm(request.user)})
+    return render(
+        request, "operators/password/page.html", {"form": PasswordChangeForm(request.user)}
+    )
 
 
 def _changed(request: Request) -> HttpResponse:
@@ -34,4 +36,4 @@ def _changed(request: Request) -> HttpResponse:
         return redirect("dashboard")
     if "old_password" in form.errors:
         operators.record_wrong_password(request.user)
-    return render(request, "password/page.html", {"form": form}, status=422)
+    return render(request, "operators/password/page.html", {"form": form}, status=422)

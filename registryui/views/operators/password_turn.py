@@ -58,6 +58,6 @@ def _locked(file: IO[str] | None) -> bool:
 
 def too_many(request: HttpRequest) -> HttpResponse:
     """The page for whoever did not get a turn."""
-    page = render(request, "login/too_many.html", status=429)
+    page = render(request, "operators/login/too_many.html", status=429)
     page["Retry-After"] = "5"
     return page

@@ -71,7 +71,7 @@ def user_ready(request: Request, pk: int) -> HttpResponse:
         "hash_words": hash_words(row),
         "clients": setup_commands.clients(row, may),
     }
-    return render(request, "users/ready.html", context)
+    return render(request, "users/setup.html", context)
 
 
 @sensitive_variables("found")

@@ -152,7 +152,9 @@ class Version:
 @require_role(Role.ADMIN)
 def users_versions(request: Request) -> HttpResponse:
     versions = [found for path in publish.versions() if (found := _version(path)) is not None]
-    return render(request, "users/versions.html", {"versions": versions, "kept": publish.VERSIONS})
+    return render(
+        request, "users/htpasswd_history.html", {"versions": versions, "kept": publish.VERSIONS}
+    )
 
 
 @require_role(Role.ADMIN, methods=("GET", "POST"))
@@ -174,7 +176,7 @@ def users_version(request: Request, version: int) -> HttpResponse:
         say(request, _("The version is put back."), proof)
         return redirect("users")
     context = {"version": found, "plan": _plan(plan), "token": _token(plan), "what": What}
-    return render(request, "users/version.html", context)
+    return render(request, "users/htpasswd_file.html", context)
 
 
 def _version(path: Path) -> Version | None:
