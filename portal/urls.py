@@ -1,6 +1,6 @@
 """Every address of the portal."""
 
-from django.urls import URLPattern, URLResolver, path, register_converter
+from django.urls import URLPattern, URLResolver, path, re_path, register_converter
 
 from registryui.views import converters
 from registryui.views.activity.page import activity, activity_export, activity_verify
@@ -17,7 +17,7 @@ from registryui.views.deletion.guard import guarded
 from registryui.views.deletion.plan import delete
 from registryui.views.deletion.protection import protected, protection_add, protection_lift
 from registryui.views.deletion.purge import purge_manifest
-from registryui.views.deletion.recently_deleted import deleted, restore
+from registryui.views.deletion.recently_deleted import recently_deleted, restore
 from registryui.views.doctor import doctor, doctor_check
 from registryui.views.gc.integrity import integrity_run, integrity_start, integrity_stop
 from registryui.views.gc.page import (
@@ -32,12 +32,13 @@ from registryui.views.gc.page import (
 )
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.old_addresses import old_address
 from registryui.views.operators.login import login, logout
 from registryui.views.operators.page import operator, operator_add, operator_change, operators
 from registryui.views.operators.password import password
 from registryui.views.operators.preferences import preferences
 from registryui.views.retention.policies import (
-    cleanup,
+    retention,
     retention_dry_run,
     retention_policies,
     retention_policy,
@@ -47,9 +48,9 @@ from registryui.views.search.docker import catalog, docker_search
 from registryui.views.search.page import search
 from registryui.views.storage import storage
 from registryui.views.trust import ca, trust
-from registryui.views.users.created import user_ready
+from registryui.views.users.created import user_setup
 from registryui.views.users.detail import user, users_measure
-from registryui.views.users.htpasswd_history import users_drift, users_version, users_versions
+from registryui.views.users.htpasswd_history import htpasswd_file, htpasswd_history, users_drift
 from registryui.views.users.list import users, users_change
 
 register_converter(converters.RepositoryConverter, "repository")
@@ -75,16 +76,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("delete", delete, name="delete"),
     path("delete/runs/<int:pk>", delete_run, name="delete_run"),
     path("delete/runs/<int:pk>/stop", delete_stop, name="delete_stop"),
-    path("cleanup/deleted", deleted, name="deleted"),
+    path("maintenance/recently-deleted", recently_deleted, name="recently_deleted"),
     path("restore", restore, name="restore"),
     path("compare", compare, name="compare"),
     path("layers/<digest:digest>", layer, name="layer"),
-    path("put-back", restore_digest, name="restore_digest"),
+    path("restore-digest", restore_digest, name="restore_digest"),
     path("storage", storage, name="storage"),
     path("search", search, name="search"),
-    path("cleanup/protected", protected, name="protected"),
-    path("cleanup/protected/add", protection_add, name="protection_add"),
-    path("cleanup/protected/lift", protection_lift, name="protection_lift"),
+    path("maintenance/protected", protected, name="protected"),
+    path("maintenance/protected/add", protection_add, name="protection_add"),
+    path("maintenance/protected/lift", protection_lift, name="protection_lift"),
     path("activity", activity, name="activity"),
     path("activity/export", activity_export, name="activity_export"),
     path("activity/verify", activity_verify, name="activity_verify"),
@@ -93,34 +94,34 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("users/change", users_change, name="users_change"),
     path("users/drift", users_drift, name="users_drift"),
     path("users/measure", users_measure, name="users_measure"),
-    path("users/versions", users_versions, name="users_versions"),
-    path("users/versions/<int:version>", users_version, name="users_version"),
+    path("users/htpasswd-history", htpasswd_history, name="htpasswd_history"),
+    path("users/htpasswd-history/<int:version>", htpasswd_file, name="htpasswd_file"),
     path("users/<int:pk>", user, name="user"),
-    path("users/<int:pk>/ready", user_ready, name="user_ready"),
+    path("users/<int:pk>/setup", user_setup, name="user_setup"),
     path("operators", operators, name="operators"),
     path("operators/add", operator_add, name="operator_add"),
     path("operators/<int:pk>", operator, name="operator"),
     path("operators/<int:pk>/change", operator_change, name="operator_change"),
-    path("cleanup", cleanup, name="cleanup"),
-    path("cleanup/policies", retention_policies, name="retention_policies"),
-    path("cleanup/policies/<int:pk>", retention_policy, name="retention_policy"),
-    path("cleanup/policies/<int:pk>/dry-run", retention_dry_run, name="retention_dry_run"),
-    path("cleanup/runs/<int:pk>", retention_run, name="retention_run"),
-    path("cleanup/runs/<int:pk>/stop", retention_stop, name="retention_stop"),
-    path("cleanup/runs/<int:pk>.csv", retention_csv, name="retention_csv"),
+    path("maintenance", retention, name="retention"),
+    path("maintenance/policies", retention_policies, name="retention_policies"),
+    path("maintenance/policies/<int:pk>", retention_policy, name="retention_policy"),
+    path("maintenance/policies/<int:pk>/dry-run", retention_dry_run, name="retention_dry_run"),
+    path("maintenance/runs/<int:pk>", retention_run, name="retention_run"),
+    path("maintenance/runs/<int:pk>/stop", retention_stop, name="retention_stop"),
+    path("maintenance/runs/<int:pk>.csv", retention_csv, name="retention_csv"),
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
-    path("cleanup/gc", gc, name="gc"),
-    path("cleanup/gc/estimate", gc_estimate, name="gc_estimate"),
-    path("cleanup/gc/start", gc_start, name="gc_start"),
-    path("cleanup/gc/stop", gc_stop, name="gc_stop"),
-    path("cleanup/gc/trust-clock", gc_trust_clock, name="gc_trust_clock"),
-    path("cleanup/gc/restore", gc_restore, name="gc_restore"),
-    path("cleanup/gc/purge", gc_purge, name="gc_purge"),
-    path("cleanup/gc/<int:pk>", gc_run, name="gc_run"),
-    path("cleanup/integrity/start", integrity_start, name="integrity_start"),
-    path("cleanup/integrity/stop", integrity_stop, name="integrity_stop"),
-    path("cleanup/integrity/<int:pk>", integrity_run, name="integrity_run"),
+    path("maintenance/gc", gc, name="gc"),
+    path("maintenance/gc/estimate", gc_estimate, name="gc_estimate"),
+    path("maintenance/gc/start", gc_start, name="gc_start"),
+    path("maintenance/gc/stop", gc_stop, name="gc_stop"),
+    path("maintenance/gc/trust-clock", gc_trust_clock, name="gc_trust_clock"),
+    path("maintenance/gc/restore", gc_restore, name="gc_restore"),
+    path("maintenance/gc/purge", gc_purge, name="gc_purge"),
+    path("maintenance/gc/<int:pk>", gc_run, name="gc_run"),
+    path("maintenance/integrity/start", integrity_start, name="integrity_start"),
+    path("maintenance/integrity/stop", integrity_stop, name="integrity_stop"),
+    path("maintenance/integrity/<int:pk>", integrity_run, name="integrity_run"),
     # -- open to everybody
     path("trust", trust, name="trust"),
     path("ca.crt", ca, name="ca"),
@@ -128,6 +129,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout", logout, name="logout"),
     path("preferences", preferences, name="preferences"),
     path("healthz", healthz, name="healthz"),
+    re_path(
+        r"^(?P<path>(?:cleanup|users/versions|users/[0-9]+/ready)(?:/.*)?)$",
+        old_address,
+        name="old_address",
+    ),
     # -- for registry users: nginx checks them and says who it is
     path("v1/search", docker_search, name="docker_search"),
     path("v2/_catalog", catalog, name="catalog"),

@@ -46,7 +46,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         (
             (
                 *("users", "key-round", _("Registry users")),
-                ("user", "user_ready", "users_versions", "users_version"),
+                ("user", "user_setup", "htpasswd_history", "htpasswd_file"),
             ),
             ("operators", "user-cog", _("Operators"), ("operator",)),
             ("trust", "shield-check", _("Trust this registry"), ()),
@@ -56,10 +56,10 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         _("Upkeep"),
         (
             (
-                *("cleanup", "recycle", _("Cleanup")),
+                *("retention", "recycle", _("Cleanup")),
                 (
                     *("retention_run", "gc", "gc_run", "gc_purge"),
-                    *("integrity_run", "deleted", "restore", "protected"),
+                    *("integrity_run", "recently_deleted", "restore", "protected"),
                 ),
             ),
             ("storage", "hard-drive", _("Storage"), ()),

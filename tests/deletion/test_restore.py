@@ -197,10 +197,10 @@ def test_the_page_asks_before_and_tells_after(world: World, mika: Client) -> Non
     assert f"Put 1 back on {world.old[7:19]}?" in asks
     fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asks))
     assert fields["expected"] == world.new
-    done = mika.post("/put-back", fields, follow=True)
+    done = mika.post("/restore-digest", fields, follow=True)
     assert f"1 is on {world.old[7:19]} again." in done.content.decode()
     assert world.now() == world.old
-    again = mika.post("/put-back", fields, follow=True).content.decode()
+    again = mika.post("/restore-digest", fields, follow=True).content.decode()
     assert "moved since this page was shown" in again
 
 
@@ -212,7 +212,7 @@ def test_a_viewer_sees_the_history_and_no_button(world: World) -> None:
     assert "mika (operator)" in page
     assert "Put back…" not in page
     assert "dialog" not in read(client, f"/repositories/{R}:1?restore_digest={world.new}")
-    assert client.post("/put-back", {"repository": R, "tag": "1"}).status_code == 403
+    assert client.post("/restore-digest", {"repository": R, "tag": "1"}).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_viewer_sees_the_history_and_no_button(world: World) -> None:
 def test_odd_forms_move_nothing_and_lead_nowhere_else(
     world: World, mika: Client, fields: dict[str, str]
 ) -> None:
-    answer = mika.post("/put-back", fields)
+    answer = mika.post("/restore-digest", fields)
     assert answer.status_code == 302
     assert answer["Location"].startswith("/repositories/")
     assert world.now() == world.new

@@ -101,7 +101,7 @@ def test_many_are_chosen_over_pages_and_a_wrong_latest_goes_back(
         assert pulls(boathouse, second_docker, repository, "1.50") == ""
         assert pulls(boathouse, second_docker, repository, "1.49") == first
 
-        tab.open("/cleanup/deleted?how=overwritten&q=deleted/many")
+        tab.open("/maintenance/recently-deleted?how=overwritten&q=deleted/many")
         tab.page.get_by_role("button", name=f"Put back {repository} latest").click()
         expect(tab.page.locator("dialog")).to_contain_text(newer[7:19])
         tab.page.click("dialog .button--primary")
@@ -174,7 +174,7 @@ def test_deleting_and_undoing_need_no_javascript(
         tab.page.click("button[name=matching]")
         tab.page.click("dialog .button--danger")
         assert boathouse.listed(repository) == []
-        tab.open("/cleanup/deleted?q=deleted/plain")
+        tab.open("/maintenance/recently-deleted?q=deleted/plain")
         tab.page.get_by_role("button", name="Put all 2 back").click()
         tab.page.get_by_role("button", name=f"Put back {repository} 3.0").click()
         rows = boathouse.listed(repository)
@@ -209,7 +209,7 @@ def test_axe_finds_nothing_on_the_pages_of_deleting(
         values = {"__Host-boathouse_language": language, "__Host-boathouse_theme": theme}
         tab.context.add_cookies(cookies(furnished, values))  # type: ignore[arg-type]
         tab.login()
-        tab.open("/cleanup/deleted?q=there-is-none")
+        tab.open("/maintenance/recently-deleted?q=there-is-none")
         look(tab, "nothing")
         tab.open(repository)
         choose(tab, "2.9.2", "2.9.1")
@@ -220,7 +220,7 @@ def test_axe_finds_nothing_on_the_pages_of_deleting(
         tab.page.click("dialog .button--danger")
         tab.page.wait_for_selector(".notice--ok")
         look(tab, "message")
-        tab.open("/cleanup/deleted")
+        tab.open("/maintenance/recently-deleted")
         look(tab, "deleted")
         tab.open(repository)
         tab.page.click("button[name=all]")
@@ -231,7 +231,7 @@ def test_axe_finds_nothing_on_the_pages_of_deleting(
         look(tab, "for-good")
         tab.open(f"{repository}?show=untagged")
         look(tab, "untagged")
-        tab.open("/cleanup/deleted")
+        tab.open("/maintenance/recently-deleted")
         tab.page.locator("button[name=act]").first.click()  # as it was, for the next look
         tab.page.wait_for_selector(".notice--ok")
     assert tab.complaints == []

@@ -39,7 +39,7 @@ from .conftest import needs
 
 pytestmark = pytest.mark.e2e
 
-PAGE = "/cleanup/gc"
+PAGE = "/maintenance/gc"
 GRACE, QUARANTINE = 1.0, 1.0  # seconds
 BASE = b"a layer that both images have" * 1000
 MARK = "window.neverReloaded = true"
@@ -255,7 +255,8 @@ def test_all_of_it_works_without_javascript(quick: Product) -> None:
     visitor.login()
     done = visitor.post(PAGE)  # the page itself changes nothing
     assert done.status == 405
-    token = re.search(r'action="/cleanup/gc/estimate">.*?value="([^"]+)"', visitor.get(PAGE).text)
+    page = visitor.get(PAGE).text
+    token = re.search(r'action="/maintenance/gc/estimate">.*?value="([^"]+)"', page)
     assert token
     asked = visitor.send(f"{PAGE}/estimate", csrfmiddlewaretoken=token[1])
     assert asked.location.startswith(f"{PAGE}?was=")

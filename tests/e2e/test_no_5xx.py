@@ -31,7 +31,7 @@ PAGES = (
     *("/", "/repositories/", "/repositories/load/r0", "/repositories/load/r0:t0", "/activity"),
     *("/search?q=load", "/search?q=t1+repo:load", "/search?q=layer:sha256:00"),
     *("/search?q=is:untagged", "/search?q=label:a=b", "/search?q=pushed<9d"),
-    *("/storage", "/cleanup", "/doctor", "/users", "/cleanup/deleted"),
+    *("/storage", "/maintenance", "/doctor", "/users", "/maintenance/recently-deleted"),
 )
 SCANNED = ("/.env", "/login", "/search?q='", "/v2/", "/healthz", "/admin", "/repositories/a/../b")
 

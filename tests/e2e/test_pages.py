@@ -29,10 +29,10 @@ MAIN = {
     "search": "/search?q=api",
     "compare": "/compare?a=platform/api:2.14.0-rc.2&b=platform/api:2.14.0",
     "storage": "/storage",
-    "cleanup": "/cleanup",
+    "retention": "/maintenance",
     "trust": "/trust",
     "doctor": "/doctor",
-    "deleted": "/cleanup/deleted",
+    "recently-deleted": "/maintenance/recently-deleted",
     "users": "/users",
     "user": "/users/1",
     "operators": "/operators",
@@ -60,7 +60,7 @@ REST = {
     "search-untagged": "/search?q=is:untagged",
     "users-nothing": "/users?q=there-is-none&state=off",
     "user-remove": "/users/1?remove=1",
-    "users-versions": "/users/versions",
+    "htpasswd-history": "/users/htpasswd-history",
     "password": "/password",
 }
 

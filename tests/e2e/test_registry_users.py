@@ -56,7 +56,7 @@ def test_a_push_user_made_in_the_browser_pushes_with_the_lines_as_shown(
         proof = tab.page.locator(".head__sub")
         expect(proof).to_contain_text("checked with a real sign-in at the front door")
         assert violations(tab.page) == []
-        page = tab.page.url.removesuffix("/ready").removeprefix(boathouse.facts["url"])
+        page = tab.page.url.removesuffix("/setup").removeprefix(boathouse.facts["url"])
 
         assert "Login Succeeded" in run_login(new_machine, line(tab, "shell", "login"), secret)
         docker.docker("tag", "base", "my-image")
@@ -134,7 +134,7 @@ def test_several_users_are_chosen_and_switched_off_and_a_version_put_back(
         expect(bar).to_be_visible()
         bar.locator("button[value=off]").click()
         expect(tab.page.locator(".notice--ok")).to_contain_text("2 users are switched off.")
-        tab.open("/users/versions")
+        tab.open("/users/htpasswd-history")
         tab.page.get_by_role("link", name="Put back…").first.click()
         expect(tab.page.locator(".plan")).to_contain_text(re.compile("several-a can log in again"))
         assert violations(tab.page) == []

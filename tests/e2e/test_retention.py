@@ -97,7 +97,7 @@ def test_a_rule_is_made_tried_switched_on_and_run_in_a_browser(
         tab.page.click("dialog button:has-text('Run now')")
         expect(tab.page.locator("#h-report")).to_contain_text("3 tags deleted")
         found += violations(tab.page)
-        tab.open("/cleanup")
+        tab.open("/maintenance")
         expect(tab.page.locator("#runs tbody tr")).to_have_count(1)
         expect(tab.page.locator("#runs tbody tr")).to_contain_text(re.compile(r"old builds\s*3"))
         assert found + tab.complaints == []

@@ -25,7 +25,7 @@ from tests.support.pages import HOSTILE, client_of, text
 pytestmark = pytest.mark.django_db
 
 FRAGMENT = {"HX-Request": "true"}
-PAGE = "/cleanup/gc"
+PAGE = "/maintenance/gc"
 COUNTS: dict[str, Any] = {
     "dry_run": False,
     "stage": "done",
@@ -287,7 +287,7 @@ def test_runs_are_paged_and_the_page_takes_as_many_queries_as_before() -> None:
     found = re.search(r'rel="next"[^>]*href="([^"]+)"', page)
     assert found
     second = client.get(PAGE + html.unescape(found[1])).content.decode()
-    pattern = r'<td class="two-lines cell--title"><a href="/cleanup/gc/(\d+)"'
+    pattern = r'<td class="two-lines cell--title"><a href="/maintenance/gc/(\d+)"'
     assert len(re.findall(pattern, page)) == 10
     assert not set(re.findall(pattern, page)) & set(re.findall(pattern, second))
 

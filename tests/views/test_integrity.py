@@ -18,7 +18,7 @@ from tests.support.pages import HOSTILE, client_of, text
 
 pytestmark = pytest.mark.django_db
 
-PAGE = "/cleanup/gc"
+PAGE = "/maintenance/gc"
 DIGEST = "sha256:" + "7" * 64
 RESULT: dict[str, Any] = {
     "deep": False,
@@ -119,7 +119,7 @@ def test_a_check_under_way_is_followed_and_can_be_stopped() -> None:
     assert 'hx-trigger="every 1s"' in content
     assert '<rect width="50.0"' in content
     assert "check-all" not in content
-    client.post("/cleanup/integrity/stop")
+    client.post("/maintenance/integrity/stop")
     run.refresh_from_db()
     assert run.stop_asked_by == "operator:a-maintainer"
     assert "ends in a moment" in text(client.get(PAGE))
@@ -129,7 +129,9 @@ def test_a_check_under_way_is_followed_and_can_be_stopped() -> None:
 def test_the_worker_is_asked(asked: list[dict[str, Any]], deep: bool) -> None:
     make_check()
     fields = {"deep": "1"} if deep else {}
-    said = text(client_of(Role.MAINTAINER).post("/cleanup/integrity/start", fields, follow=True))
+    said = text(
+        client_of(Role.MAINTAINER).post("/maintenance/integrity/start", fields, follow=True)
+    )
     assert asked == [{"by": "operator:a-maintainer", "deep": deep}]
     assert "The worker begins in a moment" in said
 
@@ -137,16 +139,16 @@ def test_the_worker_is_asked(asked: list[dict[str, Any]], deep: bool) -> None:
 def test_only_one_is_asked_for_unless_the_other_died(asked: list[dict[str, Any]]) -> None:
     run = make_check(Run.State.RUNNING)
     client = client_of(Role.MAINTAINER)
-    said = text(client.post("/cleanup/integrity/start", follow=True))
+    said = text(client.post("/maintenance/integrity/start", follow=True))
     assert "A check is under way already" in said
     assert asked == []
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
-    client.post("/cleanup/integrity/start")
+    client.post("/maintenance/integrity/start")
     assert len(asked) == 1
 
 
 def test_stopping_what_does_not_run_is_no_error() -> None:
-    said = text(client_of(Role.MAINTAINER).post("/cleanup/integrity/stop", follow=True))
+    said = text(client_of(Role.MAINTAINER).post("/maintenance/integrity/stop", follow=True))
     assert "It had ended already" in said
 
 
@@ -154,7 +156,7 @@ def test_a_check_has_its_report(django_assert_num_queries: Any) -> None:
     run = make_check(broken=600, deep=True, read_bytes=10**9)
     client = client_of(Role.VIEWER)
     with django_assert_num_queries(4):  # session, operator, run, repositories
-        answer = client.get(f"/cleanup/integrity/{run.pk}")
+        answer = client.get(f"/maintenance/integrity/{run.pk}")
     said = text(answer)
     for words in (
         "Check of every byte",
@@ -177,9 +179,9 @@ def test_an_odd_result_is_no_error(client: Client, result: Any) -> None:
     Run.objects.filter(pk=run.pk).update(result=result)
     run.refresh_from_db()
     assert integrity.check(run).problems == ()
-    assert client_of(Role.VIEWER).get(f"/cleanup/integrity/{run.pk}").status_code == 200
+    assert client_of(Role.VIEWER).get(f"/maintenance/integrity/{run.pk}").status_code == 200
 
 
 def test_runs_of_another_kind_have_no_report_here() -> None:
     run = Run.objects.create(kind=Run.Kind.GC)
-    assert client_of(Role.ADMIN).get(f"/cleanup/integrity/{run.pk}").status_code == 404
+    assert client_of(Role.ADMIN).get(f"/maintenance/integrity/{run.pk}").status_code == 404

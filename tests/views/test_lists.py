@@ -52,7 +52,10 @@ LISTS: dict[str, list[str]] = {
     "layer": ["/layers/{layer}"],
     "storage": ["/storage", "/storage?sort=-own&top=own"],
     "activity": ["/activity", "/activity?act=user&actor=ada&target=u&result=done"],
-    "deleted": ["/cleanup/deleted", "/cleanup/deleted?q=team&how=deleted"],
+    "recently_deleted": [
+        "/maintenance/recently-deleted",
+        "/maintenance/recently-deleted?q=team&how=deleted",
+    ],
     "users": ["/users", "/users?sort=-used&q=u"],
     "user": ["/users/{user}"],
     "operators": ["/operators"],
@@ -60,10 +63,10 @@ LISTS: dict[str, list[str]] = {
 }
 # Pages of one thing, of a form, or of another kind of list: their own tests say what they cost.
 OTHERS = {
-    *("search", "password", "users_change", "users_drift", "users_measure", "users_versions"),
+    *("search", "password", "users_change", "users_drift", "users_measure", "htpasswd_history"),
     *(
-        "users_version",
-        "user_ready",
+        "htpasswd_file",
+        "user_setup",
         "operator",
         "operator_add",
         "operator_change",
@@ -72,8 +75,8 @@ OTHERS = {
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
     *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
-    *("delete", "delete_run", "delete_stop", "purge_manifest", "restore"),
-    *("cleanup", "retention_policies", "retention_policy", "retention_dry_run", "retention_run"),
+    *("old_address", "delete", "delete_run", "delete_stop", "purge_manifest", "restore"),
+    *("retention", "retention_policies", "retention_policy", "retention_dry_run", "retention_run"),
     *("retention_stop", "retention_csv", "gc", "gc_estimate", "gc_start"),
     *("gc_stop", "gc_trust_clock", "gc_restore", "gc_purge"),
     "gc_run",
@@ -165,7 +168,7 @@ def test_every_route_is_a_list_here_or_said_to_be_none() -> None:
         (f"/repositories/{R}:1.0?tab=referrers", r'class="repo__name" href="([^"]+)"'),
         (f"/repositories/{R}:1.0?tab=entries", r'<a class="mono" href="([^"]+)" title="[^"]+">'),
         ("/layers/{layer}", r'class="repo__name" href="([^"]+)"'),
-        ("/cleanup/deleted?q=deleted", r'name="former" value="([0-9]+)"'),
+        ("/maintenance/recently-deleted?q=deleted", r'name="former" value="([0-9]+)"'),
         ("/operators", r'class="repo__name" href="/operators/([^"]+)"'),
         ("/activity", r"<div><dt>Row</dt><dd>([0-9]+)</dd>"),
         ("/users", r'class="repo__name" href="/users/([^"]+)"'),

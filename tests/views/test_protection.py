@@ -51,7 +51,7 @@ def test_the_list_says_how_many_tags_each_protects(admin: Client, store: None) -
     protection.add("team/*", "v* stable", note="releases", by=ADA)
     protection.add("*", "*", note="", by="command line")
     protection.add("no/such", "*", note="", by=ADA)
-    rows = admin.get("/cleanup/protected").context["rows"]
+    rows = admin.get("/maintenance/protected").context["rows"]
     assert [(str(one.row), one.count) for one in rows] == [
         ("no/such:*", 0), ("*:*", 4), ("team/*:v* stable", 2),
     ]  # fmt: skip
@@ -62,17 +62,17 @@ def test_in_a_large_index_counting_ends(
 ) -> None:
     protection.add("team/*", "v*", note="", by=ADA)
     monkeypatch.setattr(page, "COUNTING_SECONDS", -1)
-    answer = admin.get("/cleanup/protected")
+    answer = admin.get("/maintenance/protected")
     assert [one.count for one in answer.context["rows"]] == [None]
     assert "Not all of them were counted" in answer.content.decode()
 
 
 def test_adding_and_lifting(admin: Client) -> None:
     form = {"repositories": " team/* , other ", "tags": "v*", "note": "releases"}
-    assert admin.post("/cleanup/protected/add", form).status_code == 302
+    assert admin.post("/maintenance/protected/add", form).status_code == 302
     row = Protection.objects.get()
     assert (str(row), row.note, row.by) == ("team/* other:v*", "releases", "operator:a-admin")
-    assert admin.post("/cleanup/protected/lift", {"protection": row.pk}).status_code == 302
+    assert admin.post("/maintenance/protected/lift", {"protection": row.pk}).status_code == 302
     assert not Protection.objects.exists()
     acts = AuditEvent.objects.order_by("id").values_list("act", "actor", "address")
     assert list(acts) == [
@@ -83,7 +83,7 @@ def test_adding_and_lifting(admin: Client) -> None:
 
 def test_what_was_typed_is_not_lost_when_it_is_refused(admin: Client) -> None:
     form = {"repositories": "team/<b>", "tags": "v*", "note": "<i>"}
-    answer = admin.post("/cleanup/protected/add", form)
+    answer = admin.post("/maintenance/protected/add", form)
     content = answer.content.decode()
     assert answer.status_code == 422
     assert "team/&lt;b&gt;" in content
@@ -93,7 +93,7 @@ def test_what_was_typed_is_not_lost_when_it_is_refused(admin: Client) -> None:
 
 @pytest.mark.parametrize("pk", ["", "x", "-1", "9" * 30, "٣", "1; DROP TABLE"])
 def test_lifting_what_is_not_there_says_so(admin: Client, pk: str) -> None:
-    answer = admin.post("/cleanup/protected/lift", {"protection": pk}, follow=True)
+    answer = admin.post("/maintenance/protected/lift", {"protection": pk}, follow=True)
     assert "has been lifted already" in answer.content.decode()
 
 
@@ -101,25 +101,25 @@ def test_lifting_what_is_not_there_says_so(admin: Client, pk: str) -> None:
 def test_others_look_and_do_not_change(role: Role) -> None:
     row = protection.add("team/*", "v*", note="", by=ADA)
     client = client_of(role)
-    content = client.get("/cleanup/protected").content.decode()
-    assert "/cleanup/protected/add" not in content
-    assert "/cleanup/protected/lift" not in content
-    assert client.post("/cleanup/protected/lift", {"protection": row.pk}).status_code == 403
-    assert client.get("/cleanup/protected/lift").status_code in (403, 405)
+    content = client.get("/maintenance/protected").content.decode()
+    assert "/maintenance/protected/add" not in content
+    assert "/maintenance/protected/lift" not in content
+    assert client.post("/maintenance/protected/lift", {"protection": row.pk}).status_code == 403
+    assert client.get("/maintenance/protected/lift").status_code in (403, 405)
     assert Protection.objects.exists()
 
 
 def test_a_link_fills_the_form_in(admin: Client) -> None:
     asked = {"repositories": "team/app", "tags": '1.0"><script>'}
-    content = admin.get("/cleanup/protected", asked).content.decode()
+    content = admin.get("/maintenance/protected", asked).content.decode()
     assert 'value="team/app"' in content
     assert "<script>" not in content
 
 
 def test_hostile_notes_are_text(admin: Client) -> None:
     Protection.objects.create(repositories="a", tags="b", note="<script>x", by="<script>y")
-    assert "<script>x" not in admin.get("/cleanup/protected").content.decode()
-    assert "<script>y" not in admin.get("/cleanup/protected").content.decode()
+    assert "<script>x" not in admin.get("/maintenance/protected").content.decode()
+    assert "<script>y" not in admin.get("/maintenance/protected").content.decode()
 
 
 def test_a_lock_is_on_protected_tags_for_one_query(admin: Client, store: None) -> None:
@@ -145,27 +145,27 @@ def test_a_protected_tag_offers_no_delete_but_its_rule(admin: Client, store: Non
     for tag, rule in {"v1": row, "v2": fixed}.items():
         content = pages[tag].content.decode()
         assert 'action="/delete"' not in content
-        assert content.count(f"/cleanup/protected?rule={rule.pk}") == 2  # the badge, the button
+        assert content.count(f"/maintenance/protected?rule={rule.pk}") == 2  # the badge, the button
     assert 'action="/delete"' in pages["latest"].content.decode()
     assert _badges(admin, "/repositories/team/app:v2") == ["Immutable"]
-    listed = admin.get("/cleanup/protected", {"rule": row.pk})
+    listed = admin.get("/maintenance/protected", {"rule": row.pk})
     assert [one.row for one in listed.context["rows"]] == [row]
     assert "Show all protections" in listed.content.decode()
     for odd in ("", "0", "x", "9" * 30):
-        assert len(admin.get("/cleanup/protected", {"rule": odd}).context["rows"]) == 2
+        assert len(admin.get("/maintenance/protected", {"rule": odd}).context["rows"]) == 2
 
 
 def test_immutable_is_a_box_to_tick_and_stays_ticked(admin: Client) -> None:
     form = {"repositories": "team/*", "tags": "v*", "immutable": "1"}
-    admin.post("/cleanup/protected/add", form)
+    admin.post("/maintenance/protected/add", form)
     row = Protection.objects.get()
     assert row.is_immutable
     assert AuditEvent.objects.get().details == {"note": "", "immutable": True}
-    assert ">Immutable</span>" in admin.get("/cleanup/protected").content.decode()
-    again = admin.post("/cleanup/protected/add", form)
+    assert ">Immutable</span>" in admin.get("/maintenance/protected").content.decode()
+    again = admin.post("/maintenance/protected/add", form)
     assert again.status_code == 422
     assert 'value="1" checked' in again.content.decode()
-    admin.post("/cleanup/protected/add", {**form, "immutable": ""})  # beside it, without a gap
+    admin.post("/maintenance/protected/add", {**form, "immutable": ""})  # beside it, without a gap
     assert Protection.objects.count() == 2
 
 

@@ -25,7 +25,7 @@ from tests.support.factories import make_former as former
 
 pytestmark = pytest.mark.django_db
 
-PAGE = "/cleanup/deleted"
+PAGE = "/maintenance/recently-deleted"
 HTMX = {"HTTP_HX_REQUEST": "true"}
 
 

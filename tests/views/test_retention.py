@@ -57,16 +57,16 @@ def make_tags(count: int = 5) -> None:
 
 
 def test_without_a_rule_the_page_teaches_and_the_form_stands_open() -> None:
-    page = client().get("/cleanup")
+    page = client().get("/maintenance")
     assert "No rule yet: nothing is deleted" in text(page)
     assert 'name="repositories"' in page.content.decode()
-    page = client(Role.VIEWER).get("/cleanup")
+    page = client(Role.VIEWER).get("/maintenance")
     assert "An administrator can make one." in text(page)
     assert "<input" not in page.content.decode().split("<main", 1)[1]
 
 
 def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
-    page = client().post("/cleanup/policies", FORM, follow=True)
+    page = client().post("/maintenance/policies", FORM, follow=True)
     said = text(page)
     assert "The rule old builds is made, as a draft." in said
     assert (
@@ -92,7 +92,7 @@ def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
     ],
 )
 def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reason: str) -> None:
-    page = client().post("/cleanup/policies", {**FORM, **fields})
+    page = client().post("/maintenance/policies", {**FORM, **fields})
     assert page.status_code == 422
     assert reason in text(page)
     assert 'value="old builds"' in page.content.decode()
@@ -103,22 +103,22 @@ def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reas
 def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
     row = policies.set_active(make_rule(), is_active=True, by="a")
     admin = client()
-    page = admin.get(f"/cleanup?edit={row.pk}")
+    page = admin.get(f"/maintenance?edit={row.pk}")
     assert "Change mine" in text(page)
     assert 'value="2"' in page.content.decode()
-    page = admin.post(f"/cleanup/policies/{row.pk}", {**FORM, "act": "change"}, follow=True)
+    page = admin.post(f"/maintenance/policies/{row.pk}", {**FORM, "act": "change"}, follow=True)
     assert "a draft again" in text(page)
-    wrong = admin.post(f"/cleanup/policies/{row.pk}", {**FORM, "act": "change", "name": ""})
+    wrong = admin.post(f"/maintenance/policies/{row.pk}", {**FORM, "act": "change", "name": ""})
     assert wrong.status_code == 422
-    assert f'action="/cleanup/policies/{row.pk}"' in wrong.content.decode()
+    assert f'action="/maintenance/policies/{row.pk}"' in wrong.content.decode()
 
 
 def test_switching_on_shows_the_next_runs_and_off_none() -> None:
     row = make_rule(schedule="0 4 * * SUN")
-    said = text(client().post(f"/cleanup/policies/{row.pk}", {"act": "on"}, follow=True))
+    said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "on"}, follow=True))
     assert "The rule mine is switched on." in said
     assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 ; Sun .*04:00 ; Sun .*04:00 \(UTC\)", said)
-    said = text(client().post(f"/cleanup/policies/{row.pk}", {"act": "off"}, follow=True))
+    said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "off"}, follow=True))
     assert "next:" not in said
 
 
@@ -126,32 +126,33 @@ def test_removing_and_running_are_asked_about_first() -> None:
     row = policies.set_active(make_rule(), is_active=True, by="a")
     admin = client()
     for asked in ("run", "remove"):
-        page = admin.get(f"/cleanup?{asked}={row.pk}").content.decode()
+        page = admin.get(f"/maintenance?{asked}={row.pk}").content.decode()
         assert "<dialog" in page
         assert f'value="{asked}"' in page
         assert (
-            "<dialog" not in client(Role.VIEWER).get(f"/cleanup?{asked}={row.pk}").content.decode()
+            "<dialog"
+            not in client(Role.VIEWER).get(f"/maintenance?{asked}={row.pk}").content.decode()
         )
-    assert "<dialog" not in admin.get("/cleanup?run=999").content.decode()
+    assert "<dialog" not in admin.get("/maintenance?run=999").content.decode()
     assert RetentionPolicy.objects.exists()
-    admin.post(f"/cleanup/policies/{row.pk}", {"act": "remove"})
+    admin.post(f"/maintenance/policies/{row.pk}", {"act": "remove"})
     assert not RetentionPolicy.objects.exists()
 
 
 def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
     row, admin = make_rule(), client()
-    page = admin.post(f"/cleanup/policies/{row.pk}", {"act": "explode"}, follow=True)
+    page = admin.post(f"/maintenance/policies/{row.pk}", {"act": "explode"}, follow=True)
     assert "does not know that act" in text(page)
-    assert admin.post("/cleanup/policies/999", {"act": "on"}).status_code == 404
-    assert admin.post("/cleanup/policies/999/dry-run").status_code == 404
-    assert admin.get("/cleanup/runs/999").status_code == 404
+    assert admin.post("/maintenance/policies/999", {"act": "on"}).status_code == 404
+    assert admin.post("/maintenance/policies/999/dry-run").status_code == 404
+    assert admin.get("/maintenance/runs/999").status_code == 404
     sync = Run.objects.create(kind=Run.Kind.SYNC)
-    assert admin.get(f"/cleanup/runs/{sync.pk}").status_code == 404
+    assert admin.get(f"/maintenance/runs/{sync.pk}").status_code == 404
 
 
 def test_a_draft_cannot_be_run_from_the_page() -> None:
     row = make_rule()
-    page = client().post(f"/cleanup/policies/{row.pk}", {"act": "run"}, follow=True)
+    page = client().post(f"/maintenance/policies/{row.pk}", {"act": "run"}, follow=True)
     assert "is a draft: switch it on first." in text(page)
     assert not Run.objects.exists()
 
@@ -159,7 +160,7 @@ def test_a_draft_cannot_be_run_from_the_page() -> None:
 def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
     make_tags()
     row = make_rule()
-    page = client(Role.MAINTAINER).post(f"/cleanup/policies/{row.pk}/dry-run", follow=True)
+    page = client(Role.MAINTAINER).post(f"/maintenance/policies/{row.pk}/dry-run", follow=True)
     said = text(page)
     assert "Dry run: 3 of 5 tags would go, 12 B" in said
     assert (
@@ -169,14 +170,14 @@ def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
     assert "Stays team/api: v0 among the newest 2" in said
     assert "every 2s" not in page.content.decode()  # it is done: nothing is asked again
     assert Run.objects.get().by == "operator:a-maintainer"
-    assert "3 of 5 tags would go" in text(client().get("/cleanup"))
+    assert "3 of 5 tags would go" in text(client().get("/maintenance"))
 
 
 def test_the_report_is_filtered_and_paged() -> None:
     make_tags(130)
     row = make_rule(keep_newest=20)
     admin = client()
-    page = admin.post(f"/cleanup/policies/{row.pk}/dry-run", follow=True)
+    page = admin.post(f"/maintenance/policies/{row.pk}/dry-run", follow=True)
     address = page.redirect_chain[-1][0]
     seen: list[str] = []
     after = ""
@@ -194,7 +195,7 @@ def test_the_report_is_filtered_and_paged() -> None:
 
 def test_the_report_as_csv_has_every_tag() -> None:
     make_tags()
-    page = client().post(f"/cleanup/policies/{make_rule().pk}/dry-run", follow=True)
+    page = client().post(f"/maintenance/policies/{make_rule().pk}/dry-run", follow=True)
     answer = client(Role.MAINTAINER).get(page.redirect_chain[-1][0] + ".csv")
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     body = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
@@ -210,17 +211,21 @@ def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
     row = policies.set_active(make_rule(), is_active=True, by="a")
     run = runs.begin(row, by="schedule", is_dry=False)
     Run.objects.filter(pk=run.pk).update(done=30, total=120)
-    page = client().get(f"/cleanup/runs/{run.pk}")
+    page = client().get(f"/maintenance/runs/{run.pk}")
     assert "30 of 120 tags looked at" in text(page)
     assert 'rect width="25"' in page.content.decode()
     seen = page.context["token"]
     headers = {"HX-Request": "true"}
-    assert client().get(f"/cleanup/runs/{run.pk}?seen={seen}", headers=headers).status_code == 204
-    page = client(Role.MAINTAINER).post(f"/cleanup/runs/{run.pk}/stop", follow=True)
+    assert (
+        client().get(f"/maintenance/runs/{run.pk}?seen={seen}", headers=headers).status_code == 204
+    )
+    page = client(Role.MAINTAINER).post(f"/maintenance/runs/{run.pk}/stop", follow=True)
     assert "It stops at the next safe place." in text(page)
     run.refresh_from_db()
     assert run.stop_asked_by == "operator:a-maintainer"
-    assert client().get(f"/cleanup/runs/{run.pk}?seen={seen}", headers=headers).status_code == 200
+    assert (
+        client().get(f"/maintenance/runs/{run.pk}?seen={seen}", headers=headers).status_code == 200
+    )
 
 
 def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
@@ -229,7 +234,7 @@ def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
     run = runs.begin(row, by="schedule", is_dry=False, due=due)
     runs.carry_out(run)
     Run.objects.filter(pk=run.pk).update(result={**run.result, "goes": 7, "failed": 1})
-    said = text(client(Role.VIEWER).get("/cleanup"))
+    said = text(client(Role.VIEWER).get("/maintenance"))
     assert "by schedule" in said
     assert "7 0 B Done" in said
     assert "1 not deleted" in said
@@ -243,17 +248,17 @@ def test_a_failed_tag_says_why() -> None:
         RetentionFate.objects.create(
             run=run, kind="failed", repository="team/api", tag="v1", reason="goes", note=note
         )
-    page = client().get(f"/cleanup/runs/{run.pk}")
+    page = client().get(f"/maintenance/runs/{run.pk}")
     assert "not deleted: the registry did not do it" in text(page)
     assert "<b>500" not in page.content.decode()
 
 
 def test_the_fragment_of_runs_is_empty_while_nothing_changed() -> None:
     admin = client()
-    token = admin.get("/cleanup").context["token"]
+    token = admin.get("/maintenance").context["token"]
     headers = {"HX-Request": "true"}
-    assert admin.get(f"/cleanup?seen={token}", headers=headers).status_code == 204
-    fragment = admin.get("/cleanup?seen=other", headers=headers)
+    assert admin.get(f"/maintenance?seen={token}", headers=headers).status_code == 204
+    fragment = admin.get("/maintenance?seen=other", headers=headers)
     assert "<html" not in fragment.content.decode()
 
 
@@ -264,10 +269,10 @@ def test_the_page_asks_as_much_for_many_rules_as_for_one(
     for number in range(20):
         make_rule(name=f"rule {number}")
     with django_assert_max_num_queries(12):
-        admin.get("/cleanup")
+        admin.get("/maintenance")
 
 
-@pytest.mark.parametrize("path", ["/cleanup", "/cleanup?new=1"])
+@pytest.mark.parametrize("path", ["/maintenance", "/maintenance?new=1"])
 def test_the_page_in_chinese(path: str) -> None:
     make_rule(keep_pulled_days=90, schedule="0 4 * * SUN")
     admin = client()

@@ -212,7 +212,7 @@ def test_the_secret_is_shown_once_and_kept_nowhere(admin: Client, caplog: Any) -
     caplog.set_level("DEBUG")
     answer = admin.post("/users", {**NEW, "note": "for tests"})
     row = RegistryUser.objects.get()
-    assert answer["Location"] == f"/users/{row.pk}/ready"
+    assert answer["Location"] == f"/users/{row.pk}/setup"
     assert "secret" not in str(list(Session.objects.values()))  # it waits there, encrypted
     assert admin.session["registry_user_done"]["secret"]
     shown = admin.get(answer["Location"])
@@ -233,7 +233,7 @@ def test_the_secret_is_shown_once_and_kept_nowhere(admin: Client, caplog: Any) -
 def test_the_secret_waits_for_its_own_page_and_is_not_spent_by_a_look_ahead(admin: Client) -> None:
     other = make("other")
     address = admin.post("/users", NEW)["Location"]
-    assert admin.get(f"/users/{other.pk}/ready").status_code == 302
+    assert admin.get(f"/users/{other.pk}/setup").status_code == 302
     assert admin.head(address).status_code == 302
     assert SECRET.findall(page(admin, address))
 
@@ -406,7 +406,7 @@ def test_a_new_secret_is_shown_once_and_the_old_one_works_as_long_as_chosen(admi
     row = make("ci")
     old = row.secret_hash
     answer = admin.post(f"/users/{row.pk}", {"act": "secret", "overlap": "24"})
-    assert answer["Location"] == f"/users/{row.pk}/ready"
+    assert answer["Location"] == f"/users/{row.pk}/setup"
     text = page(admin, answer["Location"])
     assert "ci has a new secret" in text
     assert "works as well, and ends" in text
@@ -536,7 +536,7 @@ def test_a_maintainer_manages_only_their_own(admin: Client) -> None:
     assert listed(client) == ["own"]
     assert listed(admin) == ["own", "strange"]
     assert client.get(f"/users/{strange.pk}").status_code == 404
-    assert client.get(f"/users/{strange.pk}/ready").status_code == 404
+    assert client.get(f"/users/{strange.pk}/setup").status_code == 404
     for name in ("off", "secret", "remove", "rights", "password", "end", "describe"):
         answer = client.post(f"/users/{strange.pk}", {"act": name, "overlap": "0", "end": "now"})
         assert answer.status_code == 404
@@ -597,7 +597,7 @@ def test_a_maintainer_sees_nothing_of_the_file(files: Path) -> None:
     (files / "htpasswd").write_bytes(publish.read() + b"byhand:{SHA}x\n")
     assert "byhand" not in page(client, "/users")
     assert "Versions of the file" not in page(client, "/users")
-    assert client.get("/users/versions").status_code == 403
+    assert client.get("/users/htpasswd-history").status_code == 403
     assert "changed by hand" not in page(client, "/")
 
 
@@ -766,8 +766,8 @@ def test_a_version_is_put_back_behind_a_plan_that_names_names(admin: Client) -> 
     act(admin, ci, "secret", overlap="0")
     users.expire([RegistryUser.objects.get(name="old")], timezone.now(), by="tests")
     make("new", ("pull", "*"))
-    text = page(admin, "/users/versions")
-    addresses = re.findall(r'href="(/users/versions/\d+)"', text)
+    text = page(admin, "/users/htpasswd-history")
+    addresses = re.findall(r'href="(/users/htpasswd-history/\d+)"', text)
     wanted = next(
         one
         for one in addresses
@@ -790,7 +790,9 @@ def test_a_version_is_put_back_behind_a_plan_that_names_names(admin: Client) -> 
 def test_one_who_is_on_again_by_a_version_keeps_the_secret_we_know(admin: Client) -> None:
     row = make("ci")
     users.set_active([row], is_active=False, by="tests")
-    address = re.findall(r'href="(/users/versions/\d+)"', page(admin, "/users/versions"))[0]
+    address = re.findall(
+        r'href="(/users/htpasswd-history/\d+)"', page(admin, "/users/htpasswd-history")
+    )[0]
     token = re.findall(r'name="plan" value="(\w+)"', page(admin, address))[0]
     admin.post(address, {"plan": token})
     row.refresh_from_db()
@@ -802,7 +804,9 @@ def test_one_who_is_on_again_by_a_version_keeps_the_secret_we_know(admin: Client
 def test_a_plan_that_is_not_true_any_more_is_refused(admin: Client) -> None:
     make("a")
     make("b")
-    address = re.findall(r'href="(/users/versions/\d+)"', page(admin, "/users/versions"))[0]
+    address = re.findall(
+        r'href="(/users/htpasswd-history/\d+)"', page(admin, "/users/htpasswd-history")
+    )[0]
     token = re.findall(r'name="plan" value="(\w+)"', page(admin, address))[0]
     make("c")
     before = publish.read()
@@ -814,8 +818,8 @@ def test_a_plan_that_is_not_true_any_more_is_refused(admin: Client) -> None:
 
 
 def test_a_version_that_is_gone_is_not_found(admin: Client) -> None:
-    assert "No version yet" in page(admin, "/users/versions")
-    for address in ("/users/versions/1", f"/users/versions/{'9' * 30}"):
+    assert "No version yet" in page(admin, "/users/htpasswd-history")
+    for address in ("/users/htpasswd-history/1", f"/users/htpasswd-history/{'9' * 30}"):
         assert admin.get(address).status_code == 404
         assert admin.post(address, {"plan": ""}).status_code == 404
 

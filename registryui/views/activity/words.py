@@ -240,10 +240,10 @@ def _ways_to_people(request: Request, rows: Iterable[AuditEvent]) -> dict[int, s
 
 _PAGES = {
     "protection": "protected",
-    "retention": "cleanup",
+    "retention": "retention",
     "store": "gc",
     "hold": "gc",
-    "file": "users_versions",
+    "file": "htpasswd_history",
 }
 
 

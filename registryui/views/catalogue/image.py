@@ -1,7 +1,7 @@
 """What the page of an image shows, prepared from stored bytes and rows: values in, values out.
 
-tag.py reads the rows, templates/catalogue/tag/ show these. Bytes and words come from whoever pushed: nothing
-here raises for any of them, and every text goes through plain_text.
+tag.py reads the rows, templates/catalogue/tag/ show these. Bytes and words come from whoever
+pushed: nothing here raises for any of them, and every text goes through plain_text.
 """
 
 from __future__ import annotations

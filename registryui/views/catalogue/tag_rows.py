@@ -1,7 +1,7 @@
 """What the list of a repository's tags shows, prepared from rows: values in, values out.
 
 Tags on one digest hang on a line (a lane) where they stand together, and say "same image as" where
-they do not. views/catalogue/repository.py reads the rows, templates/catalogue/repository/ show these.
+they do not. repository.py reads the rows, templates/components/repository/ show these.
 """
 
 from __future__ import annotations

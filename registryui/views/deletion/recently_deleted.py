@@ -57,7 +57,7 @@ class Group:
 
 
 @require_role(Role.VIEWER)
-def deleted(request: Request) -> HttpResponse:
+def recently_deleted(request: Request) -> HttpResponse:
     """The page, or for htmx its list. ?q= is a part of the repository's name or of the tag."""
     query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
     how = request.GET.get("how", "")
@@ -146,7 +146,7 @@ def restore(request: Request) -> HttpResponse:
 
     Asks first where somebody pushed the tag meanwhile; `expected` is the answer.
     """
-    back = safe_next(request, request.POST.get("back", ""), default=reverse("deleted"))
+    back = safe_next(request, request.POST.get("back", ""), default=reverse("recently_deleted"))
     try:
         if act := request.POST.get("act", "").replace("\0", "")[:32]:
             return _restore_act(request, act, back)

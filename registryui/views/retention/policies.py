@@ -51,7 +51,7 @@ class Past:
 
 
 @require_role(Role.VIEWER)
-def cleanup(request: Request) -> HttpResponse:
+def retention(request: Request) -> HttpResponse:
     """The rules, a form if one is asked for (`new`, `edit`), and the runs.
 
     `run` and `remove` name a rule that the dialog asks about. As a fragment: the runs alone, 204
@@ -108,7 +108,7 @@ def retention_policy(request: Request, pk: int) -> HttpResponse:
                 raise Refused(_("This page does not know that act."))
     except Refused as error:
         messages.error(request, str(error))
-    return redirect("cleanup")
+    return redirect("retention")
 
 
 @require_role(Role.MAINTAINER, methods=("POST",))
@@ -135,7 +135,7 @@ def _changed(request: Request, row: RetentionPolicy) -> HttpResponse:
 def _after_saving(request: Request, row: RetentionPolicy) -> HttpResponse:
     if request.POST.get("then") == "dry_run":
         return _dry_run(request, row)
-    return redirect("cleanup")
+    return redirect("retention")
 
 
 def _dry_run(request: Request, row: RetentionPolicy) -> HttpResponse:
@@ -143,7 +143,7 @@ def _dry_run(request: Request, row: RetentionPolicy) -> HttpResponse:
         run = runs.begin(row, by=request.user.actor, is_dry=True)
     except Refused as error:
         messages.error(request, str(error))
-        return redirect("cleanup")
+        return redirect("retention")
     tasks.retention(run.pk)
     return redirect("retention_run", run.pk)
 

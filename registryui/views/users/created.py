@@ -43,12 +43,12 @@ def hand_over(request: Request, done: Done, *, is_new: bool) -> HttpResponse:
         "proof": [proof.is_proved, proof.seconds, proof.reason],
         "warning": done.warning,
     }
-    return redirect("user_ready", pk=done.user.pk)
+    return redirect("user_setup", pk=done.user.pk)
 
 
 @require_role(Role.MAINTAINER)
 @sensitive_variables("handed")
-def user_ready(request: Request, pk: int) -> HttpResponse:
+def user_setup(request: Request, pk: int) -> HttpResponse:
     """Looked at again, it has nothing to say: the page of the user takes over."""
     row = get_object_or_404(
         RegistryUser.objects.visible_to(request.user).prefetch_related("rights"), pk=pk

@@ -150,7 +150,7 @@ class Version:
 
 
 @require_role(Role.ADMIN)
-def users_versions(request: Request) -> HttpResponse:
+def htpasswd_history(request: Request) -> HttpResponse:
     versions = [found for path in publish.versions() if (found := _version(path)) is not None]
     return render(
         request, "users/htpasswd_history.html", {"versions": versions, "kept": publish.VERSIONS}
@@ -158,7 +158,7 @@ def users_versions(request: Request) -> HttpResponse:
 
 
 @require_role(Role.ADMIN, methods=("GET", "POST"))
-def users_version(request: Request, version: int) -> HttpResponse:
+def htpasswd_file(request: Request, version: int) -> HttpResponse:
     """What putting that version back would do; then does it, if that is still the same."""
     path = next((one for one in publish.versions() if one.name == f"{version:020}"), None)
     found = _version(path) if path is not None else None
@@ -172,7 +172,7 @@ def users_version(request: Request, version: int) -> HttpResponse:
             proof = drift.restore(path, by=request.user.actor)
         except Refused as error:
             messages.error(request, str(error))
-            return redirect("users_version", version=version)
+            return redirect("htpasswd_file", version=version)
         say(request, _("The version is put back."), proof)
         return redirect("users")
     context = {"version": found, "plan": _plan(plan), "token": _token(plan), "what": What}
