@@ -40,7 +40,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Handover:
     """What became of them."""
 
     users: Sequence[RegistryUser] = ()
@@ -59,7 +59,7 @@ def made_for_others(operator: Operator) -> RegistryUserQuerySet:
     return made.exclude(owner=operator).order_by("name")
 
 
-def disable(operator: Operator, *, by: str, answer: Answer | None = None) -> Settled:
+def disable(operator: Operator, *, by: str, answer: Answer | None = None) -> Handover:
     """Switches an operator off. Raises Refused; Ask: an answer is needed."""
 
     def end(registry_users: str) -> None:
@@ -69,21 +69,21 @@ def disable(operator: Operator, *, by: str, answer: Answer | None = None) -> Set
     return _gone(operator, end, by=by, answer=answer)
 
 
-def remove(operator: Operator, *, by: str, answer: Answer | None = None) -> Settled:
+def remove(operator: Operator, *, by: str, answer: Answer | None = None) -> Handover:
     """Forgets an operator, as `disable`."""
     if not working(operator).exists():
         operators.remove(operator, by=by)
-        return Settled()
-    settled = disable(operator, by=by, answer=answer)  # its rows lose their owner with the operator
-    operators.remove(operator, by=by, registry_users=str(settled.answer or ""))
-    return settled
+        return Handover()
+    handover = disable(operator, by=by, answer=answer)  # its rows are about to lose their owner
+    operators.remove(operator, by=by, registry_users=str(handover.answer or ""))
+    return handover
 
 
-def set_role(operator: Operator, role: Role, *, by: str, answer: Answer | None = None) -> Settled:
+def set_role(operator: Operator, role: Role, *, by: str, answer: Answer | None = None) -> Handover:
     """Another role; who becomes a viewer can manage no registry user any more. As `disable`."""
     if role.rank >= Role.MAINTAINER.rank:
         operators.set_role(operator, role, by=by)
-        return Settled()
+        return Handover()
 
     def end(registry_users: str) -> None:
         operators.set_role(operator, role, by=by, registry_users=registry_users)
@@ -91,30 +91,30 @@ def set_role(operator: Operator, role: Role, *, by: str, answer: Answer | None =
     return _gone(operator, end, by=by, answer=answer)
 
 
-def settle(operator: Operator, answer: Answer, *, by: str) -> Settled:
+def hand_over(operator: Operator, answer: Answer, *, by: str) -> Handover:
     """Does with the working registry users of that operator what was answered. Raises Refused."""
     if answer.what == "hand over":
         _taker(operator, answer)
     found = list(working(operator))
     if not found:
-        return Settled()
+        return Handover()
     if answer.what == "disable":
         done = users.set_active(found, is_active=False, by=by)
-        return Settled(done.users, answer, done.proof)
+        return Handover(done.users, answer, done.proof)
     if answer.what == "hand over":
         users.hand_over(found, answer.to, by=by)
-    return Settled(found, answer)
+    return Handover(found, answer)
 
 
 def _gone(
     operator: Operator, end: Callable[[str], None], *, by: str, answer: Answer | None
-) -> Settled:
+) -> Handover:
     if answer is None and working(operator).exists():
         raise Ask(_question(operator))
     if answer is not None and answer.what == "hand over":
         _taker(operator, answer)
     end(str(answer or ""))
-    return settle(operator, answer, by=by) if answer is not None else Settled()
+    return hand_over(operator, answer, by=by) if answer is not None else Handover()
 
 
 def _taker(operator: Operator, answer: Answer) -> Operator:

@@ -82,7 +82,7 @@ def give_back() -> bool:
     return False
 
 
-def look(uploads: Callable[[], int]) -> None:
+def check(uploads: Callable[[], int]) -> None:
     """Opens or shuts the front door for uploads, gives the reserve back or makes it again.
 
     `uploads` counts those under way. OSError if a file cannot be made.

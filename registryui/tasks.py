@@ -33,14 +33,13 @@ from registryui.setup import configuration, health, rotation
 from . import audit, clock, doctor, hosts, operators, space, tls, under_way, write_freeze
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
-from .gc import collector as collecting
-from .gc import process, pushed
+from .gc import collector, process, pushed
 from .integrity import check as checking
 from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.25  # between two looks at what another host has changed
+POLL_SECONDS = 0.25  # between two looks at what another host has changed
 WATCH_SECONDS = 1  # between two looks at held writes, dead work, the room on the disk, the logs
 NOTE_SECONDS = 10  # between two notes of the time
 BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
@@ -273,7 +272,7 @@ def run_gc(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
 def restore_quarantined(by: str) -> None:
     """Everything that collecting has hidden; a dry run after it counts anew."""
     try:
-        collecting.restore("all", by=by)
+        collector.restore("all", by=by)
     except Refused as error:
         process.note_refusal(by, str(error), dry_run=False)
     else:
@@ -285,18 +284,18 @@ def gc_by_schedule() -> None:
     """When the schedule says so, when something that was hidden may be purged, and when a run ended
     before it looked again."""
     now = timezone.now()
-    if collecting.wants_review(now):
+    if collector.wants_review(now):
         review_gc("schedule")
     elif clock.known().has_jumped:
         return
-    elif settings.GC_SCHEDULE and (collecting.is_scheduled(now) or collecting.is_due(now)):
+    elif settings.GC_SCHEDULE and (collector.is_scheduled(now) or collector.is_due(now)):
         run_gc("schedule")
 
 
 @db_task()
 def review_gc(by: str) -> None:
     """Restores what is needed of what a run hid that was ended before it could."""
-    if collecting.wants_review(timezone.now()):
+    if collector.wants_review(timezone.now()):
         process.run_gc(by=by, review=True)
 
 
@@ -307,7 +306,7 @@ def take_up(name: str) -> None:
     if kind == "delete":
         recovery.recover_act(id)
     elif kind == "gc":
-        collecting.close_dead(int(id))
+        collector.close_dead(int(id))
         review_gc.call_local("schedule")
 
 
@@ -327,7 +326,7 @@ def integrity_by_schedule() -> None:
 @once_for_all(crontab(minute="47"))
 def check_damaged_tags() -> None:
     """What is whole again is not called damaged until the next look at everything."""
-    checking.look_again()
+    checking.recheck_damaged()
 
 
 _started = threading.Lock()
@@ -367,7 +366,7 @@ def _follow() -> None:
                 log.error("cannot follow the other hosts: %s", " ".join(str(error).split()))
             is_well = False
             connection.close()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _begin() -> None:
@@ -397,7 +396,7 @@ def _take_up_dead() -> None:
 
 
 def _check_space() -> None:
-    space.look(uploads=lambda: write_freeze.in_flight("writes"))
+    space.check(uploads=lambda: write_freeze.in_flight("writes"))
 
 
 # Seconds between two looks, for ever, each in a thread of its own, because a disk may hang. Held
@@ -406,7 +405,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "hold": (WATCH_SECONDS, write_freeze.clear),
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _check_space),
-    "logs": (WATCH_SECONDS, rotation.look),
+    "logs": (WATCH_SECONDS, rotation.check),
     "clock": (NOTE_SECONDS, clock.note),
 }
 

@@ -44,7 +44,7 @@ GATES: dict[str, tuple[str, ...]] = {"writes": ("manifests", "blobs"), "manifest
 ADDRESSES = {"manifests": "127.0.0.3", "blobs": "127.0.0.2"}
 SILENT = timedelta(seconds=10)  # no word from the holder for so long: it is gone
 BEAT = 1.0  # seconds between two words
-SETTLE = 1.0  # seconds after which a request that was let in has its connection
+DRAIN = 1.0  # seconds after which a request that was let in has its connection
 LONGEST = timedelta(hours=24)
 
 
@@ -144,7 +144,7 @@ def is_at(what: What, port: int) -> bool:
 
 def wait(what: What, *, seconds: float) -> bool:
     """Waits until no write is left that began before the gate; False if some were at the end."""
-    time.sleep(SETTLE)
+    time.sleep(DRAIN)
     deadline = time.monotonic() + seconds
     while in_flight(what):
         if time.monotonic() > deadline:
@@ -157,7 +157,7 @@ def wait(what: What, *, seconds: float) -> bool:
 class Frozen:
     """A hold of this process, while it lasts."""
 
-    hold: Freeze
+    freeze: Freeze
     began: float  # by time.monotonic
 
     @property
@@ -167,7 +167,7 @@ class Frozen:
 
     def check(self) -> None:
         """Refused if the door may be open again: this process was asleep, or its time is up."""
-        if self.hold.id not in {one.id for one in freezes()} or not is_frozen(self.hold.what):
+        if self.freeze.id not in {one.id for one in freezes()} or not is_frozen(self.freeze.what):
             raise Refused(_("The hold on writes ended before the work was done: try again."))
 
 

@@ -40,7 +40,7 @@ def leave(monkeypatch: pytest.MonkeyPatch, megabytes: float, *, entries: int = 1
 
 def look(uploads: int = 0) -> tuple[bool, bool]:
     """Whether uploads are refused, and whether the reserve is there."""
-    space.look(uploads=lambda: uploads)
+    space.check(uploads=lambda: uploads)
     found = space.reserve().exists() and space.reserve().stat().st_size == 4 * MEGABYTE
     return space.gate().exists(), found
 
@@ -104,7 +104,7 @@ def test_another_size_is_made_anew(folder: Path, settings: Any) -> None:
     space.reserve().write_bytes(b"half")
     assert look() == (False, True)
     settings.RESERVE_BYTES = 0
-    space.look(uploads=lambda: 0)
+    space.check(uploads=lambda: 0)
     assert not space.reserve().exists()
 
 

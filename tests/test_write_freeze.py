@@ -58,7 +58,7 @@ READS = (
 def instance(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
     standing.renew()
     # No request here is so young: each is seen at the registry before anybody waits for it.
-    monkeypatch.setattr(write_freeze, "SETTLE", 0.1)
+    monkeypatch.setattr(write_freeze, "DRAIN", 0.1)
     return standing
 
 

@@ -188,7 +188,7 @@ def parse(content: bytes) -> dict[str, str]:
     users: dict[str, str] = {}
     before: list[bytes] = []
     for line in _lines(content):
-        if (found := _LINE.fullmatch(line)) and not _is_hidden(found[1], before):
+        if (found := _LINE.fullmatch(line)) and not _is_shadowed(found[1], before):
             with contextlib.suppress(UnicodeDecodeError):
                 users.setdefault(found[1].decode(), found[2].decode(errors="replace"))
         before.append(line)
@@ -208,7 +208,7 @@ def change(content: bytes, lines: Mapping[str, str]) -> bytes:
     for line in _lines(content):
         found = _LINE.fullmatch(line)
         if found is None or found[1] not in wanted:
-            if is_gap and kept and _may_hide(kept[-1]):
+            if is_gap and kept and _may_shadow(kept[-1]):
                 kept.append(b"\n")
             kept.append(line)
             is_gap = False
@@ -229,26 +229,26 @@ def change(content: bytes, lines: Mapping[str, str]) -> bytes:
 def _append(kept: list[bytes], name: bytes, rest: bytes) -> None:
     if kept and not kept[-1].endswith(b"\n"):
         kept[-1] += b"\n"
-    if _is_hidden(name, kept):
+    if _is_shadowed(name, kept):
         kept.append(b"\n")
     kept.append(name + b":" + rest)
 
 
-def _is_hidden(name: bytes, before: Sequence[bytes]) -> bool:
+def _is_shadowed(name: bytes, before: Sequence[bytes]) -> bool:
     """True if nginx does not see a line of that name behind those lines.
 
     It looks for the name letter by letter. If a line without a colon is how the name begins, the
     line's end is the first wrong letter, and what nginx then skips is the next line.
     """
-    is_hidden = False
+    is_shadowed = False
     for line in reversed(before):
-        if not (_may_hide(line) and name.startswith(line.rstrip(b"\n"))):
+        if not (_may_shadow(line) and name.startswith(line.rstrip(b"\n"))):
             break
-        is_hidden = not is_hidden  # one that is skipped itself hides nothing
-    return is_hidden
+        is_shadowed = not is_shadowed  # one that is skipped itself hides nothing
+    return is_shadowed
 
 
-def _may_hide(line: bytes) -> bool:
+def _may_shadow(line: bytes) -> bool:
     return b":" not in line and line[:1] not in (b"#", b"\r", b"\n")
 
 

@@ -63,7 +63,7 @@ VERSIONS = 20  # of the file that are kept
 # A replaced secret's hash stays in its row so long after its end: a clock that was ahead may be set
 # back, and then the secret has time left.
 REMEMBERED = timedelta(days=30)
-MANY = 500  # names: then all are asked for, because SQLite's statements have an end
+BULK = 500  # names: then all are asked for, because SQLite's statements have an end
 OPEN = ("base", "search", "other")  # endpoints of the front door that every user may use
 # Folders beside those of users; no user's name begins so.
 _ENDPOINTS = "@open"
@@ -171,7 +171,7 @@ def _print(rows: Sequence[RegistryUser], others: dict[str, str], instead: bytes 
             if (folder := _folder(name)) is not None:
                 _take(folder, but=())
     except OSError:
-        if _put_back(before):
+        if _restore_content(before):
             _retract(announced, noted)
         raise
     _note(rows, wanted, others)
@@ -326,7 +326,7 @@ def _overlap_is_old() -> bool:
 def published(names: Collection[str] | None = None) -> dict[str, Published]:
     """By name, what the htpasswd file of this host says as far as we wrote it; of these or all."""
     rows = Published.objects.filter(host=here())
-    if names is not None and len(names) < MANY:
+    if names is not None and len(names) < BULK:
         rows = rows.filter(name__in=_askable(names))
     return {row.name: row for row in rows}
 
@@ -511,7 +511,7 @@ def _replace(old_lines: Mapping[str, str], lines: Mapping[str, str], instead: by
         version.unlink(missing_ok=True)
 
 
-def _put_back(before: bytes | None) -> bool:
+def _restore_content(before: bytes | None) -> bool:
     """The file as it was, if the failure came after it was replaced; False if not even that can be
     done."""
     with contextlib.suppress(OSError):

@@ -62,7 +62,7 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Rights:
     return frozenset((Right.Action(action).value, parse_scope(scope)) for action, scope in pairs)
 
 
-def holds(scope: str, repository: str) -> bool:
+def covers(scope: str, repository: str) -> bool:
     """True if the repository lies within that scope."""
     if scope == EVERYWHERE:
         return True
@@ -71,7 +71,7 @@ def holds(scope: str, repository: str) -> bool:
 
 def may(rights: Iterable[tuple[str, str]], action: str, repository: str) -> bool:
     """True if these rights allow the action in the repository."""
-    return any(one == action and holds(scope, repository) for one, scope in rights)
+    return any(one == action and covers(scope, repository) for one, scope in rights)
 
 
 def allowed(name: str, action: str) -> QuerySet[Repository]:
@@ -82,12 +82,12 @@ def allowed(name: str, action: str) -> QuerySet[Repository]:
     there = _now(name, action).annotate(
         head=Left("scope", Length("scope") - 1), beginning=Left(OuterRef("name"), Length("head"))
     )
-    holds = (
+    covers = (
         Q(scope=EVERYWHERE)
         | Q(scope=OuterRef("name"))
         | Q(scope__endswith="/*", beginning=F("head"))
     )
-    return Repository.objects.filter(Exists(there.filter(holds)))
+    return Repository.objects.filter(Exists(there.filter(covers)))
 
 
 def has_any(name: str, action: str) -> bool:
@@ -119,7 +119,7 @@ def beyond(wanted: Rights, given: Rights) -> Rights:
 
 
 def _within(scope: str, other: str) -> bool:
-    return holds(other, scope.removesuffix("*") + "x" if scope.endswith("/*") else scope) and (
+    return covers(other, scope.removesuffix("*") + "x" if scope.endswith("/*") else scope) and (
         scope != EVERYWHERE
     )
 

@@ -11,7 +11,7 @@ from django.db.models import F, Func, Q, QuerySet, TextField, Value
 from registryui.models import AuditEvent, RegistryEvent
 from registryui.models.activity import OWN_ACT, OWN_CLIENT
 
-PUSH, MOVE = "client.push", "client.move"  # a tag; a tag that was on another digest
+PUSH, UPDATE = "client.push", "client.move"  # a tag; a tag that was on another digest
 _NAME = Func(
     F("repository"),
     Value(":"),
@@ -37,7 +37,7 @@ def asked(
     rows = rows.exclude(actor="", client__startswith=OWN_CLIENT)
     if not fit(act=act, result=result):
         return rows.none()
-    if act in (PUSH, MOVE):
+    if act in (PUSH, UPDATE):
         rows = rows.filter(Q(replaced="") if act == PUSH else ~Q(replaced=""))
     if actor:
         rows = rows.filter(actor=actor)
@@ -61,12 +61,12 @@ def walked(
 
 def fit(*, act: str, result: str) -> bool:
     """Whether any push can be meant."""
-    return act in ("", "client", PUSH, MOVE) and result in ("", AuditEvent.Result.DONE)
+    return act in ("", "client", PUSH, UPDATE) and result in ("", AuditEvent.Result.DONE)
 
 
 def only(act: str) -> bool:
     """Whether nothing but pushes can be meant."""
-    return act in (PUSH, MOVE)
+    return act in (PUSH, UPDATE)
 
 
 def as_row(event: RegistryEvent) -> AuditEvent:
@@ -77,7 +77,7 @@ def as_row(event: RegistryEvent) -> AuditEvent:
         at=event.at,
         actor=event.actor,
         address=event.address,
-        act=MOVE if event.replaced else PUSH,
+        act=UPDATE if event.replaced else PUSH,
         target=f"{event.repository}:{event.tag}",
         result=AuditEvent.Result.DONE,
         details={name: value for name, value in details.items() if value},

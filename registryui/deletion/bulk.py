@@ -18,10 +18,10 @@ from registryui.index import runs
 from registryui.models import Run
 from registryui.refused import Refused
 
-from . import restore as undo
 from .execute import Outcome, Selection, execute
+from .restore import restore_act
 
-MANY = 50  # more than these are work for a job: a page would not answer for seconds
+BULK = 50  # more than these are work for a job: a page would not answer for seconds
 LINES = 1000  # of the log
 
 
@@ -59,7 +59,7 @@ def restore(run: Run, act: str, *, repository: str) -> None:
     """Puts back what that act took off; ends the run, whatever happens."""
 
     def work() -> Outcome:
-        results = undo.restore_act(act, by=run.by, progress=lambda *at: _goes_on(run, *at))
+        results = restore_act(act, by=run.by, progress=lambda *at: _goes_on(run, *at))
         return Outcome(act, results, run.started_at)
 
     _run(run, "restore", repository, work)

@@ -5,7 +5,7 @@ and collecting takes it; so each delete can be taken back with the same digest (
 `purge_manifest` makes a digest unpullable at once.
 
     records.py   Selection, Plan, Outcome …     planning.py   plan      reach.py   what keeps what
-    take_off.py  how the registry does it       for_good.py   purge_manifest
+    untag.py     how the registry does it       purge.py      purge_manifest
     settling.py  what a process that died in the middle left over
 """
 
@@ -165,7 +165,7 @@ class _Doing:
         tags = [untag.Wanted(one.tag, one.digest) for one in batch if one.tag]
         taken = {
             one.tag: one
-            for one in untag.take_off(
+            for one in untag.untag(
                 self.registry, self.repository, tags, act=self.act, pool=self.pool
             )
         }
@@ -208,16 +208,16 @@ class _Doing:
 
     def _write(self, taken: Sequence[untag.Taken]) -> None:
         """Brings the index up to what the registry has now."""
-        probes = [one.look for one in taken if one.look is not None]
+        probes = [one.probe for one in taken if one.probe is not None]
         try:
             for _attempt in range(3):
                 if probes:
                     changes = write(self.registry, self.repository, probes, self.pool)
-                    probes = self._look_again(changes.skipped)
+                    probes = self._probe_again(changes.skipped)
         except RegistryError:  # of a tag that somebody else set: the next sync brings it
             ingest.save(self.repository, [one for one in probes if one.is_gone], [])
 
-    def _look_again(self, tags: Collection[str]) -> list[TagProbe]:
+    def _probe_again(self, tags: Collection[str]) -> list[TagProbe]:
         """At tags of which the index learned something else meanwhile: a sync that saw our
         throw-away, a push."""
         rows = Tag.objects.filter(repository__name=self.repository, name__in=tags)

@@ -47,7 +47,7 @@ ENDING = 10  # seconds for a push that nobody waits for any more
 _VERSION = "registry/2.0"
 _AWAY = "it cannot be looked up now what is protected, so nothing was changed; try again soon"
 _LATE = "this took too long, so nothing was changed; try again"
-_HELD = "pushes and deletes are held for a moment; pulls go on; try again in a minute"
+_FROZEN = "pushes and deletes are held for a moment; pulls go on; try again in a minute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _forward(asked: Asked, name: str = "") -> Answer:
     if time.time() > asked.until:
         return _error(503, "UNAVAILABLE", _LATE)
     if (write_freeze.folder() / gate).exists():  # it may have been shut since nginx looked
-        return _error(503, "UNAVAILABLE", _HELD)
+        return _error(503, "UNAVAILABLE", _FROZEN)
     told = forward(
         asked.method,
         asked.path,
@@ -203,7 +203,7 @@ def _needing(
         rows = Manifest.objects.filter(repository__name=repository, digest__in=some)
         unread -= set(rows.exclude(kind=Manifest.Kind.UNKNOWN).values_list("digest", flat=True))
     # What was pushed a moment ago the index does not have yet.
-    needing = known | {one for one in unread if _holds(source, repository, one, names)}
+    needing = known | {one for one in unread if _contains(source, repository, one, names)}
     return [tag for tag, one in on.items() if one in needing]
 
 
@@ -246,7 +246,7 @@ def _names(source: FileStore | RegistryClient, repository: str, digest: str) -> 
     return stored | set(rows.values_list("digest", flat=True))
 
 
-def _holds(
+def _contains(
     source: FileStore | RegistryClient, repository: str, digest: str, names: set[str]
 ) -> bool:
     """Whether one of `names` is a part of that manifest, read from the registry."""

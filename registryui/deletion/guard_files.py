@@ -40,7 +40,7 @@ _WORDS = {
     "answer; try again when it does",
 }
 
-_told: list[tuple[object, ...]] = []  # the protections that this process wrote last
+_written: list[tuple[object, ...]] = []  # the protections that this process wrote last
 
 
 def folder() -> Path:
@@ -51,7 +51,7 @@ def folder() -> Path:
 def catch_up() -> None:
     """Writes the files if the protections are others than this process has written: on several
     hosts somebody else changes them. One small query."""
-    if _told != _key(rows := list(Protection.objects.order_by("id"))):
+    if _written != _key(rows := list(Protection.objects.order_by("id"))):
         _write(rows)
 
 
@@ -69,7 +69,7 @@ def _write(rows: list[Protection]) -> None:
             _put(path, content)
         _put(_rules_file(), json.dumps([_facts(row) for row in rows]).encode(), mode=0o600)
         _remove_others(wanted.keys())
-    _told[:] = _key(rows)
+    _written[:] = _key(rows)
 
 
 def adopt_lost() -> int:

@@ -48,7 +48,7 @@ from .plan import repository_of
 from .protection import protections
 from .reachability import Around, around, chunks, freed, users_of
 from .records import Changed, LeftOut, Purge, Result
-from .untag import Wanted, again, in_words, take_off
+from .untag import Wanted, again, in_words, untag
 
 log = logging.getLogger(__name__)
 
@@ -106,17 +106,17 @@ def _read_anew(repository: str) -> None:
     try:
         with (
             RegistryClient(settings.REGISTRY_URL) as registry,
-            ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool,
+            ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as pool,
         ):
             tags = sorted({*registry.tags(repository), *known})
 
-            def look_at(tag: str) -> TagProbe:
+            def probe_one(tag: str) -> TagProbe:
                 expected = known.get(tag) or ""
                 return again(
                     lambda: probe(registry, repository, tag, expected=expected, is_listed=False)
                 )
 
-            changed = [one for one in pool.map(look_at, tags) if one.digest != one.expected]
+            changed = [one for one in pool.map(probe_one, tags) if one.digest != one.expected]
             write(registry, repository, changed, pool)
     except RegistryError as error:
         raise Refused(
@@ -145,7 +145,7 @@ def _planned(repository: Repository, digest: str) -> tuple[Purge, dict[str, int]
         repository=repository.name,
         digest=digest,
         tags=tuple(names),
-        former=_undone(repository.name, list(dead)).count(),
+        tombstones=_undone(repository.name, list(dead)).count(),
         children=tuple(sorted(dead.keys() - {digest} - _digests_of(found, referrer_tags))),
         referrer_tags=referrer_tags,
         listed_by=tuple(sorted(found.listed_by[digest] - dead.keys())),
@@ -243,7 +243,7 @@ def _untag(registry: RegistryClient, planned: Purge, gone: set[str], act: str) -
         if name in listed and (digest in gone or name in planned.referrer_tags)
     ]
     with ThreadPoolExecutor(2, thread_name_prefix="delete") as pool:
-        take_off(registry, planned.repository, wanted, act=act, pool=pool)
+        untag(registry, planned.repository, wanted, act=act, pool=pool)
     probes = [TagProbe(name, digest, "", is_gone=True) for name, digest in known.items()]
     ingest.save(planned.repository, probes, [])
 
@@ -304,7 +304,7 @@ def _conclude(
     gone = [one.digest for one in results if one.state != "failed"]
     ManifestTombstone.objects.filter(repository=repository.name, digest__in=gone).delete()
     audit.record(
-        "manifest.purge_manifest",
+        "manifest.delete_for_good",
         f"{repository.name}@{planned.digest}",
         by=by,
         result=AuditEvent.Result.FAILED if failed else AuditEvent.Result.DONE,
@@ -313,7 +313,7 @@ def _conclude(
             "referrer_tags": list(planned.referrer_tags),
             "manifests": [one.digest for one in results if one.state != "failed"],
             "blobs": list(blobs),
-            "undo_ended": planned.former,
+            "undo_ended": planned.tombstones,
             "failed": {one.digest: one.reason for one in failed},
         },
     )

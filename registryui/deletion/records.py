@@ -90,7 +90,7 @@ class Purge:
     repository: str
     digest: str
     tags: tuple[str, ...]  # every tag on it: the registry takes them off with it
-    former: int  # deleted or overwritten tags on it that can no longer be put back
+    tombstones: int  # deleted or overwritten tags on it that can no longer be put back
     children: tuple[str, ...]  # child manifests used only there: they go as well
     referrer_tags: tuple[str, ...]  # tags of signatures and the like that go as well
     listed_by: tuple[str, ...]  # image indexes that list it, and are broken by it

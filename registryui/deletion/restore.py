@@ -76,20 +76,20 @@ def restorable() -> TagTombstoneQuerySet:
     return rows.filter(~Exists(there)).order_by("-at", "-id")
 
 
-def restore(former: TagTombstone, *, by: str, expected: str | None = None) -> None:
+def restore(tombstone: TagTombstone, *, by: str, expected: str | None = None) -> None:
     """Puts the tag back on its digest, with its old time and pusher.
 
     Refused: its time is over, the registry lacks a part of it or does not answer. Taken: the tag
     is on another digest now; give `expected`, that digest, to replace it.
     """
-    former.refresh_from_db()
-    if former.restored_at is not None:
+    tombstone.refresh_from_db()
+    if tombstone.restored_at is not None:
         raise Refused(_("It has been put back already."))
-    if former.ended_at is not None:
+    if tombstone.ended_at is not None:
         raise Refused(_("It was deleted for good meanwhile."))
-    if former.keep_until <= clock.now():
+    if tombstone.keep_until <= clock.now():
         raise Refused(_("Its time is over: its image may have been collected."))
-    _raise(_set(former.repository, [_wish(former, expected or "")], by=by))
+    _raise(_set(tombstone.repository, [_wish(tombstone, expected or "")], by=by))
 
 
 def restore_act(
@@ -158,7 +158,7 @@ class _Wish:
     tag: str  # "": an untagged manifest, which only has to be there
     digest: str
     expected: str  # what it may be on now; "": on nothing
-    move: TagUpdate | None = None  # what it was; None: it moves now, by who wishes it
+    update: TagUpdate | None = None  # what it was; None: it moves now, by who wishes it
     media_type: str = ""
     act: str = field(default_factory=lambda: uuid.uuid4().hex)  # by which its event is ours
 
@@ -167,9 +167,9 @@ class _Wish:
         return self.tag or self.digest
 
 
-def _wish(former: TagTombstone, expected: str) -> _Wish:
-    move = TagUpdate(former.digest, former.tagged_at, former.tagged_by)
-    return _Wish(former.tag, former.digest, expected, move, former.media_type)
+def _wish(tombstone: TagTombstone, expected: str) -> _Wish:
+    update = TagUpdate(tombstone.digest, tombstone.tagged_at, tombstone.tagged_by)
+    return _Wish(tombstone.tag, tombstone.digest, expected, update, tombstone.media_type)
 
 
 def _raise(done: dict[_Wish, Refused | None]) -> None:
@@ -217,7 +217,7 @@ def _set_now(
         setting = _Setting(registry, repository, _stored(repository, wishes), immutable)
         done = dict(zip(wishes, pool.map(setting.set, wishes), strict=True))
         probes = [look for wish in wishes if (look := setting.probes.get(wish.tag))]
-        updates = {one.tag: one.move or TagUpdate(one.digest, at, by) for one in wishes}
+        updates = {one.tag: one.update or TagUpdate(one.digest, at, by) for one in wishes}
         try:
             write(registry, repository, _expecting(repository, probes), pool, updates=updates)
             probe_untagged(registry, repository, setting.untagged, pool)
@@ -310,7 +310,7 @@ class _Setting:
     def _may_set(self, wish: _Wish, now: str) -> bool:
         """What a page showed must still be so; a former tag comes back where nothing is in its
         place, or only what may be replaced."""
-        if wish.move is None:
+        if wish.update is None:
             return now == wish.expected
         return now in ("", wish.digest, wish.expected) or self._is_throw_away(now)
 
@@ -375,7 +375,7 @@ def _event(repository: str, wish: _Wish, at: datetime, by: str) -> RegistryEvent
         at=at,
         actor=by[:255],
         client="boathouse",
-        applied_at=at if wish.move else None,
+        applied_at=at if wish.update else None,
     )
 
 

@@ -44,11 +44,11 @@ class Taken:
     tag: str
     state: str  # "deleted" | "moved" | "gone" | "failed"
     reason: str = ""
-    look: TagProbe | None = None  # what the registry has now; None: nothing changed, or not known
+    probe: TagProbe | None = None  # what the registry has now; None: nothing changed, or not known
     may_be_off: bool = False  # failed, and the tag may not be on its digest any more
 
 
-def take_off(
+def untag(
     registry: RegistryClient,
     repository: str,
     wanted: Sequence[Wanted],
@@ -89,13 +89,13 @@ class _Untagging:
             return Taken(one.tag, "failed", in_words(error))
         if now != one.digest and not is_ours:
             state = "moved" if now else "gone"
-            return Taken(one.tag, state, look=self._probe(one))
+            return Taken(one.tag, state, probe=self._probe(one))
         try:
             if not self._registry.delete_tag(self._repository, one.tag):
                 self._is_set = True
                 self._set(one.tag)
         except NotFound:
-            return Taken(one.tag, "gone", look=self._probe(one))
+            return Taken(one.tag, "gone", probe=self._probe(one))
         except RegistryError as error:
             if not error.temporary:
                 return Taken(one.tag, "failed", in_words(error))
@@ -133,12 +133,12 @@ class _Untagging:
         except RegistryError as error:
             return Taken(one.tag, "failed", reason or in_words(error), may_be_off=True)
         if not now.digest:
-            return Taken(one.tag, "deleted", look=now)
+            return Taken(one.tag, "deleted", probe=now)
         if now.digest == one.digest:
             return Taken(one.tag, "failed" if reason else "moved", reason)
         if now.digest == self._digest:
-            return Taken(one.tag, "failed", reason, look=now, may_be_off=True)
-        return Taken(one.tag, "moved", look=now)
+            return Taken(one.tag, "failed", reason, probe=now, may_be_off=True)
+        return Taken(one.tag, "moved", probe=now)
 
     def _set(self, tag: str) -> None:
         self._registry.put_manifest(self._repository, tag, self._raw, media_types.OCI_INDEX)

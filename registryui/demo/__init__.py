@@ -2,6 +2,6 @@
 
 build.py         layers, configs, manifests, image indexes out of a few words; pure
 images.py        what the demo registry holds: make_images(); pure
-attachments.py   what is no image: signature, SBOM, attestation, chart, build cache; pure
+referrers.py     what is no image: signature, SBOM, attestation, chart, build cache; pure
 push.py          sends it through the front door
 """

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from zlib import crc32
 
-from .attachments import (
+from .bases import PATH, PYTHON_ENV, debian, python
+from .build import AMD64, ARM64, ARM_V7, Json, Made, Step, image, image_index, noise
+from .odd import odd_labels
+from .referrers import (
     bill_of_materials,
     build_cache,
     cosign_signature,
     helm_chart,
     with_attestation,
 )
-from .bases import PATH, PYTHON_ENV, debian, python
-from .build import AMD64, ARM64, ARM_V7, Json, Made, Step, image, image_index, noise
-from .odd import odd_labels
 
 _ORIGIN = "org.opencontainers.image"
 

@@ -36,7 +36,7 @@ from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
 from registryui.setup import health
 
-from . import collecting
+from . import gc
 from .findings import NAMES, Finding, from_json, latest, worker
 from .updates import check_updates
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 Found = TypeVar("Found", Finding, Finding | None)
 LIMIT = 5.0  # seconds that one part may take
 MOMENT = 0.5  # seconds that a change of a registry user takes at most, until the files say it
-MANY_SYNCS_LATE = 4  # rounds of the schedule: by then it is no slow run
+ROUNDS_LATE = 4  # rounds of the schedule: by then it is no slow run
 
 
 def examine(*, is_thorough: bool = False) -> list[Finding]:
@@ -70,7 +70,7 @@ def examine(*, is_thorough: bool = False) -> list[Finding]:
             found[name] = one
     if "events" in found:  # the tables can be read
         found["disk"] = _safely("disk", lambda: _with_days(found["disk"]))
-        found["disk"] = _safely("disk", lambda: collecting.with_collectable(found["disk"]))
+        found["disk"] = _safely("disk", lambda: gc.with_gc_estimate(found["disk"]))
         found["htpasswd"] = _safely("htpasswd", lambda: with_tables(found["htpasswd"]))
     return [found[name] for name in NAMES if name in found]
 
@@ -87,14 +87,14 @@ def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
         found["hosts"] = several
     if jumped := _safely("clock", check_clock):
         found["clock"] = jumped
-    if broken := _safely("integrity", collecting.check_integrity):
+    if broken := _safely("integrity", gc.check_integrity):
         found["integrity"] = broken
     if changed := _safely("audit log", check_audit_log):
         found["audit log"] = changed
     return found | {
         "events": _safely("events", check_events),
         "index": _safely("index", check_index),
-        "gc": _safely("gc", collecting.check_gc),
+        "gc": _safely("gc", gc.check_gc),
         "worker": _safely("worker", lambda: worker(latest())),
     }
 
@@ -196,7 +196,7 @@ def check_proxy() -> Finding:
     nobody = proxy.basic(f"doctor-{secrets.token_hex(8)}", "x")
     start = time.monotonic()
     try:
-        door = proxy.ask("/v2/", nobody)
+        answer = proxy.ask("/v2/", nobody)
         milliseconds = round((time.monotonic() - start) * 1000)
         portal = proxy.ask("/healthz", {}).status
     except ssl.SSLCertVerificationError as error:
@@ -205,34 +205,34 @@ def check_proxy() -> Finding:
     except (OSError, ValueError, http.client.HTTPException) as error:
         address = f"{proxy.address()}:{settings.PORT}"
         return _proxy("bad", "proxy-closed", address=address, error=_short(error))
-    if problem := _proxy_problem(door, portal):
+    if problem := _proxy_problem(answer, portal):
         code, status = problem
         return _proxy("bad", code, status=status)
     shown = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
-    if shown != door.fingerprint:
+    if shown != answer.fingerprint:
         return _proxy("warn", "proxy-old-certificate")
     if held := write_freeze.freezes():
         until = max(one.until for one in held).isoformat()
         return _proxy("warn", "proxy-held", what=held[0].what, by=held[0].by, until=until)
-    return _proxy("ok", "proxy-ok", ms=milliseconds, protocol=door.protocol.replace("v", " "))
+    return _proxy("ok", "proxy-ok", ms=milliseconds, protocol=answer.protocol.replace("v", " "))
 
 
 def _proxy(state: str, code: str, **params: Any) -> Finding:
     return Finding("front door", state, code, params)
 
 
-def _proxy_problem(door: proxy.Answer, portal: int) -> tuple[str, int] | None:
+def _proxy_problem(answer: proxy.Answer, portal: int) -> tuple[str, int] | None:
     """(code, status) of what is wrong with the two answers, the more serious one first."""
-    if door.status == 200:
-        return "proxy-open", door.status
-    if door.status in (403, 500):  # nginx: file missing, file unreadable
-        return "proxy-no-passwords", door.status
-    if door.status in (502, 503, 504):
-        return "proxy-no-registry", door.status
-    if door.status == 429:  # others on this address guess: nginx refused us too, and said to wait
+    if answer.status == 200:
+        return "proxy-open", answer.status
+    if answer.status in (403, 500):  # nginx: file missing, file unreadable
+        return "proxy-no-passwords", answer.status
+    if answer.status in (502, 503, 504):
+        return "proxy-no-registry", answer.status
+    if answer.status == 429:  # others on this address guess: nginx refused us too, and said to wait
         return ("proxy-no-portal", portal) if portal != 200 else None
-    if door.status != 401 or not door.challenge.lower().startswith("basic "):
-        return "proxy-answer", door.status
+    if answer.status != 401 or not answer.challenge.lower().startswith("basic "):
+        return "proxy-answer", answer.status
     return ("proxy-no-portal", portal) if portal != 200 else None
 
 
@@ -307,7 +307,7 @@ def check_htpasswd() -> Finding:
         return _blocked("warn", "htpasswd-old", old, user, blocked)
     if not users:
         return Finding("htpasswd", "warn", "htpasswd-empty", {"path": str(path)})
-    if (names := _checked_apart()) and (trouble := health.passwords_trouble()):
+    if (names := _checked_slowly()) and (trouble := health.passwords_trouble()):
         told = {"count": len(names), "names": names[:5], "trouble": trouble}
         return Finding("htpasswd", "bad", "passwords-down", told)
     return Finding("htpasswd", "ok", "htpasswd-ok", {"users": users})
@@ -346,7 +346,7 @@ def _against_tables() -> Finding | None:
     return _names("warn", "htpasswd-slow", slow) if slow else None
 
 
-def _checked_apart() -> list[str]:
+def _checked_slowly() -> list[str]:
     """Who has a password that nginx has checked by a process of its own."""
     return [n for n, line in publish.lines().items() if not htpasswd.kind(line).is_quick]
 
@@ -526,7 +526,7 @@ def check_index(*, now: datetime | None = None) -> Finding:
     params["at"] = done.isoformat()
     late = (now - done) / timedelta(minutes=settings.SYNC_MINUTES)
     if late > 2:
-        return Finding("index", "bad" if late > MANY_SYNCS_LATE else "warn", "index-old", params)
+        return Finding("index", "bad" if late > ROUNDS_LATE else "warn", "index-old", params)
     return Finding("index", "ok", "index-ok", params)
 
 

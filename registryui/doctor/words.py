@@ -178,7 +178,7 @@ def _proxy_old_certificate(p: Params) -> Said:
     )
 
 
-def _proxy_held(p: Params) -> Said:
+def _proxy_frozen(p: Params) -> Said:
     until = timezone.localtime(datetime.fromisoformat(p["until"]))
     words = {"by": p["by"], "until": date_format(until, "DATETIME_FORMAT")}
     return (
@@ -988,7 +988,7 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "proxy-closed": _proxy_closed,
     "proxy-untrusted": _proxy_untrusted,
     "proxy-old-certificate": _proxy_old_certificate,
-    "proxy-held": _proxy_held,
+    "proxy-held": _proxy_frozen,
     "proxy-open": _proxy_open,
     "proxy-no-passwords": _proxy_no_passwords,
     "proxy-no-registry": _proxy_no_registry,

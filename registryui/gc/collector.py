@@ -50,7 +50,7 @@ BEAT = 10.0  # seconds between two signs of life, also while nothing can be coun
 POLL = 0.5  # seconds between two looks at whether somebody asked to stop
 SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
-LOOKED_AT = 20  # newest runs
+NEWEST = 20  # newest runs
 TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
 IDLE = timedelta(minutes=6)  # nginx ends a body that stands still after five, and while the disk is
 # low it refuses to go on with an upload: nobody writes to this one any more
@@ -208,7 +208,7 @@ def wants_review(now: datetime) -> bool:
     """Whether a run was ended after it hid something and before it looked again; some minutes
     later again if a review of it failed."""
     newest_first = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
-    found = list(newest_first[:LOOKED_AT])
+    found = list(newest_first[:NEWEST])
     if not found:
         return False
     newest = found[0]
@@ -294,7 +294,7 @@ class _GcRun:
     result: Result = field(init=False)
     lines: list[str] = field(default_factory=list)
     _stage_began: float = 0.0
-    _looked: float = 0.0
+    _polled_at: float = 0.0
     _marks: int = 0
     _must_go_on: bool = False  # whoever asks to stop waits for the review
     _watch: Watch | None = None
@@ -308,7 +308,7 @@ class _GcRun:
         self.run.total = looks * (Manifest.objects.count() + Blob.objects.count())
         if self.dry_run:
             with self._stage("mark"):
-                mark = self._settled_mark()
+                mark = self._stable_mark()
                 self._tell(mark)
             with self._stage("leftovers"):
                 self._leftovers(mark, settings.UPLOAD_TIME)
@@ -322,16 +322,16 @@ class _GcRun:
         self.result["is_review"] = True
         self.run.total = Manifest.objects.count() + Blob.objects.count()
         with self._stage("review"):
-            self._settled_mark()
+            self._stable_mark()
             self.result["reviewed"] = True
         self.result["stage"] = "done"
 
     def _in_earnest(self, freeze: Freeze | None) -> None:
         unproved = self._without_answer()
         with self._stage("mark"):
-            mark = self._settled_mark()
+            mark = self._stable_mark()
             if mark.skipped and self._repair():
-                mark = self._settled_mark()
+                mark = self._stable_mark()
             self.result["reviewed"] = True
             self._tell(mark)
         if unproved is None:
@@ -358,7 +358,7 @@ class _GcRun:
             if not self.result["reviewed"]:
                 self._must_go_on = True
                 with self._stage("review"):
-                    mark = self._settled_mark()
+                    mark = self._stable_mark()
                     self.result["reviewed"] = True
                     self._forget(manifests)
                 self._must_go_on = False
@@ -438,22 +438,22 @@ class _GcRun:
                 )
             )
 
-    def _settled_mark(self) -> Mark:
+    def _stable_mark(self) -> Mark:
         """A full look after which nothing hidden is needed: what is goes back, and it is looked
         again, because what came back may need more."""
         while True:
-            hidden = list(self.quarantine.contents())
-            marker = Marker(self.store, settings.GC_GRACE, self.go_on, hidden)
+            contents = list(self.quarantine.contents())
+            marker = Marker(self.store, settings.GC_GRACE, self.go_on, contents)
             mark = marker.mark()
             self._marks += 1
-            if self.dry_run or not self._return(mark, hidden):
+            if self.dry_run or not self._return(mark, contents):
                 return mark
 
-    def _return(self, mark: Mark, hidden: Sequence[Quarantined]) -> int:
+    def _return(self, mark: Mark, contents: Sequence[Quarantined]) -> int:
         """Puts back what is needed and not there; returns how many things that were."""
         names = set()
         count = 0
-        for one in hidden:
+        for one in contents:
             if not self._is_needed(mark, one) or self._is_there(one):
                 continue
             self.go_on(0)
@@ -547,7 +547,7 @@ class _GcRun:
         began = time.monotonic()
         try:
             with freeze() as held:
-                mark = self._settled_mark()
+                mark = self._stable_mark()
                 self._purge(mark, mark.began, check=held.check)
         finally:
             self.result["freeze_seconds"] = time.monotonic() - began
@@ -608,9 +608,9 @@ class _GcRun:
         """So much more was done; _Stopped if that was enough. Looks every POLL seconds."""
         self.run.done += count
         now = time.monotonic()
-        if now - self._looked < POLL:
+        if now - self._polled_at < POLL:
             return
-        self._looked = now
+        self._polled_at = now
         self._save()
         self.run.refresh_from_db(fields=["stop_asked_by", "state"])
         is_asked = self.run.stop_asked_by and not self._must_go_on
@@ -628,7 +628,7 @@ class _GcRun:
     def _stage(self, name: Stage) -> Iterator[None]:
         began = time.monotonic()
         self.result["stage"] = name
-        self._looked = 0.0
+        self._polled_at = 0.0
         self.go_on(0)
         try:
             yield
@@ -656,14 +656,14 @@ class _GcRun:
 
     def _count_quarantined(self) -> None:
         try:
-            hidden = list(self.quarantine.contents())
+            contents = list(self.quarantine.contents())
         except RegistryError as error:
             self.note(str(error))
             return
-        self.result["in_quarantine"] = len(hidden)
-        self.result["in_quarantine_bytes"] = sum(one.size for one in hidden)
-        if hidden:
-            first = min(one.quarantined_at for one in hidden) + settings.QUARANTINE_TIME
+        self.result["in_quarantine"] = len(contents)
+        self.result["in_quarantine_bytes"] = sum(one.size for one in contents)
+        if contents:
+            first = min(one.quarantined_at for one in contents) + settings.QUARANTINE_TIME
             self.result["due_at"] = first.isoformat()
         for line in self.quarantine.problems():
             self.note(line)

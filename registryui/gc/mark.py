@@ -34,7 +34,7 @@ from registryui.registry.files import shown
 from registryui.registry.quarantine import Quarantined
 from registryui.registry.storage import FileStore
 
-from .store_scan import Answer, Blobs, Ended, Links, Task, key_of, look, serve
+from .store_scan import Answer, Blobs, Ended, Links, Task, key_of, scan, serve
 
 TOGETHER = 2000  # manifests, or so many repositories, that are looked at at once
 GROUP = 40  # tasks that a process is sent at once
@@ -80,17 +80,17 @@ class Marker:
     go_on: Callable[[int], None]
     quarantined: Sequence[Quarantined] = ()  # what waits in the quarantine
     found: Mark = field(init=False)
-    _former: dict[str, set[str]] = field(init=False)
+    _tombstones: dict[str, set[str]] = field(init=False)
     _away: dict[str, set[str]] = field(init=False)  # quarantined manifests of each repository
 
     def mark(self) -> Mark:
         """A full look. RegistryError: the store does not answer; Impossible: see there."""
         self.found = Mark(timezone.now())
         # Before the disk is read: an image that undo brings back meanwhile is in one of the two.
-        self._former = defaultdict(set)
+        self._tombstones = defaultdict(set)
         kept = TagTombstone.objects.kept(self.found.began)
         for name, digest in kept.values_list("repository", "digest"):
-            self._former[name].add(digest)
+            self._tombstones[name].add(digest)
         self._away = defaultdict(set)
         for one in self.quarantined:
             place = paths.place_of(one.path)
@@ -151,7 +151,7 @@ class Marker:
             answers = (
                 answer
                 for group in groups
-                for answer in look(self.store, group, before=self._before)
+                for answer in scan(self.store, group, before=self._before)
             )
         for answer in answers:
             if isinstance(answer, RegistryError):
@@ -244,7 +244,7 @@ class Marker:
         return known
 
     def _roots(self, links: Links) -> set[str]:
-        roots = links.tags | self._former.get(links.name, set())
+        roots = links.tags | self._tombstones.get(links.name, set())
         return roots | set(links.manifests) if links.why else roots
 
     def _within_grace(self, links: Links, here: _Known, kept: set[str]) -> set[str]:

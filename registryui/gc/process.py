@@ -20,7 +20,7 @@ from registryui.index import runs
 from registryui.models import Run
 from registryui.refused import Refused
 
-from . import collector as collecting
+from . import collector
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def step_back(*, purge_now: bool) -> None:
 def here(*, by: str, dry_run: bool = False, purge_now: bool = False, review: bool = False) -> None:
     """The same in this process."""
     try:
-        collecting.run_gc(by=by, dry_run=dry_run, purge_now=purge_now, review=review)
+        collector.run_gc(by=by, dry_run=dry_run, purge_now=purge_now, review=review)
     except Refused as error:
         note_refusal(by, str(error), dry_run=dry_run)
 

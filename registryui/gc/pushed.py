@@ -29,7 +29,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from registryui.index import reconcile
-from registryui.integrity.completeness import NESTING, needs_of
+from registryui.integrity.completeness import NESTING, references_of
 from registryui.integrity.repair import repair_data
 from registryui.models import RegistryEvent, Run
 from registryui.oci.digest import is_canonical
@@ -59,7 +59,7 @@ class Watch:
     needed: set[str] = field(default_factory=set)
     _after: int = 0
     _next_after: int = 0
-    _moved_at: float = 0.0
+    _advanced_at: float = 0.0
     _seen: set[int] = field(default_factory=set)
     _again: dict[str, set[str]] = field(default_factory=dict)
     _is_over: threading.Event = field(default_factory=threading.Event)
@@ -67,7 +67,7 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._after = self._next_after = RegistryEvent.objects.aggregate(Max("pk"))["pk__max"] or 0
-        self._moved_at = time.monotonic()
+        self._advanced_at = time.monotonic()
         self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
         self._thread.start()
         return self
@@ -86,7 +86,7 @@ class Watch:
         is_well = True
         while not self._is_over.wait(PAUSE):
             try:
-                self._look()
+                self._poll()
                 is_well = True
             except (DatabaseError, RegistryError) as error:
                 if is_well:
@@ -94,7 +94,7 @@ class Watch:
                 is_well = False
         connection.close()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         rows = RegistryEvent.objects.filter(pk__gt=self._after, action="push").exclude(digest="")
         pushed: dict[str, set[str]] = defaultdict(set)
         for pk, name, digest in rows.values_list("pk", "repository", "digest"):
@@ -107,10 +107,10 @@ class Watch:
             paths_needed = needed_by(self.store, name, digests)
             self.needed |= paths_needed
             restore(self.store, self.quarantine, {name: digests})
-        if time.monotonic() - self._moved_at > OVERLAP:
+        if time.monotonic() - self._advanced_at > OVERLAP:
             self._after, self._next_after = self._next_after, max(self._seen, default=self._after)
             self._seen = {pk for pk in self._seen if pk > self._after}
-            self._moved_at = time.monotonic()
+            self._advanced_at = time.monotonic()
 
 
 def restore_pending() -> None:
@@ -200,10 +200,10 @@ def needed_by(store: FileStore, repository: str, digests: Iterable[str]) -> set[
             if isinstance(raw, RegistryError) and raw.temporary:
                 raise raw
             if isinstance(raw, bytes):
-                needs = needs_of(raw)
-                named += [blob for _role, blob, _size in needs.blobs]
-                found |= {paths.layer_link(repository, one[1]) for one in needs.blobs}
-                below |= dict.fromkeys(needs.children)
+                named_by = references_of(raw)
+                named += [blob for _role, blob, _size in named_by.blobs]
+                found |= {paths.layer_link(repository, one[1]) for one in named_by.blobs}
+                below |= dict.fromkeys(named_by.children)
         stored = store.stored_as(repository, named)
         found |= {
             paths.blob_data(stored.get(one, one))

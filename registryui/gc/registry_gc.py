@@ -83,7 +83,7 @@ def delete_untagged(
     not be read.
     """
     if not dry_run:
-        _check_held()
+        _check_frozen()
     with RegistryClient(settings.REGISTRY_URL) as client:
         run = sync.sync(client, by=by)
         if run is None or run.state != Run.State.DONE or run.result["errors"]:
@@ -106,7 +106,7 @@ def delete_untagged(
                 progress(len(removed.manifests))
     if not dry_run:
         details = {"manifests": len(removed.manifests), "skipped": len(removed.skipped)}
-        audit.record("store.delete_untagged", "store", by=by, details=details)
+        audit.record("store.remove_untagged", "store", by=by, details=details)
     return removed
 
 
@@ -129,11 +129,11 @@ def _check_digests() -> None:
             )
 
 
-def _check_held() -> None:
-    is_held = any(
+def _check_frozen() -> None:
+    is_frozen = any(
         one.what == "writes" for one in write_freeze.freezes()
     ) and write_freeze.is_frozen("writes")
-    if not is_held:
+    if not is_frozen:
         raise Refused(_("Writes must be held first: ./boathouse freeze on --minutes 240"))
     if write_freeze.in_flight("writes"):
         raise Refused(_("Writes that began before are still under way: ./boathouse freeze status"))
@@ -152,7 +152,7 @@ def _removed(
         if digest in kept:
             continue
         if not dry_run:
-            _check_held()
+            _check_frozen()
             client.delete_manifest(repository.name, digest)
         yield digest
 

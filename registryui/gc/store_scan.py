@@ -72,7 +72,7 @@ def digest_of(key: bytes) -> str:
     return f"sha256:{key.hex()}" if len(key) == 32 else key.decode()
 
 
-def look(store: FileStore, tasks: Iterable[Task], *, before: float) -> Iterator[Answer]:
+def scan(store: FileStore, tasks: Iterable[Task], *, before: float) -> Iterator[Answer]:
     """The answers to these tasks; what changed since `before` (seconds since 1970) is within the
     grace period. An error in the place of one that cannot be read."""
     for task in tasks:
@@ -143,7 +143,7 @@ def serve(pipe: Connection, store: FileStore, before: float) -> None:
     os.nice(10)  # pushes and pulls first: the registry is on this machine, and a mark has time
     try:
         while (tasks := pipe.recv()) is not None:
-            for answer in look(store, tasks, before=before):
+            for answer in scan(store, tasks, before=before):
                 pipe.send(answer)
             pipe.send(None)
         pipe.send(Ended(store.unfollowed))

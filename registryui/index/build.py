@@ -127,8 +127,8 @@ def _room() -> Iterator[None]:
 
 
 def _batches(store: Store, names: Sequence[str], state: State) -> Iterator[Batch]:
-    told = reported_repositories(names)
-    tasks = (Task(name, pushes(name) if name in told else {}) for name in names)
+    reported = reported_repositories(names)
+    tasks = (Task(name, pushes(name) if name in reported else {}) for name in names)
     if len(names) < FEW:
         yield from batches(store, tasks, times_as_text=bulk.times_as_text())
     else:

@@ -39,26 +39,28 @@ from .rows import capped
 SAME_ACT = timedelta(minutes=1)  # the events of one DELETE lie milliseconds apart
 
 
-def note(repository: str, rows: Sequence[TagTombstone], *, if_told: Collection[str] = ()) -> None:
+def note(
+    repository: str, rows: Sequence[TagTombstone], *, if_reported: Collection[str] = ()
+) -> None:
     """Writes rows of undo for what these tags and manifests were, but for what the portal deleted
-    itself. `if_told`: digests that count only if an event tells of their delete.
+    itself. `if_reported`: digests that count only if an event tells of their delete.
 
     A handful of queries, whatever their number. Last in a transaction: it writes the audit log.
     """
     rows = [row for row in rows if row.digest]
     if not rows:
         return
-    told, noted, now = _Told(repository, rows), _Noted(repository, rows), timezone.now()
+    reported, noted, now = _Reported(repository, rows), _Noted(repository, rows), timezone.now()
     acts: dict[tuple[str, str], str] = defaultdict(lambda: uuid.uuid4().hex)
     wanted, untold = [], []
     for row in rows:
-        event = told.of(row)
+        event = reported.of(row)
         if event is not None and event.is_ours:
             continue
-        if event is None and row.digest in if_told:
+        if event is None and row.digest in if_reported:
             continue
         row.at = event.at if event is not None else now
-        if noted.has(row, since=told.since(row), is_told=event is not None):
+        if noted.has(row, since=reported.since(row), is_reported=event is not None):
             continue
         is_push = event is not None and event.action == "push"
         row.how = TagTombstone.How.OVERWRITTEN if is_push else TagTombstone.How.DELETED
@@ -73,7 +75,7 @@ def note(repository: str, rows: Sequence[TagTombstone], *, if_told: Collection[s
         audit.record_entries([_entry(one) for one in untold])
 
 
-class _Told:
+class _Reported:
     """What events say of these rows. Four queries."""
 
     def __init__(self, repository: str, rows: Sequence[TagTombstone]) -> None:
@@ -124,13 +126,13 @@ class _Noted:
         for tag, digest, at in kept.order_by("at").values_list("tag", "digest", "at"):
             self._names[tag, digest] = self._digests[digest] = at
 
-    def has(self, row: TagTombstone, *, since: datetime, is_told: bool) -> bool:
+    def has(self, row: TagTombstone, *, since: datetime, is_reported: bool) -> bool:
         """Whether this very delete is noted; of a manifest without a tag, under any name."""
         if row.tag:
             at = self._names.get((row.tag, row.digest))
             return at is not None and at >= since
         at = self._digests.get(row.digest)
-        return at is not None and (not is_told or at >= row.at - SAME_ACT)
+        return at is not None and (not is_reported or at >= row.at - SAME_ACT)
 
 
 def _entry(row: TagTombstone) -> audit.Entry:
@@ -254,7 +256,7 @@ def tell(events: Iterable[RegistryEvent]) -> None:
     for repository, some in by_repository.items():
         _join(repository, some)
         manifests = _manifests(repository, {one.digest for one in some if not one.tag})
-        entries += [_told_entry(one, manifests) for one in some]
+        entries += [_reported_entry(one, manifests) for one in some]
     if entries:
         audit.record_entries(entries)
 
@@ -307,7 +309,7 @@ def _manifests(repository: str, digests: set[str]) -> set[str]:
     }
 
 
-def _told_entry(event: RegistryEvent, manifests: Collection[str]) -> audit.Entry:
+def _reported_entry(event: RegistryEvent, manifests: Collection[str]) -> audit.Entry:
     act = "client.delete_manifest" if event.digest in manifests else "client.delete_blob"
     return audit.Entry(
         "client.delete" if event.tag else act,

@@ -168,13 +168,13 @@ def _apply(
     _note_replaced(repository, events)
     # Before the tags: so all that one DELETE took off are put back together.
     if deletes := {one.digest for one in events if one.action == "delete" and one.digest}:
-        _look_at_deleted(source, repository, deletes, pool)
-        _look_at_blobs(source, repository, deletes, pool)
+        _check_deleted(source, repository, deletes, pool)
+        _check_blobs(source, repository, deletes, pool)
     tags = {event.tag for event in events if event.tag and event.action != "pull"}
     seen: dict[str, str] = {}
     for pause in (*PAUSES, None):
         if tags:
-            tags = _look_at_tags(
+            tags = _probe_tags(
                 source, repository, tags, updates, pool, is_last=pause is None, seen=seen
             )
         if tags and pause is not None:
@@ -250,7 +250,7 @@ def _updates(events: Iterable[RegistryEvent]) -> dict[str, ingest.TagUpdate]:
     return updates
 
 
-def _look_at_tags(
+def _probe_tags(
     source: Source,
     repository: str,
     tags: Iterable[str],
@@ -269,7 +269,7 @@ def _look_at_tags(
         name: (digest or "", problem)
         for name, digest, problem in rows.values_list("name", "manifest__digest", "problem")
     }
-    futures = {tag: pool.submit(_look, source, repository, tag, known.get(tag)) for tag in tags}
+    futures = {tag: pool.submit(_probe, source, repository, tag, known.get(tag)) for tag in tags}
     probes = []
     again: set[str] = set()
     listed: set[str] | None = None
@@ -300,21 +300,21 @@ def _look_at_tags(
     return again
 
 
-def _look(source: Source, repository: str, tag: str, known: tuple[str, str] | None) -> TagProbe:
+def _probe(source: Source, repository: str, tag: str, known: tuple[str, str] | None) -> TagProbe:
     """At a tag, of which the index has this digest and problem; a problem may have healed."""
     digest, problem = known or ("", "")
     return probe(source, repository, tag, expected=digest, again=bool(problem))
 
 
-def _is_behind(one: TagProbe, move: ingest.TagUpdate | None) -> bool:
+def _is_behind(one: TagProbe, update: ingest.TagUpdate | None) -> bool:
     """True if a push that was just told of is not to be seen yet.
 
     Registry 2.8 sends the event before the tag's link is written: for some milliseconds the tag
     is absent, or still the old one, or the answer is a 500 (seen in 3 of 90 pushes).
     """
-    if move is None or one.digest == move.digest or one.digest not in ("", one.expected):
+    if update is None or one.digest == update.digest or one.digest not in ("", one.expected):
         return False
-    return timezone.now() - move.at < RECENT
+    return timezone.now() - update.at < RECENT
 
 
 def _listed(source: Source, repository: str) -> set[str]:
@@ -355,7 +355,7 @@ def probe_incomplete(source: Source, repository: str, digests: set[str], pool: E
     )
     known = tags.values_list("name", "manifest__digest", "problem")
     futures = [
-        pool.submit(_look, source, repository, tag, (digest or "", problem))
+        pool.submit(_probe, source, repository, tag, (digest or "", problem))
         for tag, digest, problem in known
     ]
     if futures:
@@ -363,7 +363,7 @@ def probe_incomplete(source: Source, repository: str, digests: set[str], pool: E
     probe_incomplete(source, repository, above - digests, pool)
 
 
-def _look_at_deleted(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+def _check_deleted(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
     """Forgets manifests that were deleted by digest. An event of a blob finds no row: no harm."""
     known = sorted(known_here(repository, digests))
     now = pool.map(lambda digest: source.resolve(repository, digest), known)
@@ -371,7 +371,7 @@ def _look_at_deleted(source: Source, repository: str, digests: set[str], pool: E
     ingest.drop_manifests(repository, away, with_undo=True)
 
 
-def _look_at_blobs(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+def _check_blobs(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
     """Tags whose layers or configs were deleted are broken. Two queries where there are none."""
     stored = remembered(digests)
     blobs = ManifestBlob.objects.filter(

@@ -137,7 +137,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
     every = set(digests)
     children: set[str] = set()
     lost: list[TagTombstone] = []
-    if_told: set[str] = set()
+    if_reported: set[str] = set()
     dropped = 0
     for chunk in _chunks(digests):
         some = repository.manifests.filter(digest__in=chunk)
@@ -145,7 +145,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         if with_undo:
             rows, doubtful = client_deletes.bury(repository, keys, every)
             lost += rows
-            if_told |= doubtful
+            if_reported |= doubtful
         found = Manifest.objects.filter(pk__in=keys)
         _forget_edges(found)
         entries = ImageIndexEntry.objects.filter(image_index__in=found)
@@ -157,7 +157,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         mark_listed(repository, children)
         repository.size = _measure(repository)
         refresh(repository)
-    client_deletes.note(name, lost, if_told=if_told)
+    client_deletes.note(name, lost, if_reported=if_reported)
     return dropped
 
 
@@ -207,7 +207,7 @@ def _chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
 
 @transaction.atomic
 def set_broken(
-    name: str, broken: Mapping[str, str], whole: Mapping[str, str]
+    name: str, broken: Mapping[str, str], complete: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
     """Marks tags that the integrity check found broken, and unmarks those that it found whole: tag
     to the digest that it was looked at with (or "", if it had none). A tag that was moved since, or
@@ -215,7 +215,7 @@ def set_broken(
     tags = Tag.objects.filter(repository__name=name)
     healthy = tags.filter(problem=Tag.Problem.NONE)
     marked = _still_at(healthy, broken)
-    unmarked = _still_at(tags.filter(problem=Tag.Problem.BROKEN), whole)
+    unmarked = _still_at(tags.filter(problem=Tag.Problem.BROKEN), complete)
     _set_problem(tags, marked, Tag.Problem.BROKEN)
     _set_problem(tags, unmarked, Tag.Problem.NONE)
     repository = Repository.objects.filter(name=name).first()
@@ -546,7 +546,7 @@ def _lost(tag: Tag) -> list[TagTombstone]:
     return [tombstones.row(tag)]
 
 
-def _point(tag: Tag, target: Manifest | None, one: TagProbe, move: TagUpdate | None) -> None:
+def _point(tag: Tag, target: Manifest | None, one: TagProbe, update: TagUpdate | None) -> None:
     """Sets the tag on its manifest. A move that nobody told us of has no known time."""
     if _digest_of(tag) != one.digest:
         tag.tagged_at, tag.tagged_by = UNKNOWN, ""
@@ -554,8 +554,8 @@ def _point(tag: Tag, target: Manifest | None, one: TagProbe, move: TagUpdate | N
     tag.manifest = target
     tag.size = target.size if target else 0
     tag.pulled_at = target.pulled_at if target else UNKNOWN
-    if move is not None and move.digest == one.digest and move.at > tag.tagged_at:
-        tag.tagged_at, tag.tagged_by = move.at, move.by[:255]
+    if update is not None and update.digest == one.digest and update.at > tag.tagged_at:
+        tag.tagged_at, tag.tagged_by = update.at, update.by[:255]
 
 
 def _write_tags(tags: Sequence[Tag]) -> None:
@@ -584,9 +584,10 @@ def _mark_pushed(
 ) -> None:
     newest: dict[str, TagUpdate] = {}
     for one in probes:
-        move = updates.get(one.tag)
-        if move and move.digest == one.digest:
-            newest[one.digest] = max(newest.get(one.digest, move), move, key=lambda each: each.at)
+        update = updates.get(one.tag)
+        if update and update.digest == one.digest:
+            latest = newest.get(one.digest, update)
+            newest[one.digest] = max(latest, update, key=lambda each: each.at)
     for target in targets:
         found = newest.get(target.digest)
         if found and found.at > target.pushed_at:

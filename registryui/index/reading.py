@@ -191,10 +191,10 @@ def _with_configs(
 
 @dataclass(slots=True)
 class _Repository:
-    """A repository while it is read. `told` are updates that notifications reported."""
+    """A repository while it is read. `reported` are updates that notifications reported."""
 
     name: str
-    told: Mapping[str, Sequence[TagUpdate]]
+    reported: Mapping[str, Sequence[TagUpdate]]
     times_as_text: bool  # as SQLite keeps them
     links: Sequence[TagLink]
     groups: dict[str, bytes] = field(default_factory=dict)
@@ -209,7 +209,7 @@ class _Repository:
 
 
 def pieces(
-    store: Store, name: str, *, told: Mapping[str, Sequence[TagUpdate]], times_as_text: bool
+    store: Store, name: str, *, reported: Mapping[str, Sequence[TagUpdate]], times_as_text: bool
 ) -> Iterator[Piece]:
     """Everything in a repository; at least one piece, the last of them with the stamp.
 
@@ -218,7 +218,7 @@ def pieces(
     stamp = store.stamp(name)  # before all else: what changes while we read, changes it again
     links = sorted(store.tag_links(name), key=lambda link: link.name)
     revisions = store.revisions(name)
-    here = _begin(_Repository(name, told, times_as_text, links))
+    here = _begin(_Repository(name, reported, times_as_text, links))
     of = set(revisions)
     waiting: Piece | None = None
     for some, digests in _portions(here, revisions):
@@ -235,12 +235,12 @@ def complete_rows(
     links: Sequence[TagLink],
     manifests: Sequence[NewManifest],
     *,
-    told: Mapping[str, Sequence[TagUpdate]],
+    reported: Mapping[str, Sequence[TagUpdate]],
     times_as_text: bool,
 ) -> Piece:
     """A repository that was read in another way: all its tags, and the manifests that they need,
     children first. Without a stamp: nothing is known of manifests that no tag names."""
-    here = _begin(_Repository(name, told, times_as_text, links))
+    here = _begin(_Repository(name, reported, times_as_text, links))
     piece = _piece(here, links, Found(list(manifests)))
     piece.is_last = True
     return piece
@@ -252,18 +252,17 @@ NEVER = TagUpdate("", UNKNOWN, "")
 def _begin(here: _Repository) -> _Repository:
     here.groups = rows.group_keys((link.name, link.digest) for link in here.links)
     for link in here.links:
-        move = _move(here, link)
-        if move.at > here.pushed.get(link.digest, NEVER).at:
-            here.pushed[link.digest] = move
+        update = _update(here, link)
+        if update.at > here.pushed.get(link.digest, NEVER).at:
+            here.pushed[link.digest] = update
     return here
 
 
-def _move(here: _Repository, link: TagLink) -> TagUpdate:
+def _update(here: _Repository, link: TagLink) -> TagUpdate:
     """When and by whom the tag was set: the event knows both, the link its time."""
-    told = [move for move in here.told.get(link.name, ()) if move.digest == link.digest]
-    return (
-        max(told, key=lambda move: move.at) if told else TagUpdate(link.digest, link.tagged_at, "")
-    )
+    reported = (one for one in here.reported.get(link.name, ()) if one.digest == link.digest)
+    unknown = TagUpdate(link.digest, link.tagged_at, "")
+    return max(reported, key=lambda update: update.at, default=unknown)
 
 
 def _portions(
@@ -349,8 +348,8 @@ def _add_manifest(
     for edge in edges:
         piece.edges.append((place, edge.digest, edge.role, edge.position))
     for edge in {edge.digest: edge for edge in reversed(edges)}.values():
-        size, told, users = piece.blobs.get(edge.digest, (edge.size, edge.media_type, 0))
-        piece.blobs[edge.digest] = (size, told, users + 1)
+        size, media_type, users = piece.blobs.get(edge.digest, (edge.size, edge.media_type, 0))
+        piece.blobs[edge.digest] = (size, media_type, users + 1)
     if one.missing:
         here.incomplete.add(one.digest)
 
@@ -362,11 +361,11 @@ def _add_tag(here: _Repository, piece: Piece, link: TagLink) -> None:
         problem = INCOMPLETE if link.digest in here.incomplete else ""
     key = names.version_key(link.name)
     group = here.groups[link.digest] if place is not None else key
-    move = _move(here, link) if place is not None else NEVER
-    at = max(move.at, UNKNOWN)
+    update = _update(here, link) if place is not None else NEVER
+    at = max(update.at, UNKNOWN)
     refers_to = names.referrer_subject(link.name)
     size = here.children[link.digest].size if place is not None else 0
-    by = move.by[:255]
+    by = update.by[:255]
     piece.tags.append((link.name, place, _time(here, at), by, refers_to, problem, size, key, group))
     piece.problems += bool(problem)
     if not refers_to:
@@ -393,7 +392,7 @@ class Task:
     """A repository to read, with the updates of its tags that notifications reported."""
 
     name: str
-    told: Mapping[str, Sequence[TagUpdate]] = field(default_factory=dict)
+    reported: Mapping[str, Sequence[TagUpdate]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -411,7 +410,8 @@ def batches(store: Store, tasks: Iterable[Task], *, times_as_text: bool) -> Iter
     weight = 0
     for task in tasks:
         try:
-            for piece in pieces(store, task.name, told=task.told, times_as_text=times_as_text):
+            there = pieces(store, task.name, reported=task.reported, times_as_text=times_as_text)
+            for piece in there:
                 batch.pieces.append(piece)
                 weight += piece.weight
                 if weight >= WEIGHT:

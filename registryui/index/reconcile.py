@@ -56,7 +56,7 @@ def from_store(store: Store, state: State, *, full: bool) -> int:
             " dropped. Is its disk there? If it was emptied on purpose: ./boathouse sync --full"
         )
     left = build.build(store, [name for name in listed if name not in known], state)
-    _look_at(store, [*(name for name in listed if name in known), *left], state, full=full)
+    _reconcile(store, [*(name for name in listed if name in known), *left], state, full=full)
     if state.broken is not None:
         raise state.broken
     _drop_lost(store, known.difference(listed), state)
@@ -88,7 +88,7 @@ def _listed(store: Store, state: State) -> list[str]:
     return names
 
 
-def _look_at(store: Store, names: Sequence[str], state: State, *, full: bool) -> None:
+def _reconcile(store: Store, names: Sequence[str], state: State, *, full: bool) -> None:
     queue = iter(names)
     total = state.run.done + Tag.objects.filter(repository__name__in=names).count()
     while some := list(islice(queue, TOGETHER)):
@@ -177,12 +177,12 @@ def _save(
     digests = [link.digest for link in links if link.digest]
     found = closure(store, name, digests, have={}, of=revisions)
     by_digest = {one.digest: one for one in found.manifests}
-    probes = [_look(link, known, by_digest, found.problems) for link in links]
+    probes = [_probe(link, known, by_digest, found.problems) for link in links]
     updates = {
         link.name: TagUpdate(link.digest, link.tagged_at, "") for link in links if link.digest
     }
-    told = reported_updates(name, probes)
-    changes = ingest.save(name, probes, found.manifests, updates=updates | told)
+    reported = reported_updates(name, probes)
+    changes = ingest.save(name, probes, found.manifests, updates=updates | reported)
     state.changes += changes
     for one in probes:
         if one.tag in changes.skipped:
@@ -191,7 +191,7 @@ def _save(
             state.note(f"{name}:{one.tag}: {_change(one)}")
 
 
-def _look(
+def _probe(
     link: TagLink,
     known: Known,
     manifests: Mapping[str, NewManifest],

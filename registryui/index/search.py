@@ -96,7 +96,7 @@ def tags(
         every = every.filter(repository=only, refers_to="")
         fitting = fitting.filter(repository=only)
     most = FAR if all(one.is_plain for one in items) else WALK
-    return _of_many(fitting, every, keys, after=after, size=size, most=most)
+    return _of_several(fitting, every, keys, after=after, size=size, most=most)
 
 
 def repositories(query: Query, *, size: int) -> Found[Repository]:
@@ -116,7 +116,7 @@ def repositories(query: Query, *, size: int) -> Found[Repository]:
         ids = few(Repository.objects.filter(like), RARE)
         if ids is not None:
             return _of_few(fitting, ids, order, size=size)
-    return _of_many(fitting, Repository.objects.all(), order, size=size, most=FAR)
+    return _of_several(fitting, Repository.objects.all(), order, size=size, most=FAR)
 
 
 def manifests(
@@ -128,7 +128,7 @@ def manifests(
     if is_untagged(query):
         every = Manifest.objects.filter(untagged_at__isnull=False)
         fitting = fitting.filter(untagged_at__isnull=False)
-        return _of_many(fitting, every, ["-id"], after=after, size=size, most=WALK)
+        return _of_several(fitting, every, ["-id"], after=after, size=size, most=WALK)
     asked = [term for term in query.terms if term.digest and not term.is_negated]
     if not asked or any(term.field not in (*_ON_REPOSITORIES, "digest") for term in query.terms):
         return Found([])
@@ -226,7 +226,7 @@ def _of_few(
     return Found(found.rows, found.previous, found.next, count)
 
 
-def _of_many(
+def _of_several(
     fitting: QuerySet[Row],
     every: QuerySet[Row],
     order: Sequence[str],

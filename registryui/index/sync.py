@@ -310,9 +310,9 @@ def _save_new(
     if not all(one.digest for one in probes):
         return None
     links = [TagLink(one.tag, one.digest, UNKNOWN) for one in probes]
-    told = {tag: [move] for tag, move in reported_updates(repository, probes).items()}
+    reported = {tag: [update] for tag, update in reported_updates(repository, probes).items()}
     piece = complete_rows(
-        repository, links, manifests, told=told, times_as_text=bulk.times_as_text()
+        repository, links, manifests, reported=reported, times_as_text=bulk.times_as_text()
     )
     try:
         bulk.write([piece], {})

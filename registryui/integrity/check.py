@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -145,7 +145,7 @@ def check(
     return run
 
 
-def look_again() -> int:
+def recheck_damaged() -> int:
     """Looks only at tags that are marked, and unmarks those that are whole again; how many."""
     marked = Tag.objects.filter(problem=Tag.Problem.BROKEN)
     by_name: dict[str, list[str]] = {}
@@ -156,10 +156,10 @@ def look_again() -> int:
         return 0
     # By asking, also where there is a store: listing all of it is not worth a few tags.
     with RegistryClient(settings.REGISTRY_URL) as client:
-        look = HttpProbe(client, Deep(Pace(0), is_deep=False, suspects=_damaged()))
+        probe = HttpProbe(client, Deep(Pace(0), is_deep=False, suspects=_damaged()))
         for name, tags in by_name.items():
-            found = look.look(name, tags)
-            count += len(ingest.set_broken(name, {}, found.whole)[1])
+            found = probe.probe(name, tags)
+            count += len(ingest.set_broken(name, {}, found.complete)[1])
     return count
 
 
@@ -182,16 +182,16 @@ def _everything(work: _Checking, opened: Any) -> None:
     work.result["source"] = kind
     work.beat()
     _repair(work, opened, None)
-    look: StoreProbe | HttpProbe
+    probe: StoreProbe | HttpProbe
     if isinstance(opened, RegistryClient):
-        look = HttpProbe(opened, work.deep)
+        probe = HttpProbe(opened, work.deep)
     else:
-        look = StoreProbe(opened, work.deep)
+        probe = StoreProbe(opened, work.deep)
     with ThreadPoolExecutor(AT_ONCE[kind], thread_name_prefix="integrity") as pool:
         try:
-            for found in _looked(work, look, pool, AHEAD * AT_ONCE[kind]):
+            for found in _probed(work, probe, pool, AHEAD * AT_ONCE[kind]):
                 _take(work, found)
-                work.result["manifests"], work.result["blobs"] = look.manifests, look.blobs
+                work.result["manifests"], work.result["blobs"] = probe.manifests, probe.blobs
                 work.beat()
         finally:
             work.pace.is_over.set()  # what is under way ends, whatever went wrong here
@@ -217,11 +217,11 @@ def _repair(work: _Checking, opened: Any, digests: Collection[str] | None) -> No
         work.note(line)
 
 
-def _looked(work: _Checking, look: Probe, pool: ThreadPoolExecutor, ahead: int) -> Iterator[Probed]:
+def _probed(work: _Checking, probe: Probe, pool: Executor, ahead: int) -> Iterator[Probed]:
     """What was found, task by task, in their order; some are looked at before their turn."""
     waiting: deque[Future[Probed]] = deque()
-    for name, tags in look.tasks():
-        waiting.append(pool.submit(look.look, name, tags))
+    for name, tags in probe.tasks():
+        waiting.append(pool.submit(probe.probe, name, tags))
         if len(waiting) >= ahead:
             yield _patient(work, waiting.popleft())
     while waiting:
@@ -245,17 +245,17 @@ def _take(work: _Checking, found: Probed) -> None:
         result["errors"] += 1
         work.note(f"{name}: {found.error}")
         return
-    looked = len(found.whole) + len(found.broken)
-    result["tags"] += looked
+    probed = len(found.complete) + len(found.broken)
+    result["tags"] += probed
     result["broken"] += len(found.broken)
-    work.run.done += looked
+    work.run.done += probed
     work.run.total = max(work.run.total, work.run.done)
     for one in found.broken:
         work.note(f"{name}:{one.tag}: {words(one.why, one.what)}")
         if len(result["problems"]) < NAMED:
             result["problems"].append([name, one.tag, one.why, one.what])
     if found.broken or name in work.marked_in:
-        marked, unmarked = ingest.set_broken(name, _digests(found.broken), found.whole)
+        marked, unmarked = ingest.set_broken(name, _digests(found.broken), found.complete)
         result["marked"] += len(marked)
         result["unmarked"] += len(unmarked)
         for tag in unmarked:

@@ -33,7 +33,7 @@ NESTING = 8  # image indexes within image indexes
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class References:
     """What a manifest names; or why it is of no use ("missing", "damaged")."""
 
     children: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Probed:
     """Some tags of a repository."""
 
     repository: str
-    whole: dict[str, str] = field(default_factory=dict)  # tag to digest
+    complete: dict[str, str] = field(default_factory=dict)  # tag to digest
     broken: list[Broken] = field(default_factory=list)
     error: str = ""  # why nothing is known of them
 
@@ -126,7 +126,7 @@ class Probe(Protocol):
         """Repositories, with some of their tags; None: with all. RegistryError: not all of them."""
         ...
 
-    def look(self, repository: str, tags: Sequence[str] | None) -> Probed:
+    def probe(self, repository: str, tags: Sequence[str] | None) -> Probed:
         """Looks at these tags; Over if it may not go on."""
         ...
 
@@ -135,27 +135,27 @@ class Known:
     """Needs of manifests that were read, so many as KNOWN; the eldest go."""
 
     def __init__(self) -> None:
-        self._needs: OrderedDict[str, Needs] = OrderedDict()
+        self._references: OrderedDict[str, References] = OrderedDict()
         self._lock = threading.Lock()
         self.count = 0
 
-    def get(self, digest: str) -> Needs | None:
-        return self._needs.get(digest)
+    def get(self, digest: str) -> References | None:
+        return self._references.get(digest)
 
-    def put(self, digest: str, needs: Needs) -> None:
+    def put(self, digest: str, references: References) -> None:
         with self._lock:
             self.count += 1
-            self._needs[digest] = needs
-            while len(self._needs) > KNOWN:
-                self._needs.popitem(last=False)
+            self._references[digest] = references
+            while len(self._references) > KNOWN:
+                self._references.popitem(last=False)
 
 
-def needs_of(raw: bytes) -> Needs:
+def references_of(raw: bytes) -> References:
     """What the bytes of a manifest name; "damaged" if they are none."""
     try:
         parsed = parse_stored(raw)
     except ValueError:
-        return Needs(why="damaged")
+        return References(why="damaged")
     children, blobs = [], []
     for entry in parsed.entries:
         if media_types.is_manifest(entry.media_type):
@@ -165,7 +165,7 @@ def needs_of(raw: bytes) -> Needs:
     if parsed.config is not None:
         blobs.append(("config", parsed.config.digest, parsed.config.size))
     blobs += [("layer", one.digest, one.size) for one in parsed.layers if _is_here(one)]
-    return Needs(tuple(dict.fromkeys(children)), tuple(dict.fromkeys(blobs)))
+    return References(tuple(dict.fromkeys(children)), tuple(dict.fromkeys(blobs)))
 
 
 def _is_here(layer: Descriptor) -> bool:
@@ -221,7 +221,7 @@ class StoreProbe:
         for name in self._store.repositories():
             yield name, None
 
-    def look(self, repository: str, tags: Sequence[str] | None) -> Probed:
+    def probe(self, repository: str, tags: Sequence[str] | None) -> Probed:
         """See Probe."""
         found = Probed(repository)
         try:
@@ -237,7 +237,7 @@ class StoreProbe:
                 elif wrong := here.wrong(link.digest):
                     found.broken.append(Broken(link.name, link.digest, *wrong))
                 else:
-                    found.whole[link.name] = link.digest
+                    found.complete[link.name] = link.digest
         except RegistryError as error:
             return Probed(repository, error=str(error))
         return found
@@ -253,9 +253,9 @@ class StoreProbe:
         return len(self._sizes)
 
     # -- for _Here ---------------------------------------------------------------------------------
-    def read_needs(self, repository: str, digests: Sequence[str]) -> dict[str, Needs]:
+    def read_references(self, repository: str, digests: Sequence[str]) -> dict[str, References]:
         """Of these manifests, wherever they are linked; what is no sha256 there."""
-        found = {digest: needs for digest in digests if (needs := self._known.get(digest))}
+        found = {digest: known for digest in digests if (known := self._known.get(digest))}
         rest = [digest for digest in digests if digest not in found]
         for start in range(0, len(rest), TOGETHER):
             some = rest[start : start + TOGETHER]
@@ -264,11 +264,11 @@ class StoreProbe:
                 if isinstance(raw, RegistryError):
                     if raw.temporary:
                         raise raw
-                    found[digest] = Needs(why="damaged")
+                    found[digest] = References(why="damaged")
                 elif raw is None:
-                    found[digest] = Needs(why="missing")
+                    found[digest] = References(why="missing")
                 else:
-                    found[digest] = needs_of(raw)
+                    found[digest] = references_of(raw)
                     if not found[digest].why:
                         self._known.put(digest, found[digest])
         return found
@@ -279,14 +279,14 @@ class StoreProbe:
         """What is wrong with a blob that is stored under the digest `stored`; "" if nothing."""
         told = self._sizes.of(stored)
         if not is_linked or told is None:
-            why = self._look_again(repository, digest)
+            why = self._probe_again(repository, digest)
             if why or told is None:
                 return why
         if size and told != size:
             return "size"
         return "damaged" * self._deep.is_damaged(digest, lambda: self._store.pieces(stored))
 
-    def _look_again(self, repository: str, digest: str) -> str:
+    def _probe_again(self, repository: str, digest: str) -> str:
         """It may have come since all was listed."""
         try:
             if self._store.blob(repository, digest, limit=0) is not None:
@@ -306,10 +306,10 @@ class StoreProbe:
 class _Here:
     """One repository of a store, while its tags are looked at."""
 
-    def __init__(self, look: StoreProbe, repository: str) -> None:
-        self._look = look
+    def __init__(self, probe: StoreProbe, repository: str) -> None:
+        self._probe = probe
         self._repository = repository
-        store = look._store
+        store = probe._store
         # Manifests first: a push writes its layers' links before that of its manifest.
         self._manifests = {key_of(digest) for digest in store.revisions(repository)}
         layers = store.layer_links(repository)
@@ -318,18 +318,18 @@ class _Here:
         self._stored = {
             one.digest: one.target for one in layers if one.target not in ("", one.digest)
         }
-        self._needs: dict[str, Needs] = {}
+        self._references: dict[str, References] = {}
         self._judged: dict[str, tuple[str, str] | None] = {}
 
     def read(self, digests: Iterable[str]) -> None:
         """Reads these manifests and all below them."""
         level = list(dict.fromkeys(digests))
         for _ in range(NESTING):
-            wanted = [digest for digest in level if digest not in self._needs]
+            wanted = [digest for digest in level if digest not in self._references]
             if not wanted:
                 return
-            read = self._look.read_needs(self._repository, wanted)
-            self._needs |= read
+            read = self._probe.read_references(self._repository, wanted)
+            self._references |= read
             below = (child for digest in wanted for child in read[digest].children)
             level = list(dict.fromkeys(below))
 
@@ -344,39 +344,40 @@ class _Here:
         return found
 
     def _wrong(self, digest: str, role: str) -> tuple[str, str] | None:
-        needs = self._needs.get(digest, Needs())  # deeper than NESTING: nobody pulls that
+        # Deeper than NESTING: nobody pulls that.
+        references = self._references.get(digest, References())
         key = key_of(digest)
-        if needs.why or not (key in self._manifests or key in self._layers):
-            needs, why = self._again(digest)
+        if references.why or not (key in self._manifests or key in self._layers):
+            references, why = self._again(digest)
             if why:
                 return f"{role}-{why}", digest
-        for kind, blob, size in needs.blobs:
-            self._look._pace.go_on()
+        for kind, blob, size in references.blobs:
+            self._probe._pace.go_on()
             stored = self._stored.get(blob, blob)
             is_linked = {key_of(blob), key_of(stored)} <= self._layers
-            if why := self._look.blob_wrong(
+            if why := self._probe.blob_wrong(
                 self._repository, blob, size, stored=stored, is_linked=is_linked
             ):
                 return f"{kind}-{why}", blob
-        for child in needs.children:
+        for child in references.children:
             if found := self.wrong(child, "child"):
                 return found
         return None
 
-    def _again(self, digest: str) -> tuple[Needs, str]:
+    def _again(self, digest: str) -> tuple[References, str]:
         """As the registry would answer now."""
-        store = self._look._store
+        store = self._probe._store
         try:
             stored = store.manifest(self._repository, digest)
         except RegistryError as error:
             if error.temporary:
                 raise
-            return Needs(), "damaged"
+            return References(), "damaged"
         if stored is None:
-            return Needs(), self._look.absent(self._repository, digest)
-        needs = needs_of(stored.raw)
-        self.read(needs.children)
-        return needs, needs.why
+            return References(), self._probe.absent(self._repository, digest)
+        references = references_of(stored.raw)
+        self.read(references.children)
+        return references, references.why
 
 
 # -- the registry ----------------------------------------------------------------------------------
@@ -405,7 +406,7 @@ class HttpProbe:
             for start in range(0, len(tags), TOGETHER):
                 yield name, tags[start : start + TOGETHER]
 
-    def look(self, repository: str, tags: Sequence[str] | None) -> Probed:
+    def probe(self, repository: str, tags: Sequence[str] | None) -> Probed:
         """See Probe."""
         found = Probed(repository)
         judged: dict[str, tuple[str, str] | None] = {}
@@ -416,7 +417,7 @@ class HttpProbe:
                 if wrong:
                     found.broken.append(Broken(tag, digest, *wrong))
                 elif digest:  # else it was taken off since it was listed
-                    found.whole[tag] = digest
+                    found.complete[tag] = digest
         except RegistryError as error:
             return Probed(repository, error=str(error))
         return found
@@ -445,11 +446,11 @@ class HttpProbe:
         if digest in judged:
             return judged[digest]
         judged[digest] = None  # in a loop of image indexes
-        needs = self._needs(repository, digest)
-        if needs.why:
-            judged[digest] = f"{role}-{needs.why}", digest
+        references = self._references(repository, digest)
+        if references.why:
+            judged[digest] = f"{role}-{references.why}", digest
             return judged[digest]
-        for kind, blob, size in needs.blobs:
+        for kind, blob, size in references.blobs:
             self._pace.go_on()
             if f"blob {blob}" not in judged:
                 why = self._blob_wrong(repository, blob, size)
@@ -457,13 +458,13 @@ class HttpProbe:
             if judged[f"blob {blob}"]:
                 judged[digest] = judged[f"blob {blob}"]
                 return judged[digest]
-        for child in needs.children:
+        for child in references.children:
             if found := self._wrong(repository, child, "child", judged):
                 judged[digest] = found
                 break
         return judged[digest]
 
-    def _needs(self, repository: str, digest: str) -> Needs:
+    def _references(self, repository: str, digest: str) -> References:
         try:
             known = self._known.get(digest)
             if known is not None and self._client.resolve(repository, digest):
@@ -472,13 +473,13 @@ class HttpProbe:
         except RegistryError as error:
             if error.temporary:
                 raise
-            return Needs(why="damaged")
+            return References(why="damaged")
         if stored is None:
-            return Needs(why="missing")
-        needs = needs_of(stored.raw)
-        if not needs.why:
-            self._known.put(digest, needs)
-        return needs
+            return References(why="missing")
+        references = references_of(stored.raw)
+        if not references.why:
+            self._known.put(digest, references)
+        return references
 
     def _blob_wrong(self, repository: str, digest: str, size: int) -> str:
         self.blobs += 1

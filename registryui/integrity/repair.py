@@ -73,18 +73,18 @@ class _Repair:
     store: FileStore
     quarantine: LocalQuarantine
     lines: list[str] = field(default_factory=list)
-    _hidden: set[str] = field(init=False)  # it is away on purpose
+    _quarantined: set[str] = field(init=False)  # it is away on purpose
     _changed: set[str] = field(default_factory=set)  # repositories
     _named: set[str] = field(default_factory=set)  # their tags that the index knew
     _healed: set[str] = field(default_factory=set)  # digests whose data was written back
 
     def __post_init__(self) -> None:
-        self._hidden = {one.path for one in self.quarantine.contents() if not one.is_damaged}
+        self._quarantined = {one.path for one in self.quarantine.contents() if not one.is_damaged}
 
     def data(self, digest: str) -> None:
         """Makes the data of a blob good, if it is not what its digest says."""
         path = paths.blob_data(digest)
-        if self._is_settled(path) and not self._is_right(digest):
+        if self._is_stable(path) and not self._is_right(digest):
             known = self._known(digest)
             tags = _tags_of(digest)
             self._mend(path, known, f"the data of {digest}", tags)
@@ -121,20 +121,20 @@ class _Repair:
 
     def _missing(self, name: str, digest: str) -> None:
         path = paths.blob_data(digest)
-        if path in self._hidden or paths.revision_link(name, digest) in self._hidden:
+        if path in self._quarantined or paths.revision_link(name, digest) in self._quarantined:
             return
         if known := self._known(digest):
             self._mend(path, known, f"the data of {digest}", _tags_of(digest))
 
     def _link(self, name: str, path: str, target: str) -> None:
-        if self._is_settled(path):
+        if self._is_stable(path):
             content = target.encode() if target and self._is_there(target) else b""
             what = path.removeprefix(f"{paths.REPOSITORIES}/")
             self._mend(path, content, f"the link {what}", _tags_of(target, name))
             self._changed.add(name)
 
     def _tag(self, name: str, tag: str) -> None:
-        if not self._is_settled(paths.tag(name, tag)):
+        if not self._is_stable(paths.tag(name, tag)):
             return
         rows = Tag.objects.filter(repository__name=name, name=tag)
         known = [digest for digest in rows.values_list("manifest__digest", flat=True) if digest]
@@ -160,7 +160,7 @@ class _Repair:
         self.lines.append(f"half-written, {done}: {what}{named}")
 
     # -- looking -----------------------------------------------------------------------------------
-    def _is_settled(self, path: str) -> bool:
+    def _is_stable(self, path: str) -> bool:
         """Whether it is there, and nobody is writing it now."""
         age = self.quarantine.age(path)
         return age is not None and age < timezone.now() - GRACE

@@ -69,7 +69,7 @@ def of_purge(one: Purge) -> dict[str, Any]:
         "repository": one.repository,
         "digest": one.digest,
         "tags": list(one.tags),
-        "undo_ended": one.former,
+        "undo_ended": one.tombstones,
         "children": list(one.children),
         "referrer_tags": list(one.referrer_tags),
         "listed_by": list(one.listed_by),
@@ -146,7 +146,7 @@ def purge_lines(one: Purge) -> list[str]:
         (f"the tags {', '.join(one.tags)}", one.tags),
         (f"{len(one.children)} manifests that only it uses", one.children),
         (f"referrer tags: {', '.join(one.referrer_tags)}", one.referrer_tags),
-        (f"undo of {one.former} tags on it ends", one.former),
+        (f"undo of {one.tombstones} tags on it ends", one.tombstones),
         (f"BREAKS the image indexes {', '.join(one.listed_by)}", one.listed_by),
         (f"NOT touched: the same digest in {', '.join(one.elsewhere)}", one.elsewhere),
     ]

@@ -144,7 +144,7 @@ def _file(acts: Any) -> None:
     does = drift.add_mutually_exclusive_group()
     for option, words in {
         "--take-over": "the tables follow the file",
-        "--put-back": "the file follows the tables",
+        "--restore": "the file follows the tables",
         "--leave": "leave the line as it is, and say no more of it",
     }.items():
         does.add_argument(option, nargs="*", metavar="NAME", help=words)

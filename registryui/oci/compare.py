@@ -111,7 +111,7 @@ def image(layers: Sequence[Descriptor], config: ImageConfig, own: Descriptor | N
 
 def compare(left: Image, right: Image) -> Comparison:
     """What the right image has that the left one has not, and the other way round."""
-    has, wants = _blobs(left), _blobs(right)
+    has, wanted = _blobs(left), _blobs(right)
     theirs = {one.digest for one in right.layers}
     return Comparison(
         layers=tuple(_layers(left.layers, right.layers)),
@@ -119,14 +119,14 @@ def compare(left: Image, right: Image) -> Comparison:
         steps=tuple(_steps(_lines(left.config), _lines(right.config))),
         shared_prefix=_prefix(left.layers, right.layers),
         shared_size=sum({x.digest: x.size for x in left.layers if x.digest in theirs}.values()),
-        download=sum(size for digest, size in wants.items() if digest not in has),
-        difference=sum(wants.values()) - sum(has.values()),
+        download=sum(size for digest, size in wanted.items() if digest not in has),
+        difference=sum(wanted.values()) - sum(has.values()),
     )
 
 
-def _blobs(side: Image) -> dict[str, int]:
-    found = {one.digest: one.size for one in side.layers}
-    return found | ({side.config_digest: side.config_size} if side.config_digest else {})
+def _blobs(image: Image) -> dict[str, int]:
+    found = {one.digest: one.size for one in image.layers}
+    return found | ({image.config_digest: image.config_size} if image.config_digest else {})
 
 
 # -- layers --------------------------------------------------------------------------------------

@@ -172,21 +172,21 @@ def _base64url(value: object) -> bytes:
     return base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
 
 
-def _media_type(found: dict[str, Any], told: str) -> str:
+def _media_type(found: dict[str, Any], declared: str) -> str:
     """What format this is: as told, as written inside, or by its shape.
 
     Two formats at once are refused, because programs then disagree about what was pushed
     (CVE-2021-41190).
     """
     written = media_types.bare(text(found.get("mediaType"), limit=NAME_LIMIT))
-    is_told, is_written = media_types.is_manifest(told), media_types.is_manifest(written)
-    if is_told and is_written and told != written:
-        raise ValueError(f"told to be {told}, and says that it is {written}")
+    is_declared, is_written = media_types.is_manifest(declared), media_types.is_manifest(written)
+    if is_declared and is_written and declared != written:
+        raise ValueError(f"told to be {declared}, and says that it is {written}")
     if found.get("manifests") is not None and (found.get("layers") or found.get("config")):
         raise ValueError("an image and an image index at once")
-    if is_told or is_written:
-        return told if is_told else written
-    return _guess(found) or told or written
+    if is_declared or is_written:
+        return declared if is_declared else written
+    return _guess(found) or declared or written
 
 
 def _guess(found: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ REPOSITORY_LIMIT = 255  # characters; the registry answers 500 beyond
 
 _REPOSITORY = re.compile(REPOSITORY)
 _TAG = re.compile(TAG)
-_ATTACHMENT = re.compile(r"sha256-([0-9a-f]{64})(?![0-9A-Za-z]).*")
+_REFERRER_TAG = re.compile(r"sha256-([0-9a-f]{64})(?![0-9A-Za-z]).*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def referrer_subject(tag: str) -> str:
     and cosign's `sha256-<hex>.sig|.att|.sbom`. Only sha256: a longer digest does not fit in a tag,
     so clients cut it, and what is left names nothing.
     """
-    match = _ATTACHMENT.fullmatch(tag)
+    match = _REFERRER_TAG.fullmatch(tag)
     return f"sha256:{match[1]}" if match else ""
 
 

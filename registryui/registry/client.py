@@ -127,7 +127,7 @@ class RegistryClient:
         500: only a body says why."""
         url = self._manifest_url(repository, reference)
         if quick := self._quick("HEAD", url, _ACCEPT, limit=0):
-            digest = _told_digest(quick, reference)
+            digest = _answered_digest(quick, reference)
             if digest:
                 return digest
         with self._request("HEAD", url, _ACCEPT) as response:
@@ -135,7 +135,7 @@ class RegistryClient:
                 return None
             if response.status_code not in (200, 404, 500):
                 raise _error(response, b"")
-            digest = _told_digest(response, reference)
+            digest = _answered_digest(response, reference)
             if response.status_code == 200 and digest:
                 return digest
         stored = self.manifest(repository, reference)
@@ -480,7 +480,7 @@ def _session(*, pool: int, ca: Path | None) -> requests.Session:
     return session
 
 
-def _told_digest(response: requests.Response | Answer, reference: str) -> str:
+def _answered_digest(response: requests.Response | Answer, reference: str) -> str:
     """The digest that an answer names, "" if it names none; BadAnswer if another was asked for."""
     digest = response.headers.get("Docker-Content-Digest", "")
     if not is_digest(digest):

@@ -446,12 +446,12 @@ def _to_json(batch: _Batch) -> dict[str, Any]:
     return {"run": batch.run, "at": batch.at.isoformat(), "things": things}
 
 
-def _from_json(told: Mapping[str, Any]) -> _Batch:
+def _from_json(record: Mapping[str, Any]) -> _Batch:
     """ValueError, KeyError, TypeError: this is no record, or it names what is in no store."""
     things = []
-    for path, objects in told["things"]:
+    for path, objects in record["things"]:
         if paths.place_of(str(path)) is None:
             raise ValueError(path)
         made = tuple(_Object(str(a), str(b), int(c), float(d)) for a, b, c, d in objects)
         things.append(_Thing(str(path), made))
-    return _Batch(str(told["run"]), datetime.fromisoformat(told["at"]), tuple(things))
+    return _Batch(str(record["run"]), datetime.fromisoformat(record["at"]), tuple(things))

@@ -115,7 +115,7 @@ class Protections(Protocol):
 
 
 def decide(
-    rule: Policy,
+    policy: Policy,
     tags: Iterable[Known],
     now: datetime,
     protections: Protections,
@@ -139,7 +139,7 @@ def decide(
     for repository, there in together.items():
         found |= {
             (repository, fate.tag.name): fate
-            for fate in _decide_in(repository, there, rule, others, moment)
+            for fate in _decide_in(repository, there, policy, others, moment)
         }
     attached = Reason(Code.REFERRER)
     return [
@@ -158,7 +158,7 @@ class _Moment:
 class _Here:
     """A rule in one repository."""
 
-    rule: Policy
+    policy: Policy
     names: Callable[[str], bool]
     keeps_by_name: Callable[[str], bool]
     edge: datetime | None  # pushed then or later: among the newest; None: it keeps none so
@@ -169,17 +169,17 @@ class _Here:
 def _decide_in(
     repository: str,
     there: Sequence[Known],
-    rule: Policy,
+    policy: Policy,
     others: Iterable[Policy],
     moment: _Moment,
 ) -> list[Fate]:
-    if not patterns.matcher(rule.repositories)(repository):
+    if not patterns.matcher(policy.repositories)(repository):
         return [Fate(tag, Reason(Code.UNNAMED)) for tag in there]
-    mine = _here(rule, there, moment)
+    mine = _here(policy, there, moment)
     rest = [
         _here(other, there, moment)
         for other in others
-        if other.name != rule.name and patterns.matcher(other.repositories)(repository)
+        if other.name != policy.name and patterns.matcher(other.repositories)(repository)
     ]
     places = _places(mine, there, moment)
     reasons = [
@@ -197,23 +197,23 @@ def _decide_in(
     ]
 
 
-def _here(rule: Policy, there: Iterable[Known], moment: _Moment) -> _Here:
-    names = patterns.matcher(rule.tags)
+def _here(policy: Policy, there: Iterable[Known], moment: _Moment) -> _Here:
+    names = patterns.matcher(policy.tags)
     edge = None
-    if rule.keep_newest:
+    if policy.keep_newest:
         times = sorted(
             tag.tagged_at for tag in there if _has_place(tag, moment) and names(tag.name)
         )
         # Several may have been pushed at the same moment as the Nth: nobody can say which of them
         # is older, so all of them are kept.
-        edge = times[-rule.keep_newest] if rule.keep_newest < len(times) else FIRST
+        edge = times[-policy.keep_newest] if policy.keep_newest < len(times) else FIRST
     return _Here(
-        rule,
+        policy,
         names,
-        patterns.matcher(rule.keep_tags) if rule.keep_tags.strip(" ,") else lambda name: False,
+        patterns.matcher(policy.keep_tags) if policy.keep_tags.strip(" ,") else lambda name: False,
         edge,
-        _days_before(moment.now, rule.keep_pushed_days),
-        _days_before(moment.now, rule.keep_pulled_days),
+        _days_before(moment.now, policy.keep_pushed_days),
+        _days_before(moment.now, policy.keep_pulled_days),
     )
 
 
@@ -256,26 +256,26 @@ def _why_it_stays(tag: Known, mine: _Here, rest: Iterable[_Here], moment: _Momen
     if protection is not None:
         return Reason(Code.PROTECTED, note=str(protection))
     for other in rest:
-        if kept := _keeps(other, tag, moment, rule=other.rule.name):
+        if kept := _keeps(other, tag, moment, policy=other.policy.name):
             return kept
     return None
 
 
-def _keeps(here: _Here, tag: Known, moment: _Moment, *, rule: str = "") -> Reason | None:
+def _keeps(here: _Here, tag: Known, moment: _Moment, *, policy: str = "") -> Reason | None:
     """Why the rule keeps a tag with a known date; `rule`: its name, if it is another one."""
-    facts = here.rule
+    facts = here.policy
     if here.names(tag.name):
         if here.edge is not None and tag.tagged_at >= here.edge:
-            return Reason(Code.NEWEST, rule, facts.keep_newest or 0)
+            return Reason(Code.NEWEST, policy, facts.keep_newest or 0)
         if here.pushed_since is not None and tag.tagged_at >= here.pushed_since:
-            return Reason(Code.PUSHED, rule, facts.keep_pushed_days or 0)
+            return Reason(Code.PUSHED, policy, facts.keep_pushed_days or 0)
         days = facts.keep_pulled_days or 0
         if here.pulled_since is not None and tag.pulled_at >= here.pulled_since:
-            return Reason(Code.PULLED, rule, days)
+            return Reason(Code.PULLED, policy, days)
         if here.pulled_since is not None and tag.tagged_at >= here.pulled_since:
-            return Reason(Code.TOO_NEW, rule, days)
+            return Reason(Code.TOO_NEW, policy, days)
         if here.pulled_since is not None and moment.watched_since > here.pulled_since:
-            return Reason(Code.UNWATCHED, rule, days)
+            return Reason(Code.UNWATCHED, policy, days)
     if here.keeps_by_name(tag.name):
-        return Reason(Code.NAMED, rule, note=facts.keep_tags)
+        return Reason(Code.NAMED, policy, note=facts.keep_tags)
     return None

@@ -53,15 +53,15 @@ _COLUMNS = (
 
 
 # -- beginning -----------------------------------------------------------------------------------
-def begin(rule: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | None = None) -> Run:
+def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | None = None) -> Run:
     """The running Run, for `carry_out`. `due`: when it should have begun, if that was missed.
 
     Refused if one is under way, if a draft is to be run in earnest, or if the clock jumped.
     """
     if not is_dry:
         clock.check()
-    if not is_dry and not rule.is_active:
-        raise Refused(_("The rule %s is a draft: switch it on first.") % rule.name)
+    if not is_dry and not policy.is_active:
+        raise Refused(_("The rule %s is a draft: switch it on first.") % policy.name)
     run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by)
     if run is None:
         raise Refused(
@@ -70,8 +70,8 @@ def begin(rule: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | None 
             else _("A retention run is under way already: wait until it is done, or stop it.")
         )
     run.result = {
-        "rule": policies.facts(rule),
-        "rule_id": rule.pk,
+        "rule": policies.facts(policy),
+        "rule_id": policy.pk,
         "is_dry": is_dry,
         "due": due.isoformat() if due else "",
         **_Counts().facts(),
@@ -90,7 +90,7 @@ def carry_out(run: Run, progress: Progress | None = None) -> Run:
     work = _Work(run, progress)
     state = Run.State.FAILED
     try:
-        state = _look(work) if run.kind == Run.Kind.DRY_RUN else _delete(work)
+        state = _decide_all(work) if run.kind == Run.Kind.DRY_RUN else _delete(work)
     except KeyboardInterrupt:
         work.note("Stopped by Ctrl-C.")
         state = Run.State.STOPPED
@@ -170,7 +170,7 @@ class _Work:
     beaten: float = 0.0  # by the clock of time.monotonic
 
     @property
-    def rule(self) -> Policy:
+    def policy(self) -> Policy:
         """As it was when the run began."""
         facts = self.run.result["rule"]
         return Policy(**{name: facts[name] for name in Policy.__slots__})
@@ -218,9 +218,9 @@ def watched_since() -> datetime:
     return made or timezone.now()
 
 
-def _repositories(rule: Policy) -> list[tuple[int, str, int]]:
+def _repositories(policy: Policy) -> list[tuple[int, str, int]]:
     """Key, name and number of tags of those that the rule is about, by name. One query."""
-    is_meant = patterns.matcher(rule.repositories)
+    is_meant = patterns.matcher(policy.repositories)
     rows = Repository.objects.order_by("name").values_list("pk", "name", "tag_count")
     return [row for row in rows.iterator(chunk_size=5000) if is_meant(row[1])]
 
@@ -279,9 +279,9 @@ def _row(run: Run, fate: Fate, kind: RetentionFate.Kind, note: str = "") -> tupl
 
 
 # -- a dry run -----------------------------------------------------------------------------------
-def _look(work: _Work) -> Run.State:
+def _decide_all(work: _Work) -> Run.State:
     """Writes down the fate of every tag in the rule's repositories; changes nothing."""
-    judge = _judge(work.rule)
+    judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))
         for fate in fates:
@@ -292,16 +292,16 @@ def _look(work: _Work) -> Run.State:
 
 
 def _found(work: _Work) -> list[tuple[int, str, int]]:
-    found = _repositories(work.rule)
+    found = _repositories(work.policy)
     work.run.total = sum(tags for _pk, _name, tags in found)
     return found
 
 
-def _judge(rule: Policy) -> Callable[[Iterable[Known]], list[Fate]]:
+def _judge(policy: Policy) -> Callable[[Iterable[Known]], list[Fate]]:
     """decide, with the rules and protections of now. Three queries."""
     others = [policies.plain(row) for row in policies.active()]
     protected, since, now = protections(), watched_since(), timezone.now()
-    return lambda tags: decide(rule, tags, now, protected, others=others, watched_since=since)
+    return lambda tags: decide(policy, tags, now, protected, others=others, watched_since=since)
 
 
 def _count(work: _Work, fate: Fate) -> None:
@@ -322,7 +322,7 @@ def _count(work: _Work, fate: Fate) -> None:
 # -- a real run ----------------------------------------------------------------------------------
 def _delete(work: _Work) -> Run.State:
     """Takes off what the rule takes, repository by repository."""
-    judge = _judge(work.rule)
+    judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))
         for repository in dict.fromkeys(fate.tag.repository for fate in fates if fate.goes):
@@ -344,7 +344,7 @@ def _delete_in(work: _Work, repository: str) -> Run.State | None:
         if not _is_as_it_was(work):
             work.note("Stopped: the rule was changed, switched off or removed.")
             return Run.State.STOPPED
-        fates = _judge(work.rule)(_tags_of([pk]))
+        fates = _judge(work.policy)(_tags_of([pk]))
         batch = [fate for fate in fates if fate.goes and fate.tag.name not in tried][:BATCH]
         if not batch:
             break
@@ -357,7 +357,7 @@ def _delete_in(work: _Work, repository: str) -> Run.State | None:
 
 def _is_as_it_was(work: _Work) -> bool:
     row = RetentionPolicy.objects.filter(pk=work.run.result["rule_id"], is_active=True).first()
-    return row is not None and policies.plain(row) == work.rule
+    return row is not None and policies.plain(row) == work.policy
 
 
 def _delete_batch(work: _Work, repository: str, batch: Sequence[Fate]) -> bool:
@@ -377,7 +377,7 @@ def _delete_batch(work: _Work, repository: str, batch: Sequence[Fate]) -> bool:
         outcome = execute.execute(
             plan.selection,
             fingerprint=plan.fingerprint,
-            by=f"rule {work.rule.name}",
+            by=f"rule {work.policy.name}",
             progress=lambda done, total: work.may_go_on(),
         )
     except Refused as error:
@@ -414,22 +414,22 @@ def run_due() -> list[Run]:
     """Carries out the rules whose time has come, one after the other; those that were missed while
     nobody was here once, however often it was."""
     done = []
-    for rule in policies.due(timezone.now()):
-        due = rule.next_at
+    for policy in policies.due(timezone.now()):
+        due = policy.next_at
         if due is None:
             continue
         is_late = timezone.now() - due > LATE
         # Pushes and pulls may have been missed as well: not before all was read again.
         if is_late and not _was_read_since(due):
             continue
-        if not policies.claim(rule, timezone.now()):
+        if not policies.claim(policy, timezone.now()):
             continue
-        rule.refresh_from_db()  # the one before it may have taken hours
+        policy.refresh_from_db()  # the one before it may have taken hours
         try:
-            run = begin(rule, by="schedule", is_dry=False, due=due if is_late else None)
+            run = begin(policy, by="schedule", is_dry=False, due=due if is_late else None)
         except Refused as refused:
-            log.info("retention rule %s waits: %s", rule.name, refused)
-            RetentionPolicy.objects.filter(pk=rule.pk, is_active=True).update(next_at=due)
+            log.info("retention rule %s waits: %s", policy.name, refused)
+            RetentionPolicy.objects.filter(pk=policy.pk, is_active=True).update(next_at=due)
             continue
         done.append(carry_out(run))
     return done

@@ -17,34 +17,34 @@ from .decide import FIRST, Code
 
 
 # -- a rule --------------------------------------------------------------------------------------
-def sentence(rule: Mapping[str, Any]) -> str:
+def sentence(policy: Mapping[str, Any]) -> str:
     """`rule`: rules.facts(…)."""
-    keeps = _joined(_keeps(rule))
-    names = {"repositories": rule["repositories"], "tags": rule["tags"], "keeps": keeps}
-    if rule["tags"] == "*":
+    keeps = _joined(_keeps(policy))
+    names = {"repositories": policy["repositories"], "tags": policy["tags"], "keeps": keeps}
+    if policy["tags"] == "*":
         return _("In %(repositories)s, keep %(keeps)s; delete all other tags.") % names
     return _("Of the tags %(tags)s in %(repositories)s, keep %(keeps)s; delete the others.") % names
 
 
-def _keeps(rule: Mapping[str, Any]) -> list[str]:
+def _keeps(policy: Mapping[str, Any]) -> list[str]:
     found = []
-    if n := rule["keep_newest"]:
+    if n := policy["keep_newest"]:
         found.append(_("the newest %(n)d") % {"n": n})
-    if n := rule["keep_pushed_days"]:
+    if n := policy["keep_pushed_days"]:
         found.append(
             ngettext(
                 "what was pushed in the last %(n)d day", "what was pushed in the last %(n)d days", n
             )
             % {"n": n}
         )
-    if n := rule["keep_pulled_days"]:
+    if n := policy["keep_pulled_days"]:
         found.append(
             ngettext(
                 "what was pulled in the last %(n)d day", "what was pulled in the last %(n)d days", n
             )
             % {"n": n}
         )
-    if names := rule["keep_tags"]:
+    if names := policy["keep_tags"]:
         found.append(_("what is named %(names)s") % {"names": names})
     return found
 
@@ -59,28 +59,28 @@ def _joined(parts: list[str]) -> str:
     }
 
 
-def when(rule: Mapping[str, Any]) -> str:
+def when(policy: Mapping[str, Any]) -> str:
     """When it runs: "every Sunday at 04:00", "only by hand"."""
-    return schedules.words(rule["schedule"]) if rule["schedule"] else _("only by hand")
+    return schedules.words(policy["schedule"]) if policy["schedule"] else _("only by hand")
 
 
 # -- a tag ---------------------------------------------------------------------------------------
-def because(fate: RetentionFate, rule: Mapping[str, Any], at: datetime) -> str:
+def because(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -> str:
     """Why it goes, stays or did not go. `at`: the moment of the run, from which days are counted;
     `rule`: rules.facts(…) of then."""
     if fate.kind == RetentionFate.Kind.FAILED:
         return _failed(fate.note)
     if fate.reason == Code.GOES:
-        return pgettext("between clauses", "; ").join(_why_it_goes(fate, rule, at))
+        return pgettext("between clauses", "; ").join(_why_it_goes(fate, policy, at))
     why = _why_it_stays(fate, at)
     if fate.policy:
         return _("the rule %(rule)s keeps it: %(why)s") % {"rule": fate.policy, "why": why}
     return why
 
 
-def _why_it_goes(fate: RetentionFate, rule: Mapping[str, Any], at: datetime) -> list[str]:
+def _why_it_goes(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -> list[str]:
     parts = [_pushed(fate, at)]
-    if n := rule["keep_newest"]:
+    if n := policy["keep_newest"]:
         place = {"n": n, "place": fate.number}
         parts.append(_("place %(place)d by push time, only the newest %(n)d stay") % place)
     parts.append(_pulled(fate, at))

@@ -168,8 +168,8 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
 def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
     """What the locations have in them that the portal answers."""
 
-    def to_portal(**told: str) -> str:
-        return _render("portal-location.template", {**values, **told}).rstrip()
+    def to_portal(**given: str) -> str:
+        return _render("portal-location.template", {**values, **given}).rstrip()
 
     return {
         "to_portal": to_portal(told_user='""', target="", on_down="/_down"),
@@ -185,10 +185,10 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
     """What every location behind the check of users and rights has in it."""
 
     def checked(users_file: Path, on_401: str, patience: int = BLOB_PATIENCE, **others: str) -> str:
-        told = {**values, "users_file": users_file, "on_401": on_401, "patience": patience}
+        given = {**values, "users_file": users_file, "on_401": on_401, "patience": patience}
         usual = {"largest": "0", "gather": "off"}
         usual["on_down"] = "=503 @unavailable"
-        return _render("checked-location.template", {**told, **usual, **others}).rstrip()
+        return _render("checked-location.template", {**given, **usual, **others}).rstrip()
 
     return {
         "checked": checked(settings.HTPASSWD_FILE, "$second_look"),
@@ -245,8 +245,8 @@ def _names_and_markers() -> dict[str, object]:
     mine = [*above, "/$subject/ACTION/$NAME/@one"]
 
     def of(action: str, name: str, prefix: str, subject: str = "$subject") -> list[str]:
-        told = {"ACTION": action, "ABOVE": prefix, "NAME": name, "$subject": subject}
-        found = [re.sub(r"ACTION|ABOVE|NAME|\$subject", lambda m: told[m[0]], one) for one in mine]
+        given = {"ACTION": action, "ABOVE": prefix, "NAME": name, "$subject": subject}
+        found = [re.sub(r"ACTION|ABOVE|NAME|\$subject", lambda m: given[m[0]], one) for one in mine]
         return [f"/{subject}/{action}/@all", *found]
 
     pulls = of("pull", "from", "from_above")

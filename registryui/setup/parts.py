@@ -131,10 +131,10 @@ class Lines:
     """
 
     def __init__(
-        self, output: int, *, hidden: Sequence[str] = (), file: Path | None = None
+        self, output: int, *, redacted: Sequence[str] = (), file: Path | None = None
     ) -> None:
         self._output = output
-        self._hidden = [secret.encode() for secret in hidden]
+        self._redacted = [secret.encode() for secret in redacted]
         # All outputs of this process that are the file, so that its own words follow, too.
         self._followers = [one for one in (1, 2) if file and _is_same(one, file)]
         self._file = file
@@ -146,7 +146,7 @@ class Lines:
 
     def write(self, name: str, data: bytes) -> None:
         """Lines of that part. Never waits."""
-        for secret in self._hidden:  # a part may print its configuration when it fails
+        for secret in self._redacted:  # a part may print its configuration when it fails
             data = data.replace(secret, b"[hidden]")
         lines = data.decode("utf-8", "replace").splitlines()
         self._last.setdefault(name, collections.deque(maxlen=8)).extend(lines)

@@ -25,7 +25,7 @@ PIECES = 20  # a log is turned over when it has this part of what all may have t
 _STAMP = re.compile(r"\.\d{8}-\d{6}\Z")
 
 
-def look() -> None:
+def check() -> None:
     """Turns over what has become too big, and removes what is too much or too old."""
     for name in NAMES:
         if _size(_log(name)) > settings.LOG_BYTES // PIECES:

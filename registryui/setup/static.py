@@ -12,7 +12,7 @@ from . import fonts
 from .data import write_file
 
 
-def collect() -> bool:
+def gather() -> bool:
     """Makes the fonts and collects all static files if something changed; True if it did."""
     fonts.make()
     state = _state()

@@ -128,12 +128,12 @@ def prepare(*, say: Say) -> ports.Chosen:
             raise Refused(str(refusal)) from refusal
         _prepare_guard(say)
         _prepare_users()
-        if static.collect():
+        if static.gather():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], hook_port=chosen.ports["hook"])
         write_freeze.clear()
         with contextlib.suppress(OSError):  # the worker says it
-            space.look(uploads=lambda: 0)
+            space.check(uploads=lambda: 0)
     except BaseException:
         chosen.release()
         raise
@@ -189,9 +189,9 @@ def _run(
     chosen: dict[str, int], *, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]
 ) -> int:
     instance = health.this_instance(chosen)
-    hidden = [*(keys.read(name) for name in keys.NAMES), settings.STORAGE_SECRET]
+    secrets = [*(keys.read(name) for name in keys.NAMES), settings.STORAGE_SECRET]
     printer = parts.Lines(
-        lines.fileno(), hidden=[secret for secret in hidden if secret], file=log_file()
+        lines.fileno(), redacted=[secret for secret in secrets if secret], file=log_file()
     )
     manager = parts.Parts(printer)
     commands = parts.commands(registry_port=chosen["registry"], hook_port=chosen["hook"])

@@ -233,9 +233,9 @@ def tree_map(
     areas = [size * width * height / total for _name, size in items]
     x, y, start, tiles = 0.0, 0.0, 0, list[Tile]()
     while start < len(items):
-        side = min(width, height)
-        end = _row_end(areas, start, side)
-        thick = sum(areas[start:end]) / side
+        edge = min(width, height)
+        end = _row_end(areas, start, edge)
+        thick = sum(areas[start:end]) / edge
         along = 0.0
         for (name, size), area in zip(items[start:end], areas[start:end], strict=True):
             length = area / thick
@@ -287,21 +287,21 @@ def _dates(days: Sequence[Day], step: float, *, every: int) -> list[Mark]:
     return marks[::-1]
 
 
-def _row_end(areas: Sequence[float], start: int, side: float) -> int:
+def _row_end(areas: Sequence[float], start: int, edge: float) -> int:
     """Where the row that starts there ends: one more tile would make its tiles less square."""
     end = start + 1
     while end < len(areas):
-        if _worst(areas[start : end + 1], side) > _worst(areas[start:end], side):
+        if _worst(areas[start : end + 1], edge) > _worst(areas[start:end], edge):
             break
         end += 1
     return end
 
 
-def _worst(areas: Sequence[float], side: float) -> float:
+def _worst(areas: Sequence[float], edge: float) -> float:
     """How far from square the worst tile of a row would be; 1 is square."""
     total = sum(areas)
     return max(
-        max(side * side * area / total**2, total**2 / (side * side * area)) for area in areas
+        max(edge * edge * area / total**2, total**2 / (edge * edge * area)) for area in areas
     )
 
 

@@ -327,7 +327,7 @@ def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) 
     here.hear_all()
     here.delete("latest")
     selection = deletion.plan_purge(R, bad)
-    assert (selection.tags, selection.children, selection.former) == (("1",), (secret,), 1)
+    assert (selection.tags, selection.children, selection.tombstones) == (("1",), (secret,), 1)
     done = deletion.purge_manifest(R, bad, by=BY, fingerprint=selection.fingerprint)
     assert {one.state for one in done.results} == {"deleted"}
     assert here.tags() == {"good"}

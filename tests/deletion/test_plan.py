@@ -368,7 +368,7 @@ def test_for_good_takes_what_only_that_digest_uses_and_leaves_what_undo_needs(
         )  # fmt: skip
     made = plan_purge(R, bad.digest)
     assert set(made.tags) == {"1", "latest"}
-    assert (made.children, made.former) == ((lone.digest,), 1)
+    assert (made.children, made.tombstones) == ((lone.digest,), 1)
     assert made.referrer_tags == (f"sha256-{bad.digest[7:]}.sig",)
     assert (made.listed_by, made.elsewhere) == ((holder.digest,), ("other/api",))
     # The digest's own bytes and the layer of 30 are used elsewhere; 7 is the signature's layer.

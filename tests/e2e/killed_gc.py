@@ -38,7 +38,7 @@ from registryui.registry import paths
 from registryui.registry.choose import open_store
 from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storages import FILESYSTEM, Storage
-from tests.support.pushing import in_child, run_once, take_off, whole
+from tests.support.pushing import in_child, run_once, untag, whole
 from tests.support.registries import Registry
 
 STORE = FOLDER / "registry/store"
@@ -93,7 +93,7 @@ def prepare() -> list[tuple[str, str]]:
     digest = REGISTRY.push_image("team/back", "y", layers=[base, b"needed again"])
     index()
     for name, tag in (("team/app", "old"), ("team/back", "x"), ("team/back", "y")):
-        take_off(REGISTRY, name, tag)
+        untag(REGISTRY, name, tag)
     index()
     settings.QUARANTINE_TIME = timedelta(hours=1)
     run = collecting.run_gc(by="test")  # these wait in the quarantine now, and are due below
@@ -110,7 +110,7 @@ def prepare() -> list[tuple[str, str]]:
     place = REGISTRY.ask("POST", "/v2/other/app/blobs/uploads/")
     assert place.status == 202
     index()
-    take_off(REGISTRY, "team/app", "gone")
+    untag(REGISTRY, "team/app", "gone")
     index()
     return kept
 

@@ -38,7 +38,7 @@ from registryui.registry.choose import open_store
 from registryui.registry.files import Problems
 from registryui.registry.objects import ObjectFiles
 from tests.support.fake_source import digest_of
-from tests.support.pushing import in_child, run_once, take_off, whole
+from tests.support.pushing import in_child, run_once, untag, whole
 from tests.support.registries import Registry
 
 REGISTRY = Registry(URL, Path("/nonexistent"))
@@ -65,7 +65,7 @@ def main() -> None:
             found["broken"].append(f"{number}: the next run ended with {ended}")
         kept = [("team/kept", "1"), ("team/app", f"back{number}")]
         found["broken"] += [f"{number}, after: {what}" for one in kept for what in missing(one)]
-        take_off(REGISTRY, "team/app", f"back{number}")
+        untag(REGISTRY, "team/app", f"back{number}")
         if status == 0:  # it has no such change: all were survived
             break
         if status != -signal.SIGKILL:
@@ -90,11 +90,11 @@ def prepare(number: int) -> list[str]:
         for what in ("purged", "back")
     }
     for what in digests:
-        take_off(REGISTRY, "team/app", f"{what}{number}")
+        untag(REGISTRY, "team/app", f"{what}{number}")
     if status := in_child(lambda: hide(number, digests["back"])):
         raise SystemExit(f"{number}: the run that hides ended with {status}")
     REGISTRY.push_image("team/app", f"hidden{number}", layers=[BASE, layer("quarantined", number)])
-    take_off(REGISTRY, "team/app", f"hidden{number}")
+    untag(REGISTRY, "team/app", f"hidden{number}")
     return [digest_of(layer(what, number)) for what in ("purged", "quarantined")]
 
 

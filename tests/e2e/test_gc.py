@@ -35,7 +35,7 @@ from tests.selection import Extent
 from tests.support.collecting import collect, data_size, index, use
 from tests.support.folders import other_disk
 from tests.support.parts import free_port, running_registry
-from tests.support.pushing import Client, attack, image, print_counts, take_off, whole
+from tests.support.pushing import Client, attack, image, print_counts, untag, whole
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
 
@@ -65,8 +65,8 @@ def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     served.push_image("other/app", "2", layers=[base, b"other"])
     lonely = served.push_blob("other/app", random.Random(3).randbytes(50_000))
     index(served)
-    take_off(served, "team/app", "2")
-    take_off(served, "team/app", "amd")  # its manifest is still a child
+    untag(served, "team/app", "2")
+    untag(served, "team/app", "amd")  # its manifest is still a child
     index(served)
     before = data_size(served.store)
 
@@ -118,7 +118,7 @@ def test_a_namespace_behind_a_symbolic_link_is_one_like_any_other(
     assert set(Tag.objects.values_list("repository__name", "name")) == {
         *(("other/app", "1"), ("team/app", "1"), ("team/app", "2")),
     }
-    take_off(served, "team/app", "2")
+    untag(served, "team/app", "2")
     index(served)
     assert not Tag.objects.filter(repository__name="team/app", name="2").exists()
     assert collect()["skipped_repositories"] == []
@@ -189,7 +189,7 @@ def test_the_same_image_is_pushed_again_after(
     assert client.push("team/keeps", "1", image(2, b"base" * 1000))
     skopeo_copy(f"docker://{name_of(served)}/team/app:1", f"dir:{tmp_path / 'image'}")
     index(served)
-    take_off(served, "team/app", "1")
+    untag(served, "team/app", "1")
     index(served)
     assert collect()["quarantined_manifests"] == 1
     target = "team/app" if way == "skopeo" else "new/app"
@@ -328,8 +328,8 @@ def test_a_registry_that_is_killed_at_each_change_of_the_disk_loses_nothing_that
         served.push_image("team/app", "2", layers=[base, b"two"])
         served.push_image("gone/app", "1", layers=[base, b"gone"])
         index(served)
-        take_off(served, "team/app", "2")
-        take_off(served, "gone/app", "1")
+        untag(served, "team/app", "2")
+        untag(served, "gone/app", "1")
         index(served)
         changes = itertools.count()
 

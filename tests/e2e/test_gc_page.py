@@ -86,7 +86,7 @@ def push(one: Product, repository: str, tag: str) -> list[str]:
     return [sha256(raw), sha256(blobs[0]), sha256(own)]
 
 
-def take_off(one: Product, repository: str, tag: str) -> None:
+def untag(one: Product, repository: str, tag: str) -> None:
     """The tag goes without undo, and the index knows it for longer than the grace time."""
     shutil.rmtree(one.data / "registry" / paths.tags(repository) / tag)
     one.boathouse("sync")
@@ -143,7 +143,7 @@ def test_the_space_of_a_deleted_tag_comes_back(quick: Product, tab_browser: Brow
     push(quick, "team/api", "keep")
     gone = push(quick, "team/api", "gone")
     promised = size_of(quick, gone)
-    take_off(quick, "team/api", "gone")
+    untag(quick, "team/api", "gone")
     before = bytes_on_disk(quick)
     with visit(tab_browser, quick) as tab:
         tab.login()
@@ -173,7 +173,7 @@ def test_the_space_of_a_deleted_tag_comes_back(quick: Product, tab_browser: Brow
 def test_what_was_hidden_is_put_back(quick: Product, tab_browser: Browser) -> None:
     gone = push(quick, "team/back", "1")
     push(quick, "team/back", "2")
-    take_off(quick, "team/back", "1")
+    untag(quick, "team/back", "1")
     registry = quick.data / "registry"
     with visit(tab_browser, quick) as tab:
         tab.login()
@@ -196,7 +196,7 @@ def test_a_purge_before_its_time_says_before_and_after_for_how_long_it_holds_pus
 ) -> None:
     gone = push(quick, "team/full", "1")
     push(quick, "team/full", "2")
-    take_off(quick, "team/full", "1")
+    untag(quick, "team/full", "1")
     before = bytes_on_disk(quick)
     promised = size_of(quick, gone)
     with visit(tab_browser, quick) as tab:
@@ -223,7 +223,7 @@ def test_a_purge_before_its_time_says_before_and_after_for_how_long_it_holds_pus
 def hidden(quick: Product) -> None:
     """Something in the quarantine, beside the runs that the tests before this left."""
     push(quick, "team/axe", "1")
-    take_off(quick, "team/axe", "1")
+    untag(quick, "team/axe", "1")
     quick.boathouse("gc")
 
 

@@ -26,7 +26,7 @@ from registryui.registry import storages
 from registryui.registry.choose import open_store
 from tests.selection import Extent
 from tests.support.parts import free_port, running_registry, running_s3
-from tests.support.pushing import Client, attack, image, print_counts, take_off, whole
+from tests.support.pushing import Client, attack, image, print_counts, untag, whole
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
 
@@ -110,7 +110,7 @@ def test_content_of_another_digest_than_sha256_is_kept_and_goes_with_its_image(
     run = check.check(by="test", deep=True)
     assert run is not None
     assert (run.state, run.result["problems"]) == (Run.State.DONE, [])
-    take_off(real, "team/app", "1")
+    untag(real, "team/app", "1")
     index()
     collect()
     assert bucket.kept() == before
@@ -130,8 +130,8 @@ def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     real.push_image("other/app", "2", layers=[base, b"other"])
     lonely = real.push_blob("other/app", random.Random(3).randbytes(50_000))
     index()
-    take_off(real, "team/app", "2")
-    take_off(real, "team/app", "amd")  # its manifest is still a child
+    untag(real, "team/app", "2")
+    untag(real, "team/app", "amd")  # its manifest is still a child
     index()
     before = bucket.kept()
 
@@ -162,7 +162,7 @@ def test_the_same_image_is_pushed_again_after(bucket: Bucket, settings: Any, mom
     assert client.push("team/app", "1", one)
     assert client.push("team/keeps", "1", image(2, b"base" * 1000))
     index()
-    take_off(bucket.real, "team/app", "1")
+    untag(bucket.real, "team/app", "1")
     index()
     assert collect()["quarantined_manifests"] == 1
     assert client.push("team/app", "again", one)

@@ -105,11 +105,11 @@ def test_a_push_that_heals_takes_the_mark_away(served: Registry) -> None:
     index_all()
     (served.store / paths.blob_data(LAYER)).unlink()
     assert check("store")["marked"] == 2
-    assert integrity.look_again() == 0
+    assert integrity.recheck_damaged() == 0
     served.push_image("a", "1", layers=(b"base", b"code"))
     index_all()
     assert marked() == {"a:2"}  # whole, too; nobody has looked yet
-    assert integrity.look_again() == 1
+    assert integrity.recheck_damaged() == 1
     assert marked() == set()
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_layer_is_found_by_reading_both_ways(served: Registry) -> None
     (served.store / paths.blob_data(LAYER)).write_bytes(b"c0de")
     for source in SOURCES:
         assert check(source, deep=True)["problems"] == [["a", "1", "layer-damaged", LAYER]]
-    assert integrity.look_again() == 0
+    assert integrity.recheck_damaged() == 0
     assert check("http")["broken"] == 1
     (served.store / paths.blob_data(LAYER)).write_bytes(b"code")
-    assert integrity.look_again() == 1
+    assert integrity.recheck_damaged() == 1

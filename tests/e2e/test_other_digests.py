@@ -29,7 +29,7 @@ from tests.support.factories import make_operator
 from tests.support.fake_source import IMAGE, descriptor, digest_of, encode
 from tests.support.other_digests import NAME, check, index, run_stock_collector
 from tests.support.parts import running_registry
-from tests.support.pushing import take_off, whole
+from tests.support.pushing import untag, whole
 from tests.support.registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
@@ -191,7 +191,7 @@ def test_what_was_hidden_comes_back_when_it_is_needed(served: Registry, settings
     settings.QUARANTINE_TIME = timedelta(hours=1)
     digest = push(served)
     index("store")
-    take_off(served, NAME, "1")
+    untag(served, NAME, "1")
     index("store")
     assert collect()["quarantined"] == 5  # its manifest, the throw-away's, config, layers
     # The registry refuses it now; a push that it checked before has written this meanwhile.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.product import ROOT, Product, product
-from tests.support.pushing import take_off, whole
+from tests.support.pushing import untag, whole
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
 
@@ -81,7 +81,7 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
     lost = registry.push_index("team/app", [registry.child("team/app", gone)], "4")
     alone.boathouse("sync")
     for tag in ("3", "4"):
-        take_off(registry, "team/app", tag)
+        untag(registry, "team/app", tag)
     alone.boathouse("sync")
     age_index(alone)
     before = data_size(alone)

@@ -20,7 +20,7 @@ from tests.selection import Extent
 from tests.support.folders import open_folder
 from tests.support.parts import REGISTRY
 from tests.support.product import ROOT, Product, product
-from tests.support.pushing import Client, attack, image, print_counts, take_off, whole
+from tests.support.pushing import Client, attack, image, print_counts, untag, whole
 from tests.support.registries import Registry
 from tests.support.short_times import short_times
 from tests.support.waiting import LONGEST, until
@@ -87,7 +87,7 @@ def test_a_run_that_is_killed_before_its_review_is_taken_up_at_once(
         digest = served.get(name, "1").headers["docker-content-digest"]
         link = served.store / paths.tag_link(name, "late")
         quick.boathouse("sync")
-        take_off(served, name, "1")
+        untag(served, name, "1")
         quick.boathouse("sync")
         time.sleep(5 * GRACE)  # no wait for something: things must grow old
         data = served.blob(digest)

@@ -23,7 +23,7 @@ from registryui.setup import parts
 from tests.selection import Extent
 from tests.support.instance import Instance, wait_for
 from tests.support.proxy_client import ask, digest, made, manifest
-from tests.support.pushing import take_off
+from tests.support.pushing import untag
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
 
@@ -94,7 +94,7 @@ def test_nothing_that_is_kept_is_lost_and_the_proxy_is_open_at_the_end(
         registry.push_image(name, "old", layers=[b"of nobody else", name.encode()])
     index()
     for name in ("team/app", "gone/app"):
-        take_off(registry, name, "old")
+        untag(registry, name, "old")
     index()
     changes = itertools.count()
     real = LocalQuarantine.change

@@ -18,7 +18,7 @@ from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from tests.support.fake_source import IMAGE, descriptor
 from tests.support.parts import running_registry
-from tests.support.pushing import take_off
+from tests.support.pushing import untag
 from tests.support.registries import Registry
 
 pytestmark = pytest.mark.django_db
@@ -74,10 +74,10 @@ def test_only_what_nothing_needs_goes(real: Registry) -> None:
     real.push_image("b", "1", layers=[b"gone"])
     index_all(real)
     for tag in ("referrer", "undo", "2", "3", "4", "lost"):
-        take_off(real, "a", tag)
+        untag(real, "a", tag)
     young = real.push_image("a", "5", layers=[b"young"])
     index_all(real)
-    take_off(real, "a", "5")
+    untag(real, "a", "5")
     now = timezone.now()
     how = TagTombstone.How.DELETED
     TagTombstone.objects.create(
@@ -100,7 +100,7 @@ def test_only_what_nothing_needs_goes(real: Registry) -> None:
 def test_nothing_goes_while_writes_are_not_held(real: Registry) -> None:
     gone = real.push_image("a", "1", layers=[b"gone"])
     index_all(real)
-    take_off(real, "a", "1")
+    untag(real, "a", "1")
     index_all(real)
     with pytest.raises(Refused, match="must be held first"):
         removed()
@@ -116,7 +116,7 @@ def test_a_repository_whose_index_lacks_something_loses_nothing(
     kept = real.push_image("a", "1", layers=[b"kept"])
     gone = real.push_image("a", "2", layers=[b"gone"])
     index_all(real)
-    take_off(real, "a", "2")
+    untag(real, "a", "2")
     index_all(real)
     real_sync = registry_gc.sync.sync
 
@@ -148,7 +148,7 @@ def test_a_referrer_stays_that_names_its_subject_by_sha512(real: Registry) -> No
     for digest in (kept, lost):  # the registry tells nobody of manifests without a tag
         real.put("team/app", "t", real.get("team/app", digest).body, IMAGE)
         index_all(real)
-    take_off(real, "team/app", "t")
+    untag(real, "team/app", "t")
     index_all(real)
     TagTombstone.objects.all().delete()
     assert removed(dry_run=True) >= {lost}

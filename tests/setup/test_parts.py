@@ -82,7 +82,7 @@ print("of its own", file=sys.stderr)
 def test_a_secret_is_in_no_line(tmp_path: Path) -> None:
     place = tmp_path / "log"
     with place.open("wb") as output:
-        lines = Lines(output.fileno(), hidden=["s3cret"])
+        lines = Lines(output.fileno(), redacted=["s3cret"])
         lines.write("registry", b"http: secret: s3cret\n")
         lines.close()
     assert "[hidden]" in place.read_text()

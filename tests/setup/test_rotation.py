@@ -26,10 +26,10 @@ def names(folder: Path) -> set[str]:
 def test_one_that_is_big_is_turned_over_and_a_small_or_empty_one_is_not(logs: Path) -> None:
     log = logs / "boathouse.log"
     log.write_bytes(bytes(100))
-    rotation.look()
+    rotation.check()
     assert names(logs) == {"boathouse.log"}
     log.write_bytes(bytes(101))
-    rotation.look()
+    rotation.check()
     (old,) = names(logs)
     assert old.startswith("boathouse.log.2")
     log.touch()
@@ -40,7 +40,7 @@ def test_one_that_is_big_is_turned_over_and_a_small_or_empty_one_is_not(logs: Pa
 def test_what_nginx_would_not_hear_of_stays(logs: Path) -> None:
     (logs / "access.json").write_bytes(bytes(500))
     (logs / "nginx.pid").write_text(f"{os.getpid()}\n")  # another program has its number
-    rotation.look()
+    rotation.check()
     assert names(logs) == {"access.json", "nginx.pid"}
 
 
@@ -52,7 +52,7 @@ def test_the_oldest_go_when_all_are_too_much_and_what_is_not_ours_stays(logs: Pa
     (logs / "access.json.1").write_bytes(bytes(5000))
     for name in rotation.NAMES:
         (logs / name).write_bytes(bytes(50))
-    rotation.look()
+    rotation.check()
     kept = {f"access.json.{day}" for day in days[3:6]} | {f"boathouse.log.{days[6]}"}
     assert names(logs) == kept | {"access.json.1", *rotation.NAMES}
 
@@ -65,5 +65,5 @@ def test_what_is_old_goes_but_never_what_may_still_be_written(logs: Path) -> Non
             file.write_bytes(b"x")
             os.utime(file, (old, old))
     (logs / "access.json").touch()
-    rotation.look()
+    rotation.check()
     assert names(logs) == {"access.json", "boathouse.log.20260102-000000"}

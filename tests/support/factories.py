@@ -163,7 +163,7 @@ def make_event(repository: str, **fields: Any) -> RegistryEvent:
     return RegistryEvent.objects.create(repository=repository, **{**defaults, **fields})
 
 
-def make_former(repository: str, tag: str, **fields: Any) -> TagTombstone:
+def make_tombstone(repository: str, tag: str, **fields: Any) -> TagTombstone:
     """A deleted tag that can be put back for three days."""
     now = timezone.now()
     defaults: dict[str, Any] = {

@@ -50,7 +50,7 @@ def whole(registry: Registry, repository: str, reference: str) -> str:
     return ""
 
 
-def take_off(registry: Registry, repository: str, tag: str) -> None:
+def untag(registry: Registry, repository: str, tag: str) -> None:
     """Takes one tag off and leaves its manifest, by the way that this registry has for it."""
     reference = tag
     if not habits().deletes_tags:
@@ -224,7 +224,7 @@ class Attack:
             if own and random_of.random() < 0.7:
                 gone = random_of.choice(sorted(own))
                 try:
-                    take_off(self.registry, *gone)
+                    untag(self.registry, *gone)
                     del own[gone]
                 except (AssertionError, *CUT_OFF):  # half done: it says nothing of images
                     client.counts["failed deletes"] += 1

@@ -24,7 +24,7 @@ from registryui.models import (
 )
 from tests.selection import Extent
 from tests.support import pushed
-from tests.support.factories import make_event, make_former, make_operator
+from tests.support.factories import make_event, make_operator, make_tombstone
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -104,7 +104,7 @@ def grow(number: int) -> dict[str, str]:
         make_operator(f"o{name}")
         audit.record("user.create", f"u{name}", by="operator:ada")
         audit.record("operator.create", f"o{name}", by="operator:ada")
-        make_former("deleted/app", name, act=f"{number} {n // 2}")
+        make_tombstone("deleted/app", name, act=f"{number} {n // 2}")
         NamespaceSize.objects.get_or_create(namespace=f"n{name}")
         Run.objects.create(kind=Run.Kind.DOCTOR, state=Run.State.DONE, result={"findings": []})
     listed = [(one, f"linux/arch{number}-{n}") for n, one in enumerate(images)]

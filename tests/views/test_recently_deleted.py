@@ -21,7 +21,7 @@ from tests.support.factories import (
     make_repository,
     make_tag,
 )
-from tests.support.factories import make_former as former
+from tests.support.factories import make_tombstone as former
 
 pytestmark = pytest.mark.django_db
 

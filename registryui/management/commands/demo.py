@@ -17,7 +17,7 @@ from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
 from registryui.setup import health
 
-_LOOK_AT = (
+_TOUR = (
     ("repositories/platform/api", "fifty tags, pre-releases, a signature, a bill of materials"),
     ("repositories/platform/api:2.14.0", "one image for three platforms"),
     ("repositories/data/postgres:16.4", "layers and history of an image"),
@@ -88,7 +88,7 @@ class Command(BaseCommand):
             return
         self.stdout.write(f"\n{len(pushed) - there} pushed, {there} already there.")
         self.stdout.write("To look at:\n")
-        for path, what in _LOOK_AT:
+        for path, what in _TOUR:
             self.stdout.write(f"  {instance.url}/{path:<38} {what}")
 
 

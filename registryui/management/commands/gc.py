@@ -8,8 +8,7 @@ import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registryui import audit, clock
-from registryui.gc import collector as collecting
-from registryui.gc import process, registry_gc
+from registryui.gc import collector, process, registry_gc
 from registryui.index import runs
 from registryui.models import Run
 from registryui.refused import Refused
@@ -71,7 +70,7 @@ class Command(BaseCommand):
             elif options["registry_gc"]:
                 self._registry_gc(options)
             elif options["restore"]:
-                count = collecting.restore(options["restore"], by=BY)
+                count = collector.restore(options["restore"], by=BY)
                 self.stdout.write(
                     json.dumps({"restored": count})
                     if options["json"]
@@ -126,7 +125,7 @@ class Command(BaseCommand):
     def _run(self, options: dict[str, Any]) -> None:
         process.step_back(purge_now=options["purge_now"])
         show = None if options["json"] or not sys.stderr.isatty() else self._show
-        run = collecting.run_gc(
+        run = collector.run_gc(
             by=BY, dry_run=options["dry_run"], purge_now=options["purge_now"], progress=show
         )
         if run is None:

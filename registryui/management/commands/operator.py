@@ -169,20 +169,20 @@ def _password(options: dict[str, Any]) -> str:
 
 def _role(options: dict[str, Any]) -> str:
     row, role = _find(options["name"]), Role(options["role"])
-    settled = offboarding.set_role(row, role, by=BY, answer=_answer(options))
+    handover = offboarding.set_role(row, role, by=BY, answer=_answer(options))
     lines = [f"{row.username} is {role} now."]
     if role == Role.MAINTAINER and not row.grants.exists():
         lines.append(
             f"{row.username} gives no rights to registry users yet: "
             f"./boathouse operator grant {row.username} --push 'team/*' --pull 'team/*'"
         )
-    return _with(lines, settled)
+    return _with(lines, handover)
 
 
 def _disable(options: dict[str, Any]) -> str:
     row = _find(options["name"])
-    settled = offboarding.disable(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is switched off."], settled)
+    handover = offboarding.disable(row, by=BY, answer=_answer(options))
+    return _with([f"{row.username} is switched off."], handover)
 
 
 def _enable(options: dict[str, Any]) -> str:
@@ -192,8 +192,8 @@ def _enable(options: dict[str, Any]) -> str:
 
 def _remove(options: dict[str, Any]) -> str:
     row = _find(options["name"])
-    settled = offboarding.remove(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is removed."], settled)
+    handover = offboarding.remove(row, by=BY, answer=_answer(options))
+    return _with([f"{row.username} is removed."], handover)
 
 
 def _answer(options: dict[str, Any]) -> offboarding.Answer | None:
@@ -203,20 +203,20 @@ def _answer(options: dict[str, Any]) -> offboarding.Answer | None:
     return offboarding.Answer(what) if what else None
 
 
-def _with(lines: list[str], settled: offboarding.Settled) -> str:
+def _with(lines: list[str], handover: offboarding.Handover) -> str:
     """The lines, and what became of the registry users."""
-    names = ", ".join(one.name for one in settled.users)
-    if settled.answer is None or not names:
+    names = ", ".join(one.name for one in handover.users)
+    if handover.answer is None or not names:
         return "\n".join(lines)
-    to = settled.answer.to.username if settled.answer.to else ""
+    to = handover.answer.to.username if handover.answer.to else ""
     did = {
         "disable": f"Switched off: {names}.",
         "hand over": f"Handed over to {to}, who should make new secrets: {names}.",
         "keep": f"Work on: {names}.",
     }
-    lines = [*lines, did[settled.answer.what]]
-    if settled.proof is not None:
-        lines.append(f"Front door: {user_facts.proof_words(settled.proof)}.")
+    lines = [*lines, did[handover.answer.what]]
+    if handover.proof is not None:
+        lines.append(f"Front door: {user_facts.proof_words(handover.proof)}.")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from registryui.deletion import restore as undo
+from registryui.deletion import restore
 from registryui.deletion.execute import Selection
 from registryui.management import deletion_facts as facts
 from registryui.management.deletion_command import (
@@ -72,7 +72,7 @@ class Command(DeletingCommand):
         self.delete(selections, ask=bool(options["pattern"]), options=options)
 
     def _deleted(self, options: Any) -> None:
-        rows = undo.restorable()
+        rows = restore.restorable()
         if options["repository"]:
             rows = rows.filter(repository=options["repository"])
         found = list(rows)
@@ -88,7 +88,7 @@ class Command(DeletingCommand):
             )
             return
         if options["of_act"]:
-            results = undo.restore_act(options["of_act"], by=BY)
+            results = restore.restore_act(options["of_act"], by=BY)
             lines = [
                 f"{one.tag or one.digest}: {one.state}. {one.reason}".rstrip(". ")
                 for one in results
@@ -100,8 +100,8 @@ class Command(DeletingCommand):
         row = rows[0]
         name = facts.reference(row.repository, row.tag, row.digest)
         try:
-            self._put_back(row, replace=options["replace"])
-        except undo.Taken as error:
+            self._restore_tag(row, replace=options["replace"])
+        except restore.Taken as error:
             raise CommandError(
                 f"{name} is on {error.digest} now; --replace puts {row.digest} in its place."
             ) from error
@@ -109,23 +109,23 @@ class Command(DeletingCommand):
             raise CommandError(str(error)) from error
         self.say(facts.of_tombstone(row), [f"{name} is on {row.digest} again."], options)
 
-    def _put_back(self, row: TagTombstone, *, replace: bool) -> None:
+    def _restore_tag(self, row: TagTombstone, *, replace: bool) -> None:
         try:
-            undo.restore(row, by=BY)
-        except undo.Taken as error:
+            restore.restore(row, by=BY)
+        except restore.Taken as error:
             if not replace:
                 raise
-            undo.restore(row, by=BY, expected=error.digest)
+            restore.restore(row, by=BY, expected=error.digest)
 
     def _wanted(self, options: Any) -> list[TagTombstone]:
         """What is to be put back, the newest first. CommandError if there is nothing."""
         if bool(options["of_act"]) == bool(options["reference"]):
             raise CommandError("Name a tag, or --act ACT.")
         if options["of_act"]:
-            rows = undo.restorable().filter(act=options["of_act"])
+            rows = restore.restorable().filter(act=options["of_act"])
         else:
             found = read_reference(options["reference"])
-            rows = undo.restorable().filter(repository=found.repository, tag=found.tag)
+            rows = restore.restorable().filter(repository=found.repository, tag=found.tag)
             if found.digest:
                 rows = rows.filter(digest=found.digest)
             elif not found.tag:

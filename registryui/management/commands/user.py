@@ -118,15 +118,15 @@ def _password(options: Options) -> Said:
 
 
 def _disable(options: Options) -> Said:
-    return _on_many(users.set_active(_find_all(options["names"]), is_active=False, by=BY))
+    return _on_several(users.set_active(_find_all(options["names"]), is_active=False, by=BY))
 
 
 def _enable(options: Options) -> Said:
-    return _on_many(users.set_active(_find_all(options["names"]), is_active=True, by=BY))
+    return _on_several(users.set_active(_find_all(options["names"]), is_active=True, by=BY))
 
 
 def _expire(options: Options) -> Said:
-    return _on_many(users.expire(_find_all(options["names"]), options["when"], by=BY))
+    return _on_several(users.expire(_find_all(options["names"]), options["when"], by=BY))
 
 
 def _remove(options: Options) -> Said:
@@ -154,7 +154,7 @@ def _on_one(done: users.Done) -> Said:
     return user_facts.done_lines(done), user_facts.of_done(done)
 
 
-def _on_many(done: users.Done) -> Said:
+def _on_several(done: users.Done) -> Said:
     facts = {
         "users": [user_facts.of(row) for row in done.users],
         "proof": user_facts.of_proof(done.proof),
@@ -208,7 +208,7 @@ def _drift(options: Options) -> Said:
             chosen = _chosen(found, options[option], is_all=options["all"])
             return _mended(chosen, act(chosen))
     if options["all"]:
-        raise _Usage("--all needs --take-over, --put-back or --leave.")
+        raise _Usage("--all needs --take-over, --restore or --leave.")
     if not found:
         return "The htpasswd file says what the tables say.", []
     lines = [[one.name, str(one.what.label), htpasswd.kind(one.line_hash).value] for one in found]
@@ -221,7 +221,7 @@ def _leave(chosen: Sequence[drift.Difference]) -> None:
 
 _MENDS: dict[str, Callable[[Sequence[drift.Difference]], publish.Proof | None]] = {
     "take_over": lambda chosen: drift.take_over(chosen, by=BY),
-    "put_back": lambda chosen: drift.restore_lines(chosen, by=BY),
+    "restore": lambda chosen: drift.restore_lines(chosen, by=BY),
     "leave": _leave,
 }
 

@@ -39,7 +39,7 @@ def user_of(request: Request, column: str) -> Combinable:
     return Subquery(visible.filter(name=OuterRef(column)).values("pk")[:1])
 
 
-def pusher(name: str, user: int | None) -> Actor:
+def actor_of(name: str, user: int | None) -> Actor:
     """Out of a column that names who pushed, and what `user_of` found for it."""
     if not name:
         return NOBODY

@@ -34,7 +34,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         {
             "manifest.delete": ("trash-2", gettext_lazy("Delete untagged manifest")),
             "manifest.restore": ("undo-2", gettext_lazy("Restore untagged manifest")),
-            "manifest.purge_manifest": ("flame", gettext_lazy("Delete for good")),
+            "manifest.delete_for_good": ("flame", gettext_lazy("Delete for good")),
         },
     ),
     "delete": (
@@ -77,7 +77,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "store.collect": ("recycle", gettext_lazy("Collect what nothing needs")),
             "clock.trust": ("clock", gettext_lazy("Trust the clock after a jump")),
             "store.put_back": ("undo-2", gettext_lazy("Put back out of quarantine")),
-            "store.delete_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
+            "store.remove_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
         },
     ),
     "hold": (

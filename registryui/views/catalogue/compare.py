@@ -157,14 +157,14 @@ def _made_by(pair: LayerPair) -> Shown:
     return shown(layer.made_by or layer.digest) if layer else Shown("")
 
 
-def _label(side: comparison.ComparisonSource, other: comparison.ComparisonSource) -> str:
+def _label(source: comparison.ComparisonSource, other: comparison.ComparisonSource) -> str:
     """A column's head: the tag alone, if that tells the sides apart."""
-    own, their = side.named.reference, other.named.reference
+    own, their = source.named.reference, other.named.reference
     name = own.tag if own.tag and not own.digest else own.digest.partition(":")[2][:12]
     if own.repository != their.repository:
         name = f"{own.repository}:{name}" if own.tag else f"{own.repository}@{name}"
-    elif (own.tag, own.digest) == (their.tag, their.digest) and side.platform:
-        name = side.platform
+    elif (own.tag, own.digest) == (their.tag, their.digest) and source.platform:
+        name = source.platform
     return line(name, 120)
 
 
@@ -184,12 +184,12 @@ def _notices(
     found = [
         _("%(name)s has no image for %(platform)s; you see %(shown)s.")
         % {
-            "name": side.named,
+            "name": source.named,
             "platform": line(wanted, 100),
-            "shown": side.platform or side.shown.platform or side.shown.media_type,
+            "shown": source.platform or source.shown.platform or source.shown.media_type,
         }
-        for side, wanted in zip((one, other), asked, strict=True)
-        if wanted and wanted not in (side.platform, side.shown.platform)
+        for source, wanted in zip((one, other), asked, strict=True)
+        if wanted and wanted not in (source.platform, source.shown.platform)
     ]
     if one.shown.digest == other.shown.digest:
         found.append(_("Both sides are the same image: one digest."))
@@ -203,5 +203,5 @@ def _notices(
     return found
 
 
-def _platform(side: comparison.ComparisonSource) -> str:
-    return line(side.shown.platform, 100)
+def _platform(source: comparison.ComparisonSource) -> str:
+    return line(source.shown.platform, 100)

@@ -142,11 +142,11 @@ def blobs(manifest: Manifest | None) -> Blobs:
     )
 
 
-def users_by_name(held: Blobs, manifest: oci.Manifest | None) -> Mapping[str, int]:
+def users_by_name(usage: Blobs, manifest: oci.Manifest | None) -> Mapping[str, int]:
     """`users` by the digests that the manifest itself names, too."""
     named = remembered(one.digest for one in manifest.layer_blobs) if manifest else {}
-    found = {one: held.users[stored] for one, stored in named.items() if stored in held.users}
-    return {**held.users, **found}
+    found = {one: usage.users[stored] for one, stored in named.items() if stored in usage.users}
+    return {**usage.users, **found}
 
 
 # -- referrers -----------------------------------------------------------------------------------
@@ -273,12 +273,12 @@ class Users:
     is_partial: bool  # there may be more: only so many images were compared
 
 
-def used_by(manifest: Manifest | None, held: Blobs, *, top_digest: str) -> Users:
+def used_by(manifest: Manifest | None, usage: Blobs, *, top_digest: str) -> Users:
     """Images of the whole registry whose first layers are all of this image's layers, and image
     indexes that list it; `top_digest` is the page's own image index. Two queries."""
     if manifest is None:
         return Users((), False)
-    sizes, is_partial = _standing_on(manifest, held)
+    sizes, is_partial = _standing_on(manifest, usage)
     wanted = {(manifest.repository_id, manifest.digest), *sizes}
     found: dict[tuple[str, str], tuple[list[str], int, bool]] = {}
     for repository_id, digest, repository, target, tag in _names({key[1] for key in wanted}):
@@ -299,12 +299,12 @@ def used_by(manifest: Manifest | None, held: Blobs, *, top_digest: str) -> Users
     return Users(tuple(rows[:USER_LIMIT]), is_partial or len(rows) > USER_LIMIT)
 
 
-def _standing_on(manifest: Manifest, held: Blobs) -> tuple[dict[tuple[int, str], int], bool]:
+def _standing_on(manifest: Manifest, usage: Blobs) -> tuple[dict[tuple[int, str], int], bool]:
     """{(repository id, digest): size} of manifests with this one's layers below their own."""
-    if held.top is None:
+    if usage.top is None:
         return {}, False
-    blob, position = held.top
-    count = len(held.layer_ids)
+    blob, position = usage.top
+    count = len(usage.layer_ids)
     limit = max(min(CANDIDATE_LIMIT, EDGE_LIMIT // count), 1)
     layers: QuerySet[ManifestBlob] = ManifestBlob.objects.filter(role=ManifestBlob.Role.LAYER)
     candidates = layers.filter(blob=blob, position=position).exclude(manifest=manifest)
@@ -323,7 +323,7 @@ def _standing_on(manifest: Manifest, held: Blobs) -> tuple[dict[tuple[int, str],
     sizes: dict[tuple[int, str], int] = {}
     for repository, digest, size, at, found in rows:
         sizes[repository, digest] = size
-        fitting[repository, digest] += held.layer_ids[at] == found
+        fitting[repository, digest] += usage.layer_ids[at] == found
     return (
         {key: sizes[key] for key, fits in fitting.items() if fits == count},
         len(sizes) >= limit,

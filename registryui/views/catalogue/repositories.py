@@ -30,7 +30,7 @@ SORTS = {
 }
 SORT = "-size"
 SPARK_DAYS = 30
-MANY_NAMESPACES = 24  # chips that help; more of them are a wall
+NAMESPACE_CHIPS = 24  # chips that help; more of them are a wall
 LONGEST = 255
 
 
@@ -69,8 +69,8 @@ def repositories(request: Request) -> HttpResponse:
         "query": query,
         "namespace": namespace,
         "trail": _trail(namespace),
-        "namespaces": below[:MANY_NAMESPACES],
-        "namespaces_left": len(below) - MANY_NAMESPACES,
+        "namespaces": below[:NAMESPACE_CHIPS],
+        "namespaces_left": len(below) - NAMESPACE_CHIPS,
         "namespace_count": len(below),
         "found": found.count() if query or namespace else total,
         "repository_count": total,

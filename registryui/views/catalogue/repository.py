@@ -39,7 +39,7 @@ from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.oci import media_types
 from registryui.views.access import Request, require_role
-from registryui.views.activity.actors import actor_words, pusher, user_of
+from registryui.views.activity.actors import actor_of, actor_words, user_of
 from registryui.views.live import minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
 
@@ -79,7 +79,7 @@ def repository(request: Request, repository: str) -> HttpResponse:
     context = {
         "repository": row,
         "last_part": last_part(row),
-        "pushed_by": pusher(row.pushed_by, row.user),
+        "pushed_by": actor_of(row.pushed_by, row.user),
         "token": token,
         "show": show,
         "counts": _counts(row),
@@ -120,12 +120,12 @@ def missing(request: Request, repository: str, *, reference: str = "") -> HttpRe
         "is_digest": ":" in reference,
         "is_known": is_known,
         "push": "" if is_known else f"docker push {settings.REGISTRY_NAME}/{repository}:TAG",
-        "former": _former(repository, reference),
+        "former": _tombstone(repository, reference),
     }
     return render(request, "catalogue/repository/missing.html", context, status=404)
 
 
-def _former(repository: str, reference: str) -> TagTombstone | None:
+def _tombstone(repository: str, reference: str) -> TagTombstone | None:
     """What was deleted last under that name (of a repository: of all its names), if it can be put
     back. One query."""
     found = TagTombstone.objects.kept(timezone.now()).filter(
@@ -317,7 +317,7 @@ class ReferrerTagRow:
     problem_words: str
 
 
-def _attachments(request: Request, row: Repository) -> dict[str, Any]:
+def _referrer_tags(request: Request, row: Repository) -> dict[str, Any]:
     page: Page[Tag] = keyset_page(
         Tag.objects.filter(repository=row, refers_to__gt="")
         .select_related("manifest")
@@ -383,7 +383,7 @@ def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
     return Manifest.objects.filter(repository=row, untagged_at__isnull=False, is_listed=False)
 
 
-_LISTS = {"tags": _tags, "attachments": _attachments, "untagged": _untagged}
+_LISTS = {"tags": _tags, "attachments": _referrer_tags, "untagged": _untagged}
 
 
 def behind(request: Request, name: str) -> dict[str, Any]:

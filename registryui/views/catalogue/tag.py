@@ -23,7 +23,7 @@ from registryui.models import (
 )
 from registryui.oci import media_types
 from registryui.views.access import Request, may_open, require_role
-from registryui.views.activity.actors import Actor, pusher, user_of
+from registryui.views.activity.actors import Actor, actor_of, user_of
 from registryui.views.bar_chart import Chart, daily_chart
 from registryui.views.plain_text import line
 
@@ -49,7 +49,7 @@ def tag(request: Request, repository: str, tag: str) -> HttpResponse:
     if row is None:
         return missing(request, repository, reference=tag)
     return _answer(
-        request, Subject(row.repository, row.manifest, row, pusher(row.tagged_by, row.user))
+        request, Subject(row.repository, row.manifest, row, actor_of(row.tagged_by, row.user))
     )
 
 
@@ -64,7 +64,7 @@ def manifest(request: Request, repository: str, digest: str) -> HttpResponse:
     )
     if row is None:
         return missing(request, repository, reference=digest)
-    return _answer(request, Subject(row.repository, row, None, pusher(row.pushed_by, row.user)))
+    return _answer(request, Subject(row.repository, row, None, actor_of(row.pushed_by, row.user)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +163,14 @@ def _protection(subject: Subject) -> dict[str, Any]:
 
 def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, Any]:
     top, shown, config = subject.manifest, chosen.manifest, chosen.read.config
-    held = related.blobs(shown)
+    usage = related.blobs(shown)
     digests = list(dict.fromkeys(one.digest for one in (top, shown) if one is not None))
-    attached = related.referrers(subject.repository, digests) if digests else []
-    attached += chosen.attestations
-    tabs = _tabs(chosen, attached)
+    referrers = related.referrers(subject.repository, digests) if digests else []
+    referrers += chosen.attestations
+    tabs = _tabs(chosen, referrers)
     tab = request.GET.get("tab", "")
     tab = tab if tab in [one.key for one in tabs] else tabs[0].key
-    former = _former(request, subject)
+    restorable = _restorable(request, subject)
     return {
         "repository": subject.repository,
         "last_part": last_part(subject.repository),
@@ -180,7 +180,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "is_index": top is not None and top.kind == IMAGE_INDEX,
         "kind": kind_words(top) if top else "",
         "problem_words": problem_words(subject.tag.problem) if subject.tag else "",
-        "is_signed": any(one.is_signature for one in attached),
+        "is_signed": any(one.is_signature for one in referrers),
         **_protection(subject),
         "is_old_schema": shown is not None and media_types.is_schema1(shown.media_type),
         "aliases": related.aliases(top, subject.tag),
@@ -199,18 +199,18 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "has_sizes": shown is not None and not media_types.is_schema1(shown.media_type),
         "runs_as": image.runs_as(config) if config else "",
         "ports": image.ports_of(config) if config else "",
-        "only_here": held.only_here,
-        "top_layer": held.top_digest,
+        "only_here": usage.only_here,
+        "top_layer": usage.top_digest,
         "media_words": media_words(shown.media_type) if shown else "",
         "chart": _chart(subject.repository),
         "tabs": tabs,
         "tab": tab,
         "tab_template": f"catalogue/tag/_{tab}.html",
-        "referrers": attached,
-        "former": former,
-        "behind": former is not None,
+        "referrers": referrers,
+        "former": restorable,
+        "behind": restorable is not None,
         "may_delete": _may_delete(request, subject),
-        **_tab_context(request, tab, subject, chosen, held),
+        **_tab_context(request, tab, subject, chosen, usage),
     }
 
 
@@ -224,7 +224,7 @@ def _may_delete(request: Request, subject: Subject) -> bool:
     )
 
 
-def _former(request: Request, subject: Subject) -> Manifest | None:
+def _restorable(request: Request, subject: Subject) -> Manifest | None:
     """The manifest that ?restore_digest= asks to put the tag on, if this operator may do it."""
     digest = request.GET.get("restore_digest", "")
     if not digest or subject.tag is None or digest == subject.digest:
@@ -281,7 +281,7 @@ class Tab:
     count: int | None = None
 
 
-def _tabs(chosen: Chosen, attached: Sequence[image.Referrer]) -> list[Tab]:
+def _tabs(chosen: Chosen, referrers: Sequence[image.Referrer]) -> list[Tab]:
     """The tabs that this kind of content has."""
     shown, read = chosen.manifest, chosen.read
     history = Tab("history", _("History"))
@@ -301,7 +301,7 @@ def _tabs(chosen: Chosen, attached: Sequence[image.Referrer]) -> list[Tab]:
         *found,
         Tab("labels", _("Labels")),
         Tab("used", _("Used by")),
-        Tab("referrers", _("Referrers"), _counted(attached, related.REFERRER_LIMIT)),
+        Tab("referrers", _("Referrers"), _counted(referrers, related.REFERRER_LIMIT)),
         *(
             [Tab("entries", _("Manifests"), _counted(chosen.listed, image.ENTRY_LIMIT - 1))]
             if listing
@@ -318,15 +318,15 @@ def _counted(rows: Sequence[object], most: int) -> int | None:
 
 
 def _tab_context(
-    request: Request, tab: str, subject: Subject, chosen: Chosen, held: related.Blobs
+    request: Request, tab: str, subject: Subject, chosen: Chosen, usage: related.Blobs
 ) -> dict[str, Any]:
     """What only one of the tabs needs."""
     read, config = chosen.read, chosen.read.config
     if tab == "layers":
-        users = related.used_by(chosen.manifest, held, top_digest=subject.digest)
+        users = related.used_by(chosen.manifest, usage, top_digest=subject.digest)
         has_base = chosen.manifest is not None and chosen.manifest.kind == IMAGE and bool(config)
         return {
-            "layers": image.layers(read, related.users_by_name(held, read.manifest)),
+            "layers": image.layers(read, related.users_by_name(usage, read.manifest)),
             "users": users,
             "has_base": has_base,
         }
@@ -341,7 +341,7 @@ def _tab_context(
         outer = top.annotations if top is not None and top is not chosen.manifest else {}
         return {"labels": image.labels(read, outer)}
     if tab == "used":
-        return {"users": related.used_by(chosen.manifest, held, top_digest=subject.digest)}
+        return {"users": related.used_by(chosen.manifest, usage, top_digest=subject.digest)}
     if tab == "referrers":
         return _referrers(request, subject, chosen)
     if tab == "history":

@@ -22,7 +22,7 @@ from registryui.models.paging import page as keyset_page
 from registryui.refused import Refused
 from registryui.tasks import apply_events
 from registryui.views.access import Request, may_open, require_role, safe_next
-from registryui.views.activity.actors import Actor, pusher, user_of
+from registryui.views.activity.actors import Actor, actor_of, user_of
 from registryui.views.plain_text import line
 
 
@@ -40,7 +40,7 @@ class Happening:
     client: str
     is_now: bool  # what the tag names now
     may_return: bool  # a former digest that this operator may put back
-    former: TagTombstone | None  # it waits to be undone: until then no collection takes its image
+    tombstone: TagTombstone | None  # until undo ends, its image stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
                 event.digest,
                 event.stored_size,
                 event.at,
-                pusher(event.actor, event.user),
+                actor_of(event.actor, event.user),
                 line(event.address, 64),
                 line(event.client, 120),
                 is_now,

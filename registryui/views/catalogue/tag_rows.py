@@ -17,7 +17,7 @@ from django.utils.translation import pgettext
 
 from registryui.models import Manifest, Tag
 from registryui.oci import media_types
-from registryui.views.activity.actors import Actor, pusher
+from registryui.views.activity.actors import Actor, actor_of
 from registryui.views.plain_text import line
 
 from .media_words import media_words
@@ -161,7 +161,7 @@ def _row(
         platform_words=_platform_words([one.name for one in children], manifest),
         size=tag.size,
         tagged_at=tag.tagged_at,
-        tagged_by=pusher(tag.tagged_by, getattr(tag, "user", None)),
+        tagged_by=actor_of(tag.tagged_by, getattr(tag, "user", None)),
         pulled_at=tag.pulled_at,
         aliases=_alias_words(tag.name, groups.get(tag.manifest_id or 0)),
         lane=lane,

@@ -162,7 +162,7 @@ def _plan_page(
         "number": number,
         "must_type": number >= TYPED_FROM,
         "purgeable": plan.going[0].digest if number == 1 else "",
-        "is_job": number > bulk.MANY,
+        "is_job": number > bulk.BULK,
         "until": timezone.now() + timedelta(days=settings.UNDO_DAYS),
         "behind": True,
     }
@@ -178,7 +178,7 @@ def _act(request: Request, asked: Asked) -> HttpResponse:
     if len(plan.going) >= TYPED_FROM and typed != str(len(plan.going)):
         error = _("The number is not the one of the tags that go. Nothing was deleted.")
         return _plan_page(request, asked, plan, error=error, typed=typed)
-    if len(plan.going) > bulk.MANY:
+    if len(plan.going) > bulk.BULK:
         return _begin(request, asked, plan)
     try:
         outcome = execute.execute(

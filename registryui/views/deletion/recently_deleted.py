@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from registryui import tasks
 from registryui.deletion import bulk
-from registryui.deletion import restore as undo
+from registryui.deletion import restore as restoring
 from registryui.deletion.execute import Result
 from registryui.models import Manifest, Repository, Role, Tag, TagTombstone
 from registryui.models.deletion import TagTombstoneQuerySet
@@ -37,7 +37,7 @@ HOWS = ("deleted", "overwritten")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    former: TagTombstone
+    tombstone: TagTombstone
     words: str  # what an attachment is, else ""
     by: str
     has_repository: bool
@@ -97,7 +97,7 @@ def recently_deleted(request: Request) -> HttpResponse:
 
 def _found(query: str, how: str) -> TagTombstoneQuerySet:
     """All of what waits that has every word in its name: `api 2.13`, `team/api:2.13`."""
-    found = undo.restorable()
+    found = restoring.restorable()
     if how:
         found = found.filter(how=how)
     for word in query.replace(":", " ").split()[:8]:
@@ -110,7 +110,7 @@ def _groups(rows: Sequence[Any]) -> list[Group]:
     acts = {row.act for row in rows if row.act}
     counts = (
         dict(
-            undo.restorable()
+            restoring.restorable()
             .filter(act__in=acts)
             .order_by()
             .values_list("act")
@@ -163,8 +163,8 @@ def _restore_one(request: Request, back: str) -> HttpResponse:
     row = get_object_or_404(TagTombstone, pk=int(key))
     expected = request.POST.get("expected", "")[:255] or None
     try:
-        undo.restore(row, by=request.user.actor, expected=expected)
-    except undo.Taken as taken:
+        restoring.restore(row, by=request.user.actor, expected=expected)
+    except restoring.Taken as taken:
         return _ask(request, row, taken.digest, back, is_again=expected is not None)
     messages.success(request, _("%(name)s is back on %(digest)s.") % _facts(row))
     return redirect(back)
@@ -201,16 +201,16 @@ def _ask(
 
 
 def _restore_act(request: Request, act: str, back: str) -> HttpResponse:
-    rows = undo.restorable().filter(act=act)
+    rows = restoring.restorable().filter(act=act)
     total = rows.count()
     if not total:
         raise Refused(_("There is nothing left of it to put back: look at the list."))
     first = rows[0]
-    if total > bulk.MANY:
+    if total > bulk.BULK:
         run = bulk.begin("restore", first.repository, total=total, by=request.user.actor, act=act)
         tasks.restore_bulk(run.pk, act, first.repository, get_language() or "en")
         return redirect("delete_run", run.pk)
-    results = undo.restore_act(act, by=request.user.actor)
+    results = restoring.restore_act(act, by=request.user.actor)
     _say(request, results)
     return redirect(back)
 

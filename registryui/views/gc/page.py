@@ -21,8 +21,7 @@ from django.utils.translation import gettext as _
 
 from registryui import audit, clock, tasks
 from registryui.gc import access as store_access
-from registryui.gc import collector as collecting
-from registryui.gc import registry_gc
+from registryui.gc import collector, registry_gc
 from registryui.index import runs
 from registryui.models import Role, Run
 from registryui.models.paging import page as keyset_page
@@ -65,7 +64,7 @@ def gc(request: Request) -> HttpResponse:
         "integrity": integrity.panel(newest_check),
         "obstacle": obstacle,
         "clock_words": clock.words(jumped) if jumped.has_jumped else "",
-        "is_unreviewed": collecting.is_unreviewed(recent),
+        "is_unreviewed": collector.is_unreviewed(recent),
         "stock_steps": registry_gc.steps(settings.REGISTRY_PROGRAM or REGISTRY) if obstacle else (),
         "settings_words": settings_words(),
         "is_waiting": is_same and waited < PATIENCE,
@@ -154,7 +153,7 @@ def gc_purge(request: Request) -> HttpResponse:
     context = {
         "quarantine": quarantine(recent),
         "is_running": any(_is_alive(run) for run in recent),
-        "holds": _hold_seconds(recent),
+        "holds": _freeze_seconds(recent),
     }
     return render(request, "gc/purge.html", context)
 
@@ -164,7 +163,7 @@ def _runs() -> QuerySet[Run]:
     return Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
 
 
-def _hold_seconds(recent: Sequence[Run]) -> float | None:
+def _freeze_seconds(recent: Sequence[Run]) -> float | None:
     """How long purging now would hold manifests, by the newest whole one of these: a purge looks
     at everything first. None: there is none."""
     for run in recent:

@@ -133,9 +133,9 @@ def _act(request: Request, row: Operator) -> str:
     match post.get("act"):
         case "role":
             role = _role(post.get("role", ""))
-            settled = offboarding.set_role(row, role, by=by, answer=_answer(request))
+            handover = offboarding.set_role(row, role, by=by, answer=_answer(request))
             said = _("%(name)s now has the role: %(role)s.") % {**name, "role": role.label}
-            return _with(said, settled)
+            return _with(said, handover)
         case "grant":
             may, days = forms.scopes_from(post), forms.longest_from(post)
             rules.set_grant(row, may, longest_days=days, by=by)
@@ -145,19 +145,19 @@ def _act(request: Request, row: Operator) -> str:
             request.session[_SECRET] = {"pk": row.pk, "password": password}
             return ""
         case "off":
-            settled = offboarding.disable(row, by=by, answer=_answer(request))
-            return _with(_("%(name)s is switched off; open sessions have ended.") % name, settled)
+            handover = offboarding.disable(row, by=by, answer=_answer(request))
+            return _with(_("%(name)s is switched off; open sessions have ended.") % name, handover)
         case "on":
             rules.set_active(row, is_active=True, by=by)
             return _("%(name)s is switched on again.") % name
         case "users":
             if (answer := _answer(request)) is None:
                 raise Refused(_("Choose what becomes of the registry users."))
-            return _with("", offboarding.settle(row, answer, by=by))
+            return _with("", offboarding.hand_over(row, answer, by=by))
         case "remove":
-            settled = offboarding.remove(row, by=by, answer=_answer(request))
+            handover = offboarding.remove(row, by=by, answer=_answer(request))
             row.pk = None  # tells that the page is gone
-            return _with(_("%(name)s is removed.") % name, settled)
+            return _with(_("%(name)s is removed.") % name, handover)
         case _:
             raise Refused(_("This page does not know that act."))
 
@@ -176,32 +176,32 @@ def _answer(request: Request) -> offboarding.Answer | None:
             return None
 
 
-def _with(said: str, settled: offboarding.Settled) -> str:
+def _with(said: str, handover: offboarding.Handover) -> str:
     """The sentence, and what became of the registry users."""
-    if settled.answer is None:
+    if handover.answer is None:
         return said
-    count, to = {"count": len(settled.users)}, settled.answer.to
-    match settled.answer.what:
+    count, to = {"count": len(handover.users)}, handover.answer.to
+    match handover.answer.what:
         case "disable":
             more = ngettext(
                 "%(count)d registry user is switched off.",
                 "%(count)d registry users are switched off.",
-                len(settled.users),
+                len(handover.users),
             )
         case "hand over":
             more = ngettext(
                 "%(count)d registry user now belongs to %(to)s: make a new secret.",
                 "%(count)d registry users now belong to %(to)s: make new secrets.",
-                len(settled.users),
+                len(handover.users),
             )
         case _:
             more = ngettext(
                 "%(count)d registry user works on.",
                 "%(count)d registry users work on.",
-                len(settled.users),
+                len(handover.users),
             )
     parts = [*([said] if said else []), more % {**count, "to": to.username if to else ""}]
-    return " ".join([*parts, *([proof_words(settled.proof)] if settled.proof else [])])
+    return " ".join([*parts, *([proof_words(handover.proof)] if handover.proof else [])])
 
 
 def _role(text: str) -> Role:

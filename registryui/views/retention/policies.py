@@ -43,7 +43,7 @@ class Past:
     """A run, as a line of the history."""
 
     run: Run
-    rule: str
+    policy: str
     by: str
     missed: str
     minutes: int
@@ -86,7 +86,7 @@ def retention_policies(request: Request) -> HttpResponse:
 @require_role(Role.ADMIN, methods=("POST",))
 def retention_policy(request: Request, pk: int) -> HttpResponse:
     """Does to a rule what the pressed button names."""
-    row, by = _rule_or_404(pk), request.user.actor
+    row, by = _policy_or_404(pk), request.user.actor
     try:
         match request.POST.get("act"):
             case "change":
@@ -114,7 +114,7 @@ def retention_policy(request: Request, pk: int) -> HttpResponse:
 @require_role(Role.MAINTAINER, methods=("POST",))
 def retention_dry_run(request: Request, pk: int) -> HttpResponse:
     """Asks the worker what the rule would do now; the page that follows waits for it."""
-    return _dry_run(request, _rule_or_404(pk))
+    return _dry_run(request, _policy_or_404(pk))
 
 
 # -- acts ----------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def _number(text: str) -> int | None:
     return int(text)
 
 
-def _rule_or_404(pk: int) -> RetentionPolicy:
+def _policy_or_404(pk: int) -> RetentionPolicy:
     row = RetentionPolicy.objects.filter(pk=pk).first()
     if row is None:
         raise Http404

@@ -21,7 +21,7 @@ from registryui.models import RegistryUser, Right, Tag
 IMAGE = "my-image"  # what the client's own image is called in the lines
 TAG = "1.0"
 SECRET = "BOATHOUSE_SECRET"  # noqa: S105  (the name of a variable)
-SCOPES_LOOKED_AT = 20  # for an image that there is
+SCOPES_READ = 20  # for an image that there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _there(scopes: Sequence[str]) -> str:
     if not scopes:
         return ""
     within = Q()
-    for scope in scopes[:SCOPES_LOOKED_AT]:
+    for scope in scopes[:SCOPES_READ]:
         if scope.endswith("/*"):
             within |= Q(repository__name__startswith=scope[:-1])
         elif scope != rights.EVERYWHERE:

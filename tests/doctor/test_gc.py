@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from registryui import doctor
-from registryui.doctor import collecting
+from registryui.doctor import gc
 from registryui.models import Run, StoreDay, Tag
 from tests.support.factories import make_repository, make_tag
 
@@ -56,7 +56,7 @@ def said(finding: doctor.Finding) -> str:
 
 def test_a_young_store_without_a_collection_is_well() -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now())
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.state, finding.code) == ("ok", "gc-none")
     assert "next: Sun" in said(finding)
 
@@ -65,26 +65,26 @@ def test_an_old_store_that_never_had_one_needs_care(settings: Any) -> None:
     at = timezone.now() - timedelta(days=30)
     StoreDay.objects.create(day=at.date(), measured_at=at)
     make_run(dry_run=True)  # an estimate frees nothing
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.state, finding.code) == ("warn", "gc-never")
     assert "Never in 30 days" in said(finding)
     settings.GC_SCHEDULE = ""
-    assert "only by hand" in said(collecting.check_gc())
+    assert "only by hand" in said(gc.check_gc())
 
 
 def test_the_last_one_is_told_with_what_it_freed() -> None:
     make_run(days=3, freed_bytes=5 * GB, waiting=4, in_quarantine_bytes=2 * GB)
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert finding.state == "ok"
     assert "Last one 3 days ago | 5.0 GB freed, 2.0 GB wait hidden" in said(finding)
 
 
 def test_a_running_one_is_well_and_one_that_died_is_not() -> None:
     run = make_run("running", stage="mark")
-    assert collecting.check_gc().code == "gc-running"
-    said(collecting.check_gc())
+    assert gc.check_gc().code == "gc-running"
+    said(gc.check_gc())
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.state, finding.code) == ("warn", "gc-failed")
     said(finding)
 
@@ -92,35 +92,35 @@ def test_a_running_one_is_well_and_one_that_died_is_not() -> None:
 def test_a_failed_one_is_told_until_one_is_well_again() -> None:
     make_run("failed", stage="mark", log="a\nthe disk does not answer")
     make_run(dry_run=True)
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.state, finding.params["error"]) == ("warn", "the disk does not answer")
     said(finding)
     make_run()
-    assert collecting.check_gc().state == "ok"
+    assert gc.check_gc().state == "ok"
 
 
 def test_a_run_that_skipped_a_repository_needs_care() -> None:
     make_run(skipped_repositories=[["team/app", "tag 1: its link cannot be read"], ["b", "no"]])
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.state, finding.code) == ("warn", "gc-skipped")
     assert "2 repositories | team/app: tag 1" in said(finding)
     make_run(skipped_repositories=[1])
-    assert collecting.check_gc().code == "gc-ok"
+    assert gc.check_gc().code == "gc-ok"
 
 
 def test_a_run_that_was_not_reviewed_needs_care_until_one_was() -> None:
     make_run("failed", reviewed=False)
     make_run("failed", reviewed=None, stage="canary")
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.state, finding.code) == ("warn", "gc-unreviewed")
     assert "Look whether the worker runs" in said(finding)
     make_run(reviewed=True, is_review=True)
-    assert collecting.check_gc().code == "gc-ok"
+    assert gc.check_gc().code == "gc-ok"
 
 
 def test_a_registry_that_remembers_blobs_is_an_alarm() -> None:
     make_run("failed", stage="canary", problem="the registry still has it")
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.state, finding.code) == ("bad", "gc-canary")
     assert "the registry still has it" in said(finding)
     assert "blobdescriptor" in said(finding)
@@ -142,7 +142,7 @@ def test_what_waits_much_longer_than_it_should_is_told(
     settings.GC_SCHEDULE = schedule
     due_at = timezone.now() - timedelta(days=due_days)
     make_run(days=due_days + 1, waiting=3, in_quarantine_bytes=2 * GB, due_at=due_at.isoformat())
-    finding = collecting.check_gc()
+    finding = gc.check_gc()
     assert (finding.code == "gc-overdue") == is_late
     if is_late:
         assert finding.state == "warn"
@@ -152,43 +152,43 @@ def test_what_waits_much_longer_than_it_should_is_told(
 @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-01T00:00:00", None, 7])
 def test_an_odd_time_is_no_error(due_at: object) -> None:
     make_run(days=300, waiting=3, due_at=due_at)
-    assert collecting.check_gc().code == "gc-ok"
+    assert gc.check_gc().code == "gc-ok"
 
 
 def test_broken_tags_are_an_alarm_while_they_are_broken() -> None:
-    assert collecting.check_integrity() is None
+    assert gc.check_integrity() is None
     tag = make_tag(make_repository("team/api"), "1")
     Tag.objects.filter(pk=tag.pk).update(problem=Tag.Problem.BROKEN)
     Run.objects.create(kind=Run.Kind.INTEGRITY, state="done", result={"broken": 1})
-    finding = collecting.check_integrity()
+    finding = gc.check_integrity()
     assert finding is not None
     assert (finding.state, finding.code) == ("bad", "integrity-broken")
     assert "1 tag is broken" in said(finding)
     Tag.objects.update(problem="")
-    assert collecting.check_integrity() is None
+    assert gc.check_integrity() is None
 
 
 def test_a_full_disk_is_told_what_would_come_free() -> None:
     disk = doctor.Finding("disk", "warn", "disk-low", {"free": 1, "total": 9, "path": "/d"})
-    assert "./boathouse gc --dry-run" in said(collecting.with_collectable(disk))
+    assert "./boathouse gc --dry-run" in said(gc.with_gc_estimate(disk))
     make_run(waiting=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
-    words = said(collecting.with_collectable(disk))
+    words = said(gc.with_gc_estimate(disk))
     assert "2.0 GB wait hidden by collecting: “Purge now”" in words
     assert "more" not in words
     make_run(dry_run=True, waiting=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
-    assert "Collecting would free 7.0 GB more" in said(collecting.with_collectable(disk))
+    assert "Collecting would free 7.0 GB more" in said(gc.with_gc_estimate(disk))
     make_run(dry_run=True)
-    assert "collecting" not in said(collecting.with_collectable(disk)).lower()
+    assert "collecting" not in said(gc.with_gc_estimate(disk)).lower()
 
 
 def test_a_disk_with_room_is_not_looked_into(django_assert_num_queries: Any) -> None:
     disk = doctor.Finding("disk", "ok", "disk-ok", {"free": 8, "total": 9, "path": "/d"})
     with django_assert_num_queries(0):
-        assert collecting.with_collectable(disk) is disk
+        assert gc.with_gc_estimate(disk) is disk
 
 
 def test_the_next_one_is_said_in_the_zone_of_the_instance(settings: Any) -> None:
     settings.GC_SCHEDULE = "0 2 * * *"
     at = datetime.fromisoformat("2026-11-24T10:00:00+00:00")
-    finding = collecting.check_gc(now=at)
+    finding = gc.check_gc(now=at)
     assert finding.params["next"] == "2026-11-25T02:00:00+00:00"

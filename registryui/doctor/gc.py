@@ -19,7 +19,7 @@ from registryui.models import UNKNOWN, Run, StoreDay, Tag
 
 from .findings import Finding
 
-LOOKED_AT = 20  # newest runs; what was before says nothing of now
+NEWEST = 20  # newest runs; what was before says nothing of now
 NEW_STORE = timedelta(days=14)  # a store that is no older may well have had no collection yet
 LATE = timedelta(hours=6)  # after the run that should have purged what is due: it may be long
 LATE_BY_HAND = timedelta(days=30)  # where no schedule purges it
@@ -75,7 +75,7 @@ def check_integrity() -> Finding | None:
     )
 
 
-def with_collectable(disk: Finding) -> Finding:
+def with_gc_estimate(disk: Finding) -> Finding:
     """`disk` with what collecting and purging would free, where it says that room runs out."""
     if disk.code not in LOW:
         return disk
@@ -85,14 +85,14 @@ def with_collectable(disk: Finding) -> Finding:
     waiting = _count(counted, "in_quarantine_bytes")
     # A collection has hidden its candidates: they are among what waits.
     more = _count(counted, "candidate_bytes") if counted.get("dry_run") else 0
-    told = {"waiting": waiting, "collectable": more}
-    return Finding(disk.name, disk.state, disk.code, {**disk.params, **told})
+    counts = {"waiting": waiting, "collectable": more}
+    return Finding(disk.name, disk.state, disk.code, {**disk.params, **counts})
 
 
 def _newest() -> Sequence[Run]:
     """Newest first."""
     found = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
-    return list(found[:LOOKED_AT])
+    return list(found[:NEWEST])
 
 
 def _none_yet(now: datetime) -> Finding:

@@ -1,0 +1,175 @@
+"""One word for one thing: no file, function, class, field, table, command, option, address, title
+or heading has a name of before. The words are those of OCI, distribution, Harbor and Quay."""
+
+from __future__ import annotations
+
+import ast
+import re
+from argparse import ArgumentParser, _SubParsersAction
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.core.management import load_command_class
+from django.urls import get_resolver
+
+ROOT = settings.BASE_DIR
+# What we called it (a pattern over the words of a name): what it is called. A room in front keeps a
+# word to where it means that.
+TABLE = {
+    r"(?<!garbage )collect(s|ed|able|ing|ions?)?": "garbage collection, gc",
+    r"hid(e|es|den|ing)|puts? back": "quarantine, restore",
+    r"former": "tag tombstone, recently deleted",
+    r"takes? off|taken off": "untag",
+    r"for good": "purge",
+    r"reach(es|ed)?|kept by": "reachability, reachable",
+    r"young(er|est)?": "within the grace period",
+    r"whole": "integrity check, complete",
+    r"settl(e|es|ed|ing)": "recovery",
+    r"many": "bulk",
+    r"apart": "gc process",
+    r"stock": "the registry's own garbage collector",
+    r"told|look(s|ed|ing)?": "push history, probe",
+    r"moved (at|by)|^move$": "tagged at, tag update",
+    r"attach(ed|ments?)": "referrer tag",
+    r"sides?": "comparison source",
+    r"decisions?": "generation",
+    r"(front )?doors?": "proxy",
+    r"hold(s|ing)?|held": "write freeze",
+    r"^(needs|anyone)$": "require_role, public",
+    r"ready lines?|user ready": "setup commands",
+    r"pushers?": "actors",
+    r"switch(es|ed)? (off|on)": "disabled, enabled",
+    r"(users?|file) versions?|versions? of the file": "htpasswd history",
+    r"upkeep|cleanup": "maintenance",
+    r"retention: rules?": "retention policy",
+}
+# A heading may use more words in their plain sense than code may. These name a thing there, too.
+IN_HEADINGS = (
+    r"(?<!garbage )collect(s|ed|ing|ions?)?|hid(e|es|den|ing)|puts? back|waiting to be undone"
+    r"|former|takes? off|taken off|for good|whole|settl(es?|ed|ing)|stock|attachments?|pushers?"
+    r"|front doors?|hold writes|ready lines|switch(es|ed)? (off|on)|versions? of the file|upkeep"
+)
+# Where, and the name: why it stays.
+EXCEPTIONS = {
+    ("registryui/views/operators/password_turn.py", "too_many"): "HTTP: 429 Too Many Requests",
+    ("templates/operators/login", "too_many"): "HTTP: 429 Too Many Requests",
+    ("docs", "decisions"): "what everybody calls such records",
+}
+HEADING = re.compile(r"<h[12][^>]*>(.*?)</h[12]>|{% block (?:title|crumbs) %}(.*?){% endblock %}")
+TAB = re.compile(r'<nav class="tabs"(.*?)</nav>')
+ENGLISH = re.compile(r'{% translate "([^"]*)"|{% blocktranslate[^%]*%}(.*?){% (?:end|plural)')
+
+
+def words(name: str) -> str:
+    """Of a name: its words in small letters, joined by spaces."""
+    apart = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
+    return " ".join(re.findall(r"[a-z0-9]+", apart.lower()))
+
+
+def old_word(name: str, where: str = "") -> str:
+    """What the table calls it now; "" if the name has no word of before."""
+    for pattern, new in TABLE.items():
+        *room, pattern = pattern.split(": ")
+        if all(one in where for one in room) and re.search(rf"\b({pattern})\b", words(name)):
+            return new
+    return ""
+
+
+def python_names(path: Path) -> Iterator[str]:
+    """Modules, functions and their parameters, classes and their fields, constants, aliases."""
+    yield path.stem
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.arg(arg=name) | ast.alias(asname=str(name)):
+                yield name
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for one in node.body:
+                for target in getattr(one, "targets", [getattr(one, "target", one)]):
+                    if not isinstance(target, ast.stmt):
+                        yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+def options(parser: ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings or [action.dest]
+        if isinstance(action, _SubParsersAction):
+            for act, below in action.choices.items():
+                yield act
+                yield from options(below)
+
+
+def code() -> list[Path]:
+    found = [*(ROOT / "registryui").rglob("*.py"), *(ROOT / "portal").rglob("*.py")]
+    return sorted(one for one in found if "migrations" not in one.parts)
+
+
+def templates() -> list[Path]:
+    return sorted((ROOT / "templates").rglob("*.html"))
+
+
+def names() -> Iterator[tuple[str, str]]:
+    """Where, and a name."""
+    for path in code():
+        for name in python_names(path):
+            yield str(path.relative_to(ROOT)), name
+    for path in [*templates(), *(ROOT / "deploy").rglob("*"), *(ROOT / "docs").rglob("*.md")]:
+        yield str(path.parent.relative_to(ROOT)), path.stem
+        yield str(path.parent.parent.relative_to(ROOT)), path.parent.name
+    for model in apps.get_app_config("registryui").get_models():
+        yield model.__name__, model.__name__
+        yield model.__name__, str(model._meta.verbose_name)
+        yield from ((model.__name__, field.name) for field in model._meta.get_fields())
+    for path in (ROOT / "registryui" / "management" / "commands").glob("[a-z]*.py"):
+        parser = load_command_class("registryui", path.stem).create_parser("boathouse", path.stem)
+        yield from ((path.name, option) for option in options(parser))
+    for name in re.findall(r"BOATHOUSE_\w+", (ROOT / "portal" / "settings.py").read_text()):
+        yield "settings.py", name
+    for pattern in get_resolver().url_patterns:
+        if pattern.name != "old_address":
+            yield "portal/urls.py", pattern.name
+            yield "portal/urls.py", str(pattern.pattern)
+
+
+def headings() -> Iterator[tuple[str, str]]:
+    """A template or document, and the English of a title, heading, breadcrumb or tab."""
+    for path in templates():
+        text = path.read_text()
+        for found in [*HEADING.findall(text), *((tabs, "") for tabs in TAB.findall(text))]:
+            for english in ENGLISH.findall("".join(found)):
+                yield str(path.relative_to(ROOT)), "".join(english)
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        if path.name != "CHANGELOG.md":  # what was released is history
+            for heading in re.findall(r"^#+ (.*)", path.read_text(), re.MULTILINE):
+                yield str(path.relative_to(ROOT)), heading
+
+
+def old(found: Iterator[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    return {(where, name): new for where, name in found if (new := old_word(name, where))}
+
+
+def test_the_table_finds_a_word_in_every_form_of_a_name() -> None:
+    for name in ("take_off", "--for-good", "COLLECT_GRACE", "FormerTag", "_is_settled", "Upkeep"):
+        assert old_word(name)
+    assert old_word("retention_rules", "registryui/retention/runs.py")
+    for name in ("collector", "anyone_else", "whole_number"[6:], "rules", "holder", "remove"):
+        assert not old_word(name)
+
+
+def test_nothing_is_named_by_a_word_of_before(subtests: pytest.Subtests) -> None:
+    for key, new in (found := old(names())).items():
+        with subtests.test(": ".join(key)):
+            assert key in EXCEPTIONS, f"it is called: {new}"
+    assert found.keys() >= EXCEPTIONS.keys()  # an exception that nobody needs any more goes
+
+
+@pytest.mark.xfail(reason="the pages' sentences are reworded beside this", strict=True)
+def test_no_heading_has_a_word_of_before() -> None:
+    found = list(headings())
+    assert len(found) > 300
+    pattern = re.compile(rf"\b({IN_HEADINGS})\b")
+    assert [one for one in found if pattern.search(words(one[1]))] == []
