@@ -573,7 +573,7 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
         return settled(work)
 
     monkeypatch.setattr(collecting._GcRun, "_quarantine", cut_off)
-    monkeypatch.setattr(collecting._GcRun, "_settled_mark", review)
+    monkeypatch.setattr(collecting._GcRun, "_stable_mark", review)
     if how == "killed":
         with pytest.raises(KeyboardInterrupt):
             collect()
@@ -603,7 +603,7 @@ def test_a_review_that_fails_comes_again_after_some_minutes(
 
     found = Run.objects.filter(kind=Run.Kind.GC)
     with monkeypatch.context() as patch:
-        patch.setattr(collecting._GcRun, "_settled_mark", fail)
+        patch.setattr(collecting._GcRun, "_stable_mark", fail)
         tasks.gc_by_schedule.call_local()
         assert found.count() == 2
         tasks.gc_by_schedule.call_local()

@@ -84,7 +84,7 @@ def start() -> list[str]:
     of its own is left out, and the parts of the fixture have the ports already."""
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(static, "collect", lambda: False)
+        patch.setattr(static, "gather", lambda: False)
         patch.setattr(up, "_run", lambda *_, **__: 0)
         patch.setattr(up.ports, "check_proxy", lambda: None)
         patch.setattr(up.ports, "is_free", lambda _address, _port: True)

@@ -228,7 +228,7 @@ def test_untagged_manifests_are_chosen_or_all_but_signatures_of_what_stays(world
 
 
 def test_many_are_a_run_that_can_be_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "MANY", 3)
+    monkeypatch.setattr(bulk, "BULK", 3)
     names = [f"1.{n}" for n in range(12)]
     world.push(*names, layer="one")
     world.sync()
