@@ -39,6 +39,7 @@ CACHE = "boathouse/together"
 LONG = {
     "hosts",  # two products over one PostgreSQL
     "booted",  # a machine that boots four times
+    "folder_of_before",  # two versions of the product prepare a folder
     *("small[versions]", "place[plain]"),  # the other kind of bucket is proved each time
 }
 LONG_CASES = {
