@@ -32,7 +32,7 @@ from registryui.views.gc.page import (
 )
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
-from registryui.views.old_addresses import old_address
+from registryui.views.old_addresses import OLD_ADDRESSES, old_address
 from registryui.views.operators.login import login, logout
 from registryui.views.operators.page import operator, operator_add, operator_change, operators
 from registryui.views.operators.password import password
@@ -129,11 +129,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout", logout, name="logout"),
     path("preferences", preferences, name="preferences"),
     path("healthz", healthz, name="healthz"),
-    re_path(
-        r"^(?P<path>(?:cleanup|users/versions|users/[0-9]+/ready)(?:/.*)?)$",
-        old_address,
-        name="old_address",
-    ),
+    re_path(OLD_ADDRESSES, old_address, name="old_address"),
     # -- for registry users: nginx checks them and says who it is
     path("v1/search", docker_search, name="docker_search"),
     path("v2/_catalog", catalog, name="catalog"),

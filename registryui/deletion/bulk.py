@@ -1,4 +1,4 @@
-"""Many tags deleted, or put back, as one run that can be left and stopped.
+"""Many tags deleted, or restored, as one run that can be left and stopped.
 
 A page asks: `begin` makes the Run and a job does the work. Run.result, all keys always there:
     {"what": "delete" | "restore", "repository", "act" (TagTombstone.act; "" before it begins),
@@ -56,7 +56,7 @@ def delete(run: Run, selection: Selection, *, fingerprint: str) -> None:
 
 
 def restore(run: Run, act: str, *, repository: str) -> None:
-    """Puts back what that act took off; ends the run, whatever happens."""
+    """Restores what that act untagged; ends the run, whatever happens."""
 
     def work() -> Outcome:
         results = restore_act(act, by=run.by, progress=lambda *at: _goes_on(run, *at))

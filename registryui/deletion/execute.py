@@ -1,8 +1,8 @@
-"""Deleting: a plan that says exactly what goes, and the act that takes off only that.
+"""Deleting: a plan that says exactly what goes, and the act that untags only that.
 
-A delete takes names off. The manifest stays in the registry, untagged, until undo's time is over
-and collecting takes it; so each delete can be taken back with the same digest (undo.py). Only
-`purge_manifest` makes a digest unpullable at once.
+A delete removes names. The manifest stays in the registry, untagged, until undo's time is over and
+garbage collection takes it; so each delete can be taken back with the same digest (restore.py).
+Only `purge_manifest` makes a digest unpullable at once.
 
     records.py   Selection, Plan, Outcome …     planning.py   plan      reach.py   what keeps what
     untag.py     how the registry does it       purge.py      purge_manifest
@@ -160,7 +160,7 @@ class _Doing:
     pool: ThreadPoolExecutor
 
     def delete(self, batch: Sequence[Going]) -> list[Result]:
-        """Notes these for undo, takes them off, writes down what came of it."""
+        """Notes these for undo, untags them, writes down what came of it."""
         self._note(batch)
         tags = [untag.Wanted(one.tag, one.digest) for one in batch if one.tag]
         taken = {
@@ -195,7 +195,7 @@ class _Doing:
         noted = []
         for one in batch:
             tag = known.get(one.tag)
-            if not one.digest or _is_left_over(tag):  # there is nothing to put it back on
+            if not one.digest or _is_left_over(tag):  # there is nothing to restore it to
                 continue
             row = tombstones.row(tag) if tag is not None else None
             if row is None or row.digest != one.digest:
@@ -268,9 +268,8 @@ class _Doing:
             )
         for row in before_us:
             row.pk = None
-        client_deletes.note(
-            self.repository, before_us
-        )  # a client was quicker, and that can be undone, too
+        # A client was quicker, and that can be undone, too.
+        client_deletes.note(self.repository, before_us)
         log.info("%s: %d of %d deleted by %s", self.repository, len(deleted), len(results), self.by)
 
 

@@ -1,9 +1,9 @@
-"""Deleting for good: a digest that nobody can pull any more, for a secret that leaked.
+"""Purging: a digest that nobody can pull any more, for a secret that leaked.
 
 Manifests are deleted by digest, with every tag on them, and blobs that only they name are taken
 from the repository, so that nobody who knows a layer's digest gets it either. The bytes leave the
-disk with the next collect and purge. Other repositories keep what they have: the plan names them.
-"""
+disk when garbage collection purges next. Other repositories keep what they have: the plan names
+them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def purge_manifest(
     """Makes the digest unpullable there, with all that is used only by it, and ends its undo.
 
     Refused if a protected tag needs it; Changed if the plan made now has another `fingerprint`.
-    What undo keeps for other images stays whole.
+    What undo keeps for other images stays complete.
     """
     with locks.locked(alone=[repository]):  # nobody pushes an immutable tag there meanwhile
         return _purge_manifest(repository, digest, by, fingerprint)
@@ -284,7 +284,7 @@ def _take_blobs(registry: RegistryClient, repository: Repository, dead: Sequence
 
 
 def _buried_blobs(repository: str) -> set[str]:
-    """What manifests name that clients deleted, and that undo may put back."""
+    """What manifests name that clients deleted, and that undo may restore."""
     raws = ManifestTombstone.objects.filter(repository=repository).values_list("raw", flat=True)
     return {digest for raw in raws for digest in references(bytes(raw)).digests}
 

@@ -5,10 +5,9 @@
                      ──► sha256-….sig, .att, .sbom, the fallback tag: referrer tags are kept by
                          their image, if that image is here; else they are tags like any other
 
-What nothing keeps is dead: collecting takes it. Undo is no root here: what only an earlier delete
-still holds is dead too, because that ends before the undo of the delete that is planned. A
-repository and a digest name a manifest; edges never leave their repository.
-"""
+What nothing keeps is dead: garbage collection takes it. Undo is no root here: what only an earlier
+delete still holds is dead too, because that ends before the undo of the delete that is planned. A
+repository and a digest name a manifest; edges never leave their repository."""
 
 from __future__ import annotations
 
@@ -241,7 +240,7 @@ def _keepers(level: set[Key], referenced_by: dict[Key, set[Key]], rooted: set[Ke
 
 
 def _reachable_by_undo(keys: set[Key]) -> set[Key]:
-    """Those of these manifests that somebody may still put a tag back on."""
+    """Those of these manifests that somebody may still restore a tag to."""
     waiting = _undoable({digest for _repository, digest in keys})
     names = {name for name, _digest in waiting}
     by_name = dict(Repository.objects.filter(name__in=names).values_list("name", "pk"))
@@ -261,8 +260,8 @@ def _undoable(digests: Iterable[str]) -> set[tuple[str, str]]:
 
 
 def freed(dead: Collection[int], *, with_undo: bool = False) -> int:
-    """Bytes that collecting takes from the disk with these manifests (ids): their own, and blobs
-    that nothing reachable in the whole store names.
+    """Bytes that garbage collection takes from the disk with these manifests (ids): their own, and
+    blobs that nothing reachable in the whole store names.
 
     What other dead manifests name counts as well: they go by the same time. `with_undo`: what undo
     keeps is reachable.

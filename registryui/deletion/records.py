@@ -18,7 +18,7 @@ class Selection:
     repository: str
     tags: tuple[str, ...] = ()  # by name
     pattern: str = ""  # of tag names: oci/patterns.py
-    is_all: bool = False  # the repository: its tags now, its folder at the next collect
+    is_all: bool = False  # the repository: its tags now, its folder at the next garbage collection
     manifests: tuple[str, ...] = ()  # digests of untagged manifests
 
 
@@ -56,14 +56,14 @@ class LeftOut:
 @dataclass(frozen=True, slots=True)
 class Plan:
     selection: Selection
-    going: tuple[Going, ...]  # exactly these names are taken off, and `referrer_tags`
+    going: tuple[Going, ...]  # exactly these names are untagged, and `referrer_tags`
     referrer_tags: tuple[Going, ...]  # signatures, SBOMs, fallback tags that go with their image
     referrers: tuple[str, ...]  # digests of untagged referrers (by subject) that lose their subject
     staying: tuple[Staying, ...]
     children: int  # child manifests that lose their last image index
     left_out: tuple[LeftOut, ...]
     size: int  # bytes of what goes, each tag counted alone
-    freed: int  # bytes that collecting would free, by layer edges over the whole store
+    freed: int  # bytes that garbage collection would free, by layer edges over the whole store
     is_complete: bool  # nothing of the repository's tags stays
     fingerprint: str  # of everything above that matters: another one if a tag moved since
 
@@ -89,8 +89,8 @@ class Purge:
 
     repository: str
     digest: str
-    tags: tuple[str, ...]  # every tag on it: the registry takes them off with it
-    tombstones: int  # deleted or overwritten tags on it that can no longer be put back
+    tags: tuple[str, ...]  # every tag on it: the registry removes them with it
+    tombstones: int  # deleted or overwritten tags on it that can no longer be restored
     children: tuple[str, ...]  # child manifests used only there: they go as well
     referrer_tags: tuple[str, ...]  # tags of signatures and the like that go as well
     listed_by: tuple[str, ...]  # image indexes that list it, and are broken by it

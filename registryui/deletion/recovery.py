@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 UNDER_WAY = timedelta(minutes=10)  # so old, and no delete is at it any more
 RECENT = timedelta(hours=2)
-KEPT = timedelta(days=30)  # rows that can be put back no more
+KEPT = timedelta(days=30)  # rows that can be restored no more
 
 
 def recover(*, is_complete: bool = False) -> int:
@@ -125,7 +125,7 @@ def _recover(
     for digest in digests:
         ingest.drop_manifest(repository, digest)
     there = [one for one in probes if one.digest and one.digest == one.expected]
-    for one in there:  # it never went, or somebody pushed it again: nothing to put back
+    for one in there:  # it never went, or somebody pushed it again: nothing to restore
         TagTombstone.objects.kept(timezone.now()).filter(
             repository=repository, tag=one.tag, digest=one.digest, how=TagTombstone.How.DELETED
         ).delete()

@@ -1,9 +1,9 @@
-"""Undo: a deleted or overwritten tag is put back on the digest that it had.
+"""Undo: a deleted or overwritten tag is restored to the digest that it had.
 
 Its stored bytes are PUT under the tag: the same digest. What a client deleted of it, the manifest
-or children that it lists, is put back first, from the bytes that the index kept.
+or children that it lists, is restored first, from the bytes that the index kept.
 What moved is in the tag's history like any push, under the operator's name, and the digest that was
-on the tag before can be put back in the same way.
+on the tag before can be restored in the same way.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Taken(Refused):
 
 
 def restorable() -> TagTombstoneQuerySet:
-    """What can be put back now, newest first. Not a tag that is on that very digest again."""
+    """What can be restored now, newest first. Not a tag that is on that very digest again."""
     there = Tag.objects.filter(
         repository__name=OuterRef("repository"),
         name=OuterRef("tag"),
@@ -77,7 +77,7 @@ def restorable() -> TagTombstoneQuerySet:
 
 
 def restore(tombstone: TagTombstone, *, by: str, expected: str | None = None) -> None:
-    """Puts the tag back on its digest, with its old time and pusher.
+    """Restores the tag to its digest, with its old time and actor.
 
     Refused: its time is over, the registry lacks a part of it or does not answer. Taken: the tag
     is on another digest now; give `expected`, that digest, to replace it.
@@ -242,7 +242,7 @@ class _Setting:
         self._registry, self._repository, self._stored = registry, repository, stored
         self._immutable = immutable  # tag to the rule
         self.probes: dict[str, TagProbe] = {}  # what each tag is on now
-        self.untagged: set[str] = set()  # digests that were put back by themselves
+        self.untagged: set[str] = set()  # digests that were restored by themselves
         self.unsure: set[_Wish] = set()  # no answer: it may have been done
 
     def set(self, wish: _Wish) -> Refused | None:
@@ -296,7 +296,7 @@ class _Setting:
         return self._stored.get(digest) or self._registry.manifest(self._repository, digest)
 
     def _complete(self, wish: _Wish, stored: Stored, *, depth: int) -> None:
-        """Puts back what it lists and the registry lacks. What nobody has the bytes of is for the
+        """Restores what it lists and the registry lacks. What nobody has the bytes of is for the
         registry to miss."""
         for digest in references(stored.raw).manifests if depth else ():
             if again(partial(self._registry.resolve, self._repository, digest)) is not None:

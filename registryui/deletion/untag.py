@@ -6,7 +6,7 @@
                  of the repository at each delete.
 
 In each way somebody may push the tag between our look and our act, some milliseconds. Then that
-push is taken off as well; its notification comes, and events.py notes it for undo.
+push is untagged as well; its notification comes, and events.py notes it for undo.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def untag(
     act: str,
     pool: Executor,
 ) -> list[Taken]:
-    """Takes these tags off, if each is still on its digest. Raises nothing of the registry: each
+    """Untags these, if each is still on its digest. Raises nothing of the registry: each
     tag has its own state."""
     doing = _Untagging(registry, repository, throw_away.make(f"{act} {time.time_ns()}"))
     tried = list(pool.map(doing.begin, wanted))
@@ -78,7 +78,7 @@ class _Untagging:
         self._is_away = False  # no answer: nothing more is begun
 
     def begin(self, one: Wanted) -> Taken | None:
-        """Takes the tag off, or sets the throw-away on it. A Taken: it ends there."""
+        """Untags it, or sets the throw-away on it. A Taken: it ends there."""
         if self._is_away:
             return Taken(one.tag, "failed", _("The registry does not answer."))
         try:

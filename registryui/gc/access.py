@@ -1,4 +1,4 @@
-"""Whether collecting can reach the store from here: pages say it, and what to do instead."""
+"""Whether garbage collection can read the store from here, and what to do instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from registryui.registry.errors import RegistryError
 
 
 def obstacle() -> str:
-    """Why this store cannot be collected from here, a sentence; "" if it can. Asks no network."""
+    """Why garbage collection cannot run here, a sentence; "" if it can. Asks no network."""
     if choose.choose("auto").kind != "store":
         return _("The store cannot be read directly, so nothing is collected: ./boathouse doctor")
     try:

@@ -1,6 +1,6 @@
-"""Frees what nothing needs any more, without holding a write: hide, look again, purge much later.
+"""Frees what nothing needs any more, and holds no write: quarantine, mark again, purge much later.
 
-    canary ─► mark ─► hide ─► review (a new mark) ─► purge (what an earlier run hid) ─► leftovers
+    canary ─► mark ─► quarantine ─► review (a new mark) ─► purge (of an earlier run) ─► leftovers
 
 Each stage begins from what is on the disk, so a run that was killed is followed by the next one.
 Why this is safe, and figures: docs/decisions/0007-garbage-collection.md.
@@ -44,7 +44,7 @@ from .store_scan import digest_of, key_of
 log = logging.getLogger(__name__)
 
 CANARY = "boathouse-canary-"  # how a repository begins that is there for a moment
-BATCH = 500  # things that are hidden under one record
+BATCH = 500  # things that are quarantined under one record
 FORGOTTEN = 100  # rows of manifests that go in one transaction: an event may wait for its end
 BEAT = 10.0  # seconds between two signs of life, also while nothing can be counted
 POLL = 0.5  # seconds between two looks at whether somebody asked to stop
@@ -75,12 +75,12 @@ def _frozen_writes() -> AbstractContextManager[Frozen]:
     return write_freeze.frozen("manifests", by=_("purging at once"), at_most=write_freeze.LONGEST)
 
 
-# What keeps manifests from being written at the front door of every host; none: nothing can.
+# What keeps manifests from being written at the proxy of every host; none: nothing can.
 FREEZE: Freeze | None = _frozen_writes
 
 
 class Result(TypedDict):
-    """Run.result of a COLLECT: all keys always there, also while it runs."""
+    """Run.result of a GC: all keys always there, also while it runs."""
 
     dry_run: bool
     stage: Stage
@@ -98,20 +98,20 @@ class Result(TypedDict):
     quarantined: int  # blobs, by this run
     quarantined_manifests: int
     quarantined_bytes: int
-    restored: int  # things that a review put back
+    restored: int  # things, by a review
     purged: int
     freed_bytes: int
     in_quarantine: int  # in the quarantine now
     in_quarantine_bytes: int
     due_at: str  # when the first of them may be purged, iso; "": nothing waits
-    uploads: int  # leftovers hidden (of a dry run: that would be)
+    uploads: int  # leftovers quarantined (of a dry run: that would be)
     upload_bytes: int
     empty_repositories: int
     skipped_repositories: list[list[str]]  # [name, why]: of these nothing went
     freeze_seconds: float  # how long manifest writes were held
     is_review: bool  # it only looks again, after a run that ended before it could
-    # False: something may be hidden that a push needs; True: not, after a full look; None: it
-    # neither hid nor looked.
+    # False: something may be in quarantine that a push needs; True: not, after a full look; None:
+    # it neither quarantined nor looked.
     reviewed: bool | None
     repaired: list[str]  # half-written files that were made good, a line each
     problem: str  # why it ended before its time, a sentence; ""
@@ -205,8 +205,8 @@ def close_dead(pk: int) -> None:
 
 
 def wants_review(now: datetime) -> bool:
-    """Whether a run was ended after it hid something and before it looked again; some minutes
-    later again if a review of it failed."""
+    """Whether a run was ended after it quarantined something and before it looked again; some
+    minutes later again if a review of it failed."""
     newest_first = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
     found = list(newest_first[:NEWEST])
     if not found:
@@ -220,7 +220,7 @@ def wants_review(now: datetime) -> bool:
 
 
 def is_unreviewed(recent: Iterable[Run]) -> bool:
-    """Whether something may be hidden that a push needs, by the newest runs, newest first."""
+    """Whether something may be in quarantine that a push needs, newest run first."""
     told = (run.result.get("reviewed") for run in recent if isinstance(run.result, dict))
     return next((one for one in told if one is not None), True) is False
 
@@ -347,7 +347,7 @@ class _GcRun:
                 self._leftovers(mark, settings.UPLOAD_TIME)
 
     def _quarantine_and_review(self, mark: Mark) -> Mark:
-        """Hides the candidates, and looks again whatever ended that; the newest mark."""
+        """Quarantines the candidates, and looks again whatever ended that; the newest mark."""
         manifests: list[tuple[str, str]] = []
         self.result["reviewed"] = not (mark.manifests or mark.blobs)
         try:
@@ -372,8 +372,8 @@ class _GcRun:
         return self.result["repaired"]
 
     def _without_answer(self) -> RegistryError | None:
-        """The canary; the error if the registry did not take it. Nothing can be hidden then, but on
-        a full disk, where it takes nothing, what is due must still go."""
+        """The canary; the error if the registry did not take it. Nothing can be in quarantine then,
+        but on a full disk, where it takes nothing, what is due must still go."""
         try:
             with self._stage("canary"):
                 self._canary()
@@ -408,7 +408,7 @@ class _GcRun:
     # -- stages ------------------------------------------------------------------------------------
     def _canary(self) -> None:
         """Proves that the registry writes this store, and believes the disk at once: with a cache
-        of descriptors in memory a push would be told that a hidden blob is still there."""
+        of descriptors in memory a push would be told that a quarantined blob is still there."""
         name, data = f"{CANARY}{secrets.token_hex(8)}", secrets.token_bytes(64)
         run = str(self.run.pk)
         with RegistryClient(settings.REGISTRY_URL) as registry:
@@ -439,8 +439,8 @@ class _GcRun:
             )
 
     def _stable_mark(self) -> Mark:
-        """A full look after which nothing hidden is needed: what is goes back, and it is looked
-        again, because what came back may need more."""
+        """A full look after which nothing in quarantine is needed: what is goes back, and it is
+        looked again, because what came back may need more."""
         while True:
             contents = list(self.quarantine.contents())
             marker = Marker(self.store, settings.GC_GRACE, self.go_on, contents)
@@ -450,7 +450,7 @@ class _GcRun:
                 return mark
 
     def _return(self, mark: Mark, contents: Sequence[Quarantined]) -> int:
-        """Puts back what is needed and not there; returns how many things that were."""
+        """Restores what is needed and not there; returns how many things that were."""
         names = set()
         count = 0
         for one in contents:
@@ -483,7 +483,7 @@ class _GcRun:
             return False
         if place.repository in mark.living or place.repository in mark.skipped:
             return True
-        # A push that had begun before it was hidden may have written into it since.
+        # A push that had begun before it was quarantined may have written into it since.
         written_at = self.quarantine.written_at(one)
         return written_at is not None and written_at > one.quarantined_at - settings.GC_GRACE
 
@@ -528,8 +528,8 @@ class _GcRun:
     def _purge(
         self, mark: Mark, until: datetime, *, check: Callable[[], None] = lambda: None
     ) -> None:
-        """Deletes what was hidden before `until` and is not needed by that mark; `check` is asked
-        before each of them, whether it still may."""
+        """Deletes what was quarantined before `until` and is not needed by that mark; `check` is
+        asked before each of them, whether it still may."""
         for one in list(self.quarantine.contents()):
             place = _place(one)
             if one.quarantined_at > until or place.repository in mark.skipped:

@@ -52,9 +52,8 @@ class Mark:
 
     began: datetime
     needed: set[bytes] = field(default_factory=set)  # blobs, manifests too, by what is kept
-    within_grace: set[bytes] = field(
-        default_factory=set
-    )  # by what is within the grace period, or has such a link
+    # By what is within the grace period, or has such a link.
+    within_grace: set[bytes] = field(default_factory=set)
     manifests: list[tuple[str, str]] = field(default_factory=list)  # candidates: repository, digest
     blobs: list[tuple[bytes, int]] = field(default_factory=list)  # candidates, with bytes
     wanted: set[tuple[str, str]] = field(default_factory=set)  # needed, and without a link now

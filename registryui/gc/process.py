@@ -1,4 +1,4 @@
-"""A run of collecting in a process of its own, of low priority.
+"""A garbage collection in a process of its own, of low priority.
 
 Pushes, pulls and pages come first, and its memory goes with it. It ends with the process that began
 it; the next run goes on from there.

@@ -6,8 +6,8 @@ it is back. The review of the run brings it back; a large store is read for minu
     Watch                 a thread of the run: whatever it hears of while the run goes on
     restore_pending       the worker, before it applies events: what it hears of later
 
-An event may come before its thing is hidden or after: Watch looks twice, and a run asks it for each
-thing right before that goes.
+An event may come before its thing is in quarantine or after: Watch looks twice, and a run asks it
+for each thing right before that goes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 PAUSE = 0.05  # seconds between two looks at what was pushed
 OVERLAP = 10.0  # seconds in which an event may become visible after one with a higher number
-LATELY = timedelta(hours=1)  # a push that looked before a run hid something has ended by then
+LATELY = timedelta(hours=1)  # a push that looked before a run took something has ended by then
 PUSHES = 1000  # looked at together
 AT_ONCE = 16  # requests to an object store
 
@@ -115,7 +115,7 @@ class Watch:
 
 def restore_pending() -> None:
     """Restores what pushes need whose events wait to be applied; and makes data good that the
-    registry could not read for one of them. Two queries where nothing was collected lately."""
+    registry could not read for one of them. Two queries where nothing was freed lately."""
     waiting = RegistryEvent.objects.filter(applied_at=None, action="push").exclude(digest="")
     lately = Run.objects.filter(kind=Run.Kind.GC, heartbeat_at__gt=timezone.now() - LATELY).exists()
     if not lately:
@@ -146,7 +146,7 @@ def restore(
     """Restores what these manifests, by repository, need and the quarantine has; the repositories
     with links that came back. RegistryError: the store does not answer.
 
-    The index may have forgotten these. Nothing waits for it here: whoever hid them forgets only
+    The index may have forgotten these. Nothing waits for it here: whoever took them forgets only
     what is still away, and the worker looks at each push afterwards."""
     linked = set()
     for name, digests in pushed.items():

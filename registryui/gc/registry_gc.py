@@ -1,7 +1,7 @@
 """The registry's own collector, for a store that cannot be reached from here.
 
 It believes that nobody writes from its first read to its last delete, so all writes are held at
-the front door, and it is never told `--delete-untagged`, which destroys children of image indexes.
+the proxy, and it is never told `--delete-untagged`, which destroys children of image indexes.
 Without that it keeps every manifest that has lost its tags. `delete_untagged` takes those away
 before, by digest, while writes are held: what no tag, no image index that is kept, no undo and no
 kept subject needs.
@@ -51,7 +51,7 @@ class Removed:
 
 
 def steps(registry_program: str) -> list[Step]:
-    """All commands in their order; the front door stays shut from the first to the last but one."""
+    """All commands in their order; the proxy stays shut from the first to the last but one."""
     configuration = shlex.quote(str(Path(settings.CONFIG_DIR) / "registry.yml"))
     program = shlex.quote(registry_program)
     return [

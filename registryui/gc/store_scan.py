@@ -1,4 +1,4 @@
-"""What stands in a store, as collecting needs it, read in processes of their own. No Django here.
+"""What garbage collection needs of a store, read in processes of their own. No Django here.
 
 Everything is told small: a large store has millions of links. A blob is a key of 32 bytes.
 """

@@ -1,5 +1,5 @@
 """What blobs are stored under that manifests name by another digest than sha256, as the index
-remembers it. Written by bulk.py; read by pages, comparisons and collecting."""
+remembers it. Written by bulk.py; read by pages, comparisons and garbage collection."""
 
 from collections.abc import Iterable
 

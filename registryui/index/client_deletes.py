@@ -39,11 +39,9 @@ from .rows import capped
 SAME_ACT = timedelta(minutes=1)  # the events of one DELETE lie milliseconds apart
 
 
-def note(
-    repository: str, rows: Sequence[TagTombstone], *, if_reported: Collection[str] = ()
-) -> None:
+def note(repository: str, rows: Sequence[TagTombstone], *, if_event: Collection[str] = ()) -> None:
     """Writes rows of undo for what these tags and manifests were, but for what the portal deleted
-    itself. `if_reported`: digests that count only if an event tells of their delete.
+    itself. `if_event`: digests that count only if an event tells of their delete.
 
     A handful of queries, whatever their number. Last in a transaction: it writes the audit log.
     """
@@ -57,7 +55,7 @@ def note(
         event = reported.of(row)
         if event is not None and event.is_ours:
             continue
-        if event is None and row.digest in if_reported:
+        if event is None and row.digest in if_event:
             continue
         row.at = event.at if event is not None else now
         if noted.has(row, since=reported.since(row), is_reported=event is not None):

@@ -166,7 +166,7 @@ def _apply(
     """Looks at everything that these events of one repository name, and writes it down."""
     updates = _updates(events)
     _note_replaced(repository, events)
-    # Before the tags: so all that one DELETE took off are put back together.
+    # Before the tags: so all that one DELETE untagged are restored together.
     if deletes := {one.digest for one in events if one.action == "delete" and one.digest}:
         _check_deleted(source, repository, deletes, pool)
         _check_blobs(source, repository, deletes, pool)

@@ -2,7 +2,7 @@
 
 Each function is one transaction. The registry is the truth: what is passed in was just looked at.
 A tag is written only if the index still has what it had when we looked (compare and set), so that
-a slow sync cannot put back what an event has changed since; it is looked at again next time.
+a slow sync cannot undo what an event has changed since; it is looked at again next time.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _alone() -> QuerySet[Repository]:
 @transaction.atomic
 def drop_repository(name: str, *, with_undo: bool = False) -> int:
     """Forgets a repository that the registry no longer has; returns the number of its tags.
-    `with_undo`: somebody else deleted it, so its tags can be put back while their blobs are there.
+    `with_undo`: somebody else deleted it, so its tags can be restored while their blobs are there.
     """
     repository = _alone().filter(name=name).first()
     if repository is None:
@@ -137,7 +137,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
     every = set(digests)
     children: set[str] = set()
     lost: list[TagTombstone] = []
-    if_reported: set[str] = set()
+    if_event: set[str] = set()
     dropped = 0
     for chunk in _chunks(digests):
         some = repository.manifests.filter(digest__in=chunk)
@@ -145,7 +145,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         if with_undo:
             rows, doubtful = client_deletes.bury(repository, keys, every)
             lost += rows
-            if_reported |= doubtful
+            if_event |= doubtful
         found = Manifest.objects.filter(pk__in=keys)
         _forget_edges(found)
         entries = ImageIndexEntry.objects.filter(image_index__in=found)
@@ -157,7 +157,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         mark_listed(repository, children)
         repository.size = _measure(repository)
         refresh(repository)
-    client_deletes.note(name, lost, if_reported=if_reported)
+    client_deletes.note(name, lost, if_event=if_event)
     return dropped
 
 
@@ -209,7 +209,7 @@ def _chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
 def set_broken(
     name: str, broken: Mapping[str, str], complete: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """Marks tags that the integrity check found broken, and unmarks those that it found whole: tag
+    """Marks tags that the integrity check found broken, and unmarks those found complete: tag
     to the digest that it was looked at with (or "", if it had none). A tag that was moved since, or
     that has another problem already, stays as it is. Returns the names of both."""
     tags = Tag.objects.filter(repository__name=name)

@@ -55,7 +55,7 @@ def overwritten(left: TagTombstone, *, at: datetime, by: str) -> TagTombstone:
 
 
 def note(rows: Sequence[TagTombstone]) -> None:
-    """Writes those that can be put back still. One query, none without rows."""
+    """Writes those that can be restored still. One query, none without rows."""
     now = timezone.now()
     wanted = [one for one in rows if one.keep_until > now]
     if wanted:

@@ -1,7 +1,7 @@
-"""Is every tag whole? A run that looks at all of them and marks those that cannot be pulled.
+"""Integrity check: a run that looks at all tags and marks those that cannot be pulled.
 
-    whole.py     looks: from the store where it can be read, else by asking the registry
-    here         one Run of kind INTEGRITY: threads, progress, marks (index/ingest.py), the report
+    completeness.py  looks: from the store where it can be read, else by asking the registry
+    here             one Run of kind INTEGRITY: threads, progress, marks, the report
 
 Nothing is changed but the marks, and half-written files (repair.py). `deep` also reads every blob
 that a tag needs and computes its digest, at a pace that leaves the disk to others.
@@ -146,7 +146,7 @@ def check(
 
 
 def recheck_damaged() -> int:
-    """Looks only at tags that are marked, and unmarks those that are whole again; how many."""
+    """Looks only at tags that are marked, and unmarks those that are complete again; how many."""
     marked = Tag.objects.filter(problem=Tag.Problem.BROKEN)
     by_name: dict[str, list[str]] = {}
     for name, tag in marked.values_list("repository__name", "name"):

@@ -92,7 +92,7 @@ class Over(Exception):
 
 class Deep:
     """Reads blobs, each once: all (`is_deep`), or only those that were damaged at the last look, so
-    that a quick look does not call them whole."""
+    that a quick look does not call them complete."""
 
     def __init__(self, pace: Pace, *, is_deep: bool, suspects: Iterable[str] = ()) -> None:
         self.pace = pace
@@ -334,7 +334,7 @@ class _Here:
             level = list(dict.fromkeys(below))
 
     def wrong(self, digest: str, role: str = "manifest") -> tuple[str, str] | None:
-        """(why, digest) of the first thing that is wrong with a manifest; None if it is whole."""
+        """(why, digest) of the first thing that is wrong with a manifest; None: complete."""
         if digest not in self._judged:
             self._judged[digest] = None  # in a loop of image indexes
             self._judged[digest] = self._wrong(digest, role)
@@ -416,7 +416,7 @@ class HttpProbe:
                 digest, wrong = self._tag(repository, tag, judged)
                 if wrong:
                     found.broken.append(Broken(tag, digest, *wrong))
-                elif digest:  # else it was taken off since it was listed
+                elif digest:  # else it was untagged since it was listed
                     found.complete[tag] = digest
         except RegistryError as error:
             return Probed(repository, error=str(error))

@@ -9,7 +9,7 @@ the blob: whoever pushes it again is told that it is there, and every pull fails
 
 What is put aside (in the quarantine, and purged with it) is nobody's: no pull could read it, and
 the next push brings it. Nothing younger than GRACE is touched, because a push may be writing it.
-Objects of S3 are whole or not there.
+Objects of S3 are complete or not there.
 """
 
 from __future__ import annotations

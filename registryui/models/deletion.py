@@ -1,4 +1,4 @@
-"""What goes away, what may not, and what can still be brought back. Only cleanup/ writes here, and
+"""What goes away, what may not, and what can still be brought back. Only deletion/ writes here, and
 index/ notes what a push overwrote and what a client deleted."""
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from .repository import UNKNOWN
 
 class TagTombstoneQuerySet(models.QuerySet["TagTombstone"]):
     def kept(self, at: datetime) -> TagTombstoneQuerySet:
-        """Those that undo still keeps at that moment: their images may not be collected."""
+        """Those that undo still keeps at that moment: their images may not be garbage-collected."""
         return self.filter(keep_until__gt=at, restored_at=None, ended_at=None)
 
 
 class TagTombstone(models.Model):
-    """A tag on a digest that it no longer names. Until `keep_until` it can be put back."""
+    """A tag on a digest that it no longer names. Until `keep_until` it can be restored."""
 
     class How(models.TextChoices):
         DELETED = "deleted"
-        OVERWRITTEN = "overwritten"  # a push, or a tag put back, set it on another digest
+        OVERWRITTEN = "overwritten"  # a push, or a restored tag, set it on another digest
 
     repository = models.CharField(max_length=255)  # a name: the row may be dropped meanwhile
     tag = models.CharField(max_length=128)  # "": a manifest that had no tag
@@ -35,14 +35,13 @@ class TagTombstone(models.Model):
     by = models.CharField(max_length=255, blank=True)
     # of the client that deleted it
     address = models.CharField(max_length=64, blank=True, default="", db_default="")
-    tagged_at = models.DateTimeField(
-        default=UNKNOWN
-    )  # Tag.tagged_at, Tag.tagged_by: put back as well
+    # As Tag.tagged_at and Tag.tagged_by were: restored as well.
+    tagged_at = models.DateTimeField(default=UNKNOWN)
     tagged_by = models.CharField(max_length=255, blank=True)
-    keep_until = models.DateTimeField()  # from then on collecting may take its image
+    keep_until = models.DateTimeField()  # from then on garbage collection may take its image
     restored_at = models.DateTimeField(null=True, blank=True)
     restored_by = models.CharField(max_length=255, blank=True)
-    ended_at = models.DateTimeField(null=True, blank=True)  # deleted for good before its time
+    ended_at = models.DateTimeField(null=True, blank=True)  # purged before its time
 
     objects = TagTombstoneQuerySet.as_manager()
 
@@ -61,7 +60,7 @@ class TagTombstone(models.Model):
 
 class ManifestTombstone(models.Model):
     """The bytes of a manifest that a client deleted, for undo. Its blobs are in the store until
-    then: collecting reads here what they are."""
+    then: garbage collection reads here what they are."""
 
     repository = models.CharField(max_length=255)  # a name: the row may be dropped meanwhile
     digest = models.CharField(max_length=255)
@@ -104,7 +103,7 @@ class Protection(models.Model):
 
 
 class RetentionPolicy(models.Model):
-    """In `repositories`, delete `tags`, but for what one of the four below keeps (cleanup/
+    """In `repositories`, delete `tags`, but for what one of the four below keeps (deletion/
     retention.py). A rule that keeps nothing is refused."""
 
     name = models.CharField(max_length=64, unique=True)

@@ -128,9 +128,7 @@ class Blob(models.Model):
     digest = models.CharField(max_length=255, unique=True)  # once in the whole store
     size = models.BigIntegerField(default=0)
     media_type = models.CharField(max_length=255, blank=True)
-    manifest_count = models.PositiveIntegerField(
-        default=0
-    )  # manifests that name it, all repositories
+    manifest_count = models.PositiveIntegerField(default=0)  # that name it, all repositories
 
     def __str__(self) -> str:
         return self.digest

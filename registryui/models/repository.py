@@ -20,9 +20,7 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
 
 class Repository(models.Model):
     name = models.CharField(max_length=255, unique=True)
-    namespace = models.CharField(
-        max_length=255, blank=True
-    )  # the first part, "" for one-part names
+    namespace = models.CharField(max_length=255, blank=True)  # first part; "" of one-part names
     tag_count = models.PositiveIntegerField(default=0)  # without attachments (see Tag.refers_to)
     manifest_count = models.PositiveIntegerField(default=0)
     size = models.BigIntegerField(default=0)  # bytes of its distinct blobs: what it takes on disk

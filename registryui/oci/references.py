@@ -1,4 +1,4 @@
-"""Which content a manifest names: what must stay as long as it does. Called by cleanup/.
+"""Which content a manifest names: what must stay as long as it does. Called by deletion/ and gc/.
 
 Rather too much than too little: what cannot be told apart for sure is needed. Programs in Go take
 a key in any case ("Layers"), and of two equal keys parts of both; such a manifest keeps every

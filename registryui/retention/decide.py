@@ -9,7 +9,7 @@ names. What is left goes, but never if
     somebody objects   it is protected, or another active rule keeps it
     it is not a tag    attachments follow their image (deletion.py)
 
-Only names go. An image that another tag stays on stays whole, and the fate says so.
+Only names go. An image that another tag stays on stays complete, and the fate says so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How many bytes collecting frees once the tags of a retention report are gone.
+"""How many bytes garbage collection frees once the tags of a retention report are gone.
 
 One query over the edges of the whole store, so what two repositories share counts if it goes from
-both. Held is a blob that any other manifest has, also an untagged one that waits for collecting:
+both. Held is a blob that any other manifest has, also an untagged one that waits to go:
 the true figure is this one or more. Manifests themselves, some kB each, are left out.
 """
 

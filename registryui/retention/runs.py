@@ -154,7 +154,7 @@ class _Counts:
     saved: int = 0
     failed: int = 0
     size: int = 0  # bytes of what goes, each tag counted alone
-    freed: int = 0  # bytes that collecting frees
+    freed: int = 0  # bytes that garbage collection frees
 
     def facts(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -321,7 +321,7 @@ def _count(work: _Work, fate: Fate) -> None:
 
 # -- a real run ----------------------------------------------------------------------------------
 def _delete(work: _Work) -> Run.State:
-    """Takes off what the rule takes, repository by repository."""
+    """Untags what the rule takes, repository by repository."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))

@@ -4,14 +4,9 @@ from django.http import HttpRequest, HttpResponsePermanentRedirect
 
 from .access import public
 
-_NEW = {
-    "cleanup": "maintenance",
-    "collection": "gc",
-    "deleted": "recently-deleted",
-    "ready": "setup",
-    "rules": "policies",
-    "versions": "htpasswd-history",
-}
+OLD_ADDRESSES = r"^((?:cleanup|users/versions|users/[0-9]+/ready)(?:/.*)?)$"
+_NEW = {"cleanup": "maintenance", "collection": "gc", "deleted": "recently-deleted"}
+_NEW |= {"ready": "setup", "rules": "policies", "versions": "htpasswd-history"}
 
 
 @public()

@@ -71,9 +71,8 @@ def repository(request: Request, repository: str) -> HttpResponse:
     if row is None:
         return missing(request, repository)
     if request.htmx and request.htmx.target == "chosen":
-        return render(
-            request, "catalogue/repository/_chosen.html", {"chosen": _chosen(request, row)}
-        )
+        chosen = {"chosen": _chosen(request, row)}
+        return render(request, "catalogue/repository/_chosen.html", chosen)
     show = request.GET.get("show", "")
     show = show if show in SHOWS else "tags"
     context = {
@@ -87,12 +86,8 @@ def repository(request: Request, repository: str) -> HttpResponse:
         "push": f"docker push {_host(row)}:TAG",
         **_LISTS[show](request, row),
     }
-    template = (
-        "catalogue/repository/_live.html"
-        if wants_fragment(request)
-        else "catalogue/repository/page.html"
-    )
-    return render(request, template, context)
+    template = "_live" if wants_fragment(request) else "page"
+    return render(request, f"catalogue/repository/{template}.html", context)
 
 
 def _counts(row: Any) -> dict[str, int]:

@@ -87,12 +87,8 @@ def recently_deleted(request: Request) -> HttpResponse:
         ],
         "tab": "deleted",
     }
-    template = (
-        "deletion/recently_deleted/_list.html"
-        if wants_fragment(request)
-        else "deletion/recently_deleted/page.html"
-    )
-    return render(request, template, context)
+    template = "_list" if wants_fragment(request) else "page"
+    return render(request, f"deletion/recently_deleted/{template}.html", context)
 
 
 def _found(query: str, how: str) -> TagTombstoneQuerySet:
@@ -195,9 +191,8 @@ def _ask(
         "behind": True,
         "tab": "deleted",
     }
-    return render(
-        request, "deletion/recently_deleted/conflict.html", context, status=409 if is_again else 200
-    )
+    template = "deletion/recently_deleted/conflict.html"
+    return render(request, template, context, status=409 if is_again else 200)
 
 
 def _restore_act(request: Request, act: str, back: str) -> HttpResponse:

@@ -60,9 +60,8 @@ def _page(request: HttpRequest, form: AuthenticationForm, following: str) -> Htt
         "username": request.POST.get("username", "")[:150],
         "is_wrong": form.is_bound,
     }
-    return render(
-        request, "operators/login/page.html", context, status=422 if form.is_bound else 200
-    )
+    status = 422 if form.is_bound else 200
+    return render(request, "operators/login/page.html", context, status=status)
 
 
 def _sent(request: HttpRequest) -> dict[str, str]:

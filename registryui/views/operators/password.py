@@ -22,9 +22,8 @@ def password(request: Request) -> HttpResponse:
     if request.method == "POST":
         with password_turn() as is_ours:
             return _changed(request) if is_ours else too_many(request)
-    return render(
-        request, "operators/password/page.html", {"form": PasswordChangeForm(request.user)}
-    )
+    form = PasswordChangeForm(request.user)
+    return render(request, "operators/password/page.html", {"form": form})
 
 
 def _changed(request: Request) -> HttpResponse:

@@ -152,9 +152,8 @@ class Version:
 @require_role(Role.ADMIN)
 def htpasswd_history(request: Request) -> HttpResponse:
     versions = [found for path in publish.versions() if (found := _version(path)) is not None]
-    return render(
-        request, "users/htpasswd_history.html", {"versions": versions, "kept": publish.VERSIONS}
-    )
+    context = {"versions": versions, "kept": publish.VERSIONS}
+    return render(request, "users/htpasswd_history.html", context)
 
 
 @require_role(Role.ADMIN, methods=("GET", "POST"))
