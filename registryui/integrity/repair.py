@@ -104,15 +104,15 @@ class _Repair:
                 digest = one.digest
                 stored = digest if is_canonical(digest) else remembered([digest]).get(digest, "")
                 self._link(name, paths.layer_link(name, digest), stored)
-        whole = []
+        complete = []
         for link in self.store.tag_links(name):
             if not link.digest:
                 self._tag(name, link.name)
             elif link.digest in self._healed and f"{name}:{link.name}" not in self._named:
-                whole.append(f"{name}:{link.name}")
-        if whole:  # the index may not know yet what they are on
+                complete.append(f"{name}:{link.name}")
+        if complete:  # the index may not know yet what they are on
             self._changed.add(name)
-            self.lines.append(f"whole again: {', '.join(whole[:NAMED])}")
+            self.lines.append(f"whole again: {', '.join(complete[:NAMED])}")
 
     def index(self) -> None:
         """Makes the index equal to what was changed."""

@@ -220,10 +220,10 @@ class ObjectQuarantine:
         """Hides what the record has under that id; its bytes, None if it was not there any more."""
         batch, _, number = id.rpartition("/")
         thing = self._batches[batch].things[int(number)]
-        hidden = [
+        quarantined = [
             one.size for at, one in enumerate(thing.objects) if self._take(thing, one, f"{id}/{at}")
         ]
-        return sum(hidden) if hidden else None
+        return sum(quarantined) if quarantined else None
 
     def _take(self, thing: _Thing, one: _Object, place: str) -> bool:
         key = thing.key(one)

@@ -95,10 +95,10 @@ class Freeable:
 def freeable() -> Freeable:
     """By the newest runs. One query."""
     recent = recent_runs(RUNS)
-    newest, hidden = counted(recent), quarantine(recent)
+    newest, quarantined = counted(recent), quarantine(recent)
     return Freeable(
         newest if newest and newest.is_dry and newest.counts["candidate_bytes"] else None,
-        hidden if hidden and hidden.counts["in_quarantine_bytes"] else None,
+        quarantined if quarantined and quarantined.counts["in_quarantine_bytes"] else None,
     )
 
 

@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
-from registryui.deletion import protection as rules
+from registryui.deletion import protection
 from registryui.models import Protection, Role
 from registryui.models.paging import page
 from registryui.oci import patterns
@@ -48,7 +48,7 @@ def protected(request: Request) -> HttpResponse:
 def protection_add(request: Request) -> HttpResponse:
     form = {name: request.POST.get(name, "")[: patterns.LIMIT * 2] for name in FIELDS}
     try:
-        row = rules.add(
+        row = protection.add(
             form["repositories"],
             form["tags"],
             note=form["note"],
@@ -67,7 +67,7 @@ def protection_lift(request: Request) -> HttpResponse:
     try:
         if row is None:
             raise Refused(_("This protection has been lifted already."))
-        rules.lift(row, by=request.user.actor)
+        protection.lift(row, by=request.user.actor)
     except Refused as error:
         messages.error(request, str(error))
     else:
@@ -107,5 +107,5 @@ def _line(row: Protection, *, may_count: bool) -> Line:
         patterns.parse(row.repositories),
         patterns.parse(row.tags),
         actor(row.by),
-        rules.count(row) if may_count else None,
+        protection.count(row) if may_count else None,
     )

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from registryui import offboarding
-from registryui import operators as rules
+from registryui import operators as accounts
 from registryui.accounts import grants
 from registryui.models import Operator, Role
 from registryui.models.paging import page
@@ -96,7 +96,7 @@ def _ask(request: Request, row: Operator) -> str:
 @sensitive_variables("password")
 def operator_add(request: Request) -> HttpResponse:
     try:
-        row, password = rules.add(
+        row, password = accounts.add(
             request.POST.get("name", ""),
             role=_role(request.POST.get("role", "")),
             by=request.user.actor,
@@ -138,17 +138,17 @@ def _act(request: Request, row: Operator) -> str:
             return _with(said, handover)
         case "grant":
             may, days = forms.scopes_from(post), forms.longest_from(post)
-            rules.set_grant(row, may, longest_days=days, by=by)
+            accounts.set_grant(row, may, longest_days=days, by=by)
             return _("What %(name)s may give is changed.") % name
         case "password":
-            password = rules.set_password(row, by=by)
+            password = accounts.set_password(row, by=by)
             request.session[_SECRET] = {"pk": row.pk, "password": password}
             return ""
         case "off":
             handover = offboarding.disable(row, by=by, answer=_answer(request))
             return _with(_("%(name)s is switched off; open sessions have ended.") % name, handover)
         case "on":
-            rules.set_active(row, is_active=True, by=by)
+            accounts.set_active(row, is_active=True, by=by)
             return _("%(name)s is switched on again.") % name
         case "users":
             if (answer := _answer(request)) is None:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 
 from registryui.accounts import grants, hash_cost
-from registryui.accounts import users as rules
+from registryui.accounts import users as accounts
 from registryui.models import RegistryEvent, RegistryUser, Role
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role, safe_next
@@ -55,29 +55,29 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
     post, by, name = request.POST, request.user.actor, {"name": row.name}
     match post.get("act"):
         case "rights":
-            done = rules.set_rights(row, forms.scopes_from(post), by=by)
+            done = accounts.set_rights(row, forms.scopes_from(post), by=by)
             say(request, _("The rights of %(name)s are changed.") % name, done.proof)
         case "secret":
-            done = rules.rotate(row, by=by, overlap=forms.overlap_from(post))
+            done = accounts.rotate(row, by=by, overlap=forms.overlap_from(post))
             return hand_over(request, done, is_new=False)
         case "password":
-            done = rules.set_password(row, post.get("password", ""), by=by, cost=_cost(request))
+            done = accounts.set_password(row, post.get("password", ""), by=by, cost=_cost(request))
             say(request, _("%(name)s has a new password.") % name, done.proof)
         case "off":
-            done = rules.set_active([row], is_active=False, by=by)
+            done = accounts.set_active([row], is_active=False, by=by)
             say(request, _("%(name)s is switched off.") % name, done.proof)
         case "on":
-            done = rules.set_active([row], is_active=True, by=by)
+            done = accounts.set_active([row], is_active=True, by=by)
             say(request, _("%(name)s is switched on.") % name, done.proof)
         case "end":
-            done = rules.expire([row], forms.end_from(post), by=by)
+            done = accounts.expire([row], forms.end_from(post), by=by)
             say(request, _("The access of %(name)s has a new end.") % name, done.proof)
         case "describe":
             owner = forms.owner_from(request, row)
-            rules.describe(row, note=post.get("note", ""), owner=owner, by=by)
+            accounts.describe(row, note=post.get("note", ""), owner=owner, by=by)
             messages.success(request, _("Saved."))
         case "remove":
-            say(request, _("%(name)s is removed.") % name, rules.remove([row], by=by))
+            say(request, _("%(name)s is removed.") % name, accounts.remove([row], by=by))
             return redirect("users")
         case _:
             raise Refused(_("This page does not know that act."))
@@ -122,10 +122,10 @@ def _number(value: float) -> str:
 
 def _cost(request: Request) -> int:
     text = request.POST.get("cost", "")
-    if not text.isdecimal() or len(text) > 2 or int(text) not in rules.COSTS:
+    if not text.isdecimal() or len(text) > 2 or int(text) not in accounts.COSTS:
         raise Refused(
             _("The cost of bcrypt is %(least)d to %(most)d.")
-            % {"least": rules.COSTS[0], "most": rules.COSTS[-1]}
+            % {"least": accounts.COSTS[0], "most": accounts.COSTS[-1]}
         )
     return int(text)
 
@@ -134,7 +134,7 @@ def _cost(request: Request) -> int:
 def _page(
     request: Request, row: RegistryUser, *, error: str = "", status: int = 200
 ) -> HttpResponse:
-    may, giver = rules.rights_of(row), grants.of(request.user)
+    may, giver = accounts.rights_of(row), grants.of(request.user)
     events = RegistryEvent.objects.filter(actor=row.name).order_by("-at")[: EVENTS + 1]
     context: dict[str, Any] = {
         "row": row,
@@ -151,9 +151,9 @@ def _page(
         "overlaps": forms.overlaps(),
         "ends": forms.ends(giver),
         "given": forms.given_words(giver),
-        "costs": rules.COSTS,
-        "cost": rules.COST,
-        "least": rules.LEAST_PASSWORD_BYTES,
+        "costs": accounts.COSTS,
+        "cost": accounts.COST,
+        "least": accounts.LEAST_PASSWORD_BYTES,
         "owners": forms.owners() if request.user.has_role(Role.ADMIN) else [],
         "clients": setup_commands.clients(row, may),
         "behind": "remove" in request.GET and status == 200,

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from registryui.accounts import grants
-from registryui.accounts import users as rules
+from registryui.accounts import users as accounts
 from registryui.models import RegistryUser, Role
 from registryui.models.paging import page
 from registryui.models.registry_user import RegistryUserQuerySet, State
@@ -47,13 +47,13 @@ def users(request: Request) -> HttpResponse:
 
 
 @sensitive_variables("password")
-def _made(request: Request) -> rules.Done:
+def _made(request: Request) -> accounts.Done:
     """A new user as the form says. Raises Refused."""
     post = request.POST
     password = post.get("password", "") if post.get("secret") == "own" else ""
     if post.get("secret") == "own" and not password:
         raise Refused(_("Type the password, or let a secret be made."))
-    return rules.create(
+    return accounts.create(
         post.get("name", "").strip(),
         by=request.user.actor,
         may=forms.rights_from(post),
@@ -92,24 +92,24 @@ def _act(request: Request, rows: list[RegistryUser]) -> None:
     by, count = request.user.actor, {"count": len(rows)}
     match request.POST.get("act"):
         case "off":
-            proof = rules.set_active(rows, is_active=False, by=by).proof
+            proof = accounts.set_active(rows, is_active=False, by=by).proof
             sentence = ngettext(
                 "%(count)d user is switched off.", "%(count)d users are switched off.", len(rows)
             )
         case "on":
-            proof = rules.set_active(rows, is_active=True, by=by).proof
+            proof = accounts.set_active(rows, is_active=True, by=by).proof
             sentence = ngettext(
                 "%(count)d user is switched on.", "%(count)d users are switched on.", len(rows)
             )
         case "end":
-            proof = rules.expire(rows, forms.end_from(request.POST), by=by).proof
+            proof = accounts.expire(rows, forms.end_from(request.POST), by=by).proof
             sentence = ngettext(
                 "The access of %(count)d user has a new end.",
                 "The access of %(count)d users has a new end.",
                 len(rows),
             )
         case "remove":
-            proof = rules.remove(rows, by=by)
+            proof = accounts.remove(rows, by=by)
             sentence = ngettext(
                 "%(count)d user is removed.", "%(count)d users are removed.", len(rows)
             )
@@ -143,7 +143,7 @@ def _list(
     giver = grants.of(request.user)
     context: dict[str, Any] = {
         "page": shown,
-        "rows": [row_of(row, rules.rights_of(row)) for row in shown.rows],
+        "rows": [row_of(row, accounts.rights_of(row)) for row in shown.rows],
         "query": query,
         "sort": sort,
         "state": state,
@@ -164,7 +164,7 @@ def _list(
         "doomed_pks": [row.pk for row in doomed or []],
         "doomed_left": max(len(doomed or []) - NAMES_SHOWN, 0),
         "behind": bool(doomed),
-        "least": rules.LEAST_PASSWORD_BYTES,
+        "least": accounts.LEAST_PASSWORD_BYTES,
     }
     return render(request, "users/page.html", context, status=status)
 
