@@ -124,4 +124,4 @@ def test_errors_of_a_full_disk_are_told_from_others(
         with subtests.test(error=repr(error)):
             assert bool(space.advice(error)) is is_of_it
     leave(monkeypatch, 0)
-    assert "collect --purge-now" in space.advice(OperationalError("disk I/O error"))
+    assert "gc --purge-now" in space.advice(OperationalError("disk I/O error"))

@@ -215,11 +215,11 @@ HOLDER = """
 import sys, time, pathlib, django
 django.setup()
 from django.conf import settings
-from registryui import hold
+from registryui import write_freeze
 settings.RUN_DIR = pathlib.Path(sys.argv[1])
-hold._prove, hold.other_hosts = (lambda: None), (lambda: [])
-hold.BEAT = 0.1
-with hold.held("writes", by="tests"):
+write_freeze._prove, write_freeze.other_hosts = (lambda: None), (lambda: [])
+write_freeze.BEAT = 0.1
+with write_freeze.frozen("writes", by="tests"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -229,7 +229,7 @@ def test_a_hold_that_was_lost_stops_its_work(instance: Instance) -> None:
     with write_freeze.frozen("manifests", by="tests") as held:
         held.check()
         (
-            write_freeze.folder() / f"{held.hold.id}.json"
+            write_freeze.folder() / f"{held.freeze.id}.json"
         ).unlink()  # as whoever cleared it, because it slept
         assert write_freeze.clear() == []
         with pytest.raises(Refused, match="ended before the work was done"):
@@ -267,12 +267,12 @@ def test_the_doors_of_other_hosts_cannot_be_shut_from_here(instance: Instance) -
 
 
 def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, str]) -> None:
-    assert run("status") == {"held": []}
+    assert run("status") == {"frozen": []}
     told = run("on", "--minutes", "5")
     assert (told["what"], told["by"], told["quiet"]) == ("writes", "command line", True)
-    assert run("status")["held"][0]["in_flight"] == 0
+    assert run("status")["frozen"][0]["in_flight"] == 0
     assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 503
-    assert run("off") == {"ended": 1, "held": []}
+    assert run("off") == {"ended": 1, "frozen": []}
     assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 202
     assert run("on", "--manifests")["what"] == "manifests"
     assert [row.act for row in AuditEvent.objects.filter(act__startswith="hold")] == [
@@ -282,7 +282,7 @@ def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, 
     with frozen(instance):
         give_up(user, "/v2/team/app/manifests/4", manifest("4"))
         until_under_way("manifests", 1)
-        with pytest.raises(CommandError, match="1 requests that began before"):
+        with pytest.raises(CommandError, match="are still in flight"):
             run("on", "--wait", "0")
         assert write_freeze.is_frozen("writes")
     with pytest.raises(CommandError, match="a day at most"):
@@ -301,7 +301,7 @@ def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str
     words = doctor.texts(found)
     assert words.value == "Holds pushes and deletes"
     assert "vera asked for it, until " in words.note
-    assert "hold off" in words.advice
+    assert "freeze off" in words.advice
 
 
 # -- helpers ---------------------------------------------------------------------------------------

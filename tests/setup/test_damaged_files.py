@@ -175,8 +175,8 @@ def test_static_files_that_are_lost_are_collected_again(
     }
     monkeypatch.setattr(static.fonts, "make", lambda: None)
     settings.STATIC_ROOT.mkdir()
-    assert static.collect()
-    assert not static.collect()
+    assert static.gather()
+    assert not static.gather()
     manifest = settings.STATIC_ROOT / "staticfiles.json"
     names = (manifest, settings.STATIC_ROOT / ".collected")
     for path in names:
@@ -185,9 +185,9 @@ def test_static_files_that_are_lost_are_collected_again(
                 continue
             with subtests.test(f"{path.name} {how}"):
                 hurt(path)
-                assert static.collect()
+                assert static.gather()
                 assert b"a.css" in manifest.read_bytes()
-                assert not static.collect()
+                assert not static.gather()
 
 
 def test_a_note_of_the_audit_log_that_cannot_be_read_stops_nothing(

@@ -373,7 +373,7 @@ def test_everything_is_put_back_and_counted_anew(
 ) -> None:
     put_back: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        tasks.collecting, "restore", lambda wanted, by: put_back.append((wanted, by))
+        tasks.collector, "restore", lambda wanted, by: put_back.append((wanted, by))
     )
     make_run()
     client_of(Role.ADMIN).post(f"{PAGE}/restore")
