@@ -30,7 +30,7 @@ def test_files_are_spread_with_a_cache_of_pytest_and_without(
     for name in ("test_one.py", "test_two.py"):
         (tmp_path / name).write_text(SHARES)
     ours = ["-n1", "--dist", "loadfile", "-p", "no:django", "-p", "tests.selection", *cache]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [
             sys.executable,
             "-m",
