@@ -25,6 +25,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, clock, hold, space
+from registryui.failures import in_words
 from registryui.index import ingest, runs
 from registryui.models import AuditEvent, Blob, Manifest, Run
 from registryui.refused import Refused
@@ -193,7 +194,7 @@ def waiting() -> list[Hidden]:
     try:
         return list(choose.open_quarantine().hidden())
     except RegistryError as error:
-        raise Refused(str(error)) from error
+        raise Refused(in_words(error)) from error
 
 
 def close_dead(pk: int) -> None:

@@ -15,6 +15,7 @@ from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from registryui import audit
+from registryui.failures import in_words
 from registryui.models import Protection, Repository, Tag
 from registryui.models.patterns import ANY, matching
 from registryui.oci import names, patterns
@@ -148,7 +149,7 @@ def _tell_nginx() -> None:
                 "It is written down, but nginx could not be told (%(error)s). The worker tries "
                 "again each minute."
             )
-            % {"error": error}
+            % {"error": in_words(error)}
         ) from error
 
 
