@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,8 @@ from .support.factories import make_event
 from .support.instance import Instance, restart_nginx
 from .support.registries import Registry
 from .support.waiting import until
+
+MB = 1_000_000
 
 
 @pytest.fixture
@@ -503,18 +506,28 @@ def test_a_failed_or_running_sync_is_told() -> None:
     assert "7 tags read so far" in said(checks.check_index())
 
 
-def test_the_disk_is_judged_by_thresholds(tmp_path: Path) -> None:
-    free = shutil.disk_usage(tmp_path).free
+@pytest.mark.parametrize(
+    ("free", "total", "state"),
+    [
+        (184 * MB, 209 * MB, "ok"),  # a small disk that is nearly empty
+        (90 * MB, 209 * MB, "bad"),
+        (2_000 * MB, 10_000 * MB, "warn"),
+        (6_000 * MB, 10_000 * MB, "ok"),
+        (6_000 * MB, 100_000 * MB, "warn"),
+        (900 * MB, 100_000 * MB, "bad"),
+        (60_000 * MB, 4_000_000 * MB, "ok"),  # a small share of a huge one
+        (30_000 * MB, 4_000_000 * MB, "bad"),
+    ],
+)
+def test_the_disk_is_judged_in_proportion(
+    free: int, total: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=free, total=total)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with override_settings(DATA=tmp_path):
-        for thresholds, state in [
-            (checks.Thresholds(0, 0, 0, 0), "ok"),
-            (checks.Thresholds(0, free * 2, 0, 0), "warn"),
-            (checks.Thresholds(1, free, 0, 0), "warn"),
-            (checks.Thresholds(0, 0, 0, free * 2), "bad"),
-        ]:
-            finding = checks.check_disk(thresholds)
-            assert finding.state == state
-            assert "free of" in said(finding)
+        finding = checks.check_disk()
+    assert finding.state == state
+    assert "free of" in said(finding)
 
 
 @pytest.mark.django_db

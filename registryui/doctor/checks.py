@@ -578,17 +578,13 @@ def _own_name() -> str:
 
 
 # -- disk ----------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Below which free bytes, or free share of a disk that is not huge, there is a word to say."""
-
-    warn_share: float = 0.10
-    warn_bytes: int = 5_000_000_000
-    bad_share: float = 0.02
-    bad_bytes: int = 1_000_000_000
+# Free bytes of a disk, and their share of it, below which there is a word to say. A small share of
+# a huge disk is still room, and so is most of a small one.
+WARN, BAD = (5_000_000_000, 0.10), (1_000_000_000, 0.02)
+HUGE, EMPTY = 50_000_000_000, 0.5  # free bytes; free share
 
 
-def check_disk(thresholds: Thresholds = Thresholds()) -> Finding:
+def check_disk() -> Finding:
     """Is there room for what comes? Also in file entries: a tag takes a dozen small files."""
     folder = Path(settings.DATA)
     usage = shutil.disk_usage(folder)
@@ -596,17 +592,15 @@ def check_disk(thresholds: Thresholds = Thresholds()) -> Finding:
     params = {"free": usage.free, "total": usage.total, "path": str(folder)}
     if not os.access(folder, os.W_OK):
         return Finding("disk", "bad", "disk-readonly", params)
-    if entries.f_files and entries.f_favail / entries.f_files < thresholds.bad_share:
+    if entries.f_files and entries.f_favail / entries.f_files < BAD[1]:
         return Finding("disk", "bad", "disk-entries", {**params, "entries": entries.f_favail})
     if space.gate().exists():
         return Finding("disk", "bad", "disk-full", params)
     share = usage.free / usage.total if usage.total else 0.0
-    # A small share of a huge disk is still room: a share counts only where the bytes are few too.
-    few = usage.free < 10 * thresholds.warn_bytes
-    if usage.free < thresholds.bad_bytes or (share < thresholds.bad_share and few):
-        return Finding("disk", "bad", "disk-low", params)
-    if usage.free < thresholds.warn_bytes or (share < thresholds.warn_share and few):
-        return Finding("disk", "warn", "disk-low", params)
+    for state, (least_bytes, least_share) in (("bad", BAD), ("warn", WARN)):
+        few = usage.free < least_bytes and share < EMPTY
+        if few or (share < least_share and usage.free < HUGE):
+            return Finding("disk", state, "disk-low", params)
     return Finding("disk", "ok", "disk-ok", params)
 
 

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from registryui import schedules
+from registryui.failures import in_words
 
 from .findings import Finding
 
@@ -42,10 +43,16 @@ def texts(finding: Finding) -> Words:
     say = _SAY.get(finding.code)
     try:
         if say is not None:
-            return Words(title, *say(finding.params))
+            return Words(title, *say(_told(finding.params)))
     except (KeyError, TypeError, ValueError):
         pass  # written by another version
     return Words(title, finding.code, "", "")
+
+
+def _told(params: Params) -> Params:
+    """With what libraries say of a failure in our words."""
+    said = {name: in_words(params[name]) for name in ("error", "why") if name in params}
+    return {**params, **said}
 
 
 def _title(name: str) -> str:

@@ -118,6 +118,7 @@ def render_passwords() -> str:
     """The text of passwords.conf."""
     values = {
         "user": _user_line(),
+        **_limits(),
         "run": settings.RUN_DIR,
         "logins": publish.logins_folder(),
         "passwords_socket": passwords_socket(),
