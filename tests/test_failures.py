@@ -136,7 +136,7 @@ def test_an_address_and_a_path_stay() -> None:
     assert in_words("") == ""
 
 
-@pytest.mark.parametrize("code", ["store-silent", "broken", "index-failed", "collection-failed"])
+@pytest.mark.parametrize("code", ["store-silent", "broken", "index-failed", "gc-failed"])
 def test_the_doctor_says_it_in_the_language_of_the_reader(code: str) -> None:
     at = "2026-01-01T00:00:00+00:00"
     finding = Finding("store", "bad", code, {"error": PROBLEM, "at": at})
@@ -150,7 +150,7 @@ def test_the_doctor_says_it_in_the_language_of_the_reader(code: str) -> None:
     ("kind", "page"),
     [
         (Run.Kind.INTEGRITY, "integrity_run"),
-        (Run.Kind.GC, "collection_run"),
+        (Run.Kind.GC, "gc_run"),
         (Run.Kind.DELETE, "delete_run"),
     ],
 )
