@@ -22,6 +22,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone, translation
+from pytest_django.fixtures import Settings
 
 from registryui import doctor, proxy, sockets, tls
 from registryui.accounts import publish, users
@@ -205,9 +206,20 @@ def test_a_configuration_that_lacks_something_is_named(instance: Instance) -> No
         finding = checks.check_registry()
         assert (finding.state, finding.code) == ("warn", code)
         said(finding)
+    path.write_text("storage: [")
+    assert checks.check_registry().code == "registry-unconfigured"
     path.unlink()
     assert checks.check_registry().code == "registry-unconfigured"
     said(checks.check_registry())
+
+
+def test_a_configuration_is_read_however_its_yaml_is_written(settings: Settings) -> None:
+    settings.HOOK_PORT = 8001
+    hook = "{url: 'http://127.0.0.1:8001/hooks/registry'}"
+    text = f"storage: {{delete: {{enabled: yes}}}}\nnotifications:\n  endpoints: [{hook}]\n"
+    assert checks.configuration_lacks(text) == ""
+    assert checks.configuration_lacks(text.replace("8001", "8002")) == "hook"
+    assert checks.configuration_lacks("") == "delete"
 
 
 # -- password file -------------------------------------------------------------------------------
