@@ -160,10 +160,10 @@ def _print(rows: Sequence[RegistryUser], gone: Collection[str], instead: bytes |
     _announce(announced)
     before = read() if settings.HTPASSWD_FILE.exists() else None
     try:
-        _add_markers(*rows)
-        _take_markers(*without_line)
+        _add_markers(*rows)  # what gives more, before the line
+        _take_markers(*without_line)  # none that a crash has left counts with a new line
         _replace({row.name: row.wanted_old for row in with_line}, lines, instead)
-        _take_markers(*rows)
+        _take_markers(*rows)  # what takes away, after it
         _mark_costs_of(rows, lines)
         _take_folders(*gone)
     except OSError:
