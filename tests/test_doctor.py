@@ -605,16 +605,16 @@ def test_every_sentence_is_filled_in(language: str) -> None:
     at = "2026-11-24T12:30:00+00:00"
     words = "address by error package place path blocked protocol trouble url user version why"
     numbers = "bytes changes count count_hosts days done entries every free freed ms seconds status"
-    told: dict[str, Any] = {
+    params: dict[str, Any] = {
         name: f"<{name}>" for name in [*words.split(), "driver", "name", "what"]
     }
-    told |= dict.fromkeys([*numbers.split(), "total", "users", "waiting"], 3)
-    told |= dict.fromkeys(("at", "believed", "due_at", "next", "shown", "until"), at)
-    told |= {"names": ["a", "b"], "lines": [1, 2]}
+    params |= dict.fromkeys([*numbers.split(), "total", "users", "waiting"], 3)
+    params |= dict.fromkeys(("at", "believed", "due_at", "next", "shown", "until"), at)
+    params |= {"names": ["a", "b"], "lines": [1, 2]}
     with translation.override(language):
         for code in _SAY:
             until = {"until": "2026-12-24"} if code.startswith("certificate") else {}
-            said = doctor.texts(doctor.Finding("disk", "bad", code, {**told, **until}))
+            said = doctor.texts(doctor.Finding("disk", "bad", code, {**params, **until}))
             assert said.value != code
             assert "%(" not in f"{said.value}{said.note}{said.advice}"
 

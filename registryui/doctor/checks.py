@@ -159,13 +159,13 @@ def configuration_lacks(text: str) -> str:
 
     Raises yaml.YAMLError for what is no YAML.
     """
-    told = yaml.safe_load(text)
-    if _within(told, "storage", "delete", "enabled") is not True:
+    found = yaml.safe_load(text)
+    if _within(found, "storage", "delete", "enabled") is not True:
         return "delete"
-    if _within(told, "storage", "cache", "blobdescriptor"):
+    if _within(found, "storage", "cache", "blobdescriptor"):
         return "cache"
     hook = f":{settings.HOOK_PORT}/hooks/registry"
-    endpoints = _within(told, "notifications", "endpoints") or []
+    endpoints = _within(found, "notifications", "endpoints") or []
     return "" if any(hook in str(_within(one, "url")) for one in endpoints) else "hook"
 
 
