@@ -23,6 +23,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone, translation
+from pytest_django.fixtures import Settings
 
 from registryui import doctor, proxy, sockets, tls
 from registryui.accounts import publish, users
@@ -208,9 +209,20 @@ def test_a_configuration_that_lacks_something_is_named(instance: Instance) -> No
         finding = checks.check_registry()
         assert (finding.state, finding.code) == ("warn", code)
         said(finding)
+    path.write_text("storage: [")
+    assert checks.check_registry().code == "registry-unconfigured"
     path.unlink()
     assert checks.check_registry().code == "registry-unconfigured"
     said(checks.check_registry())
+
+
+def test_a_configuration_is_read_however_its_yaml_is_written(settings: Settings) -> None:
+    settings.HOOK_PORT = 8001
+    hook = "{url: 'http://127.0.0.1:8001/hooks/registry'}"
+    text = f"storage: {{delete: {{enabled: yes}}}}\nnotifications:\n  endpoints: [{hook}]\n"
+    assert checks.configuration_lacks(text) == ""
+    assert checks.configuration_lacks(text.replace("8001", "8002")) == "hook"
+    assert checks.configuration_lacks("") == "delete"
 
 
 # -- password file -------------------------------------------------------------------------------
@@ -596,6 +608,28 @@ def test_words_are_there_in_the_language_of_the_reader() -> None:
             assert doctor.texts(doctor.Finding("disk", "bad", code, {})).title
     strange = doctor.texts(doctor.Finding("disk", "bad", "of-tomorrow", {"a": 1}))
     assert strange.value == "of-tomorrow"
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_every_sentence_is_filled_in(language: str) -> None:
+    """What cannot be filled in would be said by its code alone."""
+    from registryui.doctor.words import _SAY
+
+    at = "2026-11-24T12:30:00+00:00"
+    words = "address by error package place path blocked protocol trouble url user version why"
+    numbers = "bytes changes count count_hosts days done entries every free freed ms seconds status"
+    params: dict[str, Any] = {
+        name: f"<{name}>" for name in [*words.split(), "driver", "name", "what"]
+    }
+    params |= dict.fromkeys([*numbers.split(), "total", "users", "waiting"], 3)
+    params |= dict.fromkeys(("at", "believed", "due_at", "next", "shown", "until"), at)
+    params |= {"names": ["a", "b"], "lines": [1, 2]}
+    with translation.override(language):
+        for code in _SAY:
+            until = {"until": "2026-12-24"} if code.startswith("certificate") else {}
+            said = doctor.texts(doctor.Finding("disk", "bad", code, {**params, **until}))
+            assert said.value != code
+            assert "%(" not in f"{said.value}{said.note}{said.advice}"
 
 
 # -- store ---------------------------------------------------------------------------------------

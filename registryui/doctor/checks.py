@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
@@ -146,7 +147,7 @@ def check_registry() -> Finding:
     path = Path(settings.CONFIG_DIR) / "registry.yml"
     try:
         lacks = configuration_lacks(path.read_text())
-    except OSError:
+    except (OSError, yaml.YAMLError):
         return Finding("registry", "warn", "registry-unconfigured", {"path": str(path)})
     if lacks:
         return Finding("registry", "warn", f"registry-{lacks}", {"path": str(path)})
@@ -156,35 +157,23 @@ def check_registry() -> Finding:
 def configuration_lacks(text: str) -> str:
     """What a registry.yml lacks: "delete", "cache" (has a descriptor cache), "hook", or "".
 
-    The file is ours and generated, two spaces a level; nobody needs a YAML reader for it.
+    Raises yaml.YAMLError for what is no YAML.
     """
-    values = _yaml_paths(text)
-    if values.get("storage.delete.enabled", "").lower() != "true":
+    found = yaml.safe_load(text)
+    if _within(found, "storage", "delete", "enabled") is not True:
         return "delete"
-    if values.get("storage.cache.blobdescriptor"):
+    if _within(found, "storage", "cache", "blobdescriptor"):
         return "cache"
     hook = f":{settings.HOOK_PORT}/hooks/registry"
-    if not any(path.startswith("notifications.") and hook in v for path, v in values.items()):
-        return "hook"
-    return ""
+    endpoints = _within(found, "notifications", "endpoints") or []
+    return "" if any(hook in str(_within(one, "url")) for one in endpoints) else "hook"
 
 
-def _yaml_paths(text: str) -> dict[str, str]:
-    """`{"storage.delete.enabled": "true"}` for nested mappings; lists count as mappings."""
-    values: dict[str, str] = {}
-    stack: list[tuple[int, str]] = []
-    for line in text.splitlines():
-        match = re.match(r"( *(?:- )?)([\w.-]+):(?:\s+(.*))?$", re.sub(r"\s#.*|^#.*", "", line))
-        if not match:
-            continue
-        depth = len(match[1])
-        stack = [(d, key) for d, key in stack if d < depth] + [(depth, match[2])]
-        value = (match[3] or "").strip().strip("\"'")
-        if value.startswith("{"):  # {enabled: true}
-            for key, inner in re.findall(r"(\w+):\s*([^,}\s]+)", value):
-                values[".".join([*(k for _, k in stack), key])] = inner
-        values[".".join(key for _, key in stack)] = value
-    return values
+def _within(tree: Any, *keys: str) -> Any:
+    """What lies there in nested mappings; None: nothing."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
 
 
 # -- front door ----------------------------------------------------------------------------------
