@@ -146,6 +146,22 @@ def _registry_hook(p: Params) -> Said:
     )
 
 
+def _registry_open(p: Params) -> Said:
+    return (
+        _("Answers every program of this machine"),
+        _(
+            "It listens on port %(port)d of loopback, because BOATHOUSE_REGISTRY_PORT is set: any "
+            "local user can read, push and delete all images there without a password."
+        )
+        % {"port": p["port"]},
+        _(
+            "Unless something needs that port, remove the setting and run ./boathouse down, then "
+            "./boathouse up: the registry then listens on sockets that only nginx and its own "
+            "user reach."
+        ),
+    )
+
+
 # -- front door ----------------------------------------------------------------------------------
 def _door_ok(p: Params) -> Said:
     return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, f"nginx, {p['protocol']}", ""
@@ -984,6 +1000,7 @@ _SAY: dict[str, Callable[[Params], Said]] = {
     "registry-delete": _registry_delete,
     "registry-cache": _registry_cache,
     "registry-hook": _registry_hook,
+    "registry-open": _registry_open,
     "door-ok": _door_ok,
     "door-closed": _door_closed,
     "door-untrusted": _door_untrusted,

@@ -28,6 +28,7 @@ from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, quoted, read_object, text
 from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
 from .kept import Answer, KeptConnections
+from .over_socket import SocketAdapter
 from .source import Stored
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ _UNREADABLE = "unrecognized manifest schema version"
 
 
 class RegistryClient:
-    """A registry at `url`, which may have a path in front of /v2/. A Source that also writes."""
+    """A registry at `url`, which may have a path in front of /v2/, or be unix:/PATH of a socket. A
+    Source that also writes."""
 
     def __init__(
         self,
@@ -63,10 +65,11 @@ class RegistryClient:
         """`timeout`: seconds to connect, and to wait for each piece of an answer. `ca`: a PEM
         file of the authorities to trust instead of the system's. `act`: what an operator does
         now, an id by which the registry's event of it is known; see index/events.py."""
-        self.url = url.rstrip("/")
+        socket = url.removeprefix("unix:") if url.startswith("unix:") else ""
+        self.url = "http://localhost" if socket else url.rstrip("/")
         self._timeout = timeout
         self._deletes_tags: bool | None = None  # None: not asked yet
-        self._session = _session(pool=pool, ca=ca)
+        self._session = _session(pool=pool, ca=ca, socket=socket)
         if act:
             self._session.headers["User-Agent"] = _agent(act)
         if username:
@@ -76,7 +79,7 @@ class RegistryClient:
         self._kept: KeptConnections | None = None
         if self.url.startswith("http:") and not username:  # the registry behind our own nginx
             headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-            self._kept = KeptConnections(self.url, headers, timeout=timeout[1])
+            self._kept = KeptConnections(self.url, headers, timeout=timeout[1], socket=socket)
 
     def __enter__(self) -> Self:
         return self
@@ -458,7 +461,7 @@ def _agent(act: str) -> str:
     return f"{USER_AGENT} act/{act}"
 
 
-def _session(*, pool: int, ca: Path | None) -> requests.Session:
+def _session(*, pool: int, ca: Path | None, socket: str = "") -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # no proxies, no ~/.netrc: settings are the only source of settings
     session.verify = str(ca) if ca else True
@@ -475,7 +478,8 @@ def _session(*, pool: int, ca: Path | None) -> requests.Session:
         respect_retry_after_header=False,
     )
     adapter = HTTPAdapter(max_retries=retry, pool_connections=4, pool_maxsize=pool)
-    session.mount("http://", adapter)
+    over_socket = SocketAdapter(socket, max_retries=retry, pool_maxsize=pool) if socket else None
+    session.mount("http://", over_socket or adapter)
     session.mount("https://", adapter)
     return session
 

@@ -20,7 +20,7 @@ from tests.instance import (
     Instance,
     restart_nginx,
     standing,  # noqa: F401  (a fixture)
-    wait_for_passwords,
+    wait_for,
 )
 
 from .hashes import OF_EACH_KIND, PASSWORD
@@ -162,7 +162,7 @@ def test_who_guesses_is_told_to_wait_and_pipelines_are_not(instance: Instance) -
         assert gone.status == 500  # and no answer that lets anybody in
         assert ask("GET", "/v2/", secret).status == 200
         instance.start("passwords", parts.passwords_command())
-        wait_for_passwords()
+        wait_for(configuration.passwords_socket())
         guesses = [pool.submit(ask, "GET", "/v2/", ("person", "wrong")) for _ in range(8)]
         found = sorted(one.result().status for one in guesses)
         assert found.count(429) >= 5

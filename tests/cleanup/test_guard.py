@@ -16,7 +16,7 @@ from django.conf import settings as live
 from django.db import connection
 from django.test import Client
 
-from registryui import hold
+from registryui import hold, sockets
 from registryui.cleanup import for_good, guard, locks, protection, undo
 from registryui.index.sync import sync
 from registryui.models import FormerTag
@@ -188,9 +188,9 @@ def test_a_push_that_nobody_waits_for_any_more_is_waited_for(
     (settings.RUN_DIR / "guard").mkdir(parents=True)
     note = guard._note(f"{R}:v9")
     with socket.create_connection(
-        ("127.0.0.1", settings.REGISTRY_PORT), source_address=(hold.ADDRESSES["manifests"], 0)
-    ) as left:
-        note.write_text(str(left.getsockname()[1]))
+        ("127.0.0.1", settings.REGISTRY_PORT), source_address=(sockets.SOURCES["manifests"], 0)
+    ):
+        note.touch()
         assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 503
         assert ask("PUT", "manifests", "v8", manifest(real, "another")).status == 201
     assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 201
