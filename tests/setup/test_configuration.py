@@ -71,7 +71,7 @@ def test_only_nginx_may_enter_the_folder_of_the_sockets(folder: Path) -> None:
         data.make()
         found = place.stat()
         # pytest's own folder lets nginx's user not pass: then nginx's workers are ours.
-        assert stat.S_IMODE(found.st_mode) == (0o700 if data.closed_folder() else 0o710)
+        assert stat.S_IMODE(found.st_mode) == (0o700 if data.closed_folder() else 0o2710)
     text = configuration.render_nginx(registry_port=5001, hook_port=8001)
     assert f'server "unix:{place}/web"' in text
 
