@@ -131,19 +131,19 @@ def in_flight(what: What) -> int:
     Counted on the registry's side: nginx gives up a request when its client does, the registry
     goes on with it.
     """
-    return sum(1 for _name in _connections(what))
+    return max(len(_connections(what)) for _look in "12")
 
 
 def let_end(what: What, *, seconds: float) -> bool:
     """Waits until all writes that are under way now have ended, also if whoever asked for one is
     gone; not for those that come meanwhile. False if some were left at the end."""
     deadline = time.monotonic() + seconds
-    left = set(_connections(what))
+    left = {*_connections(what), *_connections(what)}
     while left:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
-        now = set(_connections(what))
+        now = {*_connections(what), *_connections(what)}
         left = now if _NAMELESS in left else left & now
     return True
 
@@ -152,8 +152,7 @@ def wait(what: What, *, seconds: float) -> bool:
     """Waits until no write is left that began before the gate; False if some were at the end."""
     time.sleep(SETTLE)
     deadline = time.monotonic() + seconds
-    # Twice: the kernel hands its table out in pieces, and may skip a line while others go.
-    while in_flight(what) or in_flight(what):
+    while in_flight(what):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -222,14 +221,16 @@ _UNDER_WAY = ("02", "03")  # of a Unix socket: not accepted yet, accepted; also 
 _NAMELESS = "0"  # all that the registry has not accepted yet
 
 
-def _connections(what: What) -> Iterator[str]:
-    """A name for each connection over which a write is asked for.
+def _connections(what: What) -> list[str]:
+    """A name for each connection over which a write is asked for. One look of two: the kernel hands
+    its table out in pieces, and may skip a line while others go.
 
     On sockets always, so that whoever has another port in its settings than `up` sees them, too.
     """
-    yield from _over_sockets({str(sockets.registry(gate)) for gate in GATES[what]})
+    found = [*_over_sockets({str(sockets.registry(gate)) for gate in GATES[what]})]
     if settings.REGISTRY_PORT:
-        yield from _over_tcp({_in_hexadecimal(sockets.SOURCES[gate]) for gate in GATES[what]})
+        found += _over_tcp({_in_hexadecimal(sockets.SOURCES[gate]) for gate in GATES[what]})
+    return found
 
 
 def _over_sockets(paths: Container[str]) -> Iterator[str]:

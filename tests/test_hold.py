@@ -172,12 +172,11 @@ def test_a_slow_upload_is_waited_for(user: tuple[str, str]) -> None:
 def test_only_what_is_under_way_now_is_waited_for(
     user: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked, connections = threading.Event(), hold._connections
+    looks, connections = list[list[str]](), hold._connections
 
-    def look(what: hold.What) -> Iterator[str]:
-        found = list(connections(what))
-        looked.set()
-        return iter(found)
+    def look(what: hold.What) -> list[str]:
+        looks.append(connections(what))
+        return looks[-1]
 
     places = [ask("POST", "/v2/team/app/blobs/uploads/", user).headers["location"] for _ in "12"]
     with secure() as first, secure() as second, ThreadPoolExecutor() as pool:
@@ -186,7 +185,7 @@ def test_only_what_is_under_way_now_is_waited_for(
         assert not hold.let_end("writes", seconds=0.2)
         monkeypatch.setattr(hold, "_connections", look)
         waiting = pool.submit(hold.let_end, "writes", seconds=LONGEST)
-        assert looked.wait(LONGEST)
+        until(lambda: len(looks) > 1, "it has seen what is under way", pause=0.01)
         second.sendall(head("PATCH", places[1], user, length=100) + b"x" * 10)
         until_under_way("writes", 2)
         assert not waiting.done()
