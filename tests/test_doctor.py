@@ -33,7 +33,8 @@ from registryui.setup import configuration, up
 
 from .support.authorities import make_unlimited
 from .support.factories import make_event
-from .support.instance import Instance, restart_nginx
+from .support.instance import Instance, restart_nginx, running_instance
+from .support.parts import free_port
 from .support.registries import Registry
 from .support.waiting import until
 
@@ -102,6 +103,23 @@ def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
 
 
 # -- registry and front door ---------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["manifests", "blobs"])
+def test_a_registry_that_takes_no_writes_is_named(instance: Instance, name: str) -> None:
+    instance.stop(name)
+    finding = checks.check_registry()
+    assert (finding.state, finding.code) == ("bad", "registry-unreachable")
+    assert str(sockets.registry(name)) in said(finding)
+
+
+@pytest.mark.django_db
+def test_a_registry_on_a_port_is_open_to_the_machine() -> None:
+    with running_instance(registry_port=free_port()):
+        finding = checks.check_registry()
+        assert (finding.state, finding.code) == ("warn", "registry-open")
+        assert f"port {live.REGISTRY_PORT} of loopback" in said(finding)
+        assert "without a password" in said(finding)
+
+
 @pytest.mark.django_db
 def test_a_stopped_registry_is_named_and_the_others_are_looked_at(instance: Instance) -> None:
     instance.stop("registry")

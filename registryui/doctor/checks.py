@@ -28,7 +28,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from registryui import clock, database_errors, hosts, proxy, space, tls, write_freeze
+from registryui import clock, database_errors, hosts, proxy, sockets, space, tls, write_freeze
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
 from registryui.models import RegistryEvent, Run, here
@@ -134,15 +134,17 @@ def _late(name: str) -> Finding | None:
 
 # -- registry ------------------------------------------------------------------------------------
 def check_registry() -> Finding:
-    """Does it answer on loopback, and does its configuration have what Boathouse needs?"""
+    """Does it answer where it listens, and does its configuration have what Boathouse needs?"""
     start = time.monotonic()
-    try:
-        with RegistryClient(settings.REGISTRY_URL, timeout=(1.0, 2.0)) as client:
-            version = client.ping()
-    except RegistryError as error:
-        code = "registry-unreachable" if isinstance(error, Unreachable) else "registry-answer"
-        told = {"url": settings.REGISTRY_URL, "error": _short(error)}
-        return Finding("registry", "bad", code, told)
+    port = settings.REGISTRY_PORT
+    writes = [sockets.registry_address(name, port) for name in sockets.registries(port)[1:]]
+    for url in (*writes, settings.REGISTRY_URL):
+        try:
+            with RegistryClient(url, timeout=(1.0, 2.0)) as client:
+                version = client.ping()
+        except RegistryError as error:
+            code = "registry-unreachable" if isinstance(error, Unreachable) else "registry-answer"
+            return Finding("registry", "bad", code, {"url": url, "error": _short(error)})
     milliseconds = round((time.monotonic() - start) * 1000)
     path = Path(settings.CONFIG_DIR) / "registry.yml"
     try:
@@ -151,6 +153,8 @@ def check_registry() -> Finding:
         return Finding("registry", "warn", "registry-unconfigured", {"path": str(path)})
     if lacks:
         return Finding("registry", "warn", f"registry-{lacks}", {"path": str(path)})
+    if port:
+        return Finding("registry", "warn", "registry-open", {"port": port})
     return Finding("registry", "ok", "registry-ok", {"ms": milliseconds, "version": version[:80]})
 
 

@@ -371,6 +371,18 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         "%(path)s",
         _("Run ./boathouse up: it writes the notification address of this portal."),
     ),
+    "registry-open": (
+        _("Answers every program of this machine"),
+        _(
+            "It listens on port %(port)d of loopback, because BOATHOUSE_REGISTRY_PORT is set: any "
+            "local user can read, push and delete all images there without a password."
+        ),
+        _(
+            "Unless something needs that port, remove the setting and run ./boathouse down, then "
+            "./boathouse up: the registry then listens on sockets that only nginx and its own "
+            "user reach."
+        ),
+    ),
     # -- front door --
     "proxy-ok": (_("Answers in %(ms)d ms"), "nginx, %(protocol)s", ""),
     "proxy-closed": (

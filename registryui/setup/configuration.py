@@ -137,14 +137,17 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         "log": settings.LOG_DIR,
         "hold": write_freeze.folder(),
         "guard": guard_files.folder(),
-        **{f"{gate}_address": address for gate, address in write_freeze.ADDRESSES.items()},
+        **{
+            f"to_{name}": sockets.registry_address(name, registry_port)
+            for name in sockets.REGISTRIES
+        },
+        "sources": _sources(registry_port),
         "pages": settings.CONFIG_DIR / "pages",
         "htpasswd": settings.HTPASSWD_FILE,
         "passwords_socket": passwords_socket(),
         "logins": publish.logins_folder(),
         "certificate": tls.server_certificate(),
         "key": tls.server_key(),
-        "registry_port": registry_port,
         "hook_port": hook_port,
         "web_socket": sockets.web(),
         "proxy_token": keys.read("proxy-token"),
@@ -163,6 +166,12 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
     }
     values |= _to_portal(values) | _checked(values) | _names_and_markers()
     return _render("nginx.conf.template", values)
+
+
+def _sources(registry_port: int) -> str:
+    """From where writes are asked for over TCP; on sockets each kind has its own."""
+    sources = sockets.SOURCES if registry_port else {}
+    return _lines(*(f"registry_{name} {one};" for name, one in sources.items()), indent=8)
 
 
 def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
@@ -295,7 +304,8 @@ def render_registry(*, registry_port: int, hook_port: int) -> str:
     values = {
         "driver": storage.driver,
         "driver_parameters": storage.section,
-        "address": f"127.0.0.1:{registry_port}",
+        "net": "tcp" if registry_port else "unix",
+        "address": sockets.registry_address("registry", registry_port).removeprefix("unix:"),
         "http_secret": keys.read("registry-key"),
         "hook": f"http://127.0.0.1:{hook_port}/hooks/registry",
         "hook_authorization": f"Bearer {keys.read('hook-token')}",

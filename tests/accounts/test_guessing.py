@@ -16,7 +16,7 @@ from django.conf import settings
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.setup import configuration, parts
-from tests.support.instance import Instance, restart_nginx, wait_for_passwords
+from tests.support.instance import Instance, restart_nginx, wait_for, wait_for_passwords
 from tests.support.proxy_client import ask, connected
 from tests.support.waiting import until
 
@@ -158,7 +158,7 @@ def test_who_guesses_is_told_to_wait_and_pipelines_are_not(instance: Instance) -
         assert gone.status == 500  # and no answer that lets anybody in
         assert ask("GET", "/v2/", secret).status == 200
         instance.start("passwords", parts.passwords_command())
-        wait_for_passwords()
+        wait_for(configuration.passwords_socket())
         guesses = [pool.submit(ask, "GET", "/v2/", ("person", "wrong")) for _ in range(8)]
         found = sorted(one.result().status for one in guesses)
         assert found.count(429) >= 5
