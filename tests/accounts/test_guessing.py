@@ -16,7 +16,7 @@ from django.conf import settings
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.setup import configuration, parts
-from tests.support.instance import Instance, restart_nginx, wait_for, wait_for_passwords
+from tests.support.instance import Instance, restart_nginx, wait_for
 from tests.support.proxy_client import ask, connected
 from tests.support.waiting import until
 
@@ -177,7 +177,7 @@ def test_a_crowd_that_guesses_makes_nobody_at_another_address_wait(instance: Ins
     file.write_text(re.sub(r"(zone=together burst=\d+) delay=\d+", r"\1 delay=6", changed))
     instance.stop("passwords")
     instance.start("passwords", parts.passwords_command())
-    wait_for_passwords()
+    wait_for(configuration.passwords_socket())
 
     def guess() -> int:
         crowd = connected()
