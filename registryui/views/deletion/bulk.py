@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui.deletion import restore
+from registryui.failures import in_words
 from registryui.index import runs
 from registryui.models import Repository, Role, Run
 from registryui.views.access import Request, require_role
@@ -33,6 +34,7 @@ def delete_run(request: Request, pk: int) -> HttpResponse:
         "run": run,
         "token": token,
         "facts": run.result,
+        "problem": in_words(run.result.get("problem") or ""),
         "by": actor_words(run.by),
         "percent": min(100 * run.done // run.total, 100) if run.total else 0,
         "is_running": run.state == Run.State.RUNNING and not is_silent,

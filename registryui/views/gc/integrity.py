@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import schedules, tasks
+from registryui.failures import in_words
 from registryui.index import runs
 from registryui.models import Role, Run, actor_name
 from registryui.views.access import Request, require_role
@@ -154,7 +155,7 @@ def check(run: Run) -> Check:
         is_silent=is_silent,
         counts={name: value if isinstance(value, int) else 0 for name, value in counts.items()},
         problems=_problems(result.get("problems")),
-        problem=str(result.get("problem") or ""),
+        problem=in_words(result.get("problem") or ""),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from registryui.failures import in_words
 from registryui.index import runs
 from registryui.models import Run, actor_name
 
@@ -121,7 +122,7 @@ def report(run: Run) -> Report:
         due_at=time_of(result.get("due_at")),
         freeze_seconds=_number(result.get("freeze_seconds")),
         skipped=_skipped(result.get("skipped_repositories")),
-        problem=str(result.get("problem") or ""),
+        problem=in_words(result.get("problem") or ""),
     )
 
 
@@ -202,7 +203,7 @@ def _took(stages: object) -> dict[str, float]:
 def _skipped(found: object) -> tuple[tuple[str, str], ...]:
     pairs = found if isinstance(found, list) else []
     return tuple(
-        (str(one[0]), str(one[1])) for one in pairs if isinstance(one, list) and len(one) == 2
+        (str(one[0]), in_words(one[1])) for one in pairs if isinstance(one, list) and len(one) == 2
     )
 
 
