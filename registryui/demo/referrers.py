@@ -9,16 +9,7 @@ from random import Random
 
 from registryui.oci import media_types
 
-from .build import (
-    Json,
-    Layer,
-    Made,
-    descriptor,
-    encode,
-    image_index,
-    manifest,
-    pack,
-)
+from .build import Json, Layer, Made, descriptor, encode, image_index, manifest, pack
 
 _BUILD_TYPE = "https://mobyproject.org/buildkit@v1"
 
@@ -40,9 +31,7 @@ def cosign_signature(subject: Made, repository: str) -> Made:
         encode({"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers"}}),
         [payload],
         types=(media_types.OCI_MANIFEST, media_types.OCI_CONFIG, media_types.COSIGN_SIGNATURE),
-        layer_annotations={
-            "dev.cosignproject.cosign/signature": base64.b64encode(noise).decode(),
-        },
+        layer_annotations={"dev.cosignproject.cosign/signature": base64.b64encode(noise).decode()},
     ).tagged(f"{_fallback_tag(subject)}.sig")
 
 
