@@ -635,7 +635,7 @@ def test_every_sentence_is_filled_in(language: str) -> None:
 
     at = "2026-11-24T12:30:00+00:00"
     words = "address by error package place path blocked protocol trouble url user version why"
-    numbers = "bytes changes count count_hosts days done entries every free freed ms seconds status"
+    numbers = "bytes changes count count_hosts days done entries every free freed ms port seconds status"
     params: dict[str, Any] = {
         name: f"<{name}>" for name in [*words.split(), "driver", "name", "what"]
     }

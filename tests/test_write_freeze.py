@@ -294,12 +294,12 @@ def test_the_doors_of_other_hosts_cannot_be_shut_from_here(instance: Instance) -
 
 
 def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, str]) -> None:
-    assert run("status") == {"held": []}
+    assert run("status") == {"frozen": []}
     told = run("on", "--minutes", "5")
     assert (told["what"], told["by"], told["quiet"]) == ("writes", "command line", True)
-    assert run("status")["held"][0]["in_flight"] == 0
+    assert run("status")["frozen"][0]["in_flight"] == 0
     assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 503
-    assert run("off") == {"ended": 1, "held": []}
+    assert run("off") == {"ended": 1, "frozen": []}
     assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 202
     assert run("on", "--manifests")["what"] == "manifests"
     assert [row.act for row in AuditEvent.objects.filter(act__startswith="hold")] == [
@@ -328,7 +328,7 @@ def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str
     words = doctor.texts(found)
     assert words.value == "Holds pushes and deletes"
     assert "vera asked for it, until " in words.note
-    assert "hold off" in words.advice
+    assert "freeze off" in words.advice
 
 
 # -- helpers ---------------------------------------------------------------------------------------
