@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from bench.store import MadeStore
 from registryui.index import build, bulk, ingest, reading, reconcile
-from registryui.index.progress import State
+from registryui.index.progress import Result, State
 from registryui.index.sync import sync
 from registryui.models import Manifest, RegistryEvent, Repository, Run, Tag
 from registryui.registry import paths
@@ -32,7 +32,7 @@ def store(extent: Extent) -> MadeStore:
 
 
 def state() -> State:
-    return State(Run.objects.get_or_create(kind=Run.Kind.SYNC)[0], None)
+    return State(Run.objects.get_or_create(kind=Run.Kind.SYNC)[0], Result())
 
 
 def build_all(store: Store) -> State:

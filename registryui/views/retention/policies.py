@@ -223,7 +223,7 @@ def _filled(row: RetentionPolicy | None) -> Mapping[str, Any]:
 def _shown(rows: list[RetentionPolicy]) -> list[Shown]:
     """One query more than the rules: their newest dry runs."""
     dry_runs = {
-        run.result.get("rule_id"): run
+        runs.Result.of(run).rule_id: run
         for run in Run.objects.filter(kind=Run.Kind.DRY_RUN, state=Run.State.DONE).order_by("pk")
     }
     return [
@@ -249,12 +249,12 @@ def _lines(found: list[Run]) -> list[Past]:
     return [
         Past(
             run,
-            run.result.get("rule", {}).get("name", ""),
+            result.rule.get("name", ""),
             words.who(run.by),
-            words.missed(run.result.get("due", "")),
+            words.missed(result.due),
             *divmod(_took(run), 60),
         )
-        for run in found
+        for run, result in zip(found, map(runs.Result.of, found), strict=True)
     ]
 
 
