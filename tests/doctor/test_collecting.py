@@ -141,7 +141,8 @@ def test_what_waits_much_longer_than_it_should_is_told(
 ) -> None:
     settings.GC_SCHEDULE = schedule
     due_at = timezone.now() - timedelta(days=due_days)
-    make_run(days=due_days + 1, waiting=3, in_quarantine_bytes=2 * GB, due_at=due_at.isoformat())
+    made = {"in_quarantine": 3, "in_quarantine_bytes": 2 * GB, "due_at": due_at.isoformat()}
+    make_run(days=due_days + 1, **made)
     finding = collecting.check_gc()
     assert (finding.code == "gc-overdue") == is_late
     if is_late:

@@ -989,7 +989,7 @@ def test_the_command_counts_collects_puts_back_and_says_why_not(
             call_command("gc", *wrong, stdout=StringIO())
     out = StringIO()
     call_command("gc", stdout=out)
-    assert "hidden: 1 manifests, 3 blobs" in out.getvalue()
+    assert "quarantined: 1 manifests, 3 blobs" in out.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_a_store_that_does_not_answer_for_one_repository_stops_no_other(
 
     monkeypatch.setattr(store, "tag_links", tag_links)
     now = build_all(store)
-    assert now.errors == 1
+    assert now.result.errors == 1
     assert set(Repository.objects.values_list("name", flat=True)) == {*names} - {names[3]}
 
 
