@@ -225,6 +225,10 @@ def _filled(kind: Any, told: Mapping[str, Any]) -> Any:
 
 def _read(value: Any, kind: Any) -> Any:
     """`value` as that type, of a list what is; TypeError if it is not. No number is below 0."""
+    if isinstance(value, (int, float)) and value < 0:
+        raise TypeError
+    if type(value) is kind:
+        return value
     origin, inner = get_origin(kind), get_args(kind)
     if origin is list and isinstance(value, list):
         found = []
@@ -236,9 +240,8 @@ def _read(value: Any, kind: Any) -> Any:
         return tuple(map(_read, value, inner))
     if origin is dict and isinstance(value, dict):
         return value
-    if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, dict):
+    if is_dataclass(kind) and isinstance(value, dict):
         return _filled(kind, value)
-    allowed = inner if origin is UnionType else (int, float) if kind is float else (kind,)
-    if type(value) not in allowed or (isinstance(value, (int, float)) and value < 0):
+    if type(value) not in (inner if origin is UnionType else (int,) if kind is float else ()):
         raise TypeError
     return value

@@ -12,7 +12,7 @@ from registryui.models import Run, actor_name
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownRun:
     """A run, and what is said of all kinds."""
 
     run: Run
@@ -34,7 +34,7 @@ class Shown:
     @property
     def by(self) -> str:
         """Who asked for it, in words."""
-        known = {"schedule": _("by the schedule"), "command line": _("by a command")}
+        known = {"schedule": _("by schedule"), "command line": _("by command")}
         return known.get(self.run.by) or actor_name(self.run.by)
 
     @property

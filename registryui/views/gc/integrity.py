@@ -18,7 +18,7 @@ from registryui.models import Role, Run
 from registryui.views.access import Request, require_role
 from registryui.views.live import minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
-from registryui.views.runs import Shown
+from registryui.views.runs import ShownRun
 
 FEW = 5  # broken tags that the page of collecting names
 LOG = 50_000  # characters of it that a page shows
@@ -35,7 +35,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Check(Shown):
+class Check(ShownRun):
     """A run, and what its result says."""
 
     counts: Result

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from registryui.gc.result import Result
 from registryui.models import Run
-from registryui.views.runs import Shown
+from registryui.views.runs import ShownRun
 
 STAGES = ("canary", "mark", "hide", "review", "purge", "leftovers")
 DRY_STAGES = ("mark", "leftovers")  # of a dry run
@@ -31,7 +31,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Report(Shown):
+class Report(ShownRun):
     """A run of collecting, and its steps."""
 
     counts: Result

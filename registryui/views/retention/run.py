@@ -18,6 +18,7 @@ from registryui.retention import words
 from registryui.retention.runs import Result
 from registryui.views.access import Request, require_role
 from registryui.views.live import wants_fragment
+from registryui.views.runs import ShownRun
 
 _KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION)
 
@@ -78,7 +79,7 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
         "rule": RetentionPolicy.objects.filter(pk=result.rule_id).first(),
         "name": result.rule["name"],
         "sentence": words.sentence(result.rule),
-        "by": words.who(run.by),
+        "by": ShownRun(run).by,
         "counts": result,
         "missed": words.missed(result.due),
         "share": min(round(100 * run.done / run.total), 100) if run.total else 0,
