@@ -186,20 +186,22 @@ def _hashes() -> Iterator[Row]:
 
 
 def _by_docker(name: str, secret: str, count: int) -> Iterator[Row]:
-    """An image of 20 layers by the real engine, which packs and unpacks them; directly the registry
-    speaks no TLS. The engine takes loopback without a CA."""
+    """An image of 20 layers by the real engine, which packs and unpacks them; directly it asks a
+    registry on loopback, which it takes without TLS."""
     from django.conf import settings
+
+    from tests.support.parts import running_registry
 
     absent = [program for program in (DOCKER, DOCKERD) if not Path(program).exists()]
     if absent or os.geteuid() != 0:
         yield Row(f"docker push of {LAYERS} layers", "not measured", "needs root and docker.io")
         return
     front = f"127.0.0.1:{settings.PORT}"
-    hosts = {"through": front, "direct": settings.REGISTRY_URL.removeprefix("http://")}
-    pushes: dict[str, list[float]] = {host: [] for host in hosts}
-    pulls: dict[str, list[float]] = {host: [] for host in hosts}
-    with folder() as place:
+    pushes: dict[str, list[float]] = {"through": [], "direct": []}
+    pulls: dict[str, list[float]] = {"through": [], "direct": []}
+    with folder() as place, running_registry(place / "direct") as url:
         (place / "home").mkdir()
+        hosts = {"through": front, "direct": url.removeprefix("http://")}
         with engine(Machine(place, os.getpid())) as docker:
             docker.login(front, name, secret)
             for number in range(ROUNDS):

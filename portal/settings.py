@@ -136,9 +136,16 @@ def _ports() -> dict[str, int]:
         return {}
 
 
-REGISTRY_PORT = port("BOATHOUSE_REGISTRY_PORT", _ports().get("registry", 5000))
+# 0: the registry listens on sockets, for nginx and our own user. Else on this port of loopback, and
+# then for every program of this machine, without a password.
+WANTED_REGISTRY_PORT = port("BOATHOUSE_REGISTRY_PORT", 0)
+REGISTRY_PORT = number(
+    "BOATHOUSE_REGISTRY_PORT", _ports().get("registry", 0), least=1, most=65535, zero=True
+)
 HOOK_PORT = port("BOATHOUSE_HOOK_PORT", _ports().get("hook", 8000))  # nginx takes notifications
-REGISTRY_URL = f"http://127.0.0.1:{REGISTRY_PORT}"
+REGISTRY_URL = (
+    f"http://127.0.0.1:{REGISTRY_PORT}" if REGISTRY_PORT else f"unix:{SOCKETS_DIR}/registry"
+)
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
 PROXY_TOKEN = _secret(SECRETS_DIR / "proxy-token")  # nginx says it with each request to the portal
 REGISTRY_PROGRAM = text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry

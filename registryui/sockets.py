@@ -1,6 +1,15 @@
-"""Unix sockets in a closed folder: where parts listen that only nginx and our own user may reach.
+"""Where the parts behind nginx listen: on Unix sockets in a folder that only nginx and our own user
+may enter (setup/data.py closes it).
 
-setup/data.py closes it. HTTP over such a socket is spoken by `Connection`.
+The registry runs three times on one store, each with a socket of its own, so that write_freeze.py
+sees by its connections what is under way:
+
+    registry     reads, and what we ask ourselves
+    manifests    clients' pushes and deletes of manifests
+    blobs        clients' uploads, and deletes of blobs
+
+With BOATHOUSE_REGISTRY_PORT it runs once, on that port of loopback. A write is then known by the
+address that it is asked from.
 """
 
 from __future__ import annotations
@@ -11,16 +20,42 @@ from pathlib import Path
 
 from django.conf import settings
 
+SOURCES = {"manifests": "127.0.0.3", "blobs": "127.0.0.2"}  # all of 127.0.0.0/8 is this machine
+REGISTRIES = ("registry", *SOURCES)
+
 
 def web() -> Path:
     """Where gunicorn listens."""
     return Path(settings.SOCKETS_DIR / "web")
 
 
+def registry(name: str) -> Path:
+    """Where that one of REGISTRIES listens if no port is set."""
+    return Path(settings.SOCKETS_DIR / name)
+
+
+def registries(port: int) -> tuple[str, ...]:
+    """Those of REGISTRIES that run if the port that is set is `port`, or 0: none."""
+    return REGISTRIES[:1] if port else REGISTRIES
+
+
+def registry_address(name: str, port: int) -> str:
+    """Where requests for that one of REGISTRIES go, as nginx writes it: unix:/path or host:port."""
+    return f"127.0.0.1:{port}" if port else f"unix:{registry(name)}"
+
+
+def to_registry(name: str, port: int, *, timeout: float) -> http.client.HTTPConnection:
+    """A connection to that one of REGISTRIES, by which it is known what is asked for."""
+    if not port:
+        return Connection(registry(name), timeout=timeout)
+    source = (SOURCES[name], 0) if name in SOURCES else None
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=source)
+
+
 class Connection(http.client.HTTPConnection):
     """Over the socket at `path`."""
 
-    def __init__(self, path: Path, *, timeout: float) -> None:
+    def __init__(self, path: Path | str, *, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 

@@ -7,8 +7,8 @@
 A hold ends by itself: at its time, or ten seconds after its process was last heard of. Whoever
 comes by takes down what has ended: the worker each second, `up`, the next hold.
 
-A gate stops what comes. What began before shows as a connection to the registry, because nginx
-makes each write one of its own, from an address that says what it is: `in_flight` counts these.
+A gate stops what comes. What began before shows as a connection that the registry has, because
+nginx makes each write one of its own, and sockets.py says which are writes: `in_flight` counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,18 +30,15 @@ from typing import Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from registryui import hosts, locks, proxy, sockets
 from registryui.models import here
-
-from . import hosts, locks, proxy
-from .refused import Refused
+from registryui.refused import Refused
 
 log = logging.getLogger(__name__)
 
 What = Literal["writes", "manifests"]
 
 GATES: dict[str, tuple[str, ...]] = {"writes": ("manifests", "blobs"), "manifests": ("manifests",)}
-# From where nginx asks the registry to write. All of 127.0.0.0/8 is this machine.
-ADDRESSES = {"manifests": "127.0.0.3", "blobs": "127.0.0.2"}
 SILENT = timedelta(seconds=10)  # no word from the holder for so long: it is gone
 BEAT = 1.0  # seconds between two words
 SETTLE = 1.0  # seconds after which a request that was let in has its connection
@@ -115,7 +112,7 @@ def off(id: str = "") -> int:
 
 def clear() -> list[Freeze]:
     """Takes down what is over, and gates that nobody's record stands for; what was over."""
-    if not _records() and not any((folder() / gate).exists() for gate in ADDRESSES):
+    if not _records() and not any((folder() / gate).exists() for gate in sockets.SOURCES):
         return []
     now = datetime.now(UTC)
     with _alone():
@@ -128,18 +125,26 @@ def clear() -> list[Freeze]:
 
 
 def in_flight(what: What) -> int:
-    """Writes that the registry has not answered yet, by its connections. One read of a file.
+    """Writes that the registry has not answered yet, by its connections.
 
     Counted on the registry's side: nginx gives up a request when its client does, the registry
     goes on with it.
     """
-    return sum(1 for _name in _connections(what))
+    return max(len(_connections(what)) for _look in "12")
 
 
-def is_at(what: What, port: int) -> bool:
-    """Whether the registry is still at the write that was asked for from that port, also if whoever
-    asked is gone. One read of a file, which takes the kernel many milliseconds."""
-    return any(name.endswith(f":{port:04X}") for name in _connections(what))
+def let_end(what: What, *, seconds: float) -> bool:
+    """Waits until all writes that are under way now have ended, also if whoever asked for one is
+    gone; not for those that come meanwhile. False if some were left at the end."""
+    deadline = time.monotonic() + seconds
+    left = {*_connections(what), *_connections(what)}
+    while left:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+        now = {*_connections(what), *_connections(what)}
+        left = now if _NAMELESS in left else left & now
+    return True
 
 
 def wait(what: What, *, seconds: float) -> bool:
@@ -211,12 +216,32 @@ def other_hosts() -> list[str]:
 # -- files -----------------------------------------------------------------------------------------
 _OPEN = frozenset(("01", "03", "08"))  # established, just accepted, given up by nginx
 _CONNECTING = "02"
+_UNDER_WAY = ("02", "03")  # of a Unix socket: not accepted yet, accepted; also if nginx is gone
+_NAMELESS = "0"  # all that the registry has not accepted yet
 
 
-def _connections(what: What) -> Iterator[str]:
-    """The asker's end of each connection over which a write is asked for."""
+def _connections(what: What) -> list[str]:
+    """A name for each connection over which a write is asked for. One look of two: the kernel hands
+    its table out in pieces, and may skip a line while others go.
+
+    On sockets always, so that whoever has another port in its settings than `up` sees them, too.
+    """
+    found = [*_over_sockets({str(sockets.registry(gate)) for gate in GATES[what]})]
+    if settings.REGISTRY_PORT:
+        found += _over_tcp({_in_hexadecimal(sockets.SOURCES[gate]) for gate in GATES[what]})
+    return found
+
+
+def _over_sockets(paths: Container[str]) -> Iterator[str]:
+    with Path("/proc/net/unix").open(errors="surrogateescape") as table:
+        for line in table:
+            *_others, state, inode, path = (*line.rstrip("\n").split(None, 7), "")[:8]
+            if state in _UNDER_WAY and path in paths:
+                yield inode
+
+
+def _over_tcp(ours: Container[str]) -> Iterator[str]:
     registry = f"0100007F:{settings.REGISTRY_PORT:04X}"
-    ours = {_in_hexadecimal(ADDRESSES[gate]) for gate in GATES[what]}
     with Path("/proc/net/tcp").open() as table:
         for line in table:
             _number, local, remote, state = line.split(None, 4)[:4]
@@ -281,7 +306,7 @@ def _set_gates() -> None:
     """Makes the gates what the records say. To be called alone."""
     now = datetime.now(UTC)
     wanted = {gate for one in _records() if not one.is_over(now) for gate in GATES[one.what]}
-    for gate in ADDRESSES:
+    for gate in sockets.SOURCES:
         if gate in wanted:
             (folder() / gate).touch()
         else:

@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
+from django.utils import translation
 
 from tests.selection import Extent
 
@@ -31,6 +32,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real, at first empty registry, shared by all tests: use names of your own."""
     with running_registry(tmp_path_factory.mktemp("registry")) as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def _each_test_begins_in_english() -> Iterator[None]:
+    """A page in another language leaves it on for the thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in chosen:
         fixtures[item.path] |= _fixtures(item)
     items[:] = sorted(chosen, key=lambda item: _place(fixtures[item.path]))  # stable
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if "PYTEST_XDIST_WORKER" in os.environ and hasattr(config, "cache"):
         together = {
             str(file.relative_to(config.rootpath)): next(one for one in TOGETHER if one in names)
             for file, names in fixtures.items()
@@ -147,5 +147,6 @@ class Spread(LoadFileScheduling):
 
     @cached_property
     def _together(self) -> dict[str, str]:
-        """File to the product that it shares; the processes have noted it when they collected."""
-        return dict(self.config.cache.get(CACHE, {}))
+        """File to the product that it shares; the processes have noted it when they collected.
+        Without pytest's cache each file is a piece of its own, which takes longer."""
+        return dict(self.config.cache.get(CACHE, {})) if hasattr(self.config, "cache") else {}

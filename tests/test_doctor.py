@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone, translation
+from pytest_django.fixtures import Settings
 
 from registryui import doctor, proxy, sockets, tls
 from registryui.accounts import publish, users
@@ -31,9 +33,12 @@ from registryui.setup import configuration, up
 
 from .support.authorities import make_unlimited
 from .support.factories import make_event
-from .support.instance import Instance, restart_nginx
+from .support.instance import Instance, restart_nginx, running_instance
+from .support.parts import free_port
 from .support.registries import Registry
 from .support.waiting import until
+
+MB = 1_000_000
 
 
 @pytest.fixture
@@ -98,6 +103,23 @@ def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
 
 
 # -- registry and front door ---------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["manifests", "blobs"])
+def test_a_registry_that_takes_no_writes_is_named(instance: Instance, name: str) -> None:
+    instance.stop(name)
+    finding = checks.check_registry()
+    assert (finding.state, finding.code) == ("bad", "registry-unreachable")
+    assert str(sockets.registry(name)) in said(finding)
+
+
+@pytest.mark.django_db
+def test_a_registry_on_a_port_is_open_to_the_machine() -> None:
+    with running_instance(registry_port=free_port()):
+        finding = checks.check_registry()
+        assert (finding.state, finding.code) == ("warn", "registry-open")
+        assert f"port {live.REGISTRY_PORT} of loopback" in said(finding)
+        assert "without a password" in said(finding)
+
+
 @pytest.mark.django_db
 def test_a_stopped_registry_is_named_and_the_others_are_looked_at(instance: Instance) -> None:
     instance.stop("registry")
@@ -205,9 +227,20 @@ def test_a_configuration_that_lacks_something_is_named(instance: Instance) -> No
         finding = checks.check_registry()
         assert (finding.state, finding.code) == ("warn", code)
         said(finding)
+    path.write_text("storage: [")
+    assert checks.check_registry().code == "registry-unconfigured"
     path.unlink()
     assert checks.check_registry().code == "registry-unconfigured"
     said(checks.check_registry())
+
+
+def test_a_configuration_is_read_however_its_yaml_is_written(settings: Settings) -> None:
+    settings.HOOK_PORT = 8001
+    hook = "{url: 'http://127.0.0.1:8001/hooks/registry'}"
+    text = f"storage: {{delete: {{enabled: yes}}}}\nnotifications:\n  endpoints: [{hook}]\n"
+    assert checks.configuration_lacks(text) == ""
+    assert checks.configuration_lacks(text.replace("8001", "8002")) == "hook"
+    assert checks.configuration_lacks("") == "delete"
 
 
 # -- password file -------------------------------------------------------------------------------
@@ -503,18 +536,28 @@ def test_a_failed_or_running_sync_is_told() -> None:
     assert "7 tags read so far" in said(checks.check_index())
 
 
-def test_the_disk_is_judged_by_thresholds(tmp_path: Path) -> None:
-    free = shutil.disk_usage(tmp_path).free
+@pytest.mark.parametrize(
+    ("free", "total", "state"),
+    [
+        (184 * MB, 209 * MB, "ok"),  # a small disk that is nearly empty
+        (90 * MB, 209 * MB, "bad"),
+        (2_000 * MB, 10_000 * MB, "warn"),
+        (6_000 * MB, 10_000 * MB, "ok"),
+        (6_000 * MB, 100_000 * MB, "warn"),
+        (900 * MB, 100_000 * MB, "bad"),
+        (60_000 * MB, 4_000_000 * MB, "ok"),  # a small share of a huge one
+        (30_000 * MB, 4_000_000 * MB, "bad"),
+    ],
+)
+def test_the_disk_is_judged_in_proportion(
+    free: int, total: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=free, total=total)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with override_settings(DATA=tmp_path):
-        for thresholds, state in [
-            (checks.Thresholds(0, 0, 0, 0), "ok"),
-            (checks.Thresholds(0, free * 2, 0, 0), "warn"),
-            (checks.Thresholds(1, free, 0, 0), "warn"),
-            (checks.Thresholds(0, 0, 0, free * 2), "bad"),
-        ]:
-            finding = checks.check_disk(thresholds)
-            assert finding.state == state
-            assert "free of" in said(finding)
+        finding = checks.check_disk()
+    assert finding.state == state
+    assert "free of" in said(finding)
 
 
 @pytest.mark.django_db
@@ -583,6 +626,28 @@ def test_words_are_there_in_the_language_of_the_reader() -> None:
             assert doctor.texts(doctor.Finding("disk", "bad", code, {})).title
     strange = doctor.texts(doctor.Finding("disk", "bad", "of-tomorrow", {"a": 1}))
     assert strange.value == "of-tomorrow"
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_every_sentence_is_filled_in(language: str) -> None:
+    """What cannot be filled in would be said by its code alone."""
+    from registryui.doctor.words import _SAY
+
+    at = "2026-11-24T12:30:00+00:00"
+    words = "address by error package place path blocked protocol trouble url user version why"
+    numbers = "bytes changes count count_hosts days done entries every free freed ms seconds status"
+    params: dict[str, Any] = {
+        name: f"<{name}>" for name in [*words.split(), "driver", "name", "what"]
+    }
+    params |= dict.fromkeys([*numbers.split(), "total", "users", "waiting"], 3)
+    params |= dict.fromkeys(("at", "believed", "due_at", "next", "shown", "until"), at)
+    params |= {"names": ["a", "b"], "lines": [1, 2]}
+    with translation.override(language):
+        for code in _SAY:
+            until = {"until": "2026-12-24"} if code.startswith("certificate") else {}
+            said = doctor.texts(doctor.Finding("disk", "bad", code, {**params, **until}))
+            assert said.value != code
+            assert "%(" not in f"{said.value}{said.note}{said.advice}"
 
 
 # -- store ---------------------------------------------------------------------------------------

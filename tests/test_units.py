@@ -15,7 +15,8 @@ from pytest_django.fixtures import Settings
 from registryui.management.commands import units
 
 NAMES = {"boathouse.target"} | {
-    f"boathouse-{part}.service" for part in ("registry", "passwords", "nginx", "web", "worker")
+    f"boathouse-{part}.service"
+    for part in ("registry", "manifests", "blobs", "passwords", "nginx", "web", "worker")
 }
 
 
@@ -70,6 +71,21 @@ def test_enabling_the_target_starts_every_part_at_boot(tmp_path: Path) -> None:
         # Nothing that looks enabled and does not start.
         assert "[Install]" not in units[name]
         assert "StartLimitIntervalSec=0" in units[name].splitlines()
+
+
+def test_the_registry_has_one_unit_where_a_port_is_set_for_it(
+    tmp_path: Path, settings: Settings
+) -> None:
+    units = write(tmp_path / "sockets")
+    for name in ("manifests", "blobs"):
+        line = f"Environment=REGISTRY_HTTP_ADDR={settings.SOCKETS_DIR}/{name}"
+        assert line in units[f"boathouse-{name}.service"].splitlines()
+    assert "REGISTRY_HTTP_ADDR" not in units["boathouse-registry.service"]
+    settings.REGISTRY_PORT = 5000
+    units = write(tmp_path / "port")
+    assert units.keys() == NAMES - {"boathouse-manifests.service", "boathouse-blobs.service"}
+    assert "Environment=BOATHOUSE_REGISTRY_PORT=5000" in units["boathouse-web.service"]
+    assert "manifests" not in units["boathouse.target"]
 
 
 def test_they_hold_the_settings_of_this_instance_and_no_secret(

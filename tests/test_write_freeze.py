@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -13,6 +14,7 @@ import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +25,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from registryui import doctor, write_freeze
+from registryui import doctor, sockets, write_freeze
 from registryui.models import AuditEvent, Host
 from registryui.refused import Refused
 from registryui.setup import configuration
@@ -120,7 +122,7 @@ def test_what_the_registry_has_not_answered_is_counted(
         assert ask("GET", "/v2/team/app/manifests/1", user).status == 200
         assert ask("POST", "/v2/team/app/blobs/uploads/", user).status == 202
     until_under_way("writes", 0)
-    assert clients_of(settings.REGISTRY_PORT)  # connections that are kept for reading are no writes
+    assert reading()  # connections that are kept for reading are no writes
     with frozen(instance):
         writer = threading.Thread(
             target=ask,
@@ -166,6 +168,31 @@ def test_a_slow_upload_is_waited_for(user: tuple[str, str]) -> None:
         connection.sendall(b"x" * 990)
         assert connection.recv(100).startswith(b"HTTP/1.1 202")
     assert write_freeze.wait("writes", seconds=LONGEST)
+
+
+def test_only_what_is_under_way_now_is_waited_for(
+    user: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, connections = list[list[str]](), write_freeze._connections
+
+    def look(what: write_freeze.What) -> list[str]:
+        looks.append(connections(what))
+        return looks[-1]
+
+    places = [ask("POST", "/v2/team/app/blobs/uploads/", user).headers["location"] for _ in "12"]
+    with secure() as first, secure() as second, ThreadPoolExecutor() as pool:
+        first.sendall(head("PATCH", places[0], user, length=100) + b"x" * 10)
+        until_under_way("writes", 1)
+        assert not write_freeze.let_end("writes", seconds=0.2)
+        monkeypatch.setattr(write_freeze, "_connections", look)
+        waiting = pool.submit(write_freeze.let_end, "writes", seconds=LONGEST)
+        until(lambda: len(looks) > 1, "it has seen what is under way", pause=0.01)
+        second.sendall(head("PATCH", places[1], user, length=100) + b"x" * 10)
+        until_under_way("writes", 2)
+        assert not waiting.done()
+        first.sendall(b"x" * 90)
+        assert waiting.result()
+        assert write_freeze.in_flight("writes") == 1
 
 
 def test_the_proxy_opens_when_the_work_is_done_or_fails(user: tuple[str, str]) -> None:
@@ -215,11 +242,11 @@ HOLDER = """
 import sys, time, pathlib, django
 django.setup()
 from django.conf import settings
-from registryui import hold
+from registryui import write_freeze as freeze
 settings.RUN_DIR = pathlib.Path(sys.argv[1])
-hold._prove, hold.other_hosts = (lambda: None), (lambda: [])
-hold.BEAT = 0.1
-with hold.held("writes", by="tests"):
+freeze._prove, freeze.other_hosts = (lambda: None), (lambda: [])
+freeze.BEAT = 0.1
+with freeze.frozen("writes", by="tests"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -309,12 +336,15 @@ def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str
 def frozen(instance: Instance) -> Iterator[None]:
     """The registry does nothing meanwhile."""
     until_under_way("writes", 0)
-    pid = instance.processes["registry"].pid
-    os.kill(pid, signal.SIGSTOP)
+    registries = sockets.registries(settings.REGISTRY_PORT)
+    pids = [instance.processes[name].pid for name in registries]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -346,6 +376,14 @@ def give_up(user: tuple[str, str], path: str, body: bytes) -> None:
 
 def until_under_way(what: str, number: int) -> None:
     until(lambda: write_freeze.in_flight(what) == number, f"{number} {what} under way", pause=0.02)
+
+
+def reading() -> bool:
+    """Whether the registry has connections for reads."""
+    if settings.REGISTRY_PORT:
+        return bool(clients_of(settings.REGISTRY_PORT))
+    place = f" 03 .* {sockets.registry('registry')}\n"
+    return re.search(place, Path("/proc/net/unix").read_text()) is not None
 
 
 def clients_of(port: int) -> list[Any]:

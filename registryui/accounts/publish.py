@@ -130,7 +130,7 @@ def write(
             is_gone = instead is None and not settings.HTPASSWD_FILE.exists()
             rows = list(_all_rows()) if is_gone else _rows(pks)
             names += [row.name for row in rows]
-            return _print(rows, dict.fromkeys(_without_row(without), ""), instead)
+            return _print(rows, _without_row(without), instead)
         except OSError:
             undo()
             if names:
@@ -146,35 +146,31 @@ def _without_row(names: Collection[str]) -> set[str]:
     return set(names) - set(found)
 
 
-def _print(rows: Sequence[RegistryUser], others: dict[str, str], instead: bytes | None) -> str:
+def _print(rows: Sequence[RegistryUser], gone: Collection[str], instead: bytes | None) -> str:
+    """Takes the steps of a write in an order in which a death after any of them gives nobody more
+    than they have or are to have (see above). `gone`: names whose lines go."""
     canary = htpasswd.new_secret()
     wanted = {row.name: row.wanted for row in rows}
     noted = published(wanted)
-    with_line = {name for name, one in noted.items() if one.line_hash and one.generation}
-    announced = {name: one for name, one in wanted.items() if one and name not in with_line}
+    known = {name for name, one in noted.items() if one.line_hash and one.generation}
+    with_line = [row for row in rows if row.name in known]
+    without_line = [row for row in rows if row.name not in known]
+    lines = {**dict.fromkeys(gone, ""), **wanted, htpasswd.CANARY: htpasswd.hash_secret(canary)}
+    announced = {row.name: wanted[row.name] for row in without_line if wanted[row.name]}
     _announce(announced)
     before = read() if settings.HTPASSWD_FILE.exists() else None
     try:
-        for row in rows:
-            _add_markers(row)
-            if row.name not in with_line:
-                _take_markers(row)
-        kept = {row.name: row.wanted_old for row in rows if row.name in with_line}
-        lines = {**others, **wanted, htpasswd.CANARY: htpasswd.hash_secret(canary)}
-        _replace(kept, lines, instead)
-        for row in rows:
-            _take_markers(row)
-        old = {row.name: row.wanted_old for row in rows}
-        for name, line_hash in lines.items():
-            _mark_cost(name, [line_hash, old.get(name, "")])
-        for name in _askable(others):
-            if (folder := _folder(name)) is not None:
-                _take(folder, but=())
+        _add_markers(*rows)  # what gives more, before the line
+        _take_markers(*without_line)  # none that a crash has left counts with a new line
+        _replace({row.name: row.wanted_old for row in with_line}, lines, instead)
+        _take_markers(*rows)  # what takes away, after it
+        _mark_costs_of(rows, lines)
+        _take_folders(*gone)
     except OSError:
         if _put_back(before):
             _retract(announced, noted)
         raise
-    _note(rows, wanted, others)
+    _note(rows, wanted, gone)
     return canary
 
 
@@ -200,8 +196,8 @@ def _print_again(names: Collection[str]) -> None:
             if name in rows:
                 _add_markers(rows[name])
                 _take_markers(rows[name])
-            elif (folder := _folder(name)) is not None:
-                _take(folder, but=())
+            else:
+                _take_folders(name)
     with contextlib.suppress(OSError):
         _write_overlap()
 
@@ -651,16 +647,22 @@ def _wanted_markers(row: RegistryUser) -> set[str]:
     return set(rights.markers(pairs)) if row.wanted else set()
 
 
-def _add_markers(row: RegistryUser) -> None:
-    folder = _folder(row.name)
-    if folder is not None:
-        _add(folder, _wanted_markers(row))
+def _add_markers(*rows: RegistryUser) -> None:
+    for row in rows:
+        if (folder := _folder(row.name)) is not None:
+            _add(folder, _wanted_markers(row))
 
 
-def _take_markers(row: RegistryUser) -> None:
-    folder = _folder(row.name)
-    if folder is not None:
-        _take(folder, but=_wanted_markers(row))
+def _take_markers(*rows: RegistryUser) -> None:
+    for row in rows:
+        if (folder := _folder(row.name)) is not None:
+            _take(folder, but=_wanted_markers(row))
+
+
+def _take_folders(*names: str) -> None:
+    for name in _askable(names):
+        if (folder := _folder(name)) is not None:
+            _take(folder, but=())
 
 
 def _set_markers(folder: Path, markers: Collection[str]) -> None:
@@ -700,6 +702,12 @@ def _mark_cost(name: str, hashes: Sequence[str]) -> None:
                 (folder / name).touch()
             else:
                 (folder / name).unlink(missing_ok=True)
+
+
+def _mark_costs_of(rows: Sequence[RegistryUser], lines: Mapping[str, str]) -> None:
+    old = {row.name: row.wanted_old for row in rows}
+    for name, line_hash in lines.items():
+        _mark_cost(name, [line_hash, old.get(name, "")])
 
 
 def _mark_costs() -> None:

@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from registryui import audit
+from registryui.failures import in_words
 from registryui.models import (
     NEVER,
     UNKNOWN,
@@ -372,7 +373,7 @@ def record_failure(act: str, names: Sequence[str], *, by: str, error: OSError) -
 def not_written(error: Exception) -> Refused:
     """What to say when the files cannot be written."""
     log.error("the htpasswd file was not written: %s", error)
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = in_words(getattr(error, "strerror", None) or error)
     return Refused(
         _(
             "Nothing has changed: the htpasswd file could not be written (%(reason)s). Free some "

@@ -24,7 +24,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import DatabaseError
 
-from registryui import write_freeze
+from registryui import sockets, write_freeze
 from registryui.models import BlobName, Manifest, Protection, Tag
 from registryui.oci.digest import is_digest, sha256
 from registryui.oci.names import is_tag
@@ -33,7 +33,7 @@ from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError
-from registryui.registry.forward import Answer, forward
+from registryui.registry.forward import LONGEST, Answer, forward
 from registryui.registry.storage import FileStore
 
 from . import locks
@@ -127,21 +127,18 @@ def _delete(asked: Asked) -> Answer:
 
 
 def _forward(asked: Asked, name: str = "") -> Answer:
-    """`name`: of the lock that is held for it. It is written down while the registry is at it."""
-    gate = asked.kind
+    """`name`: of the lock that is held for it. It is written down while the registry is at it.
+
+    Deletes of blobs go the way of manifests, too: there all ends soon, and `_let_end` waits for it.
+    """
     if time.time() > asked.until:
         return _error(503, "UNAVAILABLE", _LATE)
-    if (write_freeze.folder() / gate).exists():  # it may have been shut since nginx looked
+    if (write_freeze.folder() / asked.kind).exists():  # it may have been shut since nginx looked
         return _error(503, "UNAVAILABLE", _HELD)
-    told = forward(
-        asked.method,
-        asked.path,
-        asked.headers,
-        asked.body,
-        port=settings.REGISTRY_PORT,
-        source=write_freeze.ADDRESSES[gate],
-        begins=lambda port: _note(name).write_text(str(port)) if name else None,
-    )
+    if name:
+        _note(name).touch()
+    over = sockets.to_registry("manifests", settings.REGISTRY_PORT, timeout=LONGEST)
+    told = forward(asked.method, asked.path, asked.headers, asked.body, over=over)
     if name:
         _note(name).unlink(missing_ok=True)
     return told
@@ -157,18 +154,10 @@ def _let_end(name: str) -> None:
     """If a process died while the registry was at what it asked for: waits for the end of that. Its
     lock had ended with it. Busy: the registry does not get ready. (Other hosts see no such note.)
     """
-    try:
-        port = int(_note(name).read_text())
-    except FileNotFoundError:
+    if not _note(name).exists():
         return
-    except ValueError:  # it died before it asked
-        _note(name).unlink(missing_ok=True)
-        return
-    deadline = time.monotonic() + ENDING
-    while write_freeze.is_at("writes", port):
-        if time.monotonic() > deadline:
-            raise locks.Busy
-        time.sleep(0.05)
+    if not write_freeze.let_end("manifests", seconds=ENDING):
+        raise locks.Busy
     _note(name).unlink(missing_ok=True)
 
 

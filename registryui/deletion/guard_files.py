@@ -81,6 +81,9 @@ def adopt_lost() -> int:
         found = [Protection(**facts) for facts in json.loads(_rules_file().read_bytes())]
     except (OSError, ValueError, TypeError):
         return 0
+    # Older versions had the same patterns twice, once as immutable, which is the stronger.
+    immutable = {str(row) for row in found if row.is_immutable}
+    found = [row for row in found if row.is_immutable or str(row) not in immutable]
     with transaction.atomic():
         Protection.objects.bulk_create(found, ignore_conflicts=True)
         for row in found:

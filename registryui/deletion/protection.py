@@ -15,6 +15,7 @@ from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from registryui import audit
+from registryui.failures import in_words
 from registryui.models import Protection, Repository, Tag
 from registryui.models.patterns import ANY, matching
 from registryui.oci import names, patterns
@@ -69,10 +70,10 @@ def add(
     repositories: str, tags: str, *, note: str, by: str, is_immutable: bool = False
 ) -> Protection:
     """From now on nobody deletes `tags` in `repositories` (patterns, oci/patterns.py), nor moves
-    them if they are immutable.
+    them if they are immutable. One that is there already becomes immutable, and never less.
 
-    Raises Refused for text that is no pattern, and for the same protection a second time; and if
-    nginx cannot be told, which the worker then tries again each minute.
+    Raises Refused for text that is no pattern, and for what is protected so already; and if nginx
+    cannot be told, which the worker then tries again each minute.
     """
     row = Protection(
         repositories=_checked(repositories),
@@ -81,6 +82,17 @@ def add(
         note=note.strip()[:255],
         by=by[:255],
     )
+    same = Protection.objects.filter(repositories=row.repositories, tags=row.tags).first()
+    if same is not None:
+        row = _strengthened(same, row, by=by)
+    else:
+        _insert(row, by=by)
+    log.info("protection of %s added by %s", row, by)
+    _tell_nginx()
+    return row
+
+
+def _insert(row: Protection, *, by: str) -> None:
     if _patterns_in(row) + sum(map(_patterns_in, Protection.objects.all())) > MOST_PATTERNS:
         raise Refused(
             _(
@@ -95,8 +107,25 @@ def add(
             audit.record("protection.add", str(row), by=by, details=_details(row))
     except IntegrityError as error:
         raise Refused(_("There is such a protection already.")) from error
-    log.info("protection of %s added by %s", row, by)
-    _tell_nginx()
+
+
+def _strengthened(row: Protection, asked: Protection, *, by: str) -> Protection:
+    """`row`, immutable now; Refused unless `asked` is more than it was."""
+    if row.is_immutable and not asked.is_immutable:
+        raise Refused(
+            _(
+                "These tags are immutable already, which also forbids deleting them. To let pushes "
+                "move them, lift that protection first."
+            )
+        )
+    if row.is_immutable == asked.is_immutable:
+        raise Refused(_("There is such a protection already."))
+    row.is_immutable, row.note = True, asked.note or row.note
+    with transaction.atomic():
+        kept = Protection.objects.filter(pk=row.pk)
+        if not kept.update(is_immutable=True, note=row.note):
+            raise Refused(_("This protection has been lifted already."))
+        audit.record("protection.change", str(row), by=by, details=_details(row))
     return row
 
 
@@ -120,7 +149,7 @@ def _tell_nginx() -> None:
                 "It is written down, but nginx could not be told (%(error)s). The worker tries "
                 "again each minute."
             )
-            % {"error": error}
+            % {"error": in_words(error)}
         ) from error
 
 

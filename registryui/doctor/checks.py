@@ -23,11 +23,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from registryui import clock, database_errors, hosts, proxy, space, tls, write_freeze
+from registryui import clock, database_errors, hosts, proxy, sockets, space, tls, write_freeze
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
 from registryui.index.progress import Result
@@ -134,58 +135,50 @@ def _late(name: str) -> Finding | None:
 
 # -- registry ------------------------------------------------------------------------------------
 def check_registry() -> Finding:
-    """Does it answer on loopback, and does its configuration have what Boathouse needs?"""
+    """Does it answer where it listens, and does its configuration have what Boathouse needs?"""
     start = time.monotonic()
-    try:
-        with RegistryClient(settings.REGISTRY_URL, timeout=(1.0, 2.0)) as client:
-            version = client.ping()
-    except RegistryError as error:
-        code = "registry-unreachable" if isinstance(error, Unreachable) else "registry-answer"
-        told = {"url": settings.REGISTRY_URL, "error": _short(error)}
-        return Finding("registry", "bad", code, told)
+    port = settings.REGISTRY_PORT
+    writes = [sockets.registry_address(name, port) for name in sockets.registries(port)[1:]]
+    for url in (*writes, settings.REGISTRY_URL):
+        try:
+            with RegistryClient(url, timeout=(1.0, 2.0)) as client:
+                version = client.ping()
+        except RegistryError as error:
+            code = "registry-unreachable" if isinstance(error, Unreachable) else "registry-answer"
+            return Finding("registry", "bad", code, {"url": url, "error": _short(error)})
     milliseconds = round((time.monotonic() - start) * 1000)
     path = Path(settings.CONFIG_DIR) / "registry.yml"
     try:
         lacks = configuration_lacks(path.read_text())
-    except OSError:
+    except (OSError, yaml.YAMLError):
         return Finding("registry", "warn", "registry-unconfigured", {"path": str(path)})
     if lacks:
         return Finding("registry", "warn", f"registry-{lacks}", {"path": str(path)})
+    if port:
+        return Finding("registry", "warn", "registry-open", {"port": port})
     return Finding("registry", "ok", "registry-ok", {"ms": milliseconds, "version": version[:80]})
 
 
 def configuration_lacks(text: str) -> str:
     """What a registry.yml lacks: "delete", "cache" (has a descriptor cache), "hook", or "".
 
-    The file is ours and generated, two spaces a level; nobody needs a YAML reader for it.
+    Raises yaml.YAMLError for what is no YAML.
     """
-    values = _yaml_paths(text)
-    if values.get("storage.delete.enabled", "").lower() != "true":
+    found = yaml.safe_load(text)
+    if _within(found, "storage", "delete", "enabled") is not True:
         return "delete"
-    if values.get("storage.cache.blobdescriptor"):
+    if _within(found, "storage", "cache", "blobdescriptor"):
         return "cache"
     hook = f":{settings.HOOK_PORT}/hooks/registry"
-    if not any(path.startswith("notifications.") and hook in v for path, v in values.items()):
-        return "hook"
-    return ""
+    endpoints = _within(found, "notifications", "endpoints") or []
+    return "" if any(hook in str(_within(one, "url")) for one in endpoints) else "hook"
 
 
-def _yaml_paths(text: str) -> dict[str, str]:
-    """`{"storage.delete.enabled": "true"}` for nested mappings; lists count as mappings."""
-    values: dict[str, str] = {}
-    stack: list[tuple[int, str]] = []
-    for line in text.splitlines():
-        match = re.match(r"( *(?:- )?)([\w.-]+):(?:\s+(.*))?$", re.sub(r"\s#.*|^#.*", "", line))
-        if not match:
-            continue
-        depth = len(match[1])
-        stack = [(d, key) for d, key in stack if d < depth] + [(depth, match[2])]
-        value = (match[3] or "").strip().strip("\"'")
-        if value.startswith("{"):  # {enabled: true}
-            for key, inner in re.findall(r"(\w+):\s*([^,}\s]+)", value):
-                values[".".join([*(k for _, k in stack), key])] = inner
-        values[".".join(key for _, key in stack)] = value
-    return values
+def _within(tree: Any, *keys: str) -> Any:
+    """What lies there in nested mappings; None: nothing."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
 
 
 # -- front door ----------------------------------------------------------------------------------
@@ -583,17 +576,13 @@ def _own_name() -> str:
 
 
 # -- disk ----------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Below which free bytes, or free share of a disk that is not huge, there is a word to say."""
-
-    warn_share: float = 0.10
-    warn_bytes: int = 5_000_000_000
-    bad_share: float = 0.02
-    bad_bytes: int = 1_000_000_000
+# Free bytes of a disk, and their share of it, below which there is a word to say. A small share of
+# a huge disk is still room, and so is most of a small one.
+WARN, BAD = (5_000_000_000, 0.10), (1_000_000_000, 0.02)
+HUGE, EMPTY = 50_000_000_000, 0.5  # free bytes; free share
 
 
-def check_disk(thresholds: Thresholds = Thresholds()) -> Finding:
+def check_disk() -> Finding:
     """Is there room for what comes? Also in file entries: a tag takes a dozen small files."""
     folder = Path(settings.DATA)
     usage = shutil.disk_usage(folder)
@@ -601,17 +590,15 @@ def check_disk(thresholds: Thresholds = Thresholds()) -> Finding:
     params = {"free": usage.free, "total": usage.total, "path": str(folder)}
     if not os.access(folder, os.W_OK):
         return Finding("disk", "bad", "disk-readonly", params)
-    if entries.f_files and entries.f_favail / entries.f_files < thresholds.bad_share:
+    if entries.f_files and entries.f_favail / entries.f_files < BAD[1]:
         return Finding("disk", "bad", "disk-entries", {**params, "entries": entries.f_favail})
     if space.gate().exists():
         return Finding("disk", "bad", "disk-full", params)
     share = usage.free / usage.total if usage.total else 0.0
-    # A small share of a huge disk is still room: a share counts only where the bytes are few too.
-    few = usage.free < 10 * thresholds.warn_bytes
-    if usage.free < thresholds.bad_bytes or (share < thresholds.bad_share and few):
-        return Finding("disk", "bad", "disk-low", params)
-    if usage.free < thresholds.warn_bytes or (share < thresholds.warn_share and few):
-        return Finding("disk", "warn", "disk-low", params)
+    for state, (least_bytes, least_share) in (("bad", BAD), ("warn", WARN)):
+        few = usage.free < least_bytes and share < EMPTY
+        if few or (share < least_share and usage.free < HUGE):
+            return Finding("disk", state, "disk-low", params)
     return Finding("disk", "ok", "disk-ok", params)
 
 

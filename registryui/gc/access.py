@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
+from registryui.failures import in_words
 from registryui.refused import Refused
 from registryui.registry import choose
 from registryui.registry.errors import RegistryError
@@ -16,5 +17,5 @@ def obstacle() -> str:
     try:
         choose.open_quarantine()
     except (Refused, RegistryError) as error:
-        return str(error)
+        return in_words(error)
     return ""

@@ -23,6 +23,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, clock, runs, schedules, space, write_freeze
+from registryui.failures import in_words
 from registryui.index import ingest, reconcile
 from registryui.integrity.repair import repair
 from registryui.models import Blob, Manifest, Run
@@ -141,7 +142,7 @@ def quarantined() -> list[Quarantined]:
     try:
         return list(choose.open_quarantine().contents())
     except RegistryError as error:
-        raise Refused(str(error)) from error
+        raise Refused(in_words(error)) from error
 
 
 def close_dead(pk: int) -> None:

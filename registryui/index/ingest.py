@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
@@ -235,8 +236,8 @@ def _still_at(tags: QuerySet[Tag], wanted: Mapping[str, str]) -> list[str]:
 
 
 def _set_problem(tags: QuerySet[Tag], wanted: Sequence[str], problem: Tag.Problem) -> None:
-    for start in range(0, len(wanted), CHUNK):
-        tags.filter(name__in=wanted[start : start + CHUNK]).update(problem=problem)
+    for some in _chunks(wanted):
+        tags.filter(name__in=some).update(problem=problem)
 
 
 def set_stamp(name: str, stamp: str) -> None:
@@ -381,9 +382,8 @@ def mark_listed(repository: Repository, digests: Iterable[str] | None = None) ->
     if digests is None:
         rows.update(is_listed=~F("is_listed"))
         return
-    wanted = sorted(digests)
-    for start in range(0, len(wanted), CHUNK):
-        rows.filter(digest__in=wanted[start : start + CHUNK]).update(is_listed=~F("is_listed"))
+    for some in _chunks(sorted(digests)):
+        rows.filter(digest__in=some).update(is_listed=~F("is_listed"))
 
 
 def _size_image_indexes(repository: Repository, rows: Sequence[Manifest]) -> None:
@@ -433,109 +433,132 @@ def _measure(repository: Repository) -> int:
 # -- tags --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _TagState:
+    """What a tag is on ("": nothing), since when, by whom, and what is wrong with it."""
+
+    digest: str
+    tagged_at: datetime
+    tagged_by: str
+    problem: str
+
+
 def _set_tags(
     repository: Repository,
     probes: Sequence[TagProbe],
     manifests: Sequence[NewManifest],
     updates: Mapping[str, TagUpdate],
 ) -> Changes:
-    changes = Changes()
-    present = {
-        tag.name: tag
-        for tag in repository.tags.select_related("manifest")
-        .defer("manifest__raw", "manifest__config", "manifest__annotations")
-        .filter(name__in=[one.tag for one in probes])
-    }
-    targets = {
-        row.digest: row
-        for row in repository.manifests.filter(
-            digest__in={one.digest for one in probes if one.digest}
-        ).only("id", "digest", "artifact_type", "size", "pulled_at", "pushed_at", "repository")
-    }
-    looked_into = {one.digest for one in manifests}
-    incomplete = {one.digest for one in manifests if one.missing} | (
-        set(
-            repository.tags.filter(
-                manifest__in=targets.values(), problem=Tag.Problem.INCOMPLETE
-            ).values_list("manifest__digest", flat=True)
-        )
-        - looked_into
-    )
-    touched: set[int] = set()
-    to_save: list[Tag] = []
-    removed: list[Tag] = []
-    overwritten: list[TagTombstone] = []
-    skipped: list[str] = []
+    present, targets = _present(repository, probes), _targets(repository, probes)
+    incomplete = _incomplete(repository, targets, manifests)
+    changes, skipped, touched = Changes(), list[str](), set[int]()
+    removed, to_save, overwritten = list[int](), list[Tag](), list[TagTombstone]()
     for one in probes:
-        tag = present.get(one.tag)
-        if _digest_of(tag) not in (one.expected, one.digest):
+        tag = present.get(one.tag) or _new_tag(repository, one.tag)
+        before, target = _state(tag), targets.get(one.digest)
+        if before.digest not in (one.expected, one.digest):
             skipped.append(one.tag)
             continue
-        if one.is_gone:
-            if tag is not None:
-                touched |= {tag.manifest_id} if tag.manifest_id else set()
-                changes.lost += _lost(tag)
-                removed.append(tag)
-            continue
-        target = targets.get(one.digest)
-        if tag is not None and tag.manifest_id:
-            touched.add(tag.manifest_id)
-        before = (_digest_of(tag), tag.problem if tag else "", tag.tagged_at if tag else UNKNOWN)
-        if tag is None:
-            tag = Tag(
-                repository=repository,
-                name=one.tag,
-                refers_to=names.referrer_subject(one.tag),
-                version_key=names.version_key(one.tag),
-            )
-            tag.group_key = tag.version_key
-        if one.problem == Tag.Problem.DANGLING:
+        touched |= {pk for pk in (tag.manifest_id, target and target.pk) if pk}
+        if one.is_gone or one.problem == Tag.Problem.DANGLING:
             changes.lost += _lost(tag)
-        left = tombstones.row(tag) if _is_overwritten(tag, target) else None
-        _point(tag, target, one, updates.get(one.tag))
-        if left is not None:
-            overwritten.append(tombstones.overwritten(left, at=tag.tagged_at, by=tag.tagged_by))
-        if one.stored is not None or one.problem:
-            problem = one.problem or (
-                Tag.Problem.INCOMPLETE if one.digest in incomplete else Tag.Problem.NONE
-            )
-            # Only the integrity check looks at layers. A push does, too: the registry checked them.
-            is_same = before[0] == one.digest and before[2] == tag.tagged_at
-            if problem or before[1] != Tag.Problem.BROKEN or not is_same:
-                tag.problem = problem
-        elif before[1] == Tag.Problem.BROKEN and before[2] != tag.tagged_at:
-            tag.problem = Tag.Problem.NONE
-        if target is not None:
-            touched.add(target.pk)
-        if tag.pk is None:
-            changes.added += 1
-        elif before == (_digest_of(tag), tag.problem, tag.tagged_at):
+        if one.is_gone:
+            removed += [tag.pk] if tag.pk else []
             continue
-        elif before[0] != _digest_of(tag) or before[2] != tag.tagged_at:
-            changes.moved += 1
-        changes.problems += tag.problem != before[1]
-        to_save.append(tag)
-    Tag.objects.filter(pk__in=[tag.pk for tag in removed]).delete()
-    changes.removed = len(removed)
+        after = _decide(before, one, target, updates.get(one.tag), incomplete)
+        if after != before or tag.pk is None:
+            overwritten += _overwritten(tag, target, after)
+            _count(changes, before, after, is_new=tag.pk is None)
+            _point(tag, target, after)
+            to_save.append(tag)
+    Tag.objects.filter(pk__in=removed).delete()
+    changes.removed, changes.skipped = len(removed), tuple(skipped)
     _write_tags(to_save)
     tombstones.note(overwritten)
     _mark_pushed(targets.values(), probes, updates)
     _regroup(repository, touched)
-    changes.skipped = tuple(skipped)
     return changes
 
 
-def _digest_of(tag: Tag | None) -> str:
-    return tag.manifest.digest if tag is not None and tag.manifest is not None else ""
+def _present(repository: Repository, probes: Sequence[TagProbe]) -> dict[str, Tag]:
+    """By name, the tags that the index has already."""
+    tags = repository.tags.select_related("manifest").filter(name__in=[one.tag for one in probes])
+    unread = ("manifest__raw", "manifest__config", "manifest__annotations")
+    return {tag.name: tag for tag in tags.defer(*unread)}
 
 
-def _is_overwritten(tag: Tag, target: Manifest | None) -> bool:
-    """Whether undo should know what the tag was. Not for a throw-away on it: that is a delete of
-    ours, which has noted the tag itself."""
+def _targets(repository: Repository, probes: Sequence[TagProbe]) -> dict[str, Manifest]:
+    """By digest, the manifests that tags are to be on."""
+    rows = repository.manifests.filter(digest__in={one.digest for one in probes if one.digest})
+    read = ("id", "digest", "artifact_type", "size", "pulled_at", "pushed_at", "repository")
+    return {row.digest: row for row in rows.only(*read)}
+
+
+def _incomplete(
+    repository: Repository, targets: Mapping[str, Manifest], manifests: Sequence[NewManifest]
+) -> set[str]:
+    """Digests with a part missing: as it was just seen, else as the index has it."""
+    tags = repository.tags.filter(manifest__in=targets.values(), problem=Tag.Problem.INCOMPLETE)
+    known = set(tags.values_list("manifest__digest", flat=True))
+    seen = {one.digest for one in manifests}
+    return (known - seen) | {one.digest for one in manifests if one.missing}
+
+
+def _new_tag(repository: Repository, name: str) -> Tag:
+    key = names.version_key(name)
+    subject = names.referrer_subject(name)
+    return Tag(repository=repository, name=name, refers_to=subject, version_key=key, group_key=key)
+
+
+def _state(tag: Tag) -> _TagState:
+    digest = tag.manifest.digest if tag.manifest is not None else ""
+    return _TagState(digest, tag.tagged_at, tag.tagged_by, tag.problem)
+
+
+def _decide(
+    before: _TagState,
+    one: TagProbe,
+    target: Manifest | None,
+    update: TagUpdate | None,
+    incomplete: Collection[str],
+) -> _TagState:
+    """What the tag is by this probe. Pure. A move that nobody told us of has no known time."""
+    is_same = before.digest == one.digest
+    at, by = (before.tagged_at, before.tagged_by) if is_same else (UNKNOWN, "")
+    if update is not None and update.digest == one.digest and update.at > at:
+        is_same, at, by = False, update.at, update.by[:255]
+    problem = _problem(before, one, incomplete, is_same=is_same)
+    return _TagState(one.digest if target else "", at, by, problem)
+
+
+def _problem(
+    before: _TagState, one: TagProbe, incomplete: Collection[str], *, is_same: bool
+) -> str:
+    if one.problem:
+        return one.problem
+    if one.stored is not None and one.digest in incomplete:
+        return Tag.Problem.INCOMPLETE
+    # Only the integrity check looks at layers. A push does, too: the registry checked them.
+    is_kept = is_same if before.problem == Tag.Problem.BROKEN else one.stored is None
+    return before.problem if is_kept else Tag.Problem.NONE
+
+
+def _count(changes: Changes, before: _TagState, after: _TagState, *, is_new: bool) -> None:
+    is_moved = (before.digest, before.tagged_at) != (after.digest, after.tagged_at)
+    changes.added += is_new
+    changes.moved += is_moved and not is_new
+    changes.problems += before.problem != after.problem
+
+
+def _overwritten(tag: Tag, target: Manifest | None, after: _TagState) -> list[TagTombstone]:
+    """What undo should know of a tag that moves. Nothing where a throw-away is on either side: that
+    is a delete of ours, which has noted the tag itself."""
     before = tag.manifest
     if before is None or target is None or before.digest == target.digest:
-        return False
-    return throw_away.ARTIFACT_TYPE not in (before.artifact_type, target.artifact_type)
+        return []
+    if throw_away.ARTIFACT_TYPE in (before.artifact_type, target.artifact_type):
+        return []
+    return [tombstones.overwritten(tombstones.row(tag), at=after.tagged_at, by=after.tagged_by)]
 
 
 def _lost(tag: Tag) -> list[TagTombstone]:
@@ -546,16 +569,13 @@ def _lost(tag: Tag) -> list[TagTombstone]:
     return [tombstones.row(tag)]
 
 
-def _point(tag: Tag, target: Manifest | None, one: TagProbe, move: TagUpdate | None) -> None:
-    """Sets the tag on its manifest. A move that nobody told us of has no known time."""
-    if _digest_of(tag) != one.digest:
-        tag.tagged_at, tag.tagged_by = UNKNOWN, ""
+def _point(tag: Tag, target: Manifest | None, after: _TagState) -> None:
+    if _state(tag).digest != after.digest:
         tag.group_key = tag.version_key  # until _regroup has seen its new neighbours
     tag.manifest = target
     tag.size = target.size if target else 0
     tag.pulled_at = target.pulled_at if target else UNKNOWN
-    if move is not None and move.digest == one.digest and move.at > tag.tagged_at:
-        tag.tagged_at, tag.tagged_by = move.at, move.by[:255]
+    tag.tagged_at, tag.tagged_by, tag.problem = after.tagged_at, after.tagged_by, after.problem
 
 
 def _write_tags(tags: Sequence[Tag]) -> None:

@@ -182,7 +182,8 @@ def _password(parser: Any, *, required: bool) -> None:
         "--password-stdin",
         action="store_true",
         required=required,
-        help="the person's own, from the first line of the input",
+        help="the person's own, from the first line of the input: computed at every request, and "
+        "waits in line while somebody guesses passwords; a generated secret does neither",
     )
     parser.add_argument(
         "--cost",

@@ -94,9 +94,7 @@ class Protection(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["repositories", "tags", "is_immutable"], name="protection_once"
-            )
+            models.UniqueConstraint(fields=["repositories", "tags"], name="protection_once")
         ]
 
     def __str__(self) -> str:

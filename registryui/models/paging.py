@@ -148,21 +148,16 @@ def walk(
     is_back = direction == BACK
     onward = [_turned(column) for column in columns] if is_back else columns
     rows, stop = _walked(queryset, every, onward, values, size, most)
-    shown, ahead = rows[:size], ""
-    if len(rows) > size:
-        ahead, stop = _write(direction or FORWARD, shown[-1], columns), ()
-    elif stop:
-        ahead = _token(direction or FORWARD, stop)
-    elif is_back:  # the start is reached: the first page, in full
+    shown, is_full = rows[:size], len(rows) > size
+    if is_back and not is_full and not stop:  # the start is reached: the first page, in full
         return walk(queryset, every, order, size=size, most=most)
-    behind = ""
-    if direction:
-        turned = FORWARD if is_back else BACK
-        # Without rows the way back begins where this walk began.
-        behind = _write(turned, shown[0], columns) if shown else _token(turned, values)
+    ahead = _values(shown[-1], columns) if is_full else stop
+    # Without rows the way back begins where this walk began; a first page has none.
+    behind = _values(shown[0], columns) if shown and direction else values
     if is_back:
-        return Walk(shown[::-1], ahead, behind, bool(stop))
-    return Walk(shown, behind, ahead, bool(stop))
+        shown, ahead, behind = shown[::-1], behind, ahead
+    is_stopped = bool(stop) and not is_full
+    return Walk(shown, _token(BACK, behind), _token(FORWARD, ahead), is_stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +419,8 @@ def _write(direction: str, row: models.Model, columns: Sequence[_Column]) -> str
 
 
 def _token(direction: str, values: Sequence[Any]) -> str:
-    return _encoded([direction, *map(_plain, values)])
+    """ "" where there is no edge."""
+    return _encoded([direction, *map(_plain, values)]) if values else ""
 
 
 def _encoded(parts: list[Any]) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -28,6 +27,7 @@ from ..oci.names import check_repository, check_tag
 from ..oci.untrusted import MANIFEST_LIMIT, quoted, read_object, text
 from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
 from .keep_alive import Answer, KeepAliveConnections
+from .over_socket import SocketAdapter
 from .source import Stored
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,8 @@ _UNREADABLE = "unrecognized manifest schema version"
 
 
 class RegistryClient:
-    """A registry at `url`, which may have a path in front of /v2/. A Source that also writes."""
+    """A registry at `url`, which may have a path in front of /v2/, or be unix:/PATH of a socket. A
+    Source that also writes."""
 
     def __init__(
         self,
@@ -63,10 +64,11 @@ class RegistryClient:
         """`timeout`: seconds to connect, and to wait for each piece of an answer. `ca`: a PEM
         file of the authorities to trust instead of the system's. `act`: what an operator does
         now, an id by which the registry's event of it is known; see index/events.py."""
-        self.url = url.rstrip("/")
+        socket = url.removeprefix("unix:") if url.startswith("unix:") else ""
+        self.url = "http://localhost" if socket else url.rstrip("/")
         self._timeout = timeout
         self._deletes_tags: bool | None = None  # None: not asked yet
-        self._session = _session(pool=pool, ca=ca)
+        self._session = _session(pool=pool, ca=ca, socket=socket)
         if act:
             self._session.headers["User-Agent"] = _agent(act)
         if username:
@@ -76,17 +78,12 @@ class RegistryClient:
         self._kept: KeepAliveConnections | None = None
         if self.url.startswith("http:") and not username:  # the registry behind our own nginx
             headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-            self._kept = KeepAliveConnections(self.url, headers, timeout=timeout[1])
+            self._kept = KeepAliveConnections(self.url, headers, timeout=timeout[1], socket=socket)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -458,7 +455,7 @@ def _agent(act: str) -> str:
     return f"{USER_AGENT} act/{act}"
 
 
-def _session(*, pool: int, ca: Path | None) -> requests.Session:
+def _session(*, pool: int, ca: Path | None, socket: str = "") -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # no proxies, no ~/.netrc: settings are the only source of settings
     session.verify = str(ca) if ca else True
@@ -475,7 +472,8 @@ def _session(*, pool: int, ca: Path | None) -> requests.Session:
         respect_retry_after_header=False,
     )
     adapter = HTTPAdapter(max_retries=retry, pool_connections=4, pool_maxsize=pool)
-    session.mount("http://", adapter)
+    over_socket = SocketAdapter(socket, max_retries=retry, pool_maxsize=pool) if socket else None
+    session.mount("http://", over_socket or adapter)
     session.mount("https://", adapter)
     return session
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
 from .errors import Unreachable
 
-PATIENCE = 900  # seconds: as long as nginx waits (setup/configuration.py)
+LONGEST = 900  # seconds: as long as nginx waits (setup/configuration.py)
 _ANSWER_LIMIT = 1024 * 1024
 _OF_THE_CONNECTION = frozenset(("connection", "keep-alive", "transfer-encoding", "content-length"))
 
@@ -28,21 +28,16 @@ def forward(
     headers: Mapping[str, str],
     body: bytes,
     *,
-    port: int,
-    source: str,
-    begins: Callable[[int], object],
+    over: HTTPConnection,
 ) -> Answer:
-    """Asks the registry on this machine, once, from the address `source`. `begins` gets the port of
-    our end before anything is sent. Unreachable: it may have been done all the same."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=(source, 0))
+    """Asks the registry on this machine, once, and closes the connection. Unreachable: it may have
+    been done all the same."""
     try:
-        connection.connect()
-        begins(connection.sock.getsockname()[1])
-        connection.request(method, path, body=body or None, headers=dict(headers))
-        response = connection.getresponse()
+        over.request(method, path, body=body or None, headers=dict(headers))
+        response = over.getresponse()
         told = [one for one in response.getheaders() if one[0].lower() not in _OF_THE_CONNECTION]
         return Answer(response.status, tuple(told), response.read(_ANSWER_LIMIT))
     except (OSError, HTTPException) as error:
         raise Unreachable(f"{method} {path}: {type(error).__name__}: {error}") from error
     finally:
-        connection.close()
+        over.close()

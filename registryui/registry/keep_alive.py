@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPMessage
 from urllib.parse import urlsplit
 
+from registryui import sockets
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -29,13 +31,16 @@ class Answer:
 class KeepAliveConnections:
     """Connections to one http:// host, as many as threads ask at once. Safe for several threads."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout: float) -> None:
-        """`timeout`: seconds for each answer as a whole."""
+    def __init__(
+        self, url: str, headers: Mapping[str, str], *, timeout: float, socket: str = ""
+    ) -> None:
+        """`timeout`: seconds for each answer as a whole. `socket`: the Unix socket to ask at."""
         parts = urlsplit(url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._headers = dict(headers)
         self._timeout = timeout
+        self._socket = socket
         self._idle: deque[HTTPConnection] = deque()
 
     def close(self) -> None:
@@ -51,7 +56,7 @@ class KeepAliveConnections:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
+            connection = self._new()
         try:
             answer = self._answer(connection, method, url, headers, limit)
         except (OSError, HTTPException, ValueError):
@@ -61,6 +66,11 @@ class KeepAliveConnections:
         else:
             self._idle.append(connection)
         return answer
+
+    def _new(self) -> HTTPConnection:
+        if self._socket:
+            return sockets.Connection(self._socket, timeout=self._timeout)
+        return HTTPConnection(self._host, self._port, timeout=self._timeout)
 
     def _answer(
         self,

@@ -7,7 +7,6 @@ place: what nginx finds at its next start or reload has always been tested.
 import ipaddress
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -118,6 +117,7 @@ def render_passwords() -> str:
     """The text of passwords.conf."""
     values = {
         "user": _user_line(),
+        **_limits(),
         "run": settings.RUN_DIR,
         "logins": publish.logins_folder(),
         "passwords_socket": passwords_socket(),
@@ -137,14 +137,17 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         "log": settings.LOG_DIR,
         "hold": write_freeze.folder(),
         "guard": guard_files.folder(),
-        **{f"{gate}_address": address for gate, address in write_freeze.ADDRESSES.items()},
+        **{
+            f"to_{name}": sockets.registry_address(name, registry_port)
+            for name in sockets.REGISTRIES
+        },
+        "sources": _sources(registry_port),
         "pages": settings.CONFIG_DIR / "pages",
         "htpasswd": settings.HTPASSWD_FILE,
         "passwords_socket": passwords_socket(),
         "logins": publish.logins_folder(),
         "certificate": tls.server_certificate(),
         "key": tls.server_key(),
-        "registry_port": registry_port,
         "hook_port": hook_port,
         "web_socket": sockets.web(),
         "proxy_token": keys.read("proxy-token"),
@@ -163,6 +166,12 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
     }
     values |= _to_portal(values) | _checked(values) | _names_and_markers()
     return _render("nginx.conf.template", values)
+
+
+def _sources(registry_port: int) -> str:
+    """From where writes are asked for over TCP; on sockets each kind has its own."""
+    sources = sockets.SOURCES if registry_port else {}
+    return _lines(*(f"registry_{name} {one};" for name, one in sources.items()), indent=8)
 
 
 def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
@@ -237,62 +246,52 @@ def _guards() -> Iterator[str]:
         yield "}"
 
 
+_PART = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"  # of the name of a repository
+
+
 def _names_and_markers() -> dict[str, object]:
     """Names of repositories taken apart, and where their markers lie (accounts/rights.py)."""
-    depths = range(1, rights.MOST_PARTS + 1)
-    part = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
-    above = [f"/$subject/ACTION/$ABOVE{depth}/@all" for depth in depths]
-    mine = [*above, "/$subject/ACTION/$NAME/@one"]
-
-    def of(action: str, name: str, prefix: str, subject: str = "$subject") -> list[str]:
-        told = {"ACTION": action, "ABOVE": prefix, "NAME": name, "$subject": subject}
-        found = [re.sub(r"ACTION|ABOVE|NAME|\$subject", lambda m: told[m[0]], one) for one in mine]
-        return [f"/{subject}/{action}/@all", *found]
-
-    pulls = of("pull", "from", "from_above")
-    heads = of("$or_action", "repository", "above")
+    mine = _markers("$subject/$action", "repository", "above")
+    heads = _markers("$subject/$or_action", "repository", "above")
     # Whoever logs in may pull, too, what nobody has to log in for.
-    anonymous = (
-        of("$action", "repository", "above", "@anonymous") if settings.ANONYMOUS_PULL else []
-    )
+    all_may = _markers("@anonymous/$action", "repository", "above")
+    # The template has the first of `mine`: its line stands before the others.
+    asked = [*mine[1:], *heads, *(all_may if settings.ANONYMOUS_PULL else [])]
+    pulls = _markers("$subject/pull", "from", "from_above")
+    namespaces = (*_namespaces("repository", "above"), *_namespaces("from", "from_above"))
     return {
         "rights": settings.RIGHTS_DIR,
-        "repository": f"{part}(?:/{part})*",
-        "namespaces": _lines(
-            *(
-                f'map ${name} ${prefix}{n} {{ default "@none"; '
-                f'"~^(?<{prefix}_{n}>(?:[^/]+/){{{n - 1}}}[^/]+)/" ${prefix}_{n}; }}'
-                for name, prefix in (("repository", "above"), ("from", "from_above"))
-                for n in depths
-            ),
-            indent=4,
-        ),
-        "from": _lines(
-            *(
-                '"~^{}$" {};'.format(
-                    "(?:/|%2[Ff])".join(f"(?<f{n}_{i}>{part})" for i in range(n)),
-                    "/".join(f"$f{n}_{i}" for i in range(n)),
-                )
-                for n in range(1, rights.MOST_PARTS + 2)
-            ),
-            indent=8,
-        ),
-        "may_mount": _lines(
-            *(f'if (-f "{settings.RIGHTS_DIR}{one}") {{ set $query $mount; }}' for one in pulls),
-            indent=16,
-        ),
-        "markers": _lines(
-            *(
-                f'if (-f "{settings.RIGHTS_DIR}{one}") {{ return 204; }}'
-                for one in (
-                    *of("$action", "repository", "above")[1:],
-                    *heads,
-                    *(anonymous if settings.ANONYMOUS_PULL else []),
-                )
-            ),
-            indent=12,
-        ),
+        "repository": f"{_PART}(?:/{_PART})*",
+        "namespaces": _lines(*namespaces, indent=4),
+        "from": _lines(*map(_from_of_parts, range(1, rights.MOST_PARTS + 2)), indent=8),
+        "may_mount": _lines(*(_if_there(one, "set $query $mount;") for one in pulls), indent=16),
+        "markers": _lines(*(_if_there(one, "return 204;") for one in asked), indent=12),
     }
+
+
+def _markers(whose: str, name: str, above: str) -> list[str]:
+    """Where the markers are that allow the repository $name, whose namespaces are $above1 and so
+    on, to a user and an action."""
+    namespaces = [f"/{whose}/${above}{n}/@all" for n in range(1, rights.MOST_PARTS + 1)]
+    return [f"/{whose}/@all", *namespaces, f"/{whose}/${name}/@one"]
+
+
+def _if_there(marker: str, act: str) -> str:
+    return f'if (-f "{settings.RIGHTS_DIR}{marker}") {{ {act} }}'
+
+
+def _namespaces(name: str, above: str) -> Iterator[str]:
+    """Sets $above1 to the first part of $name, $above2 to the first two: "@none" if it has not so
+    many above it."""
+    for n in range(1, rights.MOST_PARTS + 1):
+        pattern = f"^(?<{above}_{n}>(?:[^/]+/){{{n - 1}}}[^/]+)/"
+        yield f'map ${name} ${above}{n} {{ default "@none"; "~{pattern}" ${above}_{n}; }}'
+
+
+def _from_of_parts(n: int) -> str:
+    """The line for a name of n parts, whose "/" a client may have encoded."""
+    pattern = "(?:/|%2[Ff])".join(f"(?<f{n}_{i}>{_PART})" for i in range(n))
+    return f'"~^{pattern}$" {"/".join(f"$f{n}_{i}" for i in range(n))};'
 
 
 def _lines(*lines: str, indent: int) -> str:
@@ -305,7 +304,8 @@ def render_registry(*, registry_port: int, hook_port: int) -> str:
     values = {
         "driver": storage.driver,
         "driver_parameters": storage.section,
-        "address": f"127.0.0.1:{registry_port}",
+        "net": "tcp" if registry_port else "unix",
+        "address": sockets.registry_address("registry", registry_port).removeprefix("unix:"),
         "http_secret": keys.read("registry-key"),
         "hook": f"http://127.0.0.1:{hook_port}/hooks/registry",
         "hook_authorization": f"Bearer {keys.read('hook-token')}",

@@ -7,7 +7,8 @@
       config/          0711  generated: nginx.conf (0600), registry.yml (0600), pages/ for nginx
       log/             0711  access.json, boathouse.log of `up --background` (0600)
       run/             0711  locks, ports, process ids, nginx's temporary files
-      run/sockets/     0700  where the portal listens; 0710 for nginx's group where root set it up
+      run/sockets/     0700  where registry and portal listen; 2710 for nginx's group where root set
+                             it up
       fonts/ static/   0700  made by `up` for the pages
       rights/          0711  what each registry user may do, as files that nginx tests
       htpasswd         0640  registry users; the group is nginx's when root set it up
@@ -78,7 +79,7 @@ def _folders() -> dict[Path, int]:
 
 
 def _check_name(folder: Path) -> None:
-    # A socket's path has 107 bytes, and our longest is run/passwords/socket.
+    # A socket's path has 107 bytes, and our longest is run/sockets/manifests.
     if len(os.fsencode(folder)) > LONGEST_PATH:
         raise Refused(
             f"The path of the data folder has more than {LONGEST_PATH} bytes, so no socket can lie "
@@ -156,7 +157,7 @@ def _close_sockets() -> None:
     is_for_group = os.geteuid() == 0 and closed_folder() is None
     if is_for_group and folder.stat().st_gid != (group := grp.getgrnam(NGINX_USER).gr_gid):
         os.chown(folder, -1, group)
-    mode = 0o710 if is_for_group else 0o700
+    mode = 0o2710 if is_for_group else 0o700  # 2: the sockets have the group, too
     if stat.S_IMODE(folder.stat().st_mode) != mode:
         folder.chmod(mode)
 

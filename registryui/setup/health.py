@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -38,7 +37,7 @@ class Running:
     registry_name: str
     address: str  # where the front door is reached on this machine
     port: int
-    registry_port: int
+    registry_port: int  # 0: on sockets
     certificate: str  # path of what nginx shows
 
 
@@ -186,7 +185,10 @@ def examine(instance: Running) -> dict[str, Part]:
     """The health of each part, asked now."""
     pids = _pids()
     answers = {
-        "registry": _ask(_plain(instance.registry_port), "/v2/", 200),
+        **{
+            name: _ask(_registry(name, instance.registry_port), "/v2/", 200)
+            for name in sockets.registries(instance.registry_port)
+        },
         "passwords": passwords_trouble(),
         "nginx": _ask(_proxy(instance), "/v2/", 401),
         "web": _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
@@ -201,22 +203,14 @@ def examine(instance: Running) -> dict[str, Part]:
     }
 
 
-def _plain(port: int) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+def _registry(name: str, port: int) -> http.client.HTTPConnection:
+    return sockets.to_registry(name, port, timeout=SECONDS)
 
 
 def passwords_trouble() -> str:
     """ "" if slow passwords are checked, else what happened in a few words."""
-    return _ask(_passwords(), "/healthz", 200)
-
-
-def _passwords() -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection("passwords", timeout=SECONDS)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.settimeout(SECONDS)
-    with contextlib.suppress(OSError):  # asking says it
-        connection.sock.connect(str(configuration.passwords_socket()))
-    return connection
+    place = configuration.passwords_socket()
+    return _ask(sockets.Connection(place, timeout=SECONDS), "/healthz", 200)
 
 
 def _proxy(instance: Running) -> http.client.HTTPConnection:

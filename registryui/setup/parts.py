@@ -1,6 +1,7 @@
 """The programs of one instance, run and watched by `up`.
 
     up ── registry            each leads a group of processes of its own
+       ├─ manifests, blobs    (the registry again, for writes; see registryui/sockets.py)
        ├─ passwords ── worker (nginx)
        ├─ nginx ── workers
        ├─ web ── workers      (gunicorn)
@@ -50,7 +51,10 @@ LONGEST_LINE = 1_000_000
 def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Name of each part to its command line and environment, in the order of starting."""
     return {
-        "registry": (registry_command(), registry_environment()),
+        **{
+            name: (registry_command(), registry_environment(name))
+            for name in sockets.registries(registry_port)
+        },
         "passwords": (passwords_command(), dict(os.environ)),
         "nginx": (nginx_command(), dict(os.environ)),
         "web": (web_command(), _python_environment(registry_port, hook_port)),
@@ -60,18 +64,27 @@ def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str]
 
 def registry_command() -> list[str]:
     """The command line of the registry."""
-    return [configuration.registry_program(), "serve", str(configuration.registry_file())]
+    # Of a socket nginx's group, which the folder gives it, must be able to write.
+    return [
+        *("sh", "-c", 'umask 007; exec "$@"', "registry"),
+        *(configuration.registry_program(), "serve", str(configuration.registry_file())),
+    ]
 
 
-def registry_environment() -> dict[str, str]:
+def registry_environment(name: str) -> dict[str, str]:
     """Ours without what would change the registry's configuration behind our back, and without what
-    its S3 driver panics at."""
+    its S3 driver panics at; with the socket of that one of sockets.REGISTRIES."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("REGISTRY_") and name != "AWS_CA_BUNDLE"
     }
-    return {**GO_RUNTIME, **kept}
+    return {**GO_RUNTIME, **kept, **registry_socket(name)}
+
+
+def registry_socket(name: str) -> dict[str, str]:
+    """What tells that one of sockets.REGISTRIES to listen elsewhere than its configuration says."""
+    return {} if name == "registry" else {"REGISTRY_HTTP_ADDR": str(sockets.registry(name))}
 
 
 def passwords_command() -> list[str]:
@@ -152,7 +165,7 @@ class Lines:
         self._last.setdefault(name, collections.deque(maxlen=8)).extend(lines)
         for line in lines:
             try:
-                text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {name:<8} | {line}\n"
+                text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {name:<9} | {line}\n"
                 self._waiting.put_nowait(text.encode("utf-8", "replace"))
             except queue.Full:
                 self._dropped += 1

@@ -1,8 +1,9 @@
 """Which ports the parts listen on, and who is in the way.
 
-The registry, and nginx for its notifications, listen on loopback; these ports are chosen once and
-kept in RUN_DIR/ports.json, where settings.py finds them. nginx's own port is the user's choice and
-is never replaced by another one.
+nginx listens on loopback for the registry's notifications, on a port that is chosen once; the
+registry only if a port is set for it. Both are kept in RUN_DIR/ports.json, where settings.py finds
+them (registry 0: on sockets). nginx's own port is the user's choice and is never replaced by
+another one.
 """
 
 import errno
@@ -15,7 +16,7 @@ from django.conf import settings
 
 from .data import Refused, write_file
 
-FIRST = {"registry": 5000, "hook": 8000}
+FIRST = 8000
 TRIED = 200  # ports in a row; below the range that the kernel gives to outgoing connections
 
 
@@ -56,22 +57,24 @@ class Chosen:
 
 
 def choose() -> Chosen:
-    """The ports of registry and notifications: those of last time if they are free, else new; kept.
+    """The port for notifications: that of last time if it is free, else a new one; and that of the
+    registry, 0 if none is set. Kept.
 
     Raises Refused if a port that was set by hand is busy.
     """
     kept = _kept()
     chosen = Chosen()
-    wanted = {"registry": settings.REGISTRY_PORT, "hook": settings.HOOK_PORT}
+    chosen.ports["registry"] = 0
     taken = {settings.PORT, settings.HTTP_PORT, settings.ANONYMOUS_PORT, settings.PROXY_PORT}
-    for name, first in FIRST.items():
-        by_hand = wanted[name] not in (kept.get(name, first), first)
-        candidates = [wanted[name]]
-        if not by_hand:
-            candidates += [port for port in range(first, first + TRIED) if port not in taken]
-        if not any(chosen.take(name, port) for port in candidates):
+    candidates = {"hook": [settings.HOOK_PORT]}
+    if settings.HOOK_PORT in (kept.get("hook", FIRST), FIRST):
+        candidates["hook"] += [port for port in range(FIRST, FIRST + TRIED) if port not in taken]
+    if settings.WANTED_REGISTRY_PORT:
+        candidates["registry"] = [settings.WANTED_REGISTRY_PORT]
+    for name, some in candidates.items():
+        if not any(chosen.take(name, port) for port in some):
             chosen.release()
-            raise Refused(_busy(wanted[name], f"BOATHOUSE_{name.upper()}_PORT"))
+            raise Refused(_busy(some[0], f"BOATHOUSE_{name.upper()}_PORT"))
     if kept != chosen.ports:
         try:
             content = json.dumps(chosen.ports).encode()
@@ -85,7 +88,7 @@ def choose() -> Chosen:
 def _kept() -> dict[str, int]:
     try:
         found = json.loads(Path(settings.RUN_DIR / "ports.json").read_text())
-        return {name: int(found[name]) for name in FIRST if name in found}
+        return {name: int(found[name]) for name in ("registry", "hook") if name in found}
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -197,7 +197,7 @@ def _run(
     commands = parts.commands(registry_port=chosen["registry"], hook_port=chosen["hook"])
     for name, (command, environment) in commands.items():
         manager.add(name, command, environment)
-    say("Starting registry, passwords, nginx, web and worker.")
+    say(f"Starting {', '.join(commands)}.")
     health.note_start(health.START_SECONDS)
     _Watch(instance, manager, printer, ready).start()
     manager.loop()

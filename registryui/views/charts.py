@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from squarify import normalize_sizes, squarify
 
 LEFT = 38.0  # room for the labels of the scale
 TOP = 18.0  # room for the title of a band
@@ -224,32 +225,17 @@ def spark_line(values: Sequence[int]) -> str:
 def tree_map(
     sizes: Iterable[tuple[str, int]], *, width: float = 560, height: float = 330
 ) -> list[Tile]:
-    """Squarified tree map (Bruls, Huizing, van Wijk): areas are true, tiles nearly square.
+    """Areas are true, tiles nearly square.
 
     `sizes` biggest first; those of 0 are left out, they have no area.
     """
     items = [(name, size) for name, size in sizes if size > 0]
-    total = sum(size for _name, size in items)
-    areas = [size * width * height / total for _name, size in items]
-    x, y, start, tiles = 0.0, 0.0, 0, list[Tile]()
-    while start < len(items):
-        side = min(width, height)
-        end = _row_end(areas, start, side)
-        thick = sum(areas[start:end]) / side
-        along = 0.0
-        for (name, size), area in zip(items[start:end], areas[start:end], strict=True):
-            length = area / thick
-            if width >= height:
-                tiles.append(_tile(name, size, x, y + along, thick, length))
-            else:
-                tiles.append(_tile(name, size, x + along, y, length, thick))
-            along += length
-        if width >= height:
-            x, width = x + thick, width - thick
-        else:
-            y, height = y + thick, height - thick
-        start = end
-    return tiles
+    areas = normalize_sizes([size for _name, size in items], width, height)
+    places = squarify(areas, 0, 0, width, height)
+    return [
+        _tile(name, size, place["x"], place["y"], place["dx"], place["dy"])
+        for (name, size), place in zip(items, places, strict=True)
+    ]
 
 
 def _band(
@@ -285,24 +271,6 @@ def _dates(days: Sequence[Day], step: float, *, every: int) -> list[Mark]:
         x = round(min(x, LEFT + len(days) * step - DATE_WIDTH / 2), 1)
         marks.append(Mark(x, x, day_in_words(days[place].day)))
     return marks[::-1]
-
-
-def _row_end(areas: Sequence[float], start: int, side: float) -> int:
-    """Where the row that starts there ends: one more tile would make its tiles less square."""
-    end = start + 1
-    while end < len(areas):
-        if _worst(areas[start : end + 1], side) > _worst(areas[start:end], side):
-            break
-        end += 1
-    return end
-
-
-def _worst(areas: Sequence[float], side: float) -> float:
-    """How far from square the worst tile of a row would be; 1 is square."""
-    total = sum(areas)
-    return max(
-        max(side * side * area / total**2, total**2 / (side * side * area)) for area in areas
-    )
 
 
 def _tile(name: str, size: int, x: float, y: float, width: float, height: float) -> Tile:

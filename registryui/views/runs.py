@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import runs
+from registryui.failures import in_words
 from registryui.models import Run, actor_name
 
 
@@ -36,6 +37,11 @@ class ShownRun:
         """Who asked for it, in words."""
         known = {"schedule": _("by schedule"), "command line": _("by command")}
         return known.get(self.run.by) or actor_name(self.run.by)
+
+    @property
+    def problem(self) -> str:
+        """Why it ended before its time, in words."""
+        return in_words(runs.Result.of(self.run).problem)
 
     @property
     def seconds(self) -> float:

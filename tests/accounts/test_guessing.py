@@ -16,8 +16,9 @@ from django.conf import settings
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.models import RegistryUser
 from registryui.setup import configuration, parts
-from tests.support.instance import Instance, restart_nginx, wait_for_passwords
-from tests.support.proxy_client import ask
+from tests.support.instance import Instance, restart_nginx, wait_for
+from tests.support.proxy_client import ask, connected
+from tests.support.waiting import until
 
 from .hashes import OF_EACH_KIND, PASSWORD
 
@@ -157,7 +158,7 @@ def test_who_guesses_is_told_to_wait_and_pipelines_are_not(instance: Instance) -
         assert gone.status == 500  # and no answer that lets anybody in
         assert ask("GET", "/v2/", secret).status == 200
         instance.start("passwords", parts.passwords_command())
-        wait_for_passwords()
+        wait_for(configuration.passwords_socket())
         guesses = [pool.submit(ask, "GET", "/v2/", ("person", "wrong")) for _ in range(8)]
         found = sorted(one.result().status for one in guesses)
         assert found.count(429) >= 5
@@ -165,6 +166,32 @@ def test_who_guesses_is_told_to_wait_and_pipelines_are_not(instance: Instance) -
         told = next(one.result() for one in guesses if one.result().status == 429)
     assert told.headers["retry-after"] == "10"
     assert told.message.startswith("too many logins at once")
+
+
+def test_a_crowd_that_guesses_makes_nobody_at_another_address_wait(instance: Instance) -> None:
+    """Who waits because of the own address is not counted among all."""
+    users.create("person", by="tests", password=PASSWORD, may=rights.parse([("pull", "*")]))
+    file = configuration.passwords_file()
+    changed = re.sub(r"rate=\d+r/s", "rate=1r/m", file.read_text())
+    changed = re.sub(r"(zone=address burst=\d+) delay=\d+", r"\1 delay=3", changed)
+    file.write_text(re.sub(r"(zone=together burst=\d+) delay=\d+", r"\1 delay=6", changed))
+    instance.stop("passwords")
+    instance.start("passwords", parts.passwords_command())
+    wait_for(configuration.passwords_socket())
+
+    def guess() -> int:
+        crowd = connected()
+        crowd.source_address = ("127.0.0.9", 0)
+        return ask("GET", "/v2/", ("person", "wrong"), over=crowd).status
+
+    with ThreadPoolExecutor(12) as pool:
+        guesses = [pool.submit(guess) for _ in range(12)]
+        until(lambda: sum(one.done() for one in guesses) == 4, "four of them are answered")
+        # Each one more in the queue of all would be a minute more.
+        for _ in range(2):
+            assert ask("GET", "/v2/", ("person", PASSWORD)).status == 200
+        assert sum(one.done() for one in guesses) == 4
+        instance.stop("passwords")  # answers those that wait
 
 
 def test_a_push_with_an_own_password_meets_no_limit(instance: Instance) -> None:

@@ -18,19 +18,18 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 from django.conf import settings
-from django.test import override_settings
 from django.utils import timezone
 
-from registryui import proxy
+from registryui import proxy, sockets
 from registryui.accounts import htpasswd, publish, rights, users
 from registryui.registry.client import RegistryClient
-from registryui.setup import configuration, keys
+from registryui.setup import keys
 from tests.support.instance import (
     Heard,
     Instance,
     listener,
-    restart_nginx,
     running_instance,
+    take_portal_away,
 )
 from tests.support.proxy_client import (
     LAYER,
@@ -411,8 +410,9 @@ def test_http_1_0_and_smuggled_requests_are_no_way_around(instance: Instance) ->
 @pytest.fixture
 def heard(instance: Instance) -> Iterator[list[Heard]]:
     """All that the registry is asked. It is a listener: nothing else answers a registry's way."""
-    instance.stop("registry")
-    with listener(settings.REGISTRY_PORT) as requests:
+    for name in sockets.REGISTRIES:
+        instance.stop(name)
+    with listener(*map(sockets.registry, sockets.REGISTRIES)) as requests:
         yield requests
 
 
@@ -737,9 +737,7 @@ def test_a_name_of_any_letters_is_told_to_the_portal(instance: Instance) -> None
 
 def test_without_the_portal_only_the_search_is_gone(instance: Instance) -> None:
     user = made("ci", ("pull", "*"), ("push", "*"))
-    with override_settings(SOCKETS_DIR=instance.folder):
-        configuration.write(registry_port=settings.REGISTRY_PORT, hook_port=settings.HOOK_PORT)
-    restart_nginx(instance)
+    take_portal_away(instance)
     answer = ask("GET", "/v1/search?q=a", user)
     assert answer.status == 503
     assert answer.message == ("the portal, which answers this, is starting or down; try again soon")

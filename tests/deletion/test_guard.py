@@ -16,7 +16,7 @@ from django.conf import settings as live
 from django.db import connection
 from django.test import Client
 
-from registryui import write_freeze
+from registryui import sockets, write_freeze
 from registryui.deletion import guard, locks, protection, purge, restore
 from registryui.index.sync import sync
 from registryui.models import TagTombstone
@@ -188,10 +188,9 @@ def test_a_push_that_nobody_waits_for_any_more_is_waited_for(
     (settings.RUN_DIR / "guard").mkdir(parents=True)
     note = guard._note(f"{R}:v9")
     with socket.create_connection(
-        ("127.0.0.1", settings.REGISTRY_PORT),
-        source_address=(write_freeze.ADDRESSES["manifests"], 0),
-    ) as left:
-        note.write_text(str(left.getsockname()[1]))
+        ("127.0.0.1", settings.REGISTRY_PORT), source_address=(sockets.SOURCES["manifests"], 0)
+    ):
+        note.touch()
         assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 503
         assert ask("PUT", "manifests", "v8", manifest(real, "another")).status == 201
     assert ask("PUT", "manifests", "v9", manifest(real, "later")).status == 201

@@ -148,6 +148,18 @@ def test_a_new_database_gets_the_protections_of_the_one_that_was_lost(folder: Pa
     assert guard_files.adopt_lost() == 0
 
 
+def test_of_the_same_patterns_the_immutable_one_comes_back(folder: Path) -> None:
+    folder.mkdir()
+    plain = {"repositories": "team/*", "tags": "v*", "note": "", "by": BY}
+    written = [plain, {**plain, "is_immutable": True}, {**plain, "tags": "w*"}]
+    (folder / "rules.json").write_text(json.dumps(written))
+    assert guard_files.adopt_lost() == 2
+    assert {(row.tags, row.is_immutable) for row in Protection.objects.all()} == {
+        ("v*", True),
+        ("w*", False),
+    }
+
+
 def test_what_was_lifted_does_not_come_back(folder: Path) -> None:
     keep(folder)
     guard_files.write()

@@ -10,15 +10,13 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.test import override_settings
 
 from registryui.accounts import users
 from registryui.deletion import protection
 from registryui.models import RegistryUser
 from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.registry.client import RegistryClient
-from registryui.setup import configuration
-from tests.support.instance import Instance, restart_nginx
+from tests.support.instance import Instance, take_portal_away
 from tests.support.proxy_client import TYPE, Answer, ask, digest, made, manifest, push
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
@@ -152,9 +150,7 @@ def test_what_is_lifted_goes_through_from_the_next_request_on(
 def test_without_the_portal_nothing_protected_moves_and_the_rest_goes_on(
     instance: Instance, user: tuple[str, str]
 ) -> None:
-    with override_settings(SOCKETS_DIR=instance.folder):
-        configuration.write(registry_port=settings.REGISTRY_PORT, hook_port=settings.HOOK_PORT)
-    restart_nginx(instance)
+    take_portal_away(instance)
     protection.add("team/* single", "v*", note="", by=BY)
     protection.add("team/*", "1 2", note="", by=BY, is_immutable=True)
     refused = ask("DELETE", f"/v2/team/api/manifests/{DIGEST}", user)

@@ -1,7 +1,9 @@
 """Protections: what they hold, who wrote them down, what is refused."""
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.test.utils import CaptureQueriesContext
 
 from registryui.deletion import protection
@@ -61,6 +63,22 @@ def test_same_patterns_in_other_spelling_are_refused_the_second_time() -> None:
     assert AuditEvent.objects.count() == 1
 
 
+def test_the_same_patterns_become_immutable_and_never_less() -> None:
+    plain = protection.add("team/*", "v*", note="releases", by="operator:ada")
+    fixed = protection.add("team/*", "v*", note="", by="operator:vera", is_immutable=True)
+    assert fixed == plain
+    with pytest.raises(Refused, match="immutable already"):
+        protection.add("team/*", "v*", note="", by="operator:ada")
+    with pytest.raises(Refused, match="such a protection"):
+        protection.add("team/*", "v*", note="", by="operator:ada", is_immutable=True)
+    row = Protection.objects.get()
+    assert (row.is_immutable, row.note, row.by) == (True, "releases", "operator:ada")
+    assert list(AuditEvent.objects.order_by("id").values_list("act", "actor")) == [
+        ("protection.add", "operator:ada"),
+        ("protection.change", "operator:vera"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("repositories", "tags"),
     [("", "*"), ("*", ""), ("team/app:1", "*"), ("*", "v1;drop"), ("*", "x" * 513), ("é", "*")],
@@ -82,3 +100,18 @@ def test_lifting_twice_is_refused_and_both_acts_are_in_the_log() -> None:
         ("protection.add", "operator:ada", "team/app:v*"),
         ("protection.lift", "operator:vera", "team/app:v*"),
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_the_same_patterns_the_migration_keeps_the_immutable_one() -> None:
+    call_command("migrate", "registryui", "0017", verbosity=0)
+    try:
+        old = MigrationExecutor(connection).loader.project_state([("registryui", "0017_grants")])
+        row = old.apps.get_model("registryui", "Protection").objects.create
+        row(repositories="team/*", tags="v*", note="releases")
+        row(repositories="team/*", tags="v*", is_immutable=True)
+        row(repositories="team/*", tags="w*")
+    finally:
+        call_command("migrate", "registryui", verbosity=0)
+    found = Protection.objects.order_by("tags").values_list("tags", "is_immutable", "note")
+    assert list(found) == [("v*", True, "releases"), ("w*", False, "")]

@@ -73,7 +73,7 @@ def test_an_old_store_that_never_had_one_needs_care(settings: Any) -> None:
 
 
 def test_the_last_one_is_told_with_what_it_freed() -> None:
-    make_run(days=3, freed_bytes=5 * GB, waiting=4, in_quarantine_bytes=2 * GB)
+    make_run(days=3, freed_bytes=5 * GB, in_quarantine=4, in_quarantine_bytes=2 * GB)
     finding = collecting.check_gc()
     assert finding.state == "ok"
     assert "Last one 3 days ago | 5.0 GB freed, 2.0 GB wait hidden" in said(finding)
@@ -141,8 +141,9 @@ def test_what_waits_much_longer_than_it_should_is_told(
 ) -> None:
     settings.GC_SCHEDULE = schedule
     due_at = timezone.now() - timedelta(days=due_days)
-    made = {"in_quarantine": 3, "in_quarantine_bytes": 2 * GB, "due_at": due_at.isoformat()}
-    make_run(days=due_days + 1, **made)
+    make_run(
+        days=due_days + 1, in_quarantine=3, in_quarantine_bytes=2 * GB, due_at=due_at.isoformat()
+    )
     finding = collecting.check_gc()
     assert (finding.code == "gc-overdue") == is_late
     if is_late:
@@ -152,7 +153,7 @@ def test_what_waits_much_longer_than_it_should_is_told(
 
 @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-01T00:00:00", None, 7])
 def test_an_odd_time_is_no_error(due_at: object) -> None:
-    make_run(days=300, waiting=3, due_at=due_at)
+    make_run(days=300, in_quarantine=3, due_at=due_at)
     assert collecting.check_gc().code == "gc-ok"
 
 
@@ -172,11 +173,11 @@ def test_broken_tags_are_an_alarm_while_they_are_broken() -> None:
 def test_a_full_disk_is_told_what_would_come_free() -> None:
     disk = doctor.Finding("disk", "warn", "disk-low", {"free": 1, "total": 9, "path": "/d"})
     assert "./boathouse gc --dry-run" in said(collecting.with_collectable(disk))
-    make_run(waiting=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
+    make_run(in_quarantine=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
     words = said(collecting.with_collectable(disk))
     assert "2.0 GB wait hidden by collecting: “Purge now”" in words
     assert "more" not in words
-    make_run(dry_run=True, waiting=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
+    make_run(dry_run=True, in_quarantine=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
     assert "Collecting would free 7.0 GB more" in said(collecting.with_collectable(disk))
     make_run(dry_run=True)
     assert "collecting" not in said(collecting.with_collectable(disk)).lower()

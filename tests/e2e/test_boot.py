@@ -17,7 +17,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
-PARTS = ("registry", "passwords", "nginx", "web", "worker")
+PARTS = ("registry", "manifests", "blobs", "passwords", "nginx", "web", "worker")
 NAME = "registry.example.net"
 
 
@@ -40,7 +40,7 @@ def lines() -> str:
 
 
 def trouble(booted: Booted) -> str:
-    """ "" if all four parts run and answer, through nginx, too."""
+    """ "" if all parts run and answer, through nginx, too."""
     units = " ".join(f"boathouse-{part}.service" for part in PARTS)
     states = booted.run(f"systemctl is-active {units}", check=False).stdout.split()
     if states != ["active"] * len(PARTS):

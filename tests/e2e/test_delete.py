@@ -180,8 +180,7 @@ def test_a_delete_that_is_killed_at_any_moment_can_be_finished_and_undone(
 
 def test_a_delete_of_many_that_is_killed_half_way_offers_undo_at_once(boathouse: Product) -> None:
     name, names = "delete/many", {f"t{number:03}" for number in range(200)}
-    port = json.loads((boathouse.data / "run/ports.json").read_text())["registry"]
-    served = Registry(f"http://127.0.0.1:{port}", boathouse.data / "registry")
+    served = Registry(boathouse.registry_url, boathouse.data / "registry")
     digest = served.push_image(name, "kept")
     raw = served.get(name, "kept").body
     for tag in sorted(names):

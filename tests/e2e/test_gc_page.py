@@ -227,7 +227,7 @@ def hidden(quick: Product) -> None:
     quick.boathouse("gc")
 
 
-@pytest.mark.usefixtures("quarantined")
+@pytest.mark.usefixtures("hidden")
 @pytest.mark.parametrize(
     ("language", "theme", "width"), [("en", "light", 1360), ("zh-hans", "dark", 390)]
 )

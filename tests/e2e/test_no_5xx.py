@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import json
 import threading
 import time
 from collections import Counter
@@ -125,8 +124,7 @@ class Caller:
 
 
 def test_no_answer_is_a_5xx_under_a_crowd(loaded: Product, extent: Extent) -> None:
-    ports = json.loads((loaded.data / "run" / "ports.json").read_text())
-    registry = Registry(f"http://127.0.0.1:{ports['registry']}", loaded.data / "registry")
+    registry = Registry(loaded.registry_url, loaded.data / "registry")
     for number in range(5):
         registry.push_image(f"load/r{number}", "t0", "t1", layers=(b"%d" % number,))
     loaded.boathouse("sync")

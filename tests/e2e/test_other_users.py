@@ -13,7 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.product import Product
+from tests.support.folders import open_folder
+from tests.support.parts import free_port
+from tests.support.product import Product, product
 
 pytestmark = [
     pytest.mark.e2e,
@@ -69,7 +71,9 @@ def sockets(data: Path) -> Iterator[Path]:
 
 def test_no_socket_answers_another_user(boathouse: Product) -> None:
     found = [str(path) for path in sockets(boathouse.data)]
-    assert str(boathouse.data / "run" / "sockets" / "web") in found
+    folder = boathouse.data / "run" / "sockets"
+    ours = {str(folder / name) for name in ("web", "registry", "manifests", "blobs")}
+    assert ours < {*found}
     told = as_nobody(*((one, request("GET /healthz")) for one in found))
     assert told == ["PermissionError"] * len(found)
     for name in ("@" + one for one in found):  # nor is there an abstract one of that name
@@ -122,4 +126,28 @@ def test_nothing_else_of_ours_listens(boathouse: Product) -> None:
         for one in process.net_connections("inet")
         if one.status == psutil.CONN_LISTEN
     }
-    assert listening == {boathouse.port, ports["registry"], ports["hook"]}
+    assert listening == {boathouse.port, ports["hook"]}
+
+
+def test_a_port_that_is_set_for_the_registry_is_open_and_the_doctor_says_so() -> None:
+    place, asked = ("127.0.0.1", free_port()), request("GET /v2/")
+    settings = {"BOATHOUSE_REGISTRY_PORT": str(place[1])}
+    with (
+        open_folder("e2e") as folder,
+        product(folder / "data", "127.0.0.1", settings=settings) as one,
+    ):
+        assert as_nobody((place, asked)) == ["HTTP/1.1 200 OK"]
+        assert of_registry(one) == "registry-open"
+        del one.settings["BOATHOUSE_REGISTRY_PORT"]
+        assert of_registry(one) == "registry-open"  # for commands without it, too
+        one.down()
+        one.up()
+        assert as_nobody((place, asked)) == ["ConnectionRefusedError"]
+        assert of_registry(one) == "registry-ok"
+
+
+def of_registry(one: Product) -> str:
+    """What the doctor finds there."""
+    done = one.boathouse("doctor", "--json", check=False)
+    found: str = json.loads(done.stdout)["findings"][0]["code"]
+    return found

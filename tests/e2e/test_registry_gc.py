@@ -65,8 +65,7 @@ def told(made: Product, *words: str) -> dict[str, Any]:
 
 
 def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -> None:
-    port = json.loads((alone.data / "run" / "ports.json").read_text())["registry"]
-    registry = Registry(f"http://127.0.0.1:{port}", alone.data / "registry")
+    registry = Registry(alone.registry_url, alone.data / "registry")
     amd = registry.push_image("team/app", layers=[b"base", b"amd"])
     arm = registry.push_image("team/app", layers=[b"base", b"arm"], architecture="arm64")
     children = [

@@ -42,8 +42,7 @@ def own_browser(own: Product, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def registry(own: Product) -> Registry:
-    ports = json.loads((own.data / "run" / "ports.json").read_text())
-    return Registry(f"http://127.0.0.1:{ports['registry']}", own.data / "registry")
+    return Registry(own.registry_url, own.data / "registry")
 
 
 def push(own: Product, registry: Registry, repository: str, count: int) -> dict[str, str]:

@@ -43,8 +43,7 @@ def quick() -> Iterator[Product]:
 @pytest.fixture
 def served(quick: Product) -> Registry:
     """Its registry, past its front door."""
-    port = json.loads((quick.data / "run/ports.json").read_text())["registry"]
-    return Registry(f"http://127.0.0.1:{port}", quick.data / "registry")
+    return Registry(quick.registry_url, quick.data / "registry")
 
 
 def begin(one: Product, *arguments: str) -> subprocess.Popen[bytes]:

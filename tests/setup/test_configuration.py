@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
+from registryui import sockets
 from registryui.setup import configuration, data, parts, ports
 
 
-def test_nginx_accepts_what_is_rendered(folder: Path) -> None:
-    configuration.put_nginx(configuration.render_nginx(registry_port=5001, hook_port=8001))
+@pytest.mark.parametrize("registry_port", [0, 5001])
+def test_nginx_accepts_what_is_rendered(folder: Path, registry_port: int) -> None:
+    text = configuration.render_nginx(registry_port=registry_port, hook_port=8001)
+    configuration.put_nginx(text)
     text = configuration.nginx_file().read_text()
     for line in ("client_max_body_size 0", "proxy_request_buffering off", "TLSv1.2 TLSv1.3"):
         assert line in text
@@ -42,7 +45,7 @@ def test_only_nginx_may_enter_the_folder_of_the_sockets(folder: Path) -> None:
         data.make()
         found = place.stat()
         # pytest's own folder lets nginx's user not pass: then nginx's workers are ours.
-        assert stat.S_IMODE(found.st_mode) == (0o700 if data.closed_folder() else 0o710)
+        assert stat.S_IMODE(found.st_mode) == (0o700 if data.closed_folder() else 0o2710)
     text = configuration.render_nginx(registry_port=5001, hook_port=8001)
     assert f'server "unix:{place}/web"' in text
 
@@ -53,8 +56,8 @@ def test_a_path_that_is_too_long_for_a_socket_is_refused() -> None:
         data._check_name(Path("/" + "x" * (data.LONGEST_PATH - 2) + "é"))
 
 
-def test_a_port_of_an_older_release_was_not_chosen_by_hand(folder: Path, settings: object) -> None:
-    """So another one is taken if it is busy."""
+def test_the_port_of_an_older_release_is_given_up(folder: Path, settings: object) -> None:
+    """The registry then listens on sockets, whoever has the port now."""
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen(1)
@@ -63,13 +66,30 @@ def test_a_port_of_an_older_release_was_not_chosen_by_hand(folder: Path, setting
         settings.REGISTRY_PORT = port  # type: ignore[attr-defined]
         chosen = ports.choose()
         chosen.release()
-    assert chosen.ports.keys() == {"registry", "hook"}
-    assert port not in chosen.ports.values()
+    assert chosen.ports == {"registry": 0, "hook": chosen.ports["hook"]}
 
 
-def test_the_registry_listens_on_loopback_and_caches_no_descriptors(folder: Path) -> None:
+def test_a_port_of_the_registry_is_taken_as_it_is_set(folder: Path, settings: object) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(1)
+        port = int(busy.getsockname()[1])
+        settings.WANTED_REGISTRY_PORT = port  # type: ignore[attr-defined]
+        with pytest.raises(data.Refused, match=f"Port {port} is held by .*BOATHOUSE_REGISTRY_PORT"):
+            ports.choose()
+    chosen = ports.choose()
+    chosen.release()
+    assert chosen.ports["registry"] == port
+    kept = json.loads((folder / "run" / "ports.json").read_text())
+    assert kept["registry"] == port  # for commands that are typed without the variable
+
+
+def test_the_registry_listens_on_a_socket_and_caches_no_descriptors(folder: Path) -> None:
     text = configuration.render_registry(registry_port=5001, hook_port=8001)
-    assert re.search(r"addr: [\"']?127\.0\.0\.1:5001", text)
+    assert re.search(r"net: [\"']?tcp[\"']?\s+addr: [\"']?127\.0\.0\.1:5001", text)
+    text = configuration.render_registry(registry_port=0, hook_port=8001)
+    place = re.escape(str(sockets.registry("registry")))
+    assert re.search(rf"net: [\"']?unix[\"']?\s+addr: [\"']?{place}[\"']?\s", text)
     assert "blobdescriptor" not in text
     assert re.search(r"delete:\s+enabled: true", text)
 
@@ -83,7 +103,7 @@ def test_another_registry_is_run_where_one_is_chosen(
     (tmp_path / "registry").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     settings.REGISTRY_PROGRAM = "./registry"
-    assert parts.registry_command()[0] == str(tmp_path / "registry")
+    assert parts.registry_command()[4] == str(tmp_path / "registry")
     settings.REGISTRY_PROGRAM = str(tmp_path / "nothing")
     with pytest.raises(data.Refused, match=f"BOATHOUSE_REGISTRY_PROGRAM is {tmp_path}/nothing"):
         configuration.registry_program()
@@ -94,11 +114,11 @@ def test_the_registry_tells_nobody_of_requests_unless_asked(
 ) -> None:
     monkeypatch.delenv("OTEL_TRACES_EXPORTER", raising=False)
     monkeypatch.setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/elsewhere")
-    found = parts.registry_environment()
+    found = parts.registry_environment("registry")
     assert found["OTEL_TRACES_EXPORTER"] == "none"
     assert not [name for name in found if name.startswith("REGISTRY_")]
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
-    assert parts.registry_environment()["OTEL_TRACES_EXPORTER"] == "otlp"
+    assert parts.registry_environment("registry")["OTEL_TRACES_EXPORTER"] == "otlp"
 
 
 def test_a_file_in_place_of_the_data_folder_is_one_sentence(

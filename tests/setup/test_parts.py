@@ -33,7 +33,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     first, second = place.read_text().splitlines()
     assert first.startswith("... lines that could not be written: ")
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} web", second)
-    assert second.endswith("web      | again")
+    assert second.endswith("web       | again")
     assert lines.last("web") == "0\n1\n2\nagain"
 
 

@@ -48,7 +48,10 @@ def test_a_registry_on_s3_starts_from_what_is_rendered(
         assert secret in written.read_text()
         with (folder / "log" / "registry.log").open("wb") as log:
             process = subprocess.Popen(
-                parts.registry_command(), env=parts.registry_environment(), stdout=log, stderr=log
+                parts.registry_command(),
+                env=parts.registry_environment("registry"),
+                stdout=log,
+                stderr=log,
             )
         try:
             wait_for(port)
@@ -73,7 +76,7 @@ def test_the_environment_of_the_registry_has_nothing_that_breaks_it(
 ) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", "/x")
     monkeypatch.setenv("REGISTRY_STORAGE", "inmemory")
-    kept = parts.registry_environment()
+    kept = parts.registry_environment("registry")
     assert not {"AWS_CA_BUNDLE", "REGISTRY_STORAGE"} & kept.keys()
     assert kept["PATH"] == os.environ["PATH"]
 

@@ -75,8 +75,12 @@ class Instance:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, command: list[str]) -> None:
+        is_registry = name in sockets.REGISTRIES
         self.processes[name] = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=parts.registry_environment(name) if is_registry else None,
         )
 
     def stop(self, name: str) -> None:
@@ -100,13 +104,22 @@ class Instance:
         shutil.rmtree(self.folder)
         _copy(self._first, self.folder)
         publish.remember(publish.stamp())  # a copy is another file, but nobody's hand made it
+        self.start_missing()
+        self.heard.clear()
+        wait_for(settings.PORT)
+
+    def start_missing(self) -> None:
+        """Starts what does not run, and waits until all listen but nginx."""
+        registries = sockets.registries(settings.REGISTRY_PORT)
+        for name in registries:
+            if name not in self.processes:
+                self.start(name, parts.registry_command())
         for name, command in COMMANDS.items():
             if name not in self.processes:
                 self.start(name, command())
-        self.heard.clear()
-        for port in (settings.PORT, settings.REGISTRY_PORT):
-            wait_for(port)
-        wait_for_passwords()
+        for name in registries:
+            wait_for(settings.REGISTRY_PORT or sockets.registry(name))
+        wait_for(configuration.passwords_socket())
 
     @property
     def _first(self) -> Path:
@@ -114,7 +127,6 @@ class Instance:
 
 
 COMMANDS = {
-    "registry": parts.registry_command,
     "passwords": parts.passwords_command,
     "nginx": parts.nginx_command,
 }
@@ -136,33 +148,38 @@ def standing(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Itera
 
 
 @contextmanager
-def running_instance(*, anonymous: Sequence[str] = ()) -> Iterator[Instance]:
+def running_instance(
+    *, anonymous: Sequence[str] = (), registry_port: int = 0
+) -> Iterator[Instance]:
     """A healthy instance: data folder, certificates, registry, nginx, a portal.
 
     Without a registry user yet. `anonymous`: scopes that may be pulled without a login, on a port
-    of their own.
+    of their own. `registry_port`: of loopback; 0: it listens on sockets.
     """
-    ports = {"front": free_port(), "registry": free_port(), "hook": free_port()}
-    ports["plain"] = free_port()
+    ports = {"front": free_port(), "plain": free_port(), "hook": free_port()}
     if anonymous:
         ports["anonymous"] = free_port()
     with ExitStack() as stack:
         folder = stack.enter_context(open_folder("instance"))
-        stack.enter_context(override_settings(**_settings(folder / "data", ports, anonymous)))
+        chosen = _settings(folder / "data", ports, anonymous)
+        chosen["REGISTRY_PORT"] = registry_port
+        address = f"http://127.0.0.1:{registry_port}"
+        chosen["REGISTRY_URL"] = (
+            address if registry_port else f"unix:{chosen['SOCKETS_DIR']}/registry"
+        )
+        stack.enter_context(override_settings(**chosen))
         data.make()
         keys.make()
         tls.ensure(folder / "data" / "tls", names=tls.wanted_names())
         publish.prepare()
         publish.write([])  # a file without users
-        configuration.write(registry_port=ports["registry"], hook_port=ports["hook"])
+        configuration.write(registry_port=registry_port, hook_port=ports["hook"])
         made = Instance(folder / "data")
         stack.callback(lambda: [made.stop(name) for name in list(made.processes)])
-        for name, command in COMMANDS.items():
-            made.start(name, command())
         made.heard = stack.enter_context(listener(sockets.web()))
+        made.start_missing()
         for port in ports.values():
             wait_for(port)
-        wait_for_passwords()
         yield made
 
 
@@ -189,8 +206,6 @@ def _settings(folder: Path, ports: dict[str, int], anonymous: Sequence[str]) -> 
         "BIND": ["127.0.0.1"],
         "REGISTRY_NAME": f"localhost:{ports['front']}",
         "PUBLIC_URL": f"https://localhost:{ports['front']}",
-        "REGISTRY_PORT": ports["registry"],
-        "REGISTRY_URL": f"http://127.0.0.1:{ports['registry']}",
         "HOOK_PORT": ports["hook"],
         "TLS_CERTIFICATE": "",
         "TLS_KEY": "",
@@ -202,26 +217,21 @@ class _Sockets(socketserver.ThreadingUnixStreamServer):
 
 
 @contextmanager
-def listener(place: int | Path) -> Iterator[list[Heard]]:
-    """A stand-in for the portal at its socket, or for the registry at its port; what it is asked,
-    in order."""
+def listener(*places: Path) -> Iterator[list[Heard]]:
+    """A stand-in for the portal or the registry at these sockets; what it is asked, in order."""
     heard: list[Heard] = []
     handler = type("Listener", (Portal,), {"heard": heard})
-    web: _Sockets | http.server.ThreadingHTTPServer
-    if isinstance(place, Path):
-        web = _Sockets(str(place), handler)
-        place.chmod(0o666)  # as gunicorn does: the folder is closed
-    else:
-        web = http.server.ThreadingHTTPServer(("127.0.0.1", place), handler)
-    # It looks so often whether it is to end.
-    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with ExitStack() as stack:
+        for place in places:
+            place.unlink(missing_ok=True)
+            web = stack.enter_context(_Sockets(str(place), handler))
+            place.chmod(0o666)  # as gunicorn does: the folder is closed
+            # It looks so often whether it is to end.
+            thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(web.shutdown)
         yield heard
-    finally:
-        web.shutdown()
-        thread.join()
-        web.server_close()
 
 
 def restart_nginx(instance: Instance) -> None:
@@ -231,24 +241,26 @@ def restart_nginx(instance: Instance) -> None:
     wait_for(settings.PORT)
 
 
-def wait_for_passwords() -> None:
-    """Until the nginx that checks slow passwords listens."""
+def take_portal_away(instance: Instance) -> None:
+    """So that nginx finds nobody where the portal listens."""
+    place = configuration.nginx_file()
+    place.write_text(place.read_text().replace(f"{sockets.web()}", f"{sockets.web()}-gone"))
+    restart_nginx(instance)
+
+
+def wait_for(place: int | Path) -> None:
+    """Until something listens on that loopback port, or at that socket."""
 
     def listens() -> bool:
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as one:
-            one.connect(str(configuration.passwords_socket()))
+        family, address = (
+            (socket.AF_INET, ("127.0.0.1", place))
+            if isinstance(place, int)
+            else (socket.AF_UNIX, str(place))
+        )
+        with suppress(OSError), socket.socket(family) as one:
+            one.settimeout(LONGEST)
+            one.connect(address)
             return True
         return False
 
-    until(listens, "slow passwords are checked", pause=0.01)
-
-
-def wait_for(port: int) -> None:
-    """Until something listens on that loopback port."""
-
-    def listens() -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=LONGEST):
-            return True
-        return False
-
-    until(listens, f"something listens on port {port}", pause=0.01)
+    until(listens, f"something listens at {place}", pause=0.01)

@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,24 @@ def running_registry(
     folder: Path,
     *,
     port: int | None = None,
+    place: Path | None = None,
     notifications: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """The URL of a real registry that keeps its store in `folder`/store; ended afterwards.
 
+    `place`: a Unix socket to listen at; the URL is then unix:PLACE.
     `notifications`: the endpoint to notify, {"url": …, "headers": {"Authorization": ["…"]}}.
     `settings`: sections of its configuration that replace ours. Its log is `folder`/registry.log.
     """
     port = port or free_port()
-    url = f"http://127.0.0.1:{port}"
+    url = f"unix:{place}" if place else f"http://127.0.0.1:{port}"
+    http = {"net": "unix", "addr": str(place)} if place else {"addr": f"127.0.0.1:{port}"}
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "registry.yml"
     # JSON is YAML.
     configuration.write_text(
-        json.dumps({**_sections(folder, port, notifications), **(settings or {})})
+        json.dumps({**_sections(folder, http, notifications), **(settings or {})})
     )
     with (folder / "registry.log").open("ab") as log:
         process = subprocess.Popen(
@@ -59,7 +62,7 @@ def running_registry(
         )
     try:
         try:
-            until(lambda: _answers(f"{url}/v2/", process), "the registry answers", pause=0.02)
+            until(lambda: _is_there(place or url, process), "the registry answers", pause=0.02)
         except RuntimeError as error:
             error.add_note((folder / "registry.log").read_text()[-2000:])
             raise
@@ -97,7 +100,9 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
 
 
-def _sections(folder: Path, port: int, notifications: Mapping[str, Any] | None) -> dict[str, Any]:
+def _sections(
+    folder: Path, http: Mapping[str, str], notifications: Mapping[str, Any] | None
+) -> dict[str, Any]:
     endpoint = {"name": "tests", "timeout": "2s", "threshold": 5, "backoff": "200ms"}
     return {
         "version": 0.1,
@@ -107,7 +112,7 @@ def _sections(folder: Path, port: int, notifications: Mapping[str, Any] | None) 
             "filesystem": {"rootdirectory": str(folder / "store")},
             "delete": {"enabled": True},
         },
-        "http": {"addr": f"127.0.0.1:{port}", "secret": "tests"},
+        "http": {**http, "secret": "tests"},
         "compatibility": {"schema1": {"enabled": True}},
         **(
             {"notifications": {"endpoints": [{**endpoint, **notifications}]}}
@@ -115,6 +120,17 @@ def _sections(folder: Path, port: int, notifications: Mapping[str, Any] | None) 
             else {}
         ),
     }
+
+
+def _is_there(place: Path | str, process: subprocess.Popen[bytes]) -> bool:
+    if isinstance(place, str):
+        return _answers(f"{place}/v2/", process)
+    if process.poll() is not None:
+        raise RuntimeError("it did not start")
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as one:
+        one.connect(str(place))
+        return True
+    return False
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:

@@ -145,6 +145,11 @@ class Product:
         return f"{self.host}:{self.port}"
 
     @property
+    def registry_url(self) -> str:
+        """Where its own registry is asked, past the front door."""
+        return f"unix:{self.data}/run/sockets/registry"
+
+    @property
     def ca(self) -> Path:
         """The certificate of the authority."""
         return self.data / "tls" / "ca.crt"

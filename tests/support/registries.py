@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ ACCEPT = ", ".join((IMAGE, INDEX, SCHEMA2, LIST))
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A real registry on loopback; its store is on this disk."""
+    """A real registry on loopback, or at unix:/PATH of a socket; its store is on this disk."""
 
     url: str
     store: Path
@@ -40,11 +41,18 @@ class Registry:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request; nothing is retried, nothing is followed."""
+        return exchange(self._connection(), method, path, body, {**self.headers, **(headers or {})})
+
+    def _connection(self) -> http.client.HTTPConnection:
         address = urlsplit(self.url)
         connection = http.client.HTTPConnection(
-            str(address.hostname), address.port, timeout=LONGEST
+            address.hostname or "localhost", address.port, timeout=LONGEST
         )
-        return exchange(connection, method, path, body, {**self.headers, **(headers or {})})
+        if address.scheme == "unix":
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(LONGEST)
+            connection.sock.connect(address.path)
+        return connection
 
     # -- reading -------------------------------------------------------------------------------
 

@@ -165,8 +165,18 @@ def test_immutable_is_a_box_to_tick_and_stays_ticked(admin: Client) -> None:
     again = admin.post("/cleanup/protected/add", form)
     assert again.status_code == 422
     assert 'value="1" checked' in again.content.decode()
-    admin.post("/cleanup/protected/add", {**form, "immutable": ""})  # beside it, without a gap
-    assert Protection.objects.count() == 2
+    weaker = admin.post("/cleanup/protected/add", {**form, "immutable": ""})
+    assert "immutable already" in weaker.content.decode()
+    assert Protection.objects.get().is_immutable
+
+
+def test_ticking_immutable_makes_the_protection_that_is_there_immutable(admin: Client) -> None:
+    form = {"repositories": "team/*", "tags": "v*", "note": "releases"}
+    admin.post("/cleanup/protected/add", form)
+    answer = admin.post("/cleanup/protected/add", {**form, "immutable": "1"}, follow=True)
+    assert "Immutable from now on: team/*:v*" in answer.content.decode()
+    row = Protection.objects.get()
+    assert (row.is_immutable, row.note) == (True, "releases")
 
 
 def test_history_offers_no_way_back_for_an_immutable_tag(admin: Client, store: None) -> None:
@@ -214,9 +224,10 @@ def test_the_command_adds_lists_and_lifts(store: None) -> None:
     assert "TAGS NOW" in said("list")
     assert fact["immutable"] is False
     assert "is immutable: 2 tags now" in said("add", "team/* x:v*", "--immutable")
-    with pytest.raises(SystemExit):  # which of the two?
-        said("lift", "team/* x:v*")
-    said("lift", str(Protection.objects.get(is_immutable=True).pk))
+    (fact,) = json.loads(said("list", "--json"))
+    assert (fact["immutable"], fact["note"]) == (True, "releases")
+    with pytest.raises(SystemExit):
+        said("add", "team/* x:v*")
     assert "no longer" in said("lift", "team/*,x : v*")
     said("add", "other:v1")
     said("lift", str(Protection.objects.get().pk))

@@ -319,6 +319,18 @@ def test_what_cannot_be_made_says_why_keeps_the_form_and_changes_nothing(
     assert publish.read() == before
 
 
+def test_who_chooses_or_has_an_own_password_is_told_what_it_costs(admin: Client) -> None:
+    costs = "waits in line while somebody guesses passwords"
+    form = page(admin, "/users?new=1")
+    assert 'value="generated" checked' in form
+    assert costs in form
+    generated, own = make(), make("person", password="four boats on a lake", cost=5)
+    assert 'id="own-costs"' not in page(admin, f"/users/{generated.pk}")
+    assert page(admin, f"/users/{generated.pk}").count(costs) == 1  # where one can be chosen
+    assert 'id="own-costs"' in page(admin, f"/users/{own.pk}")
+    assert page(admin, f"/users/{own.pk}").count(costs) == 1
+
+
 def test_a_persons_password_is_kept_as_bcrypt_and_not_shown(admin: Client) -> None:
     password = "four boats on a lake"
     form = {**NEW, "secret": "own", "password": password}

@@ -36,7 +36,8 @@ class Command(BaseCommand):
         add.add_argument(
             "--immutable",
             action="store_true",
-            help="a push may set new tags, and none of them on another digest",
+            help="a push may set new tags, and none of them on another digest; also for one that "
+            "is protected already",
         )
         add.add_argument("--note", default="", help="why, or for whom")
         lift = acts.add_parser("lift", help="take a protection away")
@@ -93,11 +94,7 @@ def _find(text: str) -> Protection:
     else:
         repositories, _colon, tags = (part.replace(",", " ") for part in text.partition(":"))
         spelled = {"repositories": " ".join(repositories.split()), "tags": " ".join(tags.split())}
-        named = rows.filter(**spelled)
-        if len(named) > 1:  # once to protect it, once as immutable
-            numbers = " and ".join(str(row.pk) for row in named)
-            raise Refused(f"Two protections are called {text}: lift one by its number, {numbers}.")
-        found = named.first()
+        found = rows.filter(**spelled).first()
     if found is None:
         raise Refused(f"There is no protection {text}: ./boathouse protect list shows all.")
     return found

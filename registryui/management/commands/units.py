@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from registryui import sockets
 from registryui.setup import configuration, parts
 from registryui.setup.data import Refused
 
@@ -70,10 +71,31 @@ def render(*, user: str, group: str) -> dict[str, str]:
         "web": _command(parts.web_command()),
         "worker": _command(parts.worker_command()),
     }
-    return {
+    made = {
         path.name: Template(path.read_text()).substitute(values)
-        for path in sorted(TEMPLATES.glob("boathouse*.*"))
+        for path in sorted(TEMPLATES.glob("boathouse-*.service"))
+        if path.name != _REGISTRY
     }
+    registry = Template((TEMPLATES / _REGISTRY).read_text())
+    for name in sockets.registries(settings.REGISTRY_PORT):
+        socket = (f"{key}={value}" for key, value in parts.registry_socket(name).items())
+        made[f"boathouse-{name}.service"] = registry.substitute(
+            values,
+            name=name,
+            description=_DESCRIPTIONS[name],
+            socket="\n".join(f"Environment={_quoted(line)}" for line in socket),
+        )
+    target = Template((TEMPLATES / "boathouse.target").read_text())
+    made["boathouse.target"] = target.substitute(services=" ".join(made))
+    return made
+
+
+_REGISTRY = "boathouse-registry.service"
+_DESCRIPTIONS = {
+    "registry": "the registry",
+    "manifests": "the registry, for pushes and deletes of manifests",
+    "blobs": "the registry, for uploads and deletes of blobs",
+}
 
 
 def _environment() -> list[str]:

@@ -57,6 +57,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         gettext_lazy("Protections"),
         {
             "protection.add": ("lock", gettext_lazy("Protect")),
+            "protection.change": ("lock-keyhole", gettext_lazy("Make protected tags immutable")),
             "protection.lift": ("lock-open", gettext_lazy("Lift protection")),
         },
     ),

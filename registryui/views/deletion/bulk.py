@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from registryui import runs
 from registryui.deletion import restore
 from registryui.deletion.bulk import Result
+from registryui.failures import in_words
 from registryui.models import Repository, Role, Run
 from registryui.views.access import Request, require_role
 from registryui.views.activity.actors import actor_words
@@ -33,6 +34,7 @@ def delete_run(request: Request, pk: int) -> HttpResponse:
         "run": run,
         "token": token,
         "facts": facts,
+        "problem": in_words(facts.problem),
         "by": actor_words(run.by),
         "percent": min(100 * run.done // run.total, 100) if run.total else 0,
         "is_running": runs.is_alive(run),

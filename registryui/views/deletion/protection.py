@@ -57,7 +57,10 @@ def protection_add(request: Request) -> HttpResponse:
         )
     except Refused as error:
         return _list(request, form=form, error=str(error), status=422)
-    messages.success(request, _("Protected from now on: %(what)s") % {"what": row})
+    words = _("Immutable from now on: %(what)s")
+    if not row.is_immutable:
+        words = _("Protected from now on: %(what)s")
+    messages.success(request, words % {"what": row})
     return redirect("protected")
 
 

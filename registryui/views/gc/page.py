@@ -86,7 +86,7 @@ def gc_run(request: Request, pk: int) -> HttpResponse:
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     found = report(run)
-    skipped = found.counts.skipped_repositories
+    skipped = found.skipped
     title = _("Estimate") if found.counts.dry_run else _("Collection run")
     context = {
         "title": title,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from registryui.failures import in_words
 from registryui.gc.result import Result
 from registryui.models import Run
 from registryui.views.runs import ShownRun
@@ -36,6 +37,11 @@ class Report(ShownRun):
 
     counts: Result
     steps: tuple[Step, ...]
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Repositories of which nothing goes, and why."""
+        return [(name, in_words(why)) for name, why in self.counts.skipped_repositories]
 
     @property
     def is_due(self) -> bool:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 
-from registryui.accounts import grants, hash_cost
+from registryui.accounts import grants, hash_cost, htpasswd
 from registryui.accounts import users as rules
 from registryui.models import RegistryEvent, RegistryUser, Role
 from registryui.refused import Refused
@@ -142,6 +142,7 @@ def _page(
         "ends_word": ends_word(row),
         "mark": hash_mark(row),
         "hash_words": hash_words(row),
+        "is_own_password": htpasswd.kind(row.secret_hash).is_slow,
         "may_words": may_words(may, most=None),
         "actions": forms.actions(request, may, is_typed=bool(error)),
         "error": error,

@@ -13,6 +13,7 @@ from django.utils.translation import pgettext
 
 from registryui.accounts import htpasswd, publish, rights
 from registryui.accounts.htpasswd import Kind
+from registryui.failures import in_words
 from registryui.models import NEVER, RegistryUser, Right
 from registryui.views.access import Request
 
@@ -130,7 +131,7 @@ def proof_words(proof: publish.Proof) -> str:
     return _(
         "Written to htpasswd. The front door could not be asked, so nothing proves it yet: "
         "%(reason)s."
-    ) % {"reason": proof.reason}
+    ) % {"reason": in_words(proof.reason)}
 
 
 def say(request: Request, sentence: str, proof: publish.Proof, warning: str = "") -> None:

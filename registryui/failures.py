@@ -1,0 +1,63 @@
+"""The usual failures of a system. Libraries say each in English words of their own; those stand in
+logs and in what is stored. Pages and the doctor say it by `in_words`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
+
+_USUAL = {
+    "late": _("no answer in time"),
+    "refused": _("connection refused"),
+    "cut": _("the other side closed the connection"),
+    "far": _("no way to that address"),
+    "name": _("no such host name"),
+    "space": _("no space left on the disk"),
+    "closed": _("permission denied"),
+    "readonly": _("mounted read-only"),
+    "missing": _("no such file or folder"),
+}
+_NUMBERS = {
+    "late": (errno.ETIMEDOUT,),
+    "refused": (errno.ECONNREFUSED,),
+    "cut": (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE),
+    "far": (errno.EHOSTUNREACH, errno.ENETUNREACH),
+    "space": (errno.ENOSPC, errno.EDQUOT),
+    "closed": (errno.EACCES, errno.EPERM),
+    "readonly": (errno.EROFS,),
+    "missing": (errno.ENOENT,),
+}
+_SPOKEN = {  # of Python's socket and http, requests, SQLite
+    "late": r"(?:the )?(?:(?:read|write|connect|handshake) operation |read )?timed out"
+    r"(?:\. \(\w+ timeout=[^)]*\))?",
+    "cut": "Remote end closed connection without response",
+    "name": "Name or service not known|Temporary failure in name resolution"
+    "|No address associated with hostname",
+    "space": "database or disk is full",
+}
+# `TimeoutError: `, `[Errno 28] `, `_ssl.c:993: `: what stands before the words says no more.
+_BEFORE = (
+    r"(?:\b\w*(?:Error|Timeout|Disconnected): |\w*Pool\([^)]*\): |\[Errno -?\d+\] |_ssl\.c:\d+: )*"
+)
+
+
+def _pattern() -> re.Pattern[str]:
+    phrases = {name: [_SPOKEN[name]] if name in _SPOKEN else [] for name in _USUAL}
+    for name, numbers in _NUMBERS.items():  # first: they are the longer ones
+        phrases[name] = [*(re.escape(os.strerror(number)) for number in numbers), *phrases[name]]
+    each = "|".join(f"(?P<{name}>{'|'.join(words)})" for name, words in phrases.items())
+    return re.compile(rf"{_BEFORE}(?:{each})(?!\w)", re.IGNORECASE)
+
+
+_PATTERN = _pattern()
+
+
+def in_words(error: object) -> str:
+    """What an exception says, or its text that was stored, with the usual failures in our words and
+    the active language; the rest, such as an address or a path, as it is."""
+    return _PATTERN.sub(lambda found: gettext(_USUAL[str(found.lastgroup)]), str(error))

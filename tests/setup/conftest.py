@@ -1,0 +1,3 @@
+"""Fixtures of this room."""
+
+from tests.support.data_folder import folder  # noqa: F401
