@@ -23,14 +23,14 @@ from portal.sessions import SessionStore
 from registryui.accounts import publish, usage
 from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
-from registryui.index import events, runs, sizes
+from registryui.index import events, sizes
 from registryui.index import sync as index_sync
 from registryui.models import Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.setup import configuration, health, rotation
 
-from . import audit, clock, doctor, hosts, operators, space, tls, under_way, write_freeze
+from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
@@ -166,10 +166,10 @@ def delete_bulk(run: int, selection: Selection, fingerprint: str, language: str)
 
 
 @db_task()
-def restore_bulk(run: int, act: str, repository: str, language: str) -> None:
+def restore_bulk(run: int, language: str) -> None:
     """The undo of a delete of many tags."""
     with translation.override(language):
-        bulk.restore(Run.objects.get(pk=run), act, repository=repository)
+        bulk.restore(Run.objects.get(pk=run))
 
 
 def _every_sync_minutes(when: datetime) -> bool:

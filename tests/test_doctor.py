@@ -635,11 +635,11 @@ def test_every_sentence_is_filled_in(language: str) -> None:
 
     at = "2026-11-24T12:30:00+00:00"
     words = "address by error package place path blocked protocol trouble url user version why"
-    numbers = "bytes changes count count_hosts days done entries every free freed ms seconds status"
+    numbers = "bytes changes count count_hosts days done entries every free freed ms port"
     params: dict[str, Any] = {
         name: f"<{name}>" for name in [*words.split(), "driver", "name", "what"]
     }
-    params |= dict.fromkeys([*numbers.split(), "total", "users", "waiting"], 3)
+    params |= dict.fromkeys([*numbers.split(), "seconds", "status", "total", "users", "waiting"], 3)
     params |= dict.fromkeys(("at", "believed", "due_at", "next", "shown", "until"), at)
     params |= {"names": ["a", "b"], "lines": [1, 2]}
     with translation.override(language):

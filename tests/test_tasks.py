@@ -8,8 +8,7 @@ import pytest
 from huey.contrib.djhuey import HUEY
 from pytest_django.fixtures import Settings
 
-from registryui import doctor, tasks
-from registryui.index import runs
+from registryui import doctor, runs, tasks
 from registryui.models import Run
 from registryui.setup import health
 

@@ -309,7 +309,7 @@ def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, 
     with frozen(instance):
         give_up(user, "/v2/team/app/manifests/4", manifest("4"))
         until_under_way("manifests", 1)
-        with pytest.raises(CommandError, match="are still in flight"):
+        with pytest.raises(CommandError, match="1 writes are still in flight"):
             run("on", "--wait", "0")
         assert write_freeze.is_frozen("writes")
     with pytest.raises(CommandError, match="a day at most"):

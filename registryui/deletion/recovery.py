@@ -21,7 +21,8 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from registryui.index import client_deletes, ingest, runs
+from registryui import runs
+from registryui.index import client_deletes, ingest
 from registryui.index.fetch import probe
 from registryui.index.sync import write
 from registryui.models import Manifest, Run, Tag, TagTombstone
@@ -55,7 +56,7 @@ def recover_act(act: str) -> int:
     dead = Run.objects.filter(kind=Run.Kind.DELETE, state=Run.State.RUNNING)
     for run in dead.filter(result__what="delete", result__act=act):
         changed = TagTombstone.objects.kept(timezone.now()).filter(act=act).count()
-        runs.end(run, Run.State.FAILED, {**run.result, "changed": changed}, [runs.DIED])
+        runs.end(run, Run.State.FAILED, runs.DIED, changed=changed)
     return count
 
 

@@ -31,6 +31,7 @@ from django.utils import timezone
 from registryui import clock, database_errors, hosts, proxy, sockets, space, tls, write_freeze
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
+from registryui.index.progress import Result
 from registryui.models import RegistryEvent, Run, here
 from registryui.registry import choose, storages
 from registryui.registry.client import RegistryClient
@@ -475,11 +476,11 @@ def changes_without_event(newest: datetime | None) -> int:
     The very first sync finds everything by itself: that says nothing.
     """
     runs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
-    pair = list(runs.values_list("finished_at", "result")[:2])
-    if len(pair) < 2 or pair[1][0] is None or (newest and newest >= pair[1][0]):
+    pair = list(runs[:2])
+    if len(pair) < 2 or pair[1].finished_at is None or (newest and newest >= pair[1].finished_at):
         return 0
-    counts = (pair[0][1].get(name, 0) for name in ("added", "moved"))
-    return sum(count for count in counts if isinstance(count, int))
+    result = Result.of(pair[0])
+    return result.added + result.moved
 
 
 # -- audit log -----------------------------------------------------------------------------------
@@ -547,8 +548,12 @@ def check_store(*, is_thorough: bool = False) -> Finding:
     milliseconds = round((time.monotonic() - start) * 1000)
     runs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
     newest = runs.first()
-    for code, key in (("store-links", "unfollowed"), ("store-elsewhere", "elsewhere")):
-        if newest is not None and (links := newest.result.get(key)):
+    synced = Result.of(newest) if newest else Result()
+    for code, links in (
+        ("store-links", synced.unfollowed),
+        ("store-elsewhere", synced.elsewhere),
+    ):
+        if links:
             return Finding("store", "warn", code, {"path": links[0], "count": len(links)})
     params = {"place": f"{storage.driver}: {storage.root}", "ms": milliseconds}
     return Finding("store", "ok", "store-ok", params)

@@ -5,16 +5,16 @@ Reads the book of runs only; what collecting writes there: gc/collector.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 
-from registryui import schedules
+from registryui import runs, schedules
 from registryui.gc import collector
-from registryui.index import runs
+from registryui.gc.result import Result
+from registryui.integrity import check as integrity
 from registryui.models import UNKNOWN, Run, StoreDay, Tag
 
 from .findings import Finding
@@ -30,16 +30,14 @@ LOW = ("disk-low", "disk-soon", "disk-full")
 def check_gc(*, now: datetime | None = None) -> Finding:
     """How did the newest collection end, and does what it hid leave in time? Two queries."""
     now = now or timezone.now()
-    found = _newest()
-    collections = [run for run in found if not _result(run).get("dry_run")]
-    ended = [
-        run for run in found if run.state != Run.State.RUNNING and "in_quarantine" in _result(run)
-    ]
-    waiting = _result(ended[0]) if ended else {}
+    found = collector.newest_runs(NEWEST)
+    collections = [run for run in found if not Result.of(run).dry_run]
+    ended = (Result.of(run) for run in found if run.state != Run.State.RUNNING)
+    waiting = next((one for one in ended if one.in_quarantine is not None), Result())
     newest = collections[0] if collections else None
     if newest is None:
         return _none_yet(now)
-    if newest.state == Run.State.RUNNING and now - newest.heartbeat_at < runs.STALE:
+    if runs.is_alive(newest):
         return _finding("ok", "gc-running", at=newest.started_at.isoformat())
     if collector.is_unreviewed(collections):
         ended_at = newest.finished_at or newest.heartbeat_at
@@ -47,15 +45,14 @@ def check_gc(*, now: datetime | None = None) -> Finding:
     if newest.state in (Run.State.FAILED, Run.State.RUNNING):
         return _failed(newest)
     if due_at := _overdue(waiting, now):
-        size = _count(waiting, "in_quarantine_bytes")
+        size = waiting.in_quarantine_bytes
         return _finding("warn", "gc-overdue", due_at=due_at.isoformat(), bytes=size)
-    match _result(newest).get("skipped_repositories"):
-        case [[str(name), str(why)], *others]:
-            count = 1 + len(others)
-            return _finding("warn", "gc-skipped", count=count, name=name, why=why[:300])
+    result = Result.of(newest)
+    if result.skipped_repositories:
+        (name, why), count = result.skipped_repositories[0], len(result.skipped_repositories)
+        return _finding("warn", "gc-skipped", count=count, name=name, why=why[:300])
     at = newest.finished_at or newest.started_at
-    sizes = {"freed": _count(_result(newest), "freed_bytes")}
-    sizes["waiting"] = _count(waiting, "in_quarantine_bytes")
+    sizes = {"freed": result.freed_bytes, "waiting": waiting.in_quarantine_bytes}
     return _finding("ok", "gc-ok", at=at.isoformat(), **sizes)
 
 
@@ -64,7 +61,7 @@ def check_integrity() -> Finding | None:
     queries at most."""
     ended = Run.objects.filter(kind=Run.Kind.INTEGRITY).exclude(state=Run.State.RUNNING)
     newest = ended.order_by("-started_at", "-id").first()
-    if newest is None or not _count(_result(newest), "broken"):
+    if newest is None or not integrity.Result.of(newest).broken:
         return None
     count = Tag.objects.filter(problem=Tag.Problem.BROKEN).count()
     at = (newest.finished_at or newest.started_at).isoformat()
@@ -79,20 +76,14 @@ def with_gc_estimate(disk: Finding) -> Finding:
     """`disk` with what collecting and purging would free, where it says that room runs out."""
     if disk.code not in LOW:
         return disk
-    counted = next((_result(run) for run in _newest() if run.state == Run.State.DONE), None)
+    found = (run for run in collector.newest_runs(NEWEST) if run.state == Run.State.DONE)
+    counted = next(map(Result.of, found), None)
     if counted is None:
         return Finding(disk.name, disk.state, disk.code, {**disk.params, "uncounted": True})
-    waiting = _count(counted, "in_quarantine_bytes")
     # A collection has hidden its candidates: they are among what waits.
-    more = _count(counted, "candidate_bytes") if counted.get("dry_run") else 0
-    counts = {"waiting": waiting, "collectable": more}
+    more = counted.candidate_bytes if counted.dry_run else 0
+    counts = {"waiting": counted.in_quarantine_bytes, "collectable": more}
     return Finding(disk.name, disk.state, disk.code, {**disk.params, **counts})
-
-
-def _newest() -> Sequence[Run]:
-    """Newest first."""
-    found = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
-    return list(found[:NEWEST])
 
 
 def _none_yet(now: datetime) -> Finding:
@@ -106,34 +97,22 @@ def _none_yet(now: datetime) -> Finding:
 
 
 def _failed(run: Run) -> Finding:
-    result = _result(run)
+    result = Result.of(run)
     lines = run.log.strip().splitlines()
-    error = str(result.get("problem") or (lines[-1] if lines else ""))[:300]
+    error = (result.problem or (lines[-1] if lines else ""))[:300]
     at = (run.finished_at or run.heartbeat_at).isoformat()
-    if result.get("stage") == "canary":
+    if result.stage == "canary":
         return _finding("bad", "gc-canary", error=error, at=at)
     return _finding("warn", "gc-failed", error=error, at=at)
 
 
-def _overdue(result: Mapping[str, Any], now: datetime) -> datetime | None:
+def _overdue(result: Result, now: datetime) -> datetime | None:
     """Since when something waits that a run should have purged meanwhile; None: all in time."""
-    try:
-        due_at = datetime.fromisoformat(str(result.get("due_at")))
-    except ValueError:
-        return None
-    if due_at.tzinfo is None or not result.get("in_quarantine"):
+    due_at = result.due
+    if due_at is None or not result.in_quarantine:
         return None
     is_late = now - due_at > (LATE if settings.GC_SCHEDULE else LATE_BY_HAND)
     return due_at if is_late else None
-
-
-def _result(run: Run) -> Mapping[str, Any]:
-    return run.result if isinstance(run.result, dict) else {}
-
-
-def _count(result: Mapping[str, Any], name: str) -> int:
-    value = result.get(name)
-    return value if isinstance(value, int) else 0
 
 
 def _finding(state: str, code: str, **params: Any) -> Finding:

@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypedDict, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit, clock, schedules, space, write_freeze
+from registryui import audit, clock, runs, schedules, space, write_freeze
 from registryui.failures import in_words
-from registryui.index import ingest, reconcile, runs
+from registryui.index import ingest, reconcile
 from registryui.integrity.repair import repair
-from registryui.models import AuditEvent, Blob, Manifest, Run
+from registryui.models import Blob, Manifest, Run
 from registryui.refused import Refused
 from registryui.registry import choose, paths
 from registryui.registry.client import RegistryClient
@@ -40,6 +38,7 @@ from registryui.under_way import under_way
 
 from .mark import Impossible, Mark, Marker
 from .pushed import Watch
+from .result import Result, Stage
 from .store_scan import digest_of, key_of
 
 log = logging.getLogger(__name__)
@@ -47,17 +46,14 @@ log = logging.getLogger(__name__)
 CANARY = "boathouse-canary-"  # how a repository begins that is there for a moment
 BATCH = 500  # things that are quarantined under one record
 FORGOTTEN = 100  # rows of manifests that go in one transaction: an event may wait for its end
-BEAT = 10.0  # seconds between two signs of life, also while nothing can be counted
-POLL = 0.5  # seconds between two looks at whether somebody asked to stop
 SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
 NEWEST = 20  # newest runs
 TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
 IDLE = timedelta(minutes=6)  # nginx ends a body that stands still after five, and while the disk is
 # low it refuses to go on with an upload: nobody writes to this one any more
-LOG_LINES = 200
 
-Stage = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
+StageName = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
 One = TypeVar("One")
 
 
@@ -80,44 +76,6 @@ def _frozen_writes() -> AbstractContextManager[Frozen]:
 FREEZE: Freeze | None = _frozen_writes
 
 
-class Result(TypedDict):
-    """Run.result of a GC: all keys always there, also while it runs."""
-
-    dry_run: bool
-    stage: Stage
-    stages: list[dict[str, Any]]  # {"name": Stage, "seconds": float}
-    repositories: int  # of the whole store, as the first mark of the run saw it
-    manifests: int  # in repositories: the same one in two counts twice
-    blobs: int
-    bytes: int
-    kept_blobs: int
-    kept_bytes: int
-    candidate_manifests: int
-    candidate_blobs: int
-    candidate_bytes: int
-    grace_bytes: int  # unneeded, but younger than the grace time
-    quarantined: int  # blobs, by this run
-    quarantined_manifests: int
-    quarantined_bytes: int
-    restored: int  # things, by a review
-    purged: int
-    freed_bytes: int
-    in_quarantine: int  # in the quarantine now
-    in_quarantine_bytes: int
-    due_at: str  # when the first of them may be purged, iso; "": nothing waits
-    uploads: int  # leftovers quarantined (of a dry run: that would be)
-    upload_bytes: int
-    empty_repositories: int
-    skipped_repositories: list[list[str]]  # [name, why]: of these nothing went
-    freeze_seconds: float  # how long manifest writes were held
-    is_review: bool  # it only looks again, after a run that ended before it could
-    # False: something may be in quarantine that a push needs; True: not, after a full look; None:
-    # it neither quarantined nor looked.
-    reviewed: bool | None
-    repaired: list[str]  # half-written files that were made good, a line each
-    problem: str  # why it ended before its time, a sentence; ""
-
-
 def run_gc(
     *,
     by: str,
@@ -125,7 +83,7 @@ def run_gc(
     purge_now: bool = False,
     review: bool = False,
     freeze: Freeze | None = None,
-    progress: Callable[[Run], None] | None = None,
+    progress: runs.Progress | None = None,
 ) -> Run | None:
     """One run; None if another one is under way. Refused: it may not begin (the reason).
 
@@ -141,27 +99,16 @@ def run_gc(
             _("Purging at once is not possible: nothing can freeze the writes meanwhile.")
         )
     store, quarantine = _open()
-    run = runs.begin(Run.Kind.GC, by=by)
+    result = Result(dry_run=dry_run, is_review=review)
+    run = runs.begin(Run.Kind.GC, by=by, result=result)
     if run is None:
         return None
-    work = _GcRun(run, store, quarantine, progress, dry_run=dry_run)
-    outcome = Run.State.FAILED
-    try:
-        with _beating(run), under_way(f"collect-{run.pk}"):
-            if review:
-                work.only_review()
-            else:
-                work.everything(freeze if purge_now else None)
-        outcome = Run.State.DONE
-    except _Stopped:
-        outcome = Run.State.STOPPED
-    except (RegistryError, Impossible, Refused) as error:
-        work.result["problem"] = str(error)
-    except BaseException as error:
-        work.result["problem"] = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        work.end(outcome)
+    work = _GcRun(run, result, progress, store=store, quarantine=quarantine)
+    with under_way(f"gc-{run.pk}"), work:
+        if review:
+            work.only_review()
+        else:
+            work.everything(freeze if purge_now else None)
     return run
 
 
@@ -202,37 +149,40 @@ def close_dead(pk: int) -> None:
     """Closes that run, whose process is known to be gone."""
     run = Run.objects.filter(pk=pk, kind=Run.Kind.GC, state=Run.State.RUNNING).first()
     if run is not None:
-        runs.end(run, Run.State.FAILED, {**run.result, "problem": runs.DIED}, [runs.DIED])
+        runs.end(run, Run.State.FAILED, runs.DIED, problem=runs.DIED)
+
+
+def newest_runs(count: int) -> list[Run]:
+    """Newest first. One query."""
+    return list(Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")[:count])
 
 
 def wants_review(now: datetime) -> bool:
-    """Whether a run was ended after it quarantined something and before it looked again; some
-    minutes later again if a review of it failed."""
-    newest_first = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")
-    found = list(newest_first[:NEWEST])
-    if not found:
+    """Whether a run was ended after it hid something and before it looked again; some minutes
+    later again if a review of it failed."""
+    found = newest_runs(NEWEST)
+    if not found or runs.is_alive(found[0]):
         return False
     newest = found[0]
-    is_alive = newest.state == Run.State.RUNNING and now - newest.heartbeat_at < runs.STALE
-    is_tried = newest.result.get("is_review") and newest.state == Run.State.FAILED
-    if is_alive or (is_tried and now - newest.heartbeat_at < TRY_AGAIN):
+    is_tried = Result.of(newest).is_review and newest.state == Run.State.FAILED
+    if is_tried and now - newest.heartbeat_at < TRY_AGAIN:
         return False
     return is_unreviewed(found)
 
 
 def is_unreviewed(recent: Iterable[Run]) -> bool:
-    """Whether something may be in quarantine that a push needs, newest run first."""
-    told = (run.result.get("reviewed") for run in recent if isinstance(run.result, dict))
+    """Whether something may be hidden that a push needs, by the newest runs, newest first."""
+    told = (Result.of(run).reviewed for run in recent)
     return next((one for one in told if one is not None), True) is False
 
 
 def is_due(now: datetime) -> bool:
     """Whether the last run left something that may be purged by now."""
-    last = Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at").first()
+    last = next(iter(newest_runs(1)), None)
     if last is None or last.started_at > now - PAUSE:
         return False
-    due_at = last.result.get("due_at")
-    return bool(due_at) and datetime.fromisoformat(due_at) <= now
+    due = Result.of(last).due
+    return due is not None and due <= now
 
 
 def is_scheduled(minute: datetime) -> bool:
@@ -256,58 +206,21 @@ def _place(one: Quarantined) -> paths.Place:
     return place
 
 
-class _Stopped(Exception):
-    """Somebody asked for it, or the run was taken for dead and closed."""
-
-
-@contextmanager
-def _beating(run: Run) -> Iterator[None]:
-    """Meanwhile a thread says that this run lives: reading a repository may take a minute."""
-    is_over = threading.Event()
-
-    def beat() -> None:
-        while not is_over.wait(BEAT):
-            try:
-                Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
-            except DatabaseError as error:
-                log.warning("collect: no heartbeat: %s", error)
-            finally:
-                connection.close()
-
-    thread = threading.Thread(target=beat, name="gc", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-
-
-@dataclass(slots=True)
-class _GcRun:
+@dataclass(slots=True, kw_only=True)
+class _GcRun(runs.Work[Result]):
     """One run while it goes on."""
 
-    run: Run
+    expected = (*runs.Work.expected, Impossible)
+
     store: FileStore
     quarantine: Quarantine
-    progress: Callable[[Run], None] | None
-    dry_run: bool
-    result: Result = field(init=False)
-    lines: list[str] = field(default_factory=list)
-    _stage_began: float = 0.0
-    _polled_at: float = 0.0
-    _marks: int = 0
-    _must_go_on: bool = False  # whoever asks to stop waits for the review
     _watch: Watch | None = None
-
-    def __post_init__(self) -> None:
-        self.result = _empty_result(self.dry_run)
 
     def everything(self, freeze: Freeze | None) -> None:
         """All stages. `freeze`: purge all, also what is not due."""
-        looks = 1 if self.dry_run else 2
+        looks = 1 if self.result.dry_run else 2
         self.run.total = looks * (Manifest.objects.count() + Blob.objects.count())
-        if self.dry_run:
+        if self.result.dry_run:
             with self._stage("mark"):
                 mark = self._stable_mark()
                 self._tell(mark)
@@ -316,16 +229,15 @@ class _GcRun:
         else:
             with Watch(self.store, choose.open_quarantine()) as self._watch:
                 self._in_earnest(freeze)
-        self.result["stage"] = "done"
+        self.result.stage = "done"
 
     def only_review(self) -> None:
         """Restores what is needed, for a run that was ended before it could."""
-        self.result["is_review"] = True
         self.run.total = Manifest.objects.count() + Blob.objects.count()
         with self._stage("review"):
             self._stable_mark()
-            self.result["reviewed"] = True
-        self.result["stage"] = "done"
+            self.result.reviewed = True
+        self.result.stage = "done"
 
     def _in_earnest(self, freeze: Freeze | None) -> None:
         unproved = self._without_answer()
@@ -333,7 +245,7 @@ class _GcRun:
             mark = self._stable_mark()
             if mark.skipped and self._repair():
                 mark = self._stable_mark()
-            self.result["reviewed"] = True
+            self.result.reviewed = True
             self._tell(mark)
         if unproved is None:
             mark = self._quarantine_and_review(mark)
@@ -350,27 +262,27 @@ class _GcRun:
     def _quarantine_and_review(self, mark: Mark) -> Mark:
         """Quarantines the candidates, and looks again whatever ended that; the newest mark."""
         manifests: list[tuple[str, str]] = []
-        self.result["reviewed"] = not (mark.manifests or mark.blobs)
+        self.result.reviewed = not (mark.manifests or mark.blobs)
         try:
             with self._stage("hide"):
                 self._quarantine(mark, manifests)
-            self.result["reviewed"] = not (self.result["quarantined"] or manifests)
+            self.result.reviewed = not (self.result.quarantined or manifests)
         finally:
-            if not self.result["reviewed"]:
-                self._must_go_on = True
+            if not self.result.reviewed:
+                self.must_go_on = True
                 with self._stage("review"):
                     mark = self._stable_mark()
-                    self.result["reviewed"] = True
+                    self.result.reviewed = True
                     self._forget(manifests)
-                self._must_go_on = False
+                self.must_go_on = False
         return mark
 
     def _repair(self) -> list[str]:
         """Makes half-written files good, for which whole repositories are skipped."""
-        self.result["repaired"] = repair(self.store, self.quarantine, self.go_on)[:LOG_LINES]
-        for line in self.result["repaired"]:
+        self.result.repaired = repair(self.store, self.quarantine, self.advance)
+        for line in self.result.repaired:
             self.note(line)
-        return self.result["repaired"]
+        return self.result.repaired
 
     def _without_answer(self) -> RegistryError | None:
         """The canary; the error if the registry did not take it. Nothing can be in quarantine then,
@@ -389,22 +301,13 @@ class _GcRun:
             else:
                 self._purge_now(freeze)
 
-    def end(self, outcome: Run.State) -> None:
-        """Closes the run, with its audit row if it may have changed anything."""
+    def finish(self) -> audit.Entry | None:
+        """Counts what waits; of the audit log if it may have changed anything."""
         self._count_quarantined()
         self.run.total = self.run.done
-        result = dict(self.result)
-        with transaction.atomic():
-            runs.end(self.run, outcome, result, self.lines)
-            if not self.dry_run:
-                is_well = outcome != Run.State.FAILED
-                audit.record(
-                    "store.collect",
-                    "store",
-                    by=self.run.by,
-                    result=AuditEvent.Result.DONE if is_well else AuditEvent.Result.FAILED,
-                    details={name: result[name] for name in _AUDITED},
-                )
+        facts = self.result.facts()
+        details = {name: facts[name] for name in _AUDITED}
+        return None if self.result.dry_run else self.entry("store.collect", "store", details)
 
     # -- stages ------------------------------------------------------------------------------------
     def _canary(self) -> None:
@@ -444,10 +347,9 @@ class _GcRun:
         looked again, because what came back may need more."""
         while True:
             contents = list(self.quarantine.contents())
-            marker = Marker(self.store, settings.GC_GRACE, self.go_on, contents)
+            marker = Marker(self.store, settings.GC_GRACE, self.advance, contents)
             mark = marker.mark()
-            self._marks += 1
-            if self.dry_run or not self._return(mark, contents):
+            if self.result.dry_run or not self._return(mark, contents):
                 return mark
 
     def _return(self, mark: Mark, contents: Sequence[Quarantined]) -> int:
@@ -457,14 +359,14 @@ class _GcRun:
         for one in contents:
             if not self._is_needed(mark, one) or self._is_there(one):
                 continue
-            self.go_on(0)
+            self.advance()
             if self.quarantine.restore(one):
                 count += 1
                 names.add(_place(one).repository)
                 self.note(f"put back, because it is needed: {one.path}")
         for name in sorted(names - {""}):
             reconcile.read_again(self.store, name)
-        self.result["restored"] += count
+        self.result.restored += count
         return count
 
     def _is_there(self, one: Quarantined) -> bool:
@@ -505,14 +407,14 @@ class _GcRun:
             gone = self.quarantine.add(wanted, run=run, may_go=may_go)
             places = [_place(one) for one in gone]
             manifests += [(place.repository, place.digest) for place in places]
-            self.result["quarantined_manifests"] += len(places)
-            self.go_on(len(places))
+            self.result.quarantined_manifests += len(places)
+            self.advance(len(places))
         for blobs in _batches(mark.blobs):
             wanted = [paths.blob_data(digest_of(key)) for key, _size in blobs]
             gone = self.quarantine.add(wanted, run=run, may_go=may_go)
-            self.result["quarantined"] += len(gone)
-            self.result["quarantined_bytes"] += sum(one.size for one in gone)
-            self.go_on(len(gone))
+            self.result.quarantined += len(gone)
+            self.result.quarantined_bytes += sum(one.size for one in gone)
+            self.advance(len(gone))
 
     def _forget(self, manifests: Sequence[tuple[str, str]]) -> None:
         """Drops the rows of those of these that are still away. Whoever is killed before leaves
@@ -524,7 +426,7 @@ class _GcRun:
         for name, digests in by_name.items():
             for start in range(0, len(digests), FORGOTTEN):
                 ingest.drop_manifests(name, digests[start : start + FORGOTTEN])
-                self.go_on(0)
+                self.advance()
 
     def _purge(
         self, mark: Mark, until: datetime, *, check: Callable[[], None] = lambda: None
@@ -535,13 +437,13 @@ class _GcRun:
             place = _place(one)
             if one.quarantined_at > until or place.repository in mark.skipped:
                 continue
-            self.go_on(1)
+            self.advance(1)
             if self._is_needed(mark, one):
                 self.quarantine.restore(one)  # there is one again: the copy goes
             else:
                 check()
-                self.result["freed_bytes"] += self.quarantine.purge(one)
-                self.result["purged"] += 1
+                self.result.freed_bytes += self.quarantine.purge(one)
+                self.result.purged += 1
 
     def _purge_now(self, freeze: Freeze) -> None:
         """Purges all, with manifests held from before a new look until the last is gone."""
@@ -551,7 +453,7 @@ class _GcRun:
                 mark = self._stable_mark()
                 self._purge(mark, mark.began, check=held.check)
         finally:
-            self.result["freeze_seconds"] = time.monotonic() - began
+            self.result.freeze_seconds = time.monotonic() - began
 
     def _leftovers(self, mark: Mark, patience: timedelta) -> None:
         """Takes out uploads that nobody went on with for so long, and repositories with nothing in
@@ -570,23 +472,23 @@ class _GcRun:
                 busy.add(upload.repository)
                 continue
             stale.append(path)
-            self.result["uploads"] += 1
-            self.result["upload_bytes"] += upload.size
-            self.go_on(0)
+            self.result.uploads += 1
+            self.result.upload_bytes += upload.size
+            self.advance()
         folders = self.store.folders()
         empty = [name for name in mark.empty if name not in busy and name in folders]
-        self.result["empty_repositories"] = len(empty)
-        if self.dry_run:
+        self.result.empty_repositories = len(empty)
+        if self.result.dry_run:
             return
         for some in _batches(stale):
             self.quarantine.add(some, run=str(self.run.pk))
-            self.go_on(0)
+            self.advance()
         for name in empty:
-            self.result["reviewed"] = False
-            self._save()
+            self.result.reviewed, self.must_go_on = False, True
+            self.advance(at_once=True)
             self._quarantine_repository(name, folders)
-            self.result["reviewed"] = True
-            self.go_on(0)
+            self.result.reviewed, self.must_go_on = True, False
+            self.advance()
         self.quarantine.tidy()
 
     def _quarantine_repository(self, name: str, folders: dict[str, set[str]]) -> None:
@@ -605,54 +507,28 @@ class _GcRun:
             ingest.drop_repository(name)
 
     # -- what is told ------------------------------------------------------------------------------
-    def go_on(self, count: int) -> None:
-        """So much more was done; _Stopped if that was enough. Looks every POLL seconds."""
-        self.run.done += count
-        now = time.monotonic()
-        if now - self._polled_at < POLL:
-            return
-        self._polled_at = now
-        self._save()
-        self.run.refresh_from_db(fields=["stop_asked_by", "state"])
-        is_asked = self.run.stop_asked_by and not self._must_go_on
-        if is_asked or self.run.state != Run.State.RUNNING:
-            raise _Stopped
-        if self.progress is not None:
-            self.progress(self.run)
-
-    def note(self, line: str) -> None:
-        """A line for a person, while there is room for it."""
-        if len(self.lines) < LOG_LINES:
-            self.lines.append(line)
-
     @contextmanager
-    def _stage(self, name: Stage) -> Iterator[None]:
+    def _stage(self, name: StageName) -> Iterator[None]:
         began = time.monotonic()
-        self.result["stage"] = name
-        self._polled_at = 0.0
-        self.go_on(0)
+        self.result.stage = name
+        self.advance(at_once=True)
         try:
             yield
         finally:
             seconds = round(time.monotonic() - began, 3)
-            self.result["stages"].append({"name": name, "seconds": seconds})
-
-    def _save(self) -> None:
-        self.run.result = dict(self.result)
-        self.run.heartbeat_at = timezone.now()
-        self.run.save(update_fields=["heartbeat_at", "done", "total", "result"])
+            self.result.stages.append(Stage(name, seconds))
 
     def _tell(self, mark: Mark) -> None:
         result = self.result
-        result["repositories"], result["manifests"] = mark.repositories, mark.manifest_count
-        result["blobs"], result["bytes"] = mark.blob_count, mark.size
-        result["kept_blobs"], result["kept_bytes"] = mark.kept_count, mark.kept_size
-        result["candidate_manifests"] = len(mark.manifests)
-        result["candidate_blobs"] = len(mark.blobs)
-        result["candidate_bytes"] = sum(size for _key, size in mark.blobs)
-        result["grace_bytes"] = mark.grace_size
-        result["skipped_repositories"] = [list(pair) for pair in sorted(mark.skipped.items())]
-        for name, why in sorted(mark.skipped.items()):
+        result.repositories, result.manifests = mark.repositories, mark.manifest_count
+        result.blobs, result.bytes = mark.blob_count, mark.size
+        result.kept_blobs, result.kept_bytes = mark.kept_count, mark.kept_size
+        result.candidate_manifests = len(mark.manifests)
+        result.candidate_blobs = len(mark.blobs)
+        result.candidate_bytes = sum(size for _key, size in mark.blobs)
+        result.grace_bytes = mark.grace_size
+        result.skipped_repositories = sorted(mark.skipped.items())
+        for name, why in result.skipped_repositories:
             self.note(f"{name}: nothing of it went: {why}")
 
     def _count_quarantined(self) -> None:
@@ -661,62 +537,19 @@ class _GcRun:
         except RegistryError as error:
             self.note(str(error))
             return
-        self.result["in_quarantine"] = len(contents)
-        self.result["in_quarantine_bytes"] = sum(one.size for one in contents)
+        self.result.in_quarantine = len(contents)
+        self.result.in_quarantine_bytes = sum(one.size for one in contents)
         if contents:
             first = min(one.quarantined_at for one in contents) + settings.QUARANTINE_TIME
-            self.result["due_at"] = first.isoformat()
+            self.result.due_at = first.isoformat()
         for line in self.quarantine.problems():
             self.note(line)
 
 
 _AUDITED = (
-    *(
-        "quarantined",
-        "quarantined_manifests",
-        "quarantined_bytes",
-        "restored",
-        "purged",
-        "freed_bytes",
-    ),
-    *("uploads", "empty_repositories", "freeze_seconds", "problem"),
+    *("quarantined", "quarantined_manifests", "quarantined_bytes", "restored", "purged"),
+    *("freed_bytes", "uploads", "empty_repositories", "freeze_seconds", "problem"),
 )
-
-
-def _empty_result(dry_run: bool) -> Result:
-    return Result(
-        dry_run=dry_run,
-        stage="canary",
-        stages=[],
-        repositories=0,
-        manifests=0,
-        blobs=0,
-        bytes=0,
-        kept_blobs=0,
-        kept_bytes=0,
-        candidate_manifests=0,
-        candidate_blobs=0,
-        candidate_bytes=0,
-        grace_bytes=0,
-        quarantined=0,
-        quarantined_manifests=0,
-        quarantined_bytes=0,
-        restored=0,
-        purged=0,
-        freed_bytes=0,
-        in_quarantine=0,
-        in_quarantine_bytes=0,
-        due_at="",
-        uploads=0,
-        upload_bytes=0,
-        empty_repositories=0,
-        skipped_repositories=[],
-        freeze_seconds=0.0,
-        is_review=False,
-        reviewed=None,
-        repaired=[],
-        problem="",
-    )
 
 
 def _batches(some: Sequence[One]) -> Iterator[Sequence[One]]:

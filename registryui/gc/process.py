@@ -16,11 +16,12 @@ import sys
 
 from django.conf import settings
 
-from registryui.index import runs
+from registryui import runs
 from registryui.models import Run
 from registryui.refused import Refused
 
-from . import collector
+from . import collector as collector
+from .result import Result
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,6 @@ def here(*, by: str, dry_run: bool = False, purge_now: bool = False, review: boo
 
 def note_refusal(by: str, problem: str, *, dry_run: bool) -> None:
     """A run that failed for that reason; none if another one is under way."""
-    run = runs.begin(Run.Kind.GC, by=by)
+    run = runs.begin(Run.Kind.GC, by=by, result=Result(dry_run=dry_run))
     if run is not None:
-        told = {"dry_run": dry_run, "problem": problem}
-        runs.end(run, Run.State.FAILED, told, [problem])
+        runs.end(run, Run.State.FAILED, problem, problem=problem)

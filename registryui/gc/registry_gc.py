@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 from registryui import audit, write_freeze
 from registryui.deletion import restore
 from registryui.index import ingest, sync
+from registryui.index.progress import Result
 from registryui.models import ImageIndexEntry, Manifest, Repository, Run, TagTombstone
 from registryui.oci.digest import is_canonical
 from registryui.oci.references import references
@@ -86,7 +87,7 @@ def delete_untagged(
         _check_frozen()
     with RegistryClient(settings.REGISTRY_URL) as client:
         run = sync.sync(client, by=by)
-        if run is None or run.state != Run.State.DONE or run.result["errors"]:
+        if run is None or run.state != Run.State.DONE or Result.of(run).errors:
             raise Refused(_("The registry could not be read to its end: ./boathouse sync"))
         _check_digests()
         if not dry_run:

@@ -3,60 +3,48 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from registryui.models import Run
+from registryui import audit, runs
 from registryui.registry.errors import RegistryError
 
-from . import ingest, runs
+from . import ingest
 
 log = logging.getLogger(__name__)
 
-LOG_LINES = 200
-BEAT = 0.5  # seconds between two writes of how far it is
 
-Progress = Callable[[Run], None]
+@dataclass(slots=True)
+class Result(runs.Result):
+    """Run.result of a SYNC."""
+
+    repositories: int = 0
+    tags: int = 0  # that were looked at
+    added: int = 0
+    moved: int = 0
+    removed: int = 0
+    manifests: int = 0  # that were new
+    problems: int = 0
+    errors: int = 0  # of what could not be looked at
+    unfollowed: list[str] = field(default_factory=list)  # links of a store that are not followed
+    elsewhere: list[str] = field(default_factory=list)  # and that lead to another file system
 
 
 @dataclass(slots=True)
-class State:
+class State(runs.Work[Result]):
     """One run while it goes on."""
 
-    run: Run
-    progress: Progress | None
     changes: ingest.Changes = field(default_factory=ingest.Changes)
-    errors: int = 0
-    lines: list[str] = field(default_factory=list)
-    left_out: int = 0  # lines over LOG_LINES
     broken: RegistryError | None = None  # why the list of repositories has no end
-    beaten: float = 0.0  # by the clock of time.monotonic
-
-    def note(self, text: str) -> None:
-        """A line for a person; those over the limit are counted."""
-        if len(self.lines) < LOG_LINES:
-            self.lines.append(text)
-        else:
-            self.left_out += 1
-
-    def all_lines(self) -> list[str]:
-        """The lines, and how many were left out."""
-        return [*self.lines, f"and {self.left_out} more"] if self.left_out else self.lines
 
     def failed(self, what: str, error: RegistryError) -> None:
         """Something could not be looked at: nothing is concluded from that."""
-        self.errors += 1
+        self.result.errors += 1
         self.note(f"{what}: {error}")
         log.warning("sync %s: %s", what, error)
 
-    def advance(self, tags: int, *, total: int | None = None) -> None:
-        """So many tags more are done. Written at most every BEAT seconds."""
-        self.run.done += tags
-        if total is not None:
-            self.run.total = max(total, self.run.done)
-        if time.monotonic() - self.beaten >= BEAT:
-            self.beaten = time.monotonic()
-            runs.beat(self.run)
-            if self.progress is not None:
-                self.progress(self.run)
+    def finish(self) -> audit.Entry | None:
+        """Counts what was changed; of syncs only their start is in the audit log."""
+        self.result.tags = self.run.done
+        for name in ("added", "moved", "removed", "manifests", "problems"):
+            setattr(self.result, name, getattr(self.changes, name))
+        return None

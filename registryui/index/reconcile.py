@@ -11,6 +11,7 @@ run's counts and lines.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -23,7 +24,7 @@ from registryui.registry.source import Store, Stored, TagLink
 from . import build, ingest
 from .contents import NewManifest, TagUpdate
 from .fetch import TagProbe
-from .progress import State
+from .progress import Result, State
 from .push_history import reported_updates
 from .reading import DANGLING, UNREADABLE, closure
 
@@ -65,17 +66,11 @@ def from_store(store: Store, state: State, *, full: bool) -> int:
     return len(listed)
 
 
-class _Quiet(State):
-    """What a reconcile counts, when nobody asks."""
-
-    def advance(self, tags: int, *, total: int | None = None) -> None:
-        """Nothing is written."""
-
-
 def read_again(store: Store, name: str) -> None:
     """Makes the index of one repository equal to the store. RegistryError: it does not answer."""
     known = replace(known_of([name])[name], stamp="")
-    reconcile(store, name, known, _Quiet(Run(), None), full=False)
+    quiet = State(Run(), Result(), written_at=math.inf)  # nobody asks how far it is
+    reconcile(store, name, known, quiet, full=False)
 
 
 def _listed(store: Store, state: State) -> list[str]:

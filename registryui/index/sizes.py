@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
+from registryui import runs
 from registryui.models import (
     UNKNOWN,
     Blob,
@@ -34,7 +35,7 @@ from registryui.models import (
     Tag,
 )
 
-from . import counts, runs
+from . import counts
 
 PAUSE = timedelta(seconds=2)  # between two measurements, at least
 SHARE = 20  # the pause is so many times what measuring took: it takes 5 % of one processor
@@ -70,26 +71,28 @@ def is_due() -> bool:
     return changed or count != last.repositories or last.day != now.date()
 
 
+@dataclass(slots=True)
+class Result(runs.Result):
+    """Run.result of a SIZES."""
+
+    changed: int = 0  # repositories
+    seconds: float = 0.0
+
+
 def measure(*, by: str) -> Run | None:
     """Measures all of it; None if somebody else does so already."""
     run = runs.begin(Run.Kind.SIZES, by=by)
     if run is None:
         return None
-    state, result = Run.State.FAILED, dict[str, object]()
-    try:
+    with runs.Work(run, Result()) as work:
         started, clock = timezone.now(), time.monotonic()
-        changed = _write_repositories(_own_sizes())
-        runs.beat(run)
+        work.result.changed = _write_repositories(_own_sizes())
         _write_namespaces(_namespace_sizes())
-        runs.beat(run)
         store = _store()
-        seconds = round(time.monotonic() - clock, 3)
+        work.result.seconds = seconds = round(time.monotonic() - clock, 3)
         StoreDay.objects.update_or_create(
             day=started.date(), defaults={**store, "measured_at": started, "seconds": seconds}
         )
-        state, result = Run.State.DONE, {"changed": changed, "seconds": seconds, **store}
-    finally:
-        runs.end(run, state, result, [])
     return run
 
 

@@ -18,17 +18,17 @@ from typing import TypeGuard
 
 from django.db import IntegrityError
 
-from registryui import audit
+from registryui import audit, runs
 from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
 from registryui.oci.manifest import parse_manifest
 from registryui.registry.errors import NotFound, RegistryError
 from registryui.registry.files import shown
 from registryui.registry.source import Source, Store, TagLink
 
-from . import bulk, ingest, reconcile, runs
+from . import bulk, ingest, reconcile
 from .contents import NewManifest
 from .fetch import Known, TagProbe, complete, probe
-from .progress import Progress, State
+from .progress import Result, State
 from .push_history import reported_updates
 from .reading import closure, complete_rows
 
@@ -39,38 +39,32 @@ AHEAD = 5 * CHUNK  # tags asked about before their turn to be written: no thread
 
 
 def sync(
-    source: Source, *, by: str, full: bool = False, progress: Progress | None = None
+    source: Source, *, by: str, full: bool = False, progress: runs.Progress | None = None
 ) -> Run | None:
     """One run over all repositories; None if another one is under way.
 
-    `full` fetches tags again even if their digest is known. `progress` is called after each
-    chunk. The result counts: repositories, tags, added, moved, removed, manifests, problems,
-    errors; of a store it names the symbolic links that are not followed (unfollowed), and that
-    lead to another file system (elsewhere). State FAILED means that the registry could not be read
-    to its end; what was read is kept.
+    `full` fetches tags again even if their digest is known. State FAILED means that the registry
+    could not be read to its end; what was read is kept.
     """
-    run = runs.begin(Run.Kind.SYNC, by=by)
+    run = runs.begin(Run.Kind.SYNC, by=by, result=Result())
     if run is None:
         return None
     if by not in _BY_ITSELF:
         audit.record("sync.start", "", by=by, details={"full": full})
-    state = State(run, progress)
-    outcome, repositories = Run.State.FAILED, 0
-    try:
+    with State(run, Result(), progress) as state:
+        try:
+            if is_store(source):
+                repositories = reconcile.from_store(source, state, full=full)
+            else:
+                with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sync") as pool:
+                    repositories = _walk(source, state, pool, full=full)
+            state.result.repositories = repositories
+        except RegistryError as error:
+            state.failed("repositories", error)
+        if state.result.errors and not state.result.repositories:
+            state.state = Run.State.FAILED
         if is_store(source):
-            repositories = reconcile.from_store(source, state, full=full)
-        else:
-            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sync") as pool:
-                repositories = _walk(source, state, pool, full=full)
-        outcome = Run.State.FAILED if state.errors and not repositories else Run.State.DONE
-    except RegistryError as error:
-        state.failed("repositories", error)
-    finally:
-        result = {name: getattr(state.changes, name) for name in _COUNTS}
-        result |= {"repositories": repositories, "tags": run.done, "errors": state.errors}
-        if is_store(source):
-            result |= _links(source)
-        runs.end(run, outcome, result, state.all_lines())
+            _note_links(source, state.result)
     return run
 
 
@@ -79,15 +73,11 @@ def is_store(source: Source) -> TypeGuard[Store]:
     return hasattr(source, "tag_links")
 
 
-def _links(store: Store) -> dict[str, list[str]]:
+def _note_links(store: Store, result: Result) -> None:
     """The symbolic links that somebody should know of."""
-    found = {"unfollowed": [shown(path) for path in store.unfollowed], "elsewhere": list[str]()}
+    result.unfollowed = [shown(path) for path in store.unfollowed]
     with suppress(RegistryError):  # a disk that went away just now: the next sync says so
-        found["elsewhere"] = [shown(path) for path in store.elsewhere]
-    return found
-
-
-_COUNTS = ("added", "moved", "removed", "manifests", "problems")
+        result.elsewhere = [shown(path) for path in store.elsewhere]
 
 
 def _walk(source: Source, state: State, pool: Executor, *, full: bool) -> int:

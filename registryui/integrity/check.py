@@ -11,92 +11,78 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any
 
 from django.conf import settings
 
-from registryui import schedules
-from registryui.index import ingest, runs
+from registryui import audit, runs, schedules
+from registryui.index import ingest
 from registryui.models import Run, Tag
 from registryui.refused import Refused
 from registryui.registry import choose
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
-from registryui.registry.errors import RegistryError
 
 from . import repair
-from .completeness import Broken, Deep, HttpProbe, Over, Pace, Probe, Probed, StoreProbe
+from .completeness import Broken, Deep, HttpProbe, Pace, Probe, Probed, StoreProbe
 
 AT_ONCE = {"store": 4, "http": 16}  # threads: files are read by one almost as fast as by many
 AHEAD = 4  # tasks a thread
-BEAT = 0.5  # seconds between two words that it goes on
 NAMED = 500  # broken tags that the result names
-LOG_LINES = 200
-
-
-class Result(TypedDict):
-    """Run.result of an INTEGRITY: all keys always there, also while it runs."""
-
-    deep: bool
-    source: str  # "store" or "http"
-    repositories: int
-    tags: int  # that were looked at
-    broken: int
-    marked: int  # tags whose pages say now that they are damaged
-    unmarked: int  # and no longer
-    errors: int  # repositories of which nothing is known, because something did not answer
-    manifests: int  # that were read; the same one in many repositories once
-    blobs: int  # in the store; over HTTP those that were asked for
-    read_bytes: int  # of blobs, by a deep one
-    problems: list[list[str]]  # the first NAMED broken tags: repository, tag, why, digest
-    damaged: list[str]  # digests of blobs that are not what these say; looked at again each time
-    repaired: list[str]  # half-written files that were made good, a line each
-    seconds: float
-    problem: str  # why it ended before its time; ""
 
 
 @dataclass(slots=True)
-class _Checking:
+class Result(runs.Result):
+    """Run.result of an INTEGRITY."""
+
+    deep: bool = False
+    source: str = ""  # "store" or "http"
+    repositories: int = 0
+    tags: int = 0  # that were looked at
+    broken: int = 0
+    marked: int = 0  # tags whose pages say now that they are damaged
+    unmarked: int = 0  # and no longer
+    errors: int = 0  # repositories of which nothing is known, because something did not answer
+    manifests: int = 0  # that were read; the same one in many repositories once
+    blobs: int = 0  # in the store; over HTTP those that were asked for
+    read_bytes: int = 0  # of blobs, by a deep one
+    # the first NAMED broken tags: repository, tag, why, digest
+    problems: list[tuple[str, str, str, str]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)  # digests of blobs that are not what these
+    # say; looked at again each time
+    repaired: list[str] = field(default_factory=list)  # half-written files made good, a line each
+    seconds: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Checking(runs.Work[Result]):
     """One run while it goes on."""
 
-    run: Run
-    result: Result
     deep: Deep
-    progress: Callable[[Run], None] | None
-    lines: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     marked_in: set[str] = field(default_factory=set)  # repositories with marked tags
     began: float = field(default_factory=time.monotonic)
-    beaten: float = 0.0
 
-    @property
-    def pace(self) -> Pace:
-        return self.deep.pace
+    def beat(self, done: int = 0) -> None:
+        """So many tags more were looked at; Stopped if that is enough."""
+        self._measure()
+        self.advance(done)
 
-    def note(self, line: str) -> None:
-        if len(self.lines) < LOG_LINES:
-            self.lines.append(line)
+    def finish(self) -> audit.Entry | None:
+        """Keeps what is damaged: also what was and is not known to be whole."""
+        is_all = self.state == Run.State.DONE
+        self.result.damaged = sorted(self.deep.damaged | (set() if is_all else self.deep.still()))
+        self._measure()
+        return None
 
-    def beat(self) -> None:
-        """Says how far it is, and looks whether it is to end. Every BEAT seconds."""
-        if time.monotonic() - self.beaten < BEAT:
-            return
-        self.beaten = time.monotonic()
-        self.result["read_bytes"] = self.pace.bytes
-        self.result["seconds"] = round(time.monotonic() - self.began, 3)
-        self.run.result = dict(self.result)
-        self.run.save(update_fields=["result"])
-        runs.beat(self.run)
-        if not runs.may_go_on(self.run):
-            self.pace.is_over.set()
-        if self.progress is not None:
-            self.progress(self.run)
+    def _measure(self) -> None:
+        self.result.read_bytes = self.deep.pace.bytes
+        self.result.seconds = round(time.monotonic() - self.began, 3)
 
 
 def check(
@@ -105,7 +91,7 @@ def check(
     deep: bool = False,
     limit: int = 0,
     source: str = "",
-    progress: Callable[[Run], None] | None = None,
+    progress: runs.Progress | None = None,
 ) -> Run | None:
     """One run over all tags; None if another one is under way.
 
@@ -113,35 +99,17 @@ def check(
     "http" instead of the setting. State FAILED: not all repositories could be looked at; what was
     found is kept.
     """
-    suspects = _damaged()
-    reading = Deep(Pace(limit), is_deep=deep, suspects=suspects)
-    run = runs.begin(Run.Kind.INTEGRITY, by=by)
+    result = Result(deep=deep, damaged=_damaged())
+    reading = Deep(Pace(limit), is_deep=deep, suspects=result.damaged)
+    run = runs.begin(Run.Kind.INTEGRITY, by=by, result=result, total=Tag.objects.count())
     if run is None:
         return None
-    work = _Checking(run, _empty(deep, suspects), reading, progress)
-    outcome = Run.State.FAILED
-    try:
-        run.total = Tag.objects.count()
+    with _Checking(run, result, progress, deep=reading) as work:
         marked = Tag.objects.filter(problem=Tag.Problem.BROKEN)
         work.marked_in = set(marked.values_list("repository__name", flat=True).distinct())
-        with ExitStack() as stack:
-            opened = stack.enter_context(open_source(source))
+        with open_source(source) as opened:
             _everything(work, opened)
-        outcome = Run.State.FAILED if work.result["errors"] else Run.State.DONE
-    except Over:
-        outcome = Run.State.STOPPED
-    except RegistryError as error:
-        work.result["problem"] = str(error)
-        work.note(str(error))
-    except BaseException as error:
-        work.result["problem"] = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        damaged = reading.damaged | (set() if outcome == Run.State.DONE else reading.still())
-        work.result["damaged"] = sorted(damaged)
-        work.result["read_bytes"] = work.pace.bytes
-        work.result["seconds"] = round(time.monotonic() - work.began, 3)
-        runs.end(run, outcome, dict(work.result), work.lines)
+        work.state = Run.State.FAILED if result.errors else Run.State.DONE
     return run
 
 
@@ -167,7 +135,7 @@ def _damaged() -> list[str]:
     """The blobs that were damaged when the last run ended."""
     ended = Run.objects.filter(kind=Run.Kind.INTEGRITY).exclude(state=Run.State.RUNNING)
     last = ended.order_by("-started_at").first()
-    return [str(one) for one in last.result.get("damaged", [])] if last else []
+    return Result.of(last).damaged if last else []
 
 
 def is_scheduled(minute: datetime) -> bool:
@@ -179,7 +147,7 @@ def is_scheduled(minute: datetime) -> bool:
 # -- one run ---------------------------------------------------------------------------------------
 def _everything(work: _Checking, opened: Any) -> None:
     kind = "http" if isinstance(opened, RegistryClient) else "store"
-    work.result["source"] = kind
+    work.result.source = kind
     work.beat()
     _repair(work, opened, None)
     probe: StoreProbe | HttpProbe
@@ -191,10 +159,10 @@ def _everything(work: _Checking, opened: Any) -> None:
         try:
             for found in _probed(work, probe, pool, AHEAD * AT_ONCE[kind]):
                 _take(work, found)
-                work.result["manifests"], work.result["blobs"] = probe.manifests, probe.blobs
+                work.result.manifests, work.result.blobs = probe.manifests, probe.blobs
                 work.beat()
         finally:
-            work.pace.is_over.set()  # what is under way ends, whatever went wrong here
+            work.deep.pace.is_over.set()  # what is under way ends, whatever went wrong here
     _repair(work, opened, work.deep.damaged)
     work.run.total = work.run.done
 
@@ -209,10 +177,10 @@ def _repair(work: _Checking, opened: Any, digests: Collection[str] | None) -> No
         work.note(str(error))
         return
     if digests is None:
-        lines = repair.repair(opened, quarantine, lambda count: work.beat())
+        lines = repair.repair(opened, quarantine, work.may_go_on)
     else:
         lines = repair.repair_data(opened, quarantine, sorted(digests))
-    work.result["repaired"] = [*work.result["repaired"], *lines][:NAMED]
+    work.result.repaired += lines[: NAMED - len(work.result.repaired)]
     for line in lines:
         work.note(line)
 
@@ -232,7 +200,7 @@ def _patient(work: _Checking, future: Future[Probed]) -> Probed:
     """Its result; a repository may take long, and the run lives meanwhile. Over: it ends."""
     while True:
         try:
-            return future.result(timeout=BEAT)
+            return future.result(timeout=runs.STEP)
         except NotYet:
             work.beat()
 
@@ -240,24 +208,23 @@ def _patient(work: _Checking, future: Future[Probed]) -> Probed:
 def _take(work: _Checking, found: Probed) -> None:
     result, name = work.result, found.repository
     work.names.add(name)
-    result["repositories"] = len(work.names)
+    result.repositories = len(work.names)
     if found.error:
-        result["errors"] += 1
+        result.errors += 1
         work.note(f"{name}: {found.error}")
         return
     probed = len(found.complete) + len(found.broken)
-    result["tags"] += probed
-    result["broken"] += len(found.broken)
+    result.tags += probed
+    result.broken += len(found.broken)
     work.run.done += probed
-    work.run.total = max(work.run.total, work.run.done)
     for one in found.broken:
         work.note(f"{name}:{one.tag}: {words(one.why, one.what)}")
-        if len(result["problems"]) < NAMED:
-            result["problems"].append([name, one.tag, one.why, one.what])
+        if len(result.problems) < NAMED:
+            result.problems.append((name, one.tag, one.why, one.what))
     if found.broken or name in work.marked_in:
         marked, unmarked = ingest.set_broken(name, _digests(found.broken), found.complete)
-        result["marked"] += len(marked)
-        result["unmarked"] += len(unmarked)
+        result.marked += len(marked)
+        result.unmarked += len(unmarked)
         for tag in unmarked:
             work.note(f"{name}:{tag}: is whole again")
 
@@ -276,24 +243,3 @@ def words(why: str, digest: str) -> str:
         "size": "has not the size that the manifest says",
     }.get(how, how)
     return f"{what} {digest} {said}" if digest else f"the {what} {said}"
-
-
-def _empty(deep: bool, damaged: list[str]) -> Result:
-    return Result(
-        deep=deep,
-        source="",
-        repositories=0,
-        tags=0,
-        broken=0,
-        marked=0,
-        unmarked=0,
-        errors=0,
-        manifests=0,
-        blobs=0,
-        read_bytes=0,
-        problems=[],
-        damaged=damaged,
-        repaired=[],
-        seconds=0.0,
-        problem="",
-    )

@@ -37,7 +37,7 @@ NAMED = 20  # tags in a line
 
 
 def repair(
-    store: FileStore, quarantine: Quarantine, go_on: Callable[[int], None] = lambda count: None
+    store: FileStore, quarantine: Quarantine, go_on: Callable[[], object] = lambda: None
 ) -> list[str]:
     """Looks at the sizes of all data and at all links; a line for each that was made good, with the
     tags that it is about. RegistryError: the store cannot be read or written."""
@@ -49,11 +49,11 @@ def repair(
         for digest, leaf in store.blobs_in(folder):
             if leaf.size == 0 or sizes.get(digest, leaf.size) != leaf.size:
                 work.data(digest)
-        go_on(0)
+        go_on()
     for name, inside in store.folders().items():
         if not inside.isdisjoint(paths.MARKERS):
             work.repository(name)
-            go_on(0)
+            go_on()
     work.index()
     return work.lines
 

@@ -11,7 +11,6 @@ goes can be undone like any other delete, under the name "rule NAME".
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,11 +22,11 @@ from django.db.models import Min
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit, clock
+from registryui import audit, clock, runs
 from registryui.deletion import execute
 from registryui.deletion.protection import protections
-from registryui.index import bulk, runs
-from registryui.models import AuditEvent, Repository, RetentionFate, RetentionPolicy, Run, Tag
+from registryui.index import bulk
+from registryui.models import Repository, RetentionFate, RetentionPolicy, Run, Tag
 from registryui.oci import patterns, throw_away
 from registryui.refused import Refused
 
@@ -40,11 +39,8 @@ CHUNK = 5000  # tags read at once, but a repository is never cut
 MOST_AT_ONCE = 500  # repositories, for those that have few tags or none
 BATCH = 200  # tags deleted under one plan
 ROWS = 1000  # of the report, written at once
-BEAT = 0.5  # seconds between two writes of how far it is
 LATE = timedelta(seconds=90)  # a schedule looks every minute: later than this, it was missed
 DRY_RUNS_KEPT = timedelta(days=7)
-
-Progress = Callable[[Run], None]
 
 _COLUMNS = (
     *("repository__name", "name", "manifest__digest", "tagged_at", "pulled_at"),
@@ -62,80 +58,41 @@ def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | Non
         clock.check()
     if not is_dry and not policy.is_active:
         raise Refused(_("The rule %s is a draft: switch it on first.") % policy.name)
-    run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by)
+    missed = due.isoformat() if due else ""
+    result = Result(rule=policies.facts(policy), rule_id=policy.pk, is_dry=is_dry, due=missed)
+    run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by, result=result)
     if run is None:
         raise Refused(
             _("Another dry run is under way: wait until it is done, or stop it.")
             if is_dry
             else _("A retention run is under way already: wait until it is done, or stop it.")
         )
-    run.result = {
-        "rule": policies.facts(policy),
-        "rule_id": policy.pk,
-        "is_dry": is_dry,
-        "due": due.isoformat() if due else "",
-        **_Counts().facts(),
-    }
-    run.save(update_fields=["result"])
     return run
 
 
-def carry_out(run: Run, progress: Progress | None = None) -> Run:
-    """Does what `begin` began, to its end. Failures are in the run, and raised.
+def carry_out(run: Run, progress: runs.Progress | None = None) -> Run:
+    """Does what `begin` began, to its end. Failures are in the run; what nobody expects is raised.
 
     One that waited for a dead worker for so long that it was closed stays closed.
     """
     if run.state != Run.State.RUNNING:
         return run
-    work = _Work(run, progress)
-    state = Run.State.FAILED
-    try:
-        state = _decide_all(work) if run.kind == Run.Kind.DRY_RUN else _delete(work)
-    except KeyboardInterrupt:
-        work.note("Stopped by Ctrl-C.")
-        state = Run.State.STOPPED
-        raise
-    except Exception as error:
-        work.note(f"It failed: {' '.join(str(error).split())[:500]}")
-        raise
-    finally:
-        _close(work, state)
+    with _Work(run, Result.of(run), progress) as work:
+        if work.result.is_dry:
+            _decide_all(work)
+        else:
+            _delete(work)
+    if work.result.is_dry:
+        _drop_older(run, work.result.rule_id)
     return run
 
 
-def _close(work: _Work, state: Run.State) -> None:
-    run, counts = work.run, work.counts
-    work.write()
-    if state != Run.State.FAILED:
-        counts.freed = freed.by(run)
-    result = {**run.result, **counts.facts()}
-    with transaction.atomic():
-        runs.end(run, state, result, work.lines)
-        if run.kind == Run.Kind.RETENTION:
-            audit.record(
-                "retention.run",
-                run.result["rule"]["name"],
-                by=run.by,
-                result=AuditEvent.Result.DONE
-                if state != Run.State.FAILED
-                else AuditEvent.Result.FAILED,
-                details={
-                    "run": run.pk,
-                    "state": str(state),
-                    "stop_asked_by": run.stop_asked_by,
-                    **counts.facts(),
-                },
-            )
-        else:
-            _drop_older(run)
-
-
-def _drop_older(run: Run) -> None:
+def _drop_older(run: Run, policy: int) -> None:
     """One dry run of a rule is enough: an older one says what is no longer so."""
     older = Run.objects.filter(kind=Run.Kind.DRY_RUN, pk__lt=run.pk).exclude(
         state=Run.State.RUNNING
     )
-    old = [one.pk for one in older if one.result.get("rule_id") == run.result["rule_id"]]
+    old = [one.pk for one in older if Result.of(one).rule_id == policy]
     Run.objects.filter(pk__in=old).delete()
 
 
@@ -148,7 +105,13 @@ def prune() -> None:
 
 # -- what a run keeps in mind --------------------------------------------------------------------
 @dataclass(slots=True)
-class _Counts:
+class Result(runs.Result):
+    """Run.result of a RETENTION or a DRY_RUN."""
+
+    rule: dict[str, Any] = field(default_factory=dict)  # policies.facts, as the run began
+    rule_id: int = 0
+    is_dry: bool = False
+    due: str = ""  # when it should have begun, iso, if that was missed
     tags: int = 0  # looked at
     goes: int = 0
     saved: int = 0
@@ -156,27 +119,16 @@ class _Counts:
     size: int = 0  # bytes of what goes, each tag counted alone
     freed: int = 0  # bytes that garbage collection frees
 
-    def facts(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(slots=True)
-class _Work:
-    run: Run
-    progress: Progress | None
-    counts: _Counts = field(default_factory=_Counts)
-    lines: list[str] = field(default_factory=list)
+class _Work(runs.Work[Result]):
     rows: list[tuple[Any, ...]] = field(default_factory=list)
-    beaten: float = 0.0  # by the clock of time.monotonic
 
     @property
     def policy(self) -> Policy:
         """As it was when the run began."""
-        facts = self.run.result["rule"]
+        facts = self.result.rule
         return Policy(**{name: facts[name] for name in Policy.__slots__})
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
     def add(self, row: tuple[Any, ...]) -> None:
         self.rows.append(row)
@@ -188,27 +140,20 @@ class _Work:
             bulk.insert(RetentionFate, _ROW, self.rows)
         self.rows.clear()
 
-    def may_go_on(self, done: int = 0) -> bool:
-        """Counts `done` tags more, says that the work lives, and hears whether to stop. Asks the
-        database at most every BEAT seconds."""
-        self.run.done += done
-        self.run.total = max(self.run.total, self.run.done)
-        if time.monotonic() - self.beaten < BEAT:
-            return True
-        self.beaten = time.monotonic()
-        if self.progress is not None:
-            self.progress(self.run)
-        return self.ask()
+    def finish(self) -> audit.Entry | None:
+        """Completes the report; of the audit log is what deletes."""
+        self.write()
+        if self.state != Run.State.FAILED:
+            self.result.freed = freed.by(self.run)
+        if self.result.is_dry:
+            return None
+        counts = {name: getattr(self.result, name) for name in _COUNTS}
+        told = {"run": self.run.pk, "state": str(self.state)}
+        told["stop_asked_by"] = self.run.stop_asked_by
+        return self.entry("retention.run", self.result.rule["name"], {**told, **counts})
 
-    def ask(self) -> bool:
-        self.run.result = {**self.run.result, **self.counts.facts()}
-        self.run.save(update_fields=["result"])
-        runs.beat(self.run)
-        return runs.may_go_on(self.run)
 
-    def stopped(self) -> Run.State:
-        self.note(f"Stopped, as {self.run.stop_asked_by} asked.")
-        return Run.State.STOPPED
+_COUNTS = ("tags", "goes", "saved", "failed", "size", "freed")
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -279,16 +224,14 @@ def _row(run: Run, fate: Fate, kind: RetentionFate.Kind, note: str = "") -> tupl
 
 
 # -- a dry run -----------------------------------------------------------------------------------
-def _decide_all(work: _Work) -> Run.State:
+def _decide_all(work: _Work) -> None:
     """Writes down the fate of every tag in the rule's repositories; changes nothing."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))
         for fate in fates:
             _count(work, fate)
-        if not work.may_go_on(len(fates)):
-            return work.stopped()
-    return Run.State.DONE
+        work.advance(len(fates))
 
 
 def _found(work: _Work) -> list[tuple[int, str, int]]:
@@ -305,7 +248,7 @@ def _judge(policy: Policy) -> Callable[[Iterable[Known]], list[Fate]]:
 
 
 def _count(work: _Work, fate: Fate) -> None:
-    counts = work.counts
+    counts = work.result
     counts.tags += 1
     if fate.goes:
         kind = RetentionFate.Kind.GOES
@@ -320,30 +263,28 @@ def _count(work: _Work, fate: Fate) -> None:
 
 
 # -- a real run ----------------------------------------------------------------------------------
-def _delete(work: _Work) -> Run.State:
-    """Untags what the rule takes, repository by repository."""
+def _delete(work: _Work) -> None:
+    """Takes off what the rule takes, repository by repository."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))
         for repository in dict.fromkeys(fate.tag.repository for fate in fates if fate.goes):
-            if (ended := _delete_in(work, repository)) is not None:
-                return ended
-        work.counts.tags += len(fates)
-        if not work.may_go_on(len(fates)):
-            return work.stopped()
-    return Run.State.DONE
+            if not _delete_in(work, repository):
+                return
+        work.result.tags += len(fates)
+        work.advance(len(fates))
 
 
-def _delete_in(work: _Work, repository: str) -> Run.State | None:
-    """None: the run goes on with the next repository."""
+def _delete_in(work: _Work, repository: str) -> bool:
+    """Whether the run goes on with the next repository; else `work` says why it does not."""
     pk = Repository.objects.filter(name=repository).values_list("pk", flat=True).first()
     tried: set[str] = set()
     while pk is not None:
-        if not work.ask():
-            return work.stopped()
+        work.advance(at_once=True)
         if not _is_as_it_was(work):
             work.note("Stopped: the rule was changed, switched off or removed.")
-            return Run.State.STOPPED
+            work.state = Run.State.STOPPED
+            return False
         fates = _judge(work.policy)(_tags_of([pk]))
         batch = [fate for fate in fates if fate.goes and fate.tag.name not in tried][:BATCH]
         if not batch:
@@ -351,12 +292,13 @@ def _delete_in(work: _Work, repository: str) -> Run.State | None:
         tried |= {fate.tag.name for fate in batch}
         if not _delete_batch(work, repository, batch):
             work.note(f"Ended: none of {len(batch)} tags of {repository} could be deleted.")
-            return Run.State.FAILED
-    return None
+            work.state = Run.State.FAILED
+            return False
+    return True
 
 
 def _is_as_it_was(work: _Work) -> bool:
-    row = RetentionPolicy.objects.filter(pk=work.run.result["rule_id"], is_active=True).first()
+    row = RetentionPolicy.objects.filter(pk=work.result.rule_id, is_active=True).first()
     return row is not None and policies.plain(row) == work.policy
 
 
@@ -399,11 +341,11 @@ def _record(
         name = fate.tag.name
         found = results.get(name)
         if found is not None and found.state == "deleted":
-            work.counts.goes += 1
-            work.counts.size += fate.tag.size
+            work.result.goes += 1
+            work.result.size += fate.tag.size
             work.add(_row(work.run, fate, RetentionFate.Kind.GOES))
         elif found is not None or not work.run.stop_asked_by or name in instead:
-            work.counts.failed += 1
+            work.result.failed += 1
             note = (found.reason or found.state) if found else instead.get(name, "moved")
             work.add(_row(work.run, fate, RetentionFate.Kind.FAILED, note))
     work.write()  # a run that is killed has a report of what it did

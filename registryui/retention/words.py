@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from registryui import schedules
-from registryui.models import RetentionFate, actor_name
+from registryui.models import RetentionFate
 
 from .decide import FIRST, Code
 
@@ -185,12 +185,3 @@ def missed(due: str) -> str:
     return _("Was due at %(when)s, while Boathouse was down; run once afterwards.") % {
         "when": schedules.when(at)
     }
-
-
-def who(by: str) -> str:
-    """Who began a run."""
-    if by == "schedule":
-        return _("by schedule")
-    if by == "command line":
-        return _("by command")
-    return actor_name(by)

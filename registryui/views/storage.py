@@ -10,13 +10,14 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from registryui.gc.collector import newest_runs
 from registryui.index import sizes
 from registryui.models import UNKNOWN, NamespaceSize, Repository, Role, StoreDay
 from registryui.models.paging import page
 
 from . import charts
 from .access import Request, require_role
-from .gc.words import Report, counted, quarantine, recent_runs
+from .gc.words import Report, counted, quarantine
 
 DAYS = 90
 TOP = 15  # repositories
@@ -94,11 +95,11 @@ class Freeable:
 
 def freeable() -> Freeable:
     """By the newest runs. One query."""
-    recent = recent_runs(RUNS)
-    newest, quarantined = counted(recent), quarantine(recent)
+    recent = newest_runs(RUNS)
+    newest, hidden = counted(recent), quarantine(recent)
     return Freeable(
-        newest if newest and newest.is_dry and newest.counts["candidate_bytes"] else None,
-        quarantined if quarantined and quarantined.counts["in_quarantine_bytes"] else None,
+        newest if newest and newest.counts.dry_run and newest.counts.candidate_bytes else None,
+        hidden if hidden and hidden.counts.in_quarantine_bytes else None,
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from registryui import runs
 from registryui.deletion import bulk, execute, restore
 from registryui.deletion.execute import Selection
-from registryui.index import runs
 from registryui.models import Run, TagTombstone
 from registryui.refused import Refused
 from tests.support.deletion_pages import World
@@ -49,7 +49,7 @@ def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) 
     assert not any(world.now(tag) for tag in tags)
     act = run.result["act"]
     back = bulk.begin("restore", world.name, total=9, by=BY, act=act)
-    bulk.restore(back, act, repository=world.name)
+    bulk.restore(back)
     back.refresh_from_db()
     assert (back.state, back.done, back.result["changed"]) == ("done", 9, 9)
     assert {tag: world.now(tag) for tag in tags} == world.digests
@@ -75,7 +75,7 @@ def test_an_undo_is_stopped_in_the_same_way(world: World, tags: list[str]) -> No
     act = execute.execute(selection, fingerprint=plan.fingerprint, by=BY).act
     run = bulk.begin("restore", world.name, total=9, by=BY, act=act)
     runs.ask_to_stop(run, by=BY)
-    bulk.restore(run, act, repository=world.name)
+    bulk.restore(run)
     run.refresh_from_db()
     assert (run.state, run.done) == ("stopped", 3)
     assert sum(bool(world.now(tag)) for tag in tags) == 3
@@ -110,7 +110,7 @@ def test_one_run_at_a_time_and_a_dead_one_is_not_taken_up(world: World, tags: li
     run, selection, fingerprint = begin(world, tags)
     with pytest.raises(Refused):
         bulk.begin("delete", world.name, total=1, by=BY)
-    runs.end(run, Run.State.FAILED, run.result, [])
+    runs.end(run, Run.State.FAILED)
     bulk.delete(run, selection, fingerprint=fingerprint)
     assert all(world.now(tag) for tag in tags)
 

@@ -30,8 +30,8 @@ from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
+from registryui import runs
 from registryui.gc import collector as collecting
-from registryui.index import runs
 from registryui.index.sync import sync
 from registryui.models import Manifest, Repository, Run, Tag
 from registryui.registry import paths

@@ -29,8 +29,8 @@ django.setup()
 from django.conf import settings
 from django.core.management import call_command
 
+from registryui import runs
 from registryui.gc import collector as collecting
-from registryui.index import runs
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry import paths, storages

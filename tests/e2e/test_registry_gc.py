@@ -106,7 +106,7 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
             assert alone.ask("/v2/team/app/manifests/1", as_user=True).status in (200, 404)
         if "hold status" in command:
             assert "held by command line" in done.stdout
-    assert told(alone, "hold", "status") == {"held": []}
+    assert told(alone, "freeze", "status") == {"frozen": []}
 
     assert before - data_size(alone) > 200_000
     for tag in ("1", "2", sbom):

@@ -66,7 +66,7 @@ def runs_of(one: Product) -> list[dict[str, object]]:
     """The runs of garbage collection, as their rows say, the newest first."""
     script = (
         "import json; from registryui.models import Run; "
-        "rows = Run.objects.filter(kind='collect').order_by('-id'); "
+        "rows = Run.objects.filter(kind='gc').order_by('-id'); "
         "print(json.dumps([{'state': run.state, **run.result} for run in rows]))"
     )
     done = one.boathouse("manage", "shell", "-v", "0", "-c", script)
@@ -124,8 +124,8 @@ def test_what_is_pushed_beside_garbage_collection_is_whole_in_a_moment(
     def work() -> None:
         """Some runs without a pause: a process of its own for each would start for seconds."""
         script = (
-            "import json; from registryui.gc import collector as collect; "
-            f"print(json.dumps([collect.collect(by='test').result for _ in range({RUNS})]))"
+            "import json; from registryui.gc import collector; "
+            f"print(json.dumps([collector.run_gc(by='test').result for _ in range({RUNS})]))"
         )
         done = quick.boathouse("manage", "shell", "-v", "0", "-c", script)
         for told in json.loads(done.stdout):

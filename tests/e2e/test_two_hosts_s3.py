@@ -109,7 +109,7 @@ def test_of_two_collections_asked_for_at_once_one_runs_at_a_time(hosts: Hosts) -
 
 _AT_ONCE = """
     SELECT COUNT(*) FROM registryui_run one JOIN registryui_run other
-    ON one.id < other.id AND one.kind = 'collect' AND other.kind = 'collect'
+    ON one.id < other.id AND one.kind = 'gc' AND other.kind = 'gc'
     AND other.started_at < one.finished_at
 """
 

@@ -34,7 +34,7 @@ def test_docker_waits_with_layers_and_gives_up_with_a_manifest(
     docker.import_base()
     docker.make_image(reference, "echo a new layer > /new")
     boathouse.boathouse("freeze", "on", "--minutes", "5")
-    opener = threading.Timer(4, boathouse.boathouse, ("hold", "off"))
+    opener = threading.Timer(4, boathouse.boathouse, ("freeze", "off"))
     opener.start()
     docker.push(reference)
     opener.join()

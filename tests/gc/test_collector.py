@@ -18,11 +18,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from portal.settings import _at_least
-from registryui import doctor, hosts, space, tasks
+from registryui import doctor, hosts, runs, space, tasks
 from registryui.gc import collector as collecting
 from registryui.gc import mark, pushed
 from registryui.gc.store_scan import ELSEWHERE
-from registryui.index import runs
 from registryui.models import (
     AuditEvent,
     Manifest,
@@ -560,12 +559,12 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
         small.tag("team/app", "late", loose)
         if how == "stopped":
             runs.ask_to_stop(work.run, by="operator:vera")
-            monkeypatch.setattr(collecting, "POLL", 0.0)
-            work.go_on(0)
+            monkeypatch.setattr(runs, "STEP", 0.0)
+            work.advance()
         raise Unreachable("the disk is away")
 
     def review(work: Any) -> Any:
-        if work.result["stage"] == "review" and not work.result["is_review"]:
+        if work.result.stage == "review" and not work.result.is_review:
             if how == "killed":
                 raise KeyboardInterrupt
             if how == "both fail":
@@ -847,9 +846,9 @@ def test_one_run_at_a_time_and_a_stop_is_safe(
     other = runs.begin(Run.Kind.GC, by="test")
     assert other is not None
     assert collecting.run_gc(by="test") is None
-    runs.end(other, Run.State.DONE, {}, [])
+    runs.end(other, Run.State.DONE)
 
-    monkeypatch.setattr(collecting, "POLL", 0.0)
+    monkeypatch.setattr(runs, "STEP", 0.0)
     stages = []
 
     def stop(run: Run) -> None:
@@ -871,7 +870,7 @@ def test_all_keys_are_always_there_and_a_run_is_in_the_audit_log(small: Small) -
     failed = collect()
     small.sync()
     for run in (failed, done(), done(dry_run=True)):
-        assert run.result.keys() == collecting.Result.__annotations__.keys()
+        assert run.result.keys() == collecting.Result().facts().keys()
     rows = AuditEvent.objects.filter(act="store.collect").values_list("result", flat=True)
     assert list(rows) == ["failed", "done"]  # a dry run is none
 

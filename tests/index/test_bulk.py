@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from bench.store import MadeStore
 from registryui.index import build, bulk, ingest, reading, reconcile
-from registryui.index.progress import State
+from registryui.index.progress import Result, State
 from registryui.index.sync import sync
 from registryui.models import Manifest, RegistryEvent, Repository, Run, Tag
 from registryui.registry import paths
@@ -32,7 +32,7 @@ def store(extent: Extent) -> MadeStore:
 
 
 def state() -> State:
-    return State(Run.objects.get_or_create(kind=Run.Kind.SYNC)[0], None)
+    return State(Run.objects.get_or_create(kind=Run.Kind.SYNC)[0], Result())
 
 
 def build_all(store: Store) -> State:
@@ -227,7 +227,7 @@ def test_a_store_that_does_not_answer_for_one_repository_stops_no_other(
 
     monkeypatch.setattr(store, "tag_links", tag_links)
     now = build_all(store)
-    assert now.errors == 1
+    assert now.result.errors == 1
     assert set(Repository.objects.values_list("name", flat=True)) == {*names} - {names[3]}
 
 

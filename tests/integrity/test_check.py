@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from registryui.index import runs
+from registryui import runs
 from registryui.integrity import check as integrity
 from registryui.integrity import completeness
 from registryui.models import Manifest, Run, Tag
@@ -251,8 +251,8 @@ def test_it_can_be_stopped_and_there_is_one_at_a_time(
     other = runs.begin(Run.Kind.INTEGRITY, by="else")
     assert other is not None
     assert integrity.check(by="test") is None
-    runs.end(other, Run.State.DONE, {}, [])
-    monkeypatch.setattr(integrity, "BEAT", 0.01)
+    runs.end(other, Run.State.DONE)
+    monkeypatch.setattr(runs, "STEP", 0.01)
 
     def stop(run: Run) -> None:
         runs.ask_to_stop(run, by="operator:vera")
@@ -270,7 +270,7 @@ def test_a_store_that_does_not_answer_marks_nothing(small: Small, settings: Any)
     assert run.state == Run.State.FAILED
     assert "no-such" in run.result["problem"]
     assert marked() == set()
-    assert set(run.result) == set(integrity.Result.__annotations__)
+    assert set(run.result) == set(integrity.Result().facts())
 
 
 def test_sizes_take_16_bytes_a_blob_and_know_each(tmp_path: Path) -> None:

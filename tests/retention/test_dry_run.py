@@ -8,8 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
+from registryui import runs
 from registryui.deletion import protection
-from registryui.index import runs
 from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Run, Tag
 from registryui.oci import throw_away
 from registryui.refused import Refused
@@ -191,7 +191,7 @@ def test_a_dry_run_is_stopped_between_two_chunks(
 ) -> None:
     make_tag(make_repository("z/z"), "v1", tagged_at=old(9))
     monkeypatch.setattr(retention_runs, "CHUNK", 1)
-    monkeypatch.setattr(retention_runs, "BEAT", 0)
+    monkeypatch.setattr(runs, "STEP", 0)
     run = retention_runs.begin(many, by="a", is_dry=True)
     runs.ask_to_stop(run, by="operator:vera")
     run = retention_runs.carry_out(run)
@@ -237,7 +237,7 @@ def test_a_failure_is_in_the_run_and_leaves_the_proxy_open(
     with pytest.raises(OSError, match="full"):
         retention_runs.carry_out(run)
     run.refresh_from_db()
-    assert (run.state, run.log) == (Run.State.FAILED, "It failed: the disk is full")
+    assert (run.state, run.log) == (Run.State.FAILED, "OSError: the disk is full")
     monkeypatch.undo()
     assert dry_run(many).state == Run.State.DONE
 

@@ -10,9 +10,8 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from registryui import tasks
+from registryui import runs, tasks
 from registryui.deletion import execute, protection, restore
-from registryui.index import runs
 from registryui.index.sync import sync
 from registryui.models import AuditEvent, RetentionPolicy, Run, Tag, TagTombstone
 from registryui.registry.client import RegistryClient
@@ -193,7 +192,7 @@ def test_stopping_ends_after_the_batch_and_leaves_all_consistent(
 ) -> None:
     rule = make_rule(keep_newest=3)
     monkeypatch.setattr(retention_runs, "BATCH", 2)
-    monkeypatch.setattr(retention_runs, "BEAT", 0)
+    monkeypatch.setattr(runs, "STEP", 0)
     begun = retention_runs.begin(rule, by="a", is_dry=False)
     at_the_plan(monkeypatch, lambda: runs.ask_to_stop(begun, by="operator:mika"))
     done = retention_runs.carry_out(begun)

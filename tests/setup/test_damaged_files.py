@@ -21,7 +21,7 @@ from registryui.setup import configuration, data, health, keys, static, up
 from registryui.setup.data import Refused
 from tests.support.instance import Instance
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]  # files, and SQLite among them
 
 ROOT = Path(__file__).resolve().parents[2]
 

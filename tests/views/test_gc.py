@@ -14,9 +14,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from registryui import clock, tasks
+from registryui import clock, runs, tasks
 from registryui.gc import access
 from registryui.gc import collector as collecting
+from registryui.gc.result import Result
 from registryui.models import AuditEvent, Role, Run
 from registryui.refused import Refused
 from registryui.templatetags.boathouse import took
@@ -226,6 +227,15 @@ def test_an_odd_result_is_shown_as_far_as_it_is_known() -> None:
         Run.objects.filter(pk=run.pk).update(result=result)
         for address in (PAGE, f"{PAGE}/{run.pk}"):
             assert client.get(address).status_code == 200
+
+
+def test_a_run_that_was_killed_does_not_say_that_nothing_waits() -> None:
+    make_run()
+    killed = runs.begin(Run.Kind.GC, by="schedule", result=Result())
+    assert killed is not None
+    runs.Work(killed, Result(stage="mark")).advance(at_once=True)
+    collecting.close_dead(killed.pk)
+    assert "725 things wait hidden" in text(client_of(Role.VIEWER).get(PAGE))
 
 
 def test_a_run_without_its_review_is_said_until_there_is_one() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registryui import audit, clock
-from registryui.gc import collector, process, registry_gc
-from registryui.index import runs
+from registryui import audit, clock, runs
+from registryui.gc import collector as collector
+from registryui.gc import process, registry_gc
+from registryui.gc.result import Result
 from registryui.models import Run
 from registryui.refused import Refused
 from registryui.registry.errors import RegistryError
@@ -137,38 +138,38 @@ class Command(BaseCommand):
         else:
             self._tell(run)
         if run.state == Run.State.FAILED:
-            raise CommandError(run.result["problem"] or "It failed.")
+            raise CommandError(Result.of(run).problem or "It failed.")
 
     def _show(self, run: Run) -> None:
-        stage = run.result.get("stage", "")
+        stage = Result.of(run).stage
         self.stderr.write(f"\r{stage}: {run.done} of about {run.total} checked   ", ending="")
 
     def _tell(self, run: Run) -> None:
-        found = run.result
+        found = Result.of(run)
         for line in run.log.splitlines():
             self.stdout.write(line)
-        would = "would be " if found["dry_run"] else ""
+        would = "would be " if found.dry_run else ""
         size = humanize.naturalsize
         self.stdout.write(
-            f"{found['blobs']} blobs, {size(found['bytes'])}: {found['candidate_blobs']} with "
-            f"{size(found['candidate_bytes'])} are unreferenced, and {size(found['grace_bytes'])} "
+            f"{found.blobs} blobs, {size(found.bytes)}: {found.candidate_blobs} with "
+            f"{size(found.candidate_bytes)} are unreferenced, and {size(found.grace_bytes)} "
             "are within the grace period"
         )
-        if not found["dry_run"]:
+        if not found.dry_run:
             self.stdout.write(
-                f"quarantined: {found['quarantined_manifests']} manifests, "
-                f"{found['quarantined']} blobs, {size(found['quarantined_bytes'])}; "
-                f"restored: {found['restored']}; "
-                f"purged: {found['purged']}, {size(found['freed_bytes'])} freed"
+                f"quarantined: {found.quarantined_manifests} manifests, "
+                f"{found.quarantined} blobs, {size(found.quarantined_bytes)}; "
+                f"restored: {found.restored}; "
+                f"purged: {found.purged}, {size(found.freed_bytes)} freed"
             )
         self.stdout.write(
-            f"{found['uploads']} abandoned uploads ({size(found['upload_bytes'])}) and "
-            f"{found['empty_repositories']} empty repositories {would}removed"
+            f"{found.uploads} abandoned uploads ({size(found.upload_bytes)}) and "
+            f"{found.empty_repositories} empty repositories {would}removed"
         )
-        if found["in_quarantine"]:
+        if found.in_quarantine:
             self.stdout.write(
-                f"{found['in_quarantine']} items, {size(found['in_quarantine_bytes'])}, in "
-                f"quarantine; the first can be purged after {found['due_at'][:16]}"
+                f"{found.in_quarantine} items, {size(found.in_quarantine_bytes)}, in "
+                f"quarantine; the first can be purged after {found.due_at[:16]}"
             )
         if run.state == Run.State.STOPPED:
-            self.stdout.write(f"Stopped by {run.stop_asked_by}. The next run continues.")
+            self.stdout.write("The next run continues.")

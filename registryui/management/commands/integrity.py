@@ -7,7 +7,7 @@ from typing import Any
 import humanize
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from registryui.index import runs
+from registryui import runs
 from registryui.integrity import check
 from registryui.models import Run
 
@@ -57,9 +57,10 @@ class Command(BaseCommand):
             self._tell(run)
         if run.state == Run.State.FAILED:
             raise CommandError(
-                run.result["problem"] or "Not everything could be looked at: ./boathouse doctor"
+                check.Result.of(run).problem
+                or "Not everything could be looked at: ./boathouse doctor"
             )
-        if run.result["broken"]:
+        if check.Result.of(run).broken:
             sys.exit(1)
 
     def _stop(self) -> None:
@@ -70,18 +71,21 @@ class Command(BaseCommand):
         self.stdout.write("It ends at its next safe place.")
 
     def _show(self, run: Run) -> None:
-        read = f", {humanize.naturalsize(run.result['read_bytes'])} read" * run.result["deep"]
-        self.stderr.write(f"\r{run.done} of about {run.total} tags looked at{read}   ", ending="")
+        self.stderr.write(
+            f"\r{run.done} of about {run.total} tags looked at{_read(check.Result.of(run))}   ",
+            ending="",
+        )
 
     def _tell(self, run: Run) -> None:
-        found = run.result
+        found = check.Result.of(run)
         for line in run.log.splitlines():
             self.stdout.write(line)
-        deep = f", {humanize.naturalsize(found['read_bytes'])} read" * found["deep"]
         self.stdout.write(
-            f"{found['repositories']} repositories, {found['tags']} tags{deep} in "
-            f"{found['seconds']:.1f} s: {found['broken'] or 'none'} broken, "
-            f"{found['marked']} marked, {found['unmarked']} unmarked"
+            f"{found.repositories} repositories, {found.tags} tags{_read(found)} in "
+            f"{found.seconds:.1f} s: {found.broken or 'none'} broken, "
+            f"{found.marked} marked, {found.unmarked} unmarked"
         )
-        if run.state == Run.State.STOPPED:
-            self.stdout.write(f"Stopped by {run.stop_asked_by}.")
+
+
+def _read(found: check.Result) -> str:
+    return f", {humanize.naturalsize(found.read_bytes)} read" * found.deep

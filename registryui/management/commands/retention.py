@@ -218,18 +218,17 @@ def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) ->
     found = run.fates.order_by("id")
     if not is_all:
         found = found.exclude(kind=RetentionFate.Kind.STAYS)
-    is_dry = run.kind == Run.Kind.DRY_RUN
+    is_dry, counts = run.kind == Run.Kind.DRY_RUN, runs.Result.of(run)
     for fate in found.iterator(chunk_size=2000):
         verdict = retention_words.verdict(fate, is_dry=is_dry)
-        because = retention_words.because(fate, run.result["rule"], run.started_at)
+        because = retention_words.because(fate, counts.rule, run.started_at)
         command.stdout.write(f"{verdict:<12} {fate.repository}:{fate.tag}  {because}")
-    counts = {name: one for name, one in run.result.items() if isinstance(one, int)}
-    freed = f"{counts['freed']:,} bytes to free by collecting"
+    freed = f"{counts.freed:,} bytes to free by collecting"
     if is_dry:
-        said = f"{counts['goes']:,} of {counts['tags']:,} tags would go, {freed}; "
-        said += f"{counts['saved']:,} kept by an exception"
+        said = f"{counts.goes:,} of {counts.tags:,} tags would go, {freed}; "
+        said += f"{counts.saved:,} kept by an exception"
     else:
-        said = f"{counts['goes']:,} tags deleted, {freed}; {counts['failed']:,} not deleted"
+        said = f"{counts.goes:,} tags deleted, {freed}; {counts.failed:,} not deleted"
     command.stdout.write(f"{said} ({seconds:.1f} s)")
 
 
@@ -243,14 +242,14 @@ def _write_json(command: Command, run: Run, seconds: float) -> None:
         **run.result,
     }
     command.stdout.write(json.dumps(head, indent=2)[:-2] + ',\n  "tags": [', ending="")
-    before = "\n"
+    before, policy = "\n", runs.Result.of(run).rule
     for fate in run.fates.order_by("id").iterator(chunk_size=2000):
-        command.stdout.write(f"{before}    {json.dumps(_of(fate, run))}", ending="")
+        command.stdout.write(f"{before}    {json.dumps(_of(fate, run, policy))}", ending="")
         before = ",\n"
     command.stdout.write("\n  ]\n}")
 
 
-def _of(fate: RetentionFate, run: Run) -> dict[str, Any]:
+def _of(fate: RetentionFate, run: Run, policy: dict[str, Any]) -> dict[str, Any]:
     times = {"pushed_at": fate.tagged_at, "pulled_at": fate.pulled_at}
     return {
         "kind": fate.kind,
@@ -260,7 +259,7 @@ def _of(fate: RetentionFate, run: Run) -> dict[str, Any]:
         "size": fate.size,
         **{name: at.isoformat() if at > UNKNOWN else "" for name, at in times.items()},
         "reason": fate.reason,
-        "because": retention_words.because(fate, run.result["rule"], run.started_at),
+        "because": retention_words.because(fate, policy, run.started_at),
         "image_stays_with": fate.beside,
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from registryui.index.progress import Result
 from registryui.index.sync import sync
 from registryui.index.verify import verify
 from registryui.models import Run
@@ -81,11 +82,11 @@ class Command(BaseCommand):
         self.stderr.write(f"\r{run.done} of about {run.total} tags looked at", ending="")
 
     def _tell(self, run: Run) -> None:
-        counts = run.result
+        counts = Result.of(run)
         for line in run.log.splitlines():
             self.stdout.write(line)
         self.stdout.write(
-            f"{counts['repositories']} repositories, {counts['tags']} tags: "
-            f"{counts['added']} added, {counts['moved']} moved, {counts['removed']} removed, "
-            f"{counts['manifests']} manifests fetched, {counts['errors']} errors"
+            f"{counts.repositories} repositories, {counts.tags} tags: "
+            f"{counts.added} added, {counts.moved} moved, {counts.removed} removed, "
+            f"{counts.manifests} manifests fetched, {counts.errors} errors"
         )

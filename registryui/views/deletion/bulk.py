@@ -7,12 +7,12 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from registryui import runs
 from registryui.deletion import restore
+from registryui.deletion.bulk import Result
 from registryui.failures import in_words
-from registryui.index import runs
 from registryui.models import Repository, Role, Run
 from registryui.views.access import Request, require_role
 from registryui.views.activity.actors import actor_words
@@ -25,7 +25,7 @@ LINES = 50  # of the log
 def delete_run(request: Request, pk: int) -> HttpResponse:
     """The page, or for htmx its fragment; 204 while nothing changed since ?seen=."""
     run = get_object_or_404(Run, pk=pk, kind=Run.Kind.DELETE)
-    is_silent = run.state == Run.State.RUNNING and run.heartbeat_at < timezone.now() - runs.STALE
+    is_silent, facts = runs.is_silent(run), Result.of(run)
     token = f"{run.state}-{run.done}-{bool(run.stop_asked_by)}-{is_silent}"
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
@@ -33,16 +33,16 @@ def delete_run(request: Request, pk: int) -> HttpResponse:
     context: dict[str, Any] = {
         "run": run,
         "token": token,
-        "facts": run.result,
-        "problem": in_words(run.result.get("problem") or ""),
+        "facts": facts,
+        "problem": in_words(facts.problem),
         "by": actor_words(run.by),
         "percent": min(100 * run.done // run.total, 100) if run.total else 0,
-        "is_running": run.state == Run.State.RUNNING and not is_silent,
+        "is_running": runs.is_alive(run),
         "is_silent": is_silent,
         "lines": lines[:LINES],
         "more_lines": max(len(lines) - LINES, 0),
-        "has_repository": Repository.objects.filter(name=run.result.get("repository", "")).exists(),
-        "can_undo": _can_undo(run),
+        "has_repository": Repository.objects.filter(name=facts.repository).exists(),
+        "can_undo": run.state != Run.State.RUNNING and _can_undo(facts),
     }
     template = "deletion/_run.html" if wants_fragment(request) else "deletion/run.html"
     return render(request, template, context)
@@ -57,7 +57,6 @@ def delete_stop(request: Request, pk: int) -> HttpResponse:
     return redirect("delete_run", pk)
 
 
-def _can_undo(run: Run) -> bool:
-    act = run.result.get("act", "")
-    is_over = run.state != Run.State.RUNNING and run.result.get("what") == "delete"
-    return bool(is_over and act) and restore.restorable().filter(act=act).exists()
+def _can_undo(facts: Result) -> bool:
+    is_delete = facts.what == "delete" and facts.act != ""
+    return is_delete and restore.restorable().filter(act=facts.act).exists()

@@ -203,7 +203,7 @@ def _restore_act(request: Request, act: str, back: str) -> HttpResponse:
     first = rows[0]
     if total > bulk.BULK:
         run = bulk.begin("restore", first.repository, total=total, by=request.user.actor, act=act)
-        tasks.restore_bulk(run.pk, act, first.repository, get_language() or "en")
+        tasks.restore_bulk(run.pk, get_language() or "en")
         return redirect("delete_run", run.pk)
     results = restoring.restore_act(act, by=request.user.actor)
     _say(request, results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,29 +10,18 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import schedules, tasks
-from registryui.failures import in_words
-from registryui.index import runs
-from registryui.models import Role, Run, actor_name
+from registryui import runs, schedules, tasks
+from registryui.integrity.check import Result
+from registryui.models import Role, Run
 from registryui.views.access import Request, require_role
 from registryui.views.live import minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
+from registryui.views.runs import ShownRun
 
 FEW = 5  # broken tags that the page of collecting names
 LOG = 50_000  # characters of it that a page shows
-COUNTS = (
-    "repositories",
-    "tags",
-    "broken",
-    "unmarked",
-    "errors",
-    "manifests",
-    "blobs",
-    "read_bytes",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +35,16 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(ShownRun):
     """A run, and what its result says."""
 
-    run: Run
-    is_deep: bool
-    is_alive: bool
-    is_silent: bool
-    counts: Mapping[str, int]
+    counts: Result
     problems: tuple[Problem, ...]
-    problem: str  # why it ended before its time
-
-    @property
-    def is_running(self) -> bool:
-        return self.run.state == Run.State.RUNNING
 
     @property
     def share(self) -> float:
         """0–100."""
-        if self.run.state == Run.State.DONE:
-            return 100
-        return round(100 * min(self.run.done / self.run.total, 1), 1) if self.run.total else 0
-
-    @property
-    def seconds(self) -> float:
-        """How long it took, or has taken until now."""
-        end = self.run.finished_at or (self.run.heartbeat_at if self.is_silent else timezone.now())
-        return max((end - self.run.started_at).total_seconds(), 0)
-
-    @property
-    def by(self) -> str:
-        """Who asked for it, in words."""
-        known = {"schedule": _("by the schedule"), "command line": _("by a command")}
-        return known.get(self.run.by) or actor_name(self.run.by)
+        return self.share_up_to(1)
 
 
 @require_role(Role.VIEWER)
@@ -96,7 +61,7 @@ def integrity_run(request: Request, pk: int) -> HttpResponse:
         "token": token,
         "check": found,
         "log": run.log[-LOG:],
-        "more": max(found.counts["broken"] - len(found.problems), 0),
+        "more": max(found.counts.broken - len(found.problems), 0),
     }
     template = "_run" if wants_fragment(request) else "run"
     return render(request, f"gc/integrity/{template}.html", context)
@@ -106,7 +71,7 @@ def integrity_run(request: Request, pk: int) -> HttpResponse:
 def integrity_start(request: Request) -> HttpResponse:
     """Asks the worker to look at every tag; with `deep`, to read every byte."""
     run = newest()
-    if run is not None and check(run).is_alive:
+    if run is not None and runs.is_alive(run):
         messages.error(request, _("A check is under way already."))
     else:
         tasks.integrity(request.user.actor, deep=request.POST.get("deep") == "1")
@@ -144,19 +109,12 @@ def panel(run: Run | None) -> dict[str, Any]:
 
 def check(run: Run) -> Check:
     """What that run says. No query."""
-    result = run.result if isinstance(run.result, dict) else {}
-    is_running = run.state == Run.State.RUNNING
-    is_silent = is_running and timezone.now() - run.heartbeat_at > runs.STALE
-    counts = {name: result.get(name) for name in COUNTS}
-    return Check(
-        run=run,
-        is_deep=result.get("deep") is True,
-        is_alive=is_running and not is_silent,
-        is_silent=is_silent,
-        counts={name: value if isinstance(value, int) else 0 for name, value in counts.items()},
-        problems=_problems(result.get("problems")),
-        problem=in_words(result.get("problem") or ""),
+    result = Result.of(run)
+    problems = (
+        Problem(repository, tag, _words(why), line(digest, 100))
+        for repository, tag, why, digest in result.problems
     )
+    return Check(run, result, tuple(problems))
 
 
 def token_of(run: Run | None) -> str:
@@ -171,15 +129,6 @@ def token_of(run: Run | None) -> str:
 def _runs() -> QuerySet[Run]:
     """Newest first."""
     return Run.objects.filter(kind=Run.Kind.INTEGRITY).order_by("-started_at", "-id")
-
-
-def _problems(found: object) -> tuple[Problem, ...]:
-    rows = found if isinstance(found, list) else []
-    return tuple(
-        Problem(row[0], row[1], _words(row[2]), line(row[3], 100))
-        for row in rows
-        if isinstance(row, list) and len(row) == 4 and all(isinstance(one, str) for one in row)
-    )
 
 
 def _words(why: str) -> str:

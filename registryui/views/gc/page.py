@@ -16,13 +16,13 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit, clock, tasks
+from registryui import audit, clock, runs, tasks
 from registryui.gc import access as store_access
-from registryui.gc import collector, registry_gc
-from registryui.index import runs
+from registryui.gc import collector as collector
+from registryui.gc import registry_gc
+from registryui.gc.result import Result
 from registryui.models import Role, Run
 from registryui.models.paging import page as keyset_page
 from registryui.views.access import Request, may_open, require_role
@@ -30,7 +30,7 @@ from registryui.views.live import minute, not_changed, wants_fragment
 
 from . import integrity
 from .settings import settings_words
-from .words import counted, quarantine, recent_runs, report
+from .words import counted, quarantine, report
 
 SIZE = 10  # runs of a page
 LOG = 50_000  # characters of it that a page shows
@@ -42,7 +42,7 @@ PATIENCE = 15  # seconds until the worker should have taken up what was asked fo
 @require_role(Role.VIEWER)
 def gc(request: Request) -> HttpResponse:
     """`was` and `asked`: the newest run and the time when a run was asked for."""
-    recent = recent_runs(SIZE)
+    recent = collector.newest_runs(SIZE)
     newest = recent[0] if recent else None
     newest_check = integrity.newest()
     token = f"{_token(newest)}-{integrity.token_of(newest_check)}"
@@ -86,15 +86,16 @@ def gc_run(request: Request, pk: int) -> HttpResponse:
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     found = report(run)
-    title = _("Estimate") if found.is_dry else _("Collection run")
+    skipped = found.skipped
+    title = _("Estimate") if found.counts.dry_run else _("Collection run")
     context = {
         "title": title,
         "token": token,
         "report": found,
         "log": run.log[-LOG:],
         "is_cut": len(run.log) > LOG,
-        "skipped": found.skipped[:SKIPPED],
-        "more_skipped": max(len(found.skipped) - SKIPPED, 0),
+        "skipped": skipped[:SKIPPED],
+        "more_skipped": max(len(skipped) - SKIPPED, 0),
     }
     template = "_report" if wants_fragment(request) else "report"
     return render(request, f"gc/{template}.html", context)
@@ -119,7 +120,7 @@ def gc_stop(request: Request) -> HttpResponse:
     run = _runs().filter(pk=_number(request.POST.get("run", ""))).first()
     if run is None or run.state != Run.State.RUNNING:
         messages.info(request, _("It had ended already."))
-    elif not report(run).is_dry and not may_open(request.user, "gc_start"):
+    elif not Result.of(run).dry_run and not may_open(request.user, "gc_start"):
         messages.error(request, _("Only an administrator may stop a collection."))
     else:
         runs.ask_to_stop(run, by=request.user.actor)
@@ -149,10 +150,10 @@ def gc_purge(request: Request) -> HttpResponse:
     """Says what a purge before its time does to those who push; then asks the worker for it."""
     if request.method == "POST":
         return _ask(request, lambda: tasks.run_gc(request.user.actor, purge_now=True))
-    recent = recent_runs(SIZE)
+    recent = collector.newest_runs(SIZE)
     context = {
         "quarantine": quarantine(recent),
-        "is_running": any(_is_alive(run) for run in recent),
+        "is_running": any(runs.is_alive(run) for run in recent),
         "holds": _freeze_seconds(recent),
     }
     return render(request, "gc/purge.html", context)
@@ -176,16 +177,12 @@ def _freeze_seconds(recent: Sequence[Run]) -> float | None:
 def _ask(request: Request, job: Callable[[], object]) -> HttpResponse:
     """Gives the job to the worker if no run is under way; the page then waits for a newer run."""
     newest = _runs().first()
-    if newest is not None and _is_alive(newest):
+    if newest is not None and runs.is_alive(newest):
         messages.error(request, _("A run is under way: wait for its end, or stop it."))
         return redirect("gc")
     job()
     query = urlencode({"was": _key(newest), "asked": int(time.time())})
     return redirect(f"{reverse('gc')}?{query}")
-
-
-def _is_alive(run: Run) -> bool:
-    return run.state == Run.State.RUNNING and timezone.now() - run.heartbeat_at <= runs.STALE
 
 
 def _key(run: Run | None) -> str:

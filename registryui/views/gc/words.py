@@ -1,21 +1,17 @@
-"""A run of collecting as people read it: its stages as steps with times, its counts, what it is at.
-
-A run's result is JSON that another version may have written: what is not there counts as 0.
-"""
+"""A run of collecting as people read it: its steps with times, its counts, what it is at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui.failures import in_words
-from registryui.index import runs
-from registryui.models import Run, actor_name
+from registryui.gc.result import Result
+from registryui.models import Run
+from registryui.views.runs import ShownRun
 
 STAGES = ("canary", "mark", "hide", "review", "purge", "leftovers")
 DRY_STAGES = ("mark", "leftovers")  # of a dry run
@@ -36,50 +32,26 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A run, and what its result says; `counts` has every count, 0 where the run says nothing."""
+class Report(ShownRun):
+    """A run of collecting, and its steps."""
 
-    run: Run
-    is_dry: bool
-    is_running: bool
-    is_silent: bool  # it says that it runs, and has not been heard of for a minute
-    counts: Mapping[str, int]
+    counts: Result
     steps: tuple[Step, ...]
-    due_at: datetime | None  # when the oldest of what waits may go
-    freeze_seconds: float
-    skipped: tuple[tuple[str, str], ...]  # repositories of which nothing goes, and why
-    problem: str
 
     @property
-    def is_alive(self) -> bool:
-        """It is under way, and its process lives."""
-        return self.is_running and not self.is_silent
+    def skipped(self) -> list[tuple[str, str]]:
+        """Repositories of which nothing goes, and why."""
+        return [(name, in_words(why)) for name, why in self.counts.skipped_repositories]
 
     @property
     def is_due(self) -> bool:
         """Some of what waits may go."""
-        return self.due_at is not None and self.due_at <= timezone.now()
-
-    @property
-    def by(self) -> str:
-        """Who asked for it, in words."""
-        known = {"schedule": _("by the schedule"), "command line": _("by a command")}
-        return known.get(self.run.by) or actor_name(self.run.by)
-
-    @property
-    def seconds(self) -> float:
-        """How long it took, or has taken until now."""
-        end = self.run.finished_at or (self.run.heartbeat_at if self.is_silent else timezone.now())
-        return max((end - self.run.started_at).total_seconds(), 0)
+        return self.counts.due is not None and self.counts.due <= timezone.now()
 
     @property
     def share(self) -> float:
         """0–100: how far it is; 100 once it is done."""
-        if self.run.state == Run.State.DONE:
-            return 100
-        return (
-            round(100 * min(self.run.done / self.run.total, MOST_SHARE), 1) if self.run.total else 0
-        )
+        return self.share_up_to(MOST_SHARE)
 
     @property
     def seconds_left(self) -> float | None:
@@ -90,54 +62,10 @@ class Report:
         return None if share >= MOST_SHARE else self.seconds * (1 - share) / share
 
 
-COUNTS = (
-    *("repositories", "manifests", "blobs", "bytes", "kept_blobs", "kept_bytes"),
-    *("candidate_manifests", "candidate_blobs", "candidate_bytes", "grace_bytes"),
-    *(
-        "quarantined",
-        "quarantined_manifests",
-        "quarantined_bytes",
-        "restored",
-        "purged",
-        "freed_bytes",
-    ),
-    *("in_quarantine", "in_quarantine_bytes", "uploads", "upload_bytes", "empty_repositories"),
-)
-
-
 def report(run: Run) -> Report:
     """What that run says. No query."""
-    result = run.result if isinstance(run.result, dict) else {}
-    is_running = run.state == Run.State.RUNNING
-    counts = {name: _count(result.get(name)) for name in COUNTS}
-    counts["quarantined_things"] = counts["quarantined"] + counts["quarantined_manifests"]
-    is_dry = result.get("dry_run") is True
-    return Report(
-        run=run,
-        is_dry=is_dry,
-        is_running=is_running,
-        is_silent=is_running and timezone.now() - run.heartbeat_at > runs.STALE,
-        counts=counts,
-        steps=_steps(run, result, is_dry=is_dry),
-        due_at=time_of(result.get("due_at")),
-        freeze_seconds=_number(result.get("freeze_seconds")),
-        skipped=_skipped(result.get("skipped_repositories")),
-        problem=in_words(result.get("problem") or ""),
-    )
-
-
-def time_of(text: object) -> datetime | None:
-    """An ISO time with its zone; None for "" and for what is none."""
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo else None
-
-
-def recent_runs(count: int) -> list[Run]:
-    """The newest runs, newest first. One query."""
-    return list(Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")[:count])
+    result = Result.of(run)
+    return Report(run, result, _steps(run, result))
 
 
 def counted(recent: Sequence[Run]) -> Report | None:
@@ -148,20 +76,22 @@ def counted(recent: Sequence[Run]) -> Report | None:
 def quarantine(recent: Sequence[Run]) -> Report | None:
     """The newest of these that has ended, also badly: it says what waits hidden now."""
     ended = (run for run in recent if run.state != Run.State.RUNNING)
-    return next((report(run) for run in ended if "in_quarantine" in run.result), None)
+    found = (one for one in map(report, ended) if one.counts.in_quarantine is not None)
+    return next(found, None)
 
 
-def _steps(run: Run, result: Mapping[str, Any], *, is_dry: bool) -> tuple[Step, ...]:
-    ended = _took(result.get("stages"))
-    at = str(result.get("stage") or "")
-    names: tuple[str, ...] = DRY_STAGES if is_dry else STAGES
-    if result.get("is_review") is True:
+def _steps(run: Run, result: Result) -> tuple[Step, ...]:
+    ended: dict[str, float] = {}  # seconds of each stage, in the order in which they ended
+    for one in result.stages:
+        ended[one.name] = ended.get(one.name, 0) + one.seconds
+    names: tuple[str, ...] = DRY_STAGES if result.dry_run else STAGES
+    if result.is_review:
         names = REVIEW_STAGES
     if run.state == Run.State.DONE:  # what it had no need of is left out
         names = tuple(name for name in names if name in ended)
     steps = []
     for name in names:
-        state = _state(run, name, at, ended)
+        state = _state(run, name, result.stage, ended)
         seconds = ended.get(name)
         if state == "now":
             seconds = max(
@@ -188,28 +118,3 @@ def _title(name: str) -> str:
         "purge": _("Take off the disk what has waited long enough"),
         "leftovers": _("Take away upload leftovers and empty repositories"),
     }[name]
-
-
-def _took(stages: object) -> dict[str, float]:
-    """Seconds of each stage that is done, in the order in which they ended."""
-    found: dict[str, float] = {}
-    for one in stages if isinstance(stages, list) else []:
-        if isinstance(one, dict) and one.get("name") in STAGES:
-            name = str(one["name"])
-            found[name] = found.get(name, 0) + _number(one.get("seconds"))
-    return found
-
-
-def _skipped(found: object) -> tuple[tuple[str, str], ...]:
-    pairs = found if isinstance(found, list) else []
-    return tuple(
-        (str(one[0]), in_words(one[1])) for one in pairs if isinstance(one, list) and len(one) == 2
-    )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) and value > 0 else 0.0

@@ -21,6 +21,7 @@ from registryui.refused import Refused
 from registryui.retention import policies, runs, words
 from registryui.views.access import Request, require_role
 from registryui.views.live import minute, wants_fragment
+from registryui.views.runs import ShownRun
 
 NEXT_TIMES = 3  # that a rule shows
 RUNS = 10  # on a page
@@ -64,7 +65,11 @@ def retention(request: Request) -> HttpResponse:
         size=RUNS,
     )
     token = _token(past.rows)
-    context: dict[str, Any] = {"page": past, "runs": _lines(past.rows), "token": token}
+    context: dict[str, Any] = {
+        "page": past,
+        "runs": [_past(run) for run in past.rows],
+        "token": token,
+    }
     if wants_fragment(request):
         if request.GET.get("seen") == token:
             return HttpResponse(status=204)
@@ -184,7 +189,7 @@ def _with_form(request: Request, row: RetentionPolicy | None, error: str) -> Htt
     past = page(Run.objects.filter(kind=Run.Kind.RETENTION), ["-started_at"], size=RUNS)
     context: dict[str, Any] = {
         "page": past,
-        "runs": _lines(past.rows),
+        "runs": [_past(run) for run in past.rows],
         "token": _token(past.rows),
         "error": error,
         "edited": row,
@@ -223,7 +228,7 @@ def _filled(row: RetentionPolicy | None) -> Mapping[str, Any]:
 def _shown(rows: list[RetentionPolicy]) -> list[Shown]:
     """One query more than the rules: their newest dry runs."""
     dry_runs = {
-        run.result.get("rule_id"): run
+        runs.Result.of(run).rule_id: run
         for run in Run.objects.filter(kind=Run.Kind.DRY_RUN, state=Run.State.DONE).order_by("pk")
     }
     return [
@@ -245,22 +250,10 @@ def _next_times(row: RetentionPolicy) -> list[datetime]:
     return [row.next_at, *schedules.next_times(row.schedule, NEXT_TIMES - 1, row.next_at)]
 
 
-def _lines(found: list[Run]) -> list[Past]:
-    return [
-        Past(
-            run,
-            run.result.get("rule", {}).get("name", ""),
-            words.who(run.by),
-            words.missed(run.result.get("due", "")),
-            *divmod(_took(run), 60),
-        )
-        for run in found
-    ]
-
-
-def _took(run: Run) -> int:
-    """Seconds, until now if it runs."""
-    return max(int(((run.finished_at or run.heartbeat_at) - run.started_at).total_seconds()), 0)
+def _past(run: Run) -> Past:
+    result, shown = runs.Result.of(run), ShownRun(run)
+    missed, took = words.missed(result.due), divmod(int(shown.seconds), 60)
+    return Past(run, result.rule.get("name", ""), shown.by, missed, *took)
 
 
 def _token(found: list[Run]) -> str:

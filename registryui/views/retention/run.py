@@ -11,12 +11,14 @@ from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpRe
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
-from registryui.index import runs
+from registryui import runs
 from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.retention import words
+from registryui.retention.runs import Result
 from registryui.views.access import Request, require_role
 from registryui.views.live import wants_fragment
+from registryui.views.runs import ShownRun
 
 _KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION)
 
@@ -57,61 +59,59 @@ def retention_csv(request: Request, pk: int) -> HttpResponseBase:
 
 def _run_or_404(pk: int) -> Run:
     run = Run.objects.filter(pk=pk, kind__in=_KINDS).first()
-    if run is None or "rule" not in run.result:
+    if run is None or not Result.of(run).rule:
         raise Http404
     return run
 
 
 def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
-    is_dry = run.kind == Run.Kind.DRY_RUN
-    filters = _filters(run, is_dry=is_dry)
+    is_dry, result = run.kind == Run.Kind.DRY_RUN, Result.of(run)
+    filters = _filters(result, is_dry=is_dry)
     kind = request.GET.get("show", "")
     kind = kind if kind in {key for key, _word, _count in filters} else ""
     found = run.fates.filter(kind=kind) if kind else run.fates.all()
     shown = page(found, ["id"], after=request.GET.get("after", ""))
-    facts = run.result["rule"]
     return {
         "run": run,
         "token": token,
         "is_dry": is_dry,
         "is_running": run.state == Run.State.RUNNING,
-        "rule": RetentionPolicy.objects.filter(pk=run.result["rule_id"]).first(),
-        "name": facts["name"],
-        "sentence": words.sentence(facts),
-        "by": words.who(run.by),
-        "counts": run.result,
-        "missed": words.missed(run.result.get("due", "")),
+        "rule": RetentionPolicy.objects.filter(pk=result.rule_id).first(),
+        "name": result.rule["name"],
+        "sentence": words.sentence(result.rule),
+        "by": ShownRun(run).by,
+        "counts": result,
+        "missed": words.missed(result.due),
         "share": min(round(100 * run.done / run.total), 100) if run.total else 0,
         "filters": filters,
         "show": kind,
         "page": shown,
-        "lines": [_line(fate, run) for fate in shown.rows],
+        "lines": [_line(fate, run, result.rule) for fate in shown.rows],
         "log": run.log if run.state in (Run.State.FAILED, Run.State.STOPPED) else "",
         "tab": "rules",
     }
 
 
-def _filters(run: Run, *, is_dry: bool) -> list[tuple[str, str, int | None]]:
+def _filters(counts: Result, *, is_dry: bool) -> list[tuple[str, str, int | None]]:
     """Key, words and number of tags."""
-    counts = run.result
     if is_dry:
         return [
-            ("", _("All"), counts["tags"]),
-            (RetentionFate.Kind.GOES, _("Would go"), counts["goes"]),
-            (RetentionFate.Kind.SAVED, _("Kept by an exception"), counts["saved"]),
+            ("", _("All"), counts.tags),
+            (RetentionFate.Kind.GOES, _("Would go"), counts.goes),
+            (RetentionFate.Kind.SAVED, _("Kept by an exception"), counts.saved),
         ]
     return [
-        ("", _("All"), counts["goes"] + counts["failed"]),
-        (RetentionFate.Kind.GOES, _("Deleted"), counts["goes"]),
-        (RetentionFate.Kind.FAILED, _("Not deleted"), counts["failed"]),
+        ("", _("All"), counts.goes + counts.failed),
+        (RetentionFate.Kind.GOES, _("Deleted"), counts.goes),
+        (RetentionFate.Kind.FAILED, _("Not deleted"), counts.failed),
     ]
 
 
-def _line(fate: RetentionFate, run: Run) -> Line:
+def _line(fate: RetentionFate, run: Run, policy: dict[str, Any]) -> Line:
     return Line(
         fate,
         words.verdict(fate, is_dry=run.kind == Run.Kind.DRY_RUN),
-        words.because(fate, run.result["rule"], run.started_at),
+        words.because(fate, policy, run.started_at),
     )
 
 
@@ -125,13 +125,13 @@ class _Echo:
 def _csv_lines(run: Run) -> Iterator[str]:
     # A name of a tag or a repository begins with a letter, a digit or _, so no program that opens
     # this takes one for a formula. A reason is a sentence of ours.
-    writer = csv.writer(_Echo())
+    writer, policy = csv.writer(_Echo()), Result.of(run).rule
     yield "\ufeff"  # or a spreadsheet does not know that it is UTF-8
     yield writer.writerow(
         ["verdict", "repository", "tag", "digest", "size", "pushed", "pulled", "code", "because"]
     )
     for fate in run.fates.order_by("id").iterator(chunk_size=2000):
-        line = _line(fate, run)
+        line = _line(fate, run, policy)
         times = ["" if at <= UNKNOWN else at.isoformat() for at in (fate.tagged_at, fate.pulled_at)]
         yield writer.writerow(
             [
