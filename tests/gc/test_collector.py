@@ -552,7 +552,7 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
     small.image("team/app", "1", layers=(b"base",))
     loose = small.image("team/app", layers=(b"loose",))
     small.sync()
-    hide, settled = collecting._GcRun._quarantine, collecting._GcRun._settled_mark
+    hide, settled = collecting._GcRun._quarantine, collecting._GcRun._stable_mark
 
     def cut_off(work: Any, *arguments: Any) -> None:
         hide(work, *arguments)
@@ -581,7 +581,7 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
     is_open = how in ("killed", "both fail")
     assert collecting.wants_review(timezone.now()) is is_open
     assert (loose in small.revisions("team/app")) is not is_open
-    assert (doctor.collecting.check_gc().code == "gc-unreviewed") is is_open
+    assert (doctor.gc.check_gc().code == "gc-unreviewed") is is_open
     tasks.gc_by_schedule.call_local()
     assert not collecting.wants_review(timezone.now())
     assert Run.objects.filter(kind=Run.Kind.GC).count() == 1 + is_open
