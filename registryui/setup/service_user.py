@@ -37,7 +37,7 @@ def leave_root(arguments: Sequence[str]) -> None:
     if owner != 0:
         user = pwd.getpwuid(owner)
         environment = {**os.environ, "HOME": str(settings.DATA), "USER": user.pw_name}
-        own = [sys.executable, os.path.abspath(sys.argv[0]), *arguments]
+        own = [sys.executable, str(Path(sys.argv[0]).resolve()), *arguments]
         os.execvpe("setpriv", [*_as(user), *own], environment)  # noqa: S606, S607
 
 
