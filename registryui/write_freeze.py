@@ -32,7 +32,7 @@ from django.utils.translation import gettext as _
 
 from registryui.models import here
 
-from . import hosts, locks, proxy
+from . import files, hosts, locks, proxy
 from .refused import Refused
 
 log = logging.getLogger(__name__)
@@ -255,12 +255,10 @@ def _record(id: str) -> Path:
 
 
 def _write(one: Freeze) -> None:
-    temporary = folder() / f".{one.id}"
     text = {"what": one.what, "by": one.by, "pid": one.pid}
     times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
-    temporary.write_text(json.dumps(text | times))
-    temporary.chmod(0o644)  # root may hold what the worker of another user takes down
-    temporary.rename(_record(one.id))
+    # root may hold what the worker of another user takes down
+    files.write(_record(one.id), json.dumps(text | times), mode=0o644)
 
 
 def _records() -> list[Freeze]:

@@ -23,7 +23,6 @@ import contextlib
 import grp
 import os
 import stat
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -159,21 +158,6 @@ def _close_sockets() -> None:
     mode = 0o710 if is_for_group else 0o700
     if stat.S_IMODE(folder.stat().st_mode) != mode:
         folder.chmod(mode)
-
-
-def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Puts `content` at `path` at once: a reader sees the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        Path(temporary).rename(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def put_aside(path: Path) -> Path:
