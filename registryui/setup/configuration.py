@@ -21,10 +21,11 @@ from django.conf import settings
 from registryui import files, sockets, tls, write_freeze
 from registryui.accounts import htpasswd, publish, rights
 from registryui.deletion import guard, guard_files
+from registryui.refused import Refused
 from registryui.registry import storages
 
 from . import keys, ports
-from .data import NGINX_USER, Refused, closed_folder
+from .data import NGINX_USER, closed_folder
 
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob

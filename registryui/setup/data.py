@@ -30,13 +30,10 @@ from django.conf import settings
 
 from registryui import space, write_freeze
 from registryui.accounts import publish
+from registryui.refused import Refused
 
 NGINX_USER = "www-data"
 LONGEST_PATH = 85  # bytes, of the data folder
-
-
-class Refused(Exception):
-    """A set-up that cannot go on; the text is one sentence for a person, with the mend."""
 
 
 def make() -> None:

@@ -14,8 +14,7 @@ import psutil
 from django.conf import settings
 
 from registryui import files
-
-from .data import Refused
+from registryui.refused import Refused
 
 FIRST = {"registry": 5000, "hook": 8000}
 TRIED = 200  # ports in a row; below the range that the kernel gives to outgoing connections

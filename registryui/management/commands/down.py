@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from registryui.refused import Refused
 from registryui.setup import up as setup
-from registryui.setup.data import Refused
 
 
 class Command(BaseCommand):

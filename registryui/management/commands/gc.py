@@ -15,7 +15,6 @@ from registryui.models import Run
 from registryui.refused import Refused
 from registryui.registry.errors import RegistryError
 from registryui.setup import configuration
-from registryui.setup.data import Refused as SetupRefused
 
 BY = "command line"
 
@@ -79,7 +78,7 @@ class Command(BaseCommand):
                 )
             else:
                 self._run(options)
-        except (Refused, SetupRefused, RegistryError) as error:
+        except (Refused, RegistryError) as error:
             raise CommandError(str(error)) from error
 
     def _stop(self) -> None:

@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from registryui import tls
+from registryui.refused import Refused
 from registryui.setup import configuration
-from registryui.setup.data import Refused
 
 
 class Command(BaseCommand):

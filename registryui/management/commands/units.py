@@ -10,8 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from registryui.refused import Refused
 from registryui.setup import configuration, parts
-from registryui.setup.data import Refused
 
 TEMPLATES = settings.BASE_DIR / "deploy" / "systemd"
 SECRET_ENVIRONMENT = Path("/etc/boathouse/environment")

@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 
 from registryui import space
+from registryui.refused import Refused
 from registryui.setup import report
 from registryui.setup import up as setup
-from registryui.setup.data import Refused
 
 
 class Command(BaseCommand):
