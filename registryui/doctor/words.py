@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-import humanize
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
-from registryui import schedules
+from registryui import formats, schedules
 
 from .findings import Finding
 
@@ -681,18 +680,16 @@ def _would_free(p: Params) -> str:
     if waiting:
         words.append(
             _("%(size)s wait hidden by collecting: “Purge now” on its page frees them at once.")
-            % {"size": humanize.naturalsize(waiting)}
+            % {"size": formats.size(waiting)}
         )
     if more:
-        words.append(
-            _("Collecting would free %(size)s more.") % {"size": humanize.naturalsize(more)}
-        )
+        words.append(_("Collecting would free %(size)s more.") % {"size": formats.size(more)})
     return " ".join(words)
 
 
 def _disk_entries(p: Params) -> Said:
     return (
-        _("%(count)s file entries left") % {"count": humanize.intcomma(p["entries"])},
+        _("%(count)s file entries left") % {"count": f"{p['entries']:,}"},
         str(p["path"]),
         _("There is room, but not for more files: move the data folder to another file system."),
     )
@@ -707,7 +704,7 @@ def _disk_readonly(p: Params) -> Said:
 
 
 def _free(p: Params) -> str:
-    sizes = {"free": humanize.naturalsize(p["free"]), "total": humanize.naturalsize(p["total"])}
+    sizes = {"free": formats.size(p["free"]), "total": formats.size(p["total"])}
     return _("%(free)s free of %(total)s") % sizes
 
 
@@ -724,7 +721,7 @@ def _full_in(p: Params) -> str:
 
 # -- collection ----------------------------------------------------------------------------------
 def _gc_ok(p: Params) -> Said:
-    freed, waiting = (humanize.naturalsize(p[name]) for name in ("freed", "waiting"))
+    freed, waiting = (formats.size(p[name]) for name in ("freed", "waiting"))
     note = _("%(freed)s freed, %(waiting)s wait hidden") % {"freed": freed, "waiting": waiting}
     return _ago(_("Last one %(age)s ago"), p["at"]), note, ""
 
@@ -771,7 +768,7 @@ def _gc_failed(p: Params) -> Said:
 
 def _gc_overdue(p: Params) -> Said:
     return (
-        _("%(size)s wait hidden for too long") % {"size": humanize.naturalsize(p["bytes"])},
+        _("%(size)s wait hidden for too long") % {"size": formats.size(p["bytes"])},
         _ago(_("due %(age)s ago"), p["due_at"]),
         _("Run ./boathouse gc: it frees what is due. Look whether the worker runs."),
     )
