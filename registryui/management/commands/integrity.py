@@ -1,24 +1,23 @@
 """./boathouse integrity: is every tag whole?"""
 
-import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-import humanize
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
+from registryui import formats
 from registryui.index import runs
 from registryui.integrity import check
+from registryui.management.command import BY, BoathouseCommand, add_json
 from registryui.models import Run
 
-BY = "command line"
 
-
-class Command(BaseCommand):
+class Command(BoathouseCommand):
+    logs = True
     help = "Looks whether every tag can be pulled in full; ends with 1 if one cannot."
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
             "--deep", action="store_true", help="also read every blob and compute its digest"
         )
@@ -36,7 +35,7 @@ class Command(BaseCommand):
             help="ask the registry, or read its store; else as BOATHOUSE_SOURCE says",
         )
         parser.add_argument("--stop", action="store_true", help="ask the run under way to end")
-        parser.add_argument("--json", action="store_true", help="print the result for programs")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["stop"]:
@@ -47,14 +46,11 @@ class Command(BaseCommand):
             deep=options["deep"],
             limit=max(options["limit"], 0) * 1_000_000,
             source=options["source"],
-            progress=None if options["json"] or not sys.stderr.isatty() else self._show,
+            progress=self.progress(_looked_at),
         )
         if run is None:
             raise CommandError("A run is under way already. Try again when it has ended.")
-        if options["json"]:
-            self.stdout.write(json.dumps({"state": run.state, **run.result}))
-        else:
-            self._tell(run)
+        self.say({"state": run.state, **run.result}, *run.log.splitlines(), *_counted(run))
         if run.state == Run.State.FAILED:
             raise CommandError(
                 run.result["problem"] or "Not everything could be looked at: ./boathouse doctor"
@@ -67,21 +63,23 @@ class Command(BaseCommand):
         if run is None:
             raise CommandError("Nothing is being looked at.")
         runs.ask_to_stop(run, by=BY)
-        self.stdout.write("It ends at its next safe place.")
+        self.say({"stopping": run.pk}, "It ends at its next safe place.")
 
-    def _show(self, run: Run) -> None:
-        read = f", {humanize.naturalsize(run.result['read_bytes'])} read" * run.result["deep"]
-        self.stderr.write(f"\r{run.done} of about {run.total} tags looked at{read}   ", ending="")
 
-    def _tell(self, run: Run) -> None:
-        found = run.result
-        for line in run.log.splitlines():
-            self.stdout.write(line)
-        deep = f", {humanize.naturalsize(found['read_bytes'])} read" * found["deep"]
-        self.stdout.write(
-            f"{found['repositories']} repositories, {found['tags']} tags{deep} in "
-            f"{found['seconds']:.1f} s: {found['broken'] or 'none'} broken, "
-            f"{found['marked']} marked, {found['unmarked']} unmarked"
-        )
-        if run.state == Run.State.STOPPED:
-            self.stdout.write(f"Stopped by {run.stop_asked_by}.")
+def _looked_at(run: Run) -> str:
+    return f"{run.done} of about {run.total} tags looked at{_read(run)}"
+
+
+def _read(run: Run) -> str:
+    return f", {formats.size(run.result['read_bytes'])} read" if run.result["deep"] else ""
+
+
+def _counted(run: Run) -> Iterator[str]:
+    found = run.result
+    yield (
+        f"{found['repositories']} repositories, {found['tags']} tags{_read(run)} in "
+        f"{found['seconds']:.1f} s: {found['broken'] or 'none'} broken, "
+        f"{found['marked']} marked, {found['unmarked']} unmarked"
+    )
+    if run.state == Run.State.STOPPED:
+        yield f"Stopped by {run.stop_asked_by}."
