@@ -11,6 +11,9 @@ from pytest_django.fixtures import Settings
 
 from registryui.refused import Refused
 from registryui.setup import configuration, data, parts, ports
+from tests.support.data_folder import folder
+
+__all__ = ["folder"]  # the fixture
 
 
 def test_nginx_accepts_what_is_rendered(folder: Path) -> None:
