@@ -11,6 +11,7 @@ from django.core.management import execute_from_command_line
 
 from portal import __version__
 from registryui import database_errors, space
+from registryui.setup import service_user
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     os.umask(0o077)  # whatever a command writes; files that others need are opened one by one
     try:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
+        service_user.leave_root(sys.argv[1:])
         space.give_back()  # before Django: no database can be opened without room
         execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
         sys.stdout.flush()

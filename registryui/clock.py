@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import threading
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +25,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
+from . import files
 from .refused import Refused
 
 log = logging.getLogger(__name__)
@@ -143,13 +142,10 @@ def _read() -> Clock | None:
 
 def _write(found: Clock) -> None:
     """A full disk, or a folder that is not there yet, keeps the note from before."""
-    new = _file().with_suffix(f".{os.getpid()}-{threading.get_ident()}")
     try:
-        new.write_text(json.dumps(asdict(found)))
-        new.rename(_file())
+        files.write(_file(), json.dumps(asdict(found)))
     except OSError as error:
         log.warning("the time is not noted: %s", error)
-        new.unlink(missing_ok=True)
 
 
 def _file() -> Path:

@@ -23,6 +23,7 @@ from django.db import connection
 from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
+from registryui import files
 from registryui.models import Host, Lease, Published, here
 from registryui.refused import Refused
 
@@ -59,7 +60,7 @@ def join() -> None:
     if not settings.IS_POSTGRESQL:
         return
     if not here():
-        settings.HOST_FILE.write_text(secrets.token_hex(8) + "\n")
+        files.write(settings.HOST_FILE, secrets.token_hex(8) + "\n", mode=0o644)
     twin = Host.objects.filter(id=here()).exclude(name=name_here())
     if twin.filter(seen_at__gt=Now() - SILENT).exists():
         raise Refused(

@@ -1,4 +1,4 @@
-"""What a service says when a rule forbids what was asked."""
+"""What a service says when a rule, or this machine, forbids what was asked. Needs no Django."""
 
 
 class Refused(Exception):

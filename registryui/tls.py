@@ -12,7 +12,6 @@ The TLS folder, made by `ensure` and never touched when a certificate of the use
 
 import contextlib
 import ipaddress
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -28,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from django.conf import settings
 
-from . import locks
+from . import files, locks
 
 CA_DAYS = 3652
 LEAF_DAYS = 397  # clients begin to refuse longer ones
@@ -167,9 +166,9 @@ def _ensure_ca(folder: Path, names: list[str]) -> bool:
         key = _signing_key(key_file)
     else:
         key = ec.generate_private_key(ec.SECP256R1())
-        _write(key_file, _pem(key), mode=0o600)
+        files.write(key_file, _pem(key), mode=0o600)
     certificate = _make_ca(key, names)
-    _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    files.write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return True
 
 
@@ -231,8 +230,8 @@ def _issue(folder: Path, names: list[str]) -> None:
         )
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = _make_leaf(key.public_key(), names, ca=ca, ca_key=ca_key)
-    _write(folder / "server.key", _pem(key), mode=0o600)
-    _write(folder / "server.crt", leaf.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    files.write(folder / "server.key", _pem(key), mode=0o600)
+    files.write(folder / "server.crt", leaf.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 # -- certificates --------------------------------------------------------------------------------
@@ -476,22 +475,6 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Put `content` at `path` in one step; at no moment can others read a key."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)  # whatever the umask says
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from typing import Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from registryui import hosts, locks, proxy, sockets
+from registryui import files, hosts, locks, proxy, sockets
 from registryui.models import here
 from registryui.refused import Refused
 
@@ -280,12 +280,10 @@ def _record(id: str) -> Path:
 
 
 def _write(one: Freeze) -> None:
-    temporary = folder() / f".{one.id}"
     text = {"what": one.what, "by": one.by, "pid": one.pid}
     times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
-    temporary.write_text(json.dumps(text | times))
-    temporary.chmod(0o644)  # root may hold what the worker of another user takes down
-    temporary.rename(_record(one.id))
+    # root may hold what the worker of another user takes down
+    files.write(_record(one.id), json.dumps(text | times), mode=0o644)
 
 
 def _records() -> list[Freeze]:

@@ -176,7 +176,7 @@ def test_the_page_grants_and_keeps_what_was_typed_wrong(mo: Operator) -> None:
     assert answer.status_code == 422
     assert "“Team” is no scope" in html.unescape(answer.content.decode())
     assert ">Team</textarea>" in answer.content.decode()
-    for longest in ("", "0", "soon", "999999"):
+    for longest in ("", "0", "soon", "x12", "999999"):
         assert client.post(place, {**sent, "longest": longest}).status_code == 422
     mo.refresh_from_db()
     assert mo.longest_days == 90

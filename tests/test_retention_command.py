@@ -33,13 +33,12 @@ def facts(*words: str) -> Any:
 
 def refused(*words: str) -> tuple[int, str]:
     """Exit code and the sentence, which the JSON has as well."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.raises(SystemExit) as end:
-        call_command("retention", *words, stdout=out, stderr=err)
-    sentence = err.getvalue().strip().removeprefix("boathouse: ")
+    out = io.StringIO()
+    with pytest.raises(CommandError) as end:
+        call_command("retention", *words, stdout=out)
     if "--json" in words:
-        assert json.loads(out.getvalue()) == {"error": sentence}
-    return int(str(end.value.code)), sentence
+        assert json.loads(out.getvalue()) == {"error": str(end.value)}
+    return end.value.returncode, str(end.value)
 
 
 @pytest.fixture

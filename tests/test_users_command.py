@@ -59,20 +59,16 @@ def facts(*words: str) -> Any:
 
 
 def refused(*words: str, code: int = 1) -> str:
-    """The one sentence on stderr; --json says it on stdout, too."""
-    complained = io.StringIO()
-    with pytest.raises(SystemExit) as end:
-        call_command("user", *words, stdout=io.StringIO(), stderr=complained)
-    assert end.value.code == code
-    sentence = complained.getvalue()
-    assert sentence.startswith("boathouse: ")
-    assert sentence.count("\n") == 1
+    """The one sentence; --json says it on stdout, too."""
+    with pytest.raises(CommandError) as end:
+        call_command("user", *words, stdout=io.StringIO())
+    assert end.value.returncode == code
+    sentence = str(end.value)
+    assert "\n" not in sentence
     printed = io.StringIO()
-    with pytest.raises(SystemExit):
-        call_command("user", *words, "--json", stdout=printed, stderr=io.StringIO())
-    assert json.loads(printed.getvalue()) == {
-        "error": sentence.removeprefix("boathouse: ").rstrip("\n")
-    }
+    with pytest.raises(CommandError):
+        call_command("user", *words, "--json", stdout=printed)
+    assert json.loads(printed.getvalue()) == {"error": sentence}
     return sentence
 
 

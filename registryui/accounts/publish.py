@@ -30,11 +30,11 @@ import logging
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -42,7 +42,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from registryui import locks, proxy
+from registryui import files, locks, proxy
 from registryui.models import (
     UNKNOWN,
     LineLeftAlone,
@@ -69,8 +69,7 @@ OPEN = ("base", "search", "other")  # endpoints of the front door that every use
 _ENDPOINTS = "@open"
 _ANONYMOUS = "@anonymous"  # what may be pulled without a login: settings.ANONYMOUS_PULL
 _last_marked: list[int] = []  # the stamp of the file whose lines `_mark_costs` last saw
-_TEMPORARY = ".new-"  # how a file is called until it is renamed
-_Step = tuple[Path, bytes, int | None]  # a file's place, content, mode (None: as nginx can read it)
+_Step = tuple[Path, bytes, bool]  # a file's place, its content, whether nginx is to read it
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,10 +448,10 @@ def _open_rights() -> None:
         top.mkdir()
         top.chmod(0o711)
     _let_others(top, 0o711)
-    for place, folders, files in os.walk(top):
+    for place, folders, markers in os.walk(top):
         for name in folders:  # before the walk goes down there
             _let_others(Path(place, name), 0o711)
-        for name in files:
+        for name in markers:
             _let_others(Path(place, name), 0o644)
 
 
@@ -469,7 +468,7 @@ def stamp() -> list[int]:
 def remember(seen: list[int]) -> None:
     """Notes that the file agreed with the tables, or was let be, when it had that stamp."""
     with contextlib.suppress(OSError):
-        _put(_mark(), json.dumps(seen).encode(), mode=0o600)
+        files.write(_mark(), json.dumps(seen))
 
 
 @contextlib.contextmanager
@@ -497,9 +496,9 @@ def _replace(old_lines: Mapping[str, str], lines: Mapping[str, str], instead: by
     old = overlap.read_bytes() if overlap.exists() else b""
     wider, exact = htpasswd.change(old, kept), _overlap()
     steps: list[_Step] = [_version(before)] if _is_news(before, after) else []
-    steps += [(overlap, wider, None)] if wider != old else []
-    steps += [(path, after, None)]
-    steps += [(overlap, exact, None)] if exact != wider or not overlap.exists() else []
+    steps += [(overlap, wider, True)] if wider != old else []
+    steps += [(path, after, True)]
+    steps += [(overlap, exact, True)] if exact != wider or not overlap.exists() else []
     made = _put_in_turn(steps)
     if was_as_written:  # else a hand edit, which nobody has seen yet, would be forgotten
         remember(made[path])
@@ -539,9 +538,8 @@ def _stamp_of(path: Path) -> list[int]:
     return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
-def _put(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """At once: a reader sees the old file or the new one. `mode` None: as nginx can read it."""
-    _put_in_turn([(path, content, mode)])
+def _put(path: Path, content: bytes) -> None:
+    _put_in_turn([(path, content, True)])
 
 
 def _put_in_turn(steps: Sequence[_Step]) -> dict[Path, list[int]]:
@@ -551,37 +549,23 @@ def _put_in_turn(steps: Sequence[_Step]) -> dict[Path, list[int]]:
     """
     made: dict[Path, list[int]] = {}
     with contextlib.ExitStack() as stack:
-        ready = [(step[0], stack.enter_context(_temporary(*step))) for step in steps]
+        ready = []
+        for path, content, is_for_nginx in steps:
+            give_rights = partial(_give_rights, path=path) if is_for_nginx else None
+            new = files.written_beside(path, content, give_rights)
+            ready.append((path, stack.enter_context(new)))
         for path, temporary in ready:
             made[path] = _stamp_of(temporary)  # a hand may be in the file right after the rename
             temporary.rename(path)
     for folder in {path.parent for path in made}:
-        _sync_folder(folder)
+        files.sync_folder(folder)
     return made
-
-
-@contextlib.contextmanager
-def _temporary(path: Path, content: bytes, mode: int | None) -> Iterator[Path]:
-    """A file in the same folder with that content, gone afterwards if it was not renamed."""
-    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if mode is None:
-                _give_rights(handle, path)
-            else:
-                os.fchmod(handle, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _remove_temporary_files() -> None:
     """Those of a writer that was killed; the caller has the lock, so nobody writes one now."""
     for folder in (settings.HTPASSWD_FILE.parent, settings.VERSIONS_DIR):
-        for path in folder.glob(f"{_TEMPORARY}*"):
+        for path in folder.glob(f"{files.TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
 
@@ -604,15 +588,6 @@ def _nginx_group() -> int | None:
         return grp.getgrnam(NGINX_GROUP).gr_gid
     except KeyError:
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    # The rename itself survives a power cut only when the folder is on the disk too.
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # -- versions ------------------------------------------------------------------------------------
@@ -638,7 +613,7 @@ def _is_news(before: bytes, after: bytes) -> bool:
 
 def _version(content: bytes) -> _Step:
     settings.VERSIONS_DIR.mkdir(mode=0o700, exist_ok=True)
-    return settings.VERSIONS_DIR / f"{time.time_ns():020}", content, 0o600
+    return settings.VERSIONS_DIR / f"{time.time_ns():020}", content, False
 
 
 # -- rights --------------------------------------------------------------------------------------
@@ -677,8 +652,8 @@ def _add(folder: Path, markers: Collection[str]) -> None:
 
 def _take(folder: Path, *, but: Collection[str]) -> None:
     kept = {folder / marker for marker in but}
-    for place, _folders, files in os.walk(folder, topdown=False):
-        for name in files:
+    for place, _folders, names in os.walk(folder, topdown=False):
+        for name in names:
             if Path(place, name) not in kept:
                 Path(place, name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something in it is kept
@@ -757,7 +732,7 @@ def _touch(path: Path) -> None:
         _set_mode(place, 0o711)
     if not path.exists():
         # Whole from its first moment, whatever this process dies of.
-        new = path.with_name(_TEMPORARY + path.name)
+        new = path.with_name(files.TEMPORARY + path.name)
         new.touch()
         _set_mode(new, 0o644)
         new.rename(path)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
-from registryui import audit
+from registryui import audit, files
 from registryui.accounts import rights
 from registryui.models import AuditEvent, Protection
 from registryui.models.patterns import ANY
@@ -168,22 +167,13 @@ def _put(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     with suppress(OSError):
         if path.read_bytes() == content and path.stat().st_mode & 0o777 == mode:
             return
-    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(handle)  # an empty answer would be none
-        Path(name).rename(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    files.write(path, content, mode=mode)
 
 
 def _remove_others(kept: Iterable[Path]) -> None:
     stay = {*kept, folder() / ".lock", _rules_file()}
-    for place, _folders, files in os.walk(folder(), topdown=False):
-        for name in files:
+    for place, _folders, names in os.walk(folder(), topdown=False):
+        for name in names:
             if Path(place, name) not in stay:
                 Path(place, name).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: something in it stays

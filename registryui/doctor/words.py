@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-import humanize
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.timesince import timesince
 from django.utils.translation import gettext, ngettext, ngettext_lazy, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from registryui import schedules
+from registryui import formats, schedules
 from registryui.failures import in_words
 
 from .findings import Finding
@@ -113,11 +112,11 @@ _SHOW: dict[str, Callable[[Params], Any]] = {
     "age": _age,
     "names": _names,
     "blocked": lambda p: p["blocked"] if "blocked" in p else p["path"],
-    "size": lambda p: humanize.naturalsize(p["bytes"]),
-    "free": lambda p: humanize.naturalsize(p["free"]),
-    "total": lambda p: humanize.naturalsize(p["total"]),
-    "freed": lambda p: humanize.naturalsize(p["freed"]),
-    "waiting": lambda p: humanize.naturalsize(p["waiting"]),
+    "size": lambda p: formats.size(p["bytes"]),
+    "free": lambda p: formats.size(p["free"]),
+    "total": lambda p: formats.size(p["total"]),
+    "freed": lambda p: formats.size(p["freed"]),
+    "waiting": lambda p: formats.size(p["waiting"]),
 }
 
 
@@ -218,17 +217,15 @@ def _would_free(p: Params) -> str:
             gettext(
                 "%(size)s wait hidden by collecting: “Purge now” on its page frees them at once."
             )
-            % {"size": humanize.naturalsize(waiting)}
+            % {"size": formats.size(waiting)}
         )
     if more:
-        words.append(
-            gettext("Collecting would free %(size)s more.") % {"size": humanize.naturalsize(more)}
-        )
+        words.append(gettext("Collecting would free %(size)s more.") % {"size": formats.size(more)})
     return " ".join(words)
 
 
 def _entries_left(p: Params) -> str:
-    return gettext("%(count)s file entries left") % {"count": humanize.intcomma(p["entries"])}
+    return gettext("%(count)s file entries left") % {"count": f"{p['entries']:,}"}
 
 
 def _clock_jumped(p: Params) -> Said:

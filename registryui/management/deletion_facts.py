@@ -4,11 +4,11 @@ programs, lines for people."""
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import humanize
-
+from registryui import formats
 from registryui.deletion.execute import Going, Outcome, Plan, Purge, Result
-from registryui.management.user_facts import columns
+from registryui.formats import size
 from registryui.models import UNKNOWN, TagTombstone
+from registryui.oci.digest import short
 
 SHOWN = 20  # lines of one kind; --json has all
 _LEFT_OUT = {
@@ -63,6 +63,11 @@ def of_result(one: Result) -> dict[str, str]:
     return {"tag": one.tag, "digest": one.digest, "state": one.state, "reason": one.reason}
 
 
+def result_line(one: Result) -> str:
+    """The same for people."""
+    return f"{one.tag or one.digest}: {one.state}. {one.reason}".rstrip(". ")
+
+
 def of_purge(one: Purge) -> dict[str, Any]:
     """The plan, and after the act its results."""
     return {
@@ -103,14 +108,14 @@ def plan_lines(plan: Plan) -> list[str]:
     name = plan.selection.repository
     lines = _cut(
         [
-            f"goes    {reference(name, one.tag, one.digest)}  {one.digest[:19]}  {size(one.size)}"
+            f"goes    {reference(name, one.tag, one.digest)}  {short(one.digest)}  {size(one.size)}"
             for one in plan.going
         ]
     )
     lines += _cut([f"with it {name}:{one.tag}" for one in plan.referrer_tags])
     for one in plan.staying:
         kept = ", ".join(one.staying[:5]) or ", ".join(one.listed_by[:3]) or "another image"
-        lines.append(f"stays   {one.digest[:19]}, for {kept}")
+        lines.append(f"stays   {short(one.digest)}, for {kept}")
     lines += _cut(
         [f"left    {one.tag} {_LEFT_OUT.get(one.reason, one.reason)}" for one in plan.left_out]
     )
@@ -163,7 +168,7 @@ def tombstone_table(rows: Iterable[TagTombstone]) -> str:
     lines = [
         [
             reference(row.repository, row.tag, row.digest),
-            row.digest[:19] if row.tag else "",
+            short(row.digest) if row.tag else "",
             row.how,
             row.at.strftime("%Y-%m-%d %H:%M"),
             " ".join((row.by, row.address)).strip() or "-",
@@ -171,17 +176,12 @@ def tombstone_table(rows: Iterable[TagTombstone]) -> str:
         ]
         for row in rows
     ]
-    return columns(lines) if lines else "Nothing waits to be put back."
+    return formats.columns(lines) if lines else "Nothing waits to be put back."
 
 
 def reference(repository: str, tag: str, digest: str) -> str:
     """As people write it."""
     return f"{repository}:{tag}" if tag else f"{repository}@{digest}"
-
-
-def size(value: int) -> str:
-    """Bytes, for people."""
-    return humanize.naturalsize(value, format="%.1f")
 
 
 def _cut(lines: Sequence[str]) -> list[str]:

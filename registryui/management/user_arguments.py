@@ -9,6 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from registryui.accounts import rights, users
+from registryui.management.command import add_act
 from registryui.models import NEVER, Right, State
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -90,7 +91,7 @@ def add_to(parser: Any) -> None:
 
 
 def _users(acts: Any) -> None:
-    one = _act(acts, "add", "a new registry user; prints the secret once")
+    one = add_act(acts, "add", "a new registry user; prints the secret once")
     one.add_argument("name", metavar="NAME")
     add_rights(one)
     one.add_argument("--note", default="", metavar="TEXT", help="what it is for")
@@ -99,18 +100,18 @@ def _users(acts: Any) -> None:
     )
     one.add_argument("--owner", default="", metavar="OPERATOR", help="whose user this is")
     _password(one, required=False)
-    many = _act(acts, "list", "all of them")
+    many = add_act(acts, "list", "all of them")
     many.add_argument("--state", choices=State.values, help="only those")
     many.add_argument("--unused", type=int, metavar="DAYS", help="only those not used for so long")
-    _act(acts, "show", "one of them").add_argument("name", metavar="NAME")
+    add_act(acts, "show", "one of them").add_argument("name", metavar="NAME")
 
 
 def _changes(acts: Any) -> None:
-    one = _act(acts, "rights", "give these rights in place of those before")
+    one = add_act(acts, "rights", "give these rights in place of those before")
     one.add_argument("name", metavar="NAME")
     add_rights(one)
     one.add_argument("--none", action="store_true", help="no right at all")
-    one = _act(acts, "rotate", "a new secret; prints it once")
+    one = add_act(acts, "rotate", "a new secret; prints it once")
     one.add_argument("name", metavar="NAME")
     one.add_argument(
         "--overlap",
@@ -119,7 +120,7 @@ def _changes(acts: Any) -> None:
         metavar="TIME",
         help="the old one works on for 1h, 1d, 7d",
     )
-    one = _act(acts, "password", "a person's own password in place of the secret")
+    one = add_act(acts, "password", "a person's own password in place of the secret")
     one.add_argument("name", metavar="NAME")
     _password(one, required=True)
     for name, words in {
@@ -127,20 +128,20 @@ def _changes(acts: Any) -> None:
         "enable": "switch on again",
         "remove": "forget; what they pushed stays under their name",
     }.items():
-        _act(acts, name, words).add_argument("names", nargs="+", metavar="NAME")
-    many = _act(acts, "expire", "access ends then")
+        add_act(acts, name, words).add_argument("names", nargs="+", metavar="NAME")
+    many = add_act(acts, "expire", "access ends then")
     many.add_argument("names", nargs="+", metavar="NAME")
     many.add_argument("when", type=end, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never, now")
-    one = _act(acts, "note", "what it is for")
+    one = add_act(acts, "note", "what it is for")
     one.add_argument("name", metavar="NAME")
     one.add_argument("text", metavar="TEXT")
-    one = _act(acts, "owner", "whose user this is: a maintainer manages only their own")
+    one = add_act(acts, "owner", "whose user this is: a maintainer manages only their own")
     one.add_argument("name", metavar="NAME")
     one.add_argument("operator", metavar="OPERATOR", help="'' for nobody")
 
 
 def _file(acts: Any) -> None:
-    drift = _act(acts, "drift", "lines of the file that somebody edited by hand")
+    drift = add_act(acts, "drift", "lines of the file that somebody edited by hand")
     does = drift.add_mutually_exclusive_group()
     for option, words in {
         "--take-over": "the tables follow the file",
@@ -149,19 +150,13 @@ def _file(acts: Any) -> None:
     }.items():
         does.add_argument(option, nargs="*", metavar="NAME", help=words)
     drift.add_argument("--all", action="store_true", help="every line, with one of these three")
-    _act(acts, "versions", "what the file was before its last changes")
-    one = _act(acts, "restore", "put a version of the file back")
+    add_act(acts, "versions", "what the file was before its last changes")
+    one = add_act(acts, "restore", "put a version of the file back")
     one.add_argument("version", metavar="VERSION", help="its number or name in `versions`")
     one.add_argument(
         "--dry-run", action="store_true", help="only say who gains and loses the login"
     )
-    _act(acts, "publish", "write all files again from the tables")
-
-
-def _act(acts: Any, name: str, words: str) -> Any:
-    parser = acts.add_parser(name, help=words, description=words)
-    parser.add_argument("--json", action="store_true", help="print facts for programs")
-    return parser
+    add_act(acts, "publish", "write all files again from the tables")
 
 
 def add_rights(parser: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from registryui import formats
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.accounts.users import Done
 from registryui.models import NEVER, UNKNOWN, RegistryUser, Right, actor_name
@@ -86,16 +87,7 @@ def table(rows: Sequence[RegistryUser]) -> str:
                 row.note,
             ]
         )
-    return columns(lines)
-
-
-def columns(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells, each column as wide as its widest cell."""
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return formats.columns(lines)
 
 
 def block(row: RegistryUser) -> str:
@@ -117,7 +109,7 @@ def block(row: RegistryUser) -> str:
         lines.append(["Old secret", f"works until {_when(row.old_until)}"])
     if row.is_pending:
         lines.append(["Files", "do not say this yet: ./boathouse user publish writes them"])
-    return columns(lines)
+    return formats.columns(lines)
 
 
 def done_lines(done: Done) -> str:
@@ -133,7 +125,7 @@ def done_lines(done: Done) -> str:
     lines.append(["Front door", proof_words(done.proof)])
     if done.warning:
         lines.append(["Mind", done.warning])
-    return columns(lines)
+    return formats.columns(lines)
 
 
 def state_words(row: RegistryUser) -> str:

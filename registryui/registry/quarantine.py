@@ -28,6 +28,8 @@ from typing import Any, Protocol
 
 from django.utils import timezone
 
+from registryui.files import sync_folder
+
 from . import paths
 from .errors import Unreachable
 from .files import LocalFiles, Problems, shown, unreachable
@@ -155,7 +157,7 @@ class LocalQuarantine:
             os.fsync(handle)
             self.change(os.rename, f"{folder}/record.new", f"{folder}/record")
             for above in (folder, self._base):
-                _sync(above)
+                sync_folder(above)
             yield
         finally:
             os.close(handle)
@@ -188,7 +190,7 @@ class LocalQuarantine:
                 self.change(os.rename, str(new), place)
             finally:
                 new.unlink(missing_ok=True)
-            _sync(folder)
+            sync_folder(folder)
 
     # -- looking -----------------------------------------------------------------------------------
     def contents(self) -> Iterator[Quarantined]:
@@ -415,14 +417,6 @@ def _copy(here: str, place: str) -> None:
 def _is_file(place: str, size: int) -> bool:
     status = os.lstat(place)
     return stat.S_ISREG(status.st_mode) and status.st_size == size
-
-
-def _sync(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _size(place: str) -> int | None:

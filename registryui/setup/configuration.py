@@ -11,20 +11,20 @@ import resource
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 
 from django.conf import settings
 
-from registryui import sockets, tls, write_freeze
+from registryui import files, sockets, tls, write_freeze
 from registryui.accounts import htpasswd, publish, rights
 from registryui.deletion import guard, guard_files
+from registryui.refused import Refused
 from registryui.registry import storages
 
 from . import keys, ports
-from .data import NGINX_USER, Refused, closed_folder, write_file
+from .data import NGINX_USER, closed_folder
 
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
@@ -87,7 +87,7 @@ def write(*, registry_port: int, hook_port: int) -> None:
 
     Raises Refused with nginx's words if it does not; then nothing is changed.
     """
-    write_file(
+    files.write(
         settings.CONFIG_DIR / "pages" / "down.html",
         (TEMPLATES / "down.html").read_bytes(),
         mode=0o644,
@@ -96,7 +96,7 @@ def write(*, registry_port: int, hook_port: int) -> None:
     put_nginx(render_passwords(), passwords_file())
     put_nginx(render_nginx(registry_port=registry_port, hook_port=hook_port))
     text = render_registry(registry_port=registry_port, hook_port=hook_port)
-    write_file(registry_file(), text.encode())
+    files.write(registry_file(), text)
 
 
 def _make_passwords_folder() -> None:
@@ -105,7 +105,7 @@ def _make_passwords_folder() -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     publish.let_nginx_pass(folder)
     line = htpasswd.hash_password(htpasswd.new_secret())
-    write_file(_nobody(), f"nobody:{line}\n".encode())
+    files.write(_nobody(), f"nobody:{line}\n")
     publish.let_nginx_read(_nobody())
 
 
@@ -444,19 +444,14 @@ def _plain() -> str:
 def put_nginx(text: str, place: Path | None = None) -> None:
     """Puts `text` in place, as nginx.conf or there, if `nginx -t` accepts it; else Refused, and no
     change."""
-    handle, name = tempfile.mkstemp(prefix=".nginx.conf.", dir=settings.CONFIG_DIR)
-    trial = Path(name)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        complaint = test(trial)
-        if complaint:
+    place = place or nginx_file()
+    with files.written_beside(place, text) as trial:
+        if complaint := test(trial):
             raise Refused(
                 f"nginx does not accept its new configuration ({complaint}); the old one stays."
             )
-        trial.rename(place or nginx_file())
-    finally:
-        trial.unlink(missing_ok=True)
+        trial.rename(place)
+    files.sync_folder(place.parent)
 
 
 def test(path: Path) -> str:

@@ -24,7 +24,6 @@ import contextlib
 import grp
 import os
 import stat
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,13 +31,10 @@ from django.conf import settings
 
 from registryui import space, write_freeze
 from registryui.accounts import publish
+from registryui.refused import Refused
 
 NGINX_USER = "www-data"
 LONGEST_PATH = 85  # bytes, of the data folder
-
-
-class Refused(Exception):
-    """A set-up that cannot go on; the text is one sentence for a person, with the mend."""
 
 
 def make() -> None:
@@ -160,21 +156,6 @@ def _close_sockets() -> None:
     mode = 0o2710 if is_for_group else 0o700  # 2: the sockets have the group, too
     if stat.S_IMODE(folder.stat().st_mode) != mode:
         folder.chmod(mode)
-
-
-def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Puts `content` at `path` at once: a reader sees the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        Path(temporary).rename(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def put_aside(path: Path) -> Path:

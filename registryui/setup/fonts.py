@@ -12,7 +12,7 @@ from django.conf import settings
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
-from .data import write_file
+from registryui import files
 
 SOURCES = {
     "boathouse-sans.woff2": Path(fontpkg_inter.ROOT) / "files" / "Inter[opsz,wght].ttf",
@@ -42,7 +42,7 @@ def make() -> None:
         target = settings.DATA / "fonts" / "portal" / "fonts" / name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_file(target, _cut(source))
+            files.write(target, _cut(source))
 
 
 def _cut(source: Path) -> bytes:

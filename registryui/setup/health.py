@@ -16,10 +16,9 @@ from typing import Literal
 import psutil
 from django.conf import settings
 
-from registryui import locks, sockets, tls
+from registryui import files, locks, sockets, tls
 
 from . import configuration, ports
-from .data import write_file
 
 State = Literal["ok", "down"]
 SECONDS = 3.0  # for one answer on loopback
@@ -162,7 +161,7 @@ def _lives(process: psutil.Process) -> bool:
 
 def record(running: Running) -> None:
     """Lets `status`, `down` and a second `up` know this instance."""
-    write_file(_record_file(), json.dumps(asdict(running)).encode(), mode=0o644)
+    files.write(_record_file(), json.dumps(asdict(running)), mode=0o644)
 
 
 def running() -> Running | None:

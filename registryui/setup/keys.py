@@ -9,7 +9,9 @@ from pathlib import Path
 
 from django.conf import settings
 
-from .data import put_aside, write_file
+from registryui import files
+
+from .data import put_aside
 
 NAMES = (
     "django-key",  # signs sessions
@@ -32,7 +34,7 @@ def make() -> list[str]:
         if path.exists() and (path.is_dir() or path.stat().st_size):
             aside = put_aside(path)
             said.append(f"Made a new {path}: what was there is no secret, and is kept as {aside}.")
-        write_file(path, secrets.token_urlsafe(48).encode() + b"\n")
+        files.write(path, secrets.token_urlsafe(48) + "\n")
     return said
 
 

@@ -33,10 +33,9 @@ from pathlib import Path
 
 from django.conf import settings
 
-from registryui import sockets
+from registryui import files, sockets
 
 from . import configuration, health
-from .data import write_file
 from .go_runtime import GO_RUNTIME
 
 MOST_DEATHS = 5  # of one part while starting
@@ -346,7 +345,7 @@ class Parts:
         if now < self._note_at or (pids == self._noted and pids_file().exists()):
             return
         try:
-            write_file(pids_file(), json.dumps(pids).encode())
+            files.write(pids_file(), json.dumps(pids))
             self._noted = pids
         except OSError:  # a full disk: a second later there may be room
             self._note_at = now + 1

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 from django.conf import settings
 
-from .data import Refused, write_file
+from registryui import files
+from registryui.refused import Refused
 
 FIRST = 8000
 TRIED = 200  # ports in a row; below the range that the kernel gives to outgoing connections
@@ -77,8 +78,7 @@ def choose() -> Chosen:
             raise Refused(_busy(some[0], f"BOATHOUSE_{name.upper()}_PORT"))
     if kept != chosen.ports:
         try:
-            content = json.dumps(chosen.ports).encode()
-            write_file(settings.RUN_DIR / "ports.json", content, mode=0o644)
+            files.write(settings.RUN_DIR / "ports.json", json.dumps(chosen.ports), mode=0o644)
         except BaseException:
             chosen.release()
             raise

@@ -8,8 +8,9 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management import call_command
 
+from registryui import files
+
 from . import fonts
-from .data import write_file
 
 
 def gather() -> bool:
@@ -22,7 +23,7 @@ def gather() -> bool:
         return False
     manifest.unlink(missing_ok=True)  # a damaged one would be read
     call_command("collectstatic", interactive=False, verbosity=0, stdout=io.StringIO())
-    write_file(stamp, state.encode())
+    files.write(stamp, state)
     return True
 
 

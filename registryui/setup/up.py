@@ -32,11 +32,10 @@ from django.db import DatabaseError, connection
 from huey.contrib.djhuey import HUEY
 
 from registryui import database_errors, hosts, proxy, space, tls, write_freeze
-from registryui import refused as registryui_refused
 from registryui.deletion import guard_files
+from registryui.refused import Refused
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
-from .data import Refused
 
 END_SECONDS = 15  # until the parts must have ended
 Say = Callable[[str], None]
@@ -118,14 +117,11 @@ def prepare(*, say: Say) -> ports.Chosen:
     chosen = ports.choose()
     try:
         say("Preparing the database.")
-        try:
-            with hosts.alone():
-                call_command("migrate", interactive=False, verbosity=0)
-                if settings.IS_POSTGRESQL:
-                    HUEY.storage.initialize_schema()
-            hosts.join()
-        except registryui_refused.Refused as refusal:
-            raise Refused(str(refusal)) from refusal
+        with hosts.alone():
+            call_command("migrate", interactive=False, verbosity=0)
+            if settings.IS_POSTGRESQL:
+                HUEY.storage.initialize_schema()
+        hosts.join()
         _prepare_guard(say)
         _prepare_users()
         if static.gather():

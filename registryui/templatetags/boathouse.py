@@ -24,7 +24,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from registryui import formats
 from registryui.models import UNKNOWN, actor_name
+from registryui.oci.digest import short
 
 register = template.Library()
 
@@ -59,7 +61,6 @@ DRAWN_BY_CSS = (
     ' fill="none" stroke="currentColor" stroke-width="2"'
     ' stroke-linecap="round" stroke-linejoin="round"'
 )
-UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 @register.simple_tag
@@ -208,26 +209,9 @@ def time_left_in_words(seconds: float) -> str:
     return ngettext("in %(n)d year", "in %(n)d years", years) % {"n": years}
 
 
-@register.filter
-def bytes(size: int | None) -> str:
-    """Bytes as Docker says them, in decimal units: 84.6 MB. Unknown (None) is a dash."""
-    if size is None:
-        return "–"
-    if abs(size) < 1000:
-        return f"{size} B"
-    value = float(size)
-    for unit in UNITS:
-        value /= 1000
-        if abs(value) < 999.5 or unit == UNITS[-1]:
-            break
-    # Three digits are what a person compares: 9.8, 84.6, 188.
-    return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
-
-
-@register.filter
-def more_bytes(size: int) -> str:
-    """A difference: +2.3 MB, −2.3 MB, 0 B."""
-    return f"+{bytes(size)}" if size > 0 else bytes(size).replace("-", "−")
+register.filter("bytes", formats.size)
+register.filter("more_bytes", formats.difference)
+register.filter("short", short)
 
 
 @register.filter
@@ -235,7 +219,7 @@ def rest(total: int, part: int) -> str:
     """`total` without `part`, rounded so that what `bytes` shows of the three adds up."""
     unit = 1000 ** max((len(str(total)) - 1) // 3, 0)
     step = max(unit // 10 if total / unit < 99.95 else unit, 1)
-    return bytes((round(total / step) - round(part / step)) * step)
+    return formats.size((round(total / step) - round(part / step)) * step)
 
 
 @register.filter
@@ -257,12 +241,6 @@ def took(seconds: float | None) -> str:
 def thousands(number: int) -> str:
     """12345 -> 12,345 in every language; columns of figures must line up."""
     return f"{number:,}"
-
-
-@register.filter
-def short(digest: str) -> str:
-    """The 12 hex digits of a digest that a list shows."""
-    return digest.partition(":")[2][:12]
 
 
 @register.filter

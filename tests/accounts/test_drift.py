@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings as live
 
+from registryui import files
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.accounts.drift import Difference, What
 from registryui.models import LineLeftAlone, RegistryUser
@@ -97,7 +98,7 @@ def test_a_change_to_another_user_forgets_no_hand(act: Callable[[], object]) -> 
 def test_a_hand_right_behind_our_rename_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noted as ours is the file that was written, not the one that is there by then."""
     left = [TWO]
-    monkeypatch.setattr(publish, "_sync_folder", lambda _: left and by_hand(hand=left.pop()))
+    monkeypatch.setattr(files, "sync_folder", lambda _: left and by_hand(hand=left.pop()))
     users.rotate(row("b"), by="tests")
     monkeypatch.undo()
     assert found() == [("hand", "added")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,6 +145,41 @@ def test_a_port_that_is_set_for_the_registry_is_open_and_the_doctor_says_so() ->
         one.up()
         assert as_nobody((place, asked)) == ["ConnectionRefusedError"]
         assert of_registry(one) == "registry-ok"
+
+
+def test_no_part_runs_as_root(boathouse: Product) -> None:
+    user = pwd.getpwnam("boathouse")
+    users = {process.pid: process.uids().real for process in boathouse.processes()}
+    assert {*users.values()} == {user.pw_uid}, users
+    owners = {path: path.lstat().st_uid for path in boathouse.data.rglob("*")}
+    assert {*owners.values()} == {user.pw_uid}, [
+        one for one in owners if owners[one] != user.pw_uid
+    ]
+    boathouse.add_user("of-root", pull=["*"])  # what root types is that user's doing, too
+    assert {path.lstat().st_uid for path in boathouse.data.rglob("*")} == {user.pw_uid}
+
+
+def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> None:
+    with open_folder("e2e") as folder:
+        data, elsewhere = folder / "data", folder / "elsewhere"
+        (data / "registry").mkdir(parents=True)
+        elsewhere.mkdir()
+        (elsewhere / "file").touch()
+        (data / "link").symlink_to(elsewhere)
+        (data / "registry" / "link").symlink_to(elsewhere / "file")
+        with product(data, "127.0.0.1") as one:
+            mine = pwd.getpwnam("boathouse").pw_uid
+            assert {path.lstat().st_uid for path in (data, *data.rglob("*"))} == {mine}
+            assert {path.lstat().st_uid for path in (elsewhere, elsewhere / "file")} == {0}
+            assert one.status()["parts"]["registry"]["health"] == "ok"
+            # What root puts back into it is handed over by the next one; what may be anybody's not.
+            one.down()
+            (data / "htpasswd.old").unlink()
+            (data / "htpasswd.old").touch()
+            os.link(elsewhere / "file", data / "hard")
+            one.up()
+            assert (data / "htpasswd.old").stat().st_uid == mine
+            assert (data / "hard").stat().st_uid == 0
 
 
 def of_registry(one: Product) -> str:

@@ -10,7 +10,11 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from registryui import sockets
+from registryui.refused import Refused
 from registryui.setup import configuration, data, parts, ports
+from tests.support.data_folder import folder
+
+__all__ = ["folder"]  # the fixture
 
 
 @pytest.mark.parametrize("registry_port", [0, 5001])
@@ -33,7 +37,7 @@ def test_a_portal_that_hangs_is_not_waited_for_like_a_registry(folder: Path) -> 
 def test_a_bad_configuration_is_never_put_live(folder: Path) -> None:
     good = configuration.render_nginx(registry_port=5001, hook_port=8001)
     configuration.put_nginx(good)
-    with pytest.raises(data.Refused):
+    with pytest.raises(Refused):
         configuration.put_nginx(good.replace("server {", "server { nonsense on;", 1))
     assert configuration.nginx_file().read_text() == good
 
@@ -52,7 +56,7 @@ def test_only_nginx_may_enter_the_folder_of_the_sockets(folder: Path) -> None:
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused() -> None:
     data._check_name(Path("/" + "x" * (data.LONGEST_PATH - 1)))
-    with pytest.raises(data.Refused, match=r"more than 85 bytes.*BOATHOUSE_DATA"):
+    with pytest.raises(Refused, match=r"more than 85 bytes.*BOATHOUSE_DATA"):
         data._check_name(Path("/" + "x" * (data.LONGEST_PATH - 2) + "é"))
 
 
@@ -105,7 +109,7 @@ def test_another_registry_is_run_where_one_is_chosen(
     settings.REGISTRY_PROGRAM = "./registry"
     assert parts.registry_command()[4] == str(tmp_path / "registry")
     settings.REGISTRY_PROGRAM = str(tmp_path / "nothing")
-    with pytest.raises(data.Refused, match=f"BOATHOUSE_REGISTRY_PROGRAM is {tmp_path}/nothing"):
+    with pytest.raises(Refused, match=f"BOATHOUSE_REGISTRY_PROGRAM is {tmp_path}/nothing"):
         configuration.registry_program()
 
 
@@ -127,7 +131,7 @@ def test_a_file_in_place_of_the_data_folder_is_one_sentence(
     place = tmp_path / "file"
     place.write_text("not a folder")
     settings.DATA = place  # type: ignore[attr-defined]
-    with pytest.raises(data.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         data.make()
     assert str(place) in str(refused.value)
     assert "BOATHOUSE_DATA" in str(refused.value)

@@ -17,8 +17,8 @@ from registryui import tls
 from registryui.accounts import publish
 from registryui.audit import newest
 from registryui.models import AuditEvent, here
+from registryui.refused import Refused
 from registryui.setup import configuration, data, health, keys, static, up
-from registryui.setup.data import Refused
 from tests.support.instance import Instance
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]  # files, and SQLite among them

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from django.conf import settings as live
 
+from registryui.refused import Refused
 from registryui.registry import choose
 from registryui.registry.client import RegistryClient
 from registryui.registry.storage import FileStore
-from registryui.setup import configuration, data, keys, parts
+from registryui.setup import configuration, keys, parts
 from tests.support.client_push import push
 from tests.support.data_folder import folder
 from tests.support.instance import wait_for
@@ -85,7 +86,7 @@ def test_the_environment_of_the_registry_has_nothing_that_breaks_it(
 def test_debians_registry_is_not_started_with_a_driver_it_lacks(settings: Any, url: str) -> None:
     settings.STORAGE = url
     settings.REGISTRY_PROGRAM = ""
-    with pytest.raises(data.Refused, match="BOATHOUSE_REGISTRY_PROGRAM"):
+    with pytest.raises(Refused, match="BOATHOUSE_REGISTRY_PROGRAM"):
         configuration.wanted_storage()
     settings.REGISTRY_PROGRAM = "/usr/local/bin/registry"
     assert "images" in configuration.wanted_storage().section.values()
@@ -93,7 +94,7 @@ def test_debians_registry_is_not_started_with_a_driver_it_lacks(settings: Any, u
 
 def test_up_refuses_what_the_registry_never_had(settings: Any) -> None:
     settings.STORAGE = "glance://images"
-    with pytest.raises(data.Refused, match="no such driver"):
+    with pytest.raises(Refused, match="no such driver"):
         configuration.wanted_storage()
 
 

@@ -212,7 +212,7 @@ def test_the_command_adds_and_prints_the_password_once() -> None:
     assert row.check_password(facts["password"])
     assert "Password  " in run("add", "vera")
     assert [one["name"] for one in json.loads(run("list", "--json"))] == ["ada", "vera"]
-    assert "vera  viewer      on" in run("list")
+    assert "vera  viewer  on" in run("list")
 
 
 def test_a_given_password_is_read_from_the_input_and_not_printed(

@@ -5,36 +5,33 @@ Ends with 0; with --verify 1 if the log is not as it was written; 2 for words it
 
 import argparse
 import heapq
-import json
-import logging
 import re
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandError
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from registryui import formats
 from registryui.audit import chain, export, pushes
 from registryui.audit.check import check
-from registryui.management.user_facts import columns
+from registryui.management.command import BY, BoathouseCommand
 from registryui.models import AuditEvent, RegistryEvent, actor_name
 
 LIMIT = 50
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = (
         "The audit log and what clients pushed, newest first. WHEN is an age (12h, 7d), a day "
         "(2026-11-24) or a time. "
         "--json prints JSON lines and --csv a table for programs: all rows, the oldest first."
     )
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--actor", default="", help="an operator's name, 'command line' …")
         parser.add_argument(
             "--act",
@@ -53,13 +50,9 @@ class Command(BaseCommand):
             "--verify", action="store_true", help="walk over all rows: is it whole?"
         )
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
-        super().run_from_argv(["./boathouse", *argv[1:]])
-
     def handle(self, *args: Any, **options: Any) -> None:
         if options["verify"]:
-            self._verify(as_json=options["json"])
+            self._verify()
             return
         names = ("actor", "act", "target", "result", "since", "until")
         asked = {name: options[name] for name in names}
@@ -82,30 +75,26 @@ class Command(BaseCommand):
             self.stdout.write("Nothing of that kind is in the log.")
             return
         self.stdout.write(
-            columns(
+            formats.columns(
                 [["WHEN", "WHO", "FROM", "ACT", "TARGET", "RESULT"], *map(_cells, found[:limit])]
             )
         )
         if len(found) > limit:
             self.stderr.write("There are more: --limit N prints N of them.")
 
-    def _verify(self, *, as_json: bool) -> None:
-        found = check(by="command line")
-        if as_json:
-            flaws = [{"row": one.id, "what": one.what} for one in found.flaws]
-            facts = {"rows": found.rows, "newest": found.newest, "count": found.count}
-            self.stdout.write(json.dumps({"whole": found.is_complete, **facts, "flaws": flaws}))
-        else:
-            for one in found.flaws:
-                self.stdout.write(_SENTENCES[one.what](one.id))
-            if found.is_complete:
-                self.stdout.write(f"The log is as it was written: {found.rows} rows.")
+    def _verify(self) -> None:
+        found = check(by=BY)
+        flaws = [{"row": one.id, "what": one.what} for one in found.flaws]
+        facts = {"rows": found.rows, "newest": found.newest, "count": found.count}
+        lines = [_SENTENCES[one.what](one.id) for one in found.flaws]
+        if found.is_complete:
+            lines.append(f"The log is as it was written: {found.rows} rows.")
+        self.say({"whole": found.is_complete, **facts, "flaws": flaws}, *lines)
         if not found.is_complete:
-            self.stderr.write(
-                f"boathouse: the log is not as it was written ({found.count} flaws in {found.rows}"
+            raise CommandError(
+                f"the log is not as it was written ({found.count} flaws in {found.rows}"
                 " rows); docs/operate.md says what that can mean."
             )
-            sys.exit(1)
 
 
 _SENTENCES: dict[str, Callable[[int], str]] = {
@@ -121,9 +110,7 @@ _SENTENCES: dict[str, Callable[[int], str]] = {
 def _cells(row: AuditEvent) -> list[str]:
     at = timezone.localtime(row.at).strftime("%Y-%m-%d %H:%M:%S")
     cells = [at, actor_name(row.actor), row.address, row.act, row.target, row.result]
-    return [
-        "".join(one if one.isprintable() else "?" for one in cell)[:100] or "-" for cell in cells
-    ]
+    return [formats.cell(one, most=100) for one in cells]
 
 
 def _moment(text: str) -> datetime:

@@ -1,71 +1,61 @@
 """./boathouse compare A B: what differs between two images of the index."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import humanize
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
+from registryui import formats
 from registryui.index import comparison
+from registryui.management.command import BoathouseCommand, add_json
 from registryui.oci.compare import Comparison, LayerPair
-from registryui.refused import Refused
 
 _SIGNS = {"same": " ", "changed": "~", "added": "+", "gone": "-"}
 
 
-class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
+class Command(BoathouseCommand):
     help = "Compares two images of the index: layers, settings, steps and bytes."
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument("left", metavar="A", help="repository:tag or repository@digest")
         parser.add_argument("right", metavar="B", help="the same; another repository is fine")
         parser.add_argument("--platform", default="", help="of an image index: linux/arm64 …")
         parser.add_argument("--platform-b", default="", help="of B, where it is not that of A")
-        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            one, other, found = comparison.both(
-                (options["left"], options["right"]),
-                (options["platform"], options["platform_b"]),
-            )
-        except Refused as error:
-            raise CommandError(str(error)) from error
+        one, other, found = comparison.both(
+            (options["left"], options["right"]), (options["platform"], options["platform_b"])
+        )
         for side, asked in ((one, options["platform"]), (other, options["platform_b"])):
             if asked and side.platform != asked:
                 raise CommandError(f"{side.named} has no image for {asked}.")
-        if options["json"]:
-            self.stdout.write(json.dumps({**_facts(one, other), **_changes(found)}, indent=2))
-        else:
-            self._tell(found)
+        self.say({**_facts(one, other), **_changes(found)}, *_lines(found))
 
-    def _tell(self, found: Comparison) -> None:
-        self.stdout.write(
-            f"{_bytes(found.difference, sign=True)}, {_bytes(found.shared_size)} in common, "
-            f"{_bytes(found.download)} to download for an upgrade"
-        )
-        self.stdout.write(f"\nLAYERS  the first {found.shared_prefix} are the same")
-        for pair in found.layers:
-            side = pair.right or pair.left
-            words = (side.made_by or side.digest)[:90] if side else ""
-            self.stdout.write(
-                f"{_SIGNS[pair.sign]} {_size(pair, 0):>9} {_size(pair, 1):>9}  {words}".rstrip()
-            )
-        self.stdout.write("\nSETTINGS")
-        for one in found.settings:
-            if one.sign != "same":
-                name = f"{one.word} {one.key}".strip()
-                self.stdout.write(f"{_SIGNS[one.sign]} {name}: {_line(one.left, one.right)}")
-        if not found.changed_settings:
-            self.stdout.write("  all the same")
-        self.stdout.write("\nDOCKERFILE")
-        for step in found.steps:
-            if step.sign != "same":
-                self.stdout.write(f"{_SIGNS[step.sign]} {step.text}")
-        if all(step.sign == "same" for step in found.steps):
-            self.stdout.write("  the same")
+
+def _lines(found: Comparison) -> Iterator[str]:
+    yield (
+        f"{formats.difference(found.difference)}, {formats.size(found.shared_size)} in common, "
+        f"{formats.size(found.download)} to download for an upgrade"
+    )
+    yield f"\nLAYERS  the first {found.shared_prefix} are the same"
+    for pair in found.layers:
+        side = pair.right or pair.left
+        words = (side.made_by or side.digest)[:90] if side else ""
+        yield f"{_SIGNS[pair.sign]} {_size(pair, 0):>9} {_size(pair, 1):>9}  {words}".rstrip()
+    yield "\nSETTINGS"
+    for one in found.settings:
+        if one.sign != "same":
+            name = f"{one.word} {one.key}".strip()
+            yield f"{_SIGNS[one.sign]} {name}: {_line(one.left, one.right)}"
+    if not found.changed_settings:
+        yield "  all the same"
+    yield "\nDOCKERFILE"
+    changed = [step for step in found.steps if step.sign != "same"]
+    yield from (f"{_SIGNS[step.sign]} {step.text}" for step in changed)
+    if not changed:
+        yield "  the same"
 
 
 def _line(left: str | None, right: str | None) -> str:
@@ -76,12 +66,7 @@ def _line(left: str | None, right: str | None) -> str:
 
 def _size(pair: LayerPair, place: int) -> str:
     side = (pair.left, pair.right)[place]
-    return _bytes(side.size) if side else "-"
-
-
-def _bytes(size: int, *, sign: bool = False) -> str:
-    mark = "+" if sign and size > 0 else ""
-    return mark + humanize.naturalsize(size, format="%.1f")
+    return formats.size(side.size) if side else "-"
 
 
 def _facts(one: comparison.ComparisonSource, other: comparison.ComparisonSource) -> dict[str, Any]:

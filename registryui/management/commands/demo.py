@@ -1,18 +1,17 @@
 """./boathouse demo: a dozen made images, pushed through the front door."""
 
-import json
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from registryui import tls
 from registryui.demo.images import make_images
 from registryui.demo.push import Pushed, push, temporary_user
+from registryui.management.command import BoathouseCommand, Options, Usage, add_json, given_password
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
 from registryui.setup import health
@@ -26,29 +25,29 @@ _TOUR = (
 )
 
 
-class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
+class Command(BoathouseCommand):
+    logs = True
     help = (
         "Pushes a dozen made images, to have something to look at. Done again, it pushes what is "
         "missing. Without --username it makes a registry user for itself and removes it at the end."
     )
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--username", default="", help="push as this registry user")
         parser.add_argument(
             "--password-stdin", action="store_true", help="read that user's secret from stdin"
         )
-        parser.add_argument("--json", action="store_true", help="print the result for programs")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if bool(options["username"]) != options["password_stdin"]:
-            raise CommandError("--username and --password-stdin belong together.")
+            raise Usage("--username and --password-stdin belong together.")
         instance = health.running()
         if instance is None:
             raise CommandError("The registry is not up. Start it: ./boathouse up")
         try:
             with _sigterm_as_ctrl_c(), _user(options) as (name, secret):
-                pushed = self._push(instance, name, secret, options)
+                pushed = self._push(instance, name, secret)
         except Unreachable as error:
             raise CommandError(
                 f"The registry does not answer ({error}). Start it: ./boathouse up"
@@ -57,46 +56,43 @@ class Command(BaseCommand):
             raise CommandError(_refused(error, options["username"])) from error
         except KeyboardInterrupt:
             raise CommandError("Stopped; the next demo goes on from here.") from None
-        self._end(instance, pushed, options)
+        self._report(instance, pushed)
 
-    def _push(
-        self, instance: health.Running, name: str, secret: str, options: dict[str, Any]
-    ) -> list[Pushed]:
+    def _push(self, instance: health.Running, name: str, secret: str) -> list[Pushed]:
         done = []
         ca = tls.ca_certificate()
         with RegistryClient(_proxy(instance), username=name, password=secret, ca=ca) as client:
             client.ping()
             for one in push(client, make_images()):
                 done.append(one)
-                if not options["json"]:
+                if not self.as_json:
                     state = "already there" if one.was_there else "pushed"
                     reference = f"{instance.registry_name}/{one.repository}:{one.tag}"
                     self.stdout.write(f"{state:<14} {reference}")
                     self.stdout.flush()
         return done
 
-    def _end(self, instance: health.Running, pushed: list[Pushed], options: dict[str, Any]) -> None:
+    def _report(self, instance: health.Running, pushed: list[Pushed]) -> None:
         there = sum(one.was_there for one in pushed)
-        if options["json"]:
-            facts = {
-                "registry": instance.registry_name,
-                "pushed": len(pushed) - there,
-                "already_there": there,
-                "references": [asdict(one) for one in pushed],
-            }
-            self.stdout.write(json.dumps(facts))
-            return
-        self.stdout.write(f"\n{len(pushed) - there} pushed, {there} already there.")
-        self.stdout.write("To look at:\n")
-        for path, what in _TOUR:
-            self.stdout.write(f"  {instance.url}/{path:<38} {what}")
+        facts = {
+            "registry": instance.registry_name,
+            "pushed": len(pushed) - there,
+            "already_there": there,
+            "references": [asdict(one) for one in pushed],
+        }
+        self.say(
+            facts,
+            f"\n{len(pushed) - there} pushed, {there} already there.",
+            "To look at:\n",
+            *(f"  {instance.url}/{path:<38} {what}" for path, what in _TOUR),
+        )
 
 
 @contextmanager
-def _user(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _user(options: Options) -> Iterator[tuple[str, str]]:
     """Name and secret to push with."""
     name = options["username"]
-    given = (name, sys.stdin.readline().rstrip("\r\n")) if name else None
+    given = (name, given_password(options)) if name else None
     with nullcontext(given) if given else temporary_user() as user:
         yield user
 

@@ -1,40 +1,34 @@
 """`./boathouse doctor`: look at every part now."""
 
-import json
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
-
 from registryui import doctor
+from registryui.management.command import BoathouseCommand, add_json
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = (
         "Examine every part: registry, front door, password file, certificate, events, index, "
         "store, disk, worker. Ends with 1 if one of them is bad."
     )
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); a sick system must still be examined
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print the same for programs")
+    def add_arguments(self, parser: Any) -> None:
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         findings = doctor.examine(is_thorough=True)
-        if options["json"]:
-            self.stdout.write(_as_json(findings))
-        else:
-            self.stdout.write(_as_table(findings))
+        self.say(_facts(findings), _as_table(findings))
         if doctor.worst(findings) == "bad":
             sys.exit(1)
 
 
-def _as_json(findings: list[doctor.Finding]) -> str:
+def _facts(findings: list[doctor.Finding]) -> dict[str, Any]:
     rows = []
     for row, finding in zip(doctor.to_json(findings), findings, strict=True):
         words = doctor.texts(finding)
         rows.append({**row, "value": words.value, "note": words.note, "advice": words.advice})
-    return json.dumps({"state": doctor.worst(findings), "findings": rows}, indent=2)
+    return {"state": doctor.worst(findings), "findings": rows}
 
 
 def _as_table(findings: list[doctor.Finding]) -> str:

@@ -1,31 +1,23 @@
 """`./boathouse manage hosts`: the hosts over one database, and forgetting one that is gone."""
 
-import json
-import sys
 from typing import Any
-
-from django.core.management.base import BaseCommand, CommandParser
 
 from registryui import hosts
 from registryui.accounts import publish
+from registryui.management.command import BoathouseCommand, add_json
 from registryui.models import here
-from registryui.refused import Refused
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = "Lists the hosts that share one PostgreSQL, or forgets one that is gone for good."
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--forget", metavar="NAME", help="forget the host of that name")
-        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["forget"]:
-            try:
-                hosts.forget(options["forget"])
-            except Refused as refusal:
-                print(f"boathouse: {refusal}", file=sys.stderr)
-                sys.exit(1)
+            hosts.forget(options["forget"])
         facts = [
             {
                 "name": one.name,
@@ -35,11 +27,11 @@ class Command(BaseCommand):
             }
             for one in hosts.all_hosts()
         ]
-        if options["json"]:
-            self.stdout.write(json.dumps(facts, indent=2))
-        elif not facts:
-            self.stdout.write("One host: its database is a file in the data folder.")
-        for fact in [] if options["json"] else facts:
-            late = f", {fact['late']} registry users not published yet" if fact["late"] else ""
-            ours = " (this one)" if fact["here"] else ""
-            self.stdout.write(f"{fact['name']}{ours}: seen {fact['seen_seconds_ago']} s ago{late}")
+        one_host = ["One host: its database is a file in the data folder."]
+        self.say(facts, *(map(_line, facts) if facts else one_host))
+
+
+def _line(fact: dict[str, Any]) -> str:
+    late = f", {fact['late']} registry users not published yet" if fact["late"] else ""
+    ours = " (this one)" if fact["here"] else ""
+    return f"{fact['name']}{ours}: seen {fact['seen_seconds_ago']} s ago{late}"

@@ -1,24 +1,22 @@
 """./boathouse integrity: is every tag whole?"""
 
-import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-import humanize
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
-from registryui import runs
+from registryui import formats, runs
 from registryui.integrity import check
+from registryui.management.command import BY, BoathouseCommand, add_json
 from registryui.models import Run
 
-BY = "command line"
 
-
-class Command(BaseCommand):
+class Command(BoathouseCommand):
+    logs = True
     help = "Looks whether every tag can be pulled in full; ends with 1 if one cannot."
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
             "--deep", action="store_true", help="also read every blob and compute its digest"
         )
@@ -36,7 +34,7 @@ class Command(BaseCommand):
             help="ask the registry, or read its store; else as BOATHOUSE_SOURCE says",
         )
         parser.add_argument("--stop", action="store_true", help="ask the run under way to end")
-        parser.add_argument("--json", action="store_true", help="print the result for programs")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["stop"]:
@@ -47,14 +45,11 @@ class Command(BaseCommand):
             deep=options["deep"],
             limit=max(options["limit"], 0) * 1_000_000,
             source=options["source"],
-            progress=None if options["json"] or not sys.stderr.isatty() else self._show,
+            progress=self.progress(_checked),
         )
         if run is None:
             raise CommandError("A run is under way already. Try again when it has ended.")
-        if options["json"]:
-            self.stdout.write(json.dumps({"state": run.state, **run.result}))
-        else:
-            self._tell(run)
+        self.say({"state": run.state, **run.result}, *run.log.splitlines(), *_counted(run))
         if run.state == Run.State.FAILED:
             raise CommandError(
                 check.Result.of(run).problem
@@ -68,24 +63,21 @@ class Command(BaseCommand):
         if run is None:
             raise CommandError("Nothing is being looked at.")
         runs.ask_to_stop(run, by=BY)
-        self.stdout.write("It ends at its next safe place.")
+        self.say({"stopping": run.pk}, "It ends at its next safe place.")
 
-    def _show(self, run: Run) -> None:
-        self.stderr.write(
-            f"\r{run.done} of about {run.total} tags looked at{_read(check.Result.of(run))}   ",
-            ending="",
-        )
 
-    def _tell(self, run: Run) -> None:
-        found = check.Result.of(run)
-        for line in run.log.splitlines():
-            self.stdout.write(line)
-        self.stdout.write(
-            f"{found.repositories} repositories, {found.tags} tags{_read(found)} in "
-            f"{found.seconds:.1f} s: {found.broken or 'none'} broken, "
-            f"{found.marked} marked, {found.unmarked} unmarked"
-        )
+def _checked(run: Run) -> str:
+    return f"{run.done} of about {run.total} tags looked at{_read(check.Result.of(run))}"
 
 
 def _read(found: check.Result) -> str:
-    return f", {humanize.naturalsize(found.read_bytes)} read" * found.deep
+    return f", {formats.size(found.read_bytes)} read" * found.deep
+
+
+def _counted(run: Run) -> Iterator[str]:
+    found = check.Result.of(run)
+    yield (
+        f"{found.repositories} repositories, {found.tags} tags{_read(check.Result.of(run))} in "
+        f"{found.seconds:.1f} s: {found.broken or 'none'} broken, "
+        f"{found.marked} marked, {found.unmarked} unmarked"
+    )

@@ -1,41 +1,34 @@
 """./boathouse list: what the index has, for people and for scripts."""
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import humanize
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
+from registryui import formats
+from registryui.management.command import BoathouseCommand, add_json
 from registryui.models import UNKNOWN, Manifest, Repository, Tag
+from registryui.oci.digest import short
 
 
-class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
+class Command(BoathouseCommand):
     help = "Lists the repositories, or the tags of one, from the index (the registry is not asked)."
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument("repository", nargs="?", help="list the tags of this one")
-        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["repository"]
         rows = _tags(name) if name else _repositories()
-        if options["json"]:
-            self.stdout.write(json.dumps(rows, indent=2))
-        elif not rows:
-            self.stdout.write("Nothing here yet. A repository appears with its first push.")
-        else:
-            self._table(rows)
+        none = "Nothing here yet. A repository appears with its first push."
+        self.say(rows, _table(rows) if rows else none)
 
-    def _table(self, rows: Sequence[dict[str, Any]]) -> None:
-        head = [column.upper() for column in rows[0]]
-        lines = [head, *([_cell(item) for item in row.items()] for row in rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        for line in lines:
-            cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    head = [column.upper() for column in rows[0]]
+    return formats.columns([head, *([_cell(item) for item in row.items()] for row in rows)])
 
 
 def _cell(item: tuple[str, Any]) -> str:
@@ -43,12 +36,8 @@ def _cell(item: tuple[str, Any]) -> str:
     if value is None:
         return "unknown"
     if column == "size":
-        return humanize.naturalsize(value, format="%.1f")
-    if column == "digest":
-        return str(value)[:19]
-    if isinstance(value, list):
-        return ", ".join(value) or "-"
-    return str(value) or "-"
+        return formats.size(value)
+    return short(value) if column == "digest" else formats.cell(value)
 
 
 def _repositories() -> list[dict[str, Any]]:

@@ -2,18 +2,11 @@
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
-
 from registryui.deletion import execute
 from registryui.deletion.execute import Selection
 from registryui.management import deletion_facts as facts
-from registryui.management.deletion_command import (
-    BY,
-    DeletingCommand,
-    add_options,
-    read_reference,
-)
-from registryui.refused import Refused
+from registryui.management.command import BY, Options, Usage
+from registryui.management.deletion_command import DeletingCommand, add_options, read_reference
 
 
 class Command(DeletingCommand):
@@ -22,7 +15,7 @@ class Command(DeletingCommand):
         " manifest, tagged or not, at once and without undo: for a leaked secret."
     )
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
         delete = acts.add_parser("delete", help="one manifest")
         delete.add_argument("reference", metavar="REPOSITORY@DIGEST")
@@ -36,27 +29,21 @@ class Command(DeletingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         found = read_reference(options["reference"])
         if not found.digest or found.tag:
-            raise CommandError("This wants REPOSITORY@DIGEST.")
+            raise Usage("This wants REPOSITORY@DIGEST.")
         if options["permanently"]:
             self._purge(found.repository, found.digest, options)
         else:
             wanted = Selection(found.repository, manifests=(found.digest,))
             self.delete([wanted], ask=False, options=options)
 
-    def _purge(self, repository: str, digest: str, options: Any) -> None:
-        try:
-            planned = execute.plan_purge(repository, digest)
-            lines = facts.purge_lines(planned)
-            if options["dry_run"]:
-                self.say(facts.of_purge(planned), lines, options)
-                return
-            self.confirm(lines, repository, options)
-            done = execute.purge_manifest(
-                repository, digest, by=BY, fingerprint=planned.fingerprint
-            )
-        except Refused as error:
-            raise CommandError(str(error)) from error
-        lines = [f"{one.digest}: {one.state}. {one.reason}".rstrip(". ") for one in done.results]
-        self.say(facts.of_purge(done), lines, options)
+    def _purge(self, repository: str, digest: str, options: Options) -> None:
+        planned = execute.plan_purge(repository, digest)
+        lines = facts.purge_lines(planned)
+        if options["dry_run"]:
+            self.say(facts.of_purge(planned), *lines)
+            return
+        self.confirm(lines, word=repository, options=options)
+        done = execute.purge_manifest(repository, digest, by=BY, fingerprint=planned.fingerprint)
+        self.say(facts.of_purge(done), *map(facts.result_line, done.results))
         if any(one.state == "failed" for one in done.results):
             raise SystemExit(1)

@@ -1,44 +1,45 @@
 """`./boathouse operator …`: the people who log in to the portal."""
 
-import json
-import logging
-import sys
+from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
-from registryui import offboarding, operators
+from registryui import formats, offboarding, operators
 from registryui.accounts import grants
 from registryui.management import user_arguments, user_facts
+from registryui.management.command import (
+    BY,
+    BoathouseCommand,
+    Options,
+    Usage,
+    add_act,
+    find_operator,
+    given_password,
+)
 from registryui.models import Operator, Right, Role
-from registryui.refused import Refused
 
-BY = "command line"
+Said = tuple[str, Any]  # lines for people, facts for programs
 _ASKED = "Add --registry-users disable, --registry-users keep, or --hand-over-to OPERATOR."
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = "Add, list and change operators, the people who log in to the portal."
 
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
-
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        acts.add_parser("list", help="everybody").add_argument("--json", action="store_true")
-        add = acts.add_parser("add", help="a new operator; prints the password once")
+        add_act(acts, "list", "everybody")
+        add = add_act(acts, "add", "a new operator; prints the password once")
         _with_name(add)
         add.add_argument("--role", choices=Role.values, default=Role.VIEWER.value)
         _with_password(add)
-        show = acts.add_parser("show", help="one of them: what they may give, their registry users")
+        show = add_act(acts, "show", "one of them: what they may give, their registry users")
         _with_name(show)
-        show.add_argument("--json", action="store_true")
-        role = acts.add_parser("role", help="give another role")
+        role = add_act(acts, "role", "give another role")
         _with_name(role)
         role.add_argument("role", choices=Role.values)
         _with_answer(role)
-        grant = acts.add_parser(
-            "grant", help="what a maintainer may give to registry users, at most"
-        )
+        grant = add_act(acts, "grant", "what a maintainer may give to registry users, at most")
         _with_name(grant)
         user_arguments.add_rights(grant)
         grant.add_argument("--none", action="store_true", help="no right at all")
@@ -49,28 +50,23 @@ class Command(BaseCommand):
             metavar="TIME",
             help="for how long at most: 90d, 1y or never (1y)",
         )
-        password = acts.add_parser("password", help="a new password; prints it once")
+        password = add_act(acts, "password", "a new password; prints it once")
         _with_name(password)
         _with_password(password)
-        disable = acts.add_parser("disable", help="switch off; sessions end at once")
+        disable = add_act(acts, "disable", "switch off; sessions end at once")
         _with_name(disable)
         _with_answer(disable)
-        _with_name(acts.add_parser("enable", help="switch on again"))
-        remove = acts.add_parser("remove", help="forget for good")
+        _with_name(add_act(acts, "enable", "switch on again"))
+        remove = add_act(acts, "remove", "forget for good")
         _with_name(remove)
         _with_answer(remove)
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
-        super().run_from_argv(["./boathouse", *argv[1:]])
-
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            self.stdout.write(_ACTS[options["act"]](options))
+            lines, facts = _ACTS[options["act"]](options)
         except offboarding.Ask as error:
             raise CommandError(f"{error} {_ASKED}") from error
-        except Refused as error:
-            raise CommandError(str(error)) from error
+        self.say(facts, lines)
 
 
 def _with_name(parser: Any) -> None:
@@ -92,18 +88,12 @@ def _with_password(parser: Any) -> None:
     parser.add_argument(
         "--password-stdin", action="store_true", help="read it from the first line of the input"
     )
-    parser.add_argument("--json", action="store_true", help="print the same for programs")
 
 
-def _list(options: dict[str, Any]) -> str:
+def _list(options: Options) -> Said:
     rows = list(Operator.objects.prefetch_related("grants").order_by("username"))
-    if options["json"]:
-        return json.dumps([_facts(row) for row in rows], indent=2)
-    width = max((len(row.username) for row in rows), default=4)
-    return "\n".join(
-        f"{row.username:<{width}}  {row.role:<10}  {'on' if row.is_active else 'off'}"
-        for row in rows
-    )
+    lines = [[row.username, row.role, "on" if row.is_active else "off"] for row in rows]
+    return formats.columns(lines), [_facts(row) for row in rows]
 
 
 def _facts(row: Operator) -> dict[str, Any]:
@@ -117,58 +107,55 @@ def _facts(row: Operator) -> dict[str, Any]:
     return {**facts, "may_give": may, "longest_days": row.longest_days}
 
 
-def _show(options: dict[str, Any]) -> str:
-    row = _find(options["name"])
+def _show(options: Options) -> Said:
+    row = find_operator(options["name"])
     working = [one.name for one in offboarding.working(row)]
     others = [one.name for one in offboarding.made_for_others(row)]
-    if options["json"]:
-        facts = {"registry_users": working, "made_for_others": others}
-        return json.dumps({**_facts(row), **facts}, indent=2)
     giver = grants.of(row)
     longest = f"for {giver.longest.days} days at most" if giver.longest else "for ever"
     gives = "everything, for ever" if giver.is_unlimited else "nothing"
     if giver.may:
         gives = f"{grants.words(giver.may)}, {longest}"
-    return user_facts.columns(
-        [
-            ["Operator", row.username],
-            ["Role", f"{row.role}, {'on' if row.is_active else 'off'}"],
-            ["May give", gives],
-            ["Registry users", ", ".join(working) or "-"],
-            ["Made for others", ", ".join(others) or "-"],
-        ]
-    )
+    lines = [
+        ["Operator", row.username],
+        ["Role", f"{row.role}, {'on' if row.is_active else 'off'}"],
+        ["May give", gives],
+        ["Registry users", ", ".join(working) or "-"],
+        ["Made for others", ", ".join(others) or "-"],
+    ]
+    facts = {"registry_users": working, "made_for_others": others}
+    return formats.columns(lines), {**_facts(row), **facts}
 
 
-def _grant(options: dict[str, Any]) -> str:
-    row = _find(options["name"])
+def _grant(options: Options) -> Said:
+    row = find_operator(options["name"])
     may = user_arguments.rights_in(options)
     if bool(may) == options["none"]:
-        raise CommandError("Give --pull, --push or --delete, or --none alone.")
+        raise Usage("Give --pull, --push or --delete, or --none alone.")
     operators.set_grant(row, may, longest_days=options["longest"], by=BY)
     lines = [f"{row.username} may give: {grants.words(may)}."]
     if row.role != Role.MAINTAINER:
         lines.append(f"It counts once {row.username} is a maintainer, and is {row.role} now.")
-    return "\n".join(lines)
+    return "\n".join(lines), _facts(row)
 
 
-def _add(options: dict[str, Any]) -> str:
-    given = _given_password(options)
+def _add(options: Options) -> Said:
+    given = given_password(options)
     row, password = operators.add(
         options["name"], role=Role(options["role"]), by=BY, password=given
     )
-    return _with_secret(row, "" if given else password, options)
+    return _with_secret(row, "" if given else password)
 
 
-def _password(options: dict[str, Any]) -> str:
-    given = _given_password(options)
-    row = _find(options["name"])
+def _password(options: Options) -> Said:
+    given = given_password(options)
+    row = find_operator(options["name"])
     password = operators.set_password(row, by=BY, password=given)
-    return _with_secret(row, "" if given else password, options)
+    return _with_secret(row, "" if given else password)
 
 
-def _role(options: dict[str, Any]) -> str:
-    row, role = _find(options["name"]), Role(options["role"])
+def _role(options: Options) -> Said:
+    row, role = find_operator(options["name"]), Role(options["role"])
     handover = offboarding.set_role(row, role, by=BY, answer=_answer(options))
     lines = [f"{row.username} is {role} now."]
     if role == Role.MAINTAINER and not row.grants.exists():
@@ -176,29 +163,30 @@ def _role(options: dict[str, Any]) -> str:
             f"{row.username} gives no rights to registry users yet: "
             f"./boathouse operator grant {row.username} --push 'team/*' --pull 'team/*'"
         )
-    return _with(lines, handover)
+    return _with(lines, handover), _facts(row)
 
 
-def _disable(options: dict[str, Any]) -> str:
-    row = _find(options["name"])
+def _disable(options: Options) -> Said:
+    row = find_operator(options["name"])
     handover = offboarding.disable(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is switched off."], handover)
+    return _with([f"{row.username} is switched off."], handover), _facts(row)
 
 
-def _enable(options: dict[str, Any]) -> str:
-    operators.set_active(_find(options["name"]), is_active=True, by=BY)
-    return f"{options['name']} is switched on."
+def _enable(options: Options) -> Said:
+    row = find_operator(options["name"])
+    operators.set_active(row, is_active=True, by=BY)
+    return f"{row.username} is switched on.", _facts(row)
 
 
-def _remove(options: dict[str, Any]) -> str:
-    row = _find(options["name"])
+def _remove(options: Options) -> Said:
+    row = find_operator(options["name"])
     handover = offboarding.remove(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is removed."], handover)
+    return _with([f"{row.username} is removed."], handover), {"removed": row.username}
 
 
-def _answer(options: dict[str, Any]) -> offboarding.Answer | None:
+def _answer(options: Options) -> offboarding.Answer | None:
     if to := options["hand_over_to"]:
-        return offboarding.Answer("hand over", _find(to))
+        return offboarding.Answer("hand over", find_operator(to))
     what = options["registry_users"]
     return offboarding.Answer(what) if what else None
 
@@ -220,7 +208,7 @@ def _with(lines: list[str], handover: offboarding.Handover) -> str:
     return "\n".join(lines)
 
 
-_ACTS = {
+_ACTS: dict[str, Callable[[Options], Said]] = {
     "list": _list,
     "show": _show,
     "grant": _grant,
@@ -233,27 +221,10 @@ _ACTS = {
 }
 
 
-def _find(name: str) -> Operator:
-    row = Operator.objects.filter(username=name).first()
-    if row is None:
-        raise CommandError(f"There is no operator {name}.")
-    return row
-
-
-def _given_password(options: dict[str, Any]) -> str:
-    """The password on the input, "" if one is to be made. An empty line is a mistake."""
-    if not options["password_stdin"]:
-        return ""
-    password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise CommandError("The input holds no password.")
-    return password
-
-
-def _with_secret(row: Operator, password: str, options: dict[str, Any]) -> str:
+def _with_secret(row: Operator, password: str) -> Said:
     """Who was added or changed; the password only if it was generated."""
-    if options["json"]:
-        facts = {"name": row.username, "role": row.role}
-        return json.dumps({**facts, "password": password} if password else facts)
     lines = [f"Operator  {row.username} ({row.role})"]
-    return "\n".join([*lines, f"Password  {password}"] if password else lines)
+    facts = {"name": row.username, "role": row.role}
+    if password:
+        return "\n".join([*lines, f"Password  {password}"]), {**facts, "password": password}
+    return lines[0], facts

@@ -4,34 +4,27 @@ A protection is written REPOSITORIES:TAGS, both patterns: 'team/*:v* stable'. En
 done, 1 with one sentence if it was refused, 2 for words it does not know.
 """
 
-import json
-import logging
-import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
-
+from registryui import formats
 from registryui.deletion import protection
-from registryui.management.user_facts import columns
+from registryui.management.command import BY, BoathouseCommand, Options, add_act
 from registryui.models import Protection, actor_name
 from registryui.refused import Refused
 
-BY = "command line"
 
-
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = (
         "Protects tags from being deleted, by anybody and any rule, until that is lifted; "
         "immutable ones also from being moved to another image. WHAT is 'REPOSITORIES:TAGS', both "
         "patterns of whole names with * for any text, several with "
         "spaces between them: 'team/*:v* stable'."
     )
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        listed = acts.add_parser("list", help="all, with the number of tags each protects now")
-        add = acts.add_parser("add", help="protect tags")
+        add_act(acts, "list", "all, with the number of tags each protects now")
+        add = add_act(acts, "add", "protect tags")
         add.add_argument("what", metavar="WHAT")
         add.add_argument(
             "--immutable",
@@ -40,37 +33,25 @@ class Command(BaseCommand):
             "is protected already",
         )
         add.add_argument("--note", default="", help="why, or for whom")
-        lift = acts.add_parser("lift", help="take a protection away")
+        lift = add_act(acts, "lift", "take a protection away")
         lift.add_argument("what", metavar="WHAT", help="as it was written, or its number")
-        for one in (listed, add, lift):
-            one.add_argument("--json", action="store_true", help="print the same for programs")
-
-    def run_from_argv(self, argv: list[str]) -> None:
-        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
-        super().run_from_argv(["./boathouse", *argv[1:]])
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            lines, facts = _ACTS[options["act"]](options)
-        except Refused as error:
-            if options["json"]:
-                self.stdout.write(json.dumps({"error": str(error)}))
-            self.stderr.write(f"boathouse: {error}")
-            sys.exit(1)
-        self.stdout.write(json.dumps(facts, indent=2) if options["json"] else lines)
+        lines, facts = _ACTS[options["act"]](options)
+        self.say(facts, lines)
 
 
-def _list(options: dict[str, Any]) -> tuple[str, Any]:
+def _list(options: Options) -> tuple[str, Any]:
     facts = [_facts(row) for row in Protection.objects.all()]
     if not facts:
         return "Nothing is protected.", facts
     names = ("number", "repositories", "tags", "immutable", "tags_now", "by", "note")
-    lines = [[_cell(fact[name]) for name in names] for fact in facts]
+    lines = [[formats.cell(fact[name]) for name in names] for fact in facts]
     head = ["NUMBER", "REPOSITORIES", "TAGS", "IMMUTABLE", "TAGS NOW", "BY", "NOTE"]
-    return columns([head, *lines]), facts
+    return formats.columns([head, *lines]), facts
 
 
-def _add(options: dict[str, Any]) -> tuple[str, Any]:
+def _add(options: Options) -> tuple[str, Any]:
     repositories, _colon, tags = options["what"].partition(":")
     row = protection.add(
         repositories, tags, note=options["note"], by=BY, is_immutable=options["immutable"]
@@ -80,7 +61,7 @@ def _add(options: dict[str, Any]) -> tuple[str, Any]:
     return f"{row} is {word}: {facts['tags_now']} tags now.", facts
 
 
-def _lift(options: dict[str, Any]) -> tuple[str, Any]:
+def _lift(options: Options) -> tuple[str, Any]:
     row = _find(options["what"])
     facts = _facts(row)
     protection.lift(row, by=BY)
@@ -111,12 +92,6 @@ def _facts(row: Protection) -> dict[str, Any]:
         "by": actor_name(row.by),
         "at": row.at.isoformat(timespec="seconds"),
     }
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "".join(one if one.isprintable() else "?" for one in str(value)) or "-"
 
 
 _ACTS = {"list": _list, "add": _add, "lift": _lift}

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from django.core.management.base import CommandParser
-
 from registryui.deletion.execute import Selection
 from registryui.management.deletion_command import DeletingCommand, add_options, read_reference
 
@@ -14,7 +12,7 @@ class Command(DeletingCommand):
         " the empty repository itself goes with the next collect after that."
     )
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
         delete = acts.add_parser("delete", help="all of one repository")
         delete.add_argument("name", metavar="NAME")

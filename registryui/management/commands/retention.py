@@ -5,25 +5,19 @@ not know. `run` needs the registry; nothing else does.
 """
 
 import json
-import logging
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from typing import Any, NoReturn
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
-from django.db import DatabaseError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
-from registryui import database_errors, schedules
+from registryui import schedules
+from registryui.management.command import BY, BoathouseCommand, Options, add_act, add_yes
 from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Run
 from registryui.refused import Refused
-from registryui.registry.errors import RegistryError
 from registryui.retention import policies, runs
 from registryui.retention import words as retention_words
-
-BY = "command line"
-Options = dict[str, Any]
 
 _KEEPS = {
     "keep_newest": ("N", "the newest N by push time stay, in each repository"),
@@ -32,14 +26,13 @@ _KEEPS = {
 }
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = (
         "Retention rules: which tags may go, and what is kept of them. A pattern means the whole "
         "name, * stands for any text, several stand with spaces between them."
     )
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
         _act(acts, "list", "all rules, and when they run next")
         for name, words in {"add": "a new rule, as a draft", "change": "what is given"}.items():
@@ -54,43 +47,16 @@ class Command(BaseCommand):
         }.items():
             one = _act(acts, name, words, is_named=True)
             if name in ("remove", "run"):
-                one.add_argument("--yes", action="store_true", help="do not ask")
+                add_yes(one)
             if name == "dry-run":
                 one.add_argument("--all", action="store_true", help="also what the rule is to keep")
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
-        super().run_from_argv(["./boathouse", *argv[1:]])
-
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            _ACTS[options["act"]](self, options)
-        except (Refused, DatabaseError, RegistryError) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.end(database_errors.sentence(error) or first_line, 1, options)
-
-    def end(self, sentence: str, code: int, options: Options) -> NoReturn:
-        if options["json"]:
-            self.stdout.write(json.dumps({"error": sentence}))
-        self.stderr.write(f"boathouse: {sentence}")
-        sys.exit(code)
-
-    def ask(self, question: str, options: Options) -> None:
-        """Ends the command unless somebody says yes."""
-        if options["yes"]:
-            return
-        if options["json"] or not sys.stdin.isatty():
-            self.end(f"{question} Say so with --yes.", 2, options)
-        if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-            self.end("Nothing was done.", 1, options)
-
-    def say(self, lines: Sequence[str], facts: Any, options: Options) -> None:
-        self.stdout.write(json.dumps(facts, indent=2) if options["json"] else "\n".join(lines))
+        _ACTS[options["act"]](self, options)
 
 
 def _act(acts: Any, name: str, words: str, *, is_named: bool = False) -> Any:
-    one = acts.add_parser(name, help=words, description=words)
-    one.add_argument("--json", action="store_true", help="print JSON for programs")
+    one = add_act(acts, name, words)
     if is_named:
         one.add_argument("name", metavar="NAME")
     return one
@@ -113,14 +79,12 @@ def _add_fields(one: Any, *, is_new: bool) -> None:
 def _list(command: Command, options: Options) -> None:
     found = list(RetentionPolicy.objects.all())
     lines = [line for row in found for line in _block(row)]
-    command.say(
-        lines or ["There is no rule: nothing is deleted."], [_facts(r) for r in found], options
-    )
+    command.say([_facts(row) for row in found], *lines or ["There is no rule: nothing is deleted."])
 
 
 def _add(command: Command, options: Options) -> None:
     row = policies.add(_given(options, policies.Wanted(options["name"], "")), by=BY)
-    _tell(command, row, options)
+    _tell(command, row)
 
 
 def _change(command: Command, options: Options) -> None:
@@ -128,7 +92,7 @@ def _change(command: Command, options: Options) -> None:
     facts = policies.facts(row)
     before = policies.Wanted(**{one.name: facts[one.name] for one in fields(policies.Wanted)})
     wanted = replace(_given(options, before), name=options["rename"] or row.name)
-    _tell(command, policies.change(row, wanted, by=BY), options)
+    _tell(command, policies.change(row, wanted, by=BY))
 
 
 def _given(options: Options, before: policies.Wanted) -> policies.Wanted:
@@ -138,18 +102,18 @@ def _given(options: Options, before: policies.Wanted) -> policies.Wanted:
 
 
 def _enable(command: Command, options: Options) -> None:
-    _tell(command, policies.set_active(_find(options), is_active=True, by=BY), options)
+    _tell(command, policies.set_active(_find(options), is_active=True, by=BY))
 
 
 def _disable(command: Command, options: Options) -> None:
-    _tell(command, policies.set_active(_find(options), is_active=False, by=BY), options)
+    _tell(command, policies.set_active(_find(options), is_active=False, by=BY))
 
 
 def _remove(command: Command, options: Options) -> None:
     row = _find(options)
-    command.ask(f"Remove the rule {row.name}?", options)
+    command.confirm([f"Remove the rule {row.name}?"], word="yes", options=options)
     policies.remove(row, by=BY)
-    command.say([f"{row.name} is removed."], {"removed": row.name}, options)
+    command.say({"removed": row.name}, f"{row.name} is removed.")
 
 
 def _find(options: Options) -> RetentionPolicy:
@@ -159,8 +123,8 @@ def _find(options: Options) -> RetentionPolicy:
     return row
 
 
-def _tell(command: Command, row: RetentionPolicy, options: Options) -> None:
-    command.say(_block(row), {"rule": _facts(row)}, options)
+def _tell(command: Command, row: RetentionPolicy) -> None:
+    command.say({"rule": _facts(row)}, *_block(row))
 
 
 def _block(row: RetentionPolicy) -> list[str]:
@@ -187,7 +151,8 @@ def _dry_run(command: Command, options: Options) -> None:
 
 def _run(command: Command, options: Options) -> None:
     row = _find(options)
-    command.ask(f"Run {row.name} now? {retention_words.sentence(policies.facts(row))}", options)
+    question = f"Run {row.name} now? {retention_words.sentence(policies.facts(row))}"
+    command.confirm([question], word="yes", options=options)
     _carry_out(command, options, is_dry=False)
 
 
@@ -195,23 +160,14 @@ def _carry_out(command: Command, options: Options, *, is_dry: bool) -> None:
     row = _find(options)
     started = timezone.now()
     run = runs.begin(row, by=BY, is_dry=is_dry)
-    show = None if options["json"] or not sys.stderr.isatty() else _show(command)
-    runs.carry_out(run, show)
+    runs.carry_out(run, command.progress(lambda run: f"{run.done:,} of {run.total:,} tags"))
     seconds = (timezone.now() - started).total_seconds()
-    if options["json"]:
+    if command.as_json:
         _write_json(command, run, seconds)
     else:
         _write_lines(command, run, seconds, is_all=not is_dry or options["all"])
     if run.state != Run.State.DONE:
-        command.stderr.write(f"boathouse: {run.log or run.state}")
-        sys.exit(1)
-
-
-def _show(command: Command) -> Callable[[Run], None]:
-    def show(run: Run) -> None:
-        command.stderr.write(f"\r{run.done:,} of {run.total:,} tags", ending="")
-
-    return show
+        raise CommandError(run.log or run.state)
 
 
 def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) -> None:
@@ -247,6 +203,7 @@ def _write_json(command: Command, run: Run, seconds: float) -> None:
         command.stdout.write(f"{before}    {json.dumps(_of(fate, run, policy))}", ending="")
         before = ",\n"
     command.stdout.write("\n  ]\n}")
+    command.has_said = True
 
 
 def _of(fate: RetentionFate, run: Run, policy: dict[str, Any]) -> dict[str, Any]:

@@ -3,27 +3,23 @@
 Ends like grep: 0 something was found, 1 nothing was, 2 the query is wrong.
 """
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import humanize
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-
+from registryui import formats
 from registryui.index import search
 from registryui.index.conditions import Condition
 from registryui.index.query import Query, QueryError
-from registryui.management.user_facts import columns
+from registryui.management.command import BoathouseCommand, Usage, add_json
 from registryui.models import UNKNOWN, Manifest, Repository, Tag
 
 LIMIT = 50
 PAGE = 500
-FOUND, NOTHING, WRONG = 0, 1, 2
+NOTHING = 1
 
 
-class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
+class Command(BoathouseCommand):
     help = (
         "Searches the index for tags, repositories and manifests, the last pushed first. Words and"
         " qualifiers as on the search page: api label:team=shop size>1GB pushed<90d -tag:dev"
@@ -31,9 +27,9 @@ class Command(BaseCommand):
         " wrong. Quote it for the shell; write -- before a query that begins with -."
     )
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument("query", nargs="+", help="one quoted text, or several parts")
-        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+        add_json(parser)
         parser.add_argument(
             "--limit",
             type=_limit,
@@ -47,24 +43,21 @@ class Command(BaseCommand):
         try:
             query = search.parse(text)
         except QueryError as error:
-            raise CommandError(_marked(text, error), returncode=WRONG) from error
+            raise Usage(_marked(text, error)) from error
         if not query.terms:
-            raise CommandError("The query is empty.", returncode=WRONG)
+            raise Usage("The query is empty.")
         found = _found(query, options["limit"])
-        if options["json"]:
-            self.stdout.write(json.dumps(found, indent=2))
-        else:
-            self._print(found)
+        self.say(found, *_tables(found))
+        if found["more"] and not self.as_json:
+            self.stderr.write("There are more: --limit N prints N of them.")
         if not (found["repositories"] or found["tags"] or found["manifests"]):
             raise SystemExit(NOTHING)
 
-    def _print(self, found: dict[str, Any]) -> None:
-        for kind in ("repositories", "manifests", "tags"):
-            rows = [[_cell(item) for item in row.items()] for row in found[kind]]
-            if rows:
-                self.stdout.write(columns(rows))
-        if found["more"]:
-            self.stderr.write("There are more: --limit N prints N of them.")
+
+def _tables(found: dict[str, Any]) -> Iterator[str]:
+    for kind in ("repositories", "manifests", "tags"):
+        if rows := [[_cell(item) for item in row.items()] for row in found[kind]]:
+            yield formats.columns(rows)
 
 
 def _limit(text: str) -> int:
@@ -149,9 +142,7 @@ def _time(when: datetime) -> str | None:
 def _cell(item: tuple[str, Any]) -> str:
     column, value = item
     if column == "size":
-        return humanize.naturalsize(value, format="%.1f")
+        return formats.size(value)
     if column == "tags":
         return "1 tag" if value == 1 else f"{value} tags"
-    if value is None:
-        return "unknown"
-    return "".join(one if one.isprintable() else "?" for one in str(value)) or "-"
+    return "unknown" if value is None else formats.cell(value)

@@ -1,23 +1,20 @@
 """`./boathouse status`: is it up, and does each part answer?"""
 
-import json
 import sys
-from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
+from registryui.management.command import BoathouseCommand, add_json
 from registryui.setup import health
 from registryui.setup import up as setup
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = "Shows where Boathouse is and whether each part answers; exit code 0 if all do."
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print the same facts as JSON")
+    def add_arguments(self, parser: Any) -> None:
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         instance = health.running()
@@ -30,17 +27,17 @@ class Command(BaseCommand):
                 )
             else:
                 sentence = f"Boathouse is not up ({settings.DATA})."
-            print(json.dumps({"error": sentence}) if options["json"] else sentence)
+            self.say({"error": sentence}, sentence)
             sys.exit(3)
         facts = setup.facts_of(instance)
-        print(json.dumps(facts) if options["json"] else _lines(facts))
+        self.say(facts, *_lines(facts))
         sys.exit(any(part["health"] != "ok" for part in facts["parts"].values()))
 
 
-def _lines(facts: dict[str, Any]) -> str:
+def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"Boathouse is up: {facts['url']}", ""]
     lines += [
         f"  {name:<9} {part['health']:<5} process {part['pid'] or '-':<8} {part['note']}".rstrip()
         for name, part in facts["parts"].items()
     ]
-    return "\n".join(lines)
+    return lines

@@ -1,24 +1,24 @@
 """./boathouse sync: reads the registry, or its store, now."""
 
-import json
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from registryui.index.progress import Result
 from registryui.index.sync import sync
 from registryui.index.verify import verify
+from registryui.management.command import BY, BoathouseCommand, add_json
 from registryui.models import Run
 from registryui.registry.choose import open_source
 from registryui.registry.errors import RegistryError
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
+    logs = True
     help = "Reads the registry, or its store, now and makes the index equal to it."
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
             "--full",
             action="store_true",
@@ -35,58 +35,41 @@ class Command(BaseCommand):
             action="store_true",
             help="change nothing: list what differs, and end with 1 if anything does",
         )
-        parser.add_argument("--json", action="store_true", help="print the result for programs")
+        add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            source = open_source(options["source"])
-        except RegistryError as error:
-            raise CommandError(str(error)) from error
-        with source:
+        with open_source(options["source"]) as source:
             if options["verify"]:
-                self._verify(source, as_json=options["json"])
+                self._verify(source)
                 return
-            show = None if options["json"] or not sys.stderr.isatty() else self._show
-            run = sync(source, by="command line", full=options["full"], progress=show)
+            show = self.progress(lambda run: f"{run.done} of about {run.total} tags looked at")
+            run = sync(source, by=BY, full=options["full"], progress=show)
         if run is None:
             raise CommandError("A sync is under way already. Try again when it has ended.")
-        if options["json"]:
-            self.stdout.write(json.dumps({"state": run.state, **run.result}))
-        else:
-            self._tell(run)
+        self.say(
+            {"state": run.state, **run.result}, *run.log.splitlines(), _counted(Result.of(run))
+        )
         if run.state != Run.State.DONE:
             raise CommandError("The registry could not be read to its end. Ask: ./boathouse doctor")
 
-    def _verify(self, source: Any, *, as_json: bool) -> None:
-        count = 0
+    def _verify(self, source: Any) -> None:
         lines = []
         try:
             for line in verify(source):
-                count += 1
-                if as_json:
-                    lines.append(line)
-                else:
+                lines.append(line)
+                if not self.as_json:
                     self.stdout.write(line)
         except RegistryError as error:
             raise CommandError(f"The registry could not be read to its end: {error}") from error
-        if as_json:
-            self.stdout.write(json.dumps({"differences": lines}))
-        else:
-            self.stdout.write(
-                f"{count} differences" if count else "The index is as the registry has it."
-            )
-        if count:
+        count = f"{len(lines)} differences" if lines else "The index is as the registry has it."
+        self.say({"differences": lines}, count)
+        if lines:
             sys.exit(1)
 
-    def _show(self, run: Run) -> None:
-        self.stderr.write(f"\r{run.done} of about {run.total} tags looked at", ending="")
 
-    def _tell(self, run: Run) -> None:
-        counts = Result.of(run)
-        for line in run.log.splitlines():
-            self.stdout.write(line)
-        self.stdout.write(
-            f"{counts.repositories} repositories, {counts.tags} tags: "
-            f"{counts.added} added, {counts.moved} moved, {counts.removed} removed, "
-            f"{counts.manifests} manifests fetched, {counts.errors} errors"
-        )
+def _counted(counts: Result) -> str:
+    return (
+        f"{counts.repositories} repositories, {counts.tags} tags: "
+        f"{counts.added} added, {counts.moved} moved, {counts.removed} removed, "
+        f"{counts.manifests} manifests fetched, {counts.errors} errors"
+    )

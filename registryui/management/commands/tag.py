@@ -2,19 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from registryui.deletion import restore
 from registryui.deletion.execute import Selection
 from registryui.management import deletion_facts as facts
-from registryui.management.deletion_command import (
-    BY,
-    DeletingCommand,
-    add_options,
-    read_reference,
-)
+from registryui.management.command import BY, Options, Usage, add_json
+from registryui.management.deletion_command import DeletingCommand, add_options, read_reference
 from registryui.models import TagTombstone
-from registryui.refused import Refused
 
 
 class Command(DeletingCommand):
@@ -24,7 +19,7 @@ class Command(DeletingCommand):
         " was not done."
     )
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
         delete = acts.add_parser("delete", help="take tags off")
         delete.add_argument("references", nargs="+", metavar="REPOSITORY:TAG")
@@ -37,7 +32,7 @@ class Command(DeletingCommand):
         add_options(delete)
         deleted = acts.add_parser("deleted", help="what can be put back")
         deleted.add_argument("repository", nargs="?", default="", metavar="REPOSITORY")
-        deleted.add_argument("--json", action="store_true", help="print JSON for programs")
+        add_json(deleted)
         restore = acts.add_parser("restore", help="put a tag back, or all of one delete")
         restore.add_argument("reference", nargs="?", default="", metavar="REPOSITORY:TAG[@DIGEST]")
         restore.add_argument(
@@ -49,17 +44,16 @@ class Command(DeletingCommand):
         add_options(restore)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        {"delete": self._delete, "deleted": self._deleted, "restore": self._restore}[
-            options["act"]
-        ](options)
+        acts = {"delete": self._delete, "deleted": self._deleted, "restore": self._restore}
+        acts[options["act"]](options)
 
-    def _delete(self, options: Any) -> None:
+    def _delete(self, options: Options) -> None:
         tags: dict[str, list[str]] = {}
         for text in options["references"]:
             found = read_reference(text)
             if found.digest or bool(found.tag) == bool(options["pattern"]):
                 wish = "REPOSITORY" if options["pattern"] else "REPOSITORY:TAG"
-                raise CommandError(f"{text[:300]}: this wants {wish}.")
+                raise Usage(f"{text[:300]}: this wants {wish}.")
             tags.setdefault(found.repository, []).append(found.tag)
         selections = [
             Selection(
@@ -71,29 +65,23 @@ class Command(DeletingCommand):
         ]
         self.delete(selections, ask=bool(options["pattern"]), options=options)
 
-    def _deleted(self, options: Any) -> None:
+    def _deleted(self, options: Options) -> None:
         rows = restore.restorable()
         if options["repository"]:
             rows = rows.filter(repository=options["repository"])
-        found = list(rows)
-        self.say(
-            [facts.of_tombstone(row) for row in found], [facts.tombstone_table(found)], options
-        )
+        self._list(list(rows))
 
-    def _restore(self, options: Any) -> None:
+    def _list(self, rows: list[TagTombstone]) -> None:
+        self.say([facts.of_tombstone(row) for row in rows], facts.tombstone_table(rows))
+
+    def _restore(self, options: Options) -> None:
         rows = self._wanted(options)
         if options["dry_run"]:
-            self.say(
-                [facts.of_tombstone(row) for row in rows], [facts.tombstone_table(rows)], options
-            )
+            self._list(rows)
             return
         if options["of_act"]:
             results = restore.restore_act(options["of_act"], by=BY)
-            lines = [
-                f"{one.tag or one.digest}: {one.state}. {one.reason}".rstrip(". ")
-                for one in results
-            ]
-            self.say([facts.of_result(one) for one in results], lines, options)
+            self.say([facts.of_result(one) for one in results], *map(facts.result_line, results))
             if any(one.state != "restored" for one in results):
                 raise SystemExit(1)
             return
@@ -105,9 +93,7 @@ class Command(DeletingCommand):
             raise CommandError(
                 f"{name} is on {error.digest} now; --replace puts {row.digest} in its place."
             ) from error
-        except Refused as error:
-            raise CommandError(str(error)) from error
-        self.say(facts.of_tombstone(row), [f"{name} is on {row.digest} again."], options)
+        self.say(facts.of_tombstone(row), f"{name} is on {row.digest} again.")
 
     def _restore_tag(self, row: TagTombstone, *, replace: bool) -> None:
         try:
@@ -117,10 +103,10 @@ class Command(DeletingCommand):
                 raise
             restore.restore(row, by=BY, expected=error.digest)
 
-    def _wanted(self, options: Any) -> list[TagTombstone]:
+    def _wanted(self, options: Options) -> list[TagTombstone]:
         """What is to be put back, the newest first. CommandError if there is nothing."""
         if bool(options["of_act"]) == bool(options["reference"]):
-            raise CommandError("Name a tag, or --act ACT.")
+            raise Usage("Name a tag, or --act ACT.")
         if options["of_act"]:
             rows = restore.restorable().filter(act=options["of_act"])
         else:
@@ -129,7 +115,7 @@ class Command(DeletingCommand):
             if found.digest:
                 rows = rows.filter(digest=found.digest)
             elif not found.tag:
-                raise CommandError("This wants REPOSITORY:TAG, or REPOSITORY@DIGEST.")
+                raise Usage("This wants REPOSITORY:TAG, or REPOSITORY@DIGEST.")
         wanted = list(rows)
         if not wanted:
             raise CommandError("Nothing like that waits to be put back: ./boathouse tag deleted")

@@ -1,26 +1,23 @@
 """`./boathouse manage tls`: the certificates, and their renewal by hand."""
 
-import json
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from registryui import tls
+from registryui.management.command import BoathouseCommand, add_json
 from registryui.setup import configuration
-from registryui.setup.data import Refused
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = (
         "Show the certificates in use. After --renew and --new-authority nginx shows the new one "
         "at once if it runs."
     )
 
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print the same for programs")
+    def add_arguments(self, parser: Any) -> None:
+        add_json(parser)
         act = parser.add_mutually_exclusive_group()
         act.add_argument("--renew", action="store_true", help="issue a new server certificate now")
         act.add_argument(
@@ -34,13 +31,10 @@ class Command(BaseCommand):
             if options["renew"] or options["new_authority"]:
                 _renew(new_authority=options["new_authority"])
             found = _certificates()
-        except (ValueError, OSError, Refused) as error:
+        except ValueError as error:
             raise CommandError(str(error)) from error
-        if options["json"]:
-            facts = {name: _facts(certificate) for name, certificate in found.items()}
-            self.stdout.write(json.dumps(facts, indent=2))
-        else:
-            self.stdout.write("\n\n".join(_text(name, one) for name, one in found.items()))
+        facts = {name: _facts(one) for name, one in found.items()}
+        self.say(facts, "\n\n".join(_text(name, one) for name, one in found.items()))
 
 
 def _renew(*, new_authority: bool) -> None:

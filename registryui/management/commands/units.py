@@ -8,25 +8,23 @@ from string import Template
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from registryui import sockets
+from registryui.management.command import BoathouseCommand
 from registryui.setup import configuration, parts
-from registryui.setup.data import Refused
 
 TEMPLATES = settings.BASE_DIR / "deploy" / "systemd"
 SECRET_ENVIRONMENT = Path("/etc/boathouse/environment")
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = (
         "Write systemd units for this instance (its data folder, host and ports) into FOLDER. Run "
         "./boathouse up once before, as the user that the units name."
     )
 
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
-
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument("folder", type=Path, metavar="FOLDER", help="e.g. /etc/systemd/system")
         parser.add_argument("--user", default="boathouse", help="runs all parts (%(default)s)")
         parser.add_argument("--group", default="", help="its group (default: the same name)")
@@ -39,7 +37,7 @@ class Command(BaseCommand):
             for name, text in units.items():
                 (folder / name).write_text(text)
                 (folder / name).chmod(0o644)
-        except (Refused, ValueError) as error:
+        except ValueError as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(f"{folder} cannot be written: {error.strerror}.") from error

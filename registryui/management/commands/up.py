@@ -3,27 +3,26 @@
 import json
 import os
 import sys
-from argparse import ArgumentParser
 from contextlib import suppress
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 
 from registryui import space
+from registryui.management.command import BoathouseCommand, Options
+from registryui.refused import Refused
 from registryui.setup import report
 from registryui.setup import up as setup
-from registryui.setup.data import Refused
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
+    logs = True
     help = (
         "Sets up what is missing, starts registry, nginx, web and worker, and prints where they "
         "are and how to push. Stays in the foreground until Ctrl-C."
     )
-    requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
             "--background", action="store_true", help="return once all is healthy; log in log/"
         )
@@ -48,7 +47,7 @@ class Command(BaseCommand):
             code = 130
         sys.exit(code)
 
-    def _up(self, options: dict[str, Any]) -> int:
+    def _up(self, options: Options) -> int:
         if options["background"]:
             facts, was_up = setup.up_in_background()
             self._ready(facts, was_up, options)
@@ -61,7 +60,7 @@ class Command(BaseCommand):
             ready=lambda facts, was_up: self._ready(facts, was_up, options),
         )
 
-    def _ready(self, facts: dict[str, Any], was_up: bool, options: dict[str, Any]) -> None:
+    def _ready(self, facts: dict[str, Any], was_up: bool, options: Options) -> None:
         if options["tell"] >= 0:
             setup.tell(options["tell"], {"facts": facts, "was_up": was_up})
             print("All parts are healthy.", flush=True)  # the log gets no secret
@@ -73,7 +72,7 @@ class Command(BaseCommand):
             )
             print(report.block(facts, title=title), flush=True)
 
-    def _fail(self, sentence: str, options: dict[str, Any]) -> None:
+    def _fail(self, sentence: str, options: Options) -> None:
         if options["tell"] >= 0:
             setup.tell(options["tell"], {"error": sentence})
         if options["json"]:

@@ -4,70 +4,42 @@ Ends with 0 if it is done, 1 with one sentence if it was refused, 2 for words it
 It needs no part of the product to run: then the files are written, and nothing proves them.
 """
 
-import json
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
-from django.db import DatabaseError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from registryui import audit, database_errors
+from registryui import audit, formats
 from registryui.accounts import drift, htpasswd, publish, users
 from registryui.management import user_arguments, user_facts
+from registryui.management.command import (
+    BY,
+    BoathouseCommand,
+    Options,
+    Usage,
+    find_operator,
+    given_password,
+)
 from registryui.models import Operator, RegistryUser, State
 from registryui.refused import Refused
 
-BY = "command line"
-Options = dict[str, Any]
 Said = tuple[str, Any]  # lines for people, facts for programs
 
 
-class Command(BaseCommand):
+class Command(BoathouseCommand):
     help = (
         "Registry users: who may log in with docker, and what they may pull, push and delete. "
         "SCOPE is * (everything), team/* (a namespace) or team/api (a repository)."
     )
-    requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
 
-    def add_arguments(self, parser: CommandParser) -> None:
+    def add_arguments(self, parser: Any) -> None:
         user_arguments.add_to(parser)
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
-        super().run_from_argv(["./boathouse", *argv[1:]])
-
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            lines, facts = _ACTS[options["act"]](options)
-        except _Usage as error:
-            self._end(str(error), 2, options)
-        except (Refused, DatabaseError, OSError) as error:
-            self._end(_sentence(error), 1, options)
-        self.stdout.write(json.dumps(facts, indent=2) if options["json"] else lines)
-
-    def _end(self, sentence: str, code: int, options: Options) -> NoReturn:
-        if options["json"]:
-            self.stdout.write(json.dumps({"error": sentence}))
-        self.stderr.write(f"boathouse: {sentence}")
-        sys.exit(code)
-
-
-class _Usage(Exception):
-    """Words that do not fit together; one sentence."""
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, Refused):
-        return str(error)
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, DatabaseError):
-        return database_errors.sentence(error) or f"The database cannot be used ({reason})."
-    return f"{reason}: run it as the user that runs ./boathouse."
+        lines, facts = _ACTS[options["act"]](options)
+        self.say(facts, lines)
 
 
 # -- users ---------------------------------------------------------------------------------------
@@ -79,7 +51,7 @@ def _add(options: Options) -> Said:
         note=options["note"],
         expires_at=options["expires"],
         owner=_operator(options["owner"]),
-        password=_given_password(options),
+        password=given_password(options),
         cost=options["cost"],
     )
     return user_facts.done_lines(done), user_facts.of_done(done)
@@ -103,7 +75,7 @@ def _show(options: Options) -> Said:
 def _rights(options: Options) -> Said:
     may = user_arguments.rights_in(options)
     if bool(may) == options["none"]:
-        raise _Usage("Give --pull, --push or --delete, or --none alone.")
+        raise Usage("Give --pull, --push or --delete, or --none alone.")
     return _on_one(users.set_rights(_find(options["name"]), may, by=BY))
 
 
@@ -113,7 +85,7 @@ def _rotate(options: Options) -> Said:
 
 @sensitive_variables("password")
 def _password(options: Options) -> Said:
-    row, password = _find(options["name"]), _given_password(options)
+    row, password = _find(options["name"]), given_password(options)
     return _on_one(users.set_password(row, password, by=BY, cost=options["cost"]))
 
 
@@ -182,22 +154,7 @@ def _find_all(names: Sequence[str]) -> list[RegistryUser]:
 
 
 def _operator(name: str) -> Operator | None:
-    if not name:
-        return None
-    row = Operator.objects.filter(username=name).first()
-    if row is None:
-        raise Refused(f"There is no operator {name}: ./boathouse operator list shows all.")
-    return row
-
-
-def _given_password(options: Options) -> str:
-    """The password on the input, "" if none is given. An empty line is a mistake."""
-    if not options["password_stdin"]:
-        return ""
-    password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise Refused("The input holds no password.")
-    return password
+    return find_operator(name) if name else None
 
 
 # -- the file ------------------------------------------------------------------------------------
@@ -208,11 +165,11 @@ def _drift(options: Options) -> Said:
             chosen = _chosen(found, options[option], is_all=options["all"])
             return _mended(chosen, act(chosen))
     if options["all"]:
-        raise _Usage("--all needs --take-over, --restore or --leave.")
+        raise Usage("--all needs --take-over, --put-back or --leave.")
     if not found:
         return "The htpasswd file says what the tables say.", []
     lines = [[one.name, str(one.what.label), htpasswd.kind(one.line_hash).value] for one in found]
-    return user_facts.columns([["NAME", "WHAT", "HASH"], *lines]), user_facts.of_differences(found)
+    return formats.columns([["NAME", "WHAT", "HASH"], *lines]), user_facts.of_differences(found)
 
 
 def _leave(chosen: Sequence[drift.Difference]) -> None:
@@ -230,7 +187,7 @@ def _chosen(
     found: Sequence[drift.Difference], names: Sequence[str], *, is_all: bool
 ) -> Sequence[drift.Difference]:
     if bool(names) == is_all:
-        raise _Usage("Give the names of some lines, or --all.")
+        raise Usage("Give the names of some lines, or --all.")
     if missing := set(names) - {one.name for one in found}:
         raise Refused(
             f"Nobody edited the line of {', '.join(sorted(missing))}: "
@@ -261,7 +218,7 @@ def _versions(options: Options) -> Said:
     if not facts:
         return "The htpasswd file has not changed yet.", facts
     lines = [[str(value) for value in fact.values()] for fact in facts]
-    return user_facts.columns([["NUMBER", "VERSION", "REPLACED", "USERS"], *lines]), facts
+    return formats.columns([["NUMBER", "VERSION", "REPLACED", "USERS"], *lines]), facts
 
 
 def _restore(options: Options) -> Said:

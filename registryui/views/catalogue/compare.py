@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from registryui.index import comparison
 from registryui.models import Role, Tag
 from registryui.oci.compare import Comparison, LayerPair, Setting, Step
+from registryui.oci.digest import short
 from registryui.oci.names import version_key
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
@@ -160,7 +161,7 @@ def _made_by(pair: LayerPair) -> Shown:
 def _label(source: comparison.ComparisonSource, other: comparison.ComparisonSource) -> str:
     """A column's head: the tag alone, if that tells the sides apart."""
     own, their = source.named.reference, other.named.reference
-    name = own.tag if own.tag and not own.digest else own.digest.partition(":")[2][:12]
+    name = own.tag if own.tag and not own.digest else short(own.digest)
     if own.repository != their.repository:
         name = f"{own.repository}:{name}" if own.tag else f"{own.repository}@{name}"
     elif (own.tag, own.digest) == (their.tag, their.digest) and source.platform:

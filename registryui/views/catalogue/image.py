@@ -25,6 +25,7 @@ from registryui.oci.config import (
     parse_config,
     schema1_config,
 )
+from registryui.oci.digest import short
 from registryui.oci.manifest import parse_manifest
 from registryui.views.plain_text import Shown, line, shown
 
@@ -124,7 +125,7 @@ def choices(entries: Iterable[Entry]) -> list[Choice]:
             continue
         platform = entry.platform
         key = platform if platform and platform not in taken else entry.digest
-        label = platform if key == platform else f"{platform} {_short(entry.digest)}".strip()
+        label = platform if key == platform else f"{platform} {short(entry.digest)}".strip()
         taken.add(platform)
         found.append(Choice(key, label, entry.digest, entry.size or 0, entry.size is not None))
     return found
@@ -148,10 +149,6 @@ def is_attestation(platform: str, annotations: Mapping[str, str]) -> bool:
 def believable(when: datetime | None) -> datetime | None:
     """A time of building, if it is one: builds that can be repeated write 1970 or 1980."""
     return when if when is not None and 1981 <= when.year <= 2999 else None
-
-
-def _short(digest: str) -> str:
-    return digest.partition(":")[2][:12]
 
 
 # -- layers --------------------------------------------------------------------------------------

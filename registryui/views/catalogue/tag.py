@@ -22,6 +22,7 @@ from registryui.models import (
     Tag,
 )
 from registryui.oci import media_types
+from registryui.oci.digest import short
 from registryui.views.access import Request, may_open, require_role
 from registryui.views.activity.actors import Actor, actor_of, user_of
 from registryui.views.bar_chart import Chart, daily_chart
@@ -397,7 +398,7 @@ def _download(subject: Subject, chosen: Chosen, wanted: str) -> HttpResponse:
     if not parts:
         raise Http404
     part = next((one for one in parts if one.key == wanted), parts[0])
-    name = f"{part.key}-{part.digest.partition(':')[2][:12]}.json"
+    name = f"{part.key}-{short(part.digest)}.json"
     return HttpResponse(
         part.data,
         content_type="application/octet-stream",

@@ -19,6 +19,7 @@ from registryui.index.events import OWN_ACT
 from registryui.models import Manifest, RegistryEvent, Repository, Role, TagTombstone
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
+from registryui.oci.digest import short
 from registryui.refused import Refused
 from registryui.tasks import apply_events
 from registryui.views.access import Request, may_open, require_role, safe_next
@@ -138,7 +139,7 @@ def restore_digest(request: Request) -> HttpResponse:
         messages.success(
             request,
             _("%(tag)s is on %(digest)s again. History has the other one, if that was wrong.")
-            % {"tag": asked["tag"], "digest": asked["digest"].partition(":")[2][:12]},
+            % {"tag": asked["tag"], "digest": short(asked["digest"])},
         )
     back = f"/repositories/{asked['repository']}:{asked['tag']}?tab=history"
     return redirect(safe_next(request, back, default="/repositories/"))

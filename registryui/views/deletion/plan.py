@@ -26,7 +26,7 @@ from registryui import tasks
 from registryui.deletion import bulk, execute
 from registryui.deletion.execute import Outcome, Plan, Result, Selection
 from registryui.models import Manifest, Role, Tag, TagTombstone
-from registryui.oci.digest import check_digest
+from registryui.oci.digest import check_digest, short
 from registryui.oci.names import check_repository, check_tag
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role, safe_next
@@ -220,7 +220,7 @@ def done_words(done: Sequence[Result], outcome: Outcome) -> str:
     """`team/api:1.0 is deleted …` or the number of tags, and how long undo has."""
     days = max(round((outcome.keep_until - timezone.now()).total_seconds() / 86400), 1)
     if len(done) == 1:
-        name = done[0].tag or done[0].digest.partition(":")[2][:12]
+        name = done[0].tag or short(done[0].digest)
         return ngettext(
             "%(name)s is deleted. It can be put back for %(days)d day.",
             "%(name)s is deleted. It can be put back for %(days)d days.",
@@ -238,8 +238,7 @@ def failed_words(failed: Sequence[Result]) -> str:
     if not failed:
         return ""
     shown = "; ".join(
-        f"{one.tag or one.digest.partition(':')[2][:12]}: {_reason(one)}"
-        for one in failed[:FAILURES_SHOWN]
+        f"{one.tag or short(one.digest)}: {_reason(one)}" for one in failed[:FAILURES_SHOWN]
     )
     more = len(failed) - FAILURES_SHOWN
     if more > 0:

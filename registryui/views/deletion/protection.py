@@ -20,6 +20,7 @@ from registryui.oci import patterns
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
 from registryui.views.activity.words import actor
+from registryui.views.form import read, text
 
 COUNTING_SECONDS = 1.0  # in a large index a pattern may have to be compared with every tag
 FIELDS = ("repositories", "tags", "note", "immutable")
@@ -46,17 +47,12 @@ def protected(request: Request) -> HttpResponse:
 
 @require_role(Role.ADMIN, methods=("POST",))
 def protection_add(request: Request) -> HttpResponse:
-    form = {name: request.POST.get(name, "")[: patterns.LIMIT * 2] for name in FIELDS}
     try:
-        row = protection.add(
-            form["repositories"],
-            form["tags"],
-            note=form["note"],
-            by=request.user.actor,
-            is_immutable=form["immutable"] == "1",
-        )
+        asked = read(request.POST, **{name: text() for name in FIELDS})
+        is_immutable = asked.pop("immutable") == "1"
+        row = protection.add(**asked, by=request.user.actor, is_immutable=is_immutable)
     except Refused as error:
-        return _list(request, form=form, error=str(error), status=422)
+        return _list(request, form=request.POST.dict(), error=str(error), status=422)
     words = _("Immutable from now on: %(what)s")
     if not row.is_immutable:
         words = _("Protected from now on: %(what)s")

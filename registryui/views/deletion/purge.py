@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from registryui.deletion import execute
 from registryui.deletion.execute import Purge
 from registryui.models import Repository, Role
+from registryui.oci.digest import short
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
 from registryui.views.catalogue.repository import last_part, missing
@@ -58,7 +59,7 @@ def _act(request: Request, plan: Purge) -> HttpResponse:
         messages.success(
             request,
             _("%(digest)s can no longer be pulled from %(repository)s.")
-            % {"digest": plan.digest.partition(":")[2][:12], "repository": plan.repository},
+            % {"digest": short(plan.digest), "repository": plan.repository},
         )
     if words := failed_words(failed):
         messages.warning(request, words)

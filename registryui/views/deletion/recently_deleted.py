@@ -22,6 +22,7 @@ from registryui.deletion.execute import Result
 from registryui.models import Manifest, Repository, Role, Tag, TagTombstone
 from registryui.models.deletion import TagTombstoneQuerySet
 from registryui.models.paging import page
+from registryui.oci.digest import short
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role, safe_next
 from registryui.views.activity.actors import actor_words
@@ -167,9 +168,9 @@ def _restore_one(request: Request, back: str) -> HttpResponse:
 
 
 def _facts(row: TagTombstone) -> dict[str, str]:
-    short = row.digest.partition(":")[2][:12]
-    name = f"{row.repository}:{row.tag}" if row.tag else f"{row.repository}@{short}"
-    return {"name": name, "digest": short}
+    digest = short(row.digest)
+    name = f"{row.repository}:{row.tag}" if row.tag else f"{row.repository}@{digest}"
+    return {"name": name, "digest": digest}
 
 
 def _ask(

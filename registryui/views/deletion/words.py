@@ -12,6 +12,7 @@ from django.utils.translation import pgettext
 
 from registryui.deletion.execute import Going, LeftOut, Plan, Staying
 from registryui.models import UNKNOWN
+from registryui.oci.digest import short
 from registryui.views.activity.actors import actor_words
 from registryui.views.catalogue import image
 
@@ -73,7 +74,7 @@ def plan_words(plan: Plan) -> Words:
     """All that the dialog says about that plan. No query."""
     staying = {one.digest for one in plan.staying}
     return Words(
-        names=_names([one.tag or _short(one.digest) for one in plan.going]),
+        names=_names([one.tag or short(one.digest) for one in plan.going]),
         tags=sum(one.tag != "" for one in plan.going),
         untagged=sum(one.tag == "" for one in plan.going),
         images=len({one.digest for one in plan.going if one.tag and one.digest} - staying),
@@ -97,7 +98,7 @@ def _names(names: list[str]) -> Names:
 
 
 def _left_out(left_out: tuple[LeftOut, ...], reason: str) -> Names:
-    return _names([_short(one.tag) or one.tag for one in left_out if one.reason == reason])
+    return _names([short(one.tag) or one.tag for one in left_out if one.reason == reason])
 
 
 def _staying(one: Staying) -> StayingRow:
@@ -123,7 +124,7 @@ def _pulled(going: tuple[Going, ...]) -> Pulled | None:
     is_recent = newest.pulled_at > start
     others = sum(one.pulled_at > start for one in pulled) - is_recent
     return Pulled(
-        newest.tag or _short(newest.digest),
+        newest.tag or short(newest.digest),
         newest.pulled_at,
         actor_words(newest.pulled_by),
         is_recent,
@@ -137,8 +138,3 @@ def _list(names: tuple[str, ...]) -> str:
     return (
         _("%(names)s and %(count)d more") % {"names": words, "count": rest} if rest > 0 else words
     )
-
-
-def _short(digest: str) -> str:
-    """12 hex digits; "" of a tag."""
-    return digest.partition(":")[2][:12]

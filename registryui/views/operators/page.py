@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.forms import TypedChoiceField
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -19,6 +20,7 @@ from registryui.models import Operator, Role
 from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
+from registryui.views.form import choice, read, text
 from registryui.views.users import forms
 from registryui.views.users.words import may_words, proof_words
 
@@ -96,11 +98,8 @@ def _ask(request: Request, row: Operator) -> str:
 @sensitive_variables("password")
 def operator_add(request: Request) -> HttpResponse:
     try:
-        row, password = accounts.add(
-            request.POST.get("name", ""),
-            role=_role(request.POST.get("role", "")),
-            by=request.user.actor,
-        )
+        asked = read(request.POST, name=text(), role=_role())
+        row, password = accounts.add(asked["name"], role=asked["role"], by=request.user.actor)
     except Refused as error:
         messages.error(request, str(error))
         return redirect("operators")
@@ -132,7 +131,7 @@ def _act(request: Request, row: Operator) -> str:
     post, by, name = request.POST, request.user.actor, {"name": row.username}
     match post.get("act"):
         case "role":
-            role = _role(post.get("role", ""))
+            role = read(post, role=_role())["role"]
             handover = offboarding.set_role(row, role, by=by, answer=_answer(request))
             said = _("%(name)s now has the role: %(role)s.") % {**name, "role": role.label}
             return _with(said, handover)
@@ -164,13 +163,15 @@ def _act(request: Request, row: Operator) -> str:
 
 def _answer(request: Request) -> offboarding.Answer | None:
     """What is to become of the registry users; None if the form did not ask."""
-    match request.POST.get("users"):
+    post = request.POST
+    match read(post, users=text())["users"]:
         case "disable":
             return offboarding.Answer("disable")
         case "keep":
             return offboarding.Answer("keep")
         case "hand over":
-            to = {str(one.pk): one for one in forms.owners()}.get(request.POST.get("to", ""))
+            wrong = _("Choose another active maintainer or administrator to hand over to.")
+            to = forms.chosen_operator(post, "to", forms.owners(), wrong)
             return offboarding.Answer("hand over", to)
         case _:
             return None
@@ -204,10 +205,8 @@ def _with(said: str, handover: offboarding.Handover) -> str:
     return " ".join([*parts, *([proof_words(handover.proof)] if handover.proof else [])])
 
 
-def _role(text: str) -> Role:
-    if text not in Role.values:
-        raise Refused(_("Choose a role."))
-    return Role(text)
+def _role() -> TypedChoiceField:
+    return choice(Role.values, _("Choose a role."), Role)
 
 
 def _roles() -> list[tuple[Role, str]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.forms import CharField
 from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -20,6 +22,7 @@ from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.retention import policies, runs, words
 from registryui.views.access import Request, require_role
+from registryui.views.form import read, text
 from registryui.views.live import minute, wants_fragment
 from registryui.views.runs import ShownRun
 
@@ -155,25 +158,22 @@ def _dry_run(request: Request, row: RetentionPolicy) -> HttpResponse:
 
 def _wanted(post: QueryDict) -> policies.Wanted:
     """The form, as it was typed. Raises Refused for what is no number."""
-    return policies.Wanted(
-        name=post.get("name", ""),
-        repositories=post.get("repositories", ""),
-        tags=post.get("tags", ""),
-        keep_newest=_number(post.get("keep_newest", "")),
-        keep_pushed_days=_number(post.get("keep_pushed_days", "")),
-        keep_pulled_days=_number(post.get("keep_pulled_days", "")),
-        keep_tags=post.get("keep_tags", ""),
-        schedule=post.get("schedule", ""),
+    asked = read(
+        post,
+        **{name: text() for name in ("name", "repositories", "tags", "keep_tags", "schedule")},
+        **{name: Number() for name in ("keep_newest", "keep_pushed_days", "keep_pulled_days")},
     )
+    return policies.Wanted(**asked)
 
 
-def _number(text: str) -> int | None:
-    text = text.strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST):
-        raise Refused(_("“%(text)s” is no number.") % {"text": text[:_LONGEST]})
-    return int(text)
+class Number(CharField):
+    """Digits, or nothing: None."""
+
+    def clean(self, value: str | None) -> int | None:
+        typed = (value or "").strip()
+        if typed and not (typed.isascii() and typed.isdigit() and len(typed) <= _LONGEST):
+            raise ValidationError(_("“%(text)s” is no number.") % {"text": typed[:_LONGEST]})
+        return int(typed) if typed else None
 
 
 def _policy_or_404(pk: int) -> RetentionPolicy:

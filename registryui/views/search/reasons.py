@@ -89,7 +89,7 @@ def _digest(term: Term, tag: Tag) -> Reason | None:
         return None
     digest = tag.manifest.digest if tag.manifest else ""
     if digest.startswith(term.digest):
-        return Reason("digest", short(digest), term.digest.partition(":")[2][:12])
+        return Reason("digest", short(digest), short(term.digest))
     names = (tag.name.casefold(), tag.repository.name.casefold())
     if term.field == "word" and any(term.value.casefold() in name for name in names):
         return None  # found by its name

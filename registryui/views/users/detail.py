@@ -10,13 +10,14 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from registryui.accounts import grants, hash_cost, htpasswd
 from registryui.accounts import users as accounts
 from registryui.models import RegistryEvent, RegistryUser, Role
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role, safe_next
+from registryui.views.form import choice, read, text
 
 from . import forms, setup_commands
 from .created import hand_over
@@ -50,6 +51,7 @@ def user(request: Request, pk: int) -> HttpResponse:
         return redirect("user", pk=pk)
 
 
+@sensitive_variables("password")
 def _act(request: Request, row: RegistryUser) -> HttpResponse:
     """Does what the pressed button names. Raises Refused, also for an act that is none."""
     post, by, name = request.POST, request.user.actor, {"name": row.name}
@@ -61,7 +63,8 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
             done = accounts.rotate(row, by=by, overlap=forms.overlap_from(post))
             return hand_over(request, done, is_new=False)
         case "password":
-            done = accounts.set_password(row, post.get("password", ""), by=by, cost=_cost(request))
+            password = read(post, password=text(strip=False))["password"]
+            done = accounts.set_password(row, password, by=by, cost=_cost(request))
             say(request, _("%(name)s has a new password.") % name, done.proof)
         case "off":
             done = accounts.set_active([row], is_active=False, by=by)
@@ -74,7 +77,7 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
             say(request, _("The access of %(name)s has a new end.") % name, done.proof)
         case "describe":
             owner = forms.owner_from(request, row)
-            accounts.describe(row, note=post.get("note", ""), owner=owner, by=by)
+            accounts.describe(row, note=read(post, note=text())["note"], owner=owner, by=by)
             messages.success(request, _("Saved."))
         case "remove":
             say(request, _("%(name)s is removed.") % name, accounts.remove([row], by=by))
@@ -121,13 +124,11 @@ def _number(value: float) -> str:
 
 
 def _cost(request: Request) -> int:
-    text = request.POST.get("cost", "")
-    if not text.isdecimal() or len(text) > 2 or int(text) not in accounts.COSTS:
-        raise Refused(
-            _("The cost of bcrypt is %(least)d to %(most)d.")
-            % {"least": accounts.COSTS[0], "most": accounts.COSTS[-1]}
-        )
-    return int(text)
+    wrong = _("The cost of bcrypt is %(least)d to %(most)d.") % {
+        "least": accounts.COSTS[0],
+        "most": accounts.COSTS[-1],
+    }
+    return int(read(request.POST, cost=choice(accounts.COSTS, wrong, int))["cost"])
 
 
 # -- the page ------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+from django.forms import ModelChoiceField, RegexField
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date
@@ -17,30 +19,31 @@ from registryui.accounts import grants, rights
 from registryui.models import NEVER, Operator, RegistryUser, Right, Role
 from registryui.refused import Refused
 from registryui.views.access import Request
+from registryui.views.form import choice, read, text
 
 MOST_SCOPES = 200  # in one form: each is a file that nginx may look for
 LAST_YEAR = 9000  # of an end: far enough, and every time zone can show it
-OVERLAPS = {"0": 0, "1": 1, "24": 24, "168": 168}  # hours that old and new secret both work
+OVERLAPS = ("0", "1", "24", "168")  # hours that old and new secret both work
 
 
 # -- rights --------------------------------------------------------------------------------------
 def rights_from(post: QueryDict) -> rights.Rights:
     """What the create form gives: a preset, or scopes for each action. Raises Refused."""
-    match post.get("preset"):
+    presets = ("pull", "push", "namespace", "custom")
+    asked = read(post, preset=choice(presets, _("Choose what the user may do.")), namespace=text())
+    match asked["preset"]:
         case "pull":
             return rights.parse([(Right.Action.PULL, "*")])
         case "push":
             return rights.parse([(Right.Action.PULL, "*"), (Right.Action.PUSH, "*")])
         case "namespace":
-            return _namespace(post.get("namespace", ""))
-        case "custom":
-            return scopes_from(post)
+            return _namespace(asked["namespace"])
         case _:
-            raise Refused(_("Choose what the user may do."))
+            return scopes_from(post)
 
 
-def _namespace(text: str) -> rights.Rights:
-    name = text.strip().removesuffix("*").strip("/")
+def _namespace(typed: str) -> rights.Rights:
+    name = typed.removesuffix("*").strip("/")
     if not name:
         raise Refused(_("Write the namespace that the user may push to and pull from."))
     actions = (Right.Action.PULL, Right.Action.PUSH)
@@ -49,10 +52,11 @@ def _namespace(text: str) -> rights.Rights:
 
 def scopes_from(post: QueryDict) -> rights.Rights:
     """The fields `pull`, `push` and `delete`, one scope a line. Raises Refused."""
+    asked = read(post, **{action: text() for action in Right.Action.values})
     pairs = [
-        (action.value, line)
-        for action in Right.Action
-        for line in post.get(action.value, "").splitlines()
+        (action, line)
+        for action, lines in asked.items()
+        for line in lines.splitlines()
         if line.strip()
     ]
     if len(pairs) > MOST_SCOPES:
@@ -126,22 +130,22 @@ def ends(giver: grants.Giver) -> list[End]:
 
 def end_from(post: QueryDict) -> datetime:
     """The end that was chosen: a time to come, NEVER, or now for `now`. Raises Refused."""
-    match post.get("end"):
+    ends = ("never", "now", "date", "30", "183", "365")
+    asked = read(post, end=choice(ends, _("Choose when the access ends.")), day=text())
+    match asked["end"]:
         case "never":
             return NEVER
         case "now":
             return timezone.now()
         case "date":
-            return _end_of_day(post.get("day", ""))
-        case "30" | "183" | "365" as days:
+            return _end_of_day(asked["day"])
+        case days:
             return timezone.now() + timedelta(days=int(days))
-        case _:
-            raise Refused(_("Choose when the access ends."))
 
 
-def _end_of_day(text: str) -> datetime:
+def _end_of_day(typed: str) -> datetime:
     try:
-        day = parse_date(text)
+        day = parse_date(typed)
     except ValueError:
         day = None
     if day is None or day.year > LAST_YEAR:
@@ -180,21 +184,17 @@ def longests(now: int | None) -> list[tuple[str, str]]:
 
 def longest_from(post: QueryDict) -> int | None:
     """For how many days at most; None: for ever. Raises Refused."""
-    text = post.get("longest", "")
-    if text == "never":
-        return None
-    if not text.isdecimal() or len(text) > 5:
-        raise Refused(_("Choose for how long access may be given."))
-    return int(text)
+    wrong = _("Choose for how long access may be given.")
+    messages = {"required": wrong, "invalid": wrong}
+    asked = read(post, longest=RegexField(r"\A(never|[0-9]{1,5})\Z", error_messages=messages))
+    return None if asked["longest"] == "never" else int(asked["longest"])
 
 
 # -- the rest ------------------------------------------------------------------------------------
 def overlap_from(post: QueryDict) -> timedelta:
     """How long the old secret works beside the new one. Raises Refused."""
-    hours = OVERLAPS.get(str(post.get("overlap", "")))
-    if hours is None:
-        raise Refused(_("Choose how long the old secret works."))
-    return timedelta(hours=hours)
+    field = choice(OVERLAPS, _("Choose how long the old secret works."), int)
+    return timedelta(hours=read(post, overlap=field)["overlap"])
 
 
 def overlaps() -> list[tuple[str, str]]:
@@ -208,25 +208,29 @@ def overlaps() -> list[tuple[str, str]]:
     return list(zip(OVERLAPS, words, strict=True))
 
 
-def owners() -> list[Operator]:
+def owners() -> QuerySet[Operator]:
     """Those who can manage a registry user of their own."""
     managers = Operator.objects.filter(role__in=(Role.MAINTAINER, Role.ADMIN), is_active=True)
-    return list(managers.order_by("username"))
+    return managers.order_by("username")
 
 
 def owner_from(request: Request, row: RegistryUser | None = None) -> Operator | None:
     """Whose the user is to be: an administrator chooses, a maintainer keeps. Raises Refused."""
     if not request.user.has_role(Role.ADMIN):
         return request.user
-    chosen = request.POST.get("owner", "")
-    if not chosen:
-        return None
-    known = {str(one.pk): one for one in owners()}
-    if row is not None and row.owner is not None:  # may stay, even switched off meanwhile
-        known.setdefault(str(row.owner.pk), row.owner)
-    if chosen not in known:
-        raise Refused(_("Choose an owner from the list."))
-    return known[chosen]
+    known = owners()
+    if row is not None:  # its owner may stay, even switched off meanwhile
+        known |= Operator.objects.filter(pk=row.owner_id or 0)
+    return chosen_operator(request.POST, "owner", known, _("Choose an owner from the list."))
+
+
+def chosen_operator(
+    post: QueryDict, name: str, known: QuerySet[Operator], wrong: str
+) -> Operator | None:
+    """One of these, None if nobody was chosen. Raises Refused with that sentence."""
+    field = ModelChoiceField(known, required=False, error_messages={"invalid_choice": wrong})
+    found: Operator | None = read(post, **{name: field})[name]
+    return found
 
 
 def empty(giver: grants.Giver) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db.models import Count, Q
+from django.forms import ModelMultipleChoiceField
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -20,6 +21,7 @@ from registryui.models.paging import page
 from registryui.models.registry_user import RegistryUserQuerySet, State
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
+from registryui.views.form import read, text
 from registryui.views.live import wants_fragment
 
 from . import forms
@@ -46,21 +48,22 @@ def users(request: Request) -> HttpResponse:
     return _list(request)
 
 
-@sensitive_variables("password")
+@sensitive_variables("asked")
 def _made(request: Request) -> accounts.Done:
     """A new user as the form says. Raises Refused."""
     post = request.POST
-    password = post.get("password", "") if post.get("secret") == "own" else ""
-    if post.get("secret") == "own" and not password:
+    asked = read(post, name=text(), note=text(), secret=text(), password=text(strip=False))
+    is_own = asked["secret"] == "own"  # noqa: S105  (a choice of the form, no secret)
+    if is_own and not asked["password"]:
         raise Refused(_("Type the password, or let a secret be made."))
     return accounts.create(
-        post.get("name", "").strip(),
+        asked["name"],
         by=request.user.actor,
         may=forms.rights_from(post),
-        note=post.get("note", ""),
+        note=asked["note"],
         expires_at=forms.end_from(post),
         owner=forms.owner_from(request),
-        password=password,
+        password=asked["password"] if is_own else "",
     )
 
 
@@ -79,13 +82,13 @@ def users_change(request: Request) -> HttpResponse:
 
 def _chosen(request: Request) -> list[RegistryUser]:
     """The users whose boxes were ticked. Raises Refused if one of them is not theirs to change."""
-    pks = {int(pk) for pk in request.POST.getlist("user") if pk.isdecimal() and len(pk) < 19}
-    if not pks:
-        raise Refused(_("Choose at least one registry user."))
-    rows = list(RegistryUser.objects.visible_to(request.user).filter(pk__in=pks))
-    if len(rows) != len(pks):
-        raise Refused(_("A registry user has been removed meanwhile: look at the list again."))
-    return rows
+    none = _("Choose at least one registry user.")
+    gone = _("A registry user has been removed meanwhile: look at the list again.")
+    field = ModelMultipleChoiceField(
+        RegistryUser.objects.visible_to(request.user),
+        error_messages={"required": none, "invalid_pk_value": none, "invalid_choice": gone},
+    )
+    return list(read(request.POST, user=field)["user"])
 
 
 def _act(request: Request, rows: list[RegistryUser]) -> None:

@@ -1,0 +1,42 @@
+"""How sizes and lists are written, on pages and by commands. Digests: oci/digest.py, `short`."""
+
+from collections.abc import Sequence
+
+_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def size(count: int | None) -> str:
+    """Bytes as Docker says them, in decimal units: 84.6 MB. Unknown (None) is a dash."""
+    if count is None:
+        return "–"
+    if abs(count) < 1000:
+        return f"{count} B"
+    value = float(count)
+    for unit in _UNITS:
+        value /= 1000
+        if abs(value) < 999.5 or unit == _UNITS[-1]:
+            break
+    # Three digits are what a person compares: 9.8, 84.6, 188.
+    return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
+
+
+def difference(count: int) -> str:
+    """More or fewer bytes: +2.3 MB, −2.3 MB, 0 B."""
+    return f"+{size(count)}" if count > 0 else size(count).replace("-", "−")
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells, each column as wide as its widest cell."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def cell(value: object, *, most: int = 1000) -> str:
+    """A value in a column for a terminal, which others may have written."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    return "".join(one if one.isprintable() else "?" for one in text)[:most] or "-"

@@ -1,0 +1,62 @@
+"""What all commands have in common, seen from the shell's side."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.db import DatabaseError
+
+from registryui import hosts
+from registryui.management.command import BoathouseCommand
+from registryui.refused import Refused
+
+OURS = sorted(name for name, app in get_commands().items() if app == "registryui")
+
+
+def test_every_command_is_of_the_one_class() -> None:
+    for name in OURS:
+        assert isinstance(load_command_class("registryui", name), BoathouseCommand), name
+
+
+ENDS = [
+    (Refused("No host is called so."), "No host is called so."),
+    (DatabaseError("odd\nsecond line"), "The database cannot be used (odd)."),
+    (PermissionError(13, "Permission denied", "x"), "run it as the user that runs ./boathouse."),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), ENDS)
+def test_an_error_is_one_sentence_for_people_and_programs(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(_name: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(hosts, "forget", raises)
+    printed = io.StringIO()
+    with pytest.raises(CommandError) as ended:
+        call_command("hosts", "--forget", "x", "--json", stdout=printed)
+    assert words in str(ended.value)
+    assert ended.value.returncode == 1
+    assert json.loads(printed.getvalue()) == {"error": str(ended.value)}
+
+
+def test_at_a_shell_it_is_on_stderr_and_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raises(_name: str) -> Any:
+        raise Refused("No host is called so.")
+
+    monkeypatch.setattr(hosts, "forget", raises)
+    monkeypatch.setattr("django.core.management.base.connections.close_all", lambda: None)
+    monkeypatch.setattr("logging.disable", lambda _level: None)
+    with pytest.raises(SystemExit) as ended:
+        load_command_class("registryui", "hosts").run_from_argv(
+            ["boathouse", "hosts", "--forget", "x"]
+        )
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "boathouse: No host is called so.\n"
