@@ -152,7 +152,7 @@ def _visitor() -> Any:
     from registryui.models import Operator, Role
     from registryui.setup import static
 
-    static.collect()
+    static.gather()
     operator, _new = Operator.objects.get_or_create(username="bench", role=Role.ADMIN)
     client = Client(HTTP_HOST="localhost")
     client.force_login(operator)

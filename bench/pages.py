@@ -75,7 +75,7 @@ def main(place: str, tags: str = str(TAGS), repeats: str = str(REPEATS)) -> None
     from registryui.setup import static
 
     call_command("migrate", verbosity=0)
-    static.collect()
+    static.gather()
     _fill(int(tags))
     for path in PAGES:
         print(json.dumps(_measure(path, int(repeats))), flush=True)

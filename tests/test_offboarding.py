@@ -120,7 +120,7 @@ def test_an_answer_that_cannot_be_written_leaves_the_operator_off_and_the_page_a
 
     with monkeypatch.context() as patch:
         patch.setattr(publish, "_print", full)
-        with pytest.raises(Refused, match="No space left"):
+        with pytest.raises(Refused, match="no space left"):
             offboarding.disable(mo, by="operator:ada", answer=Answer("disable"))
     mo.refresh_from_db()
     assert not mo.is_active
