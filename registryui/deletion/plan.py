@@ -22,7 +22,7 @@ from .records import Going, LeftOut, Plan, Selection, Staying
 def plan(selection: Selection) -> Plan:
     """What deleting it would do. Refused: there is no such repository, or no such pattern.
 
-    Some twenty queries, whatever the number of tags; see reach.py for what counts as kept, and as
+    Some twenty queries, whatever the number of tags; see graph.py for what counts as kept, and as
     freed.
     """
     repository = repository_of(selection.repository)

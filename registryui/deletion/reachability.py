@@ -1,25 +1,19 @@
-"""What keeps a manifest, read from the index: what goes with a delete, and what stays.
-
-    tag ──► manifest ──► child       an image index keeps what it lists
-                     ──► referrer    a manifest keeps what has it as its subject
-                     ──► sha256-….sig, .att, .sbom, the fallback tag: referrer tags are kept by
-                         their image, if that image is here; else they are tags like any other
-
-What nothing keeps is dead: garbage collection takes it. Undo is no root here: what only an earlier
-delete still holds is dead too, because that ends before the undo of the delete that is planned. A
-repository and a digest name a manifest; edges never leave their repository."""
+"""What keeps a manifest (graph.py), read from the index: what goes with a delete, what stays."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.db.models.functions import Length
 from django.utils import timezone
 
+from registryui import graph
+from registryui.index import ingest
 from registryui.models import (
     Blob,
     ImageIndexEntry,
@@ -53,16 +47,14 @@ class Around:
     sizes: dict[str, int] = field(default_factory=dict)  # Manifest.size
     tags: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # on them
     subjects: dict[str, str] = field(default_factory=dict)
-    children: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    referrers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    keeps: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # without tags
     referrer_tags: list[ReferrerTag] = field(default_factory=list)
     listed_by: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    rooted: set[str] = field(default_factory=set)  # kept from outside of `keys`
+    rooted: set[str] = field(default_factory=set)  # kept from outside
     outside: set[str] = field(default_factory=set)  # what keeps those, and is kept itself
 
     def reachable(self, *, going: Collection[str], forced: Collection[str] = ()) -> set[str]:
-        """Those of `keys` that are still kept without the tags `going`. `forced` die whatever
-        keeps them."""
+        """What of it is still kept without the tags `going`. `forced` die whatever keeps them."""
         referrer_tags = {one.tag: one for one in self.referrer_tags if one.image in self.keys}
         roots = {
             digest
@@ -73,15 +65,13 @@ class Around:
         for one in referrer_tags.values():
             if one.tag not in going and one.digest:
                 hanging[one.image].add(one.digest)
-        found: set[str] = set()
-        queue = [*(roots | self.rooted)]
-        while queue:
-            digest = queue.pop()
-            if digest in found or digest in forced or digest not in self.keys:
-                continue
-            found.add(digest)
-            queue += self.children[digest] | self.referrers[digest] | hanging[digest]
-        return found
+
+        def kept(level: set[str]) -> Iterator[str]:
+            return (
+                one for at in level for one in self.keeps[at] | hanging[at] if one not in forced
+            )
+
+        return graph.closure((roots | self.rooted).difference(forced), kept)
 
 
 def around(
@@ -97,24 +87,23 @@ def around(
     A handful of queries for each level of nesting, whatever the number of digests.
     """
     found = Around()
-    level = set(digests)
-    while level:
-        level = _below(repository, level, found, is_protected)
+    digests = graph.closure(digests, partial(_below, repository, found, is_protected))
     if with_undo:
-        found.rooted |= {one for name, one in _undoable(found.keys) if name == repository.name}
+        keys = {(repository.pk, digest) for digest in digests}
+        found.rooted |= {digest for _repository, digest in _undoable(keys)}
     for some in chunks(list(found.keys.items())):
         by_key = {key: digest for digest, key in some}
         rows = Tag.objects.filter(manifest__in=by_key)
         for name, key in rows.order_by("-version_key", "-id").values_list("name", "manifest_id"):
             found.tags[by_key[key]].append(name)
-    _above(repository, found, with_undo=with_undo)
+    _add_outside(repository, found, digests, with_undo=with_undo)
     return found
 
 
 def _below(
-    repository: Repository, level: set[str], found: Around, is_protected: Callable[[str], bool]
+    repository: Repository, found: Around, is_protected: Callable[[str], bool], level: set[str]
 ) -> set[str]:
-    """Adds these manifests; returns what they keep that is not in it yet."""
+    """Adds these manifests; returns what they keep."""
     below: set[str] = set()
     listing: dict[int, str] = {}
     for some in chunks(sorted(level)):
@@ -130,7 +119,7 @@ def _below(
         # Said twice, that there is a subject: the index of those that have one is then used.
         rows = repository.manifests.filter(subject_digest__in=some).exclude(subject_digest="")
         for digest, subject in rows.values_list("digest", "subject_digest"):
-            found.referrers[subject].add(digest)
+            found.keeps[subject].add(digest)
             below.add(digest)
         for name, digest, image in repository.tags.filter(refers_to__in=some).values_list(
             "name", "manifest__digest", "refers_to"
@@ -141,25 +130,23 @@ def _below(
     for keys in chunks(list(listing)):
         entries = ImageIndexEntry.objects.filter(image_index__in=keys).order_by()
         for key, child in entries.values_list("image_index_id", "digest"):
-            found.children[listing[key]].add(child)
+            found.keeps[listing[key]].add(child)
             found.listed_by[child].add(listing[key])
             below.add(child)
-    return below - found.keys.keys() - level - {""}
+    return below - {""}
 
 
-def _above(repository: Repository, found: Around, *, with_undo: bool) -> None:
-    """Fills `rooted`, and `listed_by` with what else lists them."""
+def _add_outside(
+    repository: Repository, found: Around, digests: set[str], *, with_undo: bool
+) -> None:
+    """Fills `rooted`, and `listed_by` with what else lists these."""
     keepers: dict[str, set[str]] = defaultdict(set)  # outside, to what they keep
-    for some in chunks(list(found.keys)):
-        entries = ImageIndexEntry.objects.filter(
-            digest__in=some, image_index__repository=repository
-        ).order_by()
-        for child, index in entries.values_list("digest", "image_index__digest"):
-            found.listed_by[child].add(index)
-            if index not in found.keys:
-                keepers[index].add(child)
+    for _repository, child, index in _listing(digests, image_index__repository=repository):
+        found.listed_by[child].add(index)
+        if index not in digests:
+            keepers[index].add(child)
     for digest, subject in found.subjects.items():
-        if subject and subject not in found.keys:
+        if subject and subject not in digests:
             keepers[subject].add(digest)
     living = reachable({(repository.pk, digest) for digest in keepers}, with_undo=with_undo)
     for keeper, kept in keepers.items():
@@ -171,89 +158,57 @@ def _above(repository: Repository, found: Around, *, with_undo: bool) -> None:
 def reachable(keys: Collection[Key], *, with_undo: bool = False) -> set[Key]:
     """Those of these manifests that something keeps: a tag, or an image index or subject which is
     kept. Of any repositories; two or three queries for each level of nesting."""
-    referenced_by: dict[Key, set[Key]] = defaultdict(set)  # keeper to what it keeps
+    return graph.reachable(keys, partial(_above, with_undo=with_undo))
+
+
+def _above(level: set[Key], *, with_undo: bool) -> tuple[set[Key], list[tuple[Key, Key]]]:
+    """Those of these that a tag keeps, or undo; and (keeper, kept) of the others."""
     rooted: set[Key] = set()
-    seen: set[Key] = set()
-    level = set(keys)
-    while level:
-        seen |= level
-        above = _keepers(level, referenced_by, rooted)
-        if with_undo:
-            rooted |= _reachable_by_undo(level - rooted)
-        level = above - seen
-    found: set[Key] = set()
-    queue = list(rooted)
-    while queue:
-        key = queue.pop()
-        if key not in found:
-            found.add(key)
-            queue += referenced_by[key]
-    return found & set(keys)
-
-
-def users_of(repository: str, digests: set[str]) -> set[str]:
-    """These manifests and blobs, and every manifest of the repository that one of them is a part
-    of."""
-    edges = ManifestBlob.objects.filter(repository__name=repository, blob__digest__in=digests)
-    level = digests | set(edges.order_by().values_list("manifest__digest", flat=True))
-    found: set[str] = set()
-    while level:
-        found |= level
-        above: set[str] = set()
-        for some in chunks(sorted(level)):
-            entries = ImageIndexEntry.objects.filter(
-                digest__in=some, image_index__repository__name=repository
-            )
-            above |= set(entries.order_by().values_list("image_index__digest", flat=True))
-        level = above - found
-    return found
-
-
-def _keepers(level: set[Key], referenced_by: dict[Key, set[Key]], rooted: set[Key]) -> set[Key]:
-    """Notes what keeps these; returns it, where that is to be asked in turn."""
-    above: set[Key] = set()
-    untagged: set[Key] = set()
+    edges: list[tuple[Key, Key]] = []
     for some in chunks(sorted({digest for _repository, digest in level})):
         rows = Manifest.objects.filter(digest__in=some)
         for repository, digest, subject, untagged_at in rows.values_list(
             "repository_id", "digest", "subject_digest", "untagged_at"
         ):
-            key = repository, digest
-            if key not in level:
+            if (repository, digest) not in level:
                 continue
             if untagged_at is None:
-                rooted.add(key)
-                continue
-            untagged.add(key)
-            if subject:
-                referenced_by[repository, subject].add(key)
-                above.add((repository, subject))
-    for some in chunks(sorted({digest for _repository, digest in untagged})):
-        entries = ImageIndexEntry.objects.filter(digest__in=some).order_by()
-        for repository, digest, index in entries.values_list(
+                rooted.add((repository, digest))
+            elif subject:
+                edges.append(((repository, subject), (repository, digest)))
+    if with_undo:
+        rooted |= _undoable(level - rooted)
+    for repository, digest, index in _listing({digest for _repository, digest in level - rooted}):
+        if (repository, digest) in level:
+            edges.append(((repository, index), (repository, digest)))
+    return rooted, edges
+
+
+def _listing(digests: Iterable[str], **of: object) -> Iterator[tuple[int, str, str]]:
+    """Repository's id, digest and image index of what lists these."""
+    for some in chunks(sorted(digests)):
+        entries = ImageIndexEntry.objects.filter(digest__in=some, **of).order_by()
+        yield from entries.values_list(
             "image_index__repository_id", "digest", "image_index__digest"
-        ):
-            if (repository, digest) in untagged:
-                referenced_by[repository, index].add((repository, digest))
-                above.add((repository, index))
-    return above
+        )
 
 
-def _reachable_by_undo(keys: set[Key]) -> set[Key]:
+def users_of(repository: str, digests: set[str]) -> set[str]:
+    """These manifests and blobs, and all manifests of the repository that these are a part of."""
+    edges = ManifestBlob.objects.filter(repository__name=repository, blob__digest__in=digests)
+    holders = edges.order_by().values_list("manifest__digest", flat=True)
+    return ingest.with_listing(repository, digests.union(holders))
+
+
+def _undoable(keys: set[Key]) -> set[Key]:
     """Those of these manifests that somebody may still restore a tag to."""
-    waiting = _undoable({digest for _repository, digest in keys})
+    kept = TagTombstone.objects.kept(timezone.now())
+    waiting: set[tuple[str, str]] = set()
+    for some in chunks(sorted({digest for _repository, digest in keys})):
+        waiting |= set(kept.filter(digest__in=some).values_list("repository", "digest"))
     names = {name for name, _digest in waiting}
     by_name = dict(Repository.objects.filter(name__in=names).values_list("name", "pk"))
     return {(by_name[name], digest) for name, digest in waiting if name in by_name} & keys
-
-
-def _undoable(digests: Iterable[str]) -> set[tuple[str, str]]:
-    """(repository's name, digest) of what undo keeps among these digests."""
-    kept = TagTombstone.objects.kept(timezone.now())
-    found: set[tuple[str, str]] = set()
-    for some in chunks(sorted(digests)):
-        found |= set(kept.filter(digest__in=some).values_list("repository", "digest"))
-    return found
 
 
 # -- bytes -----------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
 """What of a store is needed, and what is not: one full look, from the store's own links.
 
-    roots     what tags stand for (on the disk, not in the index), what undo still keeps
-    kept      roots, what kept image indexes list, referrers whose subject is kept
-    within_grace     what is not kept, and changed within the grace time, with all that it needs
-    the rest  candidates
+    kept          what tags on the disk (not in the index) and undo keep: see graph.py
+    within_grace  what is not kept, and changed within the grace time, with all that it keeps
+    the rest      candidates
 
 What a manifest needs is read from its bytes in the index, checked against its digest; a link that
 the index does not know is indexed first. Blobs are stored by sha256: what is named by another
@@ -22,6 +21,7 @@ from itertools import islice
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from registryui.graph import closure
 from registryui.index import processes, reconcile
 from registryui.index.blob_names import remembered
 from registryui.models import Manifest, ManifestTombstone, Repository, Tag, TagTombstone
@@ -201,151 +201,107 @@ class Marker:
     def _judge(self, group: Sequence[Links]) -> None:
         """Decides about all manifests of some repositories."""
         known = self._known(group)
-        judged: dict[str, tuple[set[str], set[str]]] = {}
-        for links in group:
-            here = known[links.name]
-            kept = self._closure(here, self._roots(links))
-            within_grace = self._closure(here, self._within_grace(links, here, kept)) - kept
-            if here.why:
-                self._skip(links, here.why)
-            if links.why:  # nothing of it goes: all is kept, and all that it links
-                kept, within_grace = kept | within_grace | set(links.manifests), set()
-            judged[links.name] = (kept, within_grace)
-        for name, why in self._expand(judged, known).items():
-            links = next(links for links in group if links.name == name)
-            self._skip(links, why)
-            judged[name] = (judged[name][0] | judged[name][1] | set(links.manifests), set())
-        for links in group:
-            self._note(links, *judged[links.name])
+        for here in known.values():
+            here.kept = closure(self._roots(here.links), here.keeps)
+            here.within_grace = closure(self._within_grace(here), here.keeps) - here.kept
+            self._skip(here)
+        self._expand(known)
+        for here in known.values():
+            self._skip(here)
+            self._note(here)
         self.go_on(sum(len(links.manifests) for links in group))
 
-    def _skip(self, links: Links, why: str) -> None:
-        """Nothing of this repository goes, and nothing that it links."""
-        if not links.why:
-            links.why = why
+    def _skip(self, here: _Known) -> None:
+        """Where there is a reason: nothing of this repository goes, and nothing that it links."""
+        links = here.links
+        if here.why and not links.why:
+            links.why = here.why
             layers = self.store.layer_links(links.name)
             links.layers = [digest for one in layers for digest in one.digests]
+        if links.why:
+            here.kept |= here.within_grace | set(links.manifests)
+            here.within_grace = set()
 
     def _known(self, group: Sequence[Links]) -> dict[str, _Known]:
         """The index of these repositories; what is on the disk and not in it is indexed first."""
-        known = _known(links.name for links in group)
-        late = [
-            links.name
-            for links in group
-            if not known[links.name].rows.keys() >= set(links.manifests)
-        ]
-        for name in late:
-            reconcile.read_again(self.store, name)
+        known = _known(self.store, group)
+        late = [one.links for one in known.values() if set(one.links.manifests) - one.rows.keys()]
+        for links in late:
+            reconcile.read_again(self.store, links.name)
             self.go_on(0)
-        known |= _known(late)
-        for name, here in known.items():
-            here.name, here.store = name, self.store
-        return known
+        return known | _known(self.store, late)
 
     def _roots(self, links: Links) -> set[str]:
         roots = links.tags | self._tombstones.get(links.name, set())
         return roots | set(links.manifests) if links.why else roots
 
-    def _within_grace(self, links: Links, here: _Known, kept: set[str]) -> set[str]:
+    def _within_grace(self, here: _Known) -> set[str]:
         """Manifests that may not go yet: pushed, or without a tag, only within the grace time. One
         that has a tag in the index and none on the disk is looked at again by a sync first."""
         limit = self.found.began - self.grace
-        found = set()
         # A row without a link: a client deleted it, and the index will learn that, for undo.
-        for digest in here.rows.keys() | set(links.manifests):
-            if digest in kept:
-                continue
-            row = here.rows.get(digest)
-            if (
-                row is None
-                or digest in links.within_grace
-                or row.untagged_at is None
-                or row.untagged_at >= limit
-            ):
-                found.add(digest)
-        return found
-
-    def _closure(self, here: _Known, roots: Iterable[str]) -> set[str]:
-        """These manifests, what image indexes among them list, and what refers to them."""
-        seen: set[str] = set()
-        waiting = list(roots)
-        while waiting:
-            digest = waiting.pop()
-            if digest not in seen:
-                seen.add(digest)
-                if not is_canonical(digest):
-                    waiting += here.stored([digest])
-                waiting += here.listed_by(digest)
-                waiting += here.referrers.get(digest, ())
-        return seen
-
-    def _note(self, links: Links, kept: set[str], within_grace: set[str]) -> None:
-        mark, linked = self.found, set(links.manifests)
-        mark.manifest_count += len(linked)
-        mark.manifests += [(links.name, digest) for digest in linked - kept - within_grace]
-        mark.wanted |= {
-            (links.name, digest)
-            for digest in self._away.get(links.name, set()) & (kept | within_grace)
-            if digest not in linked
+        return {
+            digest
+            for digest in (here.rows.keys() | set(here.links.manifests)) - here.kept
+            if (row := here.rows.get(digest)) is None
+            or digest in here.links.within_grace
+            or row.untagged_at is None
+            or row.untagged_at >= limit
         }
-        mark.needed.update(map(key_of, kept))
-        mark.within_grace.update(map(key_of, within_grace))
-        (mark.needed if links.why else mark.within_grace).update(map(key_of, links.layers))
-        if links.why:
-            mark.skipped[links.name] = links.why
-        if linked or links.tag_count or kept or within_grace or links.newest >= self._before:
-            mark.living.add(links.name)
-        elif links.is_usable and not links.why and not self._away.get(links.name):
-            mark.empty.append(links.name)
 
-    def _expand(
-        self, judged: dict[str, tuple[set[str], set[str]]], known: dict[str, _Known]
-    ) -> dict[str, str]:
-        """Marks what these manifests name. Returns the repositories with one that cannot be read
-        anywhere, or that names what cannot be found, and why."""
-        lost: dict[str, str] = {}
-        others: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    def _expand(self, known: dict[str, _Known]) -> None:
+        """Marks what these manifests name."""
+        others: dict[tuple[str, bool], set[str]] = defaultdict(set)
+        for name, digest, named in self._named(known):
+            is_kept = digest in known[name].kept
+            self._add(named.digests, is_kept=is_kept)
+            others[name, is_kept].update(one for one in named.digests if not is_canonical(one))
+        for (name, is_kept), digests in others.items():
+            self._add(known[name].stored(digests), is_kept=is_kept)
 
-        def add(name: str, named: References, *, is_kept: bool) -> None:
-            digests = named.digests
-            (self.found.needed if is_kept else self.found.within_grace).update(map(key_of, digests))
-            if not all(map(is_canonical, digests)):
-                others[name][not is_kept].update(digests)
-
-        rows = Manifest.objects.filter(repository__name__in=list(judged)).order_by()
+    def _named(self, known: dict[str, _Known]) -> Iterator[tuple[str, str, References]]:
+        """Repository and digest of each manifest that stays, and what it names. Where one cannot be
+        read anywhere, `why` of its repository says so."""
+        rows = Manifest.objects.filter(repository__name__in=list(known)).order_by()
         for name, digest, raw in rows.values_list("repository__name", "digest", "raw").iterator(
             chunk_size=500
         ):
-            kept, within_grace = judged[name]
-            if digest not in kept and digest not in within_grace:
-                continue
-            content: bytes | None = bytes(raw)
-            if content is not None and not matches(digest, content):
-                content = self._stored(name, digest)
-            if content is None:
-                lost[name] = f"{digest}: cannot be read"
-            else:
-                add(name, references(content), is_kept=digest in kept)
-        for name, (kept, _young) in judged.items():
-            for digest, named in known[name].read.items():  # no row has it, but a layer link
-                if named is not None:
-                    add(name, named, is_kept=digest in kept)
-        for name, (needed, within_grace) in others.items():
             here = known[name]
-            self.found.needed.update(map(key_of, here.stored(needed)))
-            self.found.within_grace.update(map(key_of, here.stored(within_grace)))
-            if here.why:
-                lost.setdefault(name, here.why)
-        return lost
+            if digest not in here.kept and digest not in here.within_grace:
+                continue
+            content: bytes | RegistryError | None = bytes(raw)
+            if not matches(digest, bytes(raw)):  # signed schema 1, read over HTTP
+                content = here.content(digest)
+            if isinstance(content, bytes):
+                yield name, digest, references(content)
+            else:
+                here.why = here.why or f"{digest}: cannot be read"
+        for name, here in known.items():
+            for digest, named in here.read.items():  # no row has it, but a layer link
+                if named is not None:
+                    yield name, digest, named
 
-    def _stored(self, name: str, digest: str) -> bytes | None:
-        """Its bytes in the store, where the index has others (signed schema 1, read over HTTP)."""
-        content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=name)[0]
-        if isinstance(content, RegistryError):
-            if content.temporary:
-                raise content
-            return None
-        return content
+    def _note(self, here: _Known) -> None:
+        """Adds what was decided about a repository to what the look found."""
+        mark, links, name = self.found, here.links, here.links.name
+        linked, away = set(links.manifests), self._away.get(name, set())
+        staying = here.kept | here.within_grace
+        mark.manifest_count += len(linked)
+        mark.manifests += [(name, digest) for digest in linked - staying]
+        mark.wanted |= {(name, digest) for digest in away & staying - linked}
+        self._add(here.kept, is_kept=True)
+        self._add(here.within_grace, is_kept=False)
+        self._add(links.layers, is_kept=bool(links.why))
+        if links.why:
+            mark.skipped[name] = links.why
+        if linked or staying or links.tag_count or links.newest >= self._before:
+            mark.living.add(name)
+        elif links.is_usable and not links.why and not away:
+            mark.empty.append(name)
+
+    def _add(self, digests: Iterable[str], *, is_kept: bool) -> None:
+        """Marks blobs."""
+        (self.found.needed if is_kept else self.found.within_grace).update(map(key_of, digests))
 
 
 @dataclass(slots=True)
@@ -356,30 +312,37 @@ class _Row:
 
 @dataclass(slots=True)
 class _Known:
-    """A repository in the index."""
+    """A repository in the index, and what is decided about it."""
 
+    links: Links
+    store: FileStore
+    kept: set[str] = field(default_factory=set)
+    within_grace: set[str] = field(default_factory=set)  # and not kept
     rows: dict[str, _Row] = field(default_factory=dict)
     referrers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     lists: dict[str, References] = field(default_factory=dict)  # of image indexes and the like
     buried: dict[str, References] = field(default_factory=dict)  # clients deleted them
     read: dict[str, References | None] = field(default_factory=dict)  # from the store: no row
-    name: str = ""
-    store: FileStore | None = None
     why: str = ""  # nothing of the repository may go, because …
 
     def stored(self, digests: Iterable[str]) -> set[str]:
         """What those of these that are no sha256 are stored under: by the repository's links, and
         as the index remembers it. One without such a link may be any blob: then `why` says so."""
         others = [one for one in digests if not is_canonical(one)]
-        if not others or self.store is None:
-            return set()
-        linked = self.store.stored_as(self.name, others)
+        linked = self.store.stored_as(self.links.name, others)
         lost = sorted(set(others) - linked.keys())
         if lost:
             self.why = self.why or f"{lost[0]}: no link says which blob that is"
         return {*linked.values(), *remembered(others).values()}
 
-    def listed_by(self, digest: str) -> Iterable[str]:
+    def keeps(self, digests: set[str]) -> Iterator[str]:
+        """What image indexes among these list, and what refers to any of these."""
+        yield from self.stored(digests)
+        for digest in digests:
+            yield from self._listed_by(digest)
+            yield from self.referrers.get(digest, ())
+
+    def _listed_by(self, digest: str) -> Iterable[str]:
         """The manifests that it lists. What has no row is read from the store, as it may be there
         by a layer link only."""
         row = self.rows.get(digest)
@@ -394,20 +357,25 @@ class _Known:
     def _read(self, digest: str) -> References | None:
         if digest not in self.read and digest in self.buried:
             self.read[digest] = self.buried[digest]
-        if digest not in self.read and self.store is not None:
-            content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=self.name)[0]
+        if digest not in self.read:
+            content = self.content(digest)
             if isinstance(content, RegistryError):
-                if content.temporary:
-                    raise content
                 self.why = self.why or f"{digest}: cannot be read"
-                content = None
-            self.read[digest] = None if content is None else references(content)
-        return self.read.get(digest)
+            self.read[digest] = references(content) if isinstance(content, bytes) else None
+        return self.read[digest]
+
+    def content(self, digest: str) -> bytes | RegistryError | None:
+        """The bytes of a manifest in the store. Raises RegistryError if it does not answer."""
+        name = self.links.name
+        content = self.store.read_blobs([digest], limit=MANIFEST_LIMIT, repository=name)[0]
+        if isinstance(content, RegistryError) and content.temporary:
+            raise content
+        return content
 
 
-def _known(names: Iterable[str]) -> dict[str, _Known]:
+def _known(store: FileStore, group: Sequence[Links]) -> dict[str, _Known]:
     """What the index has of these repositories."""
-    known = {name: _Known() for name in names}
+    known = {links.name: _Known(links, store) for links in group}
     rows = Manifest.objects.filter(repository__name__in=list(known)).order_by()
     for name, digest, subject, untagged_at, kind in rows.values_list(
         "repository__name", "digest", "subject_digest", "untagged_at", "kind"

@@ -27,6 +27,7 @@ from django.db import DatabaseError, connection
 from django.db.models import Max
 from django.utils import timezone
 
+from registryui.graph import closure
 from registryui.index import reconcile
 from registryui.integrity.completeness import NESTING, references_of
 from registryui.integrity.repair import repair_data
@@ -180,29 +181,23 @@ def needed_by(store: FileStore, repository: str, digests: Iterable[str]) -> set[
     """The files of the store that whoever pulls these manifests reads, as far as they can be
     followed now."""
     found: set[str] = set()
-    level = list(dict.fromkeys(digests))
-    for _depth in range(NESTING):
-        if not level:
-            break
-        contents = store.read_blobs(level, limit=MANIFEST_LIMIT, repository=repository)
-        named: list[str] = []
-        below: dict[str, None] = {}
-        for digest, raw in zip(level, contents, strict=True):
-            if is_canonical(digest):
-                found.add(paths.revision_link(repository, digest))
-            named.append(digest)
+
+    def below(level: set[str]) -> set[str]:
+        named, children = sorted(level), set[str]()
+        found.update(paths.revision_link(repository, one) for one in named if is_canonical(one))
+        for raw in store.read_blobs(named, limit=MANIFEST_LIMIT, repository=repository):
             if isinstance(raw, RegistryError) and raw.temporary:
                 raise raw
             if isinstance(raw, bytes):
-                named_by = references_of(raw)
-                named += [blob for _role, blob, _size in named_by.blobs]
-                found |= {paths.layer_link(repository, one[1]) for one in named_by.blobs}
-                below |= dict.fromkeys(named_by.children)
+                references = references_of(raw)
+                children.update(references.children)
+                blobs = [blob for _role, blob, _size in references.blobs]
+                named += blobs
+                found.update(paths.layer_link(repository, blob) for blob in blobs)
         stored = store.stored_as(repository, named)
-        found |= {
-            paths.blob_data(stored.get(one, one))
-            for one in named
-            if is_canonical(stored.get(one, one))
-        }
-        level = [one for one in below if paths.blob_data(one) not in found]
+        canonical = (one for name in named if is_canonical(one := stored.get(name, name)))
+        found.update(map(paths.blob_data, canonical))
+        return children
+
+    closure(digests, below, levels=NESTING)
     return found

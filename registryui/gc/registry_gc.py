@@ -3,16 +3,16 @@
 It believes that nobody writes from its first read to its last delete, so all writes are held at
 the proxy, and it is never told `--delete-untagged`, which destroys children of image indexes.
 Without that it keeps every manifest that has lost its tags. `delete_untagged` takes those away
-before, by digest, while writes are held: what no tag, no image index that is kept, no undo and no
-kept subject needs.
+before, by digest, while writes are held: what nothing keeps (see graph.py).
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -21,6 +21,8 @@ from django.utils.translation import gettext as _
 
 from registryui import audit, write_freeze
 from registryui.deletion import restore
+from registryui.deletion.reachability import chunks
+from registryui.graph import closure
 from registryui.index import ingest, sync
 from registryui.index.progress import Result
 from registryui.models import ImageIndexEntry, Manifest, Repository, Run, TagTombstone
@@ -31,8 +33,6 @@ from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound, RegistryError
 
 from .mark import named_otherwise
-
-CHUNK = 500  # digests of one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,26 +166,21 @@ def _kept(client: RegistryClient, repository: Repository, may_go: set[str]) -> s
         tags = client.tags(repository.name)
     except NotFound:
         tags = []
-    former = TagTombstone.objects.kept(timezone.now()).filter(repository=repository.name)
+    undoable = TagTombstone.objects.kept(timezone.now()).filter(repository=repository.name)
+    former = set(undoable.values_list("digest", flat=True))
     roots = {client.resolve(repository.name, tag) or "" for tag in tags} - {""}
-    for digest in set(former.values_list("digest", flat=True)) - known:
+    for digest in former - known:
         if client.resolve(repository.name, digest):
             roots.add(digest)
     if unknown := roots - known:
         raise _NotKnown(_("the index does not know %(digest)s") % {"digest": min(unknown)})
-    kept = roots | set(former.values_list("digest", flat=True)) | (known - may_go)
-    todo = set(kept)
-    while todo:
-        todo = _named_by(repository, sorted(todo)) - kept
-        kept |= todo
-    return kept
+    return closure(roots | former | (known - may_go), partial(_named_by, repository))
 
 
-def _named_by(repository: Repository, digests: Sequence[str]) -> set[str]:
+def _named_by(repository: Repository, digests: set[str]) -> set[str]:
     """What these image indexes list, and what refers to any of these."""
     found: set[str] = set()
-    for start in range(0, len(digests), CHUNK):
-        some = digests[start : start + CHUNK]
+    for some in chunks(sorted(digests)):
         known = repository.manifests.filter(digest__in=some)
         if known.filter(kind=Manifest.Kind.UNKNOWN).exists():
             raise _NotKnown(_("it has a manifest that cannot be read"))
@@ -196,7 +191,7 @@ def _named_by(repository: Repository, digests: Sequence[str]) -> set[str]:
     return found | _referrers_by_other_names(repository, digests)
 
 
-def _referrers_by_other_names(repository: Repository, digests: Sequence[str]) -> set[str]:
+def _referrers_by_other_names(repository: Repository, digests: Collection[str]) -> set[str]:
     """What refers to any of these by a digest that is no sha256: no manifest has it in its row."""
     referrers = repository.manifests.exclude(subject_digest="")
     others = referrers.exclude(subject_digest__startswith="sha256:")

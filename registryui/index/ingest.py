@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 from django.utils import timezone
 
+from registryui.graph import closure
 from registryui.models import (
     UNKNOWN,
     Blob,
@@ -164,24 +165,22 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
 
 def _mark_incomplete(repository: Repository, digests: Iterable[str]) -> None:
     """Tags on image indexes that list these manifests."""
-    for some in _chunks(sorted(_listing(repository, digests))):
+    for some in _chunks(sorted(with_listing(repository.name, digests))):
         tags = repository.tags.filter(manifest__digest__in=some, problem=Tag.Problem.NONE)
         tags.update(problem=Tag.Problem.INCOMPLETE)
 
 
-def _listing(repository: Repository, digests: Iterable[str]) -> set[str]:
-    """Image indexes that list any of these manifests, at any depth. One query for each level."""
-    level, found = set(digests), set[str]()
-    while level:
-        above: set[str] = set()
+def with_listing(repository: str, digests: Iterable[str]) -> set[str]:
+    """These manifests and the image indexes that list them, at any depth. One query a level."""
+
+    def above(level: set[str]) -> Iterator[str]:
         for some in _chunks(sorted(level)):
             entries = ImageIndexEntry.objects.filter(
-                digest__in=some, image_index__repository=repository
+                digest__in=some, image_index__repository__name=repository
             ).order_by()
-            above |= set(entries.values_list("image_index__digest", flat=True))
-        level = above - found
-        found |= above
-    return found
+            yield from entries.values_list("image_index__digest", flat=True)
+
+    return closure(digests, above)
 
 
 def lose_blobs(name: str, digests: Collection[str]) -> list[str]:
@@ -193,7 +192,7 @@ def lose_blobs(name: str, digests: Collection[str]) -> list[str]:
     edges = ManifestBlob.objects.filter(repository=repository, blob__digest__in=digests)
     users = set(edges.order_by().values_list("manifest__digest", flat=True))
     broken: dict[str, str] = {}
-    for some in _chunks(sorted(users | _listing(repository, users))):
+    for some in _chunks(sorted(with_listing(name, users))):
         tags = repository.tags.filter(manifest__digest__in=some)
         broken |= {
             tag: digest or "" for tag, digest in tags.values_list("name", "manifest__digest")

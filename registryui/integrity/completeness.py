@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from registryui.graph import closure
 from registryui.oci import media_types
 from registryui.oci.manifest import Descriptor, parse_stored
 from registryui.oci.untrusted import MANIFEST_LIMIT
@@ -323,15 +324,15 @@ class _Here:
 
     def read(self, digests: Iterable[str]) -> None:
         """Reads these manifests and all below them."""
-        level = list(dict.fromkeys(digests))
-        for _ in range(NESTING):
-            wanted = [digest for digest in level if digest not in self._references]
-            if not wanted:
-                return
-            read = self._probe.read_references(self._repository, wanted)
+
+        def below(level: set[str]) -> Iterator[str]:
+            read = self._probe.read_references(
+                self._repository, sorted(level - self._references.keys())
+            )
             self._references |= read
-            below = (child for digest in wanted for child in read[digest].children)
-            level = list(dict.fromkeys(below))
+            return (child for references in read.values() for child in references.children)
+
+        closure(digests, below, levels=NESTING)
 
     def wrong(self, digest: str, role: str = "manifest") -> tuple[str, str] | None:
         """(why, digest) of the first thing that is wrong with a manifest; None: complete."""

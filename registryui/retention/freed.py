@@ -1,8 +1,9 @@
 """How many bytes garbage collection frees once the tags of a retention report are gone.
 
 One query over the edges of the whole store, so what two repositories share counts if it goes from
-both. Held is a blob that any other manifest has, also an untagged one that waits to go:
-the true figure is this one or more. Manifests themselves, some kB each, are left out.
+both. It says what graph.py says, or less: whatever does not go with these tags keeps its parts and
+blobs, also an untagged manifest that waits for garbage collection. Manifests themselves, some kB
+each, referrers and what nested image indexes list are left out.
 """
 
 from __future__ import annotations
@@ -12,45 +13,62 @@ from django.db import connection
 from registryui.models import RetentionFate, Run
 
 # image  manifests that lose their last tag: the report knows if one stays beside it
-# gone   with the children of image indexes, but for those that a tag or an index that stays keeps
+# part   with the children of image indexes
+# kept   of those what something else keeps, and what these keep
 _FREED = """
-    WITH going AS MATERIALIZED (
+    WITH RECURSIVE going AS MATERIALIZED (
         SELECT DISTINCT repository.id AS repository_id, fate.digest, fate.tag
         FROM registryui_retentionfate fate
         JOIN registryui_repository repository ON repository.name = fate.repository
         WHERE fate.run_id = %s AND fate.kind = %s AND fate.beside = ''
     ), image AS MATERIALIZED (
-        SELECT DISTINCT manifest.id, manifest.repository_id, manifest.digest
+        SELECT DISTINCT manifest.id, manifest.repository_id, manifest.digest,
+            manifest.subject_digest
         FROM going
         JOIN registryui_manifest manifest ON manifest.repository_id = going.repository_id
             AND manifest.digest = going.digest
     ), part AS MATERIALIZED (
-        SELECT id, repository_id, digest FROM image
+        SELECT * FROM image
         UNION
-        SELECT child.id, child.repository_id, child.digest
+        SELECT child.id, child.repository_id, child.digest, child.subject_digest
         FROM image
         JOIN registryui_imageindexentry entry ON entry.image_index_id = image.id
         JOIN registryui_manifest child ON child.repository_id = image.repository_id
             AND child.digest = entry.digest
-    ), gone AS MATERIALIZED (
+    ), edge AS MATERIALIZED (
+        SELECT keeper.id AS keeper_id, part.id
+        FROM part keeper
+        JOIN registryui_imageindexentry entry ON entry.image_index_id = keeper.id
+        JOIN part ON part.repository_id = keeper.repository_id AND part.digest = entry.digest
+        UNION
+        SELECT keeper.id, part.id FROM part
+        JOIN part keeper ON keeper.repository_id = part.repository_id
+            AND keeper.digest = part.subject_digest
+    ), kept(id) AS (
         SELECT part.id FROM part
-        WHERE NOT EXISTS (
+        WHERE EXISTS (
             SELECT 1 FROM registryui_tag tag
-            WHERE tag.manifest_id = part.id AND tag.refers_to = '' AND NOT EXISTS (
+            WHERE tag.manifest_id = part.id AND NOT EXISTS (
                 SELECT 1 FROM going
                 WHERE going.repository_id = tag.repository_id AND going.tag = tag.name
             )
-        ) AND NOT EXISTS (
+        ) OR EXISTS (
             SELECT 1 FROM registryui_imageindexentry entry
-            JOIN registryui_manifest holder ON holder.id = entry.image_index_id
-            WHERE entry.digest = part.digest AND holder.repository_id = part.repository_id
-                AND NOT EXISTS (SELECT 1 FROM image WHERE image.id = holder.id)
+            JOIN registryui_manifest keeper ON keeper.id = entry.image_index_id
+            WHERE entry.digest = part.digest AND keeper.repository_id = part.repository_id
+                AND NOT EXISTS (SELECT 1 FROM part other WHERE other.id = keeper.id)
+        ) OR part.subject_digest <> '' AND NOT EXISTS (
+            SELECT 1 FROM part keeper
+            WHERE keeper.repository_id = part.repository_id AND keeper.digest = part.subject_digest
         )
+        UNION
+        SELECT edge.id FROM kept JOIN edge ON edge.keeper_id = kept.id
     )
     SELECT COALESCE(SUM(blob.size), 0)
     FROM (
         SELECT edge.blob_id, COUNT(DISTINCT edge.manifest_id) AS holders
-        FROM gone JOIN registryui_manifestblob edge ON edge.manifest_id = gone.id
+        FROM (SELECT id FROM part EXCEPT SELECT id FROM kept) gone
+        JOIN registryui_manifestblob edge ON edge.manifest_id = gone.id
         GROUP BY edge.blob_id
     ) held
     JOIN registryui_blob blob ON blob.id = held.blob_id
