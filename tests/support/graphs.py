@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from registryui.graph import closure
 from registryui.models import Blob, ImageIndexEntry, Manifest, Repository, TagTombstone
 
-from .factories import digest_of, make_former, make_manifest, make_repository, make_tag
+from .factories import digest_of, make_manifest, make_repository, make_tag, make_tombstone
 from .fake_source import IMAGE
 from .stores import Small
 
@@ -143,7 +143,7 @@ def fill(graph: Graph) -> dict[str, Repository]:
         repository = repositories[graph.nodes[image].repository]
         make_tag(repository, referrer_tag(subject), rows[number], refers_to=subject)
     for number in graph.undo:
-        make_former(graph.nodes[number].repository, "old", digest=digest(graph, number))
+        make_tombstone(graph.nodes[number].repository, "old", digest=digest(graph, number))
     return repositories
 
 
@@ -168,7 +168,7 @@ def put(graph: Graph, small: Small) -> list[str]:
         small.tag(graph.nodes[number].repository, referrer_tag(digests[image]), digests[number])
     now = timezone.now()
     for number in graph.undo:
-        make_former(
+        make_tombstone(
             graph.nodes[number].repository,
             f"old{number}",
             digest=digests[number],
