@@ -37,7 +37,7 @@ def test_a_tag_is_whole_if_all_that_it_reaches_is_there(
     for repository in REPOSITORIES:
         if not (small.root / paths.tags(repository)).exists():
             continue
-        found = probe.look(repository, None)
+        found = probe.check(repository, None)
         assert found.error == ""
         tags = {link.name: link.digest for link in store.tag_links(repository)}
         needed = {tag: reached({digest}, names) for tag, digest in tags.items()}

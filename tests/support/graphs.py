@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from registryui.graph import closure
 from registryui.models import Blob, ImageIndexEntry, Manifest, Repository, TagTombstone
 
-from .factories import digest_of, make_tombstone, make_manifest, make_repository, make_tag
+from .factories import digest_of, make_manifest, make_repository, make_tag, make_tombstone
 from .fake_source import IMAGE
 from .stores import Small
 
