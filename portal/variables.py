@@ -61,7 +61,7 @@ def number(
     example = f"{' of ' + unit if unit else ''}, such as {default or least}"
     # int() takes 1_000 and digits of every script.
     if not re.fullmatch(r"-?[0-9]{1,12}", found):
-        raise _bad(name, found, f"must be a whole number{example}.")
+        raise _bad(name, found, f"must be an integer{example}.")
     value = int(found)
     if not least <= value <= most and not (zero and value == 0):
         bounds = f"between {least} and {most}" if most < 10**9 else f"at least {least}"
@@ -195,7 +195,7 @@ def _not_in_a_reference(found: str) -> str:
     if found.startswith("[") and found.endswith("]") and _address(found):
         return ""
     if _address(found):
-        return f"must stand in brackets: [{found}]." if ":" in found else ""
+        return f"must be in brackets: [{found}]." if ":" in found else ""
     if "://" in found or "/" in found:
         return "must be a host name alone, without https:// and without a path."
     if re.search(r":[0-9]*$", found):

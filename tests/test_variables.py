@@ -155,7 +155,7 @@ def test_every_command_says_it_the_same_way() -> None:
         done = run("manage.py", command, BOATHOUSE_PORT="abc")
         assert (done.returncode, done.stdout) == (1, "")
         assert (
-            done.stderr == "boathouse: BOATHOUSE_PORT='abc' must be a whole number, such as 8443.\n"
+            done.stderr == "boathouse: BOATHOUSE_PORT='abc' must be an integer, such as 8443.\n"
         )
     done = run("manage.py", "status", "--json", BOATHOUSE_PORT="abc")
     assert "BOATHOUSE_PORT" in json.loads(done.stdout)["error"]

@@ -84,8 +84,8 @@ def add(
     if _patterns_in(row) + sum(map(_patterns_in, Protection.objects.all())) > MOST_PATTERNS:
         raise Refused(
             _(
-                "All protections together have at most %(most)d patterns: lift one, or let a star "
-                "say the same in one pattern."
+                "All protections together can have at most %(most)d patterns: remove "
+                "one, or combine several with an asterisk."
             )
             % {"most": MOST_PATTERNS}
         )
@@ -94,7 +94,7 @@ def add(
             row.save(force_insert=True)
             audit.record("protection.add", str(row), by=by, details=_details(row))
     except IntegrityError as error:
-        raise Refused(_("There is such a protection already.")) from error
+        raise Refused(_("This protection already exists.")) from error
     log.info("protection of %s added by %s", row, by)
     _tell_nginx()
     return row
@@ -105,7 +105,7 @@ def lift(protection: Protection, *, by: str) -> None:
     with transaction.atomic():
         gone, _each = Protection.objects.filter(pk=protection.pk).delete()
         if not gone:
-            raise Refused(_("This protection has been lifted already."))
+            raise Refused(_("This protection has already been removed."))
         audit.record("protection.lift", str(protection), by=by, details=_details(protection))
     log.info("protection of %s lifted by %s", protection, by)
     _tell_nginx()
@@ -117,8 +117,8 @@ def _tell_nginx() -> None:
     except OSError as error:
         raise Refused(
             _(
-                "It is written down, but nginx could not be told (%(error)s). The worker tries "
-                "again each minute."
+                "Saved, but nginx could not be updated (%(error)s). The worker tries "
+                "again every minute."
             )
             % {"error": error}
         ) from error
@@ -149,8 +149,8 @@ def _checked(text: str) -> str:
     except ValueError as error:
         raise Refused(
             _(
-                "Write one or more patterns with spaces between them, %(most)d characters at most: "
-                "letters, digits and . _ / - may stand in one, and * for any text."
+                "Enter one or more patterns, separated by spaces, at most %(most)d "
+                "characters: letters, digits and . _ / -, and * for any text."
             )
             % {"most": patterns.LIMIT}
         ) from error

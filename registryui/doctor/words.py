@@ -51,8 +51,8 @@ def texts(finding: Finding) -> Words:
 def _title(name: str) -> str:
     titles = {
         "registry": _("Registry"),
-        "front door": _("Front door"),
-        "htpasswd": _("Password file"),
+        "front door": _("Proxy (nginx)"),
+        "htpasswd": _("htpasswd file"),
         "certificate": _("Certificate"),
         "database": _("Database"),
         "hosts": _("Other hosts"),
@@ -61,8 +61,8 @@ def _title(name: str) -> str:
         "store": _("Store"),
         "disk": _("Disk"),
         "clock": _("Clock"),
-        "gc": _("Collection"),
-        "integrity": _("Integrity"),
+        "gc": _("Garbage collection"),
+        "integrity": _("Integrity check"),
         "audit log": _("Audit log"),
         "packages": _("Debian packages"),
         "worker": _("Worker"),
@@ -78,36 +78,36 @@ def _broken(p: Params) -> Said:
     return (
         _("The check itself failed"),
         str(p["error"]),
-        _("Run ./boathouse doctor on the server; if it says the same, this is a bug."),
+        _("Run ./boathouse doctor on the server. If it reports the same, this is a bug."),
     )
 
 
 def _late(p: Params) -> Said:
     return (
-        _("No answer in %(seconds)d seconds") % {"seconds": p["seconds"]},
+        _("No response within %(seconds)d seconds") % {"seconds": p["seconds"]},
         "",
-        _("Look whether the disk or the network of the server hangs."),
+        _("Check whether the disk or the network of the server hangs."),
     )
 
 
 # -- registry ------------------------------------------------------------------------------------
 def _registry_ok(p: Params) -> Said:
-    return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, str(p["version"]), ""
+    return _("Responds in %(ms)d ms") % {"ms": p["ms"]}, str(p["version"]), ""
 
 
 def _registry_unreachable(p: Params) -> Said:
     return (
-        _("Does not answer"),
+        _("Does not respond"),
         f"{p['url']}: {p['error']}",
-        _("Start it with ./boathouse up, and read what it says; pushes and pulls stand still."),
+        _("Start it with ./boathouse up and check its output. Pushes and pulls fail until then."),
     )
 
 
 def _registry_answer(p: Params) -> Said:
     return (
-        _("Answers, but not as a registry"),
+        _("Responds, but not as a registry"),
         f"{p['url']}: {p['error']}",
-        _("Another program may have its port: run ./boathouse down, then ./boathouse up."),
+        _("Another program may use its port: run ./boathouse down, then ./boathouse up."),
     )
 
 
@@ -115,15 +115,18 @@ def _registry_unconfigured(p: Params) -> Said:
     return (
         _("Its configuration cannot be read"),
         str(p["path"]),
-        _("Run ./boathouse up: it writes the configuration anew."),
+        _("Run ./boathouse up to write a new configuration."),
     )
 
 
 def _registry_delete(p: Params) -> Said:
     return (
-        _("Deleting is switched off"),
+        _("Deletion is disabled"),
         str(p["path"]),
-        _("Set storage.delete.enabled to true, or run ./boathouse up, which writes it anew."),
+        _(
+            "Set storage.delete.enabled to true, or run ./boathouse up to write a new "
+            "configuration."
+        ),
     )
 
 
@@ -132,36 +135,36 @@ def _registry_cache(p: Params) -> Said:
         _("Keeps a cache of blob descriptors"),
         str(p["path"]),
         _(
-            "Take storage.cache.blobdescriptor out, or run ./boathouse up: with this cache a push "
-            "after a collection leaves out blobs that are gone."
+            "Remove storage.cache.blobdescriptor, or run ./boathouse up: with this "
+            "cache, a push after garbage collection skips blobs that no longer exist."
         ),
     )
 
 
 def _registry_hook(p: Params) -> Said:
     return (
-        _("Does not tell the portal what happens"),
+        _("Sends no notifications to the portal"),
         str(p["path"]),
-        _("Run ./boathouse up: it writes the notification address of this portal."),
+        _("Run ./boathouse up to configure the notification endpoint of this portal."),
     )
 
 
 # -- front door ----------------------------------------------------------------------------------
 def _proxy_ok(p: Params) -> Said:
-    return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, f"nginx, {p['protocol']}", ""
+    return _("Responds in %(ms)d ms") % {"ms": p["ms"]}, f"nginx, {p['protocol']}", ""
 
 
 def _proxy_closed(p: Params) -> Said:
     return (
-        _("Nothing answers at %(address)s") % {"address": p["address"]},
+        _("No response at %(address)s") % {"address": p["address"]},
         str(p["error"]),
-        _("Start it with ./boathouse up, and read what nginx says."),
+        _("Start it with ./boathouse up and check the output of nginx."),
     )
 
 
 def _proxy_untrusted(p: Params) -> Said:
     return (
-        _("Shows a certificate that clients refuse"),
+        _("Presents a certificate that clients reject"),
         str(p["error"]),
         _(
             "Run ./boathouse manage tls --renew, then ./boathouse up. If another program has the "
@@ -172,9 +175,9 @@ def _proxy_untrusted(p: Params) -> Said:
 
 def _proxy_old_certificate(p: Params) -> Said:
     return (
-        _("Shows an older certificate than the file"),
-        _("nginx was not reloaded since the renewal."),
-        _("Run ./boathouse up: it reloads nginx."),
+        _("Presents an older certificate than the file"),
+        _("nginx has not been reloaded since the renewal."),
+        _("Run ./boathouse up to reload nginx."),
     )
 
 
@@ -182,51 +185,52 @@ def _proxy_held(p: Params) -> Said:
     until = timezone.localtime(datetime.fromisoformat(p["until"]))
     words = {"by": p["by"], "until": date_format(until, "DATETIME_FORMAT")}
     return (
-        _("Holds pushes and deletes")
+        _("Write freeze: pushes and deletions are rejected")
         if p["what"] == "writes"
-        else _("Holds pushes of manifests, and deletes"),
-        _("%(by)s asked for it, until %(until)s at the latest.") % words,
-        _("When the work is done: ./boathouse freeze off."),
+        else _("Write freeze: manifest pushes and deletions are rejected"),
+        _("Started by %(by)s, until %(until)s at the latest.") % words,
+        _("When the work is done, run ./boathouse freeze off."),
     )
 
 
 def _proxy_open(p: Params) -> Said:
     return (
-        _("Lets everybody in without a password"),
+        _("Allows access without a password"),
         "",
-        _("Stop it with ./boathouse down, then run ./boathouse up, which writes nginx.conf anew."),
+        _("Stop it with ./boathouse down, then run ./boathouse up to write a new nginx.conf."),
     )
 
 
 def _proxy_no_passwords(p: Params) -> Said:
     return (
-        _("nginx cannot read the password file"),
-        _("It answers %(status)d to a login.") % {"status": p["status"]},
-        _("See what is said of the password file, and nginx's error log."),
+        _("nginx cannot read the htpasswd file"),
+        _("It returns %(status)d to a login.") % {"status": p["status"]},
+        _("See the findings for the htpasswd file and the error log of nginx."),
     )
 
 
 def _proxy_no_registry(p: Params) -> Said:
     return (
-        _("nginx does not reach the registry"),
-        _("It answers %(status)d to a client.") % {"status": p["status"]},
-        _("See what is said of the registry; ./boathouse up starts it."),
+        _("nginx cannot reach the registry"),
+        _("It returns %(status)d to a client.") % {"status": p["status"]},
+        _("See the findings for the registry; ./boathouse up starts it."),
     )
 
 
 def _proxy_no_portal(p: Params) -> Said:
     return (
-        _("nginx does not reach the portal"),
-        _("It answers %(status)d to a browser. Pushes and pulls go on.") % {"status": p["status"]},
-        _("Start it with ./boathouse up, and read what the web process says."),
+        _("nginx cannot reach the portal"),
+        _("It returns %(status)d to a browser. Pushes and pulls are not affected.")
+        % {"status": p["status"]},
+        _("Start it with ./boathouse up and check the output of the web process."),
     )
 
 
 def _proxy_answer(p: Params) -> Said:
     return (
-        _("Answers, but not as a front door"),
-        _("It answers %(status)d to a client.") % {"status": p["status"]},
-        _("Another program may have its port: run ./boathouse down, then ./boathouse up."),
+        _("Responds, but not as the Boathouse proxy"),
+        _("It returns %(status)d to a client.") % {"status": p["status"]},
+        _("Another program may use its port: run ./boathouse down, then ./boathouse up."),
     )
 
 
@@ -235,16 +239,16 @@ def _htpasswd_ok(p: Params) -> Said:
     users = int(p["users"])
     return (
         ngettext("%(users)d registry user", "%(users)d registry users", users) % {"users": users},
-        _("Readable for nginx"),
+        _("Readable by nginx"),
         "",
     )
 
 
 def _htpasswd_missing(p: Params) -> Said:
     return (
-        _("Is missing"),
+        _("Missing"),
         str(p["path"]),
-        _("Run ./boathouse user publish: it is written again from the tables."),
+        _("Run ./boathouse user publish to write it again from the database."),
     )
 
 
@@ -254,8 +258,8 @@ def _htpasswd_unreadable(p: Params) -> Said:
         _("The user %(user)s may not open %(blocked)s.")
         % {"user": p["user"], "blocked": p["blocked"]},
         _(
-            "Give that user the right: chgrp %(user)s and chmod g+r for the file, chmod o+x for a "
-            "folder above it."
+            "Grant access: chgrp %(user)s and chmod g+r for the file, chmod o+x for "
+            "each parent folder."
         )
         % {"user": p["user"]},
     )
@@ -265,18 +269,25 @@ def _htpasswd_lines(p: Params) -> Said:
     comma = pgettext("between names in a list", ", ")
     lines = comma.join(str(int(number)) for number in p["lines"])
     return (
-        ngettext("%(count)d line lets nobody in", "%(count)d lines let nobody in", len(p["lines"]))
+        ngettext(
+            "%(count)d line is invalid and allows no login",
+            "%(count)d lines are invalid and allow no login",
+            len(p["lines"]),
+        )
         % {"count": len(p["lines"])},
         _("Lines: %(lines)s") % {"lines": lines},
-        _("Mend or remove them in %(path)s: a line is a name, a colon and a hash that nginx knows.")
+        _(
+            "Correct or remove them in %(path)s. A valid line is a name, a colon and a "
+            "hash that nginx supports."
+        )
         % {"path": p["path"]},
     )
 
 
 def _htpasswd_empty(p: Params) -> Said:
     return (
-        _("Nobody may log in"),
-        _("The file holds no user."),
+        _("Nobody can log in"),
+        _("The file contains no users."),
         _("Add a registry user: ./boathouse user add NAME --pull '*' --push '*'"),
     )
 
@@ -284,8 +295,8 @@ def _htpasswd_empty(p: Params) -> Said:
 def _htpasswd_old_missing(p: Params) -> Said:
     return (
         _("The file of replaced secrets is missing"),
-        _("A wrong password is answered as if a right lacked: %(path)s") % {"path": p["path"]},
-        _("Run ./boathouse user publish: it is written again from the tables."),
+        _("A wrong password is reported as a missing right: %(path)s") % {"path": p["path"]},
+        _("Run ./boathouse user publish to write it again from the database."),
     )
 
 
@@ -297,22 +308,22 @@ def _htpasswd_old_unreadable(p: Params) -> Said:
 def _htpasswd_pending(p: Params) -> Said:
     count = int(p["count"])
     value = ngettext(
-        "The files contradict the tables for %(count)d registry user",
-        "The files contradict the tables for %(count)d registry users",
+        "The files differ from the database for %(count)d registry user",
+        "The files differ from the database for %(count)d registry users",
         count,
     )
     return (
         value % {"count": count},
         _names(p),
-        _("Look at the disk and at who owns the files, then run ./boathouse user publish."),
+        _("Check the disk and the owner of the files, then run ./boathouse user publish."),
     )
 
 
 def _htpasswd_lost(p: Params) -> Said:
     return (
-        _("Has lost all its lines"),
-        _("Nobody may log in: %(names)s") % {"names": _names(p)},
-        _("Run ./boathouse user publish: they are written again from the tables."),
+        _("All lines have been removed"),
+        _("Nobody can log in: %(names)s") % {"names": _names(p)},
+        _("Run ./boathouse user publish to write them again from the database."),
     )
 
 
@@ -324,18 +335,18 @@ def _htpasswd_drift(p: Params) -> Said:
     return (
         value % {"count": count},
         _names(p),
-        _("./boathouse user drift shows what was done: take it over, put it back or let it be."),
+        _("./boathouse user drift lists the changes: accept, revert or ignore them."),
     )
 
 
 def _passwords_down(p: Params) -> Said:
     return (
-        _("Passwords that people chose cannot be checked"),
-        _("The part passwords: %(trouble)s. Who cannot log in: %(names)s")
+        _("User-chosen passwords cannot be checked"),
+        _("Component passwords: %(trouble)s. Affected users: %(names)s")
         % {"trouble": p["trouble"], "names": _names(p)},
         _(
-            "Restart Boathouse. With systemd, write the units again first: ./boathouse manage "
-            "units /etc/systemd/system"
+            "Restart Boathouse. With systemd, regenerate the units first: ./boathouse "
+            "manage units /etc/systemd/system"
         ),
     )
 
@@ -343,46 +354,46 @@ def _passwords_down(p: Params) -> Said:
 def _htpasswd_slow(p: Params) -> Said:
     count = int(p["count"])
     value = ngettext(
-        "%(count)d password takes long to check", "%(count)d passwords take long to check", count
+        "%(count)d password is slow to check", "%(count)d passwords are slow to check", count
     )
     return (
         value % {"count": count},
         _names(p),
         _(
-            "Their logins share one slow queue. Give these users a new secret: ./boathouse user "
-            "rotate NAME"
+            "Their logins share one slow queue. Create new secrets for these users: "
+            "./boathouse user rotate NAME"
         ),
     )
 
 
 def _rights_missing(p: Params) -> Said:
     return (
-        _("The rights are missing"),
-        _("Nobody may pull or push: %(path)s") % {"path": p["blocked"]},
-        _("Run ./boathouse user publish: they are written again from the tables."),
+        _("The rights files are missing"),
+        _("Nobody can pull or push: %(path)s") % {"path": p["blocked"]},
+        _("Run ./boathouse user publish to write them again from the database."),
     )
 
 
 def _rights_unreadable(p: Params) -> Said:
     _value, note, _advice = _htpasswd_unreadable(p)
     return (
-        _("nginx cannot see the rights"),
+        _("nginx cannot read the rights files"),
         note,
-        _("Run ./boathouse user publish: it opens the folder to nginx."),
+        _("Run ./boathouse user publish to give nginx access to the folder."),
     )
 
 
 def _rights_lost(p: Params) -> Said:
     count = int(p["count"])
     value = ngettext(
-        "The rights of %(count)d registry user are missing",
-        "The rights of %(count)d registry users are missing",
+        "The rights files of %(count)d registry user are missing",
+        "The rights files of %(count)d registry users are missing",
         count,
     )
     return (
         value % {"count": count},
         _names(p),
-        _("Run ./boathouse user publish: they are written again from the tables."),
+        _("Run ./boathouse user publish to write them again from the database."),
     )
 
 
@@ -396,57 +407,60 @@ def _names(p: Params) -> str:
 def _certificate_ok(p: Params) -> Said:
     days = int(p["days"])
     until = date_format(date.fromisoformat(p["until"]), _("j M Y"))
-    note = _("until %(date)s") % {"date": until}
+    note = _("valid until %(date)s") % {"date": until}
     if p.get("any_name"):
         note += "; " + _(
-            "the authority can sign any name: ./boathouse manage tls --new-authority makes one "
+            "the authority can sign any name: ./boathouse manage tls --new-authority creates one "
             "that is limited to this registry, which every client must then trust"
         )
     return _days_left(days), note, ""
 
 
 def _certificate_ends(p: Params) -> Said:
-    return _days_left(int(p["days"])), _("It should have been renewed by now."), _renewal(p)
+    return _days_left(int(p["days"])), _("It should have been renewed already."), _renewal(p)
 
 
 def _certificate_expired(p: Params) -> Said:
     days = int(p["days"])
     value = ngettext("Expired %(days)d day ago", "Expired %(days)d days ago", days)
-    return value % {"days": days}, _("Every client refuses it."), _renewal(p)
+    return value % {"days": days}, _("All clients reject it."), _renewal(p)
 
 
 def _certificate_unreadable(p: Params) -> Said:
     return (
         _("Cannot be read"),
         str(p["error"]),
-        _("Put the file back, or run ./boathouse up, which makes what is missing."),
+        _("Restore the file, or run ./boathouse up to create what is missing."),
     )
 
 
 def _certificate_wrong(p: Params) -> Said:
-    return _("Does not fit"), str(p["error"]), _renewal(p)
+    return _("Does not match"), str(p["error"]), _renewal(p)
 
 
 def _certificate_authority(p: Params) -> Said:
     days = int(p["days"])
     value = ngettext(
-        "The authority ends in %(days)d day", "The authority ends in %(days)d days", days
+        "The authority expires in %(days)d day", "The authority expires in %(days)d days", days
     )
     return (
         value % {"days": days},
-        _("It is never replaced by itself, because every client has to trust the new one."),
+        _("It is never replaced automatically, because every client must trust the new one."),
         _(
-            "Choose a day, run ./boathouse manage tls --new-authority and ./boathouse up, and "
-            "send everybody to the page that says how to trust it."
+            "Choose a date, run ./boathouse manage tls --new-authority and ./boathouse "
+            "up, and send everybody the link to “Trust this registry”."
         ),
     )
 
 
 def _certificate_key(p: Params) -> Said:
     return (
-        _("Its key can be read by others"),
+        _("Its key is readable by other users"),
         str(p["path"]),
-        _("Run chmod 600 %(path)s; if strangers have accounts on this server, renew it too.")
+        _(
+            "Run chmod 600 %(path)s. If other people have accounts on this server, renew "
+            "the certificate too."
+        )
         % {"path": p["path"]},
     )
 
@@ -457,60 +471,64 @@ def _days_left(days: int) -> str:
 
 def _renewal(p: Params) -> str:
     if p.get("own"):
-        return _("Get a new certificate from where this one came, then run ./boathouse up.")
-    return _("Run ./boathouse manage tls --renew, then ./boathouse up, which reloads nginx.")
+        return _("Get a new certificate from its issuer, then run ./boathouse up.")
+    return _("Run ./boathouse manage tls --renew, then ./boathouse up to reload nginx.")
 
 
 # -- events --------------------------------------------------------------------------------------
 def _events_ok(p: Params) -> Said:
-    return _ago(_("Last one %(age)s ago"), p["at"]), _("None is waiting"), ""
+    return _ago(_("Last event %(age)s ago"), p["at"]), _("No pending events"), ""
 
 
 def _events_none(p: Params) -> Said:
-    return _("None yet"), _("The first push sends one."), ""
+    return _("None yet"), _("The first push sends an event."), ""
 
 
 def _events_late(p: Params) -> Said:
     count = int(p["count"])
     return (
-        ngettext("%(count)d is waiting", "%(count)d are waiting", count) % {"count": count},
+        ngettext("%(count)d event pending", "%(count)d events pending", count) % {"count": count},
         str(p["error"])
-        or _("The oldest one for %(minutes)d minutes.") % {"minutes": int(p["seconds"]) // 60},
-        _("See what is said of the registry and the worker; they are applied when both answer."),
+        or _("The oldest has been pending for %(minutes)d minutes.")
+        % {"minutes": int(p["seconds"]) // 60},
+        _(
+            "See the findings for the registry and the worker. The events are applied when "
+            "both respond."
+        ),
     )
 
 
 def _events_silent(p: Params) -> Said:
     changes = int(p["changes"])
     value = ngettext(
-        "%(changes)d change came without an event",
-        "%(changes)d changes came without an event",
+        "%(changes)d change without an event",
+        "%(changes)d changes without an event",
         changes,
     )
     return (
         value % {"changes": changes},
-        _("The sync found them; the registry did not tell."),
+        _("Found by the sync; the registry sent no notification."),
         _(
-            "Run ./boathouse up, which writes the notification address anew, and look for "
-            "“notifications” in the registry's log."
+            "Run ./boathouse up to configure the notification endpoint again, and "
+            "search the log of the registry for “notifications”."
         ),
     )
 
 
 # -- index ---------------------------------------------------------------------------------------
 def _index_ok(p: Params) -> Said:
-    return _ago(_("Read %(age)s ago"), p["at"]), _every(p), ""
+    return _ago(_("Synced %(age)s ago"), p["at"]), _every(p), ""
 
 
 def _index_running(p: Params) -> Said:
     done = int(p["done"])
     value = ngettext("%(done)d tag read so far", "%(done)d tags read so far", done)
-    return _("Is being read now"), value % {"done": done}, ""
+    return _("Sync in progress"), value % {"done": done}, ""
 
 
 def _index_never(p: Params) -> Said:
     return (
-        _("Not read yet"),
+        _("Not synced yet"),
         _every(p),
         _("Run ./boathouse sync, or wait for the worker."),
     )
@@ -518,17 +536,17 @@ def _index_never(p: Params) -> Said:
 
 def _index_old(p: Params) -> Said:
     return (
-        _ago(_("Read %(age)s ago"), p["at"]),
+        _ago(_("Synced %(age)s ago"), p["at"]),
         _every(p),
-        _("Look whether the worker runs; ./boathouse sync reads the registry now."),
+        _("Check whether the worker is running. ./boathouse sync reads the registry now."),
     )
 
 
 def _index_failed(p: Params) -> Said:
     return (
-        _("The last run failed"),
+        _("The last sync failed"),
         str(p["error"]),
-        _("See what is said of the registry; ./boathouse sync tries again and shows every error."),
+        _("See the findings for the registry. ./boathouse sync tries again and shows all errors."),
     )
 
 
@@ -539,18 +557,18 @@ def _every(p: Params) -> str:
 
 # -- store ---------------------------------------------------------------------------------------
 def _store_ok(p: Params) -> Said:
-    return _("Read directly, answers in %(ms)d ms") % {"ms": p["ms"]}, str(p["place"]), ""
+    return _("Read directly, responds in %(ms)d ms") % {"ms": p["ms"]}, str(p["place"]), ""
 
 
 def _store_unwanted(p: Params) -> Said:
-    return _over_http(), _("As BOATHOUSE_SOURCE says."), ""
+    return _over_http(), _("Configured by BOATHOUSE_SOURCE."), ""
 
 
 def _store_setting(p: Params) -> Said:
     return (
         _over_http(),
         str(p["error"]),
-        _("Correct that setting, for every command of this instance, and run ./boathouse up."),
+        _("Correct this setting for all commands of this instance, then run ./boathouse up."),
     )
 
 
@@ -560,9 +578,9 @@ def _store_unreadable(p: Params) -> Said:
         _("The user %(user)s may not read %(blocked)s.")
         % {"user": p["user"], "blocked": p["path"]},
         _(
-            "Run the registry and the portal as one user, or give this user the right to read the "
-            "store; that is many times faster, and shows untagged images and push times. "
-            "BOATHOUSE_SOURCE=http says that it is meant so."
+            "Run the registry and the portal as the same user, or give this user read "
+            "access to the store: this is many times faster, and shows untagged images "
+            "and push times. If this is intended, set BOATHOUSE_SOURCE=http."
         ),
     )
 
@@ -571,7 +589,7 @@ def _store_no_driver(p: Params) -> Said:
     return (
         _over_http(),
         _("There is no driver to read %(driver)s directly.") % {"driver": p["driver"]},
-        _("It takes longer and shows less; BOATHOUSE_SOURCE=http says that it is meant so."),
+        _("This is slower and shows less. If it is intended, set BOATHOUSE_SOURCE=http."),
     )
 
 
@@ -585,11 +603,11 @@ def _store_not_installed(p: Params) -> Said:
 
 def _store_silent(p: Params) -> Said:
     return (
-        _("Does not answer"),
+        _("Does not respond"),
         str(p["error"]),
         _(
-            "Look at the service, the key and the network; until then set BOATHOUSE_SOURCE=http if "
-            "the registry still reaches it."
+            "Check the service, the key and the network. If the registry can still "
+            "reach it, set BOATHOUSE_SOURCE=http until then."
         ),
     )
 
@@ -599,48 +617,49 @@ def _store_unwritten(p: Params) -> Said:
         _("The registry cannot write it"),
         str(p["error"]),
         _(
-            "Pushes fail, pulls go on. Look whether the disk is full or mounted read-only; give "
-            "the store (registry/ in the data folder) to the user that runs the registry, or its "
-            "key the right to write to the bucket."
+            "Pushes fail, pulls are not affected. Check whether the disk is full or mounted "
+            "read-only. Give the user that runs the registry write access to the store (registry/ "
+            "in the data folder), or its key write access to the bucket."
         ),
     )
 
 
 def _store_unwritable(p: Params) -> Said:
     return (
-        _("Cannot be written"),
+        _("Read-only"),
         _("The user %(user)s may not write %(path)s.") % {"user": p["user"], "path": p["path"]},
         _(
-            "If the registry runs as this user, pushes fail; collecting is not possible in any "
-            "case. Look whether it is mounted read-only, or give it to this user. ./boathouse "
-            "doctor, typed on the server, tries whether the registry can write."
+            "If the registry runs as this user, pushes fail; garbage collection is not possible in "
+            "any case. Check whether it is mounted read-only, or change its owner to this user. On "
+            "the server, ./boathouse doctor tests whether the registry can write."
         ),
     )
 
 
 def _store_links(p: Params) -> Said:
     return (
-        _("Has symbolic links that are not followed"),
+        _("Contains symbolic links that are not followed"),
         _(
-            "%(count)d of them, the first is %(path)s: it leads to what has another name already, "
-            "or in a circle, or lies within a repository. The registry follows it: what it serves "
-            "there is not on the pages, and garbage collection deletes nothing."
+            "%(count)d in total, the first is %(path)s: it points to content that "
+            "already has another name, forms a loop, or lies inside a repository. The "
+            "registry follows it: what it serves there is not shown in the portal, and "
+            "garbage collection deletes nothing."
         )
         % {"count": p["count"], "path": p["path"]},
         _(
-            "Remove the link, or move what it leads to into the store. A link that stands for a "
-            "whole repository or namespace may lead to a folder of its own on another disk."
+            "Remove the link, or move its target into the store. A link in place of a "
+            "whole repository or namespace may point to its own folder on another disk."
         ),
     )
 
 
 def _store_elsewhere(p: Params) -> Said:
     return (
-        _("Parts of it lie on another file system"),
+        _("Partly on another file system"),
         _(
-            "%(count)d symbolic links lead there, the first is %(path)s. Pulls work. Pushes of new "
-            "layers fail, because the registry moves each upload to the other blobs, and garbage "
-            "collection deletes nothing there."
+            "%(count)d symbolic links point there, the first is %(path)s. Pulls work. "
+            "Pushes of new layers fail, because the registry moves each upload next to "
+            "the other blobs, and garbage collection deletes nothing there."
         )
         % {"count": p["count"], "path": p["path"]},
         _("To push there again, move it back, or move the whole store to the larger disk."),
@@ -648,7 +667,7 @@ def _store_elsewhere(p: Params) -> Said:
 
 
 def _over_http() -> str:
-    return _("Read over HTTP, through the registry")
+    return _("Read over HTTP through the registry")
 
 
 # -- disk ----------------------------------------------------------------------------------------
@@ -658,16 +677,16 @@ def _disk_ok(p: Params) -> Said:
 
 def _disk_low(p: Params) -> Said:
     bigger = _(
-        "Make the disk bigger, or move the data folder to a bigger one; when it is full, "
-        "pushes fail."
+        "Extend the disk, or move the data folder to a larger one. When the disk is "
+        "full, pushes fail."
     )
     return _free(p), _full_in(p) or str(p["path"]), " ".join(filter(None, (_would_free(p), bigger)))
 
 
 def _disk_full(p: Params) -> Said:
     way_out = _(
-        "Pushes are refused until there is room: remove other files or make the disk bigger, or "
-        "delete tags and run ./boathouse gc --purge-now."
+        "Pushes are rejected until there is free space: remove other files, extend the "
+        "disk, or delete tags and run ./boathouse gc --purge-now."
     )
     return _free(p), str(p["path"]), " ".join(filter(None, (_would_free(p), way_out)))
 
@@ -675,40 +694,44 @@ def _disk_full(p: Params) -> Said:
 def _would_free(p: Params) -> str:
     """What the page of collecting can do about it; "" if nothing, or if nobody looked."""
     if p.get("uncounted"):
-        return _("See what collecting would free: ./boathouse gc --dry-run.")
+        return _("To see what garbage collection would free, run ./boathouse gc --dry-run.")
     waiting, more = int(p.get("waiting", 0)), int(p.get("collectable", 0))
     words = []
     if waiting:
         words.append(
-            _("%(size)s wait hidden by collecting: “Purge now” on its page frees them at once.")
+            _(
+                "%(size)s in quarantine: “Purge now” on the Garbage collection page frees "
+                "them immediately."
+            )
             % {"size": humanize.naturalsize(waiting)}
         )
     if more:
         words.append(
-            _("Collecting would free %(size)s more.") % {"size": humanize.naturalsize(more)}
+            _("Garbage collection would free another %(size)s.")
+            % {"size": humanize.naturalsize(more)}
         )
     return " ".join(words)
 
 
 def _disk_entries(p: Params) -> Said:
     return (
-        _("%(count)s file entries left") % {"count": humanize.intcomma(p["entries"])},
+        _("%(count)s inodes left") % {"count": humanize.intcomma(p["entries"])},
         str(p["path"]),
-        _("There is room, but not for more files: move the data folder to another file system."),
+        _("There is free space, but no free inodes: move the data folder to another file system."),
     )
 
 
 def _disk_readonly(p: Params) -> Said:
     return (
-        _("Cannot be written"),
+        _("Read-only"),
         str(p["path"]),
-        _("Look whether it is mounted read-only, or belongs to another user."),
+        _("Check whether it is mounted read-only or belongs to another user."),
     )
 
 
 def _free(p: Params) -> str:
     sizes = {"free": humanize.naturalsize(p["free"]), "total": humanize.naturalsize(p["total"])}
-    return _("%(free)s free of %(total)s") % sizes
+    return _("%(free)s of %(total)s free") % sizes
 
 
 def _full_in(p: Params) -> str:
@@ -725,12 +748,12 @@ def _full_in(p: Params) -> str:
 # -- collection ----------------------------------------------------------------------------------
 def _gc_ok(p: Params) -> Said:
     freed, waiting = (humanize.naturalsize(p[name]) for name in ("freed", "waiting"))
-    note = _("%(freed)s freed, %(waiting)s wait hidden") % {"freed": freed, "waiting": waiting}
-    return _ago(_("Last one %(age)s ago"), p["at"]), note, ""
+    note = _("%(freed)s freed, %(waiting)s in quarantine") % {"freed": freed, "waiting": waiting}
+    return _ago(_("Last event %(age)s ago"), p["at"]), note, ""
 
 
 def _gc_running(p: Params) -> Said:
-    return _("Is running"), _ago(_("for %(age)s"), p["at"]), ""
+    return _("Running"), _ago(_("for %(age)s"), p["at"]), ""
 
 
 def _gc_none(p: Params) -> Said:
@@ -739,51 +762,52 @@ def _gc_none(p: Params) -> Said:
 
 def _gc_never(p: Params) -> Said:
     days = int(p["days"])
-    value = ngettext("Never in %(days)d day", "Never in %(days)d days", days) % {"days": days}
+    value = ngettext("No run in %(days)d day", "No run in %(days)d days", days) % {"days": days}
     return (
         value,
         _next_gc(p),
         _(
-            "What is deleted stays on the disk until then: run ./boathouse gc, or set "
-            "BOATHOUSE_GC_SCHEDULE and look whether the worker runs at that time."
+            "Deleted images stay on disk until it runs: run ./boathouse gc, or set "
+            "BOATHOUSE_GC_SCHEDULE and check whether the worker is running."
         ),
     )
 
 
 def _gc_canary(p: Params) -> Said:
     return (
-        _("The registry does not see what is hidden"),
+        _("The registry does not notice quarantined content"),
         str(p["error"]),
         _(
-            "Nothing is collected before that is mended. Take storage.cache.blobdescriptor out of "
-            "the registry's configuration and restart it; ./boathouse up does both."
+            "Garbage collection does not run until this is fixed. Remove "
+            "storage.cache.blobdescriptor from the configuration of the registry and "
+            "restart it; ./boathouse up does both."
         ),
     )
 
 
 def _gc_failed(p: Params) -> Said:
     return (
-        _ago(_("The last one failed %(age)s ago"), p["at"]),
+        _ago(_("The last run failed %(age)s ago"), p["at"]),
         str(p["error"]),
-        _("./boathouse gc goes on where it ended, and shows every error."),
+        _("./boathouse gc continues where it ended, and shows all errors."),
     )
 
 
 def _gc_overdue(p: Params) -> Said:
     return (
-        _("%(size)s wait hidden for too long") % {"size": humanize.naturalsize(p["bytes"])},
+        _("%(size)s in quarantine are overdue") % {"size": humanize.naturalsize(p["bytes"])},
         _ago(_("due %(age)s ago"), p["due_at"]),
-        _("Run ./boathouse gc: it frees what is due. Look whether the worker runs."),
+        _("Run ./boathouse gc to free what is due, and check whether the worker is running."),
     )
 
 
 def _gc_unreviewed(p: Params) -> Said:
     return (
-        _("The last one was ended before its review"),
+        _("The last run was interrupted before its review"),
         _ago(_("%(age)s ago"), p["at"]),
         _(
-            "The worker does it within a minute: images that were pushed meanwhile may be "
-            "incomplete until then. Look whether the worker runs."
+            "The worker completes the review within a minute; until then, images pushed in the "
+            "meantime may be incomplete. Check whether the worker is running."
         ),
     )
 
@@ -791,16 +815,16 @@ def _gc_unreviewed(p: Params) -> Said:
 def _gc_skipped(p: Params) -> Said:
     count = int(p["count"])
     value = ngettext(
-        "The last one skipped %(count)d repository",
-        "The last one skipped %(count)d repositories",
+        "The last run skipped %(count)d repository",
+        "The last run skipped %(count)d repositories",
         count,
     )
     return (
         value % {"count": count},
         f"{p['name']}: {p['why']}",
         _(
-            "Nothing of a skipped repository is freed. ./boathouse integrity repairs half-written "
-            "files and names the tags; the run's report names the others."
+            "Skipped repositories free no space. ./boathouse integrity repairs half-written files "
+            "and lists the tags; the report of the run lists the others."
         ),
     )
 
@@ -808,22 +832,22 @@ def _gc_skipped(p: Params) -> Said:
 def _clock_jumped(p: Params) -> Said:
     shown, believed = (datetime.fromisoformat(p[name]) for name in ("shown", "believed"))
     return (
-        _("The clock of this machine jumped"),
-        _("It shows %(shown)s; by the machine's own counting it is %(believed)s.")
+        _("The clock of this machine has jumped"),
+        _("It shows %(shown)s; by the monotonic clock it is %(believed)s.")
         % {"shown": schedules.when(shown), "believed": schedules.when(believed)},
         _(
-            "Garbage collection, purges, retention and the end of undo are paused. Set the clock; "
-            "if it is right: ./boathouse gc --trust-clock"
+            "Garbage collection, purges, retention and restore periods are paused. Correct the "
+            "clock, or trust it if it is right: ./boathouse gc --trust-clock"
         ),
     )
 
 
 def _integrity_broken(p: Params) -> Said:
     count = int(p["count"])
-    value = ngettext("%(count)d tag is broken", "%(count)d tags are broken", count)
+    value = ngettext("%(count)d incomplete tag", "%(count)d incomplete tags", count)
     return (
         value % {"count": count},
-        _ago(_("as of the check %(age)s ago"), p["at"]),
+        _ago(_("as of %(age)s ago"), p["at"]),
         _("Push these images again, or delete their tags: search for is:broken."),
     )
 
@@ -841,49 +865,50 @@ def _packages_security(p: Params) -> Said:
 
 def _audit_log_changed(p: Params) -> Said:
     return (
-        _("The audit log is not as it was written"),
-        _ago(_("as of the check %(age)s ago"), p["at"]),
-        _("Open Activity: it names the rows. docs/operate.md says what it can mean."),
+        _("The audit log fails verification"),
+        _ago(_("as of %(age)s ago"), p["at"]),
+        _("Open Activity: it lists the rows. docs/operate.md explains possible causes."),
     )
 
 
 def _next_gc(p: Params) -> str:
     if not p["next"]:
-        return _("there is no schedule: only by hand")
+        return _("no schedule, manual only")
     when = datetime.fromisoformat(p["next"])
     return _("next: %(time)s") % {"time": schedules.when(when)}
 
 
 # -- database ------------------------------------------------------------------------------------
 def _database_ok(p: Params) -> Said:
-    return _("Answers in %(ms)d ms") % {"ms": p["ms"]}, f"PostgreSQL {p['version']}", ""
+    return _("Responds in %(ms)d ms") % {"ms": p["ms"]}, f"PostgreSQL {p['version']}", ""
 
 
 def _database_away(p: Params) -> Said:
     if p.get("path"):  # SQLite: busy for too long, or its disk fails
         return (
-            _("Does not answer"),
+            _("Does not respond"),
             _said_of(p),
-            _("Look at the disk that it is on, and whether another program holds the file."),
+            _("Check its disk, and whether another program locks the file."),
         )
     return (
-        _("Does not answer"),
+        _("Does not respond"),
         _said_of(p),
         _(
-            "Start PostgreSQL, or mend DATABASE_URL. Logins, pushes and pulls go on meanwhile; the "
-            "pages and the worker come back by themselves."
+            "Start PostgreSQL, or correct DATABASE_URL. Logins, pushes and pulls are "
+            "not affected; the portal and the worker recover automatically."
         ),
     )
 
 
 def _database_damaged(p: Params) -> Said:
     return (
-        _("Is damaged"),
+        _("Damaged"),
         _said_of(p),
         _(
-            "Pushes and pulls go on; nothing can be changed. Run ./boathouse down, put the file or "
-            "database aside, bring a backup back, and run ./boathouse up: docs/operate.md, “When "
-            "files are lost or broken”, has the commands, and says what comes back without one."
+            "Pushes and pulls are not affected; nothing can be changed. Run "
+            "./boathouse down, move the file or database away, restore a backup, and "
+            "run ./boathouse up: docs/operate.md, “When files are lost or damaged”, "
+            "lists the commands, and what is restored without a backup."
         ),
     )
 
@@ -892,7 +917,7 @@ def _database_closed(p: Params) -> Said:
     return (
         _("Cannot be opened"),
         _said_of(p),
-        _("Give it, and the folder that it is in, to the user who runs Boathouse."),
+        _("Change the owner of the file and its folder to the user that runs Boathouse."),
     )
 
 
@@ -901,8 +926,8 @@ def _database_empty(p: Params) -> Said:
         _("Has no tables"),
         _said_of(p),
         _(
-            "Run ./boathouse down, bring a backup back if there is one, and run ./boathouse up: it "
-            "makes the tables and takes over the registry users from their files."
+            "Run ./boathouse down, restore a backup if there is one, and run ./boathouse up: it "
+            "creates the tables and imports the registry users from their files."
         ),
     )
 
@@ -915,8 +940,8 @@ def _said_of(p: Params) -> str:
 def _hosts_ok(p: Params) -> Said:
     count = int(p["count_hosts"])
     value = ngettext(
-        "%(count)d other host publishes what is decided here",
-        "%(count)d other hosts publish what is decided here",
+        "%(count)d other host publishes the changes made here",
+        "%(count)d other hosts publish the changes made here",
         count,
     )
     return value % {"count": count}, ", ".join(p["names"]), ""
@@ -924,46 +949,49 @@ def _hosts_ok(p: Params) -> Said:
 
 def _hosts_late(p: Params) -> Said:
     return (
-        _("A change of registry users has not reached every host"),
-        _("%(names)s, last heard of %(seconds)d s ago: %(count)d registry users")
+        _("A change to registry users has not reached all hosts"),
+        _("%(names)s, last seen %(seconds)d s ago: %(count)d registry users")
         % {"names": ", ".join(p["names"]), "seconds": p["seconds"], "count": p["count"]},
         _(
-            "Until then it may let in who was switched off. Run ./boathouse doctor there; if the "
-            "host is gone for good, run ./boathouse manage hosts --forget with its name."
+            "Until then it may still accept disabled users. Run ./boathouse doctor "
+            "there. If the host has been removed permanently, run ./boathouse manage "
+            "hosts --forget with its name."
         ),
     )
 
 
 def _hosts_silent(p: Params) -> Said:
     return (
-        _("A host is silent"),
-        _("%(names)s, last heard of %(seconds)d s ago")
+        _("A host does not report"),
+        _("%(names)s, last seen %(seconds)d s ago")
         % {"names": ", ".join(p["names"]), "seconds": p["seconds"]},
         _(
-            "Start it with ./boathouse up; if it is gone for good, run ./boathouse manage hosts "
-            "--forget with its name."
+            "Start it with ./boathouse up. If it has been removed permanently, run "
+            "./boathouse manage hosts --forget with its name."
         ),
     )
 
 
 # -- worker --------------------------------------------------------------------------------------
 def _worker_ok(p: Params) -> Said:
-    return _("Is at work"), _ago(_("Last round %(age)s ago"), p["at"]), ""
+    return _("Running"), _ago(_("Last check %(age)s ago"), p["at"]), ""
 
 
 def _worker_never(p: Params) -> Said:
     return (
-        _("Has not made a round yet"),
+        _("No check completed yet"),
         "",
-        _("If this stays for a minute, start it with ./boathouse up and read what it says."),
+        _("If this lasts longer than a minute, start it with ./boathouse up and check its output."),
     )
 
 
 def _worker_silent(p: Params) -> Said:
     return (
-        _("Does not answer"),
-        _ago(_("Last round %(age)s ago; what is said of the other parts is as old."), p["at"]),
-        _("Start it with ./boathouse up, and read what it says. Pushes and pulls go on."),
+        _("Does not respond"),
+        _ago(
+            _("Last check %(age)s ago; the findings for the other components are as old."), p["at"]
+        ),
+        _("Start it with ./boathouse up and check its output. Pushes and pulls are not affected."),
     )
 
 

@@ -12,7 +12,10 @@ from registryui.registry.errors import RegistryError
 def obstacle() -> str:
     """Why this store cannot be collected from here, a sentence; "" if it can. Asks no network."""
     if choose.choose("auto").kind != "store":
-        return _("The store cannot be read directly, so nothing is collected: ./boathouse doctor")
+        return _(
+            "The store cannot be read directly, so garbage collection cannot run: "
+            "./boathouse doctor"
+        )
     try:
         choose.open_quarantine()
     except (Refused, RegistryError) as error:

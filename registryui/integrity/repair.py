@@ -112,7 +112,7 @@ class _Repair:
                 whole.append(f"{name}:{link.name}")
         if whole:  # the index may not know yet what they are on
             self._changed.add(name)
-            self.lines.append(f"whole again: {', '.join(whole[:NAMED])}")
+            self.lines.append(f"complete again: {', '.join(whole[:NAMED])}")
 
     def index(self) -> None:
         """Makes the index equal to what was changed."""

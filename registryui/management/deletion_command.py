@@ -80,18 +80,16 @@ class DeletingCommand(BaseCommand):
         if options["yes"]:
             return
         if not sys.stdin.isatty():
-            raise CommandError(
-                "This asks for a confirmation: add --yes, or --dry-run to see what it would do."
-            )
+            raise CommandError("Confirmation required: add --yes, or --dry-run to see the plan.")
         self.stderr.write("\n".join(lines))
-        self.stderr.write(f"Type {word} to do it: ", ending="")
+        self.stderr.write(f"Enter {word} to confirm: ", ending="")
         if sys.stdin.readline().strip() != word:
-            raise CommandError("Nothing was done.")
+            raise CommandError("Nothing was changed.")
 
 
 def add_options(parser: CommandParser) -> None:
     """--dry-run, --json and --yes."""
-    parser.add_argument("--dry-run", action="store_true", help="only say what it would do")
+    parser.add_argument("--dry-run", action="store_true", help="only show the plan")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 

@@ -61,13 +61,13 @@ def begin(rule: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | None 
     if not is_dry:
         clock.check()
     if not is_dry and not rule.is_active:
-        raise Refused(_("The rule %s is a draft: switch it on first.") % rule.name)
+        raise Refused(_("The policy %s is a draft: enable it first.") % rule.name)
     run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by)
     if run is None:
         raise Refused(
-            _("Another dry run is under way: wait until it is done, or stop it.")
+            _("Another dry run is in progress: wait until it is done, or stop it.")
             if is_dry
-            else _("A retention run is under way already: wait until it is done, or stop it.")
+            else _("A retention run is already in progress: wait until it is done, or stop it.")
         )
     run.result = {
         "rule": policies.facts(rule),
@@ -342,7 +342,7 @@ def _delete_in(work: _Work, repository: str) -> Run.State | None:
         if not work.ask():
             return work.stopped()
         if not _is_as_it_was(work):
-            work.note("Stopped: the rule was changed, switched off or removed.")
+            work.note("Stopped: the policy was changed, disabled or removed.")
             return Run.State.STOPPED
         fates = _judge(work.rule)(_tags_of([pk]))
         batch = [fate for fate in fates if fate.goes and fate.tag.name not in tried][:BATCH]

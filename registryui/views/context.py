@@ -53,10 +53,10 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         ),
     ),
     (
-        _("Upkeep"),
+        _("Maintenance"),
         (
             (
-                *("cleanup", "recycle", _("Cleanup")),
+                *("cleanup", "recycle", _("Retention and GC")),
                 (
                     *("retention_run", "gc", "gc_run", "gc_purge"),
                     *("integrity_run", "deleted", "restore", "protected"),

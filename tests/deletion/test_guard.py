@@ -143,7 +143,7 @@ def test_an_immutable_tag_stays_where_it_is(real: Registry, filled: dict[str, st
     rule = protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
     told = ask("PUT", "manifests", "v1", manifest(real, "other"))
     assert told.status == 403
-    assert f"{R}:v1 is immutable by the rule {rule}: it stays on {filled['kept']}" in said(told)
+    assert f"{R}:v1 is immutable, protected by {rule}: it stays on {filled['kept']}" in said(told)
     assert real.get(R, "v1").headers["docker-content-digest"] == filled["kept"]
     again = ask("PUT", "manifests", "v1", real.get(R, "v1").body)
     assert (again.status, dict(again.headers)["Docker-Content-Digest"]) == (201, filled["kept"])

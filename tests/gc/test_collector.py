@@ -457,7 +457,7 @@ def test_an_empty_index_and_the_index_of_another_store_stop_it(small: Small) -> 
     Repository.objects.create(name="else/where")
     run = collect()
     assert run.state == Run.State.FAILED
-    assert "none of the repositories" in run.result["problem"]
+    assert "none of the indexed repositories" in run.result["problem"]
     assert lonely in small.blobs()
 
 

@@ -40,7 +40,7 @@ def test_a_new_rule_is_a_draft_and_stands_in_the_audit_log() -> None:
         ({"keep_pulled_days": 2**31}, "from 1 to 36500"),
         ({"repositories": ""}, "the repositories"),
         ({"repositories": "team/?"}, "the repositories"),
-        ({"tags": "pr-[0-9]"}, "the tags that may go"),
+        ({"tags": "pr-[0-9]"}, "the tags to delete"),
         ({"keep_tags": "v1.0\n$"}, "the tags to keep"),
         ({"tags": "a" * 513}, "512"),
         ({"name": ""}, "a name"),

@@ -48,9 +48,12 @@ def test_the_line_above_the_layers_names_the_base_and_what_is_on_top(client: Cli
 
 def test_an_image_without_a_base_says_so(client: Client) -> None:
     base = stacked("library/debian", "debian", tags=["12"])
-    assert "No tagged image" in client.get(address(base), headers=HTMX).content.decode()
+    assert (
+        "It is not based on any tagged image"
+        in client.get(address(base), headers=HTMX).content.decode()
+    )
     shown = client.get(address(base), follow=True)
-    assert "No tagged image of this registry lies below it." in shown.content.decode()
+    assert "It is not based on any tagged image of this registry." in shown.content.decode()
     assert client.get(f"/repositories/library/debian@sha256:{'0' * 64}/base").status_code == 404
 
 

@@ -20,9 +20,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("left", metavar="A", help="repository:tag or repository@digest")
-        parser.add_argument("right", metavar="B", help="the same; another repository is fine")
-        parser.add_argument("--platform", default="", help="of an image index: linux/arm64 …")
-        parser.add_argument("--platform-b", default="", help="of B, where it is not that of A")
+        parser.add_argument("right", metavar="B", help="as A; may be in another repository")
+        parser.add_argument(
+            "--platform", default="", help="platform of an image index: linux/arm64 …"
+        )
+        parser.add_argument("--platform-b", default="", help="platform of B, if different")
         parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,7 +48,7 @@ class Command(BaseCommand):
             f"{_bytes(found.difference, sign=True)}, {_bytes(found.shared_size)} in common, "
             f"{_bytes(found.download)} to download for an upgrade"
         )
-        self.stdout.write(f"\nLAYERS  the first {found.shared_prefix} are the same")
+        self.stdout.write(f"\nLAYERS  the first {found.shared_prefix} are identical")
         for pair in found.layers:
             side = pair.right or pair.left
             words = (side.made_by or side.digest)[:90] if side else ""
@@ -59,13 +61,13 @@ class Command(BaseCommand):
                 name = f"{one.word} {one.key}".strip()
                 self.stdout.write(f"{_SIGNS[one.sign]} {name}: {_line(one.left, one.right)}")
         if not found.changed_settings:
-            self.stdout.write("  all the same")
+            self.stdout.write("  identical")
         self.stdout.write("\nDOCKERFILE")
         for step in found.steps:
             if step.sign != "same":
                 self.stdout.write(f"{_SIGNS[step.sign]} {step.text}")
         if all(step.sign == "same" for step in found.steps):
-            self.stdout.write("  the same")
+            self.stdout.write("  identical")
 
 
 def _line(left: str | None, right: str | None) -> str:

@@ -1,4 +1,4 @@
-"""`./boathouse doctor`: look at every part now."""
+"""`./boathouse doctor`: check every system now."""
 
 import json
 import sys
@@ -11,8 +11,8 @@ from registryui import doctor
 
 class Command(BaseCommand):
     help = (
-        "Examine every part: registry, front door, password file, certificate, events, index, "
-        "store, disk, worker. Ends with 1 if one of them is bad."
+        "Check every system: registry, proxy, htpasswd file, certificate, events, index, store, "
+        "disk, worker. The exit status is 1 if one is critical."
     )
     requires_system_checks = []  # noqa: RUF012 (Django's own form); a sick system must still be examined
 

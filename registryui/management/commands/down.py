@@ -19,4 +19,4 @@ class Command(BaseCommand):
         except Refused as refusal:
             print(f"boathouse: {refusal}", file=sys.stderr)
             sys.exit(1)
-        print("Boathouse is down." if was_up else "Boathouse was not up.")
+        print("Stopped Boathouse." if was_up else "Boathouse was not running.")

@@ -81,7 +81,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"ended": count, "frozen": [_facts(one) for one in left]}))
             return
-        self.stdout.write("Writes are allowed again." if count else "No freeze was set by hand.")
+        self.stdout.write("Writes are allowed again." if count else "No manual freeze was active.")
         for one in left:
             self.stdout.write(f"{_what(one)} still frozen by {one.by} until its work is done.")
 

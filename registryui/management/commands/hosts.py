@@ -1,4 +1,4 @@
-"""`./boathouse manage hosts`: the hosts over one database, and forgetting one that is gone."""
+"""`./boathouse manage hosts`: the hosts over one database, and forgetting a removed one."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from registryui.refused import Refused
 
 
 class Command(BaseCommand):
-    help = "Lists the hosts that share one PostgreSQL, or forgets one that is gone for good."
+    help = "Lists the hosts that share one PostgreSQL, or forgets a host that no longer exists."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--forget", metavar="NAME", help="forget the host of that name")
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(facts, indent=2))
         elif not facts:
-            self.stdout.write("One host: its database is a file in the data folder.")
+            self.stdout.write("One host: the database is a file in the data folder.")
         for fact in [] if options["json"] else facts:
             late = f", {fact['late']} registry users not published yet" if fact["late"] else ""
             ours = " (this one)" if fact["here"] else ""

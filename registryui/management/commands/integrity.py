@@ -1,4 +1,4 @@
-"""./boathouse integrity: is every tag whole?"""
+"""./boathouse integrity: is every tag complete?"""
 
 import json
 import sys
@@ -15,7 +15,7 @@ BY = "command line"
 
 
 class Command(BaseCommand):
-    help = "Looks whether every tag can be pulled in full; ends with 1 if one cannot."
+    help = "Checks whether every tag is complete; the exit status is 1 if one is not."
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,15 +27,17 @@ class Command(BaseCommand):
             type=int,
             default=50,
             metavar="MB",
-            help="megabytes a second that --deep reads (50); 0: as fast as it goes",
+            help="megabytes per second that --deep reads (50); 0: unlimited",
         )
         parser.add_argument(
             "--source",
             choices=("http", "store"),
             default="",
-            help="ask the registry, or read its store; else as BOATHOUSE_SOURCE says",
+            help="ask the registry, or read its store (default: BOATHOUSE_SOURCE)",
         )
-        parser.add_argument("--stop", action="store_true", help="ask the run under way to end")
+        parser.add_argument(
+            "--stop", action="store_true", help="stop the check that is in progress"
+        )
         parser.add_argument("--json", action="store_true", help="print the result for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -50,14 +52,14 @@ class Command(BaseCommand):
             progress=None if options["json"] or not sys.stderr.isatty() else self._show,
         )
         if run is None:
-            raise CommandError("A run is under way already. Try again when it has ended.")
+            raise CommandError("A check is already in progress. Try again when it has finished.")
         if options["json"]:
             self.stdout.write(json.dumps({"state": run.state, **run.result}))
         else:
             self._tell(run)
         if run.state == Run.State.FAILED:
             raise CommandError(
-                run.result["problem"] or "Not everything could be looked at: ./boathouse doctor"
+                run.result["problem"] or "Not everything could be checked: ./boathouse doctor"
             )
         if run.result["broken"]:
             sys.exit(1)
@@ -65,13 +67,13 @@ class Command(BaseCommand):
     def _stop(self) -> None:
         run = Run.objects.filter(kind=Run.Kind.INTEGRITY, state=Run.State.RUNNING).first()
         if run is None:
-            raise CommandError("Nothing is being looked at.")
+            raise CommandError("No check is in progress.")
         runs.ask_to_stop(run, by=BY)
-        self.stdout.write("It ends at its next safe place.")
+        self.stdout.write("It stops at the next safe point.")
 
     def _show(self, run: Run) -> None:
         read = f", {humanize.naturalsize(run.result['read_bytes'])} read" * run.result["deep"]
-        self.stderr.write(f"\r{run.done} of about {run.total} tags looked at{read}   ", ending="")
+        self.stderr.write(f"\r{run.done} of about {run.total} tags checked{read}   ", ending="")
 
     def _tell(self, run: Run) -> None:
         found = run.result
@@ -80,7 +82,7 @@ class Command(BaseCommand):
         deep = f", {humanize.naturalsize(found['read_bytes'])} read" * found["deep"]
         self.stdout.write(
             f"{found['repositories']} repositories, {found['tags']} tags{deep} in "
-            f"{found['seconds']:.1f} s: {found['broken'] or 'none'} broken, "
+            f"{found['seconds']:.1f} s: {found['broken'] or 'none'} incomplete, "
             f"{found['marked']} marked, {found['unmarked']} unmarked"
         )
         if run.state == Run.State.STOPPED:

@@ -13,10 +13,10 @@ from registryui.models import UNKNOWN, Manifest, Repository, Tag
 
 class Command(BaseCommand):
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
-    help = "Lists the repositories, or the tags of one, from the index (the registry is not asked)."
+    help = "Lists the repositories in the index, or the tags of one, without asking the registry."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("repository", nargs="?", help="list the tags of this one")
+        parser.add_argument("repository", nargs="?", help="list the tags of this repository")
         parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))
         elif not rows:
-            self.stdout.write("Nothing here yet. A repository appears with its first push.")
+            self.stdout.write("No repositories yet. The first push creates one.")
         else:
             self._table(rows)
 

@@ -24,39 +24,41 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        acts.add_parser("list", help="everybody").add_argument("--json", action="store_true")
-        add = acts.add_parser("add", help="a new operator; prints the password once")
+        acts.add_parser("list", help="list all operators").add_argument(
+            "--json", action="store_true"
+        )
+        add = acts.add_parser("add", help="add an operator; prints the password once")
         _with_name(add)
         add.add_argument("--role", choices=Role.values, default=Role.VIEWER.value)
         _with_password(add)
-        show = acts.add_parser("show", help="one of them: what they may give, their registry users")
+        show = acts.add_parser("show", help="show an operator: grants and registry users")
         _with_name(show)
         show.add_argument("--json", action="store_true")
-        role = acts.add_parser("role", help="give another role")
+        role = acts.add_parser("role", help="change the role")
         _with_name(role)
         role.add_argument("role", choices=Role.values)
         _with_answer(role)
         grant = acts.add_parser(
-            "grant", help="what a maintainer may give to registry users, at most"
+            "grant", help="the most that a maintainer can grant to registry users"
         )
         _with_name(grant)
         user_arguments.add_rights(grant)
-        grant.add_argument("--none", action="store_true", help="no right at all")
+        grant.add_argument("--none", action="store_true", help="no rights")
         grant.add_argument(
             "--longest",
             type=user_arguments.days,
             default=365,
             metavar="TIME",
-            help="for how long at most: 90d, 1y or never (1y)",
+            help="maximum duration: 90d, 1y, or never to expire (1y)",
         )
-        password = acts.add_parser("password", help="a new password; prints it once")
+        password = acts.add_parser("password", help="set a new password; prints it once")
         _with_name(password)
         _with_password(password)
-        disable = acts.add_parser("disable", help="switch off; sessions end at once")
+        disable = acts.add_parser("disable", help="disable; sessions end immediately")
         _with_name(disable)
         _with_answer(disable)
-        _with_name(acts.add_parser("enable", help="switch on again"))
-        remove = acts.add_parser("remove", help="forget for good")
+        _with_name(acts.add_parser("enable", help="enable"))
+        remove = acts.add_parser("remove", help="remove permanently")
         _with_name(remove)
         _with_answer(remove)
 
@@ -83,9 +85,11 @@ def _with_answer(parser: Any) -> None:
     answer.add_argument(
         "--registry-users",
         choices=("disable", "keep"),
-        help="what becomes of the registry users of this operator",
+        help="what happens to the registry users of this operator",
     )
-    answer.add_argument("--hand-over-to", default="", metavar="OPERATOR", help="who gets them")
+    answer.add_argument(
+        "--hand-over-to", default="", metavar="OPERATOR", help="the new owner of the registry users"
+    )
 
 
 def _with_password(parser: Any) -> None:
@@ -101,7 +105,7 @@ def _list(options: dict[str, Any]) -> str:
         return json.dumps([_facts(row) for row in rows], indent=2)
     width = max((len(row.username) for row in rows), default=4)
     return "\n".join(
-        f"{row.username:<{width}}  {row.role:<10}  {'on' if row.is_active else 'off'}"
+        f"{row.username:<{width}}  {row.role:<10}  {'enabled' if row.is_active else 'disabled'}"
         for row in rows
     )
 
@@ -125,17 +129,17 @@ def _show(options: dict[str, Any]) -> str:
         facts = {"registry_users": working, "made_for_others": others}
         return json.dumps({**_facts(row), **facts}, indent=2)
     giver = grants.of(row)
-    longest = f"for {giver.longest.days} days at most" if giver.longest else "for ever"
-    gives = "everything, for ever" if giver.is_unlimited else "nothing"
+    longest = f"for at most {giver.longest.days} days" if giver.longest else "without expiry"
+    gives = "everything, without expiry" if giver.is_unlimited else "nothing"
     if giver.may:
         gives = f"{grants.words(giver.may)}, {longest}"
     return user_facts.columns(
         [
             ["Operator", row.username],
-            ["Role", f"{row.role}, {'on' if row.is_active else 'off'}"],
-            ["May give", gives],
+            ["Role", f"{row.role}, {'enabled' if row.is_active else 'disabled'}"],
+            ["May grant", gives],
             ["Registry users", ", ".join(working) or "-"],
-            ["Made for others", ", ".join(others) or "-"],
+            ["Created for others", ", ".join(others) or "-"],
         ]
     )
 
@@ -146,9 +150,11 @@ def _grant(options: dict[str, Any]) -> str:
     if bool(may) == options["none"]:
         raise CommandError("Give --pull, --push or --delete, or --none alone.")
     operators.set_grant(row, may, longest_days=options["longest"], by=BY)
-    lines = [f"{row.username} may give: {grants.words(may)}."]
+    lines = [f"{row.username} may grant: {grants.words(may)}."]
     if row.role != Role.MAINTAINER:
-        lines.append(f"It counts once {row.username} is a maintainer, and is {row.role} now.")
+        lines.append(
+            f"This applies once {row.username} is a maintainer; the role is {row.role} now."
+        )
     return "\n".join(lines)
 
 
@@ -170,10 +176,10 @@ def _password(options: dict[str, Any]) -> str:
 def _role(options: dict[str, Any]) -> str:
     row, role = _find(options["name"]), Role(options["role"])
     settled = offboarding.set_role(row, role, by=BY, answer=_answer(options))
-    lines = [f"{row.username} is {role} now."]
+    lines = [f"Changed the role of {row.username} to {role}."]
     if role == Role.MAINTAINER and not row.grants.exists():
         lines.append(
-            f"{row.username} gives no rights to registry users yet: "
+            f"{row.username} cannot grant rights to registry users yet: "
             f"./boathouse operator grant {row.username} --push 'team/*' --pull 'team/*'"
         )
     return _with(lines, settled)
@@ -182,18 +188,18 @@ def _role(options: dict[str, Any]) -> str:
 def _disable(options: dict[str, Any]) -> str:
     row = _find(options["name"])
     settled = offboarding.disable(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is switched off."], settled)
+    return _with([f"Disabled {row.username}."], settled)
 
 
 def _enable(options: dict[str, Any]) -> str:
     operators.set_active(_find(options["name"]), is_active=True, by=BY)
-    return f"{options['name']} is switched on."
+    return f"Enabled {options['name']}."
 
 
 def _remove(options: dict[str, Any]) -> str:
     row = _find(options["name"])
     settled = offboarding.remove(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is removed."], settled)
+    return _with([f"Removed {row.username}."], settled)
 
 
 def _answer(options: dict[str, Any]) -> offboarding.Answer | None:
@@ -210,13 +216,13 @@ def _with(lines: list[str], settled: offboarding.Settled) -> str:
         return "\n".join(lines)
     to = settled.answer.to.username if settled.answer.to else ""
     did = {
-        "disable": f"Switched off: {names}.",
-        "hand over": f"Handed over to {to}, who should make new secrets: {names}.",
-        "keep": f"Work on: {names}.",
+        "disable": f"Disabled: {names}.",
+        "hand over": f"Transferred to {to}, who should create new secrets: {names}.",
+        "keep": f"Remain active: {names}.",
     }
     lines = [*lines, did[settled.answer.what]]
     if settled.proof is not None:
-        lines.append(f"Front door: {user_facts.proof_words(settled.proof)}.")
+        lines.append(f"Proxy: {user_facts.proof_words(settled.proof)}.")
     return "\n".join(lines)
 
 
@@ -246,7 +252,7 @@ def _given_password(options: dict[str, Any]) -> str:
         return ""
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise CommandError("The input holds no password.")
+        raise CommandError("The input contains no password.")
     return password
 
 

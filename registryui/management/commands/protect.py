@@ -21,26 +21,26 @@ BY = "command line"
 
 class Command(BaseCommand):
     help = (
-        "Protects tags from being deleted, by anybody and any rule, until that is lifted; "
-        "immutable ones also from being moved to another image. WHAT is 'REPOSITORIES:TAGS', both "
-        "patterns of whole names with * for any text, several with "
-        "spaces between them: 'team/*:v* stable'."
+        "Protects tags from being deleted by anyone or any policy until the protection is removed; "
+        "immutable ones also from being changed to another image. WHAT is 'REPOSITORIES:TAGS', "
+        "both patterns of whole names, * matches any text, several separated by spaces: "
+        "'team/*:v* stable'."
     )
     requires_system_checks = []  # noqa: RUF012 (Django's own form); nothing here needs them
 
     def add_arguments(self, parser: CommandParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        listed = acts.add_parser("list", help="all, with the number of tags each protects now")
+        listed = acts.add_parser("list", help="list all, with the number of matching tags")
         add = acts.add_parser("add", help="protect tags")
         add.add_argument("what", metavar="WHAT")
         add.add_argument(
             "--immutable",
             action="store_true",
-            help="a push may set new tags, and none of them on another digest",
+            help="a push can create tags, but not change them to another digest",
         )
-        add.add_argument("--note", default="", help="why, or for whom")
-        lift = acts.add_parser("lift", help="take a protection away")
-        lift.add_argument("what", metavar="WHAT", help="as it was written, or its number")
+        add.add_argument("--note", default="", help="reason, or for whom")
+        lift = acts.add_parser("lift", help="remove a protection")
+        lift.add_argument("what", metavar="WHAT", help="as entered, or its number")
         for one in (listed, add, lift):
             one.add_argument("--json", action="store_true", help="print the same for programs")
 
@@ -62,7 +62,7 @@ class Command(BaseCommand):
 def _list(options: dict[str, Any]) -> tuple[str, Any]:
     facts = [_facts(row) for row in Protection.objects.all()]
     if not facts:
-        return "Nothing is protected.", facts
+        return "No protected tags.", facts
     names = ("number", "repositories", "tags", "immutable", "tags_now", "by", "note")
     lines = [[_cell(fact[name]) for name in names] for fact in facts]
     head = ["NUMBER", "REPOSITORIES", "TAGS", "IMMUTABLE", "TAGS NOW", "BY", "NOTE"]
@@ -76,14 +76,14 @@ def _add(options: dict[str, Any]) -> tuple[str, Any]:
     )
     facts = _facts(row)
     word = "immutable" if row.is_immutable else "protected"
-    return f"{row} is {word}: {facts['tags_now']} tags now.", facts
+    return f"{row} is {word}: {facts['tags_now']} matching tags.", facts
 
 
 def _lift(options: dict[str, Any]) -> tuple[str, Any]:
     row = _find(options["what"])
     facts = _facts(row)
     protection.lift(row, by=BY)
-    return f"{row} is no longer protected.", facts
+    return f"Removed the protection of {row}.", facts
 
 
 def _find(text: str) -> Protection:
@@ -96,7 +96,7 @@ def _find(text: str) -> Protection:
         named = rows.filter(**spelled)
         if len(named) > 1:  # once to protect it, once as immutable
             numbers = " and ".join(str(row.pk) for row in named)
-            raise Refused(f"Two protections are called {text}: lift one by its number, {numbers}.")
+            raise Refused(f"Two protections match {text}: choose one by its number, {numbers}.")
         found = named.first()
     if found is None:
         raise Refused(f"There is no protection {text}: ./boathouse protect list shows all.")

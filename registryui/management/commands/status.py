@@ -1,4 +1,4 @@
-"""`./boathouse status`: is it up, and does each part answer?"""
+"""`./boathouse status`: is it running, and does each process respond?"""
 
 import json
 import sys
@@ -13,7 +13,9 @@ from registryui.setup import up as setup
 
 
 class Command(BaseCommand):
-    help = "Shows where Boathouse is and whether each part answers; exit code 0 if all do."
+    help = (
+        "Shows the address of Boathouse and whether each process responds; exit status 0 if all do."
+    )
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,10 +28,10 @@ class Command(BaseCommand):
                 sentence = "Boathouse is starting."
             elif health.is_claimed():
                 sentence = (
-                    "Boathouse does not get ready: run ./boathouse down, then ./boathouse up."
+                    "Boathouse does not become ready: run ./boathouse down, then ./boathouse up."
                 )
             else:
-                sentence = f"Boathouse is not up ({settings.DATA})."
+                sentence = f"Boathouse is not running ({settings.DATA})."
             print(json.dumps({"error": sentence}) if options["json"] else sentence)
             sys.exit(3)
         facts = setup.facts_of(instance)
@@ -38,7 +40,7 @@ class Command(BaseCommand):
 
 
 def _lines(facts: dict[str, Any]) -> str:
-    lines = [f"Boathouse is up: {facts['url']}", ""]
+    lines = [f"Boathouse is running: {facts['url']}", ""]
     lines += [
         f"  {name:<9} {part['health']:<5} process {part['pid'] or '-':<8} {part['note']}".rstrip()
         for name, part in facts["parts"].items()

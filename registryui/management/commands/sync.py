@@ -14,25 +14,25 @@ from registryui.registry.errors import RegistryError
 
 
 class Command(BaseCommand):
-    help = "Reads the registry, or its store, now and makes the index equal to it."
+    help = "Reads the registry, or its store, now and updates the index."
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--full",
             action="store_true",
-            help="read all again, also what seems not to have changed",
+            help="read everything again, even if it seems unchanged",
         )
         parser.add_argument(
             "--source",
             choices=("http", "store"),
             default="",
-            help="ask the registry, or read its store; else as BOATHOUSE_SOURCE says",
+            help="ask the registry, or read its store (default: BOATHOUSE_SOURCE)",
         )
         parser.add_argument(
             "--verify",
             action="store_true",
-            help="change nothing: list what differs, and end with 1 if anything does",
+            help="change nothing: list differences; exit status 1 if there are any",
         )
         parser.add_argument("--json", action="store_true", help="print the result for programs")
 
@@ -48,13 +48,13 @@ class Command(BaseCommand):
             show = None if options["json"] or not sys.stderr.isatty() else self._show
             run = sync(source, by="command line", full=options["full"], progress=show)
         if run is None:
-            raise CommandError("A sync is under way already. Try again when it has ended.")
+            raise CommandError("A sync is already in progress. Try again when it has finished.")
         if options["json"]:
             self.stdout.write(json.dumps({"state": run.state, **run.result}))
         else:
             self._tell(run)
         if run.state != Run.State.DONE:
-            raise CommandError("The registry could not be read to its end. Ask: ./boathouse doctor")
+            raise CommandError("The registry could not be read completely. Run ./boathouse doctor")
 
     def _verify(self, source: Any, *, as_json: bool) -> None:
         count = 0
@@ -67,18 +67,18 @@ class Command(BaseCommand):
                 else:
                     self.stdout.write(line)
         except RegistryError as error:
-            raise CommandError(f"The registry could not be read to its end: {error}") from error
+            raise CommandError(f"The registry could not be read completely: {error}") from error
         if as_json:
             self.stdout.write(json.dumps({"differences": lines}))
         else:
             self.stdout.write(
-                f"{count} differences" if count else "The index is as the registry has it."
+                f"{count} differences" if count else "The index matches the registry."
             )
         if count:
             sys.exit(1)
 
     def _show(self, run: Run) -> None:
-        self.stderr.write(f"\r{run.done} of about {run.total} tags looked at", ending="")
+        self.stderr.write(f"\r{run.done} of about {run.total} tags checked", ending="")
 
     def _tell(self, run: Run) -> None:
         counts = run.result
@@ -86,6 +86,6 @@ class Command(BaseCommand):
             self.stdout.write(line)
         self.stdout.write(
             f"{counts['repositories']} repositories, {counts['tags']} tags: "
-            f"{counts['added']} added, {counts['moved']} moved, {counts['removed']} removed, "
+            f"{counts['added']} added, {counts['moved']} changed, {counts['removed']} removed, "
             f"{counts['manifests']} manifests fetched, {counts['errors']} errors"
         )

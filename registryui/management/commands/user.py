@@ -66,7 +66,7 @@ def _sentence(error: Exception) -> str:
         return str(error)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, DatabaseError):
-        return database_errors.sentence(error) or f"The database cannot be used ({reason})."
+        return database_errors.sentence(error) or f"The database is unavailable ({reason})."
     return f"{reason}: run it as the user that runs ./boathouse."
 
 
@@ -133,7 +133,7 @@ def _remove(options: Options) -> Said:
     rows = _find_all(options["names"])
     proof = users.remove(rows, by=BY)
     names = [row.name for row in rows]
-    lines = [*(f"{name} is removed." for name in names), _proxy(proof)]
+    lines = [*(f"Removed {name}." for name in names), _proxy(proof)]
     return "\n".join(lines), {"removed": names, "proof": user_facts.of_proof(proof)}
 
 
@@ -147,7 +147,7 @@ def _owner(options: Options) -> Said:
     row = _find(options["name"])
     row = users.describe(row, note=row.note, owner=_operator(options["operator"]), by=BY)
     owner = row.owner.get_username() if row.owner else "nobody"
-    return f"{row.name} belongs to {owner}.", {"user": user_facts.of(row)}
+    return f"The owner of {row.name} is {owner}.", {"user": user_facts.of(row)}
 
 
 def _on_one(done: users.Done) -> Said:
@@ -164,7 +164,7 @@ def _on_many(done: users.Done) -> Said:
 
 
 def _proxy(proof: publish.Proof) -> str:
-    return f"Front door: {user_facts.proof_words(proof)}."
+    return f"Proxy: {user_facts.proof_words(proof)}."
 
 
 def _find(name: str) -> RegistryUser:
@@ -196,7 +196,7 @@ def _given_password(options: Options) -> str:
         return ""
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise Refused("The input holds no password.")
+        raise Refused("The input contains no password.")
     return password
 
 
@@ -208,9 +208,9 @@ def _drift(options: Options) -> Said:
             chosen = _chosen(found, options[option], is_all=options["all"])
             return _mended(chosen, act(chosen))
     if options["all"]:
-        raise _Usage("--all needs --take-over, --put-back or --leave.")
+        raise _Usage("--all needs --accept, --revert or --ignore.")
     if not found:
-        return "The htpasswd file says what the tables say.", []
+        return "The htpasswd file matches the database.", []
     lines = [[one.name, str(one.what.label), htpasswd.kind(one.line_hash).value] for one in found]
     return user_facts.columns([["NAME", "WHAT", "HASH"], *lines]), user_facts.of_differences(found)
 
@@ -220,9 +220,9 @@ def _leave(chosen: Sequence[drift.Difference]) -> None:
 
 
 _MENDS: dict[str, Callable[[Sequence[drift.Difference]], publish.Proof | None]] = {
-    "take_over": lambda chosen: drift.take_over(chosen, by=BY),
-    "put_back": lambda chosen: drift.restore_lines(chosen, by=BY),
-    "leave": _leave,
+    "accept": lambda chosen: drift.take_over(chosen, by=BY),
+    "revert": lambda chosen: drift.restore_lines(chosen, by=BY),
+    "ignore": _leave,
 }
 
 
@@ -230,11 +230,11 @@ def _chosen(
     found: Sequence[drift.Difference], names: Sequence[str], *, is_all: bool
 ) -> Sequence[drift.Difference]:
     if bool(names) == is_all:
-        raise _Usage("Give the names of some lines, or --all.")
+        raise _Usage("Enter the names of lines, or --all.")
     if missing := set(names) - {one.name for one in found}:
         raise Refused(
-            f"Nobody edited the line of {', '.join(sorted(missing))}: "
-            "./boathouse user drift shows what was."
+            f"The line of {', '.join(sorted(missing))} was not edited: "
+            "./boathouse user drift lists the edits."
         )
     return [one for one in found if is_all or one.name in names]
 
@@ -268,15 +268,15 @@ def _restore(options: Options) -> Said:
     version = _version(options["version"])
     facts = _effect(version)
     words = {
-        "gains": "Gains the login",
-        "loses": "Loses the login",
+        "gains": "Can log in",
+        "loses": "Can no longer log in",
         "changes": "Has another secret",
-        "stays_out": "Stays out, because the time is over",
+        "stays_out": "Remains expired",
     }
     lines = [f"{words[key]}: {', '.join(facts[key])}" for key in words if facts[key]]
-    lines = lines or ["Nobody gains or loses the login."]
+    lines = lines or ["No change of who can log in."]
     if options["dry_run"]:
-        return "\n".join(["It would be so:", *lines]), {**facts, "done": False}
+        return "\n".join(["Dry run:", *lines]), {**facts, "done": False}
     proof = drift.restore(version, by=BY)
     lines.append(_proxy(proof))
     return "\n".join(lines), {**facts, "done": True, "proof": user_facts.of_proof(proof)}
@@ -320,10 +320,10 @@ def _publish(options: Options) -> Said:
     audit.record("file.publish", "", by=BY)
     left, proof = drift.find(), publish.prove(canary)
     count = RegistryUser.objects.in_state(State.ACTIVE).count()
-    lines = [f"The files are written: {count} registry users may log in.", _proxy(proof)]
+    lines = [f"Published the files: {count} registry users can log in.", _proxy(proof)]
     if left:
         lines.append(
-            f"{len(left)} lines of the file are of no user here: ./boathouse user drift shows them."
+            f"{len(left)} lines belong to no user here: ./boathouse user drift lists them."
         )
     facts = {"users": count, "left": user_facts.of_differences(left)}
     return "\n".join(lines), {**facts, "proof": user_facts.of_proof(proof)}

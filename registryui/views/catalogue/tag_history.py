@@ -112,7 +112,7 @@ def _words(event: RegistryEvent) -> tuple[str, str]:
     if event.action == "delete":
         return pgettext("what happened", "Deleted"), "trash-2"
     if event.event_id.startswith(OWN_ACT):
-        return pgettext("what happened", "Put back"), "undo-2"
+        return pgettext("what happened", "Restored"), "undo-2"
     return pgettext("what happened", "Pushed"), "upload"
 
 
@@ -137,7 +137,10 @@ def restore_digest(request: Request) -> HttpResponse:
         apply_events()
         messages.success(
             request,
-            _("%(tag)s is on %(digest)s again. History has the other one, if that was wrong.")
+            _(
+                "Restored %(tag)s to %(digest)s. To undo this, restore the other digest "
+                "from the History."
+            )
             % {"tag": asked["tag"], "digest": asked["digest"].partition(":")[2][:12]},
         )
     back = f"/repositories/{asked['repository']}:{asked['tag']}?tab=history"

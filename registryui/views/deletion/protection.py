@@ -57,7 +57,7 @@ def protection_add(request: Request) -> HttpResponse:
         )
     except Refused as error:
         return _list(request, form=form, error=str(error), status=422)
-    messages.success(request, _("Protected from now on: %(what)s") % {"what": row})
+    messages.success(request, _("Protected %(what)s") % {"what": row})
     return redirect("protected")
 
 
@@ -66,12 +66,12 @@ def protection_lift(request: Request) -> HttpResponse:
     row = _numbered(request.POST.get("protection", "")).first()
     try:
         if row is None:
-            raise Refused(_("This protection has been lifted already."))
+            raise Refused(_("This protection has already been removed."))
         rules.lift(row, by=request.user.actor)
     except Refused as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("No longer protected: %(what)s") % {"what": row})
+        messages.success(request, _("Removed the protection of %(what)s") % {"what": row})
     return redirect("protected")
 
 

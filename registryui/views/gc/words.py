@@ -62,7 +62,7 @@ class Report:
     @property
     def by(self) -> str:
         """Who asked for it, in words."""
-        known = {"schedule": _("by the schedule"), "command line": _("by a command")}
+        known = {"schedule": _("scheduled"), "command line": _("from the command line")}
         return known.get(self.run.by) or actor_name(self.run.by)
 
     @property
@@ -180,12 +180,12 @@ def _state(run: Run, name: str, at: str, ended: Mapping[str, float]) -> str:
 
 def _title(name: str) -> str:
     return {
-        "canary": _("Test that the registry sees what is hidden"),
-        "mark": _("Mark what is needed"),
-        "hide": _("Hide what nothing needs"),
-        "review": _("Look again"),
-        "purge": _("Take off the disk what has waited long enough"),
-        "leftovers": _("Take away upload leftovers and empty repositories"),
+        "canary": _("Test that the registry notices quarantined content"),
+        "mark": _("Mark reachable content"),
+        "hide": _("Quarantine unreachable content"),
+        "review": _("Review"),
+        "purge": _("Purge content that is due"),
+        "leftovers": _("Remove unfinished uploads and empty repositories"),
     }[name]
 
 

@@ -27,7 +27,7 @@ _DID = {
     "push": ("upload", gettext_lazy("pushed")),
     "pull": ("download", gettext_lazy("pulled")),
     "delete": ("trash-2", gettext_lazy("deleted")),
-    "mount": ("copy-plus", gettext_lazy("took over a layer")),
+    "mount": ("copy-plus", gettext_lazy("mounted a layer")),
 }
 
 
@@ -56,31 +56,31 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
     match post.get("act"):
         case "rights":
             done = rules.set_rights(row, forms.scopes_from(post), by=by)
-            say(request, _("The rights of %(name)s are changed.") % name, done.proof)
+            say(request, _("Changed the rights of %(name)s.") % name, done.proof)
         case "secret":
             done = rules.rotate(row, by=by, overlap=forms.overlap_from(post))
             return hand_over(request, done, is_new=False)
         case "password":
             done = rules.set_password(row, post.get("password", ""), by=by, cost=_cost(request))
-            say(request, _("%(name)s has a new password.") % name, done.proof)
+            say(request, _("Changed the password of %(name)s.") % name, done.proof)
         case "off":
             done = rules.set_active([row], is_active=False, by=by)
-            say(request, _("%(name)s is switched off.") % name, done.proof)
+            say(request, _("Disabled %(name)s.") % name, done.proof)
         case "on":
             done = rules.set_active([row], is_active=True, by=by)
-            say(request, _("%(name)s is switched on.") % name, done.proof)
+            say(request, _("Enabled %(name)s.") % name, done.proof)
         case "end":
             done = rules.expire([row], forms.end_from(post), by=by)
-            say(request, _("The access of %(name)s has a new end.") % name, done.proof)
+            say(request, _("Changed the expiry date of %(name)s.") % name, done.proof)
         case "describe":
             owner = forms.owner_from(request, row)
             rules.describe(row, note=post.get("note", ""), owner=owner, by=by)
-            messages.success(request, _("Saved."))
+            messages.success(request, _("Saved the changes."))
         case "remove":
-            say(request, _("%(name)s is removed.") % name, rules.remove([row], by=by))
+            say(request, _("Removed %(name)s.") % name, rules.remove([row], by=by))
             return redirect("users")
         case _:
-            raise Refused(_("This page does not know that act."))
+            raise Refused(_("This action is not supported."))
     return redirect("user", pk=row.pk)
 
 
@@ -101,10 +101,10 @@ def users_measure(request: Request) -> HttpResponse:
 def measured_words(found: hash_cost.HashCost) -> str:
     """A measurement, in words about the front door."""
     return _(
-        "On this machine, just now: cost %(cost)d takes %(ms)s ms of the processor for each "
-        "request of this user (a generated secret: %(quick)s ms). At most %(rate)s such requests a "
-        "second can be checked, of all users together. A push of about %(requests)d requests "
-        "spends %(push)s s on it."
+        "Measured on this machine: cost %(cost)d takes %(ms)s ms of CPU time for each "
+        "request of this user (a generated secret: %(quick)s ms). At most %(rate)s "
+        "such requests per second can be checked for all users together. A push of "
+        "about %(requests)d requests takes %(push)s s of it."
     ) % {
         "cost": found.cost,
         "ms": _number(found.seconds * 1000),
@@ -124,7 +124,7 @@ def _cost(request: Request) -> int:
     text = request.POST.get("cost", "")
     if not text.isdecimal() or len(text) > 2 or int(text) not in rules.COSTS:
         raise Refused(
-            _("The cost of bcrypt is %(least)d to %(most)d.")
+            _("The bcrypt cost must be %(least)d to %(most)d.")
             % {"least": rules.COSTS[0], "most": rules.COSTS[-1]}
         )
     return int(text)

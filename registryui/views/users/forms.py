@@ -42,7 +42,7 @@ def rights_from(post: QueryDict) -> rights.Rights:
 def _namespace(text: str) -> rights.Rights:
     name = text.strip().removesuffix("*").strip("/")
     if not name:
-        raise Refused(_("Write the namespace that the user may push to and pull from."))
+        raise Refused(_("Enter the namespace that the user may push to and pull from."))
     actions = (Right.Action.PULL, Right.Action.PUSH)
     return _parsed((action, f"{name}/*") for action in actions)
 
@@ -57,7 +57,7 @@ def scopes_from(post: QueryDict) -> rights.Rights:
     ]
     if len(pairs) > MOST_SCOPES:
         raise Refused(
-            _("At most %(most)d scopes; a namespace such as team/* stands for many repositories.")
+            _("At most %(most)d scopes; use a namespace such as team/* for many repositories.")
             % {"most": MOST_SCOPES}
         )
     return _parsed(pairs)
@@ -69,8 +69,8 @@ def actions(
     """For each action: name of its field, label, its scopes one a line, what it allows."""
     hints = {
         Right.Action.PULL: _("read tags, manifests and layers"),
-        Right.Action.PUSH: _("write them, move tags"),
-        Right.Action.DELETE: _("take manifests and tags away"),
+        Right.Action.PUSH: _("write them, change tags"),
+        Right.Action.DELETE: _("delete manifests and tags"),
     }
     return [
         (
@@ -116,7 +116,7 @@ def ends(giver: grants.Giver) -> list[End]:
         End("30", _("in 30 days"), now + timedelta(days=30)),
         End("365", _("in 1 year"), now + timedelta(days=365)),
         End("never", _("never")),
-        End("date", _("after a day of your choice")),
+        End("date", _("after a date of your choice")),
     ]
     if giver.is_unlimited or giver.longest is None:
         return choices
@@ -136,7 +136,7 @@ def end_from(post: QueryDict) -> datetime:
         case "30" | "183" | "365" as days:
             return timezone.now() + timedelta(days=int(days))
         case _:
-            raise Refused(_("Choose when the access ends."))
+            raise Refused(_("Choose an expiry date."))
 
 
 def _end_of_day(text: str) -> datetime:
@@ -145,11 +145,11 @@ def _end_of_day(text: str) -> datetime:
     except ValueError:
         day = None
     if day is None or day.year > LAST_YEAR:
-        raise Refused(_("Choose the last day of the access."))
+        raise Refused(_("Choose the last day of access."))
     here = timezone.get_current_timezone()
     last = datetime.combine(day + timedelta(days=1), time.min, tzinfo=here)
     if last <= timezone.now():
-        raise Refused(_("That day is past: choose a later one, or end the access now."))
+        raise Refused(_("This date is in the past: choose a later one, or end the access now."))
     return last
 
 
@@ -159,14 +159,16 @@ def given_words(giver: grants.Giver) -> str:
     if giver.is_unlimited:
         return ""
     if not giver.may:
-        return _("You may give no right yet: an administrator grants that on your operator page.")
+        return _(
+            "You cannot grant any rights yet: an administrator can allow it on your operator page."
+        )
     granted = {"granted": grants.words(giver.may)}
     if giver.longest is None:
-        return _("You may give: %(granted)s.") % granted
+        return _("You can grant: %(granted)s.") % granted
     days = giver.longest.days
     return ngettext(
-        "You may give, for at most %(days)d day: %(granted)s.",
-        "You may give, for at most %(days)d days: %(granted)s.",
+        "You can grant, for at most %(days)d day: %(granted)s.",
+        "You can grant, for at most %(days)d days: %(granted)s.",
         days,
     ) % {**granted, "days": days}
 
@@ -175,7 +177,7 @@ def longests(now: int | None) -> list[tuple[str, str]]:
     """The longest times that can be granted; `now` is among them."""
     days = sorted({30, 90, 183, 365, *([now] if now else [])})
     words = [(str(one), ngettext("%(n)d day", "%(n)d days", one) % {"n": one}) for one in days]
-    return [*words, ("never", _("for ever"))]
+    return [*words, ("never", _("never expires"))]
 
 
 def longest_from(post: QueryDict) -> int | None:
@@ -184,7 +186,7 @@ def longest_from(post: QueryDict) -> int | None:
     if text == "never":
         return None
     if not text.isdecimal() or len(text) > 5:
-        raise Refused(_("Choose for how long access may be given."))
+        raise Refused(_("Choose the maximum duration of access."))
     return int(text)
 
 
@@ -193,17 +195,17 @@ def overlap_from(post: QueryDict) -> timedelta:
     """How long the old secret works beside the new one. Raises Refused."""
     hours = OVERLAPS.get(str(post.get("overlap", "")))
     if hours is None:
-        raise Refused(_("Choose how long the old secret works."))
+        raise Refused(_("Choose how long the old secret stays valid."))
     return timedelta(hours=hours)
 
 
 def overlaps() -> list[tuple[str, str]]:
     """The choices of a rotation, the strictest first."""
     words = (
-        _("the old secret ends at once"),
-        _("both work for 1 hour"),
-        _("both work for 1 day"),
-        _("both work for 7 days"),
+        _("the old secret ends immediately"),
+        _("both stay valid for 1 hour"),
+        _("both stay valid for 1 day"),
+        _("both stay valid for 7 days"),
     )
     return list(zip(OVERLAPS, words, strict=True))
 

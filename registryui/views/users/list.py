@@ -52,7 +52,7 @@ def _made(request: Request) -> rules.Done:
     post = request.POST
     password = post.get("password", "") if post.get("secret") == "own" else ""
     if post.get("secret") == "own" and not password:
-        raise Refused(_("Type the password, or let a secret be made."))
+        raise Refused(_("Enter a password, or generate a secret."))
     return rules.create(
         post.get("name", "").strip(),
         by=request.user.actor,
@@ -84,7 +84,7 @@ def _chosen(request: Request) -> list[RegistryUser]:
         raise Refused(_("Choose at least one registry user."))
     rows = list(RegistryUser.objects.visible_to(request.user).filter(pk__in=pks))
     if len(rows) != len(pks):
-        raise Refused(_("A registry user has been removed meanwhile: look at the list again."))
+        raise Refused(_("A registry user has been removed in the meantime: check the list again."))
     return rows
 
 
@@ -93,28 +93,22 @@ def _act(request: Request, rows: list[RegistryUser]) -> None:
     match request.POST.get("act"):
         case "off":
             proof = rules.set_active(rows, is_active=False, by=by).proof
-            sentence = ngettext(
-                "%(count)d user is switched off.", "%(count)d users are switched off.", len(rows)
-            )
+            sentence = ngettext("Disabled %(count)d user.", "Disabled %(count)d users.", len(rows))
         case "on":
             proof = rules.set_active(rows, is_active=True, by=by).proof
-            sentence = ngettext(
-                "%(count)d user is switched on.", "%(count)d users are switched on.", len(rows)
-            )
+            sentence = ngettext("Enabled %(count)d user.", "Enabled %(count)d users.", len(rows))
         case "end":
             proof = rules.expire(rows, forms.end_from(request.POST), by=by).proof
             sentence = ngettext(
-                "The access of %(count)d user has a new end.",
-                "The access of %(count)d users has a new end.",
+                "Changed the expiry date of %(count)d user.",
+                "Changed the expiry date of %(count)d users.",
                 len(rows),
             )
         case "remove":
             proof = rules.remove(rows, by=by)
-            sentence = ngettext(
-                "%(count)d user is removed.", "%(count)d users are removed.", len(rows)
-            )
+            sentence = ngettext("Removed %(count)d user.", "Removed %(count)d users.", len(rows))
         case _:
-            raise Refused(_("This page does not know that act."))
+            raise Refused(_("This action is not supported."))
     say(request, sentence % count, proof)
 
 
@@ -194,9 +188,9 @@ def _filters(
     words = {
         "": _("All"),
         "active": _("Active"),
-        "ending": _("Ends soon"),
-        "unused": _("Not used for %(days)d days") % {"days": UNUSED_DAYS},
-        "off": _("Switched off"),
+        "ending": _("Expires soon"),
+        "unused": _("Unused for %(days)d days") % {"days": UNUSED_DAYS},
+        "off": _("Disabled"),
         "expired": _("Expired"),
     }
     return [(key, word, counts[f"n_{key}"]) for key, word in words.items()]
