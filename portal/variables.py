@@ -61,7 +61,7 @@ def number(
     example = f"{' of ' + unit if unit else ''}, such as {default or least}"
     # int() takes 1_000 and digits of every script.
     if not re.fullmatch(r"-?[0-9]{1,12}", found):
-        raise _bad(name, found, f"must be an integer{example}.")
+        raise _bad(name, found, f"must be a whole number{example}.")
     value = int(found)
     if not least <= value <= most and not (zero and value == 0):
         bounds = f"between {least} and {most}" if most < 10**9 else f"at least {least}"

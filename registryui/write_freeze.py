@@ -182,10 +182,7 @@ def frozen(
     """
     if others := other_hosts():
         raise Refused(
-            _(
-                "There are other hosts (%(names)s), and a write freeze covers only the "
-                "proxy of this one."
-            )
+            _("A write freeze covers only this host; there are others: %(names)s.")
             % {"names": ", ".join(others)}
         )
     began = time.monotonic()

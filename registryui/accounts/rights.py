@@ -46,10 +46,7 @@ def parse_scope(text: str) -> str:
         check_repository(name)
     except ValueError as error:
         raise ValueError(
-            _(
-                "“%(scope)s” is not a valid scope: enter *, a namespace such as team/*, or "
-                "a repository."
-            )
+            _("“%(scope)s” is not a valid scope: enter *, a namespace (team/*) or a repository.")
             % {"scope": text[:100]}
         ) from error
     if is_namespace and name.count("/") >= MOST_PARTS:

@@ -141,8 +141,7 @@ def _like_another(name: str) -> str:
     if other is None:
         return ""
     return _(
-        "There is also a user %(other)s: logins are case-sensitive, and such names are "
-        "easily confused."
+        "There is also a user %(other)s: logins are case-sensitive; such names are easily confused."
     ) % {"other": other.name}
 
 
@@ -388,10 +387,7 @@ def not_written(error: Exception) -> Refused:
 def changed_meanwhile() -> Refused:
     """What to say when two have changed the same rows at once."""
     return Refused(
-        _(
-            "Someone else has changed or removed a registry user in the meantime: check "
-            "the list again."
-        )
+        _("A registry user has been changed or removed in the meantime: check the list again.")
     )
 
 

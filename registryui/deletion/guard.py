@@ -174,8 +174,7 @@ def _let_end(name: str) -> None:
 
 def _protected(asked: Asked, tag: str, rule: Protection) -> Answer:
     return _refusal(
-        f"{asked.repository}:{tag} is protected by {rule}, and this would delete it or "
-        "a part of it"
+        f"{asked.repository}:{tag} is protected by {rule}, and this would delete it or a part of it"
     )
 
 

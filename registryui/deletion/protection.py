@@ -116,10 +116,7 @@ def _tell_nginx() -> None:
         guard_files.write()
     except OSError as error:
         raise Refused(
-            _(
-                "Saved, but nginx could not be updated (%(error)s). The worker tries "
-                "again every minute."
-            )
+            _("Saved, but nginx is not updated yet (%(error)s). The worker retries every minute.")
             % {"error": error}
         ) from error
 

@@ -253,10 +253,7 @@ class _Setting:
         except RegistryError as error:
             if error.status in (400, 404):
                 return Refused(
-                    _(
-                        "The registry lacks part of this image, so it cannot be "
-                        "restored: %s. Push it again."
-                    )
+                    _("The registry lacks part of this image; push it again: %s.")
                     % (error.code or error.status)
                 )
             return Refused(

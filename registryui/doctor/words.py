@@ -123,10 +123,7 @@ def _registry_delete(p: Params) -> Said:
     return (
         _("Deletion is disabled"),
         str(p["path"]),
-        _(
-            "Set storage.delete.enabled to true, or run ./boathouse up to write a new "
-            "configuration."
-        ),
+        _("Set storage.delete.enabled to true, or run ./boathouse up to write the configuration."),
     )
 
 
@@ -257,10 +254,7 @@ def _htpasswd_unreadable(p: Params) -> Said:
         _("nginx cannot read it"),
         _("The user %(user)s may not open %(blocked)s.")
         % {"user": p["user"], "blocked": p["blocked"]},
-        _(
-            "Grant access: chgrp %(user)s and chmod g+r for the file, chmod o+x for "
-            "each parent folder."
-        )
+        _("Grant access: chgrp %(user)s and chmod g+r for the file, chmod o+x for its folders.")
         % {"user": p["user"]},
     )
 
@@ -276,10 +270,7 @@ def _htpasswd_lines(p: Params) -> Said:
         )
         % {"count": len(p["lines"])},
         _("Lines: %(lines)s") % {"lines": lines},
-        _(
-            "Correct or remove them in %(path)s. A valid line is a name, a colon and a "
-            "hash that nginx supports."
-        )
+        _("Correct or remove them in %(path)s: name, colon and a hash that nginx supports.")
         % {"path": p["path"]},
     )
 
@@ -457,10 +448,7 @@ def _certificate_key(p: Params) -> Said:
     return (
         _("Its key is readable by other users"),
         str(p["path"]),
-        _(
-            "Run chmod 600 %(path)s. If other people have accounts on this server, renew "
-            "the certificate too."
-        )
+        _("Run chmod 600 %(path)s. If others can log in to this server, renew it too.")
         % {"path": p["path"]},
     )
 
@@ -491,10 +479,7 @@ def _events_late(p: Params) -> Said:
         str(p["error"])
         or _("The oldest has been pending for %(minutes)d minutes.")
         % {"minutes": int(p["seconds"]) // 60},
-        _(
-            "See the findings for the registry and the worker. The events are applied when "
-            "both respond."
-        ),
+        _("See the findings for registry and worker. Events are applied when both respond."),
     )
 
 
@@ -677,8 +662,7 @@ def _disk_ok(p: Params) -> Said:
 
 def _disk_low(p: Params) -> Said:
     bigger = _(
-        "Extend the disk, or move the data folder to a larger one. When the disk is "
-        "full, pushes fail."
+        "Extend the disk, or move the data folder to a larger one. On a full disk, pushes fail."
     )
     return _free(p), _full_in(p) or str(p["path"]), " ".join(filter(None, (_would_free(p), bigger)))
 
@@ -699,10 +683,7 @@ def _would_free(p: Params) -> str:
     words = []
     if waiting:
         words.append(
-            _(
-                "%(size)s in quarantine: “Purge now” on the Garbage collection page frees "
-                "them immediately."
-            )
+            _("%(size)s in quarantine: “Purge now” on the Garbage collection page frees them.")
             % {"size": humanize.naturalsize(waiting)}
         )
     if more:
@@ -749,7 +730,7 @@ def _full_in(p: Params) -> str:
 def _gc_ok(p: Params) -> Said:
     freed, waiting = (humanize.naturalsize(p[name]) for name in ("freed", "waiting"))
     note = _("%(freed)s freed, %(waiting)s in quarantine") % {"freed": freed, "waiting": waiting}
-    return _ago(_("Last event %(age)s ago"), p["at"]), note, ""
+    return _ago(_("Last run %(age)s ago"), p["at"]), note, ""
 
 
 def _gc_running(p: Params) -> Said:

@@ -12,10 +12,7 @@ from registryui.registry.errors import RegistryError
 def obstacle() -> str:
     """Why this store cannot be collected from here, a sentence; "" if it can. Asks no network."""
     if choose.choose("auto").kind != "store":
-        return _(
-            "The store cannot be read directly, so garbage collection cannot run: "
-            "./boathouse doctor"
-        )
+        return _("Garbage collection cannot run: the store cannot be read. Run ./boathouse doctor")
     try:
         choose.open_quarantine()
     except (Refused, RegistryError) as error:

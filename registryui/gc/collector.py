@@ -136,9 +136,7 @@ def run_gc(
     if not (dry_run or review):
         clock.check()
     if purge_now and freeze is None:
-        raise Refused(
-            _("An immediate purge is not possible: writes cannot be frozen.")
-        )
+        raise Refused(_("An immediate purge is not possible: writes cannot be frozen."))
     store, quarantine = _open()
     run = runs.begin(Run.Kind.GC, by=by)
     if run is None:
@@ -244,10 +242,7 @@ def _open() -> tuple[FileStore, Quarantine]:
     choice = choose.choose("auto")
     if choice.kind != "store":
         raise Refused(
-            _(
-                "The store cannot be read directly, so garbage collection cannot run: "
-                "./boathouse doctor"
-            )
+            _("Garbage collection cannot run: the store cannot be read. Run ./boathouse doctor")
         )
     return choose.open_store(of_settings()), choose.open_quarantine()
 

@@ -446,6 +446,5 @@ def named_otherwise(repository: str, digests: Collection[str]) -> dict[str, str]
 
 def _behind(path: str) -> str:
     return _(
-        "%(path)s is a symbolic link that is not followed: its target may require any "
-        "content of this store."
+        "%(path)s is a symbolic link that is not followed: its target may use any content."
     ) % {"path": shown(path)}

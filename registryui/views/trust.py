@@ -173,10 +173,7 @@ def _secret() -> Step:
         f"docker login {settings.REGISTRY_NAME}\n"
         "kubectl create secret generic boathouse --type=kubernetes.io/dockerconfigjson "
         '--from-file=.dockerconfigjson="$HOME/.docker/config.json"',
-        _(
-            "If Docker keeps logins in a credential store, config.json contains none: log "
-            "in with podman."
-        ),
+        _("If Docker uses a credential store, config.json has no logins: log in with podman."),
     )
 
 
@@ -200,10 +197,7 @@ def _podman() -> Step:
 def _containerd() -> Step:
     return _install(
         _containerd_lines(),
-        _(
-            "containerd reads the folder on every pull. No restart needed if the folder is "
-            "configured."
-        ),
+        _("containerd reads the folder on every pull. No restart needed if it is configured."),
     )
 
 
@@ -256,10 +250,7 @@ def _kubernetes() -> Step:
         "install",
         _("On each node, install it for containerd"),
         _containerd_lines(),
-        _(
-            "For k3s, use /etc/rancher/k3s/registries.yaml; for CRI-O, the same folder as "
-            "for Podman."
-        ),
+        _("For k3s, use /etc/rancher/k3s/registries.yaml; for CRI-O, the folder of Podman."),
     )
 
 

@@ -93,7 +93,7 @@ def test_a_name_that_differs_only_by_case_warns(files: Path, name: str, warns: b
     make("ci")
     done = users.create(name, by="tests")
     assert done.warning == (
-        "There is also a user ci: logins are case-sensitive, and such names are easily confused."
+        "There is also a user ci: logins are case-sensitive; such names are easily confused."
         if warns
         else ""
     )

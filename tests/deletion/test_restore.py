@@ -145,7 +145,7 @@ def lose_manifest(world: World) -> None:
 
 def test_without_its_layer_an_image_is_not_put_back(world: World) -> None:
     lose_layer(world)
-    with pytest.raises(Refused, match="lacks part of that image"):
+    with pytest.raises(Refused, match="lacks part of this image"):
         world.restore_digest(world.old, expected=world.new)
     assert world.now() == world.new
     assert not RegistryEvent.objects.exists()

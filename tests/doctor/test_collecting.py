@@ -76,7 +76,7 @@ def test_the_last_one_is_told_with_what_it_freed() -> None:
     make_run(days=3, freed_bytes=5 * GB, waiting=4, in_quarantine_bytes=2 * GB)
     finding = collecting.check_gc()
     assert finding.state == "ok"
-    assert "Last event 3 days ago | 5.0 GB freed, 2.0 GB in quarantine" in said(finding)
+    assert "Last run 3 days ago | 5.0 GB freed, 2.0 GB in quarantine" in said(finding)
 
 
 def test_a_running_one_is_well_and_one_that_died_is_not() -> None:

@@ -102,10 +102,10 @@ def test_many_are_chosen_over_pages_and_a_wrong_latest_goes_back(
         assert pulls(boathouse, second_docker, repository, "1.49") == first
 
         tab.open("/cleanup/deleted?how=overwritten&q=deleted/many")
-        tab.page.get_by_role("button", name=f"Put back {repository} latest").click()
+        tab.page.get_by_role("button", name=f"Restore {repository} latest").click()
         expect(tab.page.locator("dialog")).to_contain_text(newer[7:19])
         tab.page.click("dialog .button--primary")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("is back on")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Restored ")
         assert pulls(boathouse, second_docker, repository, "latest") == first
         assert tab.complaints == []
 
@@ -149,7 +149,7 @@ def test_deleted_for_good_cannot_be_pulled_by_its_digest(
         tab.page.click("a[href$='/delete-permanently']")
         tab.page.fill("input[name=name]", repository)
         tab.page.click("main .button--danger")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("can no longer be pulled")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Permanently deleted")
         second_docker.docker("rmi", "--force", by_digest, check=False)
         assert second_docker.docker("pull", by_digest, check=False).returncode != 0
         assert pulls(boathouse, second_docker, repository, "clean") == kept
@@ -176,7 +176,7 @@ def test_deleting_and_undoing_need_no_javascript(
         assert boathouse.listed(repository) == []
         tab.open("/cleanup/deleted?q=deleted/plain")
         tab.page.get_by_role("button", name="Restore all 2").click()
-        tab.page.get_by_role("button", name=f"Put back {repository} 3.0").click()
+        tab.page.get_by_role("button", name=f"Restore {repository} 3.0").click()
         rows = boathouse.listed(repository)
         assert {row["tag"]: row["digest"] for row in rows} == dict.fromkeys(
             ("1.0", "2.0", "3.0"), digest

@@ -210,7 +210,7 @@ def test_a_purge_before_its_time_says_before_and_after_for_how_long_it_holds_pus
         expect(tab.page.get_by_text("The quarantine is empty.")).to_be_visible()
         ended(tab, "Done")
         tab.page.click("#open-run")
-        held = tab.page.locator("dl.facts > div", has_text="Pushes held").locator("dd")
+        held = tab.page.locator("dl.facts > div", has_text="Write freeze").locator("dd")
         expect(held).to_have_text(re.compile(r"^\d+\.\d s$"))
         assert held.inner_text() != "0.0 s"
         assert tab.complaints == []

@@ -28,7 +28,7 @@ def create(tab: Visit, name: str, preset: str, namespace: str = "") -> str:
     if namespace:
         form.locator("input[name=namespace]").fill(namespace)
     form.locator("button[type=submit]").click()
-    expect(tab.page.locator("h1")).to_have_text(f"{name} is ready")
+    expect(tab.page.locator("h1")).to_have_text(f"Created {name}")
     return tab.page.locator(".secret code").inner_text()
 
 
@@ -130,7 +130,7 @@ def test_several_users_are_chosen_and_switched_off_and_a_version_put_back(
         bar = tab.page.locator(".selection")
         expect(bar).to_be_hidden()
         for name in ("several-a", "several-b"):
-            tab.page.get_by_label(f"Choose {name}").check()
+            tab.page.get_by_label(f"Select {name}").check()
         expect(bar).to_be_visible()
         bar.locator("button[value=off]").click()
         expect(tab.page.locator(".notice--ok")).to_contain_text("Disabled 2 users.")

@@ -72,7 +72,7 @@ def test_a_rule_is_made_tried_switched_on_and_run_in_a_browser(
     pushed = push(own, registry, "team/app", 5)
     with visit(own_browser, own, reduced_motion="reduce") as tab:
         tab.login()
-        tab.page.click("nav.nav a:has-text('Cleanup'):visible")
+        tab.page.click("nav.nav a:has-text('Retention and GC'):visible")
         tab.page.wait_for_selector("text=No retention policies yet: nothing is deleted")
         found = violations(tab.page)
         for name, value in {
@@ -90,11 +90,11 @@ def test_a_rule_is_made_tried_switched_on_and_run_in_a_browser(
         expect(tab.page.locator("tbody tr")).to_have_count(3)
         assert all(digest(own, "team/app", tag) for tag in pushed)  # nothing was changed
 
-        tab.page.click("button:has-text('Switch on')")
+        tab.page.click("button:has-text('Enable')")
         tab.page.wait_for_selector(".badge:has-text('Active')")
         found += violations(tab.page)
-        tab.page.click("a:has-text('Run now…')")
-        tab.page.click("dialog button:has-text('Run now')")
+        tab.page.click("a:has-text('Run policy…')")
+        tab.page.click("dialog button:has-text('Run policy')")
         expect(tab.page.locator("#h-report")).to_contain_text("3 tags deleted")
         found += violations(tab.page)
         tab.open("/cleanup")

@@ -261,7 +261,7 @@ def test_the_command_reads_the_store_and_verifies(
 
 def test_the_command_says_so_when_the_store_cannot_be_read(settings: Any, tmp_path: Path) -> None:
     settings.STORE_DIR = tmp_path / "nowhere"
-    with pytest.raises(CommandError, match="cannot be read directly"):
+    with pytest.raises(CommandError, match="the store cannot be read"):
         call_command("sync", "--source", "store")
 
 

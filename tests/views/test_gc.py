@@ -485,7 +485,7 @@ def test_a_store_that_cannot_be_reached_has_the_commands_for_the_stock_collector
     settings.STORE_DIR = tmp_path / "gone"
     answer = client_of(Role.ADMIN).get(PAGE)
     said = text(answer)
-    assert "The store cannot be read directly" in said
+    assert "the store cannot be read" in said
     for words in ("./boathouse freeze on", "garbage-collect", "./boathouse freeze off"):
         assert words in said
     assert "--delete-untagged" not in "".join(

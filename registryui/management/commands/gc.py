@@ -22,7 +22,7 @@ BY = "command line"
 
 class Command(BaseCommand):
     help = (
-        "Moves unreferenced manifests and blobs to quarantine, and purges what has been there long"
+        "Moves unreachable manifests and blobs to quarantine, and purges what has been there long"
         " enough."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--remove-untagged",
             action="store_true",
-            help="with --registry-gc: delete unreferenced manifests while writes are frozen",
+            help="with --registry-gc: delete unreachable manifests while writes are frozen",
         )
         what.add_argument(
             "--trust-clock",
@@ -152,7 +152,7 @@ class Command(BaseCommand):
         size = humanize.naturalsize
         self.stdout.write(
             f"{found['blobs']} blobs, {size(found['bytes'])}: {found['candidate_blobs']} with "
-            f"{size(found['candidate_bytes'])} are unreferenced, and {size(found['grace_bytes'])} "
+            f"{size(found['candidate_bytes'])} are unreachable, and {size(found['grace_bytes'])} "
             "are within the grace period"
         )
         if not found["dry_run"]:

@@ -132,7 +132,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         },
     ),
     "page": (
-        gettext_lazy("Pages"),
+        gettext_lazy("Portal"),
         {
             "page.refuse": ("ban", gettext_lazy("Submit a form that the role does not allow")),
         },

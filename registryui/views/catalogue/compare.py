@@ -195,10 +195,7 @@ def _notices(
         found.append(_("Both are the same image, with the same digest."))
     elif _platform(one) != _platform(other):
         found.append(
-            _(
-                "The images are for different platforms, %(left)s and %(right)s: they "
-                "share hardly any layers."
-            )
+            _("The images are for different platforms: %(left)s and %(right)s.")
             % {"left": _platform(one) or "?", "right": _platform(other) or "?"}
         )
     if not (one.is_image and other.is_image):

@@ -564,10 +564,7 @@ def problem_notice(problem: str) -> Notice | None:
         ),
         "unreadable": lambda: Notice(
             _("The registry returns content that is not a manifest."),
-            _(
-                "It cannot be pulled. Push the tag again; the log of the registry may show "
-                "the cause."
-            ),
+            _("It cannot be pulled. Push the tag again; the registry's log may show the cause."),
             is_bad=True,
         ),
         "incomplete": lambda: Notice(
@@ -612,8 +609,5 @@ def platform_notice(wanted: str, chosen: Choice | None, missing: int) -> list[No
 def schema1_notice() -> Notice:
     return Notice(
         _("This image uses Docker's deprecated schema 1 format."),
-        _(
-            "Current clients reject it. Pull it with an old client and push it again, or "
-            "rebuild it."
-        ),
+        _("Current clients reject it. Pull and push it again with an old client, or rebuild it."),
     )

@@ -137,10 +137,7 @@ def restore_digest(request: Request) -> HttpResponse:
         apply_events()
         messages.success(
             request,
-            _(
-                "Restored %(tag)s to %(digest)s. To undo this, restore the other digest "
-                "from the History."
-            )
+            _("Restored %(tag)s to %(digest)s. To undo this, use the History again.")
             % {"tag": asked["tag"], "digest": asked["digest"].partition(":")[2][:12]},
         )
     back = f"/repositories/{asked['repository']}:{asked['tag']}?tab=history"

@@ -195,10 +195,7 @@ def _act(request: Request, asked: Asked) -> HttpResponse:
 
 
 def _moved_words() -> str:
-    return _(
-        "The content has changed since this page was loaded. Nothing was deleted; the "
-        "current plan is shown."
-    )
+    return _("The content has changed since this page was loaded. Nothing was deleted.")
 
 
 def _begin(request: Request, asked: Asked, plan: Plan) -> HttpResponse:

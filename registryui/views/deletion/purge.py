@@ -38,10 +38,7 @@ def purge_manifest(request: Request, repository: str, digest: str) -> HttpRespon
 
 def _act(request: Request, plan: Purge) -> HttpResponse:
     if request.POST.get("fingerprint", "") != plan.fingerprint:
-        error = _(
-            "The content has changed since this page was loaded. Nothing was deleted; "
-            "the current state is shown."
-        )
+        error = _("The content has changed since this page was loaded. Nothing was deleted.")
         return _page(request, plan, error=error)
     if request.POST.get("name", "").strip() != plan.repository:
         error = _("The name does not match the name of the repository. Nothing was deleted.")

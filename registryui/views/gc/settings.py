@@ -32,11 +32,11 @@ def settings_words() -> list[Setting]:
             "BOATHOUSE_GC_GRACE_HOURS",
         ),
         Setting(
-            _("In quarantine"),
+            _("Quarantine period"),
             duration(settings.QUARANTINE_TIME),
             _(
-                "Purged are only blobs and manifests that were in quarantine for this long "
-                "before a run started, and are still unreachable."
+                "Only blobs and manifests that were in quarantine for this long before a run "
+                "started, and are still unreachable, are purged."
             ),
             "BOATHOUSE_QUARANTINE_HOURS",
         ),

@@ -216,10 +216,7 @@ def _roles() -> list[tuple[Role, str]]:
         (Role.VIEWER, _("views everything, changes nothing")),
         (
             Role.MAINTAINER,
-            _(
-                "also manages stored content, and registry users within the rights that an "
-                "administrator grants"
-            ),
+            _("also manages stored content, and registry users within granted rights"),
         ),
         (Role.ADMIN, _("also manages users, and views the health of the system")),
     ]

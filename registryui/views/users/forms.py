@@ -115,7 +115,7 @@ def ends(giver: grants.Giver) -> list[End]:
         End("183", _("in 6 months"), now + timedelta(days=183)),
         End("30", _("in 30 days"), now + timedelta(days=30)),
         End("365", _("in 1 year"), now + timedelta(days=365)),
-        End("never", _("never")),
+        End("never", _("never expires")),
         End("date", _("after a date of your choice")),
     ]
     if giver.is_unlimited or giver.longest is None:

@@ -208,10 +208,7 @@ def _gitlab(names: _Names) -> list[Step]:
     return [
         Step(
             "secret",
-            _(
-                "Store the secret under Settings, CI/CD, Variables, masked and "
-                "protected, with this name:"
-            ),
+            _("Store the secret under Settings → CI/CD → Variables, masked and protected, as:"),
             SECRET,
         ),
         Step(

@@ -71,7 +71,7 @@ def hash_mark(row: RegistryUser) -> Mark | None:
         return Mark(
             *("warn", "triangle-alert", _("Weak hash")),
             _(
-                "A user-chosen password can be guessed quickly from a %(kind)s hash: "
+                "User-chosen passwords are quickly guessed from a %(kind)s hash: "
                 "create a new secret."
             )
             % {"kind": kind.value},
