@@ -207,7 +207,7 @@ def test_a_name_that_was_made_meanwhile_is_refused(monkeypatch: pytest.MonkeyPat
     differences = drift.find()
     RegistryUser.objects.create(name="hand", secret_hash=ONE)
     monkeypatch.setattr(drift, "_rows", lambda _names: RegistryUser.objects.none())
-    with pytest.raises(Refused, match="meanwhile"):
+    with pytest.raises(Refused, match="in the meantime"):
         drift.take_over(differences, by="tests")
     assert row("hand").secret_hash == ONE
 

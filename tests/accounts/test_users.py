@@ -109,7 +109,7 @@ def test_an_end_that_is_past_is_refused(files: Path) -> None:
 @pytest.mark.parametrize(
     ("password", "reason"),
     [
-        ("x" * 7, "8 to 72 bytes; this one has 7"),
+        ("x" * 7, "8 to 72 bytes long; this one has 7"),
         ("é" * 3 + "x", "this one has 7"),
         ("é" * 37, "this one has 74"),
         ("x" * 73, "this one has 73"),
@@ -250,7 +250,7 @@ def test_nobody_chosen_and_somebody_gone_is_refused(files: Path) -> None:
         lambda: users.rotate(a, by="tests"),
         lambda: users.remove([b, a], by="tests"),
     ):
-        with pytest.raises(Refused, match="meanwhile"):
+        with pytest.raises(Refused, match="in the meantime"):
             act()
     assert list(publish.lines()) == ["b"]
 
@@ -356,7 +356,7 @@ def test_who_is_switched_on_while_he_is_removed_stays(
         return real(canary)
 
     monkeypatch.setattr(publish, "prove", switched_on)
-    with pytest.raises(Refused, match="meanwhile"):
+    with pytest.raises(Refused, match="in the meantime"):
         users.remove([row], by="tests")
     assert list(publish.lines()) == ["ci"]
     assert inconsistent() == []
@@ -367,7 +367,7 @@ def test_who_is_removed_while_he_is_changed_is_said_to_be_gone(
 ) -> None:
     row = make()
     between(monkeypatch, "write", lambda: users.remove([again(row)], by="another"))
-    with pytest.raises(Refused, match="meanwhile"):
+    with pytest.raises(Refused, match="in the meantime"):
         users.set_rights(row, PULL, by="tests")
     assert publish.lines() == {}
     assert list(live.RIGHTS_DIR.iterdir()) == []
