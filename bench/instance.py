@@ -36,7 +36,7 @@ def running(address: str = LOOPBACK) -> Iterator[Product]:
 
 
 def client(one: Product) -> RegistryClient:
-    """Our own client, through the front door as the registry user."""
+    """Our own client, through the proxy as the registry user."""
     name, secret = one.user
     return RegistryClient(f"https://{one.name}", username=name, password=secret, ca=one.ca)
 

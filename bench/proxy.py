@@ -1,4 +1,4 @@
-"""The front door: rights and hashes against the same nginx without auth; a push and a pull through.
+"""The proxy: rights and hashes against the same nginx without auth; a push and a pull through.
 
 Measured in a process of its own, with a data folder of its own:
 python -m bench.proxy FOLDER writes one JSON row a line to standard output.
@@ -104,7 +104,7 @@ def _rights(instance: object, configuration: Path) -> Iterator[Row]:
             p95.append(found[2])
         ratio = statistics.median(ratios)
         yield Row(
-            f"front door with rights, {count:,} users: requests/s against none",
+            f"proxy with rights, {count:,} users: requests/s against none",
             f"{ratio:.2f}×",
             f"{statistics.median(speeds):.0f} requests/s, p50 / p95 "
             f"{statistics.median(p50):.0f} / {statistics.median(p95):.0f} ms; rounds "
@@ -251,7 +251,7 @@ def _against(what: str, count: int, found: dict[str, list[float]], note: str) ->
     ratio = statistics.median(ratios)
     ours, plain = (statistics.median(found[way]) for way in ("through", "direct"))
     return Row(
-        f"{what} through the front door (TLS, {count:,} users) against directly (none)",
+        f"{what} through the proxy (TLS, {count:,} users) against directly (none)",
         f"{ratio:.2f}×",
         f"{ours:.2f} s to {plain:.2f} s; {note}; rounds "
         + ", ".join(f"{one:.2f}" for one in ratios),

@@ -195,7 +195,7 @@ def _not_in_a_reference(found: str) -> str:
     if found.startswith("[") and found.endswith("]") and _address(found):
         return ""
     if _address(found):
-        return f"must stand in brackets: [{found}]." if ":" in found else ""
+        return f"must be in brackets: [{found}]." if ":" in found else ""
     if "://" in found or "/" in found:
         return "must be a host name alone, without https:// and without a path."
     if re.search(r":[0-9]*$", found):

@@ -91,16 +91,16 @@ def check() -> None:
         raise Refused(words(found))
     if settings.IS_POSTGRESQL and abs(_by_the_database() - time.time()) > JUMP:
         raise Refused(
-            _("The clock of this machine and that of the database differ by hours: set them first.")
+            _("The clocks of this machine and of the database differ by hours: correct them first.")
         )
 
 
 def words(jumped: Clock) -> str:
     """The sentence for a jump."""
     return _(
-        "The clock of this machine jumped: it shows %(shown)s, and by its own counting it is "
-        "%(believed)s. Garbage collection, purges, retention and the end of undo are paused. Set "
-        "the clock, or if it is right: ./boathouse gc --trust-clock"
+        "The clock of this machine has jumped: it shows %(shown)s, by the monotonic clock it is "
+        "%(believed)s. Garbage collection, purges, retention and restore periods are paused. "
+        "Correct the clock, or trust it if it is right: ./boathouse gc --trust-clock"
     ) % {"shown": _said(jumped.shown_at), "believed": _said(jumped.believed)}
 
 

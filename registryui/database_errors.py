@@ -82,7 +82,7 @@ def _what_to_do(found: Kind) -> str:
         return (
             f"Run ./boathouse down, put it aside (mkdir {aside}; mv {path()}* {aside}), bring a "
             "backup back if there is one, and run ./boathouse up: docs/operate.md, "
-            '"When files are lost or broken", says what comes back without one.'
+            '"When files are lost or damaged", lists what is restored without one.'
         )
     if found == "closed" and not Path(path()).exists():
         return (

@@ -121,14 +121,14 @@ def _taker(operator: Operator, answer: Answer) -> Operator:
     """Refused for one who could not manage them."""
     to = answer.to
     if to is None or to.pk == operator.pk or not to.is_active or not to.has_role(Role.MAINTAINER):
-        raise Refused(_("Choose another active maintainer or administrator to hand over to."))
+        raise Refused(_("Choose another active maintainer or administrator as the new owner."))
     return to
 
 
 def _question(operator: Operator) -> str:
     names = list(working(operator).values_list("name", flat=True))
     shown = ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
-    return _("%(name)s has registry users that work on: %(users)s. Say what becomes of them.") % {
+    return _("%(name)s has active registry users: %(users)s. Choose what happens to them.") % {
         "name": operator.username,
         "users": shown,
     }

@@ -57,7 +57,7 @@ def add(name: str, *, role: Role, by: str, password: str = "") -> tuple[Operator
     with transaction.atomic():
         # Names that differ in case only would be one person to everybody but the database.
         if Operator.objects.filter(username__iexact=name).exists():
-            raise Refused(_("There is an operator %(name)s already.") % {"name": name})
+            raise Refused(_("The operator %(name)s already exists.") % {"name": name})
         operator.save(force_insert=True)
         audit.record("operator.create", name, by=by, details={"role": role.value})
     log.info("operator %s added as %s by %s", name, role, by)
@@ -92,7 +92,7 @@ def set_grant(
     so many days at most, or None: for ever. Users who have more keep it. Raises Refused."""
     if longest_days is not None and not 0 < longest_days <= MOST_DAYS:
         raise Refused(
-            _("A maintainer gives access for 1 to %(most)d days, or for ever.")
+            _("A maintainer can grant access for 1 to %(most)d days, or without expiry.")
             % {"most": MOST_DAYS}
         )
     details = {
@@ -164,7 +164,7 @@ def _change(
     """
     if operator.actor == by and takes_admin:
         _record_refusal(act, operator, by=by, reason="own access")
-        raise Refused(_("You cannot take away your own access. Ask another administrator."))
+        raise Refused(_("You cannot remove your own access. Ask another administrator."))
     with transaction.atomic():
         admins = set(
             Operator.objects.select_for_update()
@@ -177,13 +177,13 @@ def _change(
             try:
                 row = Operator.objects.select_for_update().get(pk=operator.pk)
             except Operator.DoesNotExist as error:
-                raise Refused(_("This operator has been removed already.")) from error
+                raise Refused(_("This operator has already been removed.")) from error
             yield row
             audit.record(act, operator.username, by=by, details=details)
     if is_last:  # said outside, or the transaction would take the record away with it
         _record_refusal(act, operator, by=by, reason="last administrator")
         raise Refused(
-            _("%(name)s is the last active administrator: make another one first.")
+            _("%(name)s is the last active administrator: add another one first.")
             % {"name": operator.username}
         )
 

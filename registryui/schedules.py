@@ -40,8 +40,8 @@ def checked(text: str) -> str:
     if len(spelled) > _LONGEST or len(fields) != 5 or next_time(spelled) is None:
         raise Refused(
             _(
-                "“%(text)s” is no schedule: write five fields as cron has them, such as "
-                "30 2 * * * for each day at 02:30 or 0 4 * * SUN for Sundays at 04:00."
+                "“%(text)s” is not a schedule: enter five cron fields, such as 30 2 * "
+                "* * for every day at 02:30 or 0 4 * * SUN for Sundays at 04:00."
             )
             % {"text": text.strip()[:_LONGEST]}
         )

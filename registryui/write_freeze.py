@@ -85,7 +85,7 @@ def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Freeze:
     """
     now = datetime.now(UTC)
     if not now < until <= now + LONGEST:
-        raise Refused(_("Writes can be held for a day at most."))
+        raise Refused(_("A write freeze lasts at most one day."))
     one = Freeze(secrets.token_hex(8), what, by, now, until, pid, now)
     with _alone():
         _write(one)
@@ -173,7 +173,7 @@ class Frozen:
     def check(self) -> None:
         """Refused if the door may be open again: this process was asleep, or its time is up."""
         if self.freeze.id not in {one.id for one in freezes()} or not is_frozen(self.freeze.what):
-            raise Refused(_("The hold on writes ended before the work was done: try again."))
+            raise Refused(_("The write freeze ended before the work was done: try again."))
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def frozen(
     """
     if others := other_hosts():
         raise Refused(
-            _("There are other hosts (%(names)s), and only this one's front door can be shut.")
+            _("A write freeze covers only this host; there are others: %(names)s.")
             % {"names": ", ".join(others)}
         )
     began = time.monotonic()
@@ -198,7 +198,7 @@ def frozen(
     try:
         if not wait(what, seconds=patience):
             raise Refused(
-                _("Writes that had begun before did not end within %(seconds)d seconds: try again.")
+                _("Writes in progress did not finish within %(seconds)d seconds: try again.")
                 % {"seconds": patience}
             )
         yield Frozen(one, began)
@@ -319,14 +319,14 @@ def _prove() -> None:
         return
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise Refused(
-            _("Nothing proves that writes are held (%(error)s): ask ./boathouse doctor.")
+            _("The write freeze could not be verified (%(error)s): run ./boathouse doctor.")
             % {"error": error}
         ) from error
     if told != 503:
         raise Refused(
             _(
-                "The front door does not hold writes (it answers %(status)d): run ./boathouse "
-                "down, then ./boathouse up, so that nginx reads its new configuration."
+                "The proxy does not apply the write freeze (it returns %(status)d): run "
+                "./boathouse down, then ./boathouse up, so that nginx loads its new configuration."
             )
             % {"status": told}
         )

@@ -106,7 +106,7 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
         keep_until=now - timedelta(seconds=1) + timedelta(days=-1),
     )
     assert checks.check_clock() is None
-    assert restore.restorable().count() == 0  # its time is over
+    assert restore.restorable().count() == 0  # its restore period has ended
     machine.runs(10)
     machine.is_set(8 * DAY)
     TagTombstone.objects.update(keep_until=now + timedelta(days=7))
@@ -119,7 +119,9 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     )
     with pytest.raises(Refused, match="trust-clock"):
         retention_runs.begin(rule, by="test", is_dry=False)
-    assert restore.restorable().get() == row  # though the clock says that its time is over
+    assert (
+        restore.restorable().get() == row
+    )  # though the clock says that its restore period has ended
     settings.GC_SCHEDULE = "* * * * *"
     tasks.gc_by_schedule.call_local()
     assert not Run.objects.filter(kind=Run.Kind.GC).exists()

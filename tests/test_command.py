@@ -50,6 +50,22 @@ def test_the_version_is_said_before_anything_is_installed(programs: Path) -> Non
     assert boathouse(programs, "--version").stdout == f"boathouse {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        ("gc --put-back", "--restore"),
+        ("manifest --for-good", "--permanently"),
+        ("user drift --put-back", "--revert"),
+        ("user drift --take-over", "--accept"),
+        ("user drift --leave", "--ignore"),
+    ],
+)
+def test_a_word_of_the_version_before_still_works(programs: Path, words: str, new: str) -> None:
+    old = words.split()[-1]
+    said = boathouse(programs, *words.split(), "--help").stderr
+    assert said.startswith(f'"{old}" is now called "{new}"')
+
+
 def test_a_user_whom_sudo_refuses_gets_one_sentence_with_the_command(programs: Path) -> None:
     pretend(programs, "sudo", 'echo "sudo: a password is required" >&2; exit 1')
     done = boathouse(programs, "up")

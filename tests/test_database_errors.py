@@ -140,7 +140,7 @@ def test_the_doctor_reads_all_of_it_only_when_a_person_asks(
         assert checks.check_database().state == "ok"
         finding = checks.check_database(is_thorough=True)
     assert (finding.state, finding.code) == ("bad", "database-damaged")
-    assert "bring a backup back" in doctor.texts(finding).advice
+    assert "restore a backup" in doctor.texts(finding).advice
 
 
 def test_a_damage_that_one_check_meets_is_no_bug() -> None:

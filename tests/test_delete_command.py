@@ -63,21 +63,21 @@ def test_a_tag_is_shown_deleted_listed_and_put_back(here: World) -> None:
     (row,) = run_json("tag", "deleted")
     assert (row["tag"], row["by"], row["act"]) == ("1", "command line", done["act"])
     assert f"{R}:1" in run("tag", "deleted", R)
-    assert "Nothing waits" in run("tag", "deleted", "team/other")
-    assert run("tag", "restore", f"{R}:1") == f"{R}:1 is on {digest} again.\n"
+    assert "No recently deleted tags" in run("tag", "deleted", "team/other")
+    assert run("tag", "restore", f"{R}:1") == f"Restored {R}:1 to {digest}.\n"
     assert here.digest("1") == digest
     assert AuditEvent.objects.filter(actor="command line").count() == 3
 
 
 def test_several_go_and_all_of_it_comes_back(here: World) -> None:
     said = run("tag", "delete", f"{R}:pr-1", f"{R}:pr-2")
-    assert f"2 of {R} deleted." in said
+    assert f"2 deleted from {R}." in said
     act = said.rsplit("--act ", 1)[1].strip()
     assert {"pr-1", "pr-2"}.isdisjoint(here.tags())
     assert len(run_json("tag", "restore", "--act", act, "--dry-run")) == 2
     assert run("tag", "restore", "--act", act).count("restored") == 2
     assert {"pr-1", "pr-2"} <= here.tags()
-    with pytest.raises(CommandError, match="Nothing like that"):
+    with pytest.raises(CommandError, match="Nothing to restore"):
         run("tag", "restore", "--act", act)
 
 
@@ -102,7 +102,7 @@ def test_many_and_patterns_ask_first(here: World, monkeypatch: pytest.MonkeyPatc
             return True
 
     monkeypatch.setattr("sys.stdin", Terminal("11\n"))
-    with pytest.raises(CommandError, match="Nothing was done"):
+    with pytest.raises(CommandError, match="Nothing was changed"):
         run("tag", "delete", *many)
     monkeypatch.setattr("sys.stdin", Terminal("12\n"))
     run("tag", "delete", R, "--pattern", "pr-*")
@@ -134,7 +134,7 @@ def test_a_repository_goes_whole_and_comes_back(here: World) -> None:
     (done,) = run_json("repository", "delete", R, "--yes")
     assert len(done["results"]) == 14
     assert here.tags() == set()
-    assert run("repository", "delete", R, "--yes") == f"0 of {R} deleted.\n"
+    assert run("repository", "delete", R, "--yes") == f"0 deleted from {R}.\n"
     run("tag", "restore", "--act", done["act"])
     assert len(here.tags()) == 14
 
@@ -154,7 +154,7 @@ def test_a_manifest_is_marked_or_goes_for_good(here: World) -> None:
     here.hear_all()
     run("manifest", "delete", f"{R}@{loose}")
     assert here.digest(loose) == loose
-    assert run("tag", "restore", f"{R}@{loose}").strip().endswith("again.")
+    assert run("tag", "restore", f"{R}@{loose}").startswith("Restored ")
     bad = here.digest("1")
     done = run_json("manifest", "delete", f"{R}@{bad}", ends=1)
     assert done[0]["left_out"] == [{"tag": bad, "reason": "busy"}]

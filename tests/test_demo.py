@@ -120,7 +120,7 @@ def test_a_user_called_demo_keeps_his_secret(files: Path) -> None:
 
 
 def test_the_command_says_how_to_start_a_registry_that_is_not_up() -> None:
-    with pytest.raises(CommandError, match=r"not up.*\./boathouse up"):
+    with pytest.raises(CommandError, match=r"not running.*\./boathouse up"):
         call_command("demo")
 
 

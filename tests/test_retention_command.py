@@ -51,11 +51,11 @@ def tags() -> None:
 
 
 def test_a_rule_from_its_making_to_its_end() -> None:
-    assert said("list").strip() == "There is no rule: nothing is deleted."
+    assert said("list").strip() == "No retention policies: nothing is deleted."
     assert facts("list") == []
     lines = said(*ADD, "--schedule", "0 4 * * sun").splitlines()
     assert lines == [
-        "old builds  (draft, runs nowhere)",
+        "old builds  (draft, does not run)",
         "    In team/*, keep the newest 2; delete all other tags.",
         "    runs: every Sunday at 04:00",
     ]
@@ -82,9 +82,9 @@ def test_a_rule_from_its_making_to_its_end() -> None:
     [
         (["add", "x", "--repositories", "*"], "keeps nothing"),
         (["add", "x", "--repositories", "?", "--keep-newest", "1"], "the repositories"),
-        (["enable", "nobody"], "There is no rule nobody"),
-        (["dry-run", "nobody"], "There is no rule nobody"),
-        (["run", "nobody", "--yes"], "There is no rule nobody"),
+        (["enable", "nobody"], "There is no policy nobody"),
+        (["dry-run", "nobody"], "There is no policy nobody"),
+        (["run", "nobody", "--yes"], "There is no policy nobody"),
     ],
 )
 def test_what_is_refused_is_one_sentence(words: list[str], reason: str) -> None:
@@ -106,13 +106,15 @@ def test_a_dry_run_in_words(tags: None) -> None:
     said(*ADD)
     lines = said("dry-run", "old builds").splitlines()
     assert lines[0] == (
-        "Would go     team/api:v2  pushed 2 days before; place 3 by push time, only the newest 2 "
-        "stay; no pull is known"
+        "To be deleted team/api:v2  pushed 2 days earlier; number 3 by push "
+        "time, only the newest 2 are kept; no pull recorded"
     )
-    assert lines[-1].startswith("3 of 5 tags would go, 12 bytes to free by collecting; 0 kept")
+    assert lines[-1].startswith(
+        "3 of 5 tags would be deleted, 12 bytes reclaimable by garbage collection; 0 kept"
+    )
     assert len(lines) == 4
     every = said("dry-run", "old builds", "--all").splitlines()
-    assert every[0] == "Stays        team/api:v0  among the newest 2"
+    assert every[0] == "Kept          team/api:v0  among the newest 2"
     assert len(every) == 6
 
 
@@ -144,7 +146,7 @@ def test_a_draft_is_not_run(tags: None) -> None:
     said(*ADD)
     assert refused("run", "old builds", "--yes") == (
         1,
-        "The rule old builds is a draft: switch it on first.",
+        "The policy old builds is a draft: enable it first.",
     )
 
 
@@ -152,7 +154,7 @@ def test_a_run_that_is_under_way_is_not_joined(tags: None) -> None:
     said(*ADD)
     said("enable", "old builds")
     runs.begin(RetentionPolicy.objects.get(), by="schedule", is_dry=False)
-    assert "under way already" in refused("run", "old builds", "--yes")[1]
+    assert "already in progress" in refused("run", "old builds", "--yes")[1]
 
 
 def test_a_run_that_fails_ends_with_one(tags: None, settings: Any) -> None:

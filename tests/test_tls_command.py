@@ -55,7 +55,7 @@ def test_what_it_cannot_do_is_one_sentence(folder: Path, settings: Settings) -> 
     with pytest.raises(CommandError, match=r"ca\.key is missing"):
         run("--renew")
     settings.TLS_CERTIFICATE = str(folder / "server.crt")
-    with pytest.raises(CommandError, match="is your own: renew it where it came from"):
+    with pytest.raises(CommandError, match="is your own: renew it with its issuer"):
         run("--renew")
     assert list(facts()) == ["server"]
     (folder / "server.crt").unlink()

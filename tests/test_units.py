@@ -115,7 +115,7 @@ def test_a_path_that_systemd_cannot_hold_is_refused(
     tmp_path: Path, settings: Settings, name: str
 ) -> None:
     settings.DATA = tmp_path / name
-    with pytest.raises(CommandError, match="cannot stand in a systemd unit"):
+    with pytest.raises(CommandError, match="cannot be used in a systemd unit"):
         write(tmp_path / "units")
 
 

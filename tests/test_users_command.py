@@ -97,7 +97,7 @@ def test_add_gives_exactly_these_rights_and_proves_it(instance: Instance) -> Non
     # 404: nginx let it pass, and the registry has no such repository.
     assert status(HERE, "ci", found["secret"]) == 404
     assert status(THERE, "ci", found["secret"]) == 403
-    assert "a login proved it in" in run("add", "other")
+    assert "verified with a login in" in run("add", "other")
 
 
 def test_rights_replace_those_before(instance: Instance) -> None:
@@ -179,9 +179,9 @@ def test_list_filters_and_show_says_all(no_parts: Path) -> None:
     assert "Owner          max" in run("show", "one")
     assert run("note", "one", "the cluster in Graz") == "one: the cluster in Graz\n"
     assert facts("show", "one")["owner"] == "max"
-    assert run("owner", "one", "") == "one belongs to nobody.\n"
+    assert run("owner", "one", "") == "The owner of one is nobody.\n"
     assert facts("show", "one")["owner"] is None
-    assert run("owner", "one", "max") == "one belongs to max.\n"
+    assert run("owner", "one", "max") == "The owner of one is max.\n"
     found = facts("show", "one")
     assert (found["owner"], found["note"]) == ("max", "the cluster in Graz")
 
@@ -203,19 +203,19 @@ def test_drift_is_shown_and_ended_in_three_ways(no_parts: Path) -> None:
         run("add", name)
     path = live.HTPASSWD_FILE
     assert facts("drift") == []
-    assert "says what the tables say" in run("drift")
+    assert "matches the database" in run("drift")
     edit(path)
     what = {one["name"]: one["what"] for one in facts("drift")}
     assert what == {"changed": "changed", "gone": "removed", "hand": "added"}
     assert re.search(r"^hand +line added +\{SSHA\}$", run("drift"), re.MULTILINE)
-    found = facts("drift", "--leave", "hand")
+    found = facts("drift", "--ignore", "hand")
     assert [one["name"] for one in found["done"]] == ["hand"]
     assert [one["name"] for one in found["left"]] == ["changed", "gone"]
     assert "proof" not in found
-    found = facts("drift", "--restore", "changed")
+    found = facts("drift", "--revert", "changed")
     assert publish.lines()["changed"] == RegistryUser.objects.get(name="changed").secret_hash
     assert "hand" in publish.lines()
-    assert facts("drift", "--take-over", "--all")["left"] == []
+    assert facts("drift", "--accept", "--all")["left"] == []
     assert facts("show", "gone")["state"] == "off"
     assert facts("drift") == []
 
@@ -224,11 +224,11 @@ def test_what_drift_does_not_understand_is_refused(no_parts: Path) -> None:
     run("add", "a")
     before = everything()
     assert "--all needs" in refused("drift", "--all", code=2)
-    assert "names of some lines, or --all" in refused("drift", "--take-over", code=2)
-    assert "or --all" in refused("drift", "--leave", "a", "--all", code=2)
-    assert "Nobody edited the line of a" in refused("drift", "--restore", "a")
+    assert "names of lines, or --all" in refused("drift", "--accept", code=2)
+    assert "or --all" in refused("drift", "--ignore", "a", "--all", code=2)
+    assert "The line of a was not edited" in refused("drift", "--revert", "a")
     with pytest.raises(CommandError, match="not allowed with"):
-        run("drift", "--take-over", "a", "--leave", "b")
+        run("drift", "--accept", "a", "--ignore", "b")
     assert everything() == before
 
 
@@ -237,12 +237,12 @@ def test_a_line_that_no_row_can_stand_for_is_refused_whole(no_parts: Path) -> No
     with live.HTPASSWD_FILE.open("ab") as file:
         file.write(b"good:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\nodd\x07:x\n")
     file_before, rows = publish.read(), list(RegistryUser.objects.values())
-    assert "cannot be taken over" in refused("drift", "--take-over", "--all")
+    assert "cannot be accepted" in refused("drift", "--accept", "--all")
     assert (publish.read(), list(RegistryUser.objects.values())) == (file_before, rows)
     # A known user's line with a hash that would break the file is no better.
     live.HTPASSWD_FILE.write_bytes(b"a:two words\n")
-    assert "cannot be taken over: 'a'" in refused("drift", "--take-over", "a").replace(
-        ", because of their name or hash", ""
+    assert "cannot be accepted: 'a'" in refused("drift", "--accept", "a").replace(
+        " because of their name or hash", ""
     )
     assert list(RegistryUser.objects.values()) == rows
 
@@ -271,7 +271,7 @@ def test_versions_and_restore_say_who_gains_and_loses(instance: Instance) -> Non
         "done": False,
     }
     said = run("restore", str(with_early["number"]), "--dry-run")
-    assert "Gains the login: early\nLoses the login: late\n" in said
+    assert "Can log in: early\nCan no longer log in: late\n" in said
     done = facts("restore", with_early["version"])
     assert (done["gains"], done["done"], done["proof"]["proved"]) == (["early"], True, True)
     assert list(publish.lines()) == ["early"]
@@ -304,7 +304,7 @@ def test_it_works_while_the_product_is_down_and_says_so(no_parts: Path) -> None:
     assert found["proof"]["reason"]
     assert list(publish.lines()) == ["ci"]
     assert htpasswd.verify(publish.lines()["ci"], found["secret"])
-    assert "the files are written, but no login proved it" in run("disable", "ci")
+    assert "the files are written, but not verified with a login" in run("disable", "ci")
     assert publish.lines() == {}
 
 
@@ -325,13 +325,13 @@ def everything() -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["add", "a"], "There is a registry user a already."),
-        (["add", "a:b"], "no colon"),
-        (["add", "x/y"], "cannot be a registry user's name"),
+        (["add", "a"], "A registry user named a already exists."),
+        (["add", "a:b"], "without colons"),
+        (["add", "x/y"], "is not a valid name for a registry user"),
         (["add", "b", "--owner", "nobody"], "There is no operator nobody"),
-        (["add", "b", "--expires", "2020-01-01"], "would have ended already"),
-        (["add", "b", "--password-stdin"], "A password has 8 to 72 bytes"),
-        (["password", "a", "--password-stdin"], "A password has 8 to 72 bytes"),
+        (["add", "b", "--expires", "2020-01-01"], "would expire immediately"),
+        (["add", "b", "--password-stdin"], "A password must be 8 to 72 bytes"),
+        (["password", "a", "--password-stdin"], "A password must be 8 to 72 bytes"),
         (["show", "b"], "There is no registry user b"),
         (["rights", "b", "--none"], "There is no registry user b"),
         (["rotate", "a", "--overlap", "90d"], "at most 30 days"),
@@ -381,7 +381,7 @@ ACTS: dict[str, Callable[[], Any]] = {
     "disable": lambda: refused("disable", "a"),
     "expire": lambda: refused("expire", "a", "now"),
     "remove": lambda: refused("remove", "a"),
-    "take over": lambda: refused("drift", "--take-over", "hand"),
+    "take over": lambda: refused("drift", "--accept", "hand"),
     "publish": lambda: refused("publish"),
 }
 
@@ -400,7 +400,7 @@ def test_a_full_disk_is_one_sentence_and_changes_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fails)
-        assert "Nothing has changed" in ACTS[act]()
+        assert "Nothing was changed" in ACTS[act]()
     assert everything()[0] == before[0]
     assert everything()[2] == before[2]
     publish.catch_up()
@@ -496,10 +496,10 @@ def test_the_script_ends_with_0_1_or_2(script: Script) -> None:
     assert json.loads(done.stdout)["user"]["rights"]["push"] == ["team/*"]
     again = script("user", "add", "ci")
     assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == "boathouse: There is a registry user ci already.\n"
+    assert again.stderr == "boathouse: A registry user named ci already exists.\n"
     odd = script("user", "add", "b", "--pull", "UPPER")
     assert (odd.returncode, odd.stdout) == (2, "")
-    assert "boathouse user add: error: argument --pull: “UPPER” is no scope" in odd.stderr
+    assert "boathouse user add: error: argument --pull: “UPPER” is not a valid scope" in odd.stderr
     assert script("user", "rights", "ci").returncode == 2
     listed = script("user", "list")
     assert re.search(r"^ci +active +- +team/\* ", listed.stdout, re.MULTILINE)

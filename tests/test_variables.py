@@ -106,18 +106,11 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_each_bad_value_is_one_sentence_that_names_its_variable(subtests: pytest.Subtests) -> None:
     script = (
-        "import importlib, json, os, sys\n"
-        "from django.core.exceptions import ImproperlyConfigured\n"
-        "said = []\n"
-        "for name, value in json.loads(sys.argv[1]):\n"
-        "    os.environ[name] = value\n"
-        "    try:\n"
-        "        importlib.reload(importlib.import_module('portal.settings'))\n"
-        "        said.append('')\n"
-        "    except ImproperlyConfigured as error:\n"
-        "        said.append(str(error))\n"
-        "    del os.environ[name]\n"
-        "print(json.dumps(said))\n"
+        "import importlib, json, os, sys\nfrom django.core.exceptions import ImproperlyConfigured\n"
+        "said = []\nfor name, value in json.loads(sys.argv[1]):\n    os.environ[name] = value\n    "
+        "try:\n        importlib.reload(importlib.import_module('portal.settings'))\n        "
+        "said.append('')\n    except ImproperlyConfigured as error:\n        "
+        "said.append(str(error))\n    del os.environ[name]\nprint(json.dumps(said))\n"
     )
     done = run("-c", script, json.dumps([row[:2] for row in REFUSED]))
     assert done.returncode == 0, done.stderr

@@ -95,7 +95,7 @@ def test_every_write_is_held_and_says_why_while_reads_go_on(user: tuple[str, str
             assert answer.status == 503, (method, path)
             assert answer.headers["retry-after"] == "60"
             assert json.loads(answer.body)["errors"][0]["code"] == "UNAVAILABLE"
-            assert "held for maintenance" in answer.message
+            assert "rejected for maintenance" in answer.message
     for method, path in READS:
         assert ask(method, path, user).status == 200, (method, path)
         assert ask(method, path).status == 401
@@ -157,7 +157,7 @@ def test_a_slow_upload_is_waited_for(user: tuple[str, str]) -> None:
         until_under_way("writes", 1)
         assert write_freeze.in_flight("manifests") == 0
         with (
-            pytest.raises(Refused, match="did not end within"),
+            pytest.raises(Refused, match="did not finish within"),
             write_freeze.frozen("writes", by="tests", patience=0.2),
         ):
             pass
@@ -267,7 +267,7 @@ def test_it_ends_at_its_time(instance: Instance) -> None:
     write_freeze.on("writes", by="tests", until=datetime.now(UTC) + timedelta(seconds=1))
     assert [one.by for one in until(write_freeze.clear, "it ends")] == ["tests"]
     assert not write_freeze.is_frozen("manifests")
-    with pytest.raises(Refused, match="a day at most"):
+    with pytest.raises(Refused, match="at most one day"):
         write_freeze.on("writes", by="tests", until=soon(minutes=60 * 25))
 
 
@@ -275,7 +275,7 @@ def test_an_nginx_that_does_not_look_is_noticed(instance: Instance) -> None:
     place = configuration.nginx_file()
     place.write_text(place.read_text().replace("return 512;", "set $held_words x;"))
     restart_nginx(instance)
-    with pytest.raises(Refused, match=r"it answers 401\).*boathouse up"):
+    with pytest.raises(Refused, match=r"it returns 401\).*boathouse up"):
         write_freeze.on("manifests", by="tests", until=soon())
     assert not write_freeze.is_frozen("manifests")
 
@@ -312,7 +312,7 @@ def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, 
         with pytest.raises(CommandError, match="1 writes are still in flight"):
             run("on", "--wait", "0")
         assert write_freeze.is_frozen("writes")
-    with pytest.raises(CommandError, match="a day at most"):
+    with pytest.raises(CommandError, match="at most one day"):
         run("on", "--minutes", "0")
 
 
@@ -326,8 +326,8 @@ def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str
     found = doctor.checks.check_proxy()
     assert (found.state, found.code) == ("warn", "proxy-held"), found
     words = doctor.texts(found)
-    assert words.value == "Holds pushes and deletes"
-    assert "vera asked for it, until " in words.note
+    assert words.value == "Write freeze: pushes and deletions are rejected"
+    assert "Started by vera, until " in words.note
     assert "freeze off" in words.advice
 
 

@@ -107,7 +107,7 @@ def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     grants.only_administrators(TAKE_OVER, [one.name for one in differences], by=by)
     if odd := sorted(one.name for one in differences if not _can_be_taken(one)):
         raise Refused(
-            _("These lines cannot be taken over, because of their name or hash: %(names)s")
+            _("These lines cannot be accepted because of their name or hash: %(names)s")
             % {"names": ", ".join(repr(name) for name in odd[:10])}
         )
     followed, undo = _follow(differences, by=by)

@@ -52,7 +52,7 @@ class Giver:
         """Beyond for a user of somebody else."""
         if not self.is_unlimited and owner_pk != self.pk:
             raise Beyond(
-                _("%(name)s is not yours: an administrator has to do that.") % {"name": name},
+                _("%(name)s is not your user: only an administrator can do this.") % {"name": name},
                 reason="not the owner",
             )
 
@@ -63,8 +63,8 @@ class Giver:
         if more := rights.beyond(may, self.may):
             raise Beyond(
                 _(
-                    "%(name)s would have more than you may give: %(more)s. You may give: "
-                    "%(granted)s. Ask an administrator to do it, or to let you give more."
+                    "%(name)s would have more rights than you can grant: %(more)s. You can grant: "
+                    "%(granted)s. Ask an administrator to do it, or to let you grant more."
                 )
                 % {"name": name, "more": words(more), "granted": words(self.may)},
                 reason="more than granted",
@@ -73,8 +73,8 @@ class Giver:
         if self.longest is not None and expires_at > timezone.now() + self.longest:
             raise Beyond(
                 _(
-                    "You may give access for at most %(days)d days. First choose an earlier end of "
-                    "%(name)s, or ask an administrator."
+                    "You can grant access for at most %(days)d days. Choose an earlier "
+                    "expiry date for %(name)s first, or ask an administrator."
                 )
                 % {"days": self.longest.days, "name": name},
                 reason="longer than granted",
@@ -118,7 +118,7 @@ def only_administrators(act: str, names: Sequence[str], *, by: str) -> None:
     """Beyond, and a row in the audit log, for anybody else."""
     with recorded(act, names, by=by), transaction.atomic():
         if not locked(by).is_unlimited:
-            raise Beyond(_("Only an administrator may do that."), reason="not an administrator")
+            raise Beyond(_("Only an administrator can do this."), reason="not an administrator")
 
 
 def said(may: rights.Rights) -> list[str]:

@@ -46,12 +46,12 @@ def parse_scope(text: str) -> str:
         check_repository(name)
     except ValueError as error:
         raise ValueError(
-            _("“%(scope)s” is no scope: write *, a namespace such as team/*, or a repository.")
+            _("“%(scope)s” is not a valid scope: enter *, a namespace (team/*) or a repository.")
             % {"scope": text[:100]}
         ) from error
     if is_namespace and name.count("/") >= MOST_PARTS:
         raise ValueError(
-            _("“%(scope)s” is too deep: a namespace has at most %(parts)d parts here.")
+            _("“%(scope)s” is too deep: a namespace can have at most %(parts)d parts.")
             % {"scope": text[:100], "parts": MOST_PARTS}
         )
     return f"{name}/*" if is_namespace else name

@@ -105,7 +105,9 @@ def create(
             }
             audit.record("user.create", name, by=by, details=details)
     except IntegrityError as error:
-        raise Refused(_("There is a registry user %(name)s already.") % {"name": name}) from error
+        raise Refused(
+            _("A registry user named %(name)s already exists.") % {"name": name}
+        ) from error
     proof = written([row], undo=lambda: forget([row]), act="user.create", by=by)
     row.refresh_from_db()
     log.info("registry user %s made by %s", name, by)
@@ -118,17 +120,17 @@ def _new_name(name: str) -> str:
     except ValueError as error:
         raise Refused(
             _(
-                "A name has 1 to 255 bytes, no colon, no # before it, no space at its ends and no "
-                "control character."
+                "A name is 1 to 255 bytes long, without colons or control characters, "
+                "without a leading #, and without leading or trailing spaces."
             )
         ) from error
     if not rights.can_have(name) or name == htpasswd.CANARY:
-        raise Refused(_("“%(name)s” cannot be a registry user's name.") % {"name": name})
+        raise Refused(_("“%(name)s” is not a valid name for a registry user.") % {"name": name})
     if name in publish.lines() and not RegistryUser.objects.filter(name=name).exists():
         raise Refused(
             _(
-                "The htpasswd file has a line for %(name)s that was not made here: take it over "
-                "on the page of registry users, or choose another name."
+                "The htpasswd file already has a line for %(name)s that was not created here: "
+                "accept it on the Registry users page, or choose another name."
             )
             % {"name": name}
         )
@@ -139,14 +141,14 @@ def _like_another(name: str) -> str:
     other = RegistryUser.objects.filter(name__iexact=name).exclude(name=name).first()
     if other is None:
         return ""
-    return _("There is also %(other)s: case counts in a login, and people mix such names up.") % {
-        "other": other.name
-    }
+    return _(
+        "There is also a user %(other)s: logins are case-sensitive; such names are easily confused."
+    ) % {"other": other.name}
 
 
 def _check_end(expires_at: datetime) -> None:
     if expires_at <= timezone.now():
-        raise Refused(_("The access would have ended already: choose a later time."))
+        raise Refused(_("The access would expire immediately: choose a later time."))
 
 
 @sensitive_variables("password")
@@ -155,7 +157,7 @@ def hashed(password: str, name: str = "", *, cost: int = COST) -> str:
     length = len(password.encode("utf-8", "replace"))
     if not LEAST_PASSWORD_BYTES <= length <= htpasswd.MOST_PASSWORD_BYTES:
         raise Refused(
-            _("A password has %(least)d to %(most)d bytes; this one has %(length)d.")
+            _("A password must be %(least)d to %(most)d bytes long; this one has %(length)d.")
             % {
                 "least": LEAST_PASSWORD_BYTES,
                 "most": htpasswd.MOST_PASSWORD_BYTES,
@@ -163,16 +165,16 @@ def hashed(password: str, name: str = "", *, cost: int = COST) -> str:
             }
         )
     if not password.isprintable():
-        raise Refused(_("A password has no control characters."))
+        raise Refused(_("A password must not contain control characters."))
     if name and password.casefold() == name.casefold():
-        raise Refused(_("The password must not be the name."))
+        raise Refused(_("The password must not be the user name."))
     try:
         CommonPasswordValidator().validate(password)
     except ValidationError as error:
         raise Refused(" ".join(error.messages)) from error
     if cost not in COSTS:
         raise Refused(
-            _("The cost of bcrypt is %(least)d to %(most)d.")
+            _("The bcrypt cost must be %(least)d to %(most)d.")
             % {"least": COSTS[0], "most": COSTS[-1]}
         )
     return htpasswd.hash_password(password, rounds=cost)
@@ -220,7 +222,7 @@ def rotate(user: RegistryUser, *, by: str, overlap: timedelta = timedelta(0)) ->
     """A new secret; the old one works on for the overlap. Raises Refused."""
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise Refused(
-            _("Old and new secret may work beside each other for at most %(days)d days.")
+            _("The old and the new secret can both be valid for at most %(days)d days.")
             % {"days": LONGEST_OVERLAP.days}
         )
     secret = htpasswd.new_secret()
@@ -376,8 +378,8 @@ def not_written(error: Exception) -> Refused:
     reason = in_words(getattr(error, "strerror", None) or error)
     return Refused(
         _(
-            "Nothing has changed: the htpasswd file could not be written (%(reason)s). Free some "
-            "space or give the right back, then try again."
+            "Nothing was changed: the htpasswd file could not be written (%(reason)s). "
+            "Free some space or restore write access, then try again."
         )
         % {"reason": reason}
     )
@@ -386,7 +388,7 @@ def not_written(error: Exception) -> Refused:
 def changed_meanwhile() -> Refused:
     """What to say when two have changed the same rows at once."""
     return Refused(
-        _("Somebody else has changed or removed a registry user meanwhile: look at the list again.")
+        _("A registry user has been changed or removed in the meantime: check the list again.")
     )
 
 
@@ -446,7 +448,7 @@ def rights_of(user: RegistryUser) -> rights.Rights:
 def _set_rights(row: RegistryUser, may: rights.Rights) -> None:
     if may and not rights.can_have(row.name):
         raise Refused(
-            _("“%(name)s” cannot have rights: a name with / in it is none that nginx can look up.")
+            _("“%(name)s” cannot have rights: nginx cannot look up a name that contains /.")
             % {"name": row.name}
         )
     row.rights.all().delete()
@@ -470,7 +472,7 @@ def adopt(
     Refused for anybody but an administrator.
     """
     if not grants.locked(by).is_unlimited:
-        raise grants.Beyond(_("Only an administrator may do that."), reason="not an administrator")
+        raise grants.Beyond(_("Only an administrator can do this."), reason="not an administrator")
     rows = [
         RegistryUser(name=name, secret_hash=line_hash, made_by=by[:150])
         for name, line_hash in ((name, safe_hash(line_hash)) for name, line_hash in lines.items())

@@ -42,7 +42,7 @@ def begin(what: str, repository: str, *, total: int, by: str, act: str = "") -> 
     run = runs.begin(Run.Kind.DELETE, by=by, result=result, total=total)
     if run is None:
         raise Refused(
-            _("Another delete or undo of many tags is running. Wait for its end, or stop it.")
+            _("Another bulk deletion or restore is in progress. Wait until it is done, or stop it.")
         )
     return run
 

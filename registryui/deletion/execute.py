@@ -84,7 +84,7 @@ def execute(
     planned = plan(selection)
     if planned.fingerprint != fingerprint:
         raise Changed(
-            _("What you were shown has changed since. Look at it again and decide anew."),
+            _("The content has changed since this plan was shown. Review it and try again."),
             planned,
         )
     act, total = act or uuid.uuid4().hex, len(planned.going) + len(planned.referrer_tags)

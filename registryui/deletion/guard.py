@@ -45,9 +45,9 @@ PATIENCE = NGINX_PATIENCE - 2  # after so many the registry is asked no more
 AT_ONCE = 16  # questions to the registry
 ENDING = 10  # seconds for a push that nobody waits for any more
 _VERSION = "registry/2.0"
-_AWAY = "it cannot be looked up now what is protected, so nothing was changed; try again soon"
+_AWAY = "protections cannot be checked at the moment, so nothing was changed; try again soon"
 _LATE = "this took too long, so nothing was changed; try again"
-_FROZEN = "pushes and deletes are held for a moment; pulls go on; try again in a minute"
+_FROZEN = "write freeze: pushes and deletions are rejected for a moment; try again in a minute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _put(asked: Asked) -> Answer:
             now = tag_digest(source, asked.repository, tag)
         if now not in ("", sha256(asked.body)):
             return _refusal(
-                f"{asked.repository}:{tag} is immutable by the rule {rule}: it stays on {now}"
+                f"{asked.repository}:{tag} is immutable, protected by {rule}: it stays on {now}"
             )
         return _forward(asked, f"{asked.repository}:{tag}")
 
@@ -163,13 +163,12 @@ def _let_end(name: str) -> None:
 
 def _protected(asked: Asked, tag: str, rule: Protection) -> Answer:
     return _refusal(
-        f"{asked.repository}:{tag} is protected by the rule {rule}, and this would delete it or "
-        "a part of it"
+        f"{asked.repository}:{tag} is protected by {rule}, and this would delete it or a part of it"
     )
 
 
 def _refusal(reason: str) -> Answer:
-    return _error(403, "DENIED", f"{reason}; an administrator can lift the rule")
+    return _error(403, "DENIED", f"{reason}; an administrator can remove the protection")
 
 
 def _error(status: int, code: str, message: str) -> Answer:

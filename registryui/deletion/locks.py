@@ -46,7 +46,9 @@ def locked(
             pause = _PAUSES[0]
             while not attempt(number, wanted[number]):
                 if time.monotonic() > deadline:
-                    raise Busy(_("Somebody else is changing the same tag: try again in a moment."))
+                    raise Busy(
+                        _("Another operation is changing the same tag: try again in a moment.")
+                    )
                 time.sleep(pause)
                 pause = min(2 * pause, _PAUSES[1])
         yield

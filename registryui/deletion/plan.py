@@ -111,10 +111,7 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
         return patterns.matcher(pattern)
     except ValueError as error:
         raise Refused(
-            _(
-                "Not a pattern of tags: letters, digits and . _ - may stand in one, and * for any "
-                "text."
-            )
+            _("Not a valid tag pattern: use letters, digits and . _ -, and * for any text.")
         ) from error
 
 

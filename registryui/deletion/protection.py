@@ -96,8 +96,8 @@ def _insert(row: Protection, *, by: str) -> None:
     if _patterns_in(row) + sum(map(_patterns_in, Protection.objects.all())) > MOST_PATTERNS:
         raise Refused(
             _(
-                "All protections together have at most %(most)d patterns: lift one, or let a star "
-                "say the same in one pattern."
+                "All protections together can have at most %(most)d patterns: remove "
+                "one, or combine several with an asterisk."
             )
             % {"most": MOST_PATTERNS}
         )
@@ -106,7 +106,7 @@ def _insert(row: Protection, *, by: str) -> None:
             row.save(force_insert=True)
             audit.record("protection.add", str(row), by=by, details=_details(row))
     except IntegrityError as error:
-        raise Refused(_("There is such a protection already.")) from error
+        raise Refused(_("This protection already exists.")) from error
 
 
 def _strengthened(row: Protection, asked: Protection, *, by: str) -> Protection:
@@ -119,12 +119,12 @@ def _strengthened(row: Protection, asked: Protection, *, by: str) -> Protection:
             )
         )
     if row.is_immutable == asked.is_immutable:
-        raise Refused(_("There is such a protection already."))
+        raise Refused(_("This protection already exists."))
     row.is_immutable, row.note = True, asked.note or row.note
     with transaction.atomic():
         kept = Protection.objects.filter(pk=row.pk)
         if not kept.update(is_immutable=True, note=row.note):
-            raise Refused(_("This protection has been lifted already."))
+            raise Refused(_("This protection has already been removed."))
         audit.record("protection.change", str(row), by=by, details=_details(row))
     return row
 
@@ -134,7 +134,7 @@ def lift(protection: Protection, *, by: str) -> None:
     with transaction.atomic():
         gone, _each = Protection.objects.filter(pk=protection.pk).delete()
         if not gone:
-            raise Refused(_("This protection has been lifted already."))
+            raise Refused(_("This protection has already been removed."))
         audit.record("protection.lift", str(protection), by=by, details=_details(protection))
     log.info("protection of %s lifted by %s", protection, by)
     _tell_nginx()
@@ -145,10 +145,7 @@ def _tell_nginx() -> None:
         guard_files.write()
     except OSError as error:
         raise Refused(
-            _(
-                "It is written down, but nginx could not be told (%(error)s). The worker tries "
-                "again each minute."
-            )
+            _("Saved, but nginx is not updated yet (%(error)s). The worker retries every minute.")
             % {"error": in_words(error)}
         ) from error
 
@@ -178,8 +175,8 @@ def _checked(text: str) -> str:
     except ValueError as error:
         raise Refused(
             _(
-                "Write one or more patterns with spaces between them, %(most)d characters at most: "
-                "letters, digits and . _ / - may stand in one, and * for any text."
+                "Enter one or more patterns, separated by spaces, at most %(most)d "
+                "characters: letters, digits and . _ / -, and * for any text."
             )
             % {"most": patterns.LIMIT}
         ) from error

@@ -79,7 +79,7 @@ def _purge_manifest(repository: str, digest: str, by: str, fingerprint: str | No
     planned, dead = _planned(row, digest)
     if fingerprint is not None and fingerprint != planned.fingerprint:
         raise Changed(
-            _("What you were shown has changed since. Look at it again and decide anew."),
+            _("The content has changed since this plan was shown. Review it and try again."),
             planned,
         )
     if planned.left_out:
@@ -120,7 +120,7 @@ def _read_anew(repository: str) -> None:
             write(registry, repository, changed, pool)
     except RegistryError as error:
         raise Refused(
-            _("The registry did not answer as it should: %s. Nothing was deleted.") % error
+            _("Unexpected response from the registry: %s. Nothing was deleted.") % error
         ) from error
 
 
@@ -223,7 +223,7 @@ def _delete(registry: RegistryClient, repository: str, digest: str) -> Result:
                 return Result("", digest, "deleted" if was_there else "gone")
     except RegistryError as error:
         return Result("", digest, "failed", in_words(error))
-    return Result("", digest, "failed", _("Somebody pushes it again and again."))
+    return Result("", digest, "failed", _("It is being pushed again and again."))
 
 
 def _untag(registry: RegistryClient, planned: Purge, gone: set[str], act: str) -> None:

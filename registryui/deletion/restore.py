@@ -84,11 +84,13 @@ def restore(tombstone: TagTombstone, *, by: str, expected: str | None = None) ->
     """
     tombstone.refresh_from_db()
     if tombstone.restored_at is not None:
-        raise Refused(_("It has been put back already."))
+        raise Refused(_("It has already been restored."))
     if tombstone.ended_at is not None:
-        raise Refused(_("It was deleted for good meanwhile."))
+        raise Refused(_("It has been permanently deleted in the meantime."))
     if tombstone.keep_until <= clock.now():
-        raise Refused(_("Its time is over: its image may have been collected."))
+        raise Refused(
+            _("The restore period has ended: garbage collection may have deleted the image.")
+        )
     _raise(_set(tombstone.repository, [_wish(tombstone, expected or "")], by=by))
 
 
@@ -122,12 +124,12 @@ def restore_digest(repository: str, tag: str, digest: str, *, expected: str, by:
     which somebody else may push; the history shows both then.
     """
     if not _kept_bytes(repository, {digest}):
-        raise Refused(_("The index no longer has that image, so it cannot be put back."))
+        raise Refused(_("The index no longer has this image, so it cannot be restored."))
     try:
         _raise(_set(repository, [_Wish(tag, digest, expected)], by=by))
     except Taken as error:
         raise Refused(
-            _("The tag %s moved since this page was shown. Look at it again and decide anew.") % tag
+            _("The tag %s was changed after this page was loaded. Review it and try again.") % tag
         ) from error
 
 
@@ -251,17 +253,11 @@ class _Setting:
         except RegistryError as error:
             if error.status in (400, 404):
                 return Refused(
-                    _(
-                        "The registry lacks a part of that image, so it cannot be put back: %s. "
-                        "Push it again."
-                    )
+                    _("The registry lacks part of this image; push it again: %s.")
                     % (error.code or error.status)
                 )
             return Refused(
-                _(
-                    "The registry did not answer as it should: %s. Look at the tag again in a "
-                    "moment."
-                )
+                _("Unexpected response from the registry: %s. Check the tag again in a moment.")
                 % error
             )
 
@@ -269,16 +265,16 @@ class _Setting:
         now = again(lambda: self._registry.resolve(self._repository, wish.reference)) or ""
         stored = self._of(wish.digest)
         if stored is None:
-            return Refused(_("The registry no longer has that image, so it cannot be put back."))
+            return Refused(_("The registry no longer has this image, so it cannot be restored."))
         rule = self._immutable.get(wish.tag)
         if rule is not None and now not in ("", wish.digest) and not self._is_throw_away(now):
             return Refused(
-                _("The tag %(tag)s is immutable by the rule %(rule)s: it stays where it is.")
+                _("The protection %(rule)s makes the tag %(tag)s immutable: it was not changed.")
                 % {"tag": wish.tag, "rule": rule}
             )
         if not self._may_set(wish, now):
             return Taken(
-                _("The tag %s is on another image now, which somebody pushed meanwhile.")
+                _("The tag %s now points to another image that was pushed in the meantime.")
                 % wish.tag,
                 now,
             )

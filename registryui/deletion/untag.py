@@ -80,7 +80,7 @@ class _Untagging:
     def begin(self, one: Wanted) -> Taken | None:
         """Untags it, or sets the throw-away on it. A Taken: it ends there."""
         if self._is_away:
-            return Taken(one.tag, "failed", _("The registry does not answer."))
+            return Taken(one.tag, "failed", _("The registry does not respond."))
         try:
             now = self._resolve(one.tag)
             is_ours = now not in ("", one.digest) and self._is_throw_away(now)
@@ -196,9 +196,9 @@ def again(ask: Callable[[], One], *, also: Collection[int] = ()) -> One:
 def in_words(error: RegistryError) -> str:
     """For the person who wanted it."""
     if error.code == "UNSUPPORTED":
-        return _("The registry is set up to delete nothing (storage.delete.enabled).")
+        return _("Deletion is disabled in the registry (storage.delete.enabled).")
     if isinstance(error, Unreachable):
-        return _("The registry does not answer.")
+        return _("The registry does not respond.")
     if error.status >= 500 and space.is_full():
         return _("The disk is full: run ./boathouse gc --purge-now, then try again.")
-    return _("The registry answered: %s") % (error.code or error.status)
+    return _("The registry returned: %s") % (error.code or error.status)

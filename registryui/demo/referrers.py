@@ -23,7 +23,7 @@ def cosign_signature(subject: Made, repository: str) -> Made:
                 "image": {"docker-manifest-digest": subject.digest},
                 "type": "cosign container image signature",
             },
-            "optional": {"note": "made by ./boathouse demo, signed by nobody"},
+            "optional": {"note": "created by ./boathouse demo, unsigned"},
         }
     )
     noise = Random(subject.digest).randbytes(70)  # noqa: S311  (not a signature)

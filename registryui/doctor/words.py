@@ -61,8 +61,8 @@ def _in_our_words(params: Params) -> Params:
 
 _TITLES = {
     "registry": _("Registry"),
-    "front door": _("Front door"),
-    "htpasswd": _("Password file"),
+    "front door": _("Proxy (nginx)"),
+    "htpasswd": _("htpasswd file"),
     "certificate": _("Certificate"),
     "database": _("Database"),
     "hosts": _("Other hosts"),
@@ -71,8 +71,8 @@ _TITLES = {
     "store": _("Store"),
     "disk": _("Disk"),
     "clock": _("Clock"),
-    "gc": _("Collection"),
-    "integrity": _("Integrity"),
+    "gc": _("Garbage collection"),
+    "integrity": _("Integrity check"),
     "audit log": _("Audit log"),
     "packages": _("Debian packages"),
     "worker": _("Worker"),
@@ -125,11 +125,11 @@ def _proxy_frozen(p: Params) -> Said:
     until = timezone.localtime(datetime.fromisoformat(p["until"]))
     words = {"by": p["by"], "until": date_format(until, "DATETIME_FORMAT")}
     return (
-        gettext("Holds pushes and deletes")
+        gettext("Write freeze: pushes and deletions are rejected")
         if p["what"] == "writes"
-        else gettext("Holds pushes of manifests, and deletes"),
-        gettext("%(by)s asked for it, until %(until)s at the latest.") % words,
-        gettext("When the work is done: ./boathouse freeze off."),
+        else gettext("Write freeze: manifest pushes and deletions are rejected"),
+        gettext("Started by %(by)s, until %(until)s at the latest.") % words,
+        gettext("When the work is done, run ./boathouse freeze off."),
     )
 
 
@@ -137,28 +137,29 @@ def _htpasswd_lines(p: Params) -> Said:
     comma = pgettext("between names in a list", ", ")
     lines = comma.join(str(int(number)) for number in p["lines"])
     return (
-        ngettext("%(count)d line lets nobody in", "%(count)d lines let nobody in", len(p["lines"]))
+        ngettext(
+            "%(count)d line is invalid and allows no login",
+            "%(count)d lines are invalid and allow no login",
+            len(p["lines"]),
+        )
         % {"count": len(p["lines"])},
         gettext("Lines: %(lines)s") % {"lines": lines},
-        gettext(
-            "Mend or remove them in %(path)s: a line is a name, a colon and a hash that nginx "
-            "knows."
-        )
+        gettext("Correct or remove them in %(path)s: name, colon and a hash that nginx supports.")
         % {"path": p["path"]},
     )
 
 
 def _no_rights(p: Params) -> str:
-    return gettext("Nobody may pull or push: %(path)s") % {"path": p["blocked"]}
+    return gettext("Nobody can pull or push: %(path)s") % {"path": p["blocked"]}
 
 
 def _certificate_ok(p: Params) -> Said:
     days = int(p["days"])
     until = date_format(date.fromisoformat(p["until"]), gettext("j M Y"))
-    note = gettext("until %(date)s") % {"date": until}
+    note = gettext("valid until %(date)s") % {"date": until}
     if p.get("any_name"):
         note += "; " + gettext(
-            "the authority can sign any name: ./boathouse manage tls --new-authority makes one "
+            "the authority can sign any name: ./boathouse manage tls --new-authority creates one "
             "that is limited to this registry, which every client must then trust"
         )
     return _DAYS_LEFT % {"days": days}, note, ""
@@ -166,13 +167,15 @@ def _certificate_ok(p: Params) -> Said:
 
 def _renewal(p: Params) -> str:
     if p.get("own"):
-        return gettext("Get a new certificate from where this one came, then run ./boathouse up.")
-    return gettext("Run ./boathouse manage tls --renew, then ./boathouse up, which reloads nginx.")
+        return gettext("Get a new certificate from its issuer, then run ./boathouse up.")
+    return gettext("Run ./boathouse manage tls --renew, then ./boathouse up to reload nginx.")
 
 
 def _events_why(p: Params) -> str:
     minutes = {"minutes": int(p["seconds"]) // 60}
-    return str(p["error"]) or gettext("The oldest one for %(minutes)d minutes.") % minutes
+    return (
+        str(p["error"]) or gettext("The oldest has been pending for %(minutes)d minutes.") % minutes
+    )
 
 
 def _full_in(p: Params) -> str:
@@ -192,15 +195,14 @@ def _full_in_or_where(p: Params) -> str:
 
 def _make_bigger(p: Params) -> str:
     bigger = gettext(
-        "Make the disk bigger, or move the data folder to a bigger one; when it is full, "
-        "pushes fail."
+        "Extend the disk, or move the data folder to a larger one. On a full disk, pushes fail."
     )
     return " ".join(filter(None, (_would_free(p), bigger)))
 
 
 def _make_room(p: Params) -> str:
     way_out = gettext(
-        "Pushes are refused until there is room: remove other files or make the disk bigger, or "
+        "Pushes are rejected until there is free space: remove other files, extend the disk, or "
         "delete tags and run ./boathouse gc --purge-now."
     )
     return " ".join(filter(None, (_would_free(p), way_out)))
@@ -209,34 +211,37 @@ def _make_room(p: Params) -> str:
 def _would_free(p: Params) -> str:
     """What the page of collecting can do about it; "" if nothing, or if nobody looked."""
     if p.get("uncounted"):
-        return gettext("See what collecting would free: ./boathouse gc --dry-run.")
+        return gettext("To see what garbage collection would free, run ./boathouse gc --dry-run.")
     waiting, more = int(p.get("waiting", 0)), int(p.get("collectable", 0))
     words = []
     if waiting:
         words.append(
             gettext(
-                "%(size)s wait hidden by collecting: “Purge now” on its page frees them at once."
+                "%(size)s in quarantine: “Purge now” on the Garbage collection page frees them."
             )
             % {"size": formats.size(waiting)}
         )
     if more:
-        words.append(gettext("Collecting would free %(size)s more.") % {"size": formats.size(more)})
+        words.append(
+            gettext("Garbage collection would free another %(size)s.")
+            % {"size": formats.size(more)}
+        )
     return " ".join(words)
 
 
 def _entries_left(p: Params) -> str:
-    return gettext("%(count)s file entries left") % {"count": f"{p['entries']:,}"}
+    return gettext("%(count)s inodes left") % {"count": f"{p['entries']:,}"}
 
 
 def _clock_jumped(p: Params) -> Said:
     shown, believed = (datetime.fromisoformat(p[name]) for name in ("shown", "believed"))
     return (
-        gettext("The clock of this machine jumped"),
-        gettext("It shows %(shown)s; by the machine's own counting it is %(believed)s.")
+        gettext("The clock of this machine has jumped"),
+        gettext("It shows %(shown)s; by the monotonic clock it is %(believed)s.")
         % {"shown": schedules.when(shown), "believed": schedules.when(believed)},
         gettext(
-            "Garbage collection, purges, retention and the end of undo are paused. Set the clock; "
-            "if it is right: ./boathouse gc --trust-clock"
+            "Garbage collection, purges, retention and restore periods are paused. Correct the "
+            "clock, or trust it if it is right: ./boathouse gc --trust-clock"
         ),
     )
 
@@ -254,19 +259,17 @@ def _packages_security(p: Params) -> Said:
 
 def _next_gc(p: Params) -> str:
     if not p["next"]:
-        return gettext("there is no schedule: only by hand")
+        return gettext("no schedule, manual only")
     when = datetime.fromisoformat(p["next"])
     return gettext("next: %(time)s") % {"time": schedules.when(when)}
 
 
 def _wait_for_database(p: Params) -> str:
     if p.get("path"):  # SQLite: busy for too long, or its disk fails
-        return gettext(
-            "Look at the disk that it is on, and whether another program holds the file."
-        )
+        return gettext("Check its disk, and whether another program locks the file.")
     return gettext(
-        "Start PostgreSQL, or mend DATABASE_URL. Logins, pushes and pulls go on meanwhile; the "
-        "pages and the worker come back by themselves."
+        "Start PostgreSQL, or correct DATABASE_URL. Logins, pushes and pulls are not affected; "
+        "the portal and the worker recover automatically."
     )
 
 
@@ -277,8 +280,8 @@ def _said_of(p: Params) -> str:
 def _hosts_ok(p: Params) -> Said:
     count = int(p["count_hosts"])
     value = ngettext(
-        "%(count)d other host publishes what is decided here",
-        "%(count)d other hosts publish what is decided here",
+        "%(count)d other host publishes the changes made here",
+        "%(count)d other hosts publish the changes made here",
         count,
     )
     return value % {"count": count}, ", ".join(p["names"]), ""
@@ -286,39 +289,37 @@ def _hosts_ok(p: Params) -> Said:
 
 def _hosts_late(p: Params) -> Said:
     return (
-        gettext("A change of registry users has not reached every host"),
-        gettext("%(names)s, last heard of %(seconds)d s ago: %(count)d registry users")
+        gettext("A change to registry users has not reached all hosts"),
+        gettext("%(names)s, last seen %(seconds)d s ago: %(count)d registry users")
         % {"names": ", ".join(p["names"]), "seconds": p["seconds"], "count": p["count"]},
         gettext(
-            "Until then it may let in who was switched off. Run ./boathouse doctor there; if the "
-            "host is gone for good, run ./boathouse manage hosts --forget with its name."
+            "Until then it may still accept disabled users. Run ./boathouse doctor there. If the "
+            "host has been removed permanently, run ./boathouse manage hosts --forget with its "
+            "name."
         ),
     )
 
 
 def _hosts_silent(p: Params) -> Said:
     return (
-        gettext("A host is silent"),
-        gettext("%(names)s, last heard of %(seconds)d s ago")
+        gettext("A host does not report"),
+        gettext("%(names)s, last seen %(seconds)d s ago")
         % {"names": ", ".join(p["names"]), "seconds": p["seconds"]},
         gettext(
-            "Start it with ./boathouse up; if it is gone for good, run ./boathouse manage hosts "
-            "--forget with its name."
+            "Start it with ./boathouse up. If it has been removed permanently, run ./boathouse "
+            "manage hosts --forget with its name."
         ),
     )
 
 
 # -- the table -------------------------------------------------------------------------------------
-_FREE = _("%(free)s free of %(total)s")
+_FREE = _("%(free)s of %(total)s free")
 _EVERY = ngettext_lazy("every %(every)d minute", "every %(every)d minutes", "every")
 _DAYS_LEFT = ngettext_lazy("%(days)d day left", "%(days)d days left", "days")
-_OVER_HTTP = _("Read over HTTP, through the registry")
+_OVER_HTTP = _("Read over HTTP through the registry")
 _CLOSED = (
     _("The user %(user)s may not open %(blocked)s."),
-    _(
-        "Give that user the right: chgrp %(user)s and chmod g+r for the file, chmod o+x for a "
-        "folder above it."
-    ),
+    _("Grant access: chgrp %(user)s and chmod g+r for the file, chmod o+x for its folders."),
 )
 
 _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] = {
@@ -326,47 +327,47 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
     "broken": (
         _("The check itself failed"),
         "%(error)s",
-        _("Run ./boathouse doctor on the server; if it says the same, this is a bug."),
+        _("Run ./boathouse doctor on the server. If it reports the same, this is a bug."),
     ),
     "late": (
-        _("No answer in %(seconds)d seconds"),
+        _("No response within %(seconds)d seconds"),
         "",
-        _("Look whether the disk or the network of the server hangs."),
+        _("Check whether the disk or the network of the server hangs."),
     ),
     # -- registry --
-    "registry-ok": (_("Answers in %(ms)d ms"), "%(version)s", ""),
+    "registry-ok": (_("Responds in %(ms)d ms"), "%(version)s", ""),
     "registry-unreachable": (
-        _("Does not answer"),
+        _("Does not respond"),
         "%(url)s: %(error)s",
-        _("Start it with ./boathouse up, and read what it says; pushes and pulls stand still."),
+        _("Start it with ./boathouse up and check its output. Pushes and pulls fail until then."),
     ),
     "registry-answer": (
-        _("Answers, but not as a registry"),
+        _("Responds, but not as a registry"),
         "%(url)s: %(error)s",
-        _("Another program may have its port: run ./boathouse down, then ./boathouse up."),
+        _("Another program may use its port: run ./boathouse down, then ./boathouse up."),
     ),
     "registry-unconfigured": (
         _("Its configuration cannot be read"),
         "%(path)s",
-        _("Run ./boathouse up: it writes the configuration anew."),
+        _("Run ./boathouse up to write a new configuration."),
     ),
     "registry-delete": (
-        _("Deleting is switched off"),
+        _("Deletion is disabled"),
         "%(path)s",
-        _("Set storage.delete.enabled to true, or run ./boathouse up, which writes it anew."),
+        _("Set storage.delete.enabled to true, or run ./boathouse up to write the configuration."),
     ),
     "registry-cache": (
         _("Keeps a cache of blob descriptors"),
         "%(path)s",
         _(
-            "Take storage.cache.blobdescriptor out, or run ./boathouse up: with this cache a push "
-            "after a collection leaves out blobs that are gone."
+            "Remove storage.cache.blobdescriptor, or run ./boathouse up: with this cache, a push "
+            "after garbage collection skips blobs that no longer exist."
         ),
     ),
     "registry-hook": (
-        _("Does not tell the portal what happens"),
+        _("Sends no notifications to the portal"),
         "%(path)s",
-        _("Run ./boathouse up: it writes the notification address of this portal."),
+        _("Run ./boathouse up to configure the notification endpoint of this portal."),
     ),
     "registry-open": (
         _("Answers every program of this machine"),
@@ -381,14 +382,14 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         ),
     ),
     # -- front door --
-    "proxy-ok": (_("Answers in %(ms)d ms"), "nginx, %(protocol)s", ""),
+    "proxy-ok": (_("Responds in %(ms)d ms"), "nginx, %(protocol)s", ""),
     "proxy-closed": (
-        _("Nothing answers at %(address)s"),
+        _("No response at %(address)s"),
         "%(error)s",
-        _("Start it with ./boathouse up, and read what nginx says."),
+        _("Start it with ./boathouse up and check the output of nginx."),
     ),
     "proxy-untrusted": (
-        _("Shows a certificate that clients refuse"),
+        _("Presents a certificate that clients reject"),
         "%(error)s",
         _(
             "Run ./boathouse manage tls --renew, then ./boathouse up. If another program has the "
@@ -396,208 +397,214 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         ),
     ),
     "proxy-old-certificate": (
-        _("Shows an older certificate than the file"),
-        _("nginx was not reloaded since the renewal."),
-        _("Run ./boathouse up: it reloads nginx."),
+        _("Presents an older certificate than the file"),
+        _("nginx has not been reloaded since the renewal."),
+        _("Run ./boathouse up to reload nginx."),
     ),
     "proxy-held": _proxy_frozen,
     "proxy-open": (
-        _("Lets everybody in without a password"),
+        _("Allows access without a password"),
         "",
-        _("Stop it with ./boathouse down, then run ./boathouse up, which writes nginx.conf anew."),
+        _("Stop it with ./boathouse down, then run ./boathouse up to write a new nginx.conf."),
     ),
     "proxy-no-passwords": (
-        _("nginx cannot read the password file"),
-        _("It answers %(status)d to a login."),
-        _("See what is said of the password file, and nginx's error log."),
+        _("nginx cannot read the htpasswd file"),
+        _("It returns %(status)d to a login."),
+        _("See the findings for the htpasswd file and the error log of nginx."),
     ),
     "proxy-no-registry": (
-        _("nginx does not reach the registry"),
-        _("It answers %(status)d to a client."),
-        _("See what is said of the registry; ./boathouse up starts it."),
+        _("nginx cannot reach the registry"),
+        _("It returns %(status)d to a client."),
+        _("See the findings for the registry; ./boathouse up starts it."),
     ),
     "proxy-no-portal": (
-        _("nginx does not reach the portal"),
-        _("It answers %(status)d to a browser. Pushes and pulls go on."),
-        _("Start it with ./boathouse up, and read what the web process says."),
+        _("nginx cannot reach the portal"),
+        _("It returns %(status)d to a browser. Pushes and pulls are not affected."),
+        _("Start it with ./boathouse up and check the output of the web process."),
     ),
     "proxy-answer": (
-        _("Answers, but not as a front door"),
-        _("It answers %(status)d to a client."),
-        _("Another program may have its port: run ./boathouse down, then ./boathouse up."),
+        _("Responds, but not as the Boathouse proxy"),
+        _("It returns %(status)d to a client."),
+        _("Another program may use its port: run ./boathouse down, then ./boathouse up."),
     ),
     # -- password file --
     "htpasswd-ok": (
         ngettext_lazy("%(users)d registry user", "%(users)d registry users", "users"),
-        _("Readable for nginx"),
+        _("Readable by nginx"),
         "",
     ),
     "htpasswd-missing": (
-        _("Is missing"),
+        _("Missing"),
         "%(path)s",
-        _("Run ./boathouse user publish: it is written again from the tables."),
+        _("Run ./boathouse user publish to write it again from the database."),
     ),
     "htpasswd-unreadable": (_("nginx cannot read it"), *_CLOSED),
     "htpasswd-lines": _htpasswd_lines,
     "htpasswd-empty": (
-        _("Nobody may log in"),
-        _("The file holds no user."),
+        _("Nobody can log in"),
+        _("The file contains no users."),
         _("Add a registry user: ./boathouse user add NAME --pull '*' --push '*'"),
     ),
     "htpasswd-old-missing": (
         _("The file of replaced secrets is missing"),
-        _("A wrong password is answered as if a right lacked: %(path)s"),
-        _("Run ./boathouse user publish: it is written again from the tables."),
+        _("A wrong password is reported as a missing right: %(path)s"),
+        _("Run ./boathouse user publish to write it again from the database."),
     ),
     "htpasswd-old-unreadable": (_("nginx cannot read the file of replaced secrets"), *_CLOSED),
     "htpasswd-pending": (
         ngettext_lazy(
-            "The files contradict the tables for %(count)d registry user",
-            "The files contradict the tables for %(count)d registry users",
+            "The files differ from the database for %(count)d registry user",
+            "The files differ from the database for %(count)d registry users",
             "count",
         ),
         "%(names)s",
-        _("Look at the disk and at who owns the files, then run ./boathouse user publish."),
+        _("Check the disk and the owner of the files, then run ./boathouse user publish."),
     ),
     "htpasswd-lost": (
-        _("Has lost all its lines"),
-        _("Nobody may log in: %(names)s"),
-        _("Run ./boathouse user publish: they are written again from the tables."),
+        _("All lines have been removed"),
+        _("Nobody can log in: %(names)s"),
+        _("Run ./boathouse user publish to write them again from the database."),
     ),
     "htpasswd-drift": (
         ngettext_lazy(
             "%(count)d line was edited by hand", "%(count)d lines were edited by hand", "count"
         ),
         "%(names)s",
-        _("./boathouse user drift shows what was done: take it over, put it back or let it be."),
+        _("./boathouse user drift lists the changes: accept, revert or ignore them."),
     ),
     "passwords-down": (
-        _("Passwords that people chose cannot be checked"),
-        _("The part passwords: %(trouble)s. Who cannot log in: %(names)s"),
+        _("User-chosen passwords cannot be checked"),
+        _("Component passwords: %(trouble)s. Affected users: %(names)s"),
         _(
-            "Restart Boathouse. With systemd, write the units again first: ./boathouse manage "
-            "units /etc/systemd/system"
+            "Restart Boathouse. With systemd, regenerate the units first: ./boathouse "
+            "manage units /etc/systemd/system"
         ),
     ),
     "htpasswd-slow": (
         ngettext_lazy(
-            "%(count)d password takes long to check",
-            "%(count)d passwords take long to check",
+            "%(count)d password is slow to check",
+            "%(count)d passwords are slow to check",
             "count",
         ),
         "%(names)s",
         _(
-            "Their logins share one slow queue. Give these users a new secret: ./boathouse user "
-            "rotate NAME"
+            "Their logins share one slow queue. Create new secrets for these users: "
+            "./boathouse user rotate NAME"
         ),
     ),
     "rights-missing": (
-        _("The rights are missing"),
+        _("The rights files are missing"),
         _no_rights,
-        _("Run ./boathouse user publish: they are written again from the tables."),
+        _("Run ./boathouse user publish to write them again from the database."),
     ),
     "rights-unreadable": (
-        _("nginx cannot see the rights"),
+        _("nginx cannot read the rights files"),
         _CLOSED[0],
-        _("Run ./boathouse user publish: it opens the folder to nginx."),
+        _("Run ./boathouse user publish to give nginx access to the folder."),
     ),
     "rights-lost": (
         ngettext_lazy(
-            "The rights of %(count)d registry user are missing",
-            "The rights of %(count)d registry users are missing",
+            "The rights files of %(count)d registry user are missing",
+            "The rights files of %(count)d registry users are missing",
             "count",
         ),
         "%(names)s",
-        _("Run ./boathouse user publish: they are written again from the tables."),
+        _("Run ./boathouse user publish to write them again from the database."),
     ),
     # -- certificate --
     "certificate-ok": _certificate_ok,
-    "certificate-ends": (_DAYS_LEFT, _("It should have been renewed by now."), _renewal),
+    "certificate-ends": (_DAYS_LEFT, _("It should have been renewed already."), _renewal),
     "certificate-expired": (
         ngettext_lazy("Expired %(days)d day ago", "Expired %(days)d days ago", "days"),
-        _("Every client refuses it."),
+        _("All clients reject it."),
         _renewal,
     ),
     "certificate-unreadable": (
         _("Cannot be read"),
         "%(error)s",
-        _("Put the file back, or run ./boathouse up, which makes what is missing."),
+        _("Restore the file, or run ./boathouse up to create what is missing."),
     ),
-    "certificate-wrong": (_("Does not fit"), "%(error)s", _renewal),
+    "certificate-wrong": (_("Does not match"), "%(error)s", _renewal),
     "certificate-authority": (
         ngettext_lazy(
-            "The authority ends in %(days)d day", "The authority ends in %(days)d days", "days"
+            "The authority expires in %(days)d day",
+            "The authority expires in %(days)d days",
+            "days",
         ),
-        _("It is never replaced by itself, because every client has to trust the new one."),
+        _("It is never replaced automatically, because every client must trust the new one."),
         _(
-            "Choose a day, run ./boathouse manage tls --new-authority and ./boathouse up, and "
-            "send everybody to the page that says how to trust it."
+            "Choose a date, run ./boathouse manage tls --new-authority and ./boathouse "
+            "up, and send everybody the link to “Trust this registry”."
         ),
     ),
     "certificate-key": (
-        _("Its key can be read by others"),
+        _("Its key is readable by other users"),
         "%(path)s",
-        _("Run chmod 600 %(path)s; if strangers have accounts on this server, renew it too."),
+        _("Run chmod 600 %(path)s. If others can log in to this server, renew it too."),
     ),
     # -- events --
-    "events-ok": (_("Last one %(age)s ago"), _("None is waiting"), ""),
-    "events-none": (_("None yet"), _("The first push sends one."), ""),
+    "events-ok": (_("Last event %(age)s ago"), _("No pending events"), ""),
+    "events-none": (_("None yet"), _("The first push sends an event."), ""),
     "events-late": (
-        ngettext_lazy("%(count)d is waiting", "%(count)d are waiting", "count"),
+        ngettext_lazy("%(count)d event pending", "%(count)d events pending", "count"),
         _events_why,
-        _("See what is said of the registry and the worker; they are applied when both answer."),
+        _("See the findings for registry and worker. Events are applied when both respond."),
     ),
     "events-silent": (
         ngettext_lazy(
-            "%(changes)d change came without an event",
-            "%(changes)d changes came without an event",
+            "%(changes)d change without an event",
+            "%(changes)d changes without an event",
             "changes",
         ),
-        _("The sync found them; the registry did not tell."),
+        _("Found by the sync; the registry sent no notification."),
         _(
-            "Run ./boathouse up, which writes the notification address anew, and look for "
-            "“notifications” in the registry's log."
+            "Run ./boathouse up to configure the notification endpoint again, and "
+            "search the log of the registry for “notifications”."
         ),
     ),
     # -- index --
-    "index-ok": (_("Read %(age)s ago"), _EVERY, ""),
+    "index-ok": (_("Synced %(age)s ago"), _EVERY, ""),
     "index-running": (
-        _("Is being read now"),
+        _("Sync in progress"),
         ngettext_lazy("%(done)d tag read so far", "%(done)d tags read so far", "done"),
         "",
     ),
-    "index-never": (_("Not read yet"), _EVERY, _("Run ./boathouse sync, or wait for the worker.")),
-    "index-old": (
-        _("Read %(age)s ago"),
+    "index-never": (
+        _("Not synced yet"),
         _EVERY,
-        _("Look whether the worker runs; ./boathouse sync reads the registry now."),
+        _("Run ./boathouse sync, or wait for the worker."),
+    ),
+    "index-old": (
+        _("Synced %(age)s ago"),
+        _EVERY,
+        _("Check whether the worker is running. ./boathouse sync reads the registry now."),
     ),
     "index-failed": (
-        _("The last run failed"),
+        _("The last sync failed"),
         "%(error)s",
-        _("See what is said of the registry; ./boathouse sync tries again and shows every error."),
+        _("See the findings for the registry. ./boathouse sync tries again and shows all errors."),
     ),
     # -- store --
-    "store-ok": (_("Read directly, answers in %(ms)d ms"), "%(place)s", ""),
-    "store-unwanted": (_OVER_HTTP, _("As BOATHOUSE_SOURCE says."), ""),
+    "store-ok": (_("Read directly, responds in %(ms)d ms"), "%(place)s", ""),
+    "store-unwanted": (_OVER_HTTP, _("Configured by BOATHOUSE_SOURCE."), ""),
     "store-setting": (
         _OVER_HTTP,
         "%(error)s",
-        _("Correct that setting, for every command of this instance, and run ./boathouse up."),
+        _("Correct this setting for all commands of this instance, then run ./boathouse up."),
     ),
     "store-unreadable": (
         _OVER_HTTP,
         _("The user %(user)s may not read %(blocked)s."),
         _(
-            "Run the registry and the portal as one user, or give this user the right to read the "
-            "store; that is many times faster, and shows untagged images and push times. "
-            "BOATHOUSE_SOURCE=http says that it is meant so."
+            "Run the registry and the portal as the same user, or give this user read "
+            "access to the store: this is many times faster, and shows untagged images "
+            "and push times. If this is intended, set BOATHOUSE_SOURCE=http."
         ),
     ),
     "store-no-driver": (
         _OVER_HTTP,
         _("There is no driver to read %(driver)s directly."),
-        _("It takes longer and shows less; BOATHOUSE_SOURCE=http says that it is meant so."),
+        _("This is slower and shows less. If it is intended, set BOATHOUSE_SOURCE=http."),
     ),
     "store-not-installed": (
         _OVER_HTTP,
@@ -605,49 +612,50 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         _("Install it: .venv/bin/python -m pip install %(package)s"),
     ),
     "store-silent": (
-        _("Does not answer"),
+        _("Does not respond"),
         "%(error)s",
         _(
-            "Look at the service, the key and the network; until then set BOATHOUSE_SOURCE=http if "
-            "the registry still reaches it."
+            "Check the service, the key and the network. If the registry can still "
+            "reach it, set BOATHOUSE_SOURCE=http until then."
         ),
     ),
     "store-unwritten": (
         _("The registry cannot write it"),
         "%(error)s",
         _(
-            "Pushes fail, pulls go on. Look whether the disk is full or mounted read-only; give "
-            "the store (registry/ in the data folder) to the user that runs the registry, or its "
-            "key the right to write to the bucket."
+            "Pushes fail, pulls are not affected. Check whether the disk is full or mounted "
+            "read-only. Give the user that runs the registry write access to the store (registry/ "
+            "in the data folder), or its key write access to the bucket."
         ),
     ),
     "store-unwritable": (
-        _("Cannot be written"),
+        _("Read-only"),
         _("The user %(user)s may not write %(path)s."),
         _(
-            "If the registry runs as this user, pushes fail; collecting is not possible in any "
-            "case. Look whether it is mounted read-only, or give it to this user. ./boathouse "
-            "doctor, typed on the server, tries whether the registry can write."
+            "If the registry runs as this user, pushes fail; garbage collection is not possible in "
+            "any case. Check whether it is mounted read-only, or change its owner to this user. On "
+            "the server, ./boathouse doctor tests whether the registry can write."
         ),
     ),
     "store-links": (
-        _("Has symbolic links that are not followed"),
+        _("Contains symbolic links that are not followed"),
         _(
-            "%(count)d of them, the first is %(path)s: it leads to what has another name already, "
-            "or in a circle, or lies within a repository. The registry follows it: what it serves "
-            "there is not on the pages, and garbage collection deletes nothing."
+            "%(count)d in total, the first is %(path)s: it points to content that already has "
+            "another name, forms a loop, or lies inside a repository. The registry follows it: "
+            "what it serves there is not shown in the portal, and garbage collection deletes "
+            "nothing."
         ),
         _(
-            "Remove the link, or move what it leads to into the store. A link that stands for a "
-            "whole repository or namespace may lead to a folder of its own on another disk."
+            "Remove the link, or move its target into the store. A link in place of a "
+            "whole repository or namespace may point to its own folder on another disk."
         ),
     ),
     "store-elsewhere": (
-        _("Parts of it lie on another file system"),
+        _("Partly on another file system"),
         _(
-            "%(count)d symbolic links lead there, the first is %(path)s. Pulls work. Pushes of new "
-            "layers fail, because the registry moves each upload to the other blobs, and garbage "
-            "collection deletes nothing there."
+            "%(count)d symbolic links point there, the first is %(path)s. Pulls work. Pushes of "
+            "new layers fail, because the registry moves each upload next to the other blobs, "
+            "and garbage collection deletes nothing there."
         ),
         _("To push there again, move it back, or move the whole store to the larger disk."),
     ),
@@ -659,98 +667,100 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
     "disk-entries": (
         _entries_left,
         "%(path)s",
-        _("There is room, but not for more files: move the data folder to another file system."),
+        _("There is free space, but no free inodes: move the data folder to another file system."),
     ),
     "disk-readonly": (
-        _("Cannot be written"),
+        _("Read-only"),
         "%(path)s",
-        _("Look whether it is mounted read-only, or belongs to another user."),
+        _("Check whether it is mounted read-only or belongs to another user."),
     ),
     # -- collection --
-    "gc-ok": (_("Last one %(age)s ago"), _("%(freed)s freed, %(waiting)s wait hidden"), ""),
-    "gc-running": (_("Is running"), _("for %(age)s"), ""),
+    "gc-ok": (_("Last event %(age)s ago"), _("%(freed)s freed, %(waiting)s in quarantine"), ""),
+    "gc-running": (_("Running"), _("for %(age)s"), ""),
     "gc-none": (_("None yet"), _next_gc, ""),
     "gc-never": (
-        ngettext_lazy("Never in %(days)d day", "Never in %(days)d days", "days"),
+        ngettext_lazy("No run in %(days)d day", "No run in %(days)d days", "days"),
         _next_gc,
         _(
-            "What is deleted stays on the disk until then: run ./boathouse gc, or set "
-            "BOATHOUSE_GC_SCHEDULE and look whether the worker runs at that time."
+            "Deleted images stay on disk until it runs: run ./boathouse gc, or set "
+            "BOATHOUSE_GC_SCHEDULE and check whether the worker is running."
         ),
     ),
     "gc-canary": (
-        _("The registry does not see what is hidden"),
+        _("The registry does not notice quarantined content"),
         "%(error)s",
         _(
-            "Nothing is collected before that is mended. Take storage.cache.blobdescriptor out of "
-            "the registry's configuration and restart it; ./boathouse up does both."
+            "Garbage collection does not run until this is fixed. Remove "
+            "storage.cache.blobdescriptor from the configuration of the registry and "
+            "restart it; ./boathouse up does both."
         ),
     ),
     "gc-failed": (
-        _("The last one failed %(age)s ago"),
+        _("The last run failed %(age)s ago"),
         "%(error)s",
-        _("./boathouse gc goes on where it ended, and shows every error."),
+        _("./boathouse gc continues where it ended, and shows all errors."),
     ),
     "gc-overdue": (
-        _("%(size)s wait hidden for too long"),
+        _("%(size)s in quarantine are overdue"),
         _("due %(age)s ago"),
-        _("Run ./boathouse gc: it frees what is due. Look whether the worker runs."),
+        _("Run ./boathouse gc to free what is due, and check whether the worker is running."),
     ),
     "gc-unreviewed": (
-        _("The last one was ended before its review"),
+        _("The last run was interrupted before its review"),
         _("%(age)s ago"),
         _(
-            "The worker does it within a minute: images that were pushed meanwhile may be "
-            "incomplete until then. Look whether the worker runs."
+            "The worker completes the review within a minute; until then, images pushed in the "
+            "meantime may be incomplete. Check whether the worker is running."
         ),
     ),
     "gc-skipped": (
         ngettext_lazy(
-            "The last one skipped %(count)d repository",
-            "The last one skipped %(count)d repositories",
+            "The last run skipped %(count)d repository",
+            "The last run skipped %(count)d repositories",
             "count",
         ),
         "%(name)s: %(why)s",
         _(
-            "Nothing of a skipped repository is freed. ./boathouse integrity repairs half-written "
-            "files and names the tags; the run's report names the others."
+            "Skipped repositories free no space. ./boathouse integrity repairs half-written files "
+            "and lists the tags; the report of the run lists the others."
         ),
     ),
     "clock-jumped": _clock_jumped,
     "integrity-broken": (
-        ngettext_lazy("%(count)d tag is broken", "%(count)d tags are broken", "count"),
-        _("as of the check %(age)s ago"),
+        ngettext_lazy("%(count)d incomplete tag", "%(count)d incomplete tags", "count"),
+        _("as of %(age)s ago"),
         _("Push these images again, or delete their tags: search for is:broken."),
     ),
     "packages-security": _packages_security,
     "audit-log-changed": (
-        _("The audit log is not as it was written"),
-        _("as of the check %(age)s ago"),
-        _("Open Activity: it names the rows. docs/operate.md says what it can mean."),
+        _("The audit log fails verification"),
+        _("as of %(age)s ago"),
+        _("Open Activity: it lists the rows. docs/operate.md explains possible causes."),
     ),
     # -- database --
-    "database-ok": (_("Answers in %(ms)d ms"), "PostgreSQL %(version)s", ""),
-    "database-away": (_("Does not answer"), _said_of, _wait_for_database),
+    "database-ok": (_("Responds in %(ms)d ms"), "PostgreSQL %(version)s", ""),
+    "database-away": (_("Does not respond"), _said_of, _wait_for_database),
     "database-damaged": (
-        _("Is damaged"),
+        _("Damaged"),
         _said_of,
         _(
-            "Pushes and pulls go on; nothing can be changed. Run ./boathouse down, put the file or "
-            "database aside, bring a backup back, and run ./boathouse up: docs/operate.md, “When "
-            "files are lost or broken”, has the commands, and says what comes back without one."
+            "Pushes and pulls are not affected; nothing can be changed. Run "
+            "./boathouse down, move the file or database away, restore a backup, and "
+            "run ./boathouse up: docs/operate.md, “When files are lost or damaged”, "
+            "lists the commands, and what is restored without a backup."
         ),
     ),
     "database-closed": (
         _("Cannot be opened"),
         _said_of,
-        _("Give it, and the folder that it is in, to the user who runs Boathouse."),
+        _("Change the owner of the file and its folder to the user that runs Boathouse."),
     ),
     "database-empty": (
         _("Has no tables"),
         _said_of,
         _(
-            "Run ./boathouse down, bring a backup back if there is one, and run ./boathouse up: it "
-            "makes the tables and takes over the registry users from their files."
+            "Run ./boathouse down, restore a backup if there is one, and run ./boathouse up: it "
+            "creates the tables and imports the registry users from their files."
         ),
     ),
     # -- hosts --
@@ -758,15 +768,15 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
     "hosts-late": _hosts_late,
     "hosts-silent": _hosts_silent,
     # -- worker --
-    "worker-ok": (_("Is at work"), _("Last round %(age)s ago"), ""),
+    "worker-ok": (_("Running"), _("Last check %(age)s ago"), ""),
     "worker-never": (
-        _("Has not made a round yet"),
+        _("No check completed yet"),
         "",
-        _("If this stays for a minute, start it with ./boathouse up and read what it says."),
+        _("If this lasts longer than a minute, start it with ./boathouse up and check its output."),
     ),
     "worker-silent": (
-        _("Does not answer"),
-        _("Last round %(age)s ago; what is said of the other parts is as old."),
-        _("Start it with ./boathouse up, and read what it says. Pushes and pulls go on."),
+        _("Does not respond"),
+        _("Last check %(age)s ago; the findings for the other components are as old."),
+        _("Start it with ./boathouse up and check its output. Pushes and pulls are not affected."),
     ),
 }

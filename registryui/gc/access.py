@@ -13,7 +13,7 @@ from registryui.registry.errors import RegistryError
 def obstacle() -> str:
     """Why garbage collection cannot run here, a sentence; "" if it can. Asks no network."""
     if choose.choose("auto").kind != "store":
-        return _("The store cannot be read directly, so nothing is collected: ./boathouse doctor")
+        return _("Garbage collection cannot run: the store cannot be read. Run ./boathouse doctor")
     try:
         choose.open_quarantine()
     except (Refused, RegistryError) as error:

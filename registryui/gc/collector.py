@@ -69,7 +69,7 @@ Freeze = Callable[[], AbstractContextManager[Frozen]]
 
 def _frozen_writes() -> AbstractContextManager[Frozen]:
     # It ends with the work, or with its process: an end before the purge's own would be wrong.
-    return write_freeze.frozen("manifests", by=_("purging at once"), at_most=write_freeze.LONGEST)
+    return write_freeze.frozen("manifests", by=_("immediate purge"), at_most=write_freeze.LONGEST)
 
 
 # What keeps manifests from being written at the proxy of every host; none: nothing can.
@@ -95,9 +95,7 @@ def run_gc(
     if not (dry_run or review):
         clock.check()
     if purge_now and freeze is None:
-        raise Refused(
-            _("Purging at once is not possible: nothing can freeze the writes meanwhile.")
-        )
+        raise Refused(_("An immediate purge is not possible: writes cannot be frozen."))
     store, quarantine = _open()
     result = Result(dry_run=dry_run, is_review=review)
     run = runs.begin(Run.Kind.GC, by=by, result=result)
@@ -119,7 +117,7 @@ def restore(wanted: str, *, by: str) -> int:
     found = list(quarantine.contents())
     chosen = [one for one in found if wanted == one.id or (wanted == "all" and not one.is_damaged)]
     if not chosen and wanted != "all":
-        raise Refused(_("Nothing in the quarantine is called %(id)s.") % {"id": wanted[:80]})
+        raise Refused(_("Nothing in quarantine has the ID %(id)s.") % {"id": wanted[:80]})
     names = {place.repository for one in chosen if (place := _place(one)).kind == "revision"}
     # An image needs the links to its layers, too: the folder of its repository comes first.
     folders = [
@@ -195,7 +193,7 @@ def _open() -> tuple[FileStore, Quarantine]:
     choice = choose.choose("auto")
     if choice.kind != "store":
         raise Refused(
-            _("The store cannot be read directly, so nothing is collected: ./boathouse doctor")
+            _("Garbage collection cannot run: the store cannot be read. Run ./boathouse doctor")
         )
     return choose.open_store(of_settings()), choose.open_quarantine()
 
@@ -327,18 +325,19 @@ class _GcRun(runs.Work[Result]):
                 for one in gone:  # nobody else can need it: its name and bytes are told to nobody
                     self.quarantine.purge(one)
         if not is_there or not any(_place(one).kind == "blob" for one in gone):
-            raise Impossible(
-                _("The registry writes to another store than the one that is read here.")
-            )
+            raise Impossible(_("The registry uses another store than the one read here."))
         if written_at is not None and abs(written_at - timezone.now()) > SKEW:
             raise Impossible(
-                _("The clock of the store's disk differs from ours: nothing has a known age.")
+                _(
+                    "The clock of the store's disk differs from the clock of this machine: "
+                    "ages cannot be determined."
+                )
             )
         if is_still_there:
             raise Impossible(
                 _(
-                    "The registry remembers blobs that are gone: switch off its cache of "
-                    "descriptors (storage.cache.blobdescriptor) and start it again."
+                    "The registry caches blobs that no longer exist: disable its "
+                    "descriptor cache (storage.cache.blobdescriptor) and restart it."
                 )
             )
 
@@ -363,7 +362,7 @@ class _GcRun(runs.Work[Result]):
             if self.quarantine.restore(one):
                 count += 1
                 names.add(_place(one).repository)
-                self.note(f"put back, because it is needed: {one.path}")
+                self.note(f"restored, because reachable again: {one.path}")
         for name in sorted(names - {""}):
             reconcile.read_again(self.store, name)
         self.result.restored += count

@@ -111,18 +111,18 @@ class Marker:
             raise Impossible(_behind(self.store.unfollowed[0]))
         known = set(Repository.objects.values_list("name", flat=True))
         if names and not known:
-            raise Impossible(_("The index is empty and the store is not: ./boathouse sync"))
+            raise Impossible(_("The index is empty, but the store is not: ./boathouse sync"))
         if known and known.isdisjoint(names):
             raise Impossible(
-                _("The store has none of the repositories of the index. Is its disk there?")
+                _("The store contains none of the indexed repositories. Is its disk mounted?")
             )
         lost = Tag.objects.filter(repository__name__in=list(known.difference(names))[:500])
         for name in lost.values_list("repository__name", flat=True).distinct():
             if self._is_gone(name):
                 raise Impossible(
                     _(
-                        "The index has tags of %(name)s and the store has no such repository. If "
-                        "all its disks are there: ./boathouse sync"
+                        "The index has tags of %(name)s, but the store has no such "
+                        "repository. If all disks are mounted: ./boathouse sync"
                     )
                     % {"name": name}
                 )
@@ -413,6 +413,5 @@ def named_otherwise(repository: str, digests: Collection[str]) -> dict[str, str]
 
 def _behind(path: str) -> str:
     return _(
-        "%(path)s is a symbolic link that is not followed: what lies behind it may need anything "
-        "of this store."
+        "%(path)s is a symbolic link that is not followed: its target may use any content."
     ) % {"path": shown(path)}

@@ -47,7 +47,7 @@ def run_gc(
     )
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        log.error("collect: its process was ended by %s; the next run goes on", name)
+        log.error("gc: its process was ended by %s; the next run continues", name)
 
 
 def main() -> None:

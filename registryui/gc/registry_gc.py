@@ -57,20 +57,25 @@ def steps(registry_program: str) -> list[Step]:
     program = shlex.quote(registry_program)
     return [
         Step(
-            _("Hold pushes and deletes at the front door, for as long as it may take."),
+            _("Start a write freeze that lasts long enough: pushes and deletions are rejected."),
             "./boathouse freeze on --minutes 240",
         ),
         Step(
-            _("Take away the manifests that nothing needs; --dry-run only lists them."),
+            _("Delete unreachable manifests; --dry-run only lists them."),
             "./boathouse gc --registry-gc --remove-untagged",
         ),
         Step(
-            _("Let the registry free the blobs. Never add --delete-untagged: it breaks images."),
+            _(
+                "Run the registry's own garbage collector to free the blobs. Never add "
+                "--delete-untagged: it damages images."
+            ),
             f"env -u AWS_CA_BUNDLE {program} garbage-collect {configuration}",
         ),
-        Step(_("See that every tag is whole."), "./boathouse integrity --source http"),
-        Step(_("See that the door was shut all the time."), "./boathouse freeze status"),
-        Step(_("Let writes in again."), "./boathouse freeze off"),
+        Step(_("Check that every tag is complete."), "./boathouse integrity --source http"),
+        Step(
+            _("Check that the write freeze was active all the time."), "./boathouse freeze status"
+        ),
+        Step(_("End the write freeze."), "./boathouse freeze off"),
     ]
 
 
@@ -88,7 +93,7 @@ def delete_untagged(
     with RegistryClient(settings.REGISTRY_URL) as client:
         run = sync.sync(client, by=by)
         if run is None or run.state != Run.State.DONE or Result.of(run).errors:
-            raise Refused(_("The registry could not be read to its end: ./boathouse sync"))
+            raise Refused(_("The registry could not be read completely: ./boathouse sync"))
         _check_digests()
         if not dry_run:
             restore.bring_back(client)
@@ -123,8 +128,8 @@ def _check_digests() -> None:
         if not all(map(is_canonical, references(bytes(raw)).digests)):
             raise Refused(
                 _(
-                    "Do not run the registry's own collector: images in %(repository)s name "
-                    "content by another digest than sha256, and it would delete that."
+                    "Do not run the registry's own garbage collector: images in %(repository)s "
+                    "reference content by digests other than sha256, which it would delete."
                 )
                 % {"repository": name}
             )
@@ -135,9 +140,9 @@ def _check_frozen() -> None:
         one.what == "writes" for one in write_freeze.freezes()
     ) and write_freeze.is_frozen("writes")
     if not is_frozen:
-        raise Refused(_("Writes must be held first: ./boathouse freeze on --minutes 240"))
+        raise Refused(_("Start a write freeze first: ./boathouse freeze on --minutes 240"))
     if write_freeze.in_flight("writes"):
-        raise Refused(_("Writes that began before are still under way: ./boathouse freeze status"))
+        raise Refused(_("Earlier writes are still in progress: ./boathouse freeze status"))
 
 
 def _removed(
@@ -173,7 +178,7 @@ def _kept(client: RegistryClient, repository: Repository, may_go: set[str]) -> s
         if client.resolve(repository.name, digest):
             roots.add(digest)
     if unknown := roots - known:
-        raise _NotKnown(_("the index does not know %(digest)s") % {"digest": min(unknown)})
+        raise _NotKnown(_("the index does not contain %(digest)s") % {"digest": min(unknown)})
     return closure(roots | former | (known - may_go), partial(_named_by, repository))
 
 
@@ -183,7 +188,7 @@ def _named_by(repository: Repository, digests: set[str]) -> set[str]:
     for some in chunks(sorted(digests)):
         known = repository.manifests.filter(digest__in=some)
         if known.filter(kind=Manifest.Kind.UNKNOWN).exists():
-            raise _NotKnown(_("it has a manifest that cannot be read"))
+            raise _NotKnown(_("it contains a manifest that cannot be read"))
         entries = ImageIndexEntry.objects.filter(image_index__in=known)
         found |= set(entries.values_list("digest", flat=True))
         referrers = repository.manifests.filter(subject_digest__in=some)

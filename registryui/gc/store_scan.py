@@ -17,7 +17,7 @@ from registryui.registry.errors import RegistryError
 from registryui.registry.storage import FileStore
 
 AT_ONCE = 20_000  # blobs of one answer
-ELSEWHERE = "it lies on another file system, and nothing can be moved out of there"
+ELSEWHERE = "it is on another file system, and files cannot be moved between them"
 
 
 class Task(NamedTuple):

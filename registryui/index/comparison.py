@@ -58,7 +58,7 @@ def named(text: str) -> Named:
         reference = parse_reference(text.strip())
     except ValueError as error:
         raise Refused(
-            _("%s is no reference. Write repository:tag or repository@sha256:….")
+            _("%s is not a valid reference. Enter repository:tag or repository@sha256:….")
             % f"“{text.strip()[:120]}”"
         ) from error
     if not reference.tag and not reference.digest:
@@ -78,9 +78,9 @@ def named(text: str) -> Named:
         )
         manifest, tagged_at = (tag.manifest, tag.tagged_at) if tag else (None, None)
         if tag is not None and manifest is None:
-            raise Refused(_("The tag %s has no manifest: nothing can be compared.") % reference)
+            raise Refused(_("The tag %s has no manifest and cannot be compared.") % reference)
     if manifest is None or tagged_at is None:
-        raise Refused(_("There is no %s in the index.") % reference)
+        raise Refused(_("%s is not in the index.") % reference)
     return Named(reference, manifest, tagged_at, _platforms(manifest))
 
 
@@ -125,7 +125,7 @@ def source(one: Named, platform: str) -> ComparisonSource:
             )
         shown = found
     elif shown.kind == Manifest.Kind.IMAGE_INDEX:
-        raise Refused(_("%s is an image index without any image.") % one.reference)
+        raise Refused(_("The image index %s contains no images.") % one.reference)
     try:
         parsed = parse_manifest(bytes(shown.raw), shown.media_type)
     except ValueError as error:

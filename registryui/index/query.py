@@ -103,7 +103,7 @@ def parse(text: str, *, now: datetime, registry: str = "") -> Query:
     """
     text = storable(text)
     if len(text) > LONGEST:
-        reason = _("A search is at most %(limit)s characters long.") % {"limit": LONGEST}
+        reason = _("A search can be at most %(limit)s characters long.") % {"limit": LONGEST}
         raise QueryError(reason, LONGEST, len(text))
     terms: list[Term] = []
     command = _COMMAND.match(text)
@@ -112,7 +112,7 @@ def parse(text: str, *, now: datetime, registry: str = "") -> Query:
         term, place = _item(text, place, _Context(now, registry))
         place = _skip_blanks(text, place)
         if len(terms) == MOST:
-            reason = _("A search has at most %(limit)s parts.") % {"limit": MOST}
+            reason = _("A search can have at most %(limit)s conditions.") % {"limit": MOST}
             raise QueryError(reason, term.start, len(text))
         terms.append(term)
     return Query(text, tuple(terms))
@@ -170,7 +170,7 @@ def _item(text: str, start: int, context: _Context) -> tuple[Term, int]:
         return (term if text[begin] == '"' else _word(value, term, context.registry)), end
     value, end = _value(text, found.end())
     if not value:
-        reason = _("After “%(name)s” something must follow: %(example)s.")
+        reason = _("“%(name)s” needs a value: %(example)s.")
         raise QueryError(reason % {"name": found[0], "example": EXAMPLES[name]}, start, end)
     item = _Item(
         Term(name, start, end, is_negated), found[2].translate(_NARROW), value, found.end(), context
@@ -254,7 +254,7 @@ class _Item:
 def _only_colon(item: _Item) -> None:
     if item.operator != ":":
         values = {"name": item.term.field, "operator": item.operator.lstrip(":")}
-        reason = _("“%(name)s” cannot be compared with %(operator)s.") % values
+        reason = _("“%(name)s” does not support %(operator)s.") % values
         raise item.wrong(reason, is_complete=True)
 
 
@@ -279,9 +279,9 @@ def _digest(item: _Item) -> Term:
     algorithm = next((one for one in _ALGORITHMS if value.startswith(one)), "")
     hexadecimal = value.removeprefix(algorithm)
     if _HEX_OF_DIGEST.fullmatch(hexadecimal) is None:
-        raise item.wrong(_("A digest begins with hexadecimal digits: 0 to 9 and a to f."))
+        raise item.wrong(_("A digest starts with hexadecimal digits: 0 to 9 and a to f."))
     if item.term.field == "layer" and len(hexadecimal) < LAYER_DIGITS:
-        reason = _("At least %(count)s digits of a layer's digest are needed.")
+        reason = _("At least %(count)s digits of a layer digest are required.")
         raise item.wrong(reason % {"count": LAYER_DIGITS})
     return replace(item.term, digest=f"{algorithm or 'sha256:'}{hexadecimal}")
 
@@ -291,7 +291,7 @@ def _pair(item: _Item) -> Term:
     _only_colon(item)
     key, equals, value = item.value.partition("=")
     if not key:
-        raise item.wrong(_("In front of “=” a name is missing."))
+        raise item.wrong(_("The name before “=” is missing."))
     return replace(item.term, value=key, second=value if equals else None)
 
 
@@ -310,7 +310,7 @@ def _base(item: _Item) -> Term:
             return replace(item.term, value=repository, digest=digest)
         return replace(item.term, value=repository, second=names.check_tag(tag))
     except ValueError:
-        reason = _("A base image is a whole name: repository:tag or repository@digest.")
+        reason = _("A base image is a complete name: repository:tag or repository@digest.")
         raise item.wrong(reason) from None
 
 
@@ -323,7 +323,7 @@ def _platform(item: _Item) -> Term:
     _only_colon(item)
     value = item.value.lower()
     if _PLATFORM.fullmatch(value) is None:
-        raise item.wrong(_("A platform is os/architecture, or one of the two."))
+        raise item.wrong(_("A platform is os/architecture, or either of the two."))
     return replace(item.term, value="/".join(_SAME.get(part, part) for part in value.split("/")))
 
 
@@ -333,7 +333,7 @@ def _state(item: _Item) -> Term:
     value = item.value.lower()
     if value not in STATES:
         choices = ", ".join(STATES)
-        reason = _("“is:” knows %(choices)s.") % {"choices": choices}
+        reason = _("“is:” accepts %(choices)s.") % {"choices": choices}
         raise QueryError(reason, item.at, item.term.end)
     return replace(item.term, value=value)
 
@@ -348,7 +348,7 @@ def _size(item: _Item) -> Term:
     """least, most: bytes. kB are 1000 as on the pages, KiB 1024."""
     operator = item.operator.lstrip(":")
     if not operator:
-        raise item.wrong(_("A size is compared with >, >=, < or <=."), is_complete=True)
+        raise item.wrong(_("Compare a size with >, >=, < or <=."), is_complete=True)
     match = _SIZE.fullmatch(item.value.lower())
     if match is None or match[2] not in _UNITS:
         raise item.wrong(
@@ -383,7 +383,7 @@ def _when(item: _Item) -> Term:
             return replace(item.term, since=when)
         return _day(item, operator, date.fromisoformat(text))
     except (ValueError, OverflowError):
-        raise item.wrong(_("A time is an age (h, d, w, y) or a day (2026-01-31).")) from None
+        raise item.wrong(_("A time is an age (h, d, w, y) or a date (2026-01-31).")) from None
 
 
 def _day(item: _Item, operator: str, day: date) -> Term:

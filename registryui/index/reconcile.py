@@ -54,7 +54,7 @@ def from_store(store: Store, state: State, *, full: bool) -> int:
     if known and not listed and not full and state.broken is None:
         raise Unreachable(
             f"the store is empty, and the index has {len(known)} repositories: nothing was"
-            " dropped. Is its disk there? If it was emptied on purpose: ./boathouse sync --full"
+            " dropped. Is its disk mounted? If it was emptied on purpose: ./boathouse sync --full"
         )
     left = build.build(store, [name for name in listed if name not in known], state)
     _reconcile(store, [*(name for name in listed if name in known), *left], state, full=full)

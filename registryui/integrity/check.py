@@ -226,7 +226,7 @@ def _take(work: _Checking, found: Probed) -> None:
         result.marked += len(marked)
         result.unmarked += len(unmarked)
         for tag in unmarked:
-            work.note(f"{name}:{tag}: is whole again")
+            work.note(f"{name}:{tag}: is complete again")
 
 
 def _digests(broken: list[Broken]) -> dict[str, str]:

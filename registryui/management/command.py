@@ -78,9 +78,9 @@ class BoathouseCommand(BaseCommand):
             hint = ", or --dry-run to see what it would do" if "dry_run" in options else ""
             raise Usage(f"This asks for a confirmation: add --yes{hint}.")
         self.stderr.write("\n".join(lines))
-        self.stderr.write(f"Type {word} to do it: ", ending="")
+        self.stderr.write(f"Enter {word} to confirm: ", ending="")
         if sys.stdin.readline().strip() != word:
-            raise CommandError("Nothing was done.")
+            raise CommandError("Nothing was changed.")
 
     def progress(self, words: Callable[[Run], str]) -> Callable[[Run], None] | None:
         """What shows how far a run is, in place of the line before; None if nobody sees it."""
@@ -120,7 +120,7 @@ def given_password(options: Options) -> str:
         return ""
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise Refused("The input holds no password.")
+        raise Refused("The input contains no password.")
     return password
 
 
@@ -131,7 +131,7 @@ def _sentence(error: Exception) -> str:
         return words
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, DatabaseError):
-        return f"The database cannot be used ({reason})."
+        return f"The database is unavailable ({reason})."
     if isinstance(error, PermissionError):
         return f"{reason}: run it as the user that runs ./boathouse."
     return reason

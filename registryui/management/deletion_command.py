@@ -57,7 +57,7 @@ class DeletingCommand(BoathouseCommand):
 
 def add_options(parser: Any) -> None:
     """--dry-run, --json and --yes."""
-    parser.add_argument("--dry-run", action="store_true", help="only say what it would do")
+    parser.add_argument("--dry-run", action="store_true", help="only show the plan")
     add_json(parser)
     add_yes(parser)
 

@@ -12,9 +12,9 @@ from registryui.oci.digest import short
 
 SHOWN = 20  # lines of one kind; --json has all
 _LEFT_OUT = {
-    "protected": "is protected, and stays",
-    "missing": "is not there",
-    "busy": "is needed by a tag or an image index, and stays",
+    "protected": "is protected: kept",
+    "missing": "does not exist",
+    "busy": "is required by a tag or an image index: kept",
 }
 
 
@@ -87,7 +87,7 @@ def of_purge(one: Purge) -> dict[str, Any]:
 
 
 def of_tombstone(row: TagTombstone) -> dict[str, Any]:
-    """Something that can be put back."""
+    """Something that can be restored."""
     return {
         "repository": row.repository,
         "tag": row.tag,
@@ -104,7 +104,7 @@ def of_tombstone(row: TagTombstone) -> dict[str, Any]:
 
 # -- lines -----------------------------------------------------------------------------------------
 def plan_lines(plan: Plan) -> list[str]:
-    """What would go and what stays."""
+    """What would be deleted and what is kept."""
     name = plan.selection.repository
     lines = _cut(
         [
@@ -112,19 +112,19 @@ def plan_lines(plan: Plan) -> list[str]:
             for one in plan.going
         ]
     )
-    lines += _cut([f"with it {name}:{one.tag}" for one in plan.referrer_tags])
+    lines += _cut([f"delete  {name}:{one.tag} (referrer tag)" for one in plan.referrer_tags])
     for one in plan.staying:
         kept = ", ".join(one.staying[:5]) or ", ".join(one.listed_by[:3]) or "another image"
         lines.append(f"stays   {short(one.digest)}, for {kept}")
     lines += _cut(
-        [f"left    {one.tag} {_LEFT_OUT.get(one.reason, one.reason)}" for one in plan.left_out]
+        [f"skip    {one.tag} {_LEFT_OUT.get(one.reason, one.reason)}" for one in plan.left_out]
     )
     if plan.children:
-        lines.append(f"children that lose their last image index: {plan.children}")
+        lines.append(f"platform images that lose their last image index: {plan.children}")
     if plan.referrers:
         lines.append(f"referrers that lose their subject: {len(plan.referrers)}")
     lines.append(
-        f"{len(plan.going) + len(plan.referrer_tags)} of {size(plan.size)} in all; garbage "
+        f"{len(plan.going) + len(plan.referrer_tags)} of {size(plan.size)} in total; garbage "
         f"collection would free {size(plan.freed)}"
     )
     return lines
@@ -138,25 +138,25 @@ def outcome_lines(repository: str, outcome: Outcome) -> list[str]:
         for one in outcome.results
         if one.state != "deleted"
     ]
-    lines.append(f"{len(done)} of {repository} deleted.")
+    lines.append(f"{len(done)} deleted from {repository}.")
     if done:
         until = outcome.keep_until.strftime("%Y-%m-%d %H:%M %Z")
-        lines.append(f"Until {until}: ./boathouse tag restore --act {outcome.act}")
+        lines.append(f"To restore, until {until}: ./boathouse tag restore --act {outcome.act}")
     return lines
 
 
 def purge_lines(one: Purge) -> list[str]:
-    """What deleting for good hits."""
+    """What a permanent deletion affects."""
     every = [
         (f"the tags {', '.join(one.tags)}", one.tags),
         (f"{len(one.children)} manifests that only it uses", one.children),
         (f"referrer tags: {', '.join(one.referrer_tags)}", one.referrer_tags),
         (f"undo of {one.tombstones} tags on it ends", one.tombstones),
-        (f"BREAKS the image indexes {', '.join(one.listed_by)}", one.listed_by),
-        (f"NOT touched: the same digest in {', '.join(one.elsewhere)}", one.elsewhere),
+        (f"INCOMPLETE afterwards: the image indexes {', '.join(one.listed_by)}", one.listed_by),
+        (f"NOT deleted: the same digest in {', '.join(one.elsewhere)}", one.elsewhere),
     ]
     return [
-        f"for good  {one.repository}@{one.digest}",
+        f"permanently delete {one.repository}@{one.digest}",
         *(f"  {words}" for words, is_so in every if is_so),
         *(f"  {left.tag} {_LEFT_OUT[left.reason]}" for left in one.left_out),
         f"  the next purge frees {size(one.freed)}",
@@ -164,7 +164,7 @@ def purge_lines(one: Purge) -> list[str]:
 
 
 def tombstone_table(rows: Iterable[TagTombstone]) -> str:
-    """One line for each that can be put back."""
+    """One line for each that can be restored."""
     lines = [
         [
             reference(row.repository, row.tag, row.digest),
@@ -176,7 +176,7 @@ def tombstone_table(rows: Iterable[TagTombstone]) -> str:
         ]
         for row in rows
     ]
-    return formats.columns(lines) if lines else "Nothing waits to be put back."
+    return formats.columns(lines) if lines else "No recently deleted tags."
 
 
 def reference(repository: str, tag: str, digest: str) -> str:

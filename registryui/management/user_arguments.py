@@ -28,7 +28,7 @@ def overlap(text: str) -> timedelta:
     """`30m`, `1h`, `7d`; `0` for none."""
     found = re.fullmatch(r"(\d{1,6})([mhd])|0", text)
     if not found:
-        raise argparse.ArgumentTypeError(f"“{text}” is no time: write 1h, 1d or 7d.")
+        raise argparse.ArgumentTypeError(f"“{text}” is not a duration: enter 1h, 1d or 7d.")
     return int(found[1]) * _UNITS[found[2]] if found[1] else timedelta(0)
 
 
@@ -45,7 +45,9 @@ def end(text: str) -> datetime:
                 return now + count * _UNITS[unit]
             return _months_later(now, count * (12 if unit == "y" else 1))
         except (OverflowError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"“{text}” is too far away: write never.") from error
+            raise argparse.ArgumentTypeError(
+                f"“{text}” is too far in the future: enter never."
+            ) from error
     return _moment(text)
 
 
@@ -54,7 +56,9 @@ def days(text: str) -> int | None:
     if text == "never":
         return None
     if not re.fullmatch(r"\d{1,4}(d|mo|y)", text):
-        raise argparse.ArgumentTypeError(f"“{text}” is no time: write 90d, 6mo, 1y or never.")
+        raise argparse.ArgumentTypeError(
+            f"“{text}” is not a duration: enter 90d, 6mo, 1y or never."
+        )
     return max(1, round((end(text) - timezone.now()) / timedelta(days=1)))
 
 
@@ -76,7 +80,7 @@ def _moment(text: str) -> datetime:
             found = datetime.combine(found.date() + timedelta(days=1), time())
     except (OverflowError, ValueError) as error:
         raise argparse.ArgumentTypeError(
-            f"“{text}” is no end: write 30d, 6mo, 1y, a day such as 2027-05-23, or never."
+            f"“{text}” is not an expiry date: enter 30d, 6mo, 1y, 2027-05-23 or never."
         ) from error
     return found if timezone.is_aware(found) else timezone.make_aware(found)
 
@@ -91,72 +95,74 @@ def add_to(parser: Any) -> None:
 
 
 def _users(acts: Any) -> None:
-    one = add_act(acts, "add", "a new registry user; prints the secret once")
+    one = add_act(acts, "add", "add a registry user; prints the secret once")
     one.add_argument("name", metavar="NAME")
     add_rights(one)
-    one.add_argument("--note", default="", metavar="TEXT", help="what it is for")
+    one.add_argument("--note", default="", metavar="TEXT", help="purpose")
     one.add_argument(
         "--expires", type=end, default=NEVER, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never"
     )
-    one.add_argument("--owner", default="", metavar="OPERATOR", help="whose user this is")
+    one.add_argument("--owner", default="", metavar="OPERATOR", help="the responsible operator")
     _password(one, required=False)
-    many = add_act(acts, "list", "all of them")
-    many.add_argument("--state", choices=State.values, help="only those")
-    many.add_argument("--unused", type=int, metavar="DAYS", help="only those not used for so long")
-    add_act(acts, "show", "one of them").add_argument("name", metavar="NAME")
+    many = add_act(acts, "list", "list registry users")
+    many.add_argument("--state", choices=State.values, help="only users with this state")
+    many.add_argument(
+        "--unused", type=int, metavar="DAYS", help="only users unused for this many days"
+    )
+    add_act(acts, "show", "show a registry user").add_argument("name", metavar="NAME")
 
 
 def _changes(acts: Any) -> None:
-    one = add_act(acts, "rights", "give these rights in place of those before")
+    one = add_act(acts, "rights", "replace the rights")
     one.add_argument("name", metavar="NAME")
     add_rights(one)
-    one.add_argument("--none", action="store_true", help="no right at all")
-    one = add_act(acts, "rotate", "a new secret; prints it once")
+    one.add_argument("--none", action="store_true", help="no rights")
+    one = add_act(acts, "rotate", "create a new secret; prints it once")
     one.add_argument("name", metavar="NAME")
     one.add_argument(
         "--overlap",
         type=overlap,
         default=timedelta(0),
         metavar="TIME",
-        help="the old one works on for 1h, 1d, 7d",
+        help="the old secret stays valid for 1h, 1d, 7d",
     )
-    one = add_act(acts, "password", "a person's own password in place of the secret")
+    one = add_act(acts, "password", "set a user-chosen password instead of the secret")
     one.add_argument("name", metavar="NAME")
     _password(one, required=True)
     for name, words in {
-        "disable": "switch off: refused at the next request, all else is kept",
-        "enable": "switch on again",
-        "remove": "forget; what they pushed stays under their name",
+        "disable": "disable: rejected from the next request, everything else is kept",
+        "enable": "enable",
+        "remove": "remove; their pushes stay in the history under their name",
     }.items():
         add_act(acts, name, words).add_argument("names", nargs="+", metavar="NAME")
-    many = add_act(acts, "expire", "access ends then")
+    many = add_act(acts, "expire", "set the expiry date")
     many.add_argument("names", nargs="+", metavar="NAME")
     many.add_argument("when", type=end, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never, now")
-    one = add_act(acts, "note", "what it is for")
+    one = add_act(acts, "note", "purpose")
     one.add_argument("name", metavar="NAME")
     one.add_argument("text", metavar="TEXT")
-    one = add_act(acts, "owner", "whose user this is: a maintainer manages only their own")
+    one = add_act(acts, "owner", "set the owner: a maintainer manages only their own users")
     one.add_argument("name", metavar="NAME")
     one.add_argument("operator", metavar="OPERATOR", help="'' for nobody")
 
 
 def _file(acts: Any) -> None:
-    drift = add_act(acts, "drift", "lines of the file that somebody edited by hand")
+    drift = add_act(
+        acts, "drift", "list manual edits of the htpasswd file, and accept, revert or ignore them"
+    )
     does = drift.add_mutually_exclusive_group()
     for option, words in {
-        "--take-over": "the tables follow the file",
-        "--restore": "the file follows the tables",
-        "--leave": "leave the line as it is, and say no more of it",
+        "--accept": "adopt the edit in the database",
+        "--restore": "write the line again from the database",
+        "--ignore": "keep the edit and do not report it again",
     }.items():
         does.add_argument(option, nargs="*", metavar="NAME", help=words)
-    drift.add_argument("--all", action="store_true", help="every line, with one of these three")
-    add_act(acts, "versions", "what the file was before its last changes")
-    one = add_act(acts, "restore", "put a version of the file back")
+    drift.add_argument("--all", action="store_true", help="all lines, with one of these three")
+    add_act(acts, "versions", "list the htpasswd history")
+    one = add_act(acts, "restore", "restore a version of the htpasswd file")
     one.add_argument("version", metavar="VERSION", help="its number or name in `versions`")
-    one.add_argument(
-        "--dry-run", action="store_true", help="only say who gains and loses the login"
-    )
-    add_act(acts, "publish", "write all files again from the tables")
+    one.add_argument("--dry-run", action="store_true", help="only show who can log in afterwards")
+    add_act(acts, "publish", "write all files again from the database")
 
 
 def add_rights(parser: Any) -> None:
@@ -168,7 +174,7 @@ def add_rights(parser: Any) -> None:
             default=[],
             type=scope,
             metavar="SCOPE",
-            help=f"may {action} in *, team/* or team/api; may be given often",
+            help=f"may {action} in *, team/* or team/api; repeatable",
         )
 
 
@@ -185,5 +191,5 @@ def _password(parser: Any, *, required: bool) -> None:
         type=int,
         default=users.COST,
         metavar="N",
-        help="of bcrypt, 5 to 8; each step doubles the time of each request (%(default)s)",
+        help="bcrypt cost, 5 to 8; each step doubles the time of each request (%(default)s)",
     )

@@ -42,7 +42,7 @@ def of(row: RegistryUser) -> dict[str, Any]:
 
 
 def of_proof(proof: publish.Proof) -> dict[str, Any]:
-    """What a login at the front door said."""
+    """What a login through the proxy returned."""
     return {
         "proved": proof.is_proved,
         "ms": round(proof.seconds * 1000, 1) if proof.is_proved else None,
@@ -74,7 +74,7 @@ def table(rows: Sequence[RegistryUser]) -> str:
     """One line a user."""
     if not rows:
         return "No registry users."
-    lines = [["NAME", "STATE", "PULL", "PUSH", "DELETE", "LAST USED", "ENDS", "NOTE"]]
+    lines = [["NAME", "STATE", "PULL", "PUSH", "DELETE", "LAST USED", "EXPIRES", "NOTE"]]
     for row in rows:
         fact = of(row)
         lines.append(
@@ -94,21 +94,21 @@ def block(row: RegistryUser) -> str:
     """Everything about one user, a line for each fact."""
     fact = of(row)
     secret = fact["secret"]
-    kind = "generated" if secret["generated"] else "set by a person or adopted"
+    kind = "generated" if secret["generated"] else "user-chosen or imported"
     lines = [["Registry user", row.name], ["State", fact["state"]]]
     lines += [["May " + action, ", ".join(fact["rights"][action]) or "-"] for action in _ACTIONS]
     lines += [
         ["Note", row.note or "-"],
         ["Owner", fact["owner"] or "-"],
-        ["Ends", _when(row.expires_at)],
-        ["Secret", f"{kind}, {secret['hash'] or 'of an unknown kind'}, {_when(row.secret_at)}"],
-        ["Made", f"{_when(row.made_at)} by {actor_name(row.made_by) or 'nobody known'}"],
+        ["Expires", _when(row.expires_at)],
+        ["Secret", f"{kind}, {secret['hash'] or 'unknown hash'}, {_when(row.secret_at)}"],
+        ["Created", f"{_when(row.made_at)} by {actor_name(row.made_by) or 'unknown'}"],
         ["Last used", _used(row)],
     ]
     if row.wanted_old:
-        lines.append(["Old secret", f"works until {_when(row.old_until)}"])
+        lines.append(["Old secret", f"valid until {_when(row.old_until)}"])
     if row.is_pending:
-        lines.append(["Files", "do not say this yet: ./boathouse user publish writes them"])
+        lines.append(["Files", "not up to date yet: ./boathouse user publish writes them"])
     return formats.columns(lines)
 
 
@@ -116,15 +116,15 @@ def done_lines(done: Done) -> str:
     """What came of an act on one user, with the secret if one was made."""
     lines = [["Registry user", done.user.name]]
     if done.secret:
-        lines.append(["Secret", f"{done.secret}   (shown this once)"])
+        lines.append(["Secret", f"{done.secret}   (shown only once)"])
     lines += [["State", done.user.state.value], ["Rights", _rights(done.user)]]
     if done.user.expires_at != NEVER:
-        lines.append(["Ends", _when(done.user.expires_at)])
+        lines.append(["Expires", _when(done.user.expires_at)])
     if done.user.wanted_old:
         lines.append(["Old secret", f"works until {_when(done.user.old_until)}"])
-    lines.append(["Front door", proof_words(done.proof)])
+    lines.append(["Proxy", proof_words(done.proof)])
     if done.warning:
-        lines.append(["Mind", done.warning])
+        lines.append(["Warning", done.warning])
     return formats.columns(lines)
 
 
@@ -135,16 +135,16 @@ def state_words(row: RegistryUser) -> str:
 
 
 def proof_words(proof: publish.Proof) -> str:
-    """Whether the front door was seen to know."""
+    """Whether a login through the proxy proved it."""
     if proof.is_proved:
-        return f"a login proved it in {proof.seconds * 1000:.0f} ms"
-    return f"the files are written, but no login proved it ({proof.reason})"
+        return f"verified with a login in {proof.seconds * 1000:.0f} ms"
+    return f"the files are written, but not verified with a login ({proof.reason})"
 
 
 def _rights(row: RegistryUser) -> str:
     may = users.rights_of(row)
     said = (f"{action} {', '.join(rights.scopes(may, action))}" for action in _ACTIONS)
-    return "; ".join(one for one in said if not one.endswith(" ")) or "none: it may log in only"
+    return "; ".join(one for one in said if not one.endswith(" ")) or "none: login only"
 
 
 def _used(row: RegistryUser) -> str:

@@ -29,7 +29,7 @@ def new_generation() -> int:
 
 class State(models.TextChoices):
     ACTIVE = "active", _("Active")
-    OFF = "off", _("Switched off")
+    OFF = "off", _("Disabled")
     EXPIRED = "expired", _("Expired")
 
 

@@ -81,16 +81,19 @@ def open_quarantine() -> Quarantine:
     storage = of_settings()
     if storage.driver != FILESYSTEM:
         if not storage.protocol or choose("store").code:
-            raise Refused(_("Collecting on this kind of store is not possible from here."))
+            raise Refused(_("Garbage collection is not available for this type of store."))
         return open_object_quarantine(storage)
     root = storage.root
     if blocked := _unwritable(root):
         raise Refused(
-            _("%(path)s cannot be written by the user that runs the portal.") % {"path": blocked}
+            _("The user that runs the portal cannot write to %(path)s.") % {"path": blocked}
         )
     if len({place.stat().st_dev for place in _folders(root)}) > 1:
         raise Refused(
-            _("The folders of the store are on different file systems: collecting moves files.")
+            _(
+                "The folders of the store are on different file systems, but garbage "
+                "collection moves files between them."
+            )
         )
     return LocalQuarantine(root)
 

@@ -140,14 +140,14 @@ def _checked(wanted: Wanted) -> Wanted:
     if not _NAME.match(name):
         raise Refused(
             _(
-                "Give the rule a name: up to 64 letters, digits, spaces and . _ : / ( ) -, with a "
-                "letter or digit first."
+                "Enter a policy name: up to 64 letters, digits, spaces and . _ : / ( ) "
+                "-, starting with a letter or digit."
             )
         )
     checked = Wanted(
         name=name,
         repositories=_patterns(wanted.repositories, _("the repositories")),
-        tags=_patterns(wanted.tags, _("the tags that may go")),
+        tags=_patterns(wanted.tags, _("the tags to delete")),
         keep_newest=_number(wanted.keep_newest, _MOST_KEPT),
         keep_pushed_days=_number(wanted.keep_pushed_days, MOST_DAYS),
         keep_pulled_days=_number(wanted.keep_pulled_days, MOST_DAYS),
@@ -165,9 +165,9 @@ def _check_it_keeps(row: RetentionPolicy) -> None:
         return
     raise Refused(
         _(
-            "This rule keeps nothing, so it would delete every tag that it names: say how many "
-            "of the newest, how many days or which tags it keeps. To delete all of them, delete "
-            "them by hand."
+            "This policy keeps nothing and would delete every tag that it selects: set "
+            "the number of newest tags, the days or the tags to keep. To delete all of "
+            "them, delete them manually."
         )
     )
 
@@ -180,9 +180,8 @@ def _patterns(text: str, what: str, *, may_be_empty: bool = False) -> str:
     except ValueError as error:
         raise Refused(
             _(
-                "Write for %(what)s one or more patterns with spaces between them, %(most)d "
-                "characters at most: letters, digits and . _ / - may stand in one, and * for any "
-                "text."
+                "Enter one or more patterns for %(what)s, separated by spaces, at most "
+                "%(most)d characters: letters, digits and . _ / -, and * for any text."
             )
             % {"what": what, "most": patterns.LIMIT}
         ) from error
@@ -193,7 +192,7 @@ def _number(value: int | None, most: int) -> int | None:
     if not value:
         return None
     if not 0 < value <= most:
-        raise Refused(_("Write a number from 1 to %(most)d, or leave it empty.") % {"most": most})
+        raise Refused(_("Enter a number from 1 to %(most)d, or leave it empty.") % {"most": most})
     return value
 
 
@@ -210,7 +209,7 @@ def _next(row: RetentionPolicy) -> datetime | None:
 def _locked(row: RetentionPolicy) -> RetentionPolicy:
     found = RetentionPolicy.objects.select_for_update().filter(pk=row.pk).first()
     if found is None:
-        raise Refused(_("This rule has been removed meanwhile."))
+        raise Refused(_("This policy has been removed in the meantime."))
     return found
 
 
@@ -221,5 +220,5 @@ def _save(row: RetentionPolicy, act: str, by: str, *, before: dict[str, Any] | N
             row.save()
             audit.record(act, row.name, by=by, details=details)
     except IntegrityError as error:
-        raise Refused(_("There is a rule of that name already.")) from error
+        raise Refused(_("A policy with this name already exists.")) from error
     log.info("%s %s by %s", act, row.name, by)

@@ -57,15 +57,15 @@ def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | Non
     if not is_dry:
         clock.check()
     if not is_dry and not policy.is_active:
-        raise Refused(_("The rule %s is a draft: switch it on first.") % policy.name)
+        raise Refused(_("The policy %s is a draft: enable it first.") % policy.name)
     missed = due.isoformat() if due else ""
     result = Result(rule=policies.facts(policy), rule_id=policy.pk, is_dry=is_dry, due=missed)
     run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by, result=result)
     if run is None:
         raise Refused(
-            _("Another dry run is under way: wait until it is done, or stop it.")
+            _("Another dry run is in progress: wait until it is done, or stop it.")
             if is_dry
-            else _("A retention run is under way already: wait until it is done, or stop it.")
+            else _("A retention run is already in progress: wait until it is done, or stop it.")
         )
     return run
 
@@ -282,7 +282,7 @@ def _delete_in(work: _Work, repository: str) -> bool:
     while pk is not None:
         work.advance(at_once=True)
         if not _is_as_it_was(work):
-            work.note("Stopped: the rule was changed, switched off or removed.")
+            work.note("Stopped: the policy was changed, disabled or removed.")
             work.state = Run.State.STOPPED
             return False
         fates = _judge(work.policy)(_tags_of([pk]))

@@ -32,20 +32,16 @@ def _keeps(policy: Mapping[str, Any]) -> list[str]:
         found.append(_("the newest %(n)d") % {"n": n})
     if n := policy["keep_pushed_days"]:
         found.append(
-            ngettext(
-                "what was pushed in the last %(n)d day", "what was pushed in the last %(n)d days", n
-            )
+            ngettext("tags pushed in the last %(n)d day", "tags pushed in the last %(n)d days", n)
             % {"n": n}
         )
     if n := policy["keep_pulled_days"]:
         found.append(
-            ngettext(
-                "what was pulled in the last %(n)d day", "what was pulled in the last %(n)d days", n
-            )
+            ngettext("tags pulled in the last %(n)d day", "tags pulled in the last %(n)d days", n)
             % {"n": n}
         )
     if names := policy["keep_tags"]:
-        found.append(_("what is named %(names)s") % {"names": names})
+        found.append(_("tags named %(names)s") % {"names": names})
     return found
 
 
@@ -61,7 +57,7 @@ def _joined(parts: list[str]) -> str:
 
 def when(policy: Mapping[str, Any]) -> str:
     """When it runs: "every Sunday at 04:00", "only by hand"."""
-    return schedules.words(policy["schedule"]) if policy["schedule"] else _("only by hand")
+    return schedules.words(policy["schedule"]) if policy["schedule"] else _("manual only")
 
 
 # -- a tag ---------------------------------------------------------------------------------------
@@ -74,7 +70,7 @@ def because(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -> str
         return pgettext("between clauses", "; ").join(_why_it_goes(fate, policy, at))
     why = _why_it_stays(fate, at)
     if fate.policy:
-        return _("the rule %(rule)s keeps it: %(why)s") % {"rule": fate.policy, "why": why}
+        return _("kept by the policy %(rule)s: %(why)s") % {"rule": fate.policy, "why": why}
     return why
 
 
@@ -82,36 +78,38 @@ def _why_it_goes(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -
     parts = [_pushed(fate, at)]
     if n := policy["keep_newest"]:
         place = {"n": n, "place": fate.number}
-        parts.append(_("place %(place)d by push time, only the newest %(n)d stay") % place)
+        parts.append(_("number %(place)d by push time, only the newest %(n)d are kept") % place)
     parts.append(_pulled(fate, at))
     if fate.beside:
-        parts.append(_("only the name goes: %(tag)s stays on its image") % {"tag": fate.beside})
+        parts.append(
+            _("only the tag is removed: %(tag)s still points to its image") % {"tag": fate.beside}
+        )
     return parts
 
 
 def _pushed(fate: RetentionFate, at: datetime) -> str:
     n = max((at - fate.tagged_at).days, 0)
     if n == 0:
-        return _("pushed less than a day before")
-    return ngettext("pushed %(n)d day before", "pushed %(n)d days before", n) % {"n": n}
+        return _("pushed less than a day earlier")
+    return ngettext("pushed %(n)d day earlier", "pushed %(n)d days earlier", n) % {"n": n}
 
 
 def _pulled(fate: RetentionFate, at: datetime) -> str:
     if fate.pulled_at < FIRST:
-        return _("no pull is known")
+        return _("no pull recorded")
     n = max((at - fate.pulled_at).days, 0)
     if n == 0:
-        return _("pulled less than a day before")
-    return ngettext("last pulled %(n)d day before", "last pulled %(n)d days before", n) % {"n": n}
+        return _("pulled less than a day earlier")
+    return ngettext("last pulled %(n)d day earlier", "last pulled %(n)d days earlier", n) % {"n": n}
 
 
 def _why_it_stays(fate: RetentionFate, at: datetime) -> str:
     n = {"n": fate.number}
     match fate.reason:
         case Code.UNNAMED:
-            return _("the rule does not name it")
+            return _("not selected by the policy")
         case Code.REFERRER:
-            return _("it is attached to an image and follows it")
+            return _("attached to an image and handled with it")
         case Code.NEWEST:
             return _("among the newest %(n)d") % n
         case Code.PUSHED:
@@ -126,43 +124,43 @@ def _why_it_stays(fate: RetentionFate, at: datetime) -> str:
             return said % n
         case Code.TOO_NEW:
             said = ngettext(
-                "too young to know if it is pulled: pushed within the last %(n)d day",
-                "too young to know if it is pulled: pushed within the last %(n)d days",
+                "too new to know whether it is pulled: pushed within the last %(n)d day",
+                "too new to know whether it is pulled: pushed within the last %(n)d days",
                 fate.number,
             )
             return said % n
         case Code.UNWATCHED:
             said = ngettext(
-                "no pull is known, but pulls have not been noted for %(n)d day yet",
-                "no pull is known, but pulls have not been noted for %(n)d days yet",
+                "no pull recorded, but pulls have been recorded for less than %(n)d day",
+                "no pull recorded, but pulls have been recorded for less than %(n)d days",
                 fate.number,
             )
             return said % n
         case Code.NAMED:
-            return _("to be kept by its name: %(names)s") % {"names": fate.note}
+            return _("kept by name: %(names)s") % {"names": fate.note}
         case Code.PROTECTED:
             return _("protected: %(protection)s") % {"protection": fate.note}
         case Code.UNDATED:
-            return _("nobody knows when it was pushed")
+            return _("push time unknown")
         case Code.FUTURE:
-            return _("its push time lies in the future: a clock was wrong")
+            return _("push time in the future: a clock was wrong")
         case Code.BROKEN:
-            return _("it is broken: look at it before it is deleted")
+            return _("incomplete: check it before it is deleted")
     return str(fate.reason)
 
 
 def _failed(note: str) -> str:
     match note:
         case "moved":
-            return _("not deleted: somebody pushed or deleted it meanwhile")
+            return _("not deleted: it was pushed or deleted in the meantime")
         case "gone" | "missing":
-            return _("not deleted: it was gone already")
+            return _("not deleted: it no longer existed")
         case "protected":
-            return _("not deleted: it was protected meanwhile")
+            return _("not deleted: it was protected in the meantime")
         case "busy":
-            return _("not deleted: somebody else is deleting it")
+            return _("not deleted: another operation is deleting it")
         case "failed":
-            return _("not deleted: the registry did not do it")
+            return _("not deleted: the registry did not delete it")
     return _("not deleted: %(reason)s") % {"reason": note}
 
 
@@ -170,10 +168,10 @@ def verdict(fate: RetentionFate, *, is_dry: bool) -> str:
     """The fate in a word or two."""
     match fate.kind:
         case RetentionFate.Kind.GOES:
-            return _("Would go") if is_dry else _("Deleted")
+            return _("To be deleted") if is_dry else _("Deleted")
         case RetentionFate.Kind.FAILED:
             return _("Not deleted")
-    return _("Stays")
+    return _("Kept")
 
 
 # -- a run ---------------------------------------------------------------------------------------
@@ -182,6 +180,6 @@ def missed(due: str) -> str:
     if not due:
         return ""
     at = datetime.fromisoformat(due)
-    return _("Was due at %(when)s, while Boathouse was down; run once afterwards.") % {
+    return _("Due at %(when)s, when Boathouse was not running; run once afterwards.") % {
         "when": schedules.when(at)
     }

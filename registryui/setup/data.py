@@ -78,7 +78,7 @@ def _check_name(folder: Path) -> None:
     # A socket's path has 107 bytes, and our longest is run/sockets/manifests.
     if len(os.fsencode(folder)) > LONGEST_PATH:
         raise Refused(
-            f"The path of the data folder has more than {LONGEST_PATH} bytes, so no socket can lie "
+            f"The path of the data folder has more than {LONGEST_PATH} bytes, so no socket fits "
             f"in it: choose a shorter BOATHOUSE_DATA than {folder}."
         )
     # The path goes into nginx.conf (where $ cannot be escaped) and into a database URL.
@@ -86,7 +86,7 @@ def _check_name(folder: Path) -> None:
     if bad:
         raise Refused(
             f"The path of the data folder, {str(folder)!r}, has the character {bad[0]!r}, which "
-            "cannot stand in the configuration of nginx: choose another BOATHOUSE_DATA."
+            "cannot be used in the configuration of nginx: choose another BOATHOUSE_DATA."
         )
 
 
@@ -94,7 +94,7 @@ def _check_place(folder: Path) -> None:
     nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not nearest.is_dir():
         raise Refused(
-            f"{nearest} is not a folder, but the data folder {folder} must be one or lie below "
+            f"{nearest} is not a folder, but the data folder {folder} must be one or be below "
             "one: move it away or choose another BOATHOUSE_DATA."
         )
     ours = [nearest]
@@ -117,7 +117,7 @@ def _check_place(folder: Path) -> None:
     # One that was set up before starts on a full disk, too: how else would it be emptied?
     if free < settings.FLOOR_BYTES and not _is_set_up():
         raise Refused(
-            f"Only {free // 1_000_000} MB are free where {folder} lies, and "
+            f"Only {free // 1_000_000} MB are free at {folder}, and "
             f"{settings.FLOOR_BYTES // 1_000_000} MB are needed: free some space or choose another "
             "BOATHOUSE_DATA."
         )

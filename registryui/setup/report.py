@@ -68,7 +68,7 @@ def _trust(known: dict[str, Any]) -> list[str]:
         f"    sudo mkdir -p {folder}",
         f"    sudo curl -fsSk {known['url']}/ca.crt -o {folder}/ca.crt",
         f"    openssl x509 -noout -fingerprint -sha256 -in {folder}/ca.crt",
-        "  The last line must show this fingerprint, else somebody stands between:",
+        "  The last line must show this fingerprint; otherwise the connection is intercepted:",
         f"    {known['fingerprint']}",
     ]
 

@@ -147,8 +147,8 @@ def activity_chart(days: Sequence[Day], *, width: float, height: float) -> Activ
         label_x=LEFT - 6,
         dates_y=height - 4,
         bands=[
-            _band(_("Pulls a day"), 1, days, pulls, top=TOP, height=upper, step=step),
-            _band(_("Pushes a day"), 6, days, pushes, top=second, height=lower, step=step),
+            _band(_("Pulls per day"), 1, days, pulls, top=TOP, height=upper, step=step),
+            _band(_("Pushes per day"), 6, days, pushes, top=second, height=lower, step=step),
         ],
         weekends=[
             Bar(round(LEFT + place * step, 1), TOP, round(step, 1), second + lower - TOP, "")

@@ -53,10 +53,10 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
         ),
     ),
     (
-        _("Upkeep"),
+        _("Maintenance"),
         (
             (
-                *("retention", "recycle", _("Cleanup")),
+                *("retention", "recycle", _("Retention and GC")),
                 (
                     *("retention_run", "gc", "gc_run", "gc_purge"),
                     *("integrity_run", "recently_deleted", "restore", "protected"),

@@ -101,14 +101,14 @@ def _health() -> dict[str, Any]:
         if one.name in STRIP or one.state != "ok"
     ]
     if not any(one.name in STRIP for one in findings):
-        sentence = _(
-            "No check of the registry's health was made yet; the worker makes one a minute."
-        )
+        sentence = _("No health check has run yet. The worker runs one every minute.")
     elif not needing:
-        sentence = _("All parts are well. Nothing needs you now.")
+        sentence = _("All systems healthy")
     else:
         sentence = ngettext(
-            "One part needs you: %(names)s.", "%(count)d parts need you: %(names)s.", len(needing)
+            "One system needs attention: %(names)s.",
+            "%(count)d systems need attention: %(names)s.",
+            len(needing),
         ) % {
             "count": len(needing),
             "names": pgettext("between names in a list", ", ").join(needing),

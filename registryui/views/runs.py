@@ -35,7 +35,7 @@ class ShownRun:
     @property
     def by(self) -> str:
         """Who asked for it, in words."""
-        known = {"schedule": _("by schedule"), "command line": _("by command")}
+        known = {"schedule": _("scheduled"), "command line": _("from the command line")}
         return known.get(self.run.by) or actor_name(self.run.by)
 
     @property

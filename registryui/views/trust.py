@@ -152,16 +152,16 @@ def _try(machine: Machine) -> Step:
     if machine.key == "kubernetes":
         return Step(
             "try",
-            _("Try it"),
+            _("Test the connection"),
             f"kubectl run hello --image={settings.REGISTRY_NAME}/team/my-image:1.0 "
             '--overrides=\'{"spec":{"imagePullSecrets":[{"name":"boathouse"}]}}\'',
-            _("With an image that is in the registry."),
+            _("Use an image that is in the registry."),
         )
     return Step(
         "try",
-        _("Try it"),
+        _("Test the connection"),
         f"{machine.client} login {settings.REGISTRY_NAME}",
-        _("It asks for the name and secret of a registry user, not of an operator."),
+        _("Enter the name and secret of a registry user, not of an operator."),
     )
 
 
@@ -169,11 +169,11 @@ def _secret() -> Step:
     """The pull secret of a cluster, without the secret on a command line."""
     return Step(
         "secret",
-        _("Once for each namespace, make a pull secret"),
+        _("Create a pull secret, once for each namespace"),
         f"docker login {settings.REGISTRY_NAME}\n"
         "kubectl create secret generic boathouse --type=kubernetes.io/dockerconfigjson "
         '--from-file=.dockerconfigjson="$HOME/.docker/config.json"',
-        _("Where Docker keeps logins in a key store, config.json has none: log in with podman."),
+        _("If Docker uses a credential store, config.json has no logins: log in with podman."),
     )
 
 
@@ -182,7 +182,7 @@ def _docker() -> Step:
     folder = f"/etc/docker/certs.d/{settings.REGISTRY_NAME}"
     return _install(
         f"sudo mkdir -p {folder}\nsudo cp {FILE} {folder}/ca.crt",
-        _("Docker reads the folder on every call. No restart."),
+        _("Docker reads the folder on every call. No restart needed."),
     )
 
 
@@ -190,14 +190,14 @@ def _podman() -> Step:
     folder = f"/etc/containers/certs.d/{settings.REGISTRY_NAME}"
     return _install(
         f"sudo mkdir -p {folder}\nsudo cp {FILE} {folder}/ca.crt",
-        _("Buildah and Skopeo read the same folder. Without root: ~/.config/containers/certs.d."),
+        _("Buildah and Skopeo read the same folder. Rootless: ~/.config/containers/certs.d."),
     )
 
 
 def _containerd() -> Step:
     return _install(
         _containerd_lines(),
-        _("containerd reads the folder on every pull. No restart, if it knows the folder."),
+        _("containerd reads the folder on every pull. No restart needed if it is configured."),
     )
 
 
@@ -219,14 +219,14 @@ def _debian() -> Step:
     return _install(
         f"sudo cp {FILE} /usr/local/share/ca-certificates/{_file_name()}\n"
         "sudo update-ca-certificates",
-        _("Every program trusts it then. Docker reads it at its next start."),
+        _("All programs then trust it. Docker reads it at its next start."),
     )
 
 
 def _rhel() -> Step:
     return _install(
         f"sudo cp {FILE} /etc/pki/ca-trust/source/anchors/{_file_name()}\nsudo update-ca-trust",
-        _("Every program trusts it then, podman at once."),
+        _("All programs then trust it, podman immediately."),
     )
 
 
@@ -234,14 +234,14 @@ def _macos() -> Step:
     return _install(
         "sudo security add-trusted-cert -d -r trustRoot "
         f"-k /Library/Keychains/System.keychain {FILE}",
-        _("Then restart Docker Desktop: it takes the authorities of the keychain at its start."),
+        _("Then restart Docker Desktop: it reads the authorities of the keychain when it starts."),
     )
 
 
 def _windows() -> Step:
     return _install(
         f"Import-Certificate -FilePath .\\{FILE} -CertStoreLocation Cert:\\LocalMachine\\Root",
-        _("Then restart Docker Desktop: it takes the authorities of Windows at its start."),
+        _("Then restart Docker Desktop: it reads the authorities of Windows when it starts."),
     )
 
 
@@ -250,7 +250,7 @@ def _kubernetes() -> Step:
         "install",
         _("On each node, install it for containerd"),
         _containerd_lines(),
-        _("For k3s the place is /etc/rancher/k3s/registries.yaml, for CRI-O that of Podman."),
+        _("For k3s, use /etc/rancher/k3s/registries.yaml; for CRI-O, the folder of Podman."),
     )
 
 
@@ -282,24 +282,25 @@ def _hint(key: str) -> str:
 
 _HINTS = {
     "docker": gettext_noop(
-        "Still “certificate signed by unknown authority”? The folder's name must be the host name "
-        "as you type it, with the port if you type one."
+        "Still “certificate signed by unknown authority”? The folder name must be the "
+        "host name exactly as you type it, including the port if you type one."
     ),
     "podman": gettext_noop(
-        "Still “certificate signed by unknown authority”? The folder's name must be the host name "
-        "as you type it, with the port if you type one."
+        "Still “certificate signed by unknown authority”? The folder name must be the "
+        "host name exactly as you type it, including the port if you type one."
     ),
     "containerd": gettext_noop(
-        "Still “certificate signed by unknown authority”? containerd 1 looks into this folder only "
-        'if config_path = "/etc/containerd/certs.d" is in its config.toml, and ctr only with '
-        "--hosts-dir /etc/containerd/certs.d."
+        "Still “certificate signed by unknown authority”? containerd 1 reads this "
+        'folder only if config_path = "/etc/containerd/certs.d" is set in its '
+        "config.toml, and ctr only with --hosts-dir /etc/containerd/certs.d."
     ),
     "kubernetes": gettext_noop(
-        "Still “certificate signed by unknown authority”? containerd 1 looks into this folder only "
-        'if config_path = "/etc/containerd/certs.d" is in its config.toml.'
+        "Still “certificate signed by unknown authority”? containerd 1 reads this "
+        'folder only if config_path = "/etc/containerd/certs.d" is set in its '
+        "config.toml."
     ),
     "other": gettext_noop(
-        "Still “certificate signed by unknown authority”? Programs that ran before keep the old "
-        "list: restart them. Firefox and Java have lists of their own."
+        "Still “certificate signed by unknown authority”? Programs that are already running keep "
+        "the old list: restart them. Firefox and Java have their own lists."
     ),
 }

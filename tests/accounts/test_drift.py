@@ -177,7 +177,7 @@ def test_an_odd_line_is_seen_stays_and_can_be_left_alone_or_put_away(what: str) 
     added(b"good:" + TWO.encode() + b"\n")
     odd = next(one for one in drift.find() if one.name != "good")
     assert odd.what == What.ADDED
-    with pytest.raises(Refused, match="cannot be taken over"):
+    with pytest.raises(Refused, match="cannot be accepted"):
         drift.take_over(drift.find(), by="tests")
     assert not RegistryUser.objects.filter(name="good").exists()  # all or nothing
     assert line in publish.read()
@@ -208,7 +208,7 @@ def test_a_name_that_was_made_meanwhile_is_refused(monkeypatch: pytest.MonkeyPat
     differences = drift.find()
     RegistryUser.objects.create(name="hand", secret_hash=ONE)
     monkeypatch.setattr(drift, "_rows", lambda _names: RegistryUser.objects.none())
-    with pytest.raises(Refused, match="meanwhile"):
+    with pytest.raises(Refused, match="in the meantime"):
         drift.take_over(differences, by="tests")
     assert row("hand").secret_hash == ONE
 
@@ -310,7 +310,7 @@ def test_a_version_that_cannot_be_put_back_changes_nothing(monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fails)
-        with pytest.raises(Refused, match="Nothing has changed"):
+        with pytest.raises(Refused, match="Nothing was changed"):
             drift.restore(publish.versions()[0], by="tests")
     assert publish.read() == content
     before = {one["name"]: one.pop("generation") for one in rows}
@@ -320,7 +320,7 @@ def test_a_version_that_cannot_be_put_back_changes_nothing(monkeypatch: pytest.M
     assert found() == [("hand", "added")]
     publish.catch_up()
     assert found() == [("hand", "added")]
-    with pytest.raises(Refused, match="Nothing has changed"):
+    with pytest.raises(Refused, match="Nothing was changed"):
         drift.restore(live.VERSIONS_DIR / "00000000000000000001", by="tests")
 
 

@@ -176,7 +176,7 @@ def test_whoever_has_more_can_be_limited_and_ended(mo: Operator) -> None:
 
 def test_an_end_of_their_own_choice_opens_the_way_again(mo: Operator) -> None:
     row = make("ci", mo, days=float("inf"))
-    with pytest.raises(Refused, match="First choose an earlier end of ci"):
+    with pytest.raises(Refused, match="Choose an earlier expiry date for ci first"):
         users.rotate(row, by=MO)
     users.expire([row], timezone.now() + later(90), by=MO)
     assert users.rotate(row, by=MO).secret

@@ -193,7 +193,7 @@ def test_a_failed_write_on_one_changes_nothing_on_the_other(
         real = publish._replace
         calls = iter([fails])
         patch.setattr(publish, "_replace", lambda *a: next(calls, real)(*a))
-        with pytest.raises(Refused, match="Nothing has changed"):
+        with pytest.raises(Refused, match="Nothing was changed"):
             users.set_active([row], is_active=False, by="tests")
     for host in ("one", "two"):
         follow(pair, host)
@@ -250,14 +250,14 @@ def test_the_doctor_names_hosts_that_lag_or_are_silent(
     with at(pair, "one"):
         code, words = said()
         assert code == "hosts-late"
-        assert "two.example, last heard of 0 s ago: 1 registry users" in words
+        assert "two.example, last seen 0 s ago: 1 registry users" in words
         assert "hosts --forget" in words
     follow(pair, "two")
     Host.objects.filter(id="two").update(seen_at=timezone.now() - timedelta(minutes=1))
     with at(pair, "one"):
         code, words = said()
         assert code == "hosts-silent"
-        assert "two.example, last heard of 60 s ago" in words
+        assert "two.example, last seen 60 s ago" in words
         hosts.forget("two.example")
         assert checks.check_hosts() is None
     assert not Published.objects.filter(host="two").exists()

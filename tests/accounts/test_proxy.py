@@ -922,7 +922,7 @@ def test_what_is_open_to_everybody_is_pulled_on_its_own_port() -> None:
         assert wrong == []
         assert ask("GET", "/v2/", port=port).status == 200  # Docker asks for no login then
         refused = ask("GET", "/v2/other/x/manifests/1", port=port)
-        assert refused.message == "without a login nobody may pull other/x"
+        assert refused.message == "anonymous users may not pull other/x"
         assert ask("GET", "/v2/_catalog", port=port).status == 403
         # On the other port a login is asked for as ever, and who has one may pull that much, too.
         assert ask("GET", "/v2/team/api/manifests/1").status == 401

@@ -61,7 +61,7 @@ def test_the_secret_is_in_no_log(files: Path, caplog: pytest.LogCaptureFixture) 
 
 def test_a_name_that_is_taken_is_refused(files: Path) -> None:
     make("ci")
-    with pytest.raises(Refused, match="There is a registry user ci already"):
+    with pytest.raises(Refused, match="A registry user named ci already exists"):
         make("ci")
     assert list(publish.lines()) == ["ci"]
 
@@ -81,9 +81,9 @@ def test_two_who_make_the_same_user_at_once_get_one(
 
 def test_a_name_of_a_line_made_by_hand_is_refused(files: Path) -> None:
     live.HTPASSWD_FILE.write_bytes(b"hand:{SHA}x\n")
-    with pytest.raises(Refused, match="take it over"):
+    with pytest.raises(Refused, match="accept it"):
         make("hand")
-    with pytest.raises(Refused, match="cannot be a registry user's name"):
+    with pytest.raises(Refused, match="is not a valid name for a registry user"):
         make(htpasswd.CANARY)
     assert publish.read() == b"hand:{SHA}x\n"
 
@@ -93,13 +93,15 @@ def test_a_name_that_differs_only_by_case_warns(files: Path, name: str, warns: b
     make("ci")
     done = users.create(name, by="tests")
     assert done.warning == (
-        "There is also ci: case counts in a login, and people mix such names up." if warns else ""
+        "There is also a user ci: logins are case-sensitive; such names are easily confused."
+        if warns
+        else ""
     )
     assert set(publish.lines()) == {"ci", name}
 
 
 def test_an_end_that_is_past_is_refused(files: Path) -> None:
-    with pytest.raises(Refused, match="would have ended already"):
+    with pytest.raises(Refused, match="would expire immediately"):
         make(expires_at=timezone.now())
     assert not RegistryUser.objects.exists()
 
@@ -107,17 +109,17 @@ def test_an_end_that_is_past_is_refused(files: Path) -> None:
 @pytest.mark.parametrize(
     ("password", "reason"),
     [
-        ("x" * 7, "8 to 72 bytes; this one has 7"),
+        ("x" * 7, "8 to 72 bytes long; this one has 7"),
         ("é" * 3 + "x", "this one has 7"),
         ("é" * 37, "this one has 74"),
         ("x" * 73, "this one has 73"),
         ("password", "too common"),
-        ("ci-builder", "must not be the name"),
-        ("CI-Builder", "must not be the name"),
-        ("tab\tinside", "no control characters"),
-        ("line\ninside", "no control characters"),
-        ("nul\0inside", "no control characters"),
-        ("\ud800surrogate", "no control characters"),
+        ("ci-builder", "must not be the user name"),
+        ("CI-Builder", "must not be the user name"),
+        ("tab\tinside", "not contain control characters"),
+        ("line\ninside", "not contain control characters"),
+        ("nul\0inside", "not contain control characters"),
+        ("\ud800surrogate", "not contain control characters"),
     ],
 )
 def test_a_password_that_is_easy_or_odd_is_refused(files: Path, password: str, reason: str) -> None:
@@ -248,7 +250,7 @@ def test_nobody_chosen_and_somebody_gone_is_refused(files: Path) -> None:
         lambda: users.rotate(a, by="tests"),
         lambda: users.remove([b, a], by="tests"),
     ):
-        with pytest.raises(Refused, match="meanwhile"):
+        with pytest.raises(Refused, match="in the meantime"):
             act()
     assert list(publish.lines()) == ["b"]
 
@@ -330,7 +332,7 @@ def test_undoing_a_failed_change_keeps_what_another_one_changed(
 
     with monkeypatch.context() as patch:
         patch.setattr(publish, "_replace", fails)
-        with pytest.raises(Refused, match="Nothing has changed"):
+        with pytest.raises(Refused, match="Nothing was changed"):
             users.rotate(row, by="tests", overlap=timedelta(hours=1))
     now = again(row)
     assert (now.secret_hash, now.old_hash) == (row.secret_hash, "")
@@ -354,7 +356,7 @@ def test_who_is_switched_on_while_he_is_removed_stays(
         return real(canary)
 
     monkeypatch.setattr(publish, "prove", switched_on)
-    with pytest.raises(Refused, match="meanwhile"):
+    with pytest.raises(Refused, match="in the meantime"):
         users.remove([row], by="tests")
     assert list(publish.lines()) == ["ci"]
     assert inconsistent() == []
@@ -365,7 +367,7 @@ def test_who_is_removed_while_he_is_changed_is_said_to_be_gone(
 ) -> None:
     row = make()
     between(monkeypatch, "write", lambda: users.remove([again(row)], by="another"))
-    with pytest.raises(Refused, match="meanwhile"):
+    with pytest.raises(Refused, match="in the meantime"):
         users.set_rights(row, PULL, by="tests")
     assert publish.lines() == {}
     assert list(live.RIGHTS_DIR.iterdir()) == []

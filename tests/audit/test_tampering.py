@@ -235,7 +235,7 @@ def test_the_doctor_raises_an_alarm_until_a_check_finds_the_log_whole(
     assert finding is not None
     assert (finding.state, finding.code) == ("bad", "audit-log-changed")
     words = doctor.texts(finding)
-    assert "The audit log is not as it was written" in str(words)
+    assert "The audit log fails verification" in str(words)
     assert "Activity" in str(words)
     for statement in guard.POSTGRESQL if connection.vendor == "postgresql" else guard.SQLITE:
         run(statement)

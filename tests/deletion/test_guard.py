@@ -143,7 +143,7 @@ def test_an_immutable_tag_stays_where_it_is(real: Registry, filled: dict[str, st
     rule = protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
     told = ask("PUT", "manifests", "v1", manifest(real, "other"))
     assert told.status == 403
-    assert f"{R}:v1 is immutable by the rule {rule}: it stays on {filled['kept']}" in said(told)
+    assert f"{R}:v1 is immutable, protected by {rule}: it stays on {filled['kept']}" in said(told)
     assert real.get(R, "v1").headers["docker-content-digest"] == filled["kept"]
     again = ask("PUT", "manifests", "v1", real.get(R, "v1").body)
     assert (again.status, dict(again.headers)["Docker-Content-Digest"]) == (201, filled["kept"])
@@ -254,9 +254,9 @@ def test_undo_moves_no_immutable_tag(real: Registry, filled: dict[str, str]) -> 
     former = TagTombstone.objects.get(tag="v1")
     now = real.get(R, "v1").headers["docker-content-digest"]
     rule = protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
-    with pytest.raises(Refused, match="is immutable by the rule"):
+    with pytest.raises(Refused, match="makes the tag"):
         restore.restore(former, by=BY, expected=now)
-    with pytest.raises(Refused, match="is immutable by the rule"):
+    with pytest.raises(Refused, match="makes the tag"):
         restore.restore_digest(R, "v1", old, expected=now, by=BY)
     assert real.get(R, "v1").headers["docker-content-digest"] == now
     protection.lift(rule, by=BY)

@@ -118,7 +118,7 @@ def test_a_long_list_of_rules_is_cut(folder: Path) -> None:
 
 def test_nginx_that_cannot_be_told_is_said(folder: Path) -> None:
     folder.touch()
-    with pytest.raises(Refused, match="nginx could not be told"):
+    with pytest.raises(Refused, match="nginx is not updated yet"):
         protection.add("team/*", "v*", note="", by=BY)
     assert Protection.objects.exists()
     folder.unlink()

@@ -266,7 +266,7 @@ def test_what_is_not_there_is_said(repository: Repository) -> None:
     ]
     with pytest.raises(Refused, match="no repository"):
         plan(Selection("team/none", tags=("1",)))
-    with pytest.raises(Refused, match="Not a pattern"):
+    with pytest.raises(Refused, match="Not a valid tag pattern"):
         plan_of(pattern="a?b")
 
 

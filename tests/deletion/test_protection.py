@@ -94,7 +94,7 @@ def test_lifting_twice_is_refused_and_both_acts_are_in_the_log() -> None:
     row = protection.add("team/app", "v*", note="releases", by="operator:ada")
     same = Protection.objects.get()
     protection.lift(row, by="operator:vera")
-    with pytest.raises(Refused, match="lifted"):
+    with pytest.raises(Refused, match="already been removed"):
         protection.lift(same, by="operator:mei")
     assert list(AuditEvent.objects.values_list("act", "actor", "target")) == [
         ("protection.add", "operator:ada", "team/app:v*"),

@@ -116,7 +116,7 @@ def test_a_tag_is_put_back_under_the_name_of_the_operator_and_back_again(world: 
 def test_a_tag_that_moved_meanwhile_stays_where_it_is(world: World) -> None:
     with RegistryClient(world.url) as registry:
         newest = push(registry, "1", "newest")
-    with pytest.raises(Refused, match="moved since this page was shown"):
+    with pytest.raises(Refused, match="was changed after this page was loaded"):
         world.restore_digest(world.old, expected=world.new)
     assert world.now() == newest
     assert not RegistryEvent.objects.exists()
@@ -145,7 +145,7 @@ def lose_manifest(world: World) -> None:
 
 def test_without_its_layer_an_image_is_not_put_back(world: World) -> None:
     lose_layer(world)
-    with pytest.raises(Refused, match="lacks a part of that image"):
+    with pytest.raises(Refused, match="lacks part of this image"):
         world.restore_digest(world.old, expected=world.new)
     assert world.now() == world.new
     assert not RegistryEvent.objects.exists()
@@ -158,7 +158,7 @@ def test_a_manifest_that_the_registry_forgot_comes_back_from_our_bytes(world: Wo
 
 
 @pytest.mark.parametrize(
-    ("digest", "words"), [("sha256:" + "0" * 64, "no longer has that image"), ("", "no longer has")]
+    ("digest", "words"), [("sha256:" + "0" * 64, "no longer has this image"), ("", "no longer has")]
 )
 def test_an_unknown_digest_is_refused(world: World, digest: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
@@ -167,7 +167,7 @@ def test_an_unknown_digest_is_refused(world: World, digest: str, words: str) -> 
 
 def test_a_registry_that_does_not_answer_is_said(world: World, settings: object) -> None:
     settings.REGISTRY_URL = "http://127.0.0.1:9"  # type: ignore[attr-defined]
-    with pytest.raises(Refused, match="did not answer as it should"):
+    with pytest.raises(Refused, match="Unexpected response from the registry"):
         world.restore_digest(world.old, expected=world.new)
     assert not RegistryEvent.objects.exists()
 
@@ -190,18 +190,18 @@ def test_the_page_asks_before_and_tells_after(world: World, mika: Client) -> Non
     world.restore_digest(world.old, expected=world.new)  # so that history has two lines
     world.restore_digest(world.new, expected=world.old)
     page = read(mika, f"/repositories/{R}:1?tab=history")
-    assert page.count("Put back…") == 1  # not for what it is now
+    assert page.count("Restore…") == 1  # not for what it is now
     assert "mika (operator)" in page
     assert 'href="/compare?a=team%2Fapp%40sha256%3A' in page
     asks = read(mika, f"/repositories/{R}:1?tab=history&restore_digest={world.old}")
-    assert f"Put 1 back on {world.old[7:19]}?" in asks
+    assert f"Restore 1 to {world.old[7:19]}?" in asks
     fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asks))
     assert fields["expected"] == world.new
     done = mika.post("/restore-digest", fields, follow=True)
-    assert f"1 is on {world.old[7:19]} again." in done.content.decode()
+    assert f"Restored 1 to {world.old[7:19]}." in done.content.decode()
     assert world.now() == world.old
     again = mika.post("/restore-digest", fields, follow=True).content.decode()
-    assert "moved since this page was shown" in again
+    assert "was changed after this page was loaded" in again
 
 
 def test_a_viewer_sees_the_history_and_no_button(world: World) -> None:
@@ -210,7 +210,7 @@ def test_a_viewer_sees_the_history_and_no_button(world: World) -> None:
     client.force_login(make_operator("vera", Role.VIEWER))
     page = read(client, f"/repositories/{R}:1?tab=history")
     assert "mika (operator)" in page
-    assert "Put back…" not in page
+    assert "Restore…" not in page
     assert "dialog" not in read(client, f"/repositories/{R}:1?restore_digest={world.new}")
     assert client.post("/restore-digest", {"repository": R, "tag": "1"}).status_code == 403
 

@@ -67,16 +67,16 @@ def test_an_old_store_that_never_had_one_needs_care(settings: Any) -> None:
     make_run(dry_run=True)  # an estimate frees nothing
     finding = gc.check_gc()
     assert (finding.state, finding.code) == ("warn", "gc-never")
-    assert "Never in 30 days" in said(finding)
+    assert "No run in 30 days" in said(finding)
     settings.GC_SCHEDULE = ""
-    assert "only by hand" in said(gc.check_gc())
+    assert "manual only" in said(gc.check_gc())
 
 
 def test_the_last_one_is_told_with_what_it_freed() -> None:
     make_run(days=3, freed_bytes=5 * GB, in_quarantine=4, in_quarantine_bytes=2 * GB)
     finding = gc.check_gc()
     assert finding.state == "ok"
-    assert "Last one 3 days ago | 5.0 GB freed, 2.0 GB wait hidden" in said(finding)
+    assert "Last run 3 days ago | 5.0 GB freed, 2.0 GB in quarantine" in said(finding)
 
 
 def test_a_running_one_is_well_and_one_that_died_is_not() -> None:
@@ -113,7 +113,7 @@ def test_a_run_that_was_not_reviewed_needs_care_until_one_was() -> None:
     make_run("failed", reviewed=None, stage="canary")
     finding = gc.check_gc()
     assert (finding.state, finding.code) == ("warn", "gc-unreviewed")
-    assert "Look whether the worker runs" in said(finding)
+    assert "Check whether the worker is running" in said(finding)
     make_run(reviewed=True, is_review=True)
     assert gc.check_gc().code == "gc-ok"
 
@@ -148,7 +148,7 @@ def test_what_waits_much_longer_than_it_should_is_told(
     assert (finding.code == "gc-overdue") == is_late
     if is_late:
         assert finding.state == "warn"
-        assert "2.0 GB wait hidden for too long | due" in said(finding)
+        assert "2.0 GB in quarantine are overdue | due" in said(finding)
 
 
 @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-01T00:00:00", None, 7])
@@ -165,7 +165,7 @@ def test_broken_tags_are_an_alarm_while_they_are_broken() -> None:
     finding = gc.check_integrity()
     assert finding is not None
     assert (finding.state, finding.code) == ("bad", "integrity-broken")
-    assert "1 tag is broken" in said(finding)
+    assert "1 incomplete tag" in said(finding)
     Tag.objects.update(problem="")
     assert gc.check_integrity() is None
 
@@ -175,10 +175,10 @@ def test_a_full_disk_is_told_what_would_come_free() -> None:
     assert "./boathouse gc --dry-run" in said(gc.with_gc_estimate(disk))
     make_run(in_quarantine=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
     words = said(gc.with_gc_estimate(disk))
-    assert "2.0 GB wait hidden by collecting: “Purge now”" in words
+    assert "2.0 GB in quarantine: “Purge now”" in words
     assert "more" not in words
     make_run(dry_run=True, in_quarantine=3, in_quarantine_bytes=2 * GB, candidate_bytes=7 * GB)
-    assert "Collecting would free 7.0 GB more" in said(gc.with_gc_estimate(disk))
+    assert "Garbage collection would free another 7.0 GB" in said(gc.with_gc_estimate(disk))
     make_run(dry_run=True)
     assert "collecting" not in said(gc.with_gc_estimate(disk)).lower()
 

@@ -64,7 +64,7 @@ def test_a_tag_deleted_in_the_browser_is_gone_for_docker_and_undo_brings_it_back
         tab.page.click("dialog .button--danger")
         tab.page.wait_for_url(f"**/repositories/{repository}")
         message = tab.page.locator(".notice--ok")
-        expect(message).to_contain_text("1.0 is deleted")
+        expect(message).to_contain_text("Deleted 1.0")
         expect(tab.page.locator("a.repo__name:text-is('1.0')")).to_have_count(0)
 
         assert pulls(boathouse, second_docker, repository, "1.0") == ""
@@ -97,15 +97,15 @@ def test_many_are_chosen_over_pages_and_a_wrong_latest_goes_back(
         tab.page.click(".selection .button--danger-quiet")
         expect(tab.page.locator("dialog .chip")).to_have_text(["1.50", "1.0"])
         tab.page.click("dialog .button--danger")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("2 names are deleted")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Deleted 2 tags")
         assert pulls(boathouse, second_docker, repository, "1.50") == ""
         assert pulls(boathouse, second_docker, repository, "1.49") == first
 
         tab.open("/maintenance/recently-deleted?how=overwritten&q=deleted/many")
-        tab.page.get_by_role("button", name=f"Put back {repository} latest").click()
+        tab.page.get_by_role("button", name=f"Restore {repository} latest").click()
         expect(tab.page.locator("dialog")).to_contain_text(newer[7:19])
         tab.page.click("dialog .button--primary")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("is back on")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Restored ")
         assert pulls(boathouse, second_docker, repository, "latest") == first
         assert tab.complaints == []
 
@@ -125,11 +125,11 @@ def test_all_that_match_more_than_fifty_are_a_run_with_its_undo(
         tab.page.fill("input[name=number]", "60")
         tab.page.click("dialog .button--danger")
         tab.page.wait_for_url("**/delete/runs/*")
-        expect(tab.page.locator("#run")).to_contain_text("60 names were deleted.")
+        expect(tab.page.locator("#run")).to_contain_text("Deleted 60 tags.")
         assert pulls(boathouse, second_docker, repository, "pr-7") == ""
         assert pulls(boathouse, second_docker, repository, "keep") == digest
         tab.page.get_by_role("button", name="Undo").click()
-        expect(tab.page.locator("#run")).to_contain_text("60 names are back")
+        expect(tab.page.locator("#run")).to_contain_text("Restored 60 tags")
         assert pulls(boathouse, second_docker, repository, "pr-7") == digest
         assert tab.complaints == []
 
@@ -149,7 +149,7 @@ def test_deleted_for_good_cannot_be_pulled_by_its_digest(
         tab.page.click("a[href$='/delete-permanently']")
         tab.page.fill("input[name=name]", repository)
         tab.page.click("main .button--danger")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("can no longer be pulled")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Permanently deleted")
         second_docker.docker("rmi", "--force", by_digest, check=False)
         assert second_docker.docker("pull", by_digest, check=False).returncode != 0
         assert pulls(boathouse, second_docker, repository, "clean") == kept
@@ -175,8 +175,8 @@ def test_deleting_and_undoing_need_no_javascript(
         tab.page.click("dialog .button--danger")
         assert boathouse.listed(repository) == []
         tab.open("/maintenance/recently-deleted?q=deleted/plain")
-        tab.page.get_by_role("button", name="Put all 2 back").click()
-        tab.page.get_by_role("button", name=f"Put back {repository} 3.0").click()
+        tab.page.get_by_role("button", name="Restore all 2").click()
+        tab.page.get_by_role("button", name=f"Restore {repository} 3.0").click()
         rows = boathouse.listed(repository)
         assert {row["tag"]: row["digest"] for row in rows} == dict.fromkeys(
             ("1.0", "2.0", "3.0"), digest

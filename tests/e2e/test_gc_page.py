@@ -125,7 +125,7 @@ def pull(one: Product, repository: str, tag: str) -> None:
 def ended(tab: Visit, words: str) -> None:
     """Until the newest run has this state; without a reload, if the page is alive."""
     expect(tab.page.locator("#newest .badge").first).to_have_text(words)
-    expect(tab.page.get_by_text("The worker takes it up")).to_have_count(0)
+    expect(tab.page.get_by_text("The worker starts it")).to_have_count(0)
 
 
 def collect(tab: Visit) -> str:
@@ -162,7 +162,7 @@ def test_the_space_of_a_deleted_tag_comes_back(quick: Product, tab_browser: Brow
         time.sleep(QUARANTINE)
         report = collect(tab)
         expect(tab.page.locator("#freed")).to_have_text(words)
-        expect(tab.page.get_by_text("Nothing waits hidden.")).to_be_visible()
+        expect(tab.page.get_by_text("The quarantine is empty.")).to_be_visible()
         tab.open(report)
         expect(tab.page.locator("#h-counts")).to_be_visible()
         assert tab.complaints == []
@@ -181,7 +181,7 @@ def test_what_was_hidden_is_put_back(quick: Product, tab_browser: Browser) -> No
         collect(tab)
         assert not any((registry / paths.blob_data(digest)).exists() for digest in gone)
         tab.page.click("#put-back")
-        expect(tab.page.get_by_text("Nothing waits hidden.")).to_be_visible()
+        expect(tab.page.get_by_text("The quarantine is empty.")).to_be_visible()
         assert all((registry / paths.blob_data(digest)).exists() for digest in gone)
         assert tab.complaints == []
     with client(quick) as one:  # it is whole: its manifest takes a tag again
@@ -207,10 +207,10 @@ def test_a_purge_before_its_time_says_before_and_after_for_how_long_it_holds_pus
         expect(tab.page.locator("h1")).to_have_text("Purge the quarantine now?")
         expect(tab.page.locator("main")).to_contain_text(re.compile(r"about \d+\.\d s"))
         tab.page.click("#purge")
-        expect(tab.page.get_by_text("Nothing waits hidden.")).to_be_visible()
+        expect(tab.page.get_by_text("The quarantine is empty.")).to_be_visible()
         ended(tab, "Done")
         tab.page.click("#open-run")
-        held = tab.page.locator("dl.facts > div", has_text="Pushes held").locator("dd")
+        held = tab.page.locator("dl.facts > div", has_text="Write freeze").locator("dd")
         expect(held).to_have_text(re.compile(r"^\d+\.\d s$"))
         assert held.inner_text() != "0.0 s"
         assert tab.complaints == []
@@ -260,4 +260,4 @@ def test_all_of_it_works_without_javascript(quick: Product) -> None:
     assert token
     asked = visitor.send(f"{PAGE}/estimate", csrfmiddlewaretoken=token[1])
     assert asked.location.startswith(f"{PAGE}?was=")
-    until(lambda: "could be collected" in visitor.get(PAGE).text, "the estimate is there")
+    until(lambda: "reclaimable" in visitor.get(PAGE).text, "the estimate is there")

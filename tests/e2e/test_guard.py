@@ -101,13 +101,13 @@ def test_docker_pushes_new_tags_and_the_same_again_and_is_told_why_not_others(
     docker.docker("tag", f"{name}:v2", f"{name}:v1")
     done = docker.docker("push", f"{name}:v1", check=False)
     assert done.returncode != 0
-    assert "guard-docker/app:v1 is immutable by the rule guard-docker/*:v* stable" in done.stderr
+    assert "guard-docker/app:v1 is immutable, protected by guard-docker/*:v* stable" in done.stderr
     docker.docker("tag", f"{name}:v2", f"{name}:latest")
     docker.push(f"{name}:latest")
     login = ["--cert-dir", str(certificates), "--creds", ":".join(user)]
     done = run(tmp_path, "skopeo", "delete", *login, f"docker://{name}:latest")
     assert done.returncode != 0  # on the digest of v2
-    assert "guard-docker/app:v2 is protected by the rule guard-docker/*:v* stable" in done.stderr
+    assert "guard-docker/app:v2 is protected by guard-docker/*:v* stable" in done.stderr
     until(lambda: rules.tag("guard-docker/app", "v2"), "the portal knows it")
     (row,) = json.loads(rules.boathouse("search", "is:immutable v1", "--json").stdout)["tags"]
     assert row["reference"] == "guard-docker/app:v1"

@@ -315,9 +315,7 @@ def test_a_damaged_database_is_named_with_the_way_back(second: Product, tmp_path
     assert pushed.get("kept/app", "1").status == 200
     psutil.Process(second.pids()["web"]).kill()  # it may have all it needs in memory
     until(
-        lambda: (
-            (page := visitor.get("/")).status == 500 and "The database cannot be used" in page.text
-        ),
+        lambda: (page := visitor.get("/")).status == 500 and "Database unavailable" in page.text,
         "the pages say so",
         pause=0.3,
     )

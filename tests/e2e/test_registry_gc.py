@@ -90,7 +90,7 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
     assert not any("--delete-untagged" in command for command in commands)
     refused = typed(alone, commands[1])
     assert refused.returncode == 1
-    assert "Writes must be held first" in refused.stderr
+    assert "Start a write freeze first" in refused.stderr
     plan = typed(alone, f"{commands[1]} --dry-run").stdout
     assert f"team/app@{gone}" in plan
     assert f"team/app@{lost}" in plan
@@ -102,7 +102,7 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
         if number == 0:
             push = alone.ask("/v2/team/app/blobs/uploads/", method="POST", as_user=True)
             assert push.status == 503
-            assert "held for maintenance" in push.json()["errors"][0]["message"]
+            assert "rejected for maintenance" in push.json()["errors"][0]["message"]
             assert alone.ask("/v2/team/app/manifests/1", as_user=True).status in (200, 404)
         if "hold status" in command:
             assert "held by command line" in done.stdout

@@ -28,7 +28,7 @@ def create(tab: Visit, name: str, preset: str, namespace: str = "") -> str:
     if namespace:
         form.locator("input[name=namespace]").fill(namespace)
     form.locator("button[type=submit]").click()
-    expect(tab.page.locator("h1")).to_have_text(f"{name} is ready")
+    expect(tab.page.locator("h1")).to_have_text(f"Created {name}")
     return tab.page.locator(".secret code").inner_text()
 
 
@@ -54,7 +54,7 @@ def test_a_push_user_made_in_the_browser_pushes_with_the_lines_as_shown(
         tab.login()
         secret = create(tab, "ci-browser", "namespace", "browser")
         proof = tab.page.locator(".head__sub")
-        expect(proof).to_contain_text("checked with a real sign-in at the front door")
+        expect(proof).to_contain_text("verified with a login through the proxy")
         assert violations(tab.page) == []
         page = tab.page.url.removesuffix("/setup").removeprefix(boathouse.facts["url"])
 
@@ -75,7 +75,7 @@ def test_a_push_user_made_in_the_browser_pushes_with_the_lines_as_shown(
         refused = docker.docker("push", f"{boathouse.name}/elsewhere/base", check=False)
         assert refused.returncode != 0
         tab.page.click("button[name=act][value=off]")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("ci-browser is switched off.")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Disabled ci-browser.")
         docker.push_in_vain(f"{boathouse.name}/browser/my-image:1.0")
         assert tab.complaints == []
 
@@ -115,7 +115,7 @@ def test_a_user_is_made_measured_and_removed_without_javascript(
         expect(tab.page.locator(".notice")).to_contain_text("cost 5 takes")
         tab.page.click("text=Remove…")
         tab.page.click("dialog button[value=remove]")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("plain is removed.")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Removed plain.")
         assert tab.complaints == []
 
 
@@ -130,16 +130,16 @@ def test_several_users_are_chosen_and_switched_off_and_a_version_put_back(
         bar = tab.page.locator(".selection")
         expect(bar).to_be_hidden()
         for name in ("several-a", "several-b"):
-            tab.page.get_by_label(f"Choose {name}").check()
+            tab.page.get_by_label(f"Select {name}").check()
         expect(bar).to_be_visible()
         bar.locator("button[value=off]").click()
-        expect(tab.page.locator(".notice--ok")).to_contain_text("2 users are switched off.")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Disabled 2 users.")
         tab.open("/users/htpasswd-history")
-        tab.page.get_by_role("link", name="Put back…").first.click()
+        tab.page.get_by_role("link", name="Restore…").first.click()
         expect(tab.page.locator(".plan")).to_contain_text(re.compile("several-a can log in again"))
         assert violations(tab.page) == []
         tab.page.click("main form button[type=submit]")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("The version is put back.")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Restored the version.")
         tab.open("/users?q=several-&state=active")
         expect(tab.page.locator("a.repo__name")).to_have_count(2)
         assert tab.complaints == []

@@ -71,8 +71,8 @@ def test_a_rule_is_made_tried_switched_on_and_run_in_a_browser(
     pushed = push(own, registry, "team/app", 5)
     with visit(own_browser, own, reduced_motion="reduce") as tab:
         tab.login()
-        tab.page.click("nav.nav a:has-text('Cleanup'):visible")
-        tab.page.wait_for_selector("text=No rule yet: nothing is deleted")
+        tab.page.click("nav.nav a:has-text('Retention and GC'):visible")
+        tab.page.wait_for_selector("text=No retention policies yet: nothing is deleted")
         found = violations(tab.page)
         for name, value in {
             "name": "old builds",
@@ -82,18 +82,18 @@ def test_a_rule_is_made_tried_switched_on_and_run_in_a_browser(
         }.items():
             tab.page.fill(f"input[name={name}]", value)
         tab.page.click("button[name=then]")
-        expect(tab.page.locator("#h-report")).to_contain_text("3 of 5 tags would go")
+        expect(tab.page.locator("#h-report")).to_contain_text("3 of 5 tags would be deleted")
         expect(tab.page.locator("tbody tr")).to_have_count(5)
         found += violations(tab.page)
-        tab.page.click("nav.segmented a:has-text('Would go')")
+        tab.page.click("nav.segmented a:has-text('To be deleted')")
         expect(tab.page.locator("tbody tr")).to_have_count(3)
         assert all(digest(own, "team/app", tag) for tag in pushed)  # nothing was changed
 
-        tab.page.click("button:has-text('Switch on')")
+        tab.page.click("button:has-text('Enable')")
         tab.page.wait_for_selector(".badge:has-text('Active')")
         found += violations(tab.page)
-        tab.page.click("a:has-text('Run now…')")
-        tab.page.click("dialog button:has-text('Run now')")
+        tab.page.click("a:has-text('Run policy…')")
+        tab.page.click("dialog button:has-text('Run policy')")
         expect(tab.page.locator("#h-report")).to_contain_text("3 tags deleted")
         found += violations(tab.page)
         tab.open("/maintenance")

@@ -77,7 +77,7 @@ def runs_of(one: Product) -> list[dict[str, object]]:
 def test_a_run_that_is_killed_before_its_review_is_taken_up_at_once(
     quick: Product, served: Registry
 ) -> None:
-    """A push that had looked before is broken when it dies, and there is no schedule."""
+    """A push that had looked before is broken when it dies, and there is not a schedule."""
     for attempt in range(10):
         name = f"killed/n{attempt}"
         one = image(1000 + attempt, b"killed %d" % attempt, b"of killed %d" % attempt)

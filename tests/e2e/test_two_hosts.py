@@ -176,10 +176,10 @@ def test_a_database_that_was_away_is_found_again_by_itself(hosts: Hosts) -> None
     try:
         page = visitor.get("/")
         assert page.status == 503
-        assert "The database does not answer" in page.text
+        assert "The database does not respond" in page.text
         said = hosts.first.boathouse("doctor", check=False).stdout
         assert "Database" in said
-        assert "Does not answer" in said
+        assert "Does not respond" in said
         assert "Traceback" not in said
         # Nobody in the data path needs it.
         assert status(hosts.first, *login) == 200

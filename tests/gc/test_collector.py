@@ -456,7 +456,7 @@ def test_an_empty_index_and_the_index_of_another_store_stop_it(small: Small) -> 
     Repository.objects.create(name="else/where")
     run = collect()
     assert run.state == Run.State.FAILED
-    assert "none of the repositories" in run.result["problem"]
+    assert "none of the indexed repositories" in run.result["problem"]
     assert lonely in small.blobs()
 
 
@@ -723,7 +723,7 @@ def test_put_back_brings_one_or_all_and_the_index_with_them(small: Small, settin
     one = next(one for one in collecting.quarantined() if one.path.endswith("data"))
     assert collecting.restore(one.id, by="operator:vera") == 1
     assert len(small.blobs()) == len(before) + 1
-    with pytest.raises(Refused, match="called"):
+    with pytest.raises(Refused, match="has the ID"):
         collecting.restore("no/1", by="operator:vera")
     assert collecting.restore("all", by="operator:vera") == 3
     assert Manifest.objects.filter(digest=loose).exists()
@@ -879,7 +879,7 @@ def test_purge_now_is_refused_without_something_that_holds_writes(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collecting, "FREEZE", None)
-    with pytest.raises(Refused, match="freeze"):
+    with pytest.raises(Refused, match="frozen"):
         collecting.run_gc(by="test", purge_now=True)
     assert not Run.objects.filter(kind=Run.Kind.GC).exists()
 

@@ -72,7 +72,7 @@ def test_one_that_is_killed_is_said_in_the_log(
     _replace(monkeypatch, tmp_path / "told", "os.kill(os.getpid(), 9)")
     with caplog.at_level(logging.ERROR):
         collect(by="schedule")
-    assert "ended by SIGKILL; the next run goes on" in caplog.text
+    assert "ended by SIGKILL; the next run continues" in caplog.text
 
 
 def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_an_empty_store_is_a_lost_disk_until_somebody_says_otherwise(
     files.root.mkdir()
     done = run(files.open())
     assert done.state == Run.State.FAILED
-    assert "Is its disk there?" in done.log
+    assert "Is its disk mounted?" in done.log
     assert Tag.objects.count() == 120
     assert run(files.open(), full=True).state == Run.State.DONE
     assert Tag.objects.count() == 0
@@ -247,7 +247,7 @@ def test_the_command_reads_the_store_and_verifies(
     call_command("sync", "--source", "store", "--json")
     assert json.loads(capsys.readouterr().out)["tags"] == 120
     call_command("sync", "--source", "store", "--verify")
-    assert capsys.readouterr().out == "The index is as the registry has it.\n"
+    assert capsys.readouterr().out == "The index matches the registry.\n"
     name = first(files)
     tag = files.records.records(name).tags[0][0]
     files.remove_tag(name, tag)
@@ -261,7 +261,7 @@ def test_the_command_reads_the_store_and_verifies(
 
 def test_the_command_says_so_when_the_store_cannot_be_read(settings: Any, tmp_path: Path) -> None:
     settings.STORE_DIR = tmp_path / "nowhere"
-    with pytest.raises(CommandError, match="cannot be read directly"):
+    with pytest.raises(CommandError, match="the store cannot be read"):
         call_command("sync", "--source", "store")
 
 

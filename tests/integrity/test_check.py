@@ -310,7 +310,7 @@ def test_the_command_says_what_is_broken_and_ends_with_1(small: Small) -> None:
     out = io.StringIO()
     call_command("integrity", stdout=out)
     assert "1 repositories, 1 tags in" in out.getvalue()
-    assert "none broken" in out.getvalue()
+    assert "none incomplete" in out.getvalue()
     away(small, paths.blob_data(digest_of(CODE)))
     out = io.StringIO()
     with pytest.raises(SystemExit) as ended:

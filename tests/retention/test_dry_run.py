@@ -80,8 +80,8 @@ def test_protections_and_other_active_rules_keep() -> None:
         for fate in run.fates.all()
     }
     assert said["v1"] == "protected: team/*:v1"
-    assert said["v2"] == "the rule releases keeps it: to be kept by its name: v*"
-    assert said["pr-1"] == "pushed 90 days before; no pull is known"
+    assert said["v2"] == "kept by the policy releases: kept by name: v*"
+    assert said["pr-1"] == "pushed 90 days earlier; no pull recorded"
 
 
 def test_bytes_are_freed_only_if_nothing_that_stays_has_them() -> None:

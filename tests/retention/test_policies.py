@@ -40,13 +40,13 @@ def test_a_new_rule_is_a_draft_and_stands_in_the_audit_log() -> None:
         ({"keep_pulled_days": 2**31}, "from 1 to 36500"),
         ({"repositories": ""}, "the repositories"),
         ({"repositories": "team/?"}, "the repositories"),
-        ({"tags": "pr-[0-9]"}, "the tags that may go"),
+        ({"tags": "pr-[0-9]"}, "the tags to delete"),
         ({"keep_tags": "v1.0\n$"}, "the tags to keep"),
         ({"tags": "a" * 513}, "512"),
-        ({"name": ""}, "a name"),
-        ({"name": "=1+1"}, "a name"),
-        ({"name": "n" * 65}, "a name"),
-        ({"schedule": "sometimes"}, "no schedule"),
+        ({"name": ""}, "policy name"),
+        ({"name": "=1+1"}, "policy name"),
+        ({"name": "n" * 65}, "policy name"),
+        ({"schedule": "sometimes"}, "not a schedule"),
     ],
 )
 def test_what_cannot_be_a_rule_is_refused_and_leaves_nothing(

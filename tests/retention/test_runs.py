@@ -173,7 +173,7 @@ def test_a_rule_that_is_changed_or_switched_off_stops_its_run(
     at_the_plan(monkeypatch, lambda: policies.set_active(rule, is_active=False, by="operator:mika"))
     done = run(rule)
     assert (done.state, done.result["goes"]) == (Run.State.STOPPED, 2)
-    assert "switched off" in done.log
+    assert "disabled" in done.log
     assert len(tags(real)) == 9
 
 

@@ -43,5 +43,5 @@ def short_times(folder: Path, *, grace: float, quarantine: float) -> dict[str, s
     folder.mkdir()
     hook = HOOK.format(grace=grace, quarantine=quarantine)
     (folder / "sitecustomize.py").write_text(hook)
-    # The same "only by hand": a run that nobody asked for would come between.
+    # The same "manual only": a run that nobody asked for would come between.
     return {"PYTHONPATH": str(folder), "BOATHOUSE_GC_SCHEDULE": ""}

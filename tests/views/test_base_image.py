@@ -39,7 +39,7 @@ def test_the_line_above_the_layers_names_the_base_and_what_is_on_top(client: Cli
     with CaptureQueriesContext(connection) as queries:
         line = client.get(address(app), headers=HTMX).content.decode()
     assert 'href="/repositories/library/debian:12"' in line
-    assert "the first 1, 10.0 MB" in line
+    assert "by its first layer, 10.0 MB" in line
     assert "10.0 MB on top of the base" in line
     assert f"/compare?a=library%2Fdebian%40sha256%3A{base.digest[7:]}" in line
     assert len(queries) <= 12
@@ -48,9 +48,12 @@ def test_the_line_above_the_layers_names_the_base_and_what_is_on_top(client: Cli
 
 def test_an_image_without_a_base_says_so(client: Client) -> None:
     base = stacked("library/debian", "debian", tags=["12"])
-    assert "No tagged image" in client.get(address(base), headers=HTMX).content.decode()
+    assert (
+        "It is not based on any tagged image"
+        in client.get(address(base), headers=HTMX).content.decode()
+    )
     shown = client.get(address(base), follow=True)
-    assert "No tagged image of this registry lies below it." in shown.content.decode()
+    assert "It is not based on any tagged image of this registry." in shown.content.decode()
     assert client.get(f"/repositories/library/debian@sha256:{'0' * 64}/base").status_code == 404
 
 

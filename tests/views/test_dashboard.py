@@ -40,13 +40,13 @@ def _text(client: Client) -> str:
 
 def test_an_empty_registry_teaches_how_to_push(client: Client) -> None:
     text = _text(client)
-    assert "The boathouse is empty" in text
+    assert "No repositories yet" in text
     assert "docker push localhost:8443/try/hello:1" in text
-    assert "Biggest repositories" not in text
+    assert "Largest repositories" not in text
 
 
 def test_before_the_first_check_the_page_says_so(client: Client) -> None:
-    assert "No check of the registry&#x27;s health was made yet" in _text(client)
+    assert "No health check has run yet" in _text(client)
 
 
 def test_the_sentence_on_top_names_what_needs_care(client: Client) -> None:
@@ -56,13 +56,13 @@ def test_the_sentence_on_top_names_what_needs_care(client: Client) -> None:
     ]
     doctor.record(fine)
     text = _text(client)
-    assert "All parts are well. Nothing needs you now." in text
-    assert "Answers in 12 ms" in text
+    assert "All systems healthy" in text
+    assert "Responds in 12 ms" in text
     assert "Events" not in text  # a green light of these would only fill the strip
     error = "<script>alert(1)</script>"
     bad = doctor.Finding("registry", "bad", "registry-unreachable", {"url": "u", "error": error})
     doctor.record([bad, fine[1]])
-    assert "One part needs you: Registry." in _text(client)
+    assert "One system needs attention: Registry." in _text(client)
     assert error not in client.get("/").content.decode()
 
 
@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_index(client: Client) -> None:
     make_activity(one, today, pulls=1000, pushes=2)
     make_activity(two, today - timedelta(days=29), pulls=234, pushes=1)
     make_activity(two, today - timedelta(days=30), pulls=10**6)
-    assert "The worker has not measured yet" in _text(client)
+    assert "Not measured yet" in _text(client)
     sizes.measure(by="test")
     text = _text(client)
     assert "repositories 2 " in text
@@ -95,10 +95,10 @@ def test_the_figures_are_those_of_the_index(client: Client) -> None:
     assert "pulls in 30 days 1,234" in text
     assert "pushes in 30 days 3" in text
     assert "43.0 MB on disk" in text
-    assert "Alone 8.0 MB" in text
+    assert "Unique 8.0 MB" in text
     assert "Shared 35.0 MB" in text
     assert "All tags 78.0 MB" in text
-    assert "Sharing layers saves 35.0 MB of that." in text
+    assert "Layer sharing saves 35.0 MB of this." in text
 
 
 def test_the_latest_pushes_are_newest_first_without_attachments(client: Client) -> None:
@@ -111,7 +111,7 @@ def test_the_latest_pushes_are_newest_first_without_attachments(client: Client) 
     make_tag(row, "adopted", child, tagged_at=UNKNOWN)
     make_tag(row, "sha256-x.sig", child, refers_to=child.digest)
     text = _text(client)
-    latest = text[text.index("Latest pushes") : text.index("Biggest repositories")]
+    latest = text[text.index("Recent pushes") : text.index("Largest repositories")]
     assert latest.index("new") < latest.index("old")
     assert "ci-team · 2 platforms 1 h ago" in latest
     assert "ci-team · linux/amd64 3 h ago" in latest
@@ -121,7 +121,7 @@ def test_the_latest_pushes_are_newest_first_without_attachments(client: Client) 
 
 def test_a_registry_that_was_adopted_says_why_no_push_is_shown(client: Client) -> None:
     make_tag(make_repository("a"), "1", tagged_at=UNKNOWN)
-    assert "No push has been seen since Boathouse listens." in _text(client)
+    assert "No pushes recorded yet." in _text(client)
 
 
 def test_names_that_a_client_made_up_are_escaped(client: Client) -> None:

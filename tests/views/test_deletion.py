@@ -38,10 +38,10 @@ def test_the_plan_names_what_goes_and_what_stays_and_changes_nothing(world: Worl
     assert chips(text) == ["2.0", "1.0"]
     said = bare(text)
     assert "Delete 2 tags from" in said
-    assert "2 tags go" in said
-    assert "1 image has no other name and goes with it." in said
-    assert "1.0 is the same image as stable. Only the name goes." in said
-    assert "Undo until" in said
+    assert "2 tags will be deleted" in said
+    assert "1 image has no other tag and is deleted with it." in said
+    assert "1.0 is the same image as stable. Only the tag is deleted." in said
+    assert "Can be restored until" in said
     assert (world.now("1.0"), world.now("2.0") != "") == (shared, True)
     assert not TagTombstone.objects.exists()
     assert 'name="number"' not in text
@@ -53,14 +53,14 @@ def test_a_delete_takes_only_the_named_tag_off_and_its_message_undoes_it(world: 
     answer = world.delete(world.plan(tag="1.0", back=f"{world.page}:1.0"))
     assert answer.redirect_chain == [(world.page, 302)]
     text = text_of(answer)
-    assert "1.0 is deleted. It can be put back for 7 days." in bare(text)
+    assert "Deleted 1.0. It can be restored for 7 days." in bare(text)
     assert (world.now("1.0"), world.now("stable")) == ("", shared)
     assert Tag.objects.filter(repository__name=world.name).count() == 1
     act = re.search(r'name="act" value="([^"]+)"', text)
     assert act
     answer = world.client.post("/restore", {"act": act[1], "back": world.page}, follow=True)
     assert answer.redirect_chain == [(world.page, 302)]
-    assert "1 name is back on the digest that it had." in bare(text_of(answer))
+    assert "Restored 1 tag." in bare(text_of(answer))
     assert world.now("1.0") == shared
 
 
@@ -73,10 +73,10 @@ def test_more_than_ten_tags_need_their_number_typed(world: World) -> None:
     for typed in ("", "10", "eleven", "111"):
         answer = world.delete(text, number=typed)
         assert answer.status_code == 409
-        assert "The number is not the one" in text_of(answer)
+        assert "The number does not match" in text_of(answer)
         assert world.now("1.0")
     answer = world.delete(text, number=" 11 ")
-    assert "11 names are deleted." in bare(text_of(answer))
+    assert "Deleted 11 tags." in bare(text_of(answer))
     assert not any(world.now(name) for name in names)
 
 
@@ -88,9 +88,11 @@ def test_a_plan_that_is_no_longer_true_is_shown_anew_and_nothing_goes(world: Wor
     world.sync()
     answer = world.delete(text)
     assert answer.status_code == 409
-    assert "Something moved since this was shown. Nothing was deleted" in text_of(answer)
+    assert "The content has changed since this page was loaded. Nothing was deleted" in text_of(
+        answer
+    )
     assert world.now("1.0") == newer
-    assert "1.0 is deleted" in bare(text_of(world.delete(text_of(answer))))
+    assert "Deleted 1.0" in bare(text_of(world.delete(text_of(answer))))
     assert not world.now("1.0")
 
 
@@ -101,7 +103,7 @@ def test_a_tag_that_moved_in_the_registry_only_is_said_and_stays(world: World) -
     text = world.plan(tag="1.0")
     newer = world.push("1.0", layer="newer")
     answer = world.delete(text)
-    assert "Not done: 1.0: it was pushed meanwhile" in bare(text_of(answer))
+    assert "Not done: 1.0: it was pushed in the meantime" in bare(text_of(answer))
     assert world.now("1.0") == newer
 
 
@@ -111,9 +113,9 @@ def test_protected_and_missing_tags_are_left_out_and_named(world: World) -> None
     protection.add(world.name, "prod-*", note="", by="tests")
     text = world.plan(tag=["1.0", "prod-1", "never"])
     said = bare(text)
-    assert "1 tag goes" in said
-    assert "1 protected tag is left out" in said
-    assert "Not there any more" in said
+    assert "1 tag will be deleted" in said
+    assert "1 protected tag is skipped" in said
+    assert "Already deleted" in said
     assert chips(text) == ["1.0", "prod-1", "never"]
     world.delete(text)
     assert (world.now("1.0"), bool(world.now("prod-1"))) == ("", True)
@@ -124,7 +126,7 @@ def test_a_plan_in_which_nothing_goes_has_no_button(world: World) -> None:
     world.sync()
     protection.add(world.name, "prod-*", note="", by="tests")
     text = world.plan(tag="prod-1")
-    assert "Nothing of that can be deleted" in text
+    assert "Nothing selected can be deleted" in text
     assert "button--danger" not in text.partition('class="dialog"')[2]
     world.delete(text)
     assert world.now("prod-1")
@@ -136,7 +138,7 @@ def test_a_signature_goes_with_its_image(world: World) -> None:
     world.push(signature, layer="signature")
     world.sync()
     text = world.plan(tag="1.0")
-    assert "1 attached document goes with its image" in bare(text)
+    assert "1 referrer tag is deleted with its image" in bare(text)
     assert "1 × Signature" in text
     world.delete(text)
     assert not world.now(signature)
@@ -145,14 +147,14 @@ def test_a_signature_goes_with_its_image(world: World) -> None:
 def test_the_plan_says_when_it_was_pulled_last_and_by_whom(world: World) -> None:
     world.push("1.0", layer="one")
     world.sync()
-    assert "No pull of it is recorded." in bare(world.plan(tag="1.0"))
+    assert "No pull recorded." in bare(world.plan(tag="1.0"))
     at = timezone.now() - timedelta(days=9)
     Tag.objects.update(pulled_at=at)
     Manifest.objects.update(pulled_at=at, pulled_by="k8s-prod")
     said = bare(world.plan(tag="1.0"))
-    assert "1.0 was pulled 9 d ago by k8s-prod. A machine that starts anew" in said
+    assert "1.0 was pulled 9 d ago by k8s-prod. New machines" in said
     Tag.objects.update(pulled_at=timezone.now() - timedelta(days=90))
-    assert "The last pull of any of it was" in bare(world.plan(tag="1.0"))
+    assert "Last pull of any of them:" in bare(world.plan(tag="1.0"))
 
 
 # -- many at once --------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ def test_all_that_match_the_filter_go_and_the_filter_is_asked_again(world: World
     world.push("2.0", layer="two")
     world.sync()
     listed = text_of(world.client.get(world.page, {"q": "rc"}))
-    assert "Delete all 2 that match…" in listed
+    assert "Delete all 2 matches…" in listed
     text = world.plan(q="rc", matching="1")
     assert sorted(chips(text)) == ["2-rc", "rc-1"]
     world.push("rc-9", layer="nine")
@@ -183,7 +185,7 @@ def test_an_empty_filter_is_not_all_tags(world: World) -> None:
     answer = world.client.post(
         "/delete", {"repository": world.name, "q": " ", "matching": "1"}, follow=True
     )
-    assert "Type a filter first" in text_of(answer)
+    assert "Enter a filter first" in text_of(answer)
     assert "Delete all" not in text_of(world.client.get(world.page))
 
 
@@ -194,7 +196,7 @@ def test_a_whole_repository_goes_and_comes_back(world: World) -> None:
     text = world.plan(all="1")
     assert f"Delete the repository {world.name}?" in bare(text)
     answer = world.delete(text)
-    assert "2 names are deleted" in bare(text_of(answer))
+    assert "Deleted 2 tags" in bare(text_of(answer))
     assert (world.now("1.0"), world.now("2.0")) == ("", "")
     act = TagTombstone.objects.filter(repository=world.name).values_list("act", flat=True).first()
     world.client.post("/restore", {"act": act})
@@ -216,15 +218,15 @@ def test_untagged_manifests_are_chosen_or_all_but_signatures_of_what_stays(world
     assert listed.count('name="manifest"') == 2
     assert chips(world.plan(untagged="1")) == [lost.partition(":")[2][:12]]
     text = world.plan(manifest=[lost])
-    assert "Delete 1 manifest without a tag" in bare(text)
+    assert "Delete 1 untagged manifest" in bare(text)
     answer = world.delete(text)
     assert answer.redirect_chain == [(f"{world.page}?show=untagged", 302)]
     listed = text_of(answer)
-    assert "is deleted" in bare(listed)
-    assert bare(listed).count("kept for undo, which ends in 7 days") == 2
+    assert "Deleted " in bare(listed)
+    assert bare(listed).count("restore period ends in 7 days") == 2
     assert f'value="{lost}"' not in listed  # it is deleted already: it has no box
     none = world.client.post("/delete", {"repository": world.name, "untagged": "1"}, follow=True)
-    assert "Nothing is chosen" in text_of(none)
+    assert "Nothing selected" in text_of(none)
 
 
 def test_many_are_a_run_that_can_be_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,19 +235,17 @@ def test_many_are_a_run_that_can_be_left(world: World, monkeypatch: pytest.Monke
     world.push(*names, layer="one")
     world.sync()
     text = world.plan(tag=names)
-    assert "So many take a while." in text
+    assert "This takes a while." in text
     answer = world.delete(text, number="12")
     run = Run.objects.get(kind=Run.Kind.DELETE)
     assert answer.redirect_chain == [(f"/delete/runs/{run.pk}", 302)]
     assert (run.state, run.done, run.result["changed"]) == ("done", 12, 12)
-    assert "12 names were deleted." in bare(text_of(answer))
+    assert "Deleted 12 tags." in bare(text_of(answer))
     assert not any(world.now(name) for name in names)
     answer = world.client.post("/restore", {"act": run.result["act"]}, follow=True)
     undone = Run.objects.filter(kind=Run.Kind.DELETE).latest("pk")
     assert answer.redirect_chain == [(f"/delete/runs/{undone.pk}", 302)]
-    assert "12 names are back on the digest that they had." in bare(text_of(answer)).replace(
-        "digests", "digest"
-    )
+    assert "Restored 12 tags." in bare(text_of(answer)).replace("digests", "digest")
     assert all(world.now(name) for name in names)
 
 
@@ -260,7 +260,7 @@ def test_a_run_is_stopped_and_says_what_is_done(world: World) -> None:
     fragment = {"HTTP_HX_REQUEST": "true"}
     assert world.client.get(page, {"seen": seen[1]}, **fragment).status_code == 204
     said = text_of(world.client.post(f"{page}/stop", follow=True))
-    assert "It stops after the tag that it is at." in said
+    assert "Stopping after the current tag." in said
     assert world.client.get(page, {"seen": seen[1]}, **fragment).status_code == 200
     run.refresh_from_db()
     assert run.stop_asked_by == "operator:mika"
@@ -271,7 +271,7 @@ def test_a_run_is_stopped_and_says_what_is_done(world: World) -> None:
 def test_a_run_that_nothing_is_heard_of_says_so(world: World) -> None:
     run = bulk.begin("delete", world.name, total=100, by="operator:mika")
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
-    assert "The worker has not been heard" in text_of(world.client.get(f"/delete/runs/{run.pk}"))
+    assert "The worker has not responded" in text_of(world.client.get(f"/delete/runs/{run.pk}"))
 
 
 # -- the pages that lead there -------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_an_address_that_is_full_of_tags_says_so(world: World) -> None:
     world.push(*names, layer="one")
     world.sync()
     text = text_of(world.client.get(world.page, {"tag": names[:20]}))
-    assert "No more can be chosen over pages" in text
+    assert "No more can be selected across pages" in text
     assert 'id="page-next" href=' in text
 
 

@@ -44,12 +44,12 @@ def token(run: Run | None) -> str:
 def test_every_finding_has_a_word_for_its_state_and_an_advice(admin: Client) -> None:
     doctor.record(FOUND)
     text = admin.get("/doctor").content.decode()
-    for word in ("Answers in 12 ms", "nginx cannot read it", "4.0 GB free of 100.0 GB"):
+    for word in ("Responds in 12 ms", "nginx cannot read it", "4.0 GB of 100.0 GB free"):
         assert word in text
-    for state in ("Good", "Look soon", "Look now"):
+    for state in ("Healthy", "Warning", "Critical"):
         assert f"</svg>{state}" in text or f">{state}</span>" in text
     assert "chgrp www-data and chmod g+r" in text
-    assert "2 parts need care" in text
+    assert "2 systems need attention" in text
     assert "/d/&lt;b&gt;" in text
     assert "/d/<b>" not in text
 
@@ -65,15 +65,15 @@ def test_the_page_takes_few_queries_however_many_rounds_there_are(
 
 def test_no_round_yet_is_no_error(admin: Client) -> None:
     text = admin.get("/doctor").content.decode()
-    assert "Not looked at yet" in text
-    assert "Has not made a round yet" in text
+    assert "Not checked yet" in text
+    assert "No check completed yet" in text
 
 
 def test_a_silent_worker_is_on_the_page(admin: Client) -> None:
     run = doctor.record(FOUND)
     assert run is not None
     Run.objects.update(finished_at=timezone.now() - timedelta(minutes=5))
-    assert "Last round 5\xa0minutes ago" in admin.get("/doctor").content.decode()
+    assert "Last check 5\xa0minutes ago" in admin.get("/doctor").content.decode()
 
 
 def test_a_fragment_that_has_the_newest_round_gets_nothing(
@@ -104,19 +104,19 @@ def test_check_now_asks_the_worker_and_the_page_waits(
     assert answer["Location"].startswith(f"/doctor?seen={token(run)}&asked=")
     waiting = admin.get(answer["Location"]).content.decode()
     assert "every 1s" in waiting
-    assert "The worker looks at every part" in waiting
+    assert "The worker is checking all systems" in waiting
     assert admin.get(answer["Location"], headers=FRAGMENT).status_code == 204
     doctor.record(FOUND)
     done = admin.get(answer["Location"], headers=FRAGMENT).content.decode()
     assert "every 10s" in done
-    assert "The worker looks at every part" not in done
+    assert "The worker is checking all systems" not in done
 
 
 def test_a_worker_that_does_not_take_it_up_is_told(admin: Client) -> None:
     run = doctor.record(FOUND)
     query = {"seen": token(run), "asked": str(int(time.time()) - 30)}
     text = admin.get("/doctor", query, headers=FRAGMENT).content.decode()
-    assert "has not taken it up" in text
+    assert "has not started the check" in text
     assert "every 10s" in text
 
 
@@ -131,7 +131,7 @@ def test_what_changed_is_told_with_its_time(admin: Client) -> None:
         params = {"ms": 1, "version": "", "url": "http://127.0.0.1:5000", "error": "refused"}
         doctor.record([doctor.Finding("registry", state, code, params)])
     text = admin.get("/doctor").content.decode()
-    assert text.count("Does not answer") == 2  # now, and in the list of changes
+    assert text.count("Does not respond") == 2  # now, and in the list of changes
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.MAINTAINER])

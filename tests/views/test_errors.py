@@ -30,19 +30,19 @@ def test_a_missing_role_is_said_in_words_and_logged(caplog: pytest.LogCaptureFix
     assert "refused: GET /doctor to vera" in caplog.messages
     assert answer.status_code == 403
     page = answer.content.decode()
-    assert "This needs the role “Administrator”; yours is “Viewer”." in page
+    assert "This requires the role “Administrator”; yours is “Viewer”." in page
 
 
 def test_a_form_without_its_token_says_to_send_it_again() -> None:
     answer = Client(enforce_csrf_checks=True).post("/login", {"username": "a", "password": "b"})
     assert answer.status_code == 403
-    assert "Please send it again" in answer.content.decode()
+    assert "Please submit the form again" in answer.content.decode()
 
 
 def test_the_page_of_a_failure_needs_nothing_that_may_be_broken() -> None:
     """Django renders it without a context; it has no static file, no table, no session."""
     page = render_to_string("500.html")
-    assert "Something went wrong here" in page
+    assert "Internal error" in page
     assert "<link" not in page
 
 
@@ -58,7 +58,7 @@ def test_a_database_that_is_away_is_said_in_words(monkeypatch: pytest.MonkeyPatc
     assert answer.status_code == 503
     assert answer["Retry-After"] == "10"
     page = answer.content.decode()
-    assert "数据库没有应答" in page
+    assert "数据库没有响应" in page
     assert "10.0.0.1" not in page
     assert "<link" not in page
 

@@ -107,21 +107,21 @@ def test_before_the_first_run_the_page_says_what_an_estimate_does() -> None:
     said = text(client_of(Role.ADMIN).get(PAGE))
     assert "No run yet" in said
     assert "reads the whole store and changes nothing" in said
-    assert "What collecting hides waits here" in said
+    assert "Garbage collection moves unreachable content to quarantine" in said
 
 
 def test_an_estimate_says_what_would_come_free_and_what_would_not() -> None:
     make_run(dry_run=True, stages=[{"name": "mark", "seconds": 58.4}])
     said = text(client_of(Role.VIEWER).get(PAGE))
     for words in (
-        "could be collected 11.6 GB",
-        "manifests that nothing needs 25",
-        "blobs that nothing needs 700",
-        "waits hidden 11.5 GB",
-        "not needed, but too young 1.2 GB",
+        "reclaimable 11.6 GB",
+        "unreachable manifests 25",
+        "unreachable blobs 700",
+        "in quarantine 11.5 GB",
+        "unreachable, within the grace period 1.2 GB",
         "unfinished uploads 4 7.0 MB",
-        "in the whole store 34.1 GB",
-        "Newest run: an estimate",
+        "total in the store 34.1 GB",
+        "Last run: estimate",
         "58 s",
     ):
         assert words in said, words
@@ -132,9 +132,9 @@ def test_a_run_that_is_done_shows_its_stages_with_times_and_what_came_of_them() 
     answer = client_of(Role.VIEWER).get(PAGE)
     assert set(steps(answer).values()) == {"done"}
     said = text(answer)
-    assert "340 manifests read; 1,180 blobs with 21.3 GB are needed" in said
+    assert "340 manifests read; 1,180 blobs with 21.3 GB reachable" in said
     assert "725 blobs and manifests, 11.6 GB" in said
-    assert "3 were needed and came back" in said
+    assert "3 became reachable and were restored" in said
     assert "90 blobs and manifests, 2.4 GB" in said
     assert "4 unfinished uploads, 7.0 MB; 2 empty repositories" in said
     assert "1 min 1 s" in said
@@ -160,8 +160,8 @@ def test_a_run_under_way_shows_its_stage_and_the_page_asks_every_second() -> Non
         "leftovers": "next",
     }
     said = text(answer)
-    assert "Collection is running" in said
-    assert "350 steps, 11.6 GB hidden" in said
+    assert "Garbage collection is running" in said
+    assert "350 steps, 11.6 GB quarantined" in said
     assert re.search(r"about (1 min \d|59|6\d).*? s left", said)
     content = answer.content.decode()
     assert 'hx-trigger="every 1s"' in content
@@ -205,15 +205,15 @@ def test_a_run_that_ended_badly_still_says_what_waits() -> None:
     )
     Run.objects.create(kind=Run.Kind.GC, state=Run.State.FAILED, result={"problem": "no"})
     said = text(client_of(Role.VIEWER).get(PAGE))
-    assert "9 things wait hidden" in said
-    assert "in the whole store 34.1 GB" in said
+    assert "9 objects in quarantine" in said
+    assert "total in the store 34.1 GB" in said
 
 
 def test_a_run_that_is_not_heard_of_does_not_run_any_more() -> None:
     run = make_run(Run.State.RUNNING, stage="mark", stages=[])
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
     answer = client_of(Role.ADMIN).get(PAGE)
-    assert "Not heard of" in text(answer)
+    assert "No response" in text(answer)
     assert not re.search(r'id="collect-now" disabled', answer.content.decode())
 
 
@@ -322,10 +322,10 @@ def test_the_worker_is_asked_and_the_page_waits_for_it(
     assert asked[0]["by"] == "operator:a-admin"
     assert answer["Location"].startswith(f"{PAGE}?was={run.pk}&asked=")
     waiting = client.get(answer["Location"])
-    assert "The worker takes it up in a moment" in text(waiting)
+    assert "The worker starts it in a moment" in text(waiting)
     assert "every 1s" in waiting.content.decode()
     make_run(minutes=0)
-    assert "The worker takes it up" not in text(client.get(answer["Location"]))
+    assert "The worker starts it" not in text(client.get(answer["Location"]))
 
 
 def test_a_worker_that_does_not_take_it_up_is_told() -> None:
@@ -333,14 +333,14 @@ def test_a_worker_that_does_not_take_it_up_is_told() -> None:
     client = client_of(Role.ADMIN)
     asked_at = int(timezone.now().timestamp()) - 30
     said = text(client.get(PAGE, {"was": run.pk, "asked": asked_at}))
-    assert "The worker has not taken it up" in said
+    assert "The worker has not started it" in said
 
 
 def test_nothing_is_asked_for_while_a_run_is_under_way(asked: list[dict[str, Any]]) -> None:
     make_run(Run.State.RUNNING, stage="mark", stages=[])
     client = client_of(Role.ADMIN)
     for address in ("estimate", "start", "purge", "restore"):
-        assert "A run is under way" in text(client.post(f"{PAGE}/{address}", follow=True))
+        assert "A run is in progress" in text(client.post(f"{PAGE}/{address}", follow=True))
     assert asked == []
 
 
@@ -359,10 +359,10 @@ def test_a_maintainer_stops_an_estimate_and_only_an_administrator_a_collection()
     maintainer, admin = client_of(Role.MAINTAINER), client_of(Role.ADMIN)
     run = make_run(Run.State.RUNNING, stage="mark", stages=[])
     said = text(maintainer.post(f"{PAGE}/stop", {"run": run.pk}, follow=True))
-    assert "Only an administrator may stop a collection" in said
+    assert "Only an administrator can stop garbage collection" in said
     run.refresh_from_db()
     assert run.stop_asked_by == ""
-    assert "next safe place" in text(admin.post(f"{PAGE}/stop", {"run": run.pk}, follow=True))
+    assert "next safe point" in text(admin.post(f"{PAGE}/stop", {"run": run.pk}, follow=True))
     run.refresh_from_db()
     assert run.stop_asked_by == "operator:a-admin"
     run.result, run.stop_asked_by = {**COUNTS, "dry_run": True}, ""
@@ -375,7 +375,7 @@ def test_a_maintainer_stops_an_estimate_and_only_an_administrator_a_collection()
 @pytest.mark.parametrize("named", ["", "x", "0", "9" * 30, "१"])
 def test_stopping_what_does_not_run_is_no_error(named: str) -> None:
     said = text(client_of(Role.ADMIN).post(f"{PAGE}/stop", {"run": named}, follow=True))
-    assert "It had ended already" in said
+    assert "It has already ended" in said
 
 
 def test_everything_is_put_back_and_counted_anew(
@@ -397,15 +397,15 @@ def test_what_waits_is_said_with_its_bytes_and_when_it_is_due() -> None:
     due = timezone.now() + timedelta(hours=20, minutes=2)
     make_run(due_at=due.isoformat())
     said = text(client.get(PAGE))
-    assert "725 things wait hidden" in said
-    assert "The first are due in 20 hours; a run after that frees" in said
+    assert "725 objects in quarantine" in said
+    assert "The first are due in 20 hours; a later run purges" in said
     Run.objects.all().delete()
     make_run(due_at=(timezone.now() - timedelta(days=3)).isoformat())
-    assert "The first were due 3 d ago: the next run frees" in text(client.get(PAGE))
+    assert "The first were due 3 d ago: the next run purges" in text(client.get(PAGE))
     Run.objects.all().delete()
     make_run(in_quarantine=0, in_quarantine_bytes=0)
     answer = client.get(PAGE)
-    assert "Nothing waits hidden" in text(answer)
+    assert "The quarantine is empty" in text(answer)
     assert "purge-now" not in answer.content.decode()
 
 
@@ -413,16 +413,16 @@ def test_purging_now_says_before_what_it_holds_and_for_how_long() -> None:
     make_run()
     answer = client_of(Role.ADMIN).get(f"{PAGE}/purge")
     said = text(answer)
-    assert "Pushes are held meanwhile" in said
+    assert "Write freeze: pushes are rejected meanwhile" in said
     assert "about 59 s" in said  # mark and purge of the newest run
-    assert "725 things" in said
+    assert "725 objects" in said
     assert "11.5 GB" in said
     assert 'method="post"' in answer.content.decode()
 
 
 def test_purging_now_admits_that_nothing_was_measured() -> None:
     said = text(client_of(Role.ADMIN).get(f"{PAGE}/purge"))
-    assert "No run has measured it yet" in said
+    assert "Not measured yet" in said
 
 
 # -- one run -------------------------------------------------------------------------------------
@@ -435,14 +435,14 @@ def test_a_run_has_its_report_and_log() -> None:
     answer = client_of(Role.VIEWER).get(f"{PAGE}/{run.pk}")
     said = text(answer)
     for words in (
-        "Collection run Done",
+        "Garbage collection run Done",
         "ada (operator)",
-        "Hidden 11.6 GB 700 blobs, 25 manifests",
+        "Quarantined 11.6 GB 700 blobs, 25 manifests",
         "Freed 2.4 GB 90 blobs and manifests",
-        "Needed again, so put back 3",
-        "Pushes held 1.7 s",
+        "Restored, because reachable again 3",
+        "Write freeze 1.7 s",
         "Unfinished uploads 4 7.0 MB",
-        "Repositories of which nothing went",
+        "Skipped repositories",
         "a link is empty",
         "Odd name",
         "last line",
@@ -485,7 +485,7 @@ def test_settings_are_said_in_words_with_the_next_run(settings: Any) -> None:
     for words in ("24 hours", "36 hours", "7 days", "every Sunday at 02:00", "Next: Sun "):
         assert words in said, words
     settings.GC_SCHEDULE = ""
-    assert "only by hand Nothing is collected unless" in text(client_of(Role.MAINTAINER).get(PAGE))
+    assert "manual only Garbage collection runs only" in text(client_of(Role.MAINTAINER).get(PAGE))
 
 
 def test_a_store_that_cannot_be_reached_has_the_commands_for_the_stock_collector(
@@ -495,7 +495,7 @@ def test_a_store_that_cannot_be_reached_has_the_commands_for_the_stock_collector
     settings.STORE_DIR = tmp_path / "gone"
     answer = client_of(Role.ADMIN).get(PAGE)
     said = text(answer)
-    assert "The store cannot be read directly" in said
+    assert "the store cannot be read" in said
     for words in ("./boathouse freeze on", "garbage-collect", "./boathouse freeze off"):
         assert words in said
     assert "--delete-untagged" not in "".join(

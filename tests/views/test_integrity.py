@@ -74,18 +74,18 @@ def make_check(state: Run.State = Run.State.DONE, **fields: Any) -> Run:
 def test_before_the_first_check_the_page_says_what_it_does(settings: Any) -> None:
     settings.INTEGRITY_SCHEDULE = "0 4 * * 6"
     said = text(client_of(Role.VIEWER).get(PAGE))
-    assert "follows each tag to its last layer" in said
-    assert "The next one by itself: Sat " in said
-    assert "Check now" not in said
+    assert "every tag down to its last layer" in said
+    assert "Next scheduled check: Sat " in said
+    assert "Run check" not in said
     settings.INTEGRITY_SCHEDULE = ""
-    assert "There is no schedule for it" in text(client_of(Role.MAINTAINER).get(PAGE))
+    assert "Not scheduled" in text(client_of(Role.MAINTAINER).get(PAGE))
 
 
 def test_broken_tags_are_linked_and_their_names_are_harmless() -> None:
     make_check()
     answer = client_of(Role.VIEWER).get(PAGE)
     said = text(answer)
-    assert "1,234 tags looked at , 2 broken" in said or "1,234 tags looked at, 2 broken" in said
+    assert "1,234 tags checked , 2 incomplete" in said or "1,234 tags checked, 2 incomplete" in said
     assert "Layer is missing" in said
     assert 'href="/repositories/team/api:1.0"' in answer.content.decode()
     assert HOSTILE not in answer.content.decode()
@@ -95,21 +95,21 @@ def test_more_than_a_few_are_found_by_the_search() -> None:
     problems = [["team/api", str(n), "layer-missing", DIGEST] for n in range(30)]
     make_check(problems=problems, broken=900)
     answer = client_of(Role.VIEWER).get(PAGE)
-    assert "Show all 900 broken tags" in text(answer)
+    assert "Show all 900 incomplete tags" in text(answer)
     assert "/search?q=is%3Abroken" in answer.content.decode()
     assert answer.content.decode().count('href="/repositories/team/api:') == 5
 
 
 def test_all_well_is_said() -> None:
     make_check(problems=[], broken=0)
-    assert "Every tag can be pulled in full" in text(client_of(Role.VIEWER).get(PAGE))
+    assert "All tags are complete" in text(client_of(Role.VIEWER).get(PAGE))
 
 
 def test_what_was_not_answered_is_not_called_well() -> None:
     make_check(Run.State.FAILED, problems=[], broken=0, errors=3)
     said = text(client_of(Role.VIEWER).get(PAGE))
-    assert "Of 3 repositories nothing is known" in said
-    assert "Every tag can be pulled in full" not in said
+    assert "3 repositories could not be checked" in said
+    assert "All tags are complete" not in said
 
 
 def test_a_check_under_way_is_followed_and_can_be_stopped() -> None:
@@ -122,7 +122,7 @@ def test_a_check_under_way_is_followed_and_can_be_stopped() -> None:
     client.post("/maintenance/integrity/stop")
     run.refresh_from_db()
     assert run.stop_asked_by == "operator:a-maintainer"
-    assert "ends in a moment" in text(client.get(PAGE))
+    assert "stopping" in text(client.get(PAGE))
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -133,14 +133,14 @@ def test_the_worker_is_asked(asked: list[dict[str, Any]], deep: bool) -> None:
         client_of(Role.MAINTAINER).post("/maintenance/integrity/start", fields, follow=True)
     )
     assert asked == [{"by": "operator:a-maintainer", "deep": deep}]
-    assert "The worker begins in a moment" in said
+    assert "The check starts in a moment" in said
 
 
 def test_only_one_is_asked_for_unless_the_other_died(asked: list[dict[str, Any]]) -> None:
     run = make_check(Run.State.RUNNING)
     client = client_of(Role.MAINTAINER)
     said = text(client.post("/maintenance/integrity/start", follow=True))
-    assert "A check is under way already" in said
+    assert "A check is already in progress" in said
     assert asked == []
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
     client.post("/maintenance/integrity/start")
@@ -149,7 +149,7 @@ def test_only_one_is_asked_for_unless_the_other_died(asked: list[dict[str, Any]]
 
 def test_stopping_what_does_not_run_is_no_error() -> None:
     said = text(client_of(Role.MAINTAINER).post("/maintenance/integrity/stop", follow=True))
-    assert "It had ended already" in said
+    assert "It has already ended" in said
 
 
 def test_a_check_has_its_report(django_assert_num_queries: Any) -> None:
@@ -159,12 +159,12 @@ def test_a_check_has_its_report(django_assert_num_queries: Any) -> None:
         answer = client.get(f"/maintenance/integrity/{run.pk}")
     said = text(answer)
     for words in (
-        "Check of every byte",
+        "Integrity check, every byte",
         "1.0 GB read",
-        "Config has another size than the manifest says",
+        "Config differs in size from the manifest",
         "and 598 more",
         "by schedule",
-        "whole again 1",
+        "complete again 1",
     ):
         assert words in said.replace(" ,", ",") or words in said, words
     assert HOSTILE not in answer.content.decode()

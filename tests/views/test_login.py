@@ -123,7 +123,7 @@ def test_after_five_failures_the_page_says_when_to_try_again() -> None:
     assert answer.status_code == 429
     assert answer["Retry-After"] == "900"
     assert re.search(r"Try again in 15 minutes, at \d\d:\d\d UTC\.", page)
-    assert "Nobody else is locked out" in page
+    assert "Other users, and the same name from other machines" in page
     answer = Client().post(
         "/login", {"username": "vera", "password": PASSWORD}, headers={"X-Real-IP": "192.0.2.1"}
     )
@@ -197,7 +197,7 @@ def test_a_new_password_needs_the_old_one_and_ends_other_sessions() -> None:
         "/password", {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     )
     assert (done.status_code, done["Location"]) == (302, "/")
-    assert "Your password is changed" in here.get("/").content.decode()
+    assert "Changed your password" in here.get("/").content.decode()
     assert there.get("/").status_code == 302
     assert _sign_in(Client(), password=new).status_code == 302
 
@@ -224,7 +224,7 @@ def test_who_gets_no_turn_is_told_so_and_no_password_is_checked(
     with _another_process(tmp_path):
         answer = client.post(address, {"username": "vera", "password": PASSWORD})
     assert (answer.status_code, answer["Retry-After"]) == (429, "5")
-    assert "Too many at once" in answer.content.decode()
+    assert "Too many logins" in answer.content.decode()
 
 
 def test_a_turn_is_waited_for(settings: Settings, tmp_path: Path) -> None:

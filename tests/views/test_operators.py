@@ -71,7 +71,7 @@ def test_a_new_operator_logs_in_with_the_password_that_is_shown_once(admin: Clie
     [
         ("", "viewer", "This field cannot be blank"),
         ("a b", "viewer", "Enter a valid username"),
-        ("ADA", "viewer", "There is an operator ADA already"),
+        ("ADA", "viewer", "The operator ADA already exists"),
         ("x" * 151, "viewer", "at most 150 characters"),
         ("vera", "king", "Choose a role"),
         ("vera", "", "Choose a role"),
@@ -88,16 +88,18 @@ def test_what_cannot_be_added_is_one_sentence(
 # -- change --------------------------------------------------------------------------------------
 def test_role_password_and_access_are_changed(admin: Client) -> None:
     row = make_operator("vera")
-    assert "vera now has the role: Maintainer." in change(admin, row, "role", role="maintainer")
+    assert "Changed the role of vera to Maintainer." in change(
+        admin, row, "role", role="maintainer"
+    )
     password = secret_on(change(admin, row, "password"))
-    assert "switched off" in change(admin, row, "off")
+    assert "Disabled vera" in change(admin, row, "off")
     refused = Client().post("/login", {"username": "vera", "password": password})
     assert refused.status_code == 422
     row.refresh_from_db()
     assert (row.role, row.is_active) == (Role.MAINTAINER, False)
     assert row.check_password(password)
-    assert "switched on" in change(admin, row, "on")
-    assert "vera is removed." in change(admin, row, "remove")
+    assert "Enabled " in change(admin, row, "on")
+    assert "Removed vera." in change(admin, row, "remove")
     assert not Operator.objects.filter(pk=row.pk).exists()
 
 
@@ -149,7 +151,7 @@ def test_an_administrator_who_is_off_may_go() -> None:
 
 def test_an_act_that_is_none_changes_nothing(admin: Client) -> None:
     row = make_operator("vera")
-    assert "does not know that act" in change(admin, row, "promote")
+    assert "This action is not supported" in change(admin, row, "promote")
     assert "Choose a role" in change(admin, row, "role", role="king")
     assert "Choose a role" in change(admin, row, "role")
 
@@ -221,7 +223,7 @@ def test_a_given_password_is_read_from_the_input_and_not_printed(
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
     assert PASSWORD not in run("add", "vera", "--password-stdin")
     assert Operator.objects.get().check_password(PASSWORD)
-    for given, sentence in [("short\n", "too short"), ("\n", "holds no password")]:
+    for given, sentence in [("short\n", "too short"), ("\n", "contains no password")]:
         monkeypatch.setattr("sys.stdin", io.StringIO(given))
         with pytest.raises(CommandError, match=sentence):
             run("password", "vera", "--password-stdin")
@@ -251,7 +253,7 @@ def test_the_command_refuses_with_one_sentence() -> None:
         (("disable", "ada"), "last active administrator"),
         (("role", "ada", "viewer"), "last active administrator"),
         (("role", "nobody", "viewer"), "There is no operator nobody"),
-        (("add", "ada"), "There is an operator ada already"),
+        (("add", "ada"), "The operator ada already exists"),
     ]:
         with pytest.raises(CommandError, match=sentence) as caught:
             run(*words)

@@ -64,7 +64,7 @@ def test_in_a_large_index_counting_ends(
     monkeypatch.setattr(page, "COUNTING_SECONDS", -1)
     answer = admin.get("/maintenance/protected")
     assert [one.count for one in answer.context["rows"]] == [None]
-    assert "Not all of them were counted" in answer.content.decode()
+    assert "Not all tags were counted" in answer.content.decode()
 
 
 def test_adding_and_lifting(admin: Client) -> None:
@@ -94,7 +94,7 @@ def test_what_was_typed_is_not_lost_when_it_is_refused(admin: Client) -> None:
 @pytest.mark.parametrize("pk", ["", "x", "-1", "9" * 30, "٣", "1; DROP TABLE"])
 def test_lifting_what_is_not_there_says_so(admin: Client, pk: str) -> None:
     answer = admin.post("/maintenance/protected/lift", {"protection": pk}, follow=True)
-    assert "has been lifted already" in answer.content.decode()
+    assert "has already been removed" in answer.content.decode()
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.MAINTAINER])
@@ -215,20 +215,20 @@ def said(*arguments: str) -> Any:
 
 
 def test_the_command_adds_lists_and_lifts(store: None) -> None:
-    assert said("list").strip() == "Nothing is protected."
-    assert "2 tags now" in said("add", "team/* x:v*", "--note", "releases")
+    assert said("list").strip() == "No protected tags."
+    assert "2 matching tags" in said("add", "team/* x:v*", "--note", "releases")
     (fact,) = json.loads(said("list", "--json"))
     assert (fact["repositories"], fact["tags"], fact["tags_now"], fact["by"]) == (
         "team/* x", "v*", 2, "command line",
     )  # fmt: skip
     assert "TAGS NOW" in said("list")
     assert fact["immutable"] is False
-    assert "is immutable: 2 tags now" in said("add", "team/* x:v*", "--immutable")
+    assert "is immutable: 2 matching tags" in said("add", "team/* x:v*", "--immutable")
     (fact,) = json.loads(said("list", "--json"))
     assert (fact["immutable"], fact["note"]) == (True, "releases")
     with pytest.raises(CommandError):
         said("add", "team/* x:v*")
-    assert "no longer" in said("lift", "team/*,x : v*")
+    assert "Removed the protection" in said("lift", "team/*,x : v*")
     said("add", "other:v1")
     said("lift", str(Protection.objects.get().pk))
     assert not Protection.objects.exists()

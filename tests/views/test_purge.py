@@ -34,14 +34,14 @@ def test_it_says_what_it_hits_and_needs_the_name_typed(world: World, ada: Client
     world.sync()
     page = f"{world.page}@{digest}/delete-permanently"
     text = text_of(ada.get(page))
-    assert "2 tags are on it and go" in bare(text)
+    assert "2 tags point to it and are deleted" in bare(text)
     for typed in ("", "views-delete", f"{world.name}x"):
         answer = ada.post(page, {**form(text), "name": typed})
         assert answer.status_code == 409
-        assert "The name is not the one of the repository" in text_of(answer)
+        assert "The name does not match the name of the repository" in text_of(answer)
         assert world.now("1.0") == digest
     answer = ada.post(page, {**form(text), "name": world.name}, follow=True)
-    assert "can no longer be pulled" in bare(text_of(answer))
+    assert "Permanently deleted" in bare(text_of(answer))
     assert world.registry.manifest(world.name, digest) is None
     assert (world.now("1.0"), world.now("stable")) == ("", "")
     assert world.now("2.0")
@@ -53,12 +53,12 @@ def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None
     world.delete(world.plan(tag="1.0"))
     page = f"{world.page}@{digest}/delete-permanently"
     text = text_of(ada.get(page))
-    assert "1 entry that waits to be undone ends" in bare(text)
+    assert "1 recently deleted entry can no longer be restored" in bare(text)
     ada.post(page, {**form(text), "name": world.name})
     assert TagTombstone.objects.get(tag="1.0").ended_at is not None
     row = TagTombstone.objects.get(tag="1.0")
     answer = ada.post("/restore", {"former": row.pk}, follow=True)
-    assert "deleted for good" in bare(text_of(answer))
+    assert "permanently deleted" in bare(text_of(answer))
     assert not world.now("1.0")
 
 
@@ -76,7 +76,7 @@ def test_a_page_that_is_no_longer_true_does_nothing(world: World, ada: Client) -
     world.sync()
     answer = ada.post(page, {**form(text), "name": world.name})
     assert answer.status_code == 409
-    assert "Something moved since this was shown" in text_of(answer)
+    assert "The content has changed since this page was loaded" in text_of(answer)
     assert world.now("1.0") == digest
 
 
@@ -86,7 +86,7 @@ def test_a_protected_tag_on_it_has_to_be_let_go_first(world: World, ada: Client)
     protection.add(world.name, "prod", note="", by="tests")
     page = f"{world.page}@{digest}/delete-permanently"
     text = text_of(ada.get(page))
-    assert "that protection has to be lifted first" in bare(text)
+    assert "remove the protection first" in bare(text)
     assert 'name="name"' not in text
     ada.post(page, {**form(text), "name": world.name})
     assert world.now("prod") == digest

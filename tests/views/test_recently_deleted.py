@@ -64,7 +64,7 @@ def test_the_list_is_filtered_by_text_and_by_what_happened(mika: Client) -> None
     assert listed(mika, q="team/api:1.0") == ["team/api:1.0"]
     assert listed(mika, how="overwritten") == ["team/web:1.0"]
     assert listed(mika, how="deleted", q="web") == []
-    assert "Nothing here matches" in text_of(mika.get(PAGE, {"q": "web", "how": "deleted"}))
+    assert "No matches" in text_of(mika.get(PAGE, {"q": "web", "how": "deleted"}))
     fragment = text_of(mika.get(PAGE, {"q": "api"}, **HTMX))
     assert "<html" not in fragment
     assert 'id="deleted-list"' in fragment
@@ -76,7 +76,7 @@ def test_what_a_client_deleted_says_from_where(mika: Client) -> None:
 
 
 def test_an_empty_list_says_what_would_stand_there(mika: Client) -> None:
-    assert "Nothing waits to be undone" in text_of(mika.get(PAGE))
+    assert "Nothing to restore" in text_of(mika.get(PAGE))
 
 
 def test_tags_of_one_act_stand_together_with_one_button(mika: Client) -> None:
@@ -139,7 +139,7 @@ def test_one_of_several_comes_back_with_its_digest_time_and_pusher(world: World)
     row = TagTombstone.objects.get(repository=world.name, tag="1.0")
     answer = world.client.post("/restore", {"former": row.pk}, follow=True)
     assert answer.redirect_chain == [(PAGE, 302)]
-    assert f"{world.name}:1.0 is back on {digest[7:19]}." in bare(text_of(answer))
+    assert f"Restored {world.name}:1.0 to {digest[7:19]}." in bare(text_of(answer))
     assert (world.now("1.0"), world.now("2.0")) == (digest, "")
     tag = Tag.objects.get(repository__name=world.name, name="1.0")
     assert (tag.tagged_at, tag.tagged_by) == (tagged_at, "ci")
@@ -156,13 +156,13 @@ def test_a_tag_that_was_pushed_meanwhile_is_asked_for(world: World) -> None:
     asked = world.client.post("/restore", {"former": row.pk})
     text = text_of(asked)
     assert asked.status_code == 200
-    assert "somebody pushed that name again" in text
+    assert "was pushed again" in text
     assert f'name="expected" value="{new}"' in text
     assert world.now("1.0") == new
     newest = world.push("1.0", layer="three")  # between the question and the answer
     again = world.client.post("/restore", {"former": row.pk, "expected": new})
     assert again.status_code == 409
-    assert "It moved once more" in text_of(again)
+    assert "The tag was changed again" in text_of(again)
     assert world.now("1.0") == newest
     world.client.post("/restore", {"former": row.pk, "expected": newest})
     assert world.now("1.0") == old
@@ -176,7 +176,7 @@ def test_an_overwritten_tag_goes_back_from_the_list_and_from_its_history(world: 
     world.sync()
     assert listed(world.client, how="overwritten") == [f"{world.name}:latest"]
     row = TagTombstone.objects.get(repository=world.name, how=TagTombstone.How.OVERWRITTEN)
-    assert "A push has set" in text_of(world.client.post("/restore", {"former": row.pk}))
+    assert "A push has changed" in text_of(world.client.post("/restore", {"former": row.pk}))
     world.client.post("/restore", {"former": row.pk, "expected": new})
     assert world.now("latest") == old
 
@@ -191,7 +191,7 @@ def test_history_says_until_when_a_former_digest_is_kept(mika: Client) -> None:
     former("team/api", "latest", digest=old.digest, how=TagTombstone.How.OVERWRITTEN)
     row = former("team/api", "latest", digest=gone, how=TagTombstone.How.OVERWRITTEN)
     text = text_of(mika.get("/repositories/team/api:latest", {"tab": "history"}))
-    assert bare(text).count("kept for undo, which ends in 3 days") == 2
+    assert bare(text).count("restore period ends in 3 days") == 2
     assert text.count("restore_digest=") == 1  # the index has that manifest
     assert re.findall(r'name="former" value="(\d+)"', text) == [str(row.pk)]
 

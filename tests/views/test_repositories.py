@@ -45,7 +45,7 @@ def _make(count: int, **fields) -> None:
 
 def test_an_empty_registry_teaches_the_exact_lines(client: Client) -> None:
     page = client.get("/repositories/").content.decode()
-    assert "The boathouse is empty" in page
+    assert "No repositories yet" in page
     assert "docker login localhost:8443" in page
     assert "docker push localhost:8443/try/hello:1" in page
     assert 'href="/trust"' in page
@@ -117,7 +117,7 @@ def test_no_match_says_so_and_leads_on(client: Client) -> None:
     make_repository("a")
     page = client.get("/repositories/", {"q": "<b>zz", "namespace": "x"}).content.decode()
     assert "No repository matches" in page
-    assert "There is no “&lt;b&gt;zz” below x/." in page
+    assert "No repository below x/ matches “&lt;b&gt;zz”." in page
     assert "<b>zz" not in page
 
 

@@ -127,7 +127,7 @@ def test_a_child_that_is_not_here_says_so(vera: Client) -> None:
     child = pushed.image(R)
     index = multi(["1"], "1", platforms=2)
     index.row.entries.filter(position=1).update(digest="sha256:" + "0" * 64)
-    assert "not here" in page(vera)
+    assert "missing" in page(vera)
     assert child.digest
 
 
@@ -146,7 +146,7 @@ def test_badges_tell_signatures_problems_old_formats_and_kinds(vera: Client) -> 
     pushed.schema1(R, tags=["old"])
     pushed.artifact(R, config_type="application/vnd.cncf.helm.config.v1+json", tags=["chart"])
     html = page(vera)
-    for words in ("Incomplete", "Old schema", "Helm chart"):
+    for words in ("Incomplete", "Deprecated schema", "Helm chart"):
         assert words in html
 
 
@@ -199,7 +199,7 @@ def test_attachments_and_untagged_stand_in_their_own_lists(vera: Client) -> None
     assert names(page(vera)) == ["2", "1"]
     attachments = page(vera, show="attachments")
     assert "Signature" in attachments
-    assert "List of referrers" in attachments
+    assert "Referrers list" in attachments
     untagged = page(vera, show="untagged")
     assert lost.digest in untagged
     assert untagged.count("<tr>") == 2
@@ -235,7 +235,7 @@ def test_names_from_outside_are_escaped(vera: Client) -> None:
 def test_an_unknown_repository_is_404_in_words(vera: Client) -> None:
     response = vera.get("/repositories/no/such")
     assert response.status_code == 404
-    assert "No such repository" in response.content.decode()
+    assert "Repository not found" in response.content.decode()
     assert 'href="/repositories/"' in response.content.decode()
     assert "docker push localhost:8443/no/such:TAG" in response.content.decode()
 

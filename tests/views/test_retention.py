@@ -58,23 +58,29 @@ def make_tags(count: int = 5) -> None:
 
 def test_without_a_rule_the_page_teaches_and_the_form_stands_open() -> None:
     page = client().get("/maintenance")
-    assert "No rule yet: nothing is deleted" in text(page)
+    assert "No retention policies yet: nothing is deleted" in text(page)
     assert 'name="repositories"' in page.content.decode()
     page = client(Role.VIEWER).get("/maintenance")
-    assert "An administrator can make one." in text(page)
+    assert "An administrator can create one." in text(page)
     assert "<input" not in page.content.decode().split("<main", 1)[1]
+
+
+def test_the_tabs_lead_to_the_four_pages_of_maintenance() -> None:
+    tabs = client(Role.VIEWER).get("/cleanup").content.decode().split('<nav class="tabs"')[1]
+    found = re.findall(r'href="([^"]+)"', tabs.split("</nav>")[0])
+    assert found == ["/cleanup", "/cleanup/gc", "/cleanup/deleted", "/cleanup/protected"]
 
 
 def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
     page = client().post("/maintenance/policies", FORM, follow=True)
     said = text(page)
-    assert "The rule old builds is made, as a draft." in said
+    assert "Created the policy old builds as a draft." in said
     assert (
-        "Of the tags pr-* build-* in team/*, keep the newest 2, what was pulled in the last 90 days"
-        " and what is named v*; delete the others."
+        "Of the tags pr-* build-* in team/*, keep the newest 2, tags pulled in "
+        "the last 90 days and tags named v*; delete the others."
     ) in said
     assert "Runs: every Sunday at 04:00" in said
-    assert "Draft, runs nowhere yet" in said
+    assert "Draft, does not run" in said
     row = RetentionPolicy.objects.get()
     assert (row.keep_pushed_days, row.is_active, row.made_by) == (None, False, "operator:a-admin")
 
@@ -83,11 +89,11 @@ def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
     ("fields", "reason"),
     [
         ({"keep_newest": "", "keep_pulled_days": "", "keep_tags": ""}, "keeps nothing"),
-        ({"keep_newest": "ten"}, "“ten” is no number."),
-        ({"keep_newest": "-1"}, "“-1” is no number."),
-        ({"keep_newest": "٣"}, "is no number."),
-        ({"keep_pulled_days": "9" * 400}, "is no number."),
-        ({"schedule": "daily"}, "is no schedule"),
+        ({"keep_newest": "ten"}, "“ten” is not a number."),
+        ({"keep_newest": "-1"}, "“-1” is not a number."),
+        ({"keep_newest": "٣"}, "is not a number."),
+        ({"keep_pulled_days": "9" * 400}, "is not a number."),
+        ({"schedule": "daily"}, "is not a schedule"),
         ({"repositories": "<script>"}, "the repositories"),
     ],
 )
@@ -104,7 +110,7 @@ def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
     row = policies.set_active(make_rule(), is_active=True, by="a")
     admin = client()
     page = admin.get(f"/maintenance?edit={row.pk}")
-    assert "Change mine" in text(page)
+    assert "Edit mine" in text(page)
     assert 'value="2"' in page.content.decode()
     page = admin.post(f"/maintenance/policies/{row.pk}", {**FORM, "act": "change"}, follow=True)
     assert "a draft again" in text(page)
@@ -116,7 +122,7 @@ def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
 def test_switching_on_shows_the_next_runs_and_off_none() -> None:
     row = make_rule(schedule="0 4 * * SUN")
     said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "on"}, follow=True))
-    assert "The rule mine is switched on." in said
+    assert "Enabled the policy mine." in said
     assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 ; Sun .*04:00 ; Sun .*04:00 \(UTC\)", said)
     said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "off"}, follow=True))
     assert "next:" not in said
@@ -142,7 +148,7 @@ def test_removing_and_running_are_asked_about_first() -> None:
 def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
     row, admin = make_rule(), client()
     page = admin.post(f"/maintenance/policies/{row.pk}", {"act": "explode"}, follow=True)
-    assert "does not know that act" in text(page)
+    assert "This action is not supported" in text(page)
     assert admin.post("/maintenance/policies/999", {"act": "on"}).status_code == 404
     assert admin.post("/maintenance/policies/999/dry-run").status_code == 404
     assert admin.get("/maintenance/runs/999").status_code == 404
@@ -153,7 +159,7 @@ def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
 def test_a_draft_cannot_be_run_from_the_page() -> None:
     row = make_rule()
     page = client().post(f"/maintenance/policies/{row.pk}", {"act": "run"}, follow=True)
-    assert "is a draft: switch it on first." in text(page)
+    assert "is a draft: enable it first." in text(page)
     assert not Run.objects.exists()
 
 
@@ -162,15 +168,12 @@ def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
     row = make_rule()
     page = client(Role.MAINTAINER).post(f"/maintenance/policies/{row.pk}/dry-run", follow=True)
     said = text(page)
-    assert "Dry run: 3 of 5 tags would go, 12 B" in said
-    assert (
-        "Would go team/api: v2 pushed 20 days before; place 3 by push time, only the newest 2"
-        in said
-    )
-    assert "Stays team/api: v0 among the newest 2" in said
+    assert "Dry run: 3 of 5 tags would be deleted, 12 B" in said
+    assert "To be deleted team/api: v2 pushed 20 days earlier; number 3 by push time, only" in said
+    assert "Kept team/api: v0 among the newest 2" in said
     assert "every 2s" not in page.content.decode()  # it is done: nothing is asked again
     assert Run.objects.get().by == "operator:a-maintainer"
-    assert "3 of 5 tags would go" in text(client().get("/maintenance"))
+    assert "3 of 5 tags would be deleted" in text(client().get("/maintenance"))
 
 
 def test_the_report_is_filtered_and_paged() -> None:
@@ -184,7 +187,7 @@ def test_the_report_is_filtered_and_paged() -> None:
     while True:
         page = admin.get(address, {"show": "goes", "after": after})
         seen += re.findall(r"<wbr>(v\d+)<", page.content.decode())
-        assert "Stays" not in re.findall(r"<tbody>.*</tbody>", page.content.decode(), re.S)[0]
+        assert "Kept" not in re.findall(r"<tbody>.*</tbody>", page.content.decode(), re.S)[0]
         after = page.context["page"].next
         if not after:
             break
@@ -201,8 +204,8 @@ def test_the_report_as_csv_has_every_tag() -> None:
     body = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
     rows = list(csv.DictReader(io.StringIO(body)))
     assert [(row["tag"], row["verdict"], row["code"]) for row in rows[1:3]] == [
-        ("v1", "Stays", "newest"),
-        ("v2", "Would go", "goes"),
+        ("v1", "Kept", "newest"),
+        ("v2", "To be deleted", "goes"),
     ]
     assert len(rows) == 5
 
@@ -212,7 +215,7 @@ def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
     run = runs.begin(row, by="schedule", is_dry=False)
     Run.objects.filter(pk=run.pk).update(done=30, total=120)
     page = client().get(f"/maintenance/runs/{run.pk}")
-    assert "30 of 120 tags looked at" in text(page)
+    assert "30 of 120 tags checked" in text(page)
     assert 'rect width="25"' in page.content.decode()
     seen = page.context["token"]
     headers = {"HX-Request": "true"}
@@ -220,7 +223,7 @@ def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
         client().get(f"/maintenance/runs/{run.pk}?seen={seen}", headers=headers).status_code == 204
     )
     page = client(Role.MAINTAINER).post(f"/maintenance/runs/{run.pk}/stop", follow=True)
-    assert "It stops at the next safe place." in text(page)
+    assert "Stopping after the current tag." in text(page)
     run.refresh_from_db()
     assert run.stop_asked_by == "operator:a-maintainer"
     assert (
@@ -235,10 +238,10 @@ def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
     runs.carry_out(run)
     Run.objects.filter(pk=run.pk).update(result={**run.result, "goes": 7, "failed": 1})
     said = text(client(Role.VIEWER).get("/maintenance"))
-    assert "by schedule" in said
+    assert "scheduled" in said
     assert "7 0 B Done" in said
     assert "1 not deleted" in said
-    assert "while Boathouse was down; run once afterwards." in said
+    assert "when Boathouse was not running; run once afterwards." in said
 
 
 def test_a_failed_tag_says_why() -> None:
@@ -249,7 +252,7 @@ def test_a_failed_tag_says_why() -> None:
             run=run, kind="failed", repository="team/api", tag="v1", reason="goes", note=note
         )
     page = client().get(f"/maintenance/runs/{run.pk}")
-    assert "not deleted: the registry did not do it" in text(page)
+    assert "not deleted: the registry did not delete it" in text(page)
     assert "<b>500" not in page.content.decode()
 
 

@@ -29,12 +29,12 @@ def _search(client: Client, text: str, **more: str) -> str:
 
 
 def test_an_empty_question_teaches(client: Client) -> None:
-    assert "What are you looking for?" in _search(client, "  ")
+    assert "Search images" in _search(client, "  ")
 
 
 def test_nothing_found_says_what_was_looked_for(client: Client) -> None:
-    assert "Nothing fits “zz”." in _search(client, "zz")
-    assert "Nothing fits all parts of “zz size&gt;1GB”." in _search(client, "zz size>1GB")
+    assert "Nothing matches “zz”." in _search(client, "zz")
+    assert "Nothing matches all conditions of “zz size&gt;1GB”." in _search(client, "zz size>1GB")
 
 
 def test_the_help_is_made_of_links_that_are_queries(client: Client) -> None:
@@ -42,13 +42,13 @@ def test_the_help_is_made_of_links_that_are_queries(client: Client) -> None:
     links = re.findall(r'<a class="chip" href="/search\?q=([^"]+)">', page)
     assert len(links) == len(EXAMPLES) + 4
     for link in links:
-        assert "What can be asked" not in client.get(f"/search?q={link}").content.decode(), link
+        assert "Search conditions" not in client.get(f"/search?q={link}").content.decode(), link
 
 
 @pytest.mark.parametrize(
     ("text", "before", "part", "reason"),
     [
-        ("api is:nice x", "api is:", "nice", "knows multi-platform, signed, untagged, broken"),
+        ("api is:nice x", "api is:", "nice", "accepts multi-platform, signed, untagged, broken"),
         ("size>much", "size&gt;", "much", "For example: size&gt;1GB"),
         ('api "x<b>', "api ", "&quot;x&lt;b&gt;", "not closed"),
     ],
@@ -60,7 +60,7 @@ def test_a_wrong_text_is_marked_where_it_is_wrong(
     assert f"{before}<mark>{part}</mark>" in page
     assert reason in page
     assert 'role="alert"' in page
-    assert "What can be asked" in page
+    assert "Search conditions" in page
 
 
 def test_the_query_is_read_back_and_each_part_can_be_taken_away(client: Client) -> None:
@@ -73,7 +73,7 @@ def test_the_query_is_read_back_and_each_part_can_be_taken_away(client: Client) 
 
 def test_a_slip_in_a_qualifier_is_pointed_out(client: Client) -> None:
     page = _search(client, "lable:x")
-    assert "“lable:x” is read as a repository and a tag." in page
+    assert "“lable:x” was read as a repository and a tag." in page
     assert 'href="/search?q=label%3Ax">Did you mean label:x?</a>' in page
 
 
@@ -127,7 +127,7 @@ def test_hostile_labels_are_text(client: Client) -> None:
 def test_what_has_no_tag_is_listed(client: Client) -> None:
     lost = pushed.image("team/web", config={"lost": 1})
     page = _search(client, "is:untagged")
-    assert "Images without a tag" in page
+    assert "Untagged images" in page
     assert f'href="/repositories/team/web@{lost.digest}"' in page
 
 
@@ -138,7 +138,7 @@ def test_a_walk_that_stops_can_go_on(client: Client, monkeypatch: pytest.MonkeyP
         make_tag(row, "qz" if number == 3 else f"v{number}", tagged_at=NOW + timedelta(number))
     url, steps = "/search?q=qz", 0
     page = client.get(url).content.decode()
-    assert "None of those looked at for this page fits." in page
+    assert "None of the tags checked for this page matches." in page
     while "team/api:<wbr><mark>qz</mark>" not in page:
         following = re.search(r'rel="next" id="page-next" href="([^"]+)"', page)
         assert following is not None

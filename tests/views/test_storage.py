@@ -29,7 +29,7 @@ def text(client: Client, address: str = "/storage") -> str:
 
 
 def test_before_the_first_measurement_the_page_says_so(client: Client) -> None:
-    assert "The worker has not measured yet" in text(client)
+    assert "Not measured yet" in text(client)
 
 
 def test_totals_repositories_and_namespaces(client: Client) -> None:
@@ -41,11 +41,11 @@ def test_totals_repositories_and_namespaces(client: Client) -> None:
     sizes.measure(by="test")
     found = text(client)
     assert "on disk 42.0 MB" in found
-    assert "in two images or more 40.0 MB" in found
+    assert "in two or more images 40.0 MB" in found
     assert "saved by sharing layers 40.0 MB" in found
     assert re.search(r"a/ x 1 42\.0 MB 2\.0 MB 40\.0 MB", found)
     assert re.search(r"b/ 2 2 40\.0 MB 5 B", found)
-    assert "From the second day on" in found
+    assert "A chart of the growth" in found
     by_own = text(client, "/storage?sort=own&top=own")
     assert by_own.index(" b/ ", by_own.index("Namespaces")) < by_own.index(
         " a/ ", by_own.index("Namespaces")
@@ -54,15 +54,15 @@ def test_totals_repositories_and_namespaces(client: Client) -> None:
 
 def test_what_collecting_would_free_stands_there_if_somebody_counted(client: Client) -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now(), size=10**9)
-    assert "can be collected" not in text(client)
+    assert "reclaimable, according" not in text(client)
     made = {"in_quarantine": 3, "in_quarantine_bytes": 2 * 10**9, "candidate_bytes": 7 * 10**9}
     done = {"kind": Run.Kind.GC, "state": Run.State.DONE, "finished_at": timezone.now()}
     Run.objects.create(**done, result={**made, "dry_run": True})
-    assert "7.0 GB can be collected, by the estimate of" in text(client)
+    assert "7.0 GB reclaimable, according to the estimate of" in text(client)
     Run.objects.create(**done, result={**made, "dry_run": False})
     found = text(client)
-    assert "can be collected" not in found  # it is hidden by now
-    assert "2.0 GB wait hidden and leave the disk when they are due" in found
+    assert "reclaimable, according" not in found  # it is hidden by now
+    assert "2.0 GB in quarantine, to be purged when due" in found
 
 
 def test_growth_is_drawn_from_the_second_day_on(client: Client) -> None:

@@ -165,9 +165,9 @@ def test_states_are_counted_and_filter(admin: Client) -> None:
     assert counts == [
         ("All", "5"),
         ("Active", "3"),
-        ("Ends soon", "1"),
-        ("Not used for 90 days", "1"),
-        ("Switched off", "1"),
+        ("Expires soon", "1"),
+        ("Unused for 90 days", "1"),
+        ("Disabled", "1"),
         ("Expired", "1"),
     ]
     for state, name in [
@@ -182,8 +182,8 @@ def test_states_are_counted_and_filter(admin: Client) -> None:
 
 def test_without_users_the_page_teaches(admin: Client) -> None:
     text = page(admin, "/users")
-    assert "No registry user yet" in text
-    assert "Give each pipeline, cluster and person a user of its own" in text
+    assert "No registry users yet" in text
+    assert "Create one for each pipeline, cluster and person" in text
 
 
 def test_the_filter_answers_with_the_list_alone(admin: Client) -> None:
@@ -201,8 +201,8 @@ def test_weak_and_unknown_hashes_are_marked(admin: Client) -> None:
     text = page(admin, "/users")
     assert text.count("Weak hash") == 1
     assert text.count("Unknown hash") == 1
-    assert "quickly guessed from a hash of the kind {SHA}" in page(admin, f"/users/{weak.pk}")
-    assert "lets nobody in with this hash" in page(admin, f"/users/{odd.pk}")
+    assert "quickly guessed from a {SHA} hash" in page(admin, f"/users/{weak.pk}")
+    assert "does not support this hash" in page(admin, f"/users/{odd.pk}")
     act(admin, weak, "secret", overlap="0")
     assert "Weak hash" not in page(admin, f"/users/{weak.pk}")
 
@@ -280,25 +280,25 @@ def test_ends_are_those_that_were_chosen(admin: Client) -> None:
 @pytest.mark.parametrize(
     ("form", "sentence"),
     [
-        ({"name": ""}, "A name has 1 to 255 bytes"),
-        ({"name": "a:b"}, "A name has 1 to 255 bytes"),
-        ({"name": "a/b"}, "“a/b” cannot be a registry user's name"),
-        ({"name": "taken"}, "There is a registry user taken already"),
-        ({"name": "byhand"}, "has a line for byhand that was not made here"),
+        ({"name": ""}, "A name is 1 to 255 bytes long"),
+        ({"name": "a:b"}, "A name is 1 to 255 bytes long"),
+        ({"name": "a/b"}, "“a/b” is not a valid name for a registry user"),
+        ({"name": "taken"}, "A registry user named taken already exists"),
+        ({"name": "byhand"}, "has a line for byhand that was not created here"),
         ({"preset": ""}, "Choose what the user may do"),
-        ({"preset": "namespace", "namespace": "*"}, "Write the namespace"),
-        ({"preset": "namespace", "namespace": "UP"}, "“UP/*” is no scope"),
-        ({"preset": "custom", "push": "a b\nok\n../x"}, "“a b” is no scope"),
-        ({"preset": "custom", "push": "a b\nok\n../x"}, "“../x” is no scope"),
+        ({"preset": "namespace", "namespace": "*"}, "Enter the namespace"),
+        ({"preset": "namespace", "namespace": "UP"}, "“UP/*” is not a valid scope"),
+        ({"preset": "custom", "push": "a b\nok\n../x"}, "“a b” is not a valid scope"),
+        ({"preset": "custom", "push": "a b\nok\n../x"}, "“../x” is not a valid scope"),
         ({"preset": "custom", "pull": "\n".join(f"a{n}" for n in range(201))}, "At most 200"),
-        ({"end": "17"}, "Choose when the access ends"),
-        ({"end": "now"}, "would have ended already"),
+        ({"end": "17"}, "Choose an expiry date"),
+        ({"end": "now"}, "would expire immediately"),
         ({"end": "date", "day": ""}, "Choose the last day"),
         ({"end": "date", "day": "2026-13-45"}, "Choose the last day"),
         ({"end": "date", "day": "9999-12-31"}, "Choose the last day"),
-        ({"end": "date", "day": "2020-01-01"}, "That day is past"),
-        ({"secret": "own", "password": ""}, "Type the password"),
-        ({"secret": "own", "password": "short"}, "8 to 72 bytes; this one has 5"),
+        ({"end": "date", "day": "2020-01-01"}, "This date is in the past"),
+        ({"secret": "own", "password": ""}, "Enter a password"),
+        ({"secret": "own", "password": "short"}, "8 to 72 bytes long; this one has 5"),
         ({"secret": "own", "password": "password1"}, "too common"),
         ({"owner": "999"}, "Choose an owner from the list"),
     ],
@@ -337,26 +337,26 @@ def test_a_persons_password_is_kept_as_bcrypt_and_not_shown(admin: Client) -> No
     text = text_of(admin.post("/users", form, follow=True))
     assert password not in text
     assert 'class="secret"' not in text
-    assert "ci is ready" in text
+    assert "Created ci" in text
     assert htpasswd.verify(publish.lines()["ci"], password)
     assert publish.lines()["ci"].startswith("$2y$08$")
 
 
 def test_a_name_like_another_is_made_and_warned_of(admin: Client) -> None:
     make("CI")
-    assert "There is also CI" in text_of(admin.post("/users", NEW, follow=True))
+    assert "There is also a user CI" in text_of(admin.post("/users", NEW, follow=True))
 
 
 def test_what_the_front_proxy_said_is_told(admin: Client) -> None:
     text = text_of(admin.post("/users", NEW, follow=True))
-    assert "The front door could not be asked, so nothing proves it yet: " in text
+    assert "Not verified yet, because the proxy did not respond: " in text
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_real_sign_in_at_the_front_proxy_is_told() -> None:
     with running_instance():
         text = text_of(client_of("ada", Role.ADMIN).post("/users", NEW, follow=True))
-    assert "Written to htpasswd and checked with a real sign-in at the front door, 0." in text
+    assert "Written to htpasswd and verified with a login through the proxy, 0." in text
 
 
 def test_a_file_that_cannot_be_written_changes_nothing(
@@ -366,11 +366,11 @@ def test_a_file_that_cannot_be_written_changes_nothing(
     settings.HTPASSWD_FILE = files / "gone" / "htpasswd"
     answer = admin.post("/users", NEW)
     assert answer.status_code == 422
-    assert "Nothing has changed: the htpasswd file could not be written" in text_of(answer)
+    assert "Nothing was changed: the htpasswd file could not be written" in text_of(answer)
     assert not RegistryUser.objects.filter(name="ci").exists()
-    assert "Nothing has changed" in act(admin, row, "off")
-    assert "Nothing has changed" in bulk(admin, [row], "remove", sure="1")
-    assert "Nothing has changed" in act(admin, row, "rights", pull="team/*")
+    assert "Nothing was changed" in act(admin, row, "off")
+    assert "Nothing was changed" in bulk(admin, [row], "remove", sure="1")
+    assert "Nothing was changed" in act(admin, row, "rights", pull="team/*")
     row.refresh_from_db()
     assert row.is_active
     assert rights_of(row) == {("pull", "*")}
@@ -405,11 +405,11 @@ def test_the_page_shows_what_it_pushed_and_pulled_and_no_more(admin: Client) -> 
 def test_rights_are_changed_and_mistakes_are_quoted(admin: Client) -> None:
     row = make("ci", ("pull", "*"))
     text = act(admin, row, "rights", pull="team/*", push="team/*\nother/x", delete="")
-    assert "The rights of ci are changed." in text
+    assert "Changed the rights of ci." in text
     assert rights_of(row) == {("pull", "team/*"), ("push", "team/*"), ("push", "other/x")}
     answer = admin.post(f"/users/{row.pk}", {"act": "rights", "pull": "ok/*\nNOT THIS"})
     assert answer.status_code == 422
-    assert "“NOT THIS” is no scope" in text_of(answer)
+    assert "“NOT THIS” is not a valid scope" in text_of(answer)
     assert "ok/*\nNOT THIS</textarea>" in text_of(answer)
     assert ("push", "other/x") in rights_of(row)
 
@@ -420,15 +420,15 @@ def test_a_new_secret_is_shown_once_and_the_old_one_works_as_long_as_chosen(admi
     answer = admin.post(f"/users/{row.pk}", {"act": "secret", "overlap": "24"})
     assert answer["Location"] == f"/users/{row.pk}/setup"
     text = page(admin, answer["Location"])
-    assert "ci has a new secret" in text
-    assert "works as well, and ends" in text
+    assert "New secret for ci" in text
+    assert "also valid, expires" in text
     row.refresh_from_db()
     assert htpasswd.verify(row.secret_hash, SECRET.findall(text)[0])
     assert row.old_hash == old
     assert timedelta(hours=23) < row.old_until - timezone.now() <= timedelta(hours=24)
-    assert "The secret from before works as well." in page(admin, f"/users/{row.pk}")
+    assert "The previous secret is also valid." in page(admin, f"/users/{row.pk}")
     act(admin, row, "secret", overlap="0")
-    assert "The secret from before works as well." not in page(admin, f"/users/{row.pk}")
+    assert "The previous secret is also valid." not in page(admin, f"/users/{row.pk}")
     before = RegistryUser.objects.get().secret_hash
     for overlap in ("999", "-1", ""):
         assert "Choose how long" in act(admin, row, "secret", overlap=overlap)
@@ -438,12 +438,12 @@ def test_a_new_secret_is_shown_once_and_the_old_one_works_as_long_as_chosen(admi
 def test_a_password_is_set_with_its_cost(admin: Client) -> None:
     row = make("jana")
     text = act(admin, row, "password", password="four boats on a lake", cost="6")
-    assert "jana has a new password." in text
+    assert "Changed the password of jana." in text
     assert "four boats" not in text
     assert publish.lines()["jana"].startswith("$2y$06$")
     for password, cost, sentence in [
-        ("four boats on a lake", "4", "The cost of bcrypt is 5 to 8"),
-        ("four boats on a lake", "x", "The cost of bcrypt is 5 to 8"),
+        ("four boats on a lake", "4", "The bcrypt cost must be 5 to 8"),
+        ("four boats on a lake", "x", "The bcrypt cost must be 5 to 8"),
         ("a", "6", "this one has 1"),
         ("", "6", "this one has 0"),
     ]:
@@ -453,25 +453,27 @@ def test_a_password_is_set_with_its_cost(admin: Client) -> None:
 
 def test_off_on_end_describe_and_remove(admin: Client) -> None:
     row = make("ci", ("pull", "*"))
-    assert "ci is switched off." in act(admin, row, "off")
+    assert "Disabled ci." in act(admin, row, "off")
     assert "ci" not in publish.lines()
-    assert "ci is switched on." in act(admin, row, "on")
+    assert "Enabled ci." in act(admin, row, "on")
     assert "ci" in publish.lines()
-    assert "has a new end" in act(admin, row, "end", end="now")
+    assert "Changed the expiry date of" in act(admin, row, "end", end="now")
     assert RegistryUser.objects.get().state == State.EXPIRED
     assert "ci" not in publish.lines()
-    assert "That day is past" in act(admin, row, "end", end="date", day="2020-01-01")
+    assert "This date is in the past" in act(admin, row, "end", end="date", day="2020-01-01")
     act(admin, row, "end", end="never")
     owner = make_operator("mo", Role.MAINTAINER)
-    assert "Saved." in act(admin, row, "describe", note="of the team", owner=str(owner.pk))
+    assert "Saved the changes." in act(
+        admin, row, "describe", note="of the team", owner=str(owner.pk)
+    )
     row.refresh_from_db()
     assert (row.note, row.owner) == ("of the team", owner)
-    assert "does not know that act" in act(admin, row, "explode")
-    assert "does not know that act" in act(admin, row, "")
+    assert "This action is not supported" in act(admin, row, "explode")
+    assert "This action is not supported" in act(admin, row, "")
     question = page(admin, f"/users/{row.pk}?remove=1")
     assert "<dialog" in question
     assert " inert" in question
-    assert "ci is removed." in act(admin, row, "remove")
+    assert "Removed ci." in act(admin, row, "remove")
     assert not RegistryUser.objects.exists()
     assert "ci" not in publish.lines()
 
@@ -500,8 +502,8 @@ def test_the_measured_words_add_up() -> None:
     words = measured_words(hash_cost.HashCost(8, 0.0134, 0.0000021))
     assert "cost 8 takes 13 ms" in words
     assert "0.0021 ms" in words
-    assert "At most 75 such requests a second" in words
-    assert "about 100 requests spends 1.3 s" in words
+    assert "At most 75 such requests per second" in words
+    assert "about 100 requests takes 1.3 s" in words
 
 
 def test_a_dearer_hash_measures_dearer() -> None:
@@ -513,15 +515,15 @@ def test_a_dearer_hash_measures_dearer() -> None:
 # -- several at once -----------------------------------------------------------------------------
 def test_several_are_switched_ended_and_removed_at_once(admin: Client) -> None:
     rows = [make(name) for name in ("a", "b", "c")]
-    assert "2 users are switched off." in bulk(admin, rows[:2], "off")
+    assert "Disabled 2 users." in bulk(admin, rows[:2], "off")
     assert set(publish.lines()) == {"c"}
-    assert "2 users are switched on." in bulk(admin, rows[:2], "on")
-    assert "The access of 3 users has a new end." in bulk(admin, rows, "end", end="30")
+    assert "Enabled 2 users." in bulk(admin, rows[:2], "on")
+    assert "Changed the expiry date of 3 users." in bulk(admin, rows, "end", end="30")
     assert RegistryUser.objects.filter(expires_at__lt=NEVER).count() == 3
     question = admin.post("/users/change", {"user": [rows[0].pk, rows[1].pk], "act": "remove"})
     assert "Remove 2 registry users?" in text_of(question)
     assert RegistryUser.objects.count() == 3
-    assert "2 users are removed." in bulk(admin, rows[:2], "remove", sure="1")
+    assert "Removed 2 users." in bulk(admin, rows[:2], "remove", sure="1")
     assert set(publish.lines()) == {"c"}
 
 
@@ -529,12 +531,12 @@ def test_refused_acts_on_several_change_nothing(admin: Client) -> None:
     rows = [make(name) for name in ("a", "b")]
     before = publish.read()
     assert "Choose at least one registry user." in bulk(admin, [], "off")
-    assert "does not know that act" in bulk(admin, rows, "explode")
-    assert "Choose when the access ends." in bulk(admin, rows, "end")
+    assert "This action is not supported" in bulk(admin, rows, "explode")
+    assert "Choose an expiry date." in bulk(admin, rows, "end")
     odd = {"user": ["x", "-1", "9" * 30], "act": "off"}
     assert "Choose at least one" in text_of(admin.post("/users/change", odd, follow=True))
     gone = RegistryUser(pk=999, name="gone")
-    assert "has been removed meanwhile" in bulk(admin, [*rows, gone], "off")
+    assert "has been removed in the meantime" in bulk(admin, [*rows, gone], "off")
     assert publish.read() == before
     assert RegistryUser.objects.filter(is_active=True).count() == 2
 
@@ -552,11 +554,11 @@ def test_a_maintainer_manages_only_their_own(admin: Client) -> None:
     for name in ("off", "secret", "remove", "rights", "password", "end", "describe"):
         answer = client.post(f"/users/{strange.pk}", {"act": name, "overlap": "0", "end": "now"})
         assert answer.status_code == 404
-    assert "has been removed meanwhile" in bulk(client, [own, strange], "off")
-    assert "has been removed meanwhile" in bulk(client, [strange], "remove", sure="1")
+    assert "has been removed in the meantime" in bulk(client, [own, strange], "off")
+    assert "has been removed in the meantime" in bulk(client, [strange], "remove", sure="1")
     assert publish.read() == before
     assert rights_of(strange) == {("pull", "*")}
-    assert "own is switched off." in act(client, own, "off")
+    assert "Disabled own." in act(client, own, "off")
 
 
 def test_what_a_maintainer_makes_is_theirs_and_stays_theirs() -> None:
@@ -576,31 +578,31 @@ def test_a_maintainer_reads_what_they_may_give_and_is_refused_more(files: Path) 
     mo = make_maintainer("mo", ("pull", "team/*"), longest_days=90)
     client.force_login(mo)
     text = page(client, "/users")
-    assert "You may give, for at most 90 days: pull team/*." in text
+    assert "You can grant, for at most 90 days: pull team/*." in text
     assert 'value="30"' in text
     assert 'value="183"' not in text
     assert 'value="never"' not in text
     answer = client.post("/users", {**NEW, "preset": "namespace", "namespace": "team"})
     assert answer.status_code == 422
-    assert "ci would have more than you may give: push team/*" in text_of(answer)
+    assert "ci would have more rights than you can grant: push team/*" in text_of(answer)
     answer = client.post("/users", {**NEW, "preset": "custom", "pull": "team/*"})
-    assert "You may give access for at most 90 days" in text_of(answer)
+    assert "You can grant access for at most 90 days" in text_of(answer)
     answer = client.post("/users", {**NEW, "preset": "custom", "pull": "team/*", "end": "30"})
     assert answer.status_code == 302
     row = RegistryUser.objects.get()
-    assert "more than you may give: pull *" in act(client, row, "rights", pull="*")
+    assert "more rights than you can grant: pull *" in act(client, row, "rights", pull="*")
     assert "at most 90 days" in act(client, row, "end", end="never")
     assert rights_of(row) == {("pull", "team/*")}
     users.set_rights(row, rights.parse([("pull", "*")]), by="tests")
     assert "would have more" in act(client, row, "secret", overlap="0")
-    assert "is switched off" in act(client, row, "off")
+    assert "Disabled ci." in act(client, row, "off")
     assert "would have more" in bulk(client, [row], "on")
-    assert "ci is removed." in act(client, row, "remove")
+    assert "Removed ci." in act(client, row, "remove")
 
 
 def test_a_maintainer_without_a_grant_is_told_who_gives_one() -> None:
     text = page(client_of("mo", Role.MAINTAINER), "/users")
-    assert "You may give no right yet: an administrator grants that" in text
+    assert "You cannot grant any rights yet: an administrator can allow it" in text
 
 
 def test_a_maintainer_sees_nothing_of_the_file(files: Path) -> None:
@@ -608,9 +610,9 @@ def test_a_maintainer_sees_nothing_of_the_file(files: Path) -> None:
     make("ci")
     (files / "htpasswd").write_bytes(publish.read() + b"byhand:{SHA}x\n")
     assert "byhand" not in page(client, "/users")
-    assert "Versions of the file" not in page(client, "/users")
+    assert "htpasswd history" not in page(client, "/users")
     assert client.get("/users/htpasswd-history").status_code == 403
-    assert "changed by hand" not in page(client, "/")
+    assert "edited by hand" not in page(client, "/")
 
 
 def test_the_navigation_offers_the_page_to_those_who_may(admin: Client) -> None:
@@ -642,7 +644,7 @@ def test_one_who_may_only_push_gets_no_line_that_pulls(admin: Client) -> None:
 def test_one_without_rights_is_told_so(admin: Client) -> None:
     row = make("new")
     text = page(admin, f"/users/{row.pk}")
-    assert "may log in and do nothing more" in text
+    assert "can log in but has no rights" in text
     assert "docker login" in text
     assert " push localhost" not in text
     assert " pull localhost" not in text
@@ -669,7 +671,7 @@ def test_rights_in_words_join_what_belongs_together() -> None:
     assert found == [("pull", ["*"], 0), ("push", ["a/*"], 1)]
 
 
-# -- changed by hand -----------------------------------------------------------------------------
+# -- edited by hand -----------------------------------------------------------------------------
 @pytest.fixture
 def edited(files: Path) -> Path:
     """A file in which a hand added, changed and took away a line."""
@@ -702,41 +704,41 @@ def answer(client: Client, token: str, name: str) -> str:
 
 def test_hand_edits_are_shown_without_hashes(admin: Client, edited: Path) -> None:
     text = page(admin, "/users")
-    assert "3 lines of the htpasswd file were changed by hand" in text
+    assert "3 lines of the htpasswd file were edited by hand" in text
     assert "&lt;i&gt;added" in text
     assert "<i>added" not in text
     for words in ("line added · apr1 (MD5)", "hash changed · {SHA}", "line removed"):
         assert words in text
     assert "wVuM1PmFy7Wl4wJ3Uk8XO" not in text
-    assert "3 lines of the htpasswd file were changed by hand." in page(admin, "/")
+    assert "3 lines of the htpasswd file were edited by hand." in page(admin, "/")
     assert list(tokens(admin)) == ["", "<i>added", "changed", "removed"]
 
 
 def test_one_line_is_taken_over_put_back_or_left_alone(admin: Client, edited: Path) -> None:
     found = tokens(admin)
-    assert "1 line is taken over." in answer(admin, found["<i>added"], "take")
+    assert "Accepted 1 line." in answer(admin, found["<i>added"], "take")
     new = RegistryUser.objects.get(name="<i>added")
     assert rights_of(new) == set()
     assert new.made_by == "operator:ada"
-    assert "1 line is as it was before." in answer(admin, found["removed"], "back")
+    assert "Reverted 1 line." in answer(admin, found["removed"], "back")
     assert "removed" in publish.lines()
-    assert "1 line stays as it is" in answer(admin, found["changed"], "leave")
-    assert "changed by hand" not in page(admin, "/users")
+    assert "Ignored 1 line" in answer(admin, found["changed"], "leave")
+    assert "edited by hand" not in page(admin, "/users")
     assert publish.lines()["changed"].startswith("{SHA}")
     assert not RegistryUser.objects.get(name="changed").secret_hash.startswith("{SHA}")
 
 
 def test_all_lines_are_taken_over_at_once(admin: Client, edited: Path) -> None:
     before = publish.lines()
-    assert "3 lines are taken over." in answer(admin, tokens(admin)[""], "take")
+    assert "Accepted 3 lines." in answer(admin, tokens(admin)[""], "take")
     assert publish.lines() == before
     assert not RegistryUser.objects.get(name="removed").is_active
     assert RegistryUser.objects.get(name="changed").secret_hash.startswith("{SHA}")
-    assert "changed by hand" not in page(admin, "/users")
+    assert "edited by hand" not in page(admin, "/users")
 
 
 def test_all_lines_are_put_back_at_once(admin: Client, edited: Path) -> None:
-    assert "3 lines are as they were before." in answer(admin, tokens(admin)[""], "back")
+    assert "Reverted 3 lines." in answer(admin, tokens(admin)[""], "back")
     assert set(publish.lines()) == {"changed", "removed", "same"}
     assert publish.lines()["changed"] == RegistryUser.objects.get(name="changed").secret_hash
 
@@ -749,8 +751,8 @@ def test_an_act_on_lines_that_have_changed_meanwhile_is_refused(
     before = edited.read_bytes()
     for token in (found["changed"], found[""], "", "x", "é"):
         for name in ("take", "back", "leave"):
-            assert "The file has changed since this page was shown" in answer(admin, token, name)
-    assert "does not know that act" in answer(admin, tokens(admin)[""], "explode")
+            assert "The file has changed since this page was loaded" in answer(admin, token, name)
+    assert "This action is not supported" in answer(admin, tokens(admin)[""], "explode")
     assert edited.read_bytes() == before
     assert RegistryUser.objects.count() == 3
 
@@ -761,12 +763,12 @@ def test_a_line_that_no_row_can_stand_for_is_left_alone_and_the_others_taken_ove
     edited.write_bytes(edited.read_bytes() + b"bad\x01name:{SHA}x\n")
     text = page(admin, "/users")
     assert "bad\\x01name" in text
-    assert "cannot be taken over" in answer(admin, tokens(admin)[""], "take")
+    assert "cannot be accepted" in answer(admin, tokens(admin)[""], "take")
     assert not RegistryUser.objects.filter(name="<i>added").exists()
-    assert "1 line stays as it is" in answer(admin, tokens(admin)["bad\\x01name"], "leave")
-    assert "taken over" in answer(admin, tokens(admin)[""], "take")
+    assert "Ignored 1 line" in answer(admin, tokens(admin)["bad\\x01name"], "leave")
+    assert "Accepted " in answer(admin, tokens(admin)[""], "take")
     assert not RegistryUser.objects.get(name="<i>added").is_pending
-    assert "changed by hand" not in page(admin, "/users")
+    assert "edited by hand" not in page(admin, "/users")
 
 
 # -- versions ------------------------------------------------------------------------------------
@@ -784,14 +786,14 @@ def test_a_version_is_put_back_behind_a_plan_that_names_names(admin: Client) -> 
         one
         for one in addresses
         if re.search(r"gone</strong> can log in again, as a new user", page(admin, one))
-        and "old</strong> stays out" in page(admin, one)
+        and "old</strong> remains expired" in page(admin, one)
     )
     plan = page(admin, wanted)
     assert "new</strong> can no longer log in" in plan
-    assert "ci</strong> logs in with the secret of then" in plan
+    assert "ci</strong> logs in with the secret from then" in plan
     token = re.findall(r'name="plan" value="(\w+)"', plan)[0]
     said = text_of(admin.post(wanted, {"plan": token}, follow=True))
-    assert "The version is put back." in said
+    assert "Restored the version." in said
     assert publish.lines()["ci"] == then
     assert set(publish.lines()) == {"ci", "gone"}
     assert not RegistryUser.objects.get(name="new").is_active
@@ -824,13 +826,13 @@ def test_a_plan_that_is_not_true_any_more_is_refused(admin: Client) -> None:
     before = publish.read()
     for plan in (token, "", "é"):
         said = text_of(admin.post(address, {"plan": plan}, follow=True))
-        assert "The file has changed since this page was shown" in said
+        assert "The file has changed since this page was loaded" in said
     assert publish.read() == before
     assert RegistryUser.objects.filter(is_active=True).count() == 3
 
 
 def test_a_version_that_is_gone_is_not_found(admin: Client) -> None:
-    assert "No version yet" in page(admin, "/users/htpasswd-history")
+    assert "No versions yet" in page(admin, "/users/htpasswd-history")
     for address in ("/users/htpasswd-history/1", f"/users/htpasswd-history/{'9' * 30}"):
         assert admin.get(address).status_code == 404
         assert admin.post(address, {"plan": ""}).status_code == 404

@@ -1,6 +1,6 @@
-"""`./boathouse activity`: who did what, for people and for programs; is the log whole?
+"""`./boathouse activity`: who did what, for people and for programs; is the log intact?
 
-Ends with 0; with --verify 1 if the log is not as it was written; 2 for words it does not know.
+Ends with 0; with --verify 1 if the log fails verification; 2 for words it does not know.
 """
 
 import argparse
@@ -26,28 +26,28 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 
 class Command(BoathouseCommand):
     help = (
-        "The audit log and what clients pushed, newest first. WHEN is an age (12h, 7d), a day "
+        "The audit log and the pushes of clients, newest first. WHEN is an age (12h, 7d), a date "
         "(2026-11-24) or a time. "
-        "--json prints JSON lines and --csv a table for programs: all rows, the oldest first."
+        "--json prints JSON Lines, --csv a table for programs: all rows, oldest first."
     )
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument("--actor", default="", help="an operator's name, 'command line' …")
+        parser.add_argument("--actor", default="", help="operator name, 'command line' …")
         parser.add_argument(
             "--act",
             default="",
-            help="tag.delete; tag: all acts on tags; client: by registry users",
+            help="tag.delete; tag: all actions on tags; client: by registry users",
         )
-        parser.add_argument("--target", default="", help="any part of what it was done to")
+        parser.add_argument("--target", default="", help="any part of the target")
         parser.add_argument("--result", default="", choices=AuditEvent.Result.values)
         parser.add_argument("--since", type=_moment, metavar="WHEN")
-        parser.add_argument("--until", type=_moment, metavar="WHEN", help="not that moment itself")
+        parser.add_argument("--until", type=_moment, metavar="WHEN", help="exclusive")
         parser.add_argument("--limit", type=_limit, default=LIMIT, metavar="N", help=f"{LIMIT}")
         form = parser.add_mutually_exclusive_group()
-        form.add_argument("--json", action="store_true", help="JSON lines")
+        form.add_argument("--json", action="store_true", help="JSON Lines")
         form.add_argument("--csv", action="store_true")
         parser.add_argument(
-            "--verify", action="store_true", help="walk over all rows: is it whole?"
+            "--verify", action="store_true", help="verify the hash chain of all rows"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -72,7 +72,7 @@ class Command(BoathouseCommand):
         beside = map(pushes.as_row, pushed.order_by("-at", "-id")[: limit + 1])
         found = list(heapq.merge(log, beside, key=lambda row: row.at, reverse=True))
         if not found:
-            self.stdout.write("Nothing of that kind is in the log.")
+            self.stdout.write("No matching rows.")
             return
         self.stdout.write(
             formats.columns(
@@ -88,7 +88,7 @@ class Command(BoathouseCommand):
         facts = {"rows": found.rows, "newest": found.newest, "count": found.count}
         lines = [_SENTENCES[one.what](one.id) for one in found.flaws]
         if found.is_complete:
-            lines.append(f"The log is as it was written: {found.rows} rows.")
+            lines.append(f"The log is intact: {found.rows} rows.")
         self.say({"whole": found.is_complete, **facts, "flaws": flaws}, *lines)
         if not found.is_complete:
             raise CommandError(
@@ -99,11 +99,11 @@ class Command(BoathouseCommand):
 
 _SENTENCES: dict[str, Callable[[int], str]] = {
     chain.What.CHANGED: "Row {} was changed.".format,
-    chain.What.BROKEN: "Before row {} rows were taken out, put in or moved.".format,
-    chain.What.BEGINNING: "Rows before row {} were taken out.".format,
-    chain.What.END: "Row {} was the newest one once, and is gone or another one now.".format,
-    chain.What.PRUNED: "Row {} takes rows away that the rule does not let go.".format,
-    chain.What.UNGUARDED: "The database no longer refuses changes of the log.".format,
+    chain.What.BROKEN: "Rows before row {} were removed, inserted or moved.".format,
+    chain.What.BEGINNING: "Rows before row {} were removed.".format,
+    chain.What.END: "Row {} was once the newest row, and is now missing or different.".format,
+    chain.What.PRUNED: "Row {} prunes rows that are still within the retention time.".format,
+    chain.What.UNGUARDED: "The database no longer rejects changes to the log.".format,
 }
 
 
@@ -122,7 +122,7 @@ def _moment(text: str) -> datetime:
         return when if timezone.is_aware(when) else timezone.make_aware(when)
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
-            f"“{text}” is no time: write 12h, 7d, 2026-11-24 or 2026-11-24T08:00."
+            f"“{text}” is not a time: enter 12h, 7d, 2026-11-24 or 2026-11-24T08:00."
         ) from error
 
 

@@ -19,9 +19,11 @@ class Command(BoathouseCommand):
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("left", metavar="A", help="repository:tag or repository@digest")
-        parser.add_argument("right", metavar="B", help="the same; another repository is fine")
-        parser.add_argument("--platform", default="", help="of an image index: linux/arm64 …")
-        parser.add_argument("--platform-b", default="", help="of B, where it is not that of A")
+        parser.add_argument("right", metavar="B", help="as A; may be in another repository")
+        parser.add_argument(
+            "--platform", default="", help="platform of an image index: linux/arm64 …"
+        )
+        parser.add_argument("--platform-b", default="", help="platform of B, if different")
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -39,7 +41,7 @@ def _lines(found: Comparison) -> Iterator[str]:
         f"{formats.difference(found.difference)}, {formats.size(found.shared_size)} in common, "
         f"{formats.size(found.download)} to download for an upgrade"
     )
-    yield f"\nLAYERS  the first {found.shared_prefix} are the same"
+    yield f"\nLAYERS  the first {found.shared_prefix} are identical"
     for pair in found.layers:
         side = pair.right or pair.left
         words = (side.made_by or side.digest)[:90] if side else ""
@@ -50,12 +52,12 @@ def _lines(found: Comparison) -> Iterator[str]:
             name = f"{one.word} {one.key}".strip()
             yield f"{_SIGNS[one.sign]} {name}: {_line(one.left, one.right)}"
     if not found.changed_settings:
-        yield "  all the same"
+        yield "  identical"
     yield "\nDOCKERFILE"
     changed = [step for step in found.steps if step.sign != "same"]
     yield from (f"{_SIGNS[step.sign]} {step.text}" for step in changed)
     if not changed:
-        yield "  the same"
+        yield "  identical"
 
 
 def _line(left: str | None, right: str | None) -> str:

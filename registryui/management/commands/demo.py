@@ -1,4 +1,4 @@
-"""./boathouse demo: a dozen made images, pushed through the front door."""
+"""./boathouse demo: a dozen sample images, pushed through the proxy."""
 
 import signal
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ from registryui.registry.errors import RegistryError, Unreachable
 from registryui.setup import health
 
 _TOUR = (
-    ("repositories/platform/api", "fifty tags, pre-releases, a signature, a bill of materials"),
+    ("repositories/platform/api", "fifty tags, pre-releases, a signature, an SBOM"),
     ("repositories/platform/api:2.14.0", "one image for three platforms"),
     ("repositories/data/postgres:16.4", "layers and history of an image"),
     ("repositories/charts/api:2.14.0", "a Helm chart"),
-    ("repositories/tools/odd-labels:latest", "labels written with bad intentions"),
+    ("repositories/tools/odd-labels:latest", "labels with malicious content"),
 )
 
 
 class Command(BoathouseCommand):
     logs = True
     help = (
-        "Pushes a dozen made images, to have something to look at. Done again, it pushes what is "
-        "missing. Without --username it makes a registry user for itself and removes it at the end."
+        "Pushes a dozen sample images. Run again, it pushes what is missing. Without --username it "
+        "creates a temporary registry user and removes it at the end."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -41,21 +41,21 @@ class Command(BoathouseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if bool(options["username"]) != options["password_stdin"]:
-            raise Usage("--username and --password-stdin belong together.")
+            raise Usage("--username requires --password-stdin, and vice versa.")
         instance = health.running()
         if instance is None:
-            raise CommandError("The registry is not up. Start it: ./boathouse up")
+            raise CommandError("The registry is not running. Start it: ./boathouse up")
         try:
             with _sigterm_as_ctrl_c(), _user(options) as (name, secret):
                 pushed = self._push(instance, name, secret)
         except Unreachable as error:
             raise CommandError(
-                f"The registry does not answer ({error}). Start it: ./boathouse up"
+                f"The registry does not respond ({error}). Start it: ./boathouse up"
             ) from error
         except RegistryError as error:
             raise CommandError(_refused(error, options["username"])) from error
         except KeyboardInterrupt:
-            raise CommandError("Stopped; the next demo goes on from here.") from None
+            raise CommandError("Stopped; the next demo continues from here.") from None
         self._report(instance, pushed)
 
     def _push(self, instance: health.Running, name: str, secret: str) -> list[Pushed]:
@@ -83,7 +83,7 @@ class Command(BoathouseCommand):
         self.say(
             facts,
             f"\n{len(pushed) - there} pushed, {there} already there.",
-            "To look at:\n",
+            "Try:\n",
             *(f"  {instance.url}/{path:<38} {what}" for path, what in _TOUR),
         )
 
@@ -116,4 +116,4 @@ def _proxy(instance: health.Running) -> str:
 def _refused(error: RegistryError, username: str) -> str:
     if error.status == 401 and username:
         return f"The registry does not accept {username} with that secret."
-    return f"The registry refused: {error}. Ask: ./boathouse doctor"
+    return f"The registry returned an error: {error}. Run ./boathouse doctor"

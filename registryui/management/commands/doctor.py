@@ -1,4 +1,4 @@
-"""`./boathouse doctor`: look at every part now."""
+"""`./boathouse doctor`: check every system now."""
 
 import sys
 from typing import Any
@@ -9,8 +9,8 @@ from registryui.management.command import BoathouseCommand, add_json
 
 class Command(BoathouseCommand):
     help = (
-        "Examine every part: registry, front door, password file, certificate, events, index, "
-        "store, disk, worker. Ends with 1 if one of them is bad."
+        "Check every system: registry, proxy, htpasswd file, certificate, events, index, store, "
+        "disk, worker. The exit status is 1 if one is critical."
     )
 
     def add_arguments(self, parser: Any) -> None:

@@ -11,4 +11,4 @@ class Command(BoathouseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         was_up = setup.down()
-        self.stdout.write("Boathouse is down." if was_up else "Boathouse was not up.")
+        self.stdout.write("Stopped Boathouse." if was_up else "Boathouse was not running.")

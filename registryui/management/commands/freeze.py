@@ -58,7 +58,7 @@ class Command(BoathouseCommand):
         left = write_freeze.freezes()
         self.say(
             {"ended": count, "frozen": [_facts(one) for one in left]},
-            "Writes are allowed again." if count else "No freeze was set by hand.",
+            "Writes are allowed again." if count else "No manual freeze was active.",
             *(f"{_what(one)} still frozen by {one.by} until its work is done." for one in left),
         )
 

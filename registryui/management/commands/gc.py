@@ -17,7 +17,7 @@ from registryui.setup import configuration
 class Command(BoathouseCommand):
     logs = True
     help = (
-        "Moves unreferenced manifests and blobs to quarantine, and purges what has been there long"
+        "Moves unreachable manifests and blobs to quarantine, and purges what has been there long"
         " enough."
     )
 
@@ -45,7 +45,7 @@ class Command(BoathouseCommand):
         parser.add_argument(
             "--remove-untagged",
             action="store_true",
-            help="with --registry-gc: delete unreferenced manifests while writes are frozen",
+            help="with --registry-gc: delete unreachable manifests while writes are frozen",
         )
         what.add_argument(
             "--trust-clock",

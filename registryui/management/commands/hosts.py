@@ -1,4 +1,4 @@
-"""`./boathouse manage hosts`: the hosts over one database, and forgetting one that is gone."""
+"""`./boathouse manage hosts`: the hosts over one database, and forgetting a removed one."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from registryui.models import here
 
 
 class Command(BoathouseCommand):
-    help = "Lists the hosts that share one PostgreSQL, or forgets one that is gone for good."
+    help = "Lists the hosts that share one PostgreSQL, or forgets a host that no longer exists."
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--forget", metavar="NAME", help="forget the host of that name")
@@ -27,7 +27,7 @@ class Command(BoathouseCommand):
             }
             for one in hosts.all_hosts()
         ]
-        one_host = ["One host: its database is a file in the data folder."]
+        one_host = ["One host: the database is a file in the data folder."]
         self.say(facts, *(map(_line, facts) if facts else one_host))
 
 

@@ -1,4 +1,4 @@
-"""./boathouse integrity: is every tag whole?"""
+"""./boathouse integrity: is every tag complete?"""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from registryui.models import Run
 
 class Command(BoathouseCommand):
     logs = True
-    help = "Looks whether every tag can be pulled in full; ends with 1 if one cannot."
+    help = "Checks whether every tag is complete; the exit status is 1 if one is not."
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
@@ -25,15 +25,17 @@ class Command(BoathouseCommand):
             type=int,
             default=50,
             metavar="MB",
-            help="megabytes a second that --deep reads (50); 0: as fast as it goes",
+            help="megabytes per second that --deep reads (50); 0: unlimited",
         )
         parser.add_argument(
             "--source",
             choices=("http", "store"),
             default="",
-            help="ask the registry, or read its store; else as BOATHOUSE_SOURCE says",
+            help="ask the registry, or read its store (default: BOATHOUSE_SOURCE)",
         )
-        parser.add_argument("--stop", action="store_true", help="ask the run under way to end")
+        parser.add_argument(
+            "--stop", action="store_true", help="stop the check that is in progress"
+        )
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -48,12 +50,12 @@ class Command(BoathouseCommand):
             progress=self.progress(_checked),
         )
         if run is None:
-            raise CommandError("A run is under way already. Try again when it has ended.")
+            raise CommandError("A check is already in progress. Try again when it has finished.")
         self.say({"state": run.state, **run.result}, *run.log.splitlines(), *_counted(run))
         if run.state == Run.State.FAILED:
             raise CommandError(
                 check.Result.of(run).problem
-                or "Not everything could be looked at: ./boathouse doctor"
+                or "Not everything could be checked: ./boathouse doctor"
             )
         if check.Result.of(run).broken:
             sys.exit(1)
@@ -61,9 +63,9 @@ class Command(BoathouseCommand):
     def _stop(self) -> None:
         run = Run.objects.filter(kind=Run.Kind.INTEGRITY, state=Run.State.RUNNING).first()
         if run is None:
-            raise CommandError("Nothing is being looked at.")
+            raise CommandError("No check is in progress.")
         runs.ask_to_stop(run, by=BY)
-        self.say({"stopping": run.pk}, "It ends at its next safe place.")
+        self.say({"stopping": run.pk}, "It stops at the next safe point.")
 
 
 def _checked(run: Run) -> str:

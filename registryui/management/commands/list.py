@@ -13,16 +13,16 @@ from registryui.oci.digest import short
 
 
 class Command(BoathouseCommand):
-    help = "Lists the repositories, or the tags of one, from the index (the registry is not asked)."
+    help = "Lists the repositories in the index, or the tags of one, without asking the registry."
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument("repository", nargs="?", help="list the tags of this one")
+        parser.add_argument("repository", nargs="?", help="list the tags of this repository")
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["repository"]
         rows = _tags(name) if name else _repositories()
-        none = "Nothing here yet. A repository appears with its first push."
+        none = "No repositories yet. The first push creates one."
         self.say(rows, _table(rows) if rows else none)
 
 

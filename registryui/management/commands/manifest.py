@@ -12,7 +12,7 @@ from registryui.management.deletion_command import DeletingCommand, add_options,
 class Command(DeletingCommand):
     help = (
         "Deletes an unreferenced manifest; it can be restored for a time. With --permanently any"
-        " manifest, tagged or not, at once and without undo: for a leaked secret."
+        " manifest, tagged or not, immediately and irreversibly: for a leaked secret."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -22,14 +22,14 @@ class Command(DeletingCommand):
         delete.add_argument(
             "--permanently",
             action="store_true",
-            help="nobody can pull it any more; deletes its tags and what only it uses, too",
+            help="also deletes its tags and what only it uses; it cannot be pulled or restored",
         )
         add_options(delete)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = read_reference(options["reference"])
         if not found.digest or found.tag:
-            raise Usage("This wants REPOSITORY@DIGEST.")
+            raise Usage("Expected REPOSITORY@DIGEST.")
         if options["permanently"]:
             self._purge(found.repository, found.digest, options)
         else:

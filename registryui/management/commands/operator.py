@@ -28,36 +28,36 @@ class Command(BoathouseCommand):
 
     def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        add_act(acts, "list", "everybody")
-        add = add_act(acts, "add", "a new operator; prints the password once")
+        add_act(acts, "list", "list all operators")
+        add = add_act(acts, "add", "add an operator; prints the password once")
         _with_name(add)
         add.add_argument("--role", choices=Role.values, default=Role.VIEWER.value)
         _with_password(add)
-        show = add_act(acts, "show", "one of them: what they may give, their registry users")
+        show = add_act(acts, "show", "show an operator: grants and registry users")
         _with_name(show)
-        role = add_act(acts, "role", "give another role")
+        role = add_act(acts, "role", "change the role")
         _with_name(role)
         role.add_argument("role", choices=Role.values)
         _with_answer(role)
-        grant = add_act(acts, "grant", "what a maintainer may give to registry users, at most")
+        grant = add_act(acts, "grant", "the most that a maintainer can grant to registry users")
         _with_name(grant)
         user_arguments.add_rights(grant)
-        grant.add_argument("--none", action="store_true", help="no right at all")
+        grant.add_argument("--none", action="store_true", help="no rights")
         grant.add_argument(
             "--longest",
             type=user_arguments.days,
             default=365,
             metavar="TIME",
-            help="for how long at most: 90d, 1y or never (1y)",
+            help="maximum duration: 90d, 1y, or never to expire (1y)",
         )
-        password = add_act(acts, "password", "a new password; prints it once")
+        password = add_act(acts, "password", "set a new password; prints it once")
         _with_name(password)
         _with_password(password)
-        disable = add_act(acts, "disable", "switch off; sessions end at once")
+        disable = add_act(acts, "disable", "disable; sessions end immediately")
         _with_name(disable)
         _with_answer(disable)
-        _with_name(add_act(acts, "enable", "switch on again"))
-        remove = add_act(acts, "remove", "forget for good")
+        _with_name(add_act(acts, "enable", "enable"))
+        remove = add_act(acts, "remove", "remove permanently")
         _with_name(remove)
         _with_answer(remove)
 
@@ -79,9 +79,11 @@ def _with_answer(parser: Any) -> None:
     answer.add_argument(
         "--registry-users",
         choices=("disable", "keep"),
-        help="what becomes of the registry users of this operator",
+        help="what happens to the registry users of this operator",
     )
-    answer.add_argument("--hand-over-to", default="", metavar="OPERATOR", help="who gets them")
+    answer.add_argument(
+        "--hand-over-to", default="", metavar="OPERATOR", help="the new owner of the registry users"
+    )
 
 
 def _with_password(parser: Any) -> None:
@@ -112,16 +114,16 @@ def _show(options: Options) -> Said:
     working = [one.name for one in offboarding.working(row)]
     others = [one.name for one in offboarding.made_for_others(row)]
     giver = grants.of(row)
-    longest = f"for {giver.longest.days} days at most" if giver.longest else "for ever"
-    gives = "everything, for ever" if giver.is_unlimited else "nothing"
+    longest = f"for at most {giver.longest.days} days" if giver.longest else "without expiry"
+    gives = "everything, without expiry" if giver.is_unlimited else "nothing"
     if giver.may:
         gives = f"{grants.words(giver.may)}, {longest}"
     lines = [
         ["Operator", row.username],
-        ["Role", f"{row.role}, {'on' if row.is_active else 'off'}"],
-        ["May give", gives],
+        ["Role", f"{row.role}, {'enabled' if row.is_active else 'disabled'}"],
+        ["May grant", gives],
         ["Registry users", ", ".join(working) or "-"],
-        ["Made for others", ", ".join(others) or "-"],
+        ["Created for others", ", ".join(others) or "-"],
     ]
     facts = {"registry_users": working, "made_for_others": others}
     return formats.columns(lines), {**_facts(row), **facts}
@@ -133,9 +135,11 @@ def _grant(options: Options) -> Said:
     if bool(may) == options["none"]:
         raise Usage("Give --pull, --push or --delete, or --none alone.")
     operators.set_grant(row, may, longest_days=options["longest"], by=BY)
-    lines = [f"{row.username} may give: {grants.words(may)}."]
+    lines = [f"{row.username} may grant: {grants.words(may)}."]
     if row.role != Role.MAINTAINER:
-        lines.append(f"It counts once {row.username} is a maintainer, and is {row.role} now.")
+        lines.append(
+            f"This applies once {row.username} is a maintainer; the role is {row.role} now."
+        )
     return "\n".join(lines), _facts(row)
 
 
@@ -157,10 +161,10 @@ def _password(options: Options) -> Said:
 def _role(options: Options) -> Said:
     row, role = find_operator(options["name"]), Role(options["role"])
     handover = offboarding.set_role(row, role, by=BY, answer=_answer(options))
-    lines = [f"{row.username} is {role} now."]
+    lines = [f"Changed the role of {row.username} to {role}."]
     if role == Role.MAINTAINER and not row.grants.exists():
         lines.append(
-            f"{row.username} gives no rights to registry users yet: "
+            f"{row.username} cannot grant rights to registry users yet: "
             f"./boathouse operator grant {row.username} --push 'team/*' --pull 'team/*'"
         )
     return _with(lines, handover), _facts(row)
@@ -169,7 +173,7 @@ def _role(options: Options) -> Said:
 def _disable(options: Options) -> Said:
     row = find_operator(options["name"])
     handover = offboarding.disable(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is switched off."], handover), _facts(row)
+    return _with([f"Disabled {row.username}."], handover), _facts(row)
 
 
 def _enable(options: Options) -> Said:
@@ -181,7 +185,7 @@ def _enable(options: Options) -> Said:
 def _remove(options: Options) -> Said:
     row = find_operator(options["name"])
     handover = offboarding.remove(row, by=BY, answer=_answer(options))
-    return _with([f"{row.username} is removed."], handover), {"removed": row.username}
+    return _with([f"Removed {row.username}."], handover), {"removed": row.username}
 
 
 def _answer(options: Options) -> offboarding.Answer | None:
@@ -198,9 +202,9 @@ def _with(lines: list[str], handover: offboarding.Handover) -> str:
         return "\n".join(lines)
     to = handover.answer.to.username if handover.answer.to else ""
     did = {
-        "disable": f"Switched off: {names}.",
-        "hand over": f"Handed over to {to}, who should make new secrets: {names}.",
-        "keep": f"Work on: {names}.",
+        "disable": f"Disabled: {names}.",
+        "hand over": f"Transferred to {to}, who should create new secrets: {names}.",
+        "keep": f"Remain active: {names}.",
     }
     lines = [*lines, did[handover.answer.what]]
     if handover.proof is not None:

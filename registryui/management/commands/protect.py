@@ -15,15 +15,15 @@ from registryui.refused import Refused
 
 class Command(BoathouseCommand):
     help = (
-        "Protects tags from being deleted, by anybody and any rule, until that is lifted; "
-        "immutable ones also from being moved to another image. WHAT is 'REPOSITORIES:TAGS', both "
-        "patterns of whole names with * for any text, several with "
-        "spaces between them: 'team/*:v* stable'."
+        "Protects tags from being deleted by anyone or any policy until the protection is removed; "
+        "immutable ones also from being changed to another image. WHAT is 'REPOSITORIES:TAGS', "
+        "both patterns of whole names, * matches any text, several separated by spaces: "
+        "'team/*:v* stable'."
     )
 
     def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        add_act(acts, "list", "all, with the number of tags each protects now")
+        add_act(acts, "list", "list all, with the number of matching tags")
         add = add_act(acts, "add", "protect tags")
         add.add_argument("what", metavar="WHAT")
         add.add_argument(
@@ -32,9 +32,9 @@ class Command(BoathouseCommand):
             help="a push may set new tags, and none of them on another digest; also for one that "
             "is protected already",
         )
-        add.add_argument("--note", default="", help="why, or for whom")
-        lift = add_act(acts, "lift", "take a protection away")
-        lift.add_argument("what", metavar="WHAT", help="as it was written, or its number")
+        add.add_argument("--note", default="", help="reason, or for whom")
+        lift = add_act(acts, "lift", "remove a protection")
+        lift.add_argument("what", metavar="WHAT", help="as entered, or its number")
 
     def handle(self, *args: Any, **options: Any) -> None:
         lines, facts = _ACTS[options["act"]](options)
@@ -44,7 +44,7 @@ class Command(BoathouseCommand):
 def _list(options: Options) -> tuple[str, Any]:
     facts = [_facts(row) for row in Protection.objects.all()]
     if not facts:
-        return "Nothing is protected.", facts
+        return "No protected tags.", facts
     names = ("number", "repositories", "tags", "immutable", "tags_now", "by", "note")
     lines = [[formats.cell(fact[name]) for name in names] for fact in facts]
     head = ["NUMBER", "REPOSITORIES", "TAGS", "IMMUTABLE", "TAGS NOW", "BY", "NOTE"]
@@ -58,14 +58,14 @@ def _add(options: Options) -> tuple[str, Any]:
     )
     facts = _facts(row)
     word = "immutable" if row.is_immutable else "protected"
-    return f"{row} is {word}: {facts['tags_now']} tags now.", facts
+    return f"{row} is {word}: {facts['tags_now']} matching tags.", facts
 
 
 def _lift(options: Options) -> tuple[str, Any]:
     row = _find(options["what"])
     facts = _facts(row)
     protection.lift(row, by=BY)
-    return f"{row} is no longer protected.", facts
+    return f"Removed the protection of {row}.", facts
 
 
 def _find(text: str) -> Protection:

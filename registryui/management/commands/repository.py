@@ -8,13 +8,13 @@ from registryui.management.deletion_command import DeletingCommand, add_options,
 
 class Command(DeletingCommand):
     help = (
-        "Deletes all tags of a repository; protected ones stay. Each can be put back for a time;"
-        " the empty repository itself goes with the next collect after that."
+        "Deletes all tags of a repository except protected ones. Each can be restored for a time;"
+        " garbage collection then removes the empty repository."
     )
 
     def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        delete = acts.add_parser("delete", help="all of one repository")
+        delete = acts.add_parser("delete", help="delete all tags of a repository")
         delete.add_argument("name", metavar="NAME")
         add_options(delete)
 

@@ -1,4 +1,4 @@
-"""`./boathouse retention …`: rules that delete tags, what they would do, and what they did.
+"""`./boathouse retention …`: policies that delete tags, their dry runs and their runs.
 
 Ends with 0 if it is done, 1 with one sentence if it was refused or went wrong, 2 for words it does
 not know. `run` needs the registry; nothing else does.
@@ -20,36 +20,39 @@ from registryui.retention import policies, runs
 from registryui.retention import words as retention_words
 
 _KEEPS = {
-    "keep_newest": ("N", "the newest N by push time stay, in each repository"),
-    "keep_pushed_days": ("DAYS", "what was pushed within so many days stays"),
-    "keep_pulled_days": ("DAYS", "what was pulled within so many days stays"),
+    "keep_newest": ("N", "keep the newest N by push time, in each repository"),
+    "keep_pushed_days": ("DAYS", "keep tags pushed within this many days"),
+    "keep_pulled_days": ("DAYS", "keep tags pulled within this many days"),
 }
 
 
 class Command(BoathouseCommand):
     help = (
-        "Retention rules: which tags may go, and what is kept of them. A pattern means the whole "
-        "name, * stands for any text, several stand with spaces between them."
+        "Retention policies: which tags to delete, and which of them to keep. A pattern matches "
+        "the whole name, * matches any text, several are separated by spaces."
     )
 
     def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        _act(acts, "list", "all rules, and when they run next")
-        for name, words in {"add": "a new rule, as a draft", "change": "what is given"}.items():
+        _act(acts, "list", "list all policies, and when they run next")
+        for name, words in {
+            "add": "add a policy, as a draft",
+            "change": "change the given fields",
+        }.items():
             one = _act(acts, name, words, is_named=True)
             _add_fields(one, is_new=name == "add")
         for name, words in {
-            "enable": "a draft runs from now on, by its schedule",
-            "disable": "makes it a draft: it runs nowhere and keeps nothing",
-            "remove": "forgets it; what it deleted stays deleted",
-            "dry-run": "the fate of every tag with its reason; changes nothing",
-            "run": "deletes now; each tag can be put back for a time",
+            "enable": "enable a draft: it runs on its schedule",
+            "disable": "make it a draft: it does not run and keeps nothing",
+            "remove": "remove it; tags that it deleted stay deleted",
+            "dry-run": "list every tag with the reason why it is kept or deleted; changes nothing",
+            "run": "delete now; each tag can be restored for a time",
         }.items():
             one = _act(acts, name, words, is_named=True)
             if name in ("remove", "run"):
                 add_yes(one)
             if name == "dry-run":
-                one.add_argument("--all", action="store_true", help="also what the rule is to keep")
+                one.add_argument("--all", action="store_true", help="also list tags that are kept")
 
     def handle(self, *args: Any, **options: Any) -> None:
         _ACTS[options["act"]](self, options)
@@ -64,22 +67,24 @@ def _act(acts: Any, name: str, words: str, *, is_named: bool = False) -> Any:
 
 def _add_fields(one: Any, *, is_new: bool) -> None:
     one.add_argument("--repositories", metavar="PATTERNS", required=is_new, help="team/* or *")
-    one.add_argument("--tags", metavar="PATTERNS", help="only these may go: 'pr-* build-*'")
+    one.add_argument("--tags", metavar="PATTERNS", help="delete only these: 'pr-* build-*'")
     for field, (unit, words) in _KEEPS.items():
         one.add_argument(f"--{field.replace('_', '-')}", type=int, metavar=unit, help=words)
-    one.add_argument("--keep-tags", metavar="PATTERNS", help="these stay in any case")
+    one.add_argument("--keep-tags", metavar="PATTERNS", help="always keep these")
     one.add_argument(
-        "--schedule", metavar="CRON", help="'0 4 * * SUN' is Sundays at 04:00; '' only by hand"
+        "--schedule", metavar="CRON", help="'0 4 * * SUN' is Sundays at 04:00; '' manual only"
     )
     if not is_new:
-        one.add_argument("--rename", metavar="NAME", help="call it so from now on")
+        one.add_argument("--rename", metavar="NAME", help="new name")
 
 
 # -- rules ---------------------------------------------------------------------------------------
 def _list(command: Command, options: Options) -> None:
     found = list(RetentionPolicy.objects.all())
     lines = [line for row in found for line in _block(row)]
-    command.say([_facts(row) for row in found], *lines or ["There is no rule: nothing is deleted."])
+    command.say(
+        [_facts(row) for row in found], *lines or ["No retention policies: nothing is deleted."]
+    )
 
 
 def _add(command: Command, options: Options) -> None:
@@ -111,15 +116,17 @@ def _disable(command: Command, options: Options) -> None:
 
 def _remove(command: Command, options: Options) -> None:
     row = _find(options)
-    command.confirm([f"Remove the rule {row.name}?"], word="yes", options=options)
+    command.confirm([f"Remove the policy {row.name}?"], word="yes", options=options)
     policies.remove(row, by=BY)
-    command.say({"removed": row.name}, f"{row.name} is removed.")
+    command.say({"removed": row.name}, f"Removed {row.name}.")
 
 
 def _find(options: Options) -> RetentionPolicy:
     row = RetentionPolicy.objects.filter(name=options["name"]).first()
     if row is None:
-        raise Refused(f"There is no rule {options['name']}: ./boathouse retention list shows all.")
+        raise Refused(
+            f"There is no policy {options['name']}: ./boathouse retention list shows all."
+        )
     return row
 
 
@@ -130,7 +137,7 @@ def _tell(command: Command, row: RetentionPolicy) -> None:
 def _block(row: RetentionPolicy) -> list[str]:
     facts = policies.facts(row)
     lines = [
-        f"{row.name}  ({'active' if row.is_active else 'draft, runs nowhere'})",
+        f"{row.name}  ({'active' if row.is_active else 'draft, does not run'})",
         f"    {retention_words.sentence(facts)}",
         f"    runs: {retention_words.when(facts)}",
     ]
@@ -178,7 +185,7 @@ def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) ->
     for fate in found.iterator(chunk_size=2000):
         verdict = retention_words.verdict(fate, is_dry=is_dry)
         because = retention_words.because(fate, counts.rule, run.started_at)
-        command.stdout.write(f"{verdict:<12} {fate.repository}:{fate.tag}  {because}")
+        command.stdout.write(f"{verdict:<13} {fate.repository}:{fate.tag}  {because}")
     freed = f"{counts.freed:,} bytes to free by collecting"
     if is_dry:
         said = f"{counts.goes:,} of {counts.tags:,} tags would go, {freed}; "

@@ -21,10 +21,10 @@ NOTHING = 1
 
 class Command(BoathouseCommand):
     help = (
-        "Searches the index for tags, repositories and manifests, the last pushed first. Words and"
-        " qualifiers as on the search page: api label:team=shop size>1GB pushed<90d -tag:dev"
-        " (docs/search.md). Ends with 0 if something was found, 1 if nothing, 2 if the query is"
-        " wrong. Quote it for the shell; write -- before a query that begins with -."
+        "Searches the index for tags, repositories and manifests, most recently pushed first. Words"
+        " and conditions as on the search page: api label:team=shop size>1GB pushed<90d -tag:dev"
+        " (docs/search.md). The exit status is 0 if something was found, 1 if not, 2 if the query"
+        " is invalid. Quote it for the shell; write -- before a query that starts with -."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -35,7 +35,7 @@ class Command(BoathouseCommand):
             type=_limit,
             default=LIMIT,
             metavar="N",
-            help=f"tags and manifests to print at most ({LIMIT})",
+            help=f"maximum number of tags and manifests ({LIMIT})",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

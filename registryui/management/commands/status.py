@@ -1,4 +1,4 @@
-"""`./boathouse status`: is it up, and does each part answer?"""
+"""`./boathouse status`: is it running, and does each process respond?"""
 
 import sys
 from typing import Any
@@ -11,7 +11,9 @@ from registryui.setup import up as setup
 
 
 class Command(BoathouseCommand):
-    help = "Shows where Boathouse is and whether each part answers; exit code 0 if all do."
+    help = (
+        "Shows the address of Boathouse and whether each process responds; exit status 0 if all do."
+    )
 
     def add_arguments(self, parser: Any) -> None:
         add_json(parser)
@@ -23,10 +25,10 @@ class Command(BoathouseCommand):
                 sentence = "Boathouse is starting."
             elif health.is_claimed():
                 sentence = (
-                    "Boathouse does not get ready: run ./boathouse down, then ./boathouse up."
+                    "Boathouse does not become ready: run ./boathouse down, then ./boathouse up."
                 )
             else:
-                sentence = f"Boathouse is not up ({settings.DATA})."
+                sentence = f"Boathouse is not running ({settings.DATA})."
             self.say({"error": sentence}, sentence)
             sys.exit(3)
         facts = setup.facts_of(instance)
@@ -35,7 +37,7 @@ class Command(BoathouseCommand):
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    lines = [f"Boathouse is up: {facts['url']}", ""]
+    lines = [f"Boathouse is running: {facts['url']}", ""]
     lines += [
         f"  {name:<9} {part['health']:<5} process {part['pid'] or '-':<8} {part['note']}".rstrip()
         for name, part in facts["parts"].items()

@@ -16,24 +16,24 @@ from registryui.registry.errors import RegistryError
 
 class Command(BoathouseCommand):
     logs = True
-    help = "Reads the registry, or its store, now and makes the index equal to it."
+    help = "Reads the registry, or its store, now and updates the index."
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
             "--full",
             action="store_true",
-            help="read all again, also what seems not to have changed",
+            help="read everything again, even if it seems unchanged",
         )
         parser.add_argument(
             "--source",
             choices=("http", "store"),
             default="",
-            help="ask the registry, or read its store; else as BOATHOUSE_SOURCE says",
+            help="ask the registry, or read its store (default: BOATHOUSE_SOURCE)",
         )
         parser.add_argument(
             "--verify",
             action="store_true",
-            help="change nothing: list what differs, and end with 1 if anything does",
+            help="change nothing: list differences; exit status 1 if there are any",
         )
         add_json(parser)
 
@@ -45,12 +45,12 @@ class Command(BoathouseCommand):
             show = self.progress(lambda run: f"{run.done} of about {run.total} tags looked at")
             run = sync(source, by=BY, full=options["full"], progress=show)
         if run is None:
-            raise CommandError("A sync is under way already. Try again when it has ended.")
+            raise CommandError("A sync is already in progress. Try again when it has finished.")
         self.say(
             {"state": run.state, **run.result}, *run.log.splitlines(), _counted(Result.of(run))
         )
         if run.state != Run.State.DONE:
-            raise CommandError("The registry could not be read to its end. Ask: ./boathouse doctor")
+            raise CommandError("The registry could not be read completely. Run ./boathouse doctor")
 
     def _verify(self, source: Any) -> None:
         lines = []
@@ -60,8 +60,8 @@ class Command(BoathouseCommand):
                 if not self.as_json:
                     self.stdout.write(line)
         except RegistryError as error:
-            raise CommandError(f"The registry could not be read to its end: {error}") from error
-        count = f"{len(lines)} differences" if lines else "The index is as the registry has it."
+            raise CommandError(f"The registry could not be read completely: {error}") from error
+        count = f"{len(lines)} differences" if lines else "The index matches the registry."
         self.say({"differences": lines}, count)
         if lines:
             sys.exit(1)

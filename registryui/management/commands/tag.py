@@ -1,4 +1,4 @@
-"""./boathouse tag: deletes tags, lists what can be put back, and puts it back."""
+"""./boathouse tag: deletes tags, lists recently deleted ones, and restores them."""
 
 from typing import Any
 
@@ -14,32 +14,31 @@ from registryui.models import TagTombstone
 
 class Command(DeletingCommand):
     help = (
-        "Deletes tags, and only these: other tags of the same image stay. Until BOATHOUSE_UNDO_DAYS"
-        " are over each can be put back, also one that a push overwrote. Ends with 1 if anything"
-        " was not done."
+        "Deletes tags; other tags of the same image are kept. Deleted and overwritten tags can be"
+        " restored for BOATHOUSE_UNDO_DAYS. The exit status is 1 if anything failed."
     )
 
     def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-        delete = acts.add_parser("delete", help="take tags off")
+        delete = acts.add_parser("delete", help="delete tags")
         delete.add_argument("references", nargs="+", metavar="REPOSITORY:TAG")
         delete.add_argument(
             "--pattern",
             default="",
             metavar="GLOB",
-            help="the tags of REPOSITORY that match, such as 'pr-*'; it means whole names",
+            help="all matching tags of REPOSITORY, such as 'pr-*' (whole names)",
         )
         add_options(delete)
-        deleted = acts.add_parser("deleted", help="what can be put back")
+        deleted = acts.add_parser("deleted", help="list recently deleted tags")
         deleted.add_argument("repository", nargs="?", default="", metavar="REPOSITORY")
         add_json(deleted)
-        restore = acts.add_parser("restore", help="put a tag back, or all of one delete")
+        restore = acts.add_parser("restore", help="restore a tag, or all tags of one deletion")
         restore.add_argument("reference", nargs="?", default="", metavar="REPOSITORY:TAG[@DIGEST]")
         restore.add_argument(
-            "--act", default="", dest="of_act", metavar="ACT", help="all that one delete took off"
+            "--act", default="", dest="of_act", metavar="ACT", help="all tags of that deletion"
         )
         restore.add_argument(
-            "--replace", action="store_true", help="also if somebody pushed the tag meanwhile"
+            "--replace", action="store_true", help="even if the tag was pushed again"
         )
         add_options(restore)
 
@@ -53,7 +52,7 @@ class Command(DeletingCommand):
             found = read_reference(text)
             if found.digest or bool(found.tag) == bool(options["pattern"]):
                 wish = "REPOSITORY" if options["pattern"] else "REPOSITORY:TAG"
-                raise Usage(f"{text[:300]}: this wants {wish}.")
+                raise Usage(f"{text[:300]}: expected {wish}.")
             tags.setdefault(found.repository, []).append(found.tag)
         selections = [
             Selection(
@@ -91,9 +90,9 @@ class Command(DeletingCommand):
             self._restore_tag(row, replace=options["replace"])
         except restore.Taken as error:
             raise CommandError(
-                f"{name} is on {error.digest} now; --replace puts {row.digest} in its place."
+                f"{name} now points to {error.digest}; --replace restores {row.digest}."
             ) from error
-        self.say(facts.of_tombstone(row), f"{name} is on {row.digest} again.")
+        self.say(facts.of_tombstone(row), f"Restored {name} to {row.digest}.")
 
     def _restore_tag(self, row: TagTombstone, *, replace: bool) -> None:
         try:
@@ -104,9 +103,9 @@ class Command(DeletingCommand):
             restore.restore(row, by=BY, expected=error.digest)
 
     def _wanted(self, options: Options) -> list[TagTombstone]:
-        """What is to be put back, the newest first. CommandError if there is nothing."""
+        "What to restore, the newest first. CommandError if there is nothing."
         if bool(options["of_act"]) == bool(options["reference"]):
-            raise Usage("Name a tag, or --act ACT.")
+            raise Usage("Expected a tag, or --act ACT.")
         if options["of_act"]:
             rows = restore.restorable().filter(act=options["of_act"])
         else:
@@ -115,8 +114,10 @@ class Command(DeletingCommand):
             if found.digest:
                 rows = rows.filter(digest=found.digest)
             elif not found.tag:
-                raise Usage("This wants REPOSITORY:TAG, or REPOSITORY@DIGEST.")
+                raise Usage("Expected REPOSITORY:TAG or REPOSITORY@DIGEST.")
         wanted = list(rows)
         if not wanted:
-            raise CommandError("Nothing like that waits to be put back: ./boathouse tag deleted")
+            raise CommandError(
+                "Nothing to restore: ./boathouse tag deleted lists recently deleted tags"
+            )
         return wanted

@@ -12,8 +12,8 @@ from registryui.setup import configuration
 
 class Command(BoathouseCommand):
     help = (
-        "Show the certificates in use. After --renew and --new-authority nginx shows the new one "
-        "at once if it runs."
+        "Show the certificates in use. After --renew and --new-authority a running nginx presents "
+        "the new one immediately."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -23,7 +23,7 @@ class Command(BoathouseCommand):
         act.add_argument(
             "--new-authority",
             action="store_true",
-            help="make a new authority too: every client must then trust the new one",
+            help="also create a new authority: every client must then trust the new one",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,7 +40,7 @@ class Command(BoathouseCommand):
 def _renew(*, new_authority: bool) -> None:
     if settings.TLS_CERTIFICATE:
         raise ValueError(
-            f"The certificate {settings.TLS_CERTIFICATE} is your own: renew it where it came from."
+            f"The certificate {settings.TLS_CERTIFICATE} is your own: renew it with its issuer."
         )
     act = tls.replace_ca if new_authority else tls.renew
     act(settings.TLS_DIR, names=tls.wanted_names())
@@ -86,4 +86,4 @@ def _text(name: str, certificate: tls.Certificate) -> str:
 def _may_sign(certificate: tls.Certificate) -> str:
     if not certificate.is_ca:
         return ""
-    return ", ".join(certificate.may_sign) or "any name; --new-authority makes a limited one"
+    return ", ".join(certificate.may_sign) or "any name; --new-authority creates a limited one"

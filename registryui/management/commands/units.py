@@ -128,7 +128,7 @@ def _command(words: Iterable[str]) -> str:
 def _quoted(word: str) -> str:
     """One word as systemd reads it: % begins a specifier, quotes and spaces end a word."""
     if not word.isprintable():
-        raise ValueError(f"{word!r} cannot stand in a systemd unit.")
+        raise ValueError(f"{word!r} cannot be used in a systemd unit.")
     word = word.replace("%", "%%")
     if re.fullmatch(r"[\w@%+=:,./$*-]+", word):
         return word
@@ -139,5 +139,5 @@ def _quoted(word: str) -> str:
 def _plain(path: Path) -> str:
     """A path where systemd takes no quotes around one."""
     if re.search(r"[\s\"'\\]", str(path)) or not str(path).isprintable():
-        raise ValueError(f"The path {str(path)!r} cannot stand in a systemd unit: rename it.")
+        raise ValueError(f"The path {str(path)!r} cannot be used in a systemd unit: rename it.")
     return str(path).replace("%", "%%")

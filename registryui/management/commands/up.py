@@ -18,13 +18,13 @@ from registryui.setup import up as setup
 class Command(BoathouseCommand):
     logs = True
     help = (
-        "Sets up what is missing, starts registry, nginx, web and worker, and prints where they "
-        "are and how to push. Stays in the foreground until Ctrl-C."
+        "Sets up what is missing, starts registry, nginx, web and worker, and prints their address "
+        "and how to push. Stays in the foreground until Ctrl-C."
     )
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument(
-            "--background", action="store_true", help="return once all is healthy; log in log/"
+            "--background", action="store_true", help="return when all is healthy; logs are in log/"
         )
         parser.add_argument(
             "--json", action="store_true", help="print the facts as one line of JSON on stdout"
@@ -43,7 +43,7 @@ class Command(BoathouseCommand):
             self._fail(words, options)
             code = 1
         except KeyboardInterrupt:
-            self._fail("Stopped before all was up; the next up goes on from here.", options)
+            self._fail("Stopped before all was running; the next up continues from here.", options)
             code = 130
         sys.exit(code)
 

@@ -105,7 +105,7 @@ def _remove(options: Options) -> Said:
     rows = _find_all(options["names"])
     proof = users.remove(rows, by=BY)
     names = [row.name for row in rows]
-    lines = [*(f"{name} is removed." for name in names), _proxy(proof)]
+    lines = [*(f"Removed {name}." for name in names), _proxy(proof)]
     return "\n".join(lines), {"removed": names, "proof": user_facts.of_proof(proof)}
 
 
@@ -119,7 +119,7 @@ def _owner(options: Options) -> Said:
     row = _find(options["name"])
     row = users.describe(row, note=row.note, owner=_operator(options["operator"]), by=BY)
     owner = row.owner.get_username() if row.owner else "nobody"
-    return f"{row.name} belongs to {owner}.", {"user": user_facts.of(row)}
+    return f"The owner of {row.name} is {owner}.", {"user": user_facts.of(row)}
 
 
 def _on_one(done: users.Done) -> Said:
@@ -136,7 +136,7 @@ def _on_several(done: users.Done) -> Said:
 
 
 def _proxy(proof: publish.Proof) -> str:
-    return f"Front door: {user_facts.proof_words(proof)}."
+    return f"Proxy: {user_facts.proof_words(proof)}."
 
 
 def _find(name: str) -> RegistryUser:
@@ -165,9 +165,9 @@ def _drift(options: Options) -> Said:
             chosen = _chosen(found, options[option], is_all=options["all"])
             return _mended(chosen, act(chosen))
     if options["all"]:
-        raise Usage("--all needs --take-over, --put-back or --leave.")
+        raise Usage("--all needs --accept, --revert or --ignore.")
     if not found:
-        return "The htpasswd file says what the tables say.", []
+        return "The htpasswd file matches the database.", []
     lines = [[one.name, str(one.what.label), htpasswd.kind(one.line_hash).value] for one in found]
     return formats.columns([["NAME", "WHAT", "HASH"], *lines]), user_facts.of_differences(found)
 
@@ -177,9 +177,9 @@ def _leave(chosen: Sequence[drift.Difference]) -> None:
 
 
 _MENDS: dict[str, Callable[[Sequence[drift.Difference]], publish.Proof | None]] = {
-    "take_over": lambda chosen: drift.take_over(chosen, by=BY),
+    "accept": lambda chosen: drift.take_over(chosen, by=BY),
     "restore": lambda chosen: drift.restore_lines(chosen, by=BY),
-    "leave": _leave,
+    "ignore": _leave,
 }
 
 
@@ -187,11 +187,11 @@ def _chosen(
     found: Sequence[drift.Difference], names: Sequence[str], *, is_all: bool
 ) -> Sequence[drift.Difference]:
     if bool(names) == is_all:
-        raise Usage("Give the names of some lines, or --all.")
+        raise Usage("Enter the names of lines, or --all.")
     if missing := set(names) - {one.name for one in found}:
         raise Refused(
-            f"Nobody edited the line of {', '.join(sorted(missing))}: "
-            "./boathouse user drift shows what was."
+            f"The line of {', '.join(sorted(missing))} was not edited: "
+            "./boathouse user drift lists the edits."
         )
     return [one for one in found if is_all or one.name in names]
 
@@ -225,15 +225,15 @@ def _restore(options: Options) -> Said:
     version = _version(options["version"])
     facts = _effect(version)
     words = {
-        "gains": "Gains the login",
-        "loses": "Loses the login",
+        "gains": "Can log in",
+        "loses": "Can no longer log in",
         "changes": "Has another secret",
-        "stays_out": "Stays out, because the time is over",
+        "stays_out": "Remains expired",
     }
     lines = [f"{words[key]}: {', '.join(facts[key])}" for key in words if facts[key]]
-    lines = lines or ["Nobody gains or loses the login."]
+    lines = lines or ["No change of who can log in."]
     if options["dry_run"]:
-        return "\n".join(["It would be so:", *lines]), {**facts, "done": False}
+        return "\n".join(["Dry run:", *lines]), {**facts, "done": False}
     proof = drift.restore(version, by=BY)
     lines.append(_proxy(proof))
     return "\n".join(lines), {**facts, "done": True, "proof": user_facts.of_proof(proof)}
@@ -277,10 +277,10 @@ def _publish(options: Options) -> Said:
     audit.record("file.publish", "", by=BY)
     left, proof = drift.find(), publish.prove(canary)
     count = RegistryUser.objects.in_state(State.ACTIVE).count()
-    lines = [f"The files are written: {count} registry users may log in.", _proxy(proof)]
+    lines = [f"Published the files: {count} registry users can log in.", _proxy(proof)]
     if left:
         lines.append(
-            f"{len(left)} lines of the file are of no user here: ./boathouse user drift shows them."
+            f"{len(left)} lines belong to no user here: ./boathouse user drift lists them."
         )
     facts = {"users": count, "left": user_facts.of_differences(left)}
     return "\n".join(lines), {**facts, "proof": user_facts.of_proof(proof)}

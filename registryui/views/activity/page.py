@@ -138,7 +138,7 @@ def activity_export(request: Request) -> StreamingHttpResponse:
 def activity_verify(request: Request) -> HttpResponse:
     """Asks the worker to walk over the whole log; what it finds is a row of the log."""
     tasks.verify_log(by=request.user.actor, address=audit.address.get())
-    messages.info(request, _("The log is being checked. This page says what was found."))
+    messages.info(request, _("The check of the log is in progress. This page shows the result."))
     return redirect("activity")
 
 

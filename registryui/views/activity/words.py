@@ -34,20 +34,20 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         {
             "manifest.delete": ("trash-2", gettext_lazy("Delete untagged manifest")),
             "manifest.restore": ("undo-2", gettext_lazy("Restore untagged manifest")),
-            "manifest.delete_for_good": ("flame", gettext_lazy("Delete for good")),
+            "manifest.delete_for_good": ("flame", gettext_lazy("Delete permanently")),
         },
     ),
     "delete": (
-        gettext_lazy("Deletions of several"),
+        gettext_lazy("Bulk deletions"),
         {
-            "delete.begin": ("trash-2", gettext_lazy("Begin to delete")),
+            "delete.begin": ("trash-2", gettext_lazy("Start bulk deletion")),
         },
     ),
     "client": (
         gettext_lazy("Registry clients"),
         {
             "client.push": ("upload", gettext_lazy("Push tag (client)")),
-            "client.move": ("history", gettext_lazy("Move tag to another digest (client)")),
+            "client.move": ("history", gettext_lazy("Change tag to another digest (client)")),
             "client.delete": ("trash-2", gettext_lazy("Delete tag (client)")),
             "client.delete_manifest": ("trash-2", gettext_lazy("Delete manifest (client)")),
             "client.delete_blob": ("trash-2", gettext_lazy("Delete blob (client)")),
@@ -56,66 +56,66 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
     "protection": (
         gettext_lazy("Protections"),
         {
-            "protection.add": ("lock", gettext_lazy("Protect")),
+            "protection.add": ("lock", gettext_lazy("Protect tags")),
             "protection.change": ("lock-keyhole", gettext_lazy("Make protected tags immutable")),
-            "protection.lift": ("lock-open", gettext_lazy("Lift protection")),
+            "protection.lift": ("lock-open", gettext_lazy("Remove protection")),
         },
     ),
     "retention": (
-        gettext_lazy("Retention rules"),
+        gettext_lazy("Retention policies"),
         {
-            "retention.add": ("recycle", gettext_lazy("Add rule")),
-            "retention.change": ("pencil", gettext_lazy("Change rule")),
-            "retention.enable": ("circle-check", gettext_lazy("Switch rule on")),
-            "retention.disable": ("ban", gettext_lazy("Switch rule off")),
-            "retention.remove": ("trash-2", gettext_lazy("Remove rule")),
-            "retention.run": ("recycle", gettext_lazy("Run rule")),
+            "retention.add": ("recycle", gettext_lazy("Add policy")),
+            "retention.change": ("pencil", gettext_lazy("Change policy")),
+            "retention.enable": ("circle-check", gettext_lazy("Enable policy")),
+            "retention.disable": ("ban", gettext_lazy("Disable policy")),
+            "retention.remove": ("trash-2", gettext_lazy("Remove policy")),
+            "retention.run": ("recycle", gettext_lazy("Run policy")),
         },
     ),
     "store": (
-        gettext_lazy("Collecting"),
+        gettext_lazy("Garbage collection"),
         {
-            "store.collect": ("recycle", gettext_lazy("Collect what nothing needs")),
+            "store.collect": ("recycle", gettext_lazy("Run garbage collection")),
             "clock.trust": ("clock", gettext_lazy("Trust the clock after a jump")),
-            "store.put_back": ("undo-2", gettext_lazy("Put back out of quarantine")),
+            "store.put_back": ("undo-2", gettext_lazy("Restore from quarantine")),
             "store.remove_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
         },
     ),
     "hold": (
-        gettext_lazy("Writes at the front door"),
+        gettext_lazy("Write freeze"),
         {
-            "hold.on": ("ban", gettext_lazy("Hold writes")),
-            "hold.off": ("circle-check", gettext_lazy("Let writes in again")),
+            "hold.on": ("ban", gettext_lazy("Start write freeze")),
+            "hold.off": ("circle-check", gettext_lazy("End write freeze")),
         },
     ),
     "user": (
         gettext_lazy("Registry users"),
         {
-            "user.create": ("user-plus", gettext_lazy("Make registry user")),
+            "user.create": ("user-plus", gettext_lazy("Create registry user")),
             "user.rights": ("shield", gettext_lazy("Change rights")),
             "user.describe": ("pencil", gettext_lazy("Change note or owner")),
-            "user.secret": ("key-round", gettext_lazy("Make new secret")),
-            "user.password": ("key-round", gettext_lazy("Set own password")),
-            "user.disable": ("ban", gettext_lazy("Switch registry user off")),
-            "user.enable": ("circle-check", gettext_lazy("Switch registry user on")),
-            "user.expire": ("hourglass", gettext_lazy("Set end of access")),
+            "user.secret": ("key-round", gettext_lazy("Create new secret")),
+            "user.password": ("key-round", gettext_lazy("Set user-chosen password")),
+            "user.disable": ("ban", gettext_lazy("Disable registry user")),
+            "user.enable": ("circle-check", gettext_lazy("Enable registry user")),
+            "user.expire": ("hourglass", gettext_lazy("Set expiry date")),
             "user.remove": ("user-x", gettext_lazy("Remove registry user")),
-            "user.adopt": ("user-plus", gettext_lazy("Take over from the htpasswd file")),
+            "user.adopt": ("user-plus", gettext_lazy("Import from the htpasswd file")),
         },
     ),
     "line": (
-        gettext_lazy("Hand edits of the htpasswd file"),
+        gettext_lazy("Manual edits of the htpasswd file"),
         {
-            "line.take_over": ("file-check", gettext_lazy("Take hand edit over")),
-            "line.put_back": ("undo-2", gettext_lazy("Put line back")),
-            "line.leave": ("circle-check", gettext_lazy("Leave hand edit as it is")),
+            "line.take_over": ("file-check", gettext_lazy("Accept manual edit")),
+            "line.put_back": ("undo-2", gettext_lazy("Revert manual edit")),
+            "line.leave": ("circle-check", gettext_lazy("Ignore manual edit")),
         },
     ),
     "file": (
-        gettext_lazy("The htpasswd file"),
+        gettext_lazy("htpasswd file"),
         {
-            "file.restore": ("undo-2", gettext_lazy("Put back version of the file")),
-            "file.publish": ("refresh-cw", gettext_lazy("Write the files again")),
+            "file.restore": ("undo-2", gettext_lazy("Restore htpasswd version")),
+            "file.publish": ("refresh-cw", gettext_lazy("Publish the files")),
         },
     ),
     "operator": (
@@ -125,17 +125,17 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "operator.logout": ("log-out", pgettext_lazy("act", "Log out")),
             "operator.create": ("user-plus", gettext_lazy("Add operator")),
             "operator.role": ("shield", gettext_lazy("Change role")),
-            "operator.grant": ("shield", gettext_lazy("Change what may be given")),
-            "operator.disable": ("ban", gettext_lazy("Switch operator off")),
-            "operator.enable": ("circle-check", gettext_lazy("Switch operator on")),
+            "operator.grant": ("shield", gettext_lazy("Change grants")),
+            "operator.disable": ("ban", gettext_lazy("Disable operator")),
+            "operator.enable": ("circle-check", gettext_lazy("Enable operator")),
             "operator.password": ("key-round", gettext_lazy("Change password")),
             "operator.remove": ("user-x", gettext_lazy("Remove operator")),
         },
     ),
     "page": (
-        gettext_lazy("Pages"),
+        gettext_lazy("Portal"),
         {
-            "page.refuse": ("ban", gettext_lazy("Send a form that the role does not allow")),
+            "page.refuse": ("ban", gettext_lazy("Submit a form that the role does not allow")),
         },
     ),
     "sync": (
@@ -145,11 +145,11 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         },
     ),
     "audit": (
-        gettext_lazy("This log"),
+        gettext_lazy("Audit log"),
         {
-            "audit.verify": ("shield", gettext_lazy("Check this log")),
-            "audit.export": ("download", gettext_lazy("Export this log")),
-            "audit.prune": ("scissors", gettext_lazy("Take old rows away")),
+            "audit.verify": ("shield", gettext_lazy("Check the audit log")),
+            "audit.export": ("download", gettext_lazy("Export the audit log")),
+            "audit.prune": ("scissors", gettext_lazy("Prune old rows")),
         },
     ),
 }
@@ -160,20 +160,20 @@ RESULTS: dict[str, tuple[str, str, Any]] = {
     "failed": ("bad", "circle-alert", pgettext_lazy("result", "failed")),
 }
 _ACTORS = {
-    "": gettext_lazy("nobody known"),
+    "": gettext_lazy("unknown"),
     "command line": gettext_lazy("command line"),
     "schedule": gettext_lazy("schedule"),
-    "set-up": gettext_lazy("set-up"),
+    "setup": gettext_lazy("setup"),
     "demo": gettext_lazy("demo"),
 }
 _RULE = "rule "
 _FLAWS = {
     What.CHANGED: gettext_lazy("Row %(row)d was changed."),
-    What.BROKEN: gettext_lazy("Before row %(row)d rows were taken out, put in or moved."),
-    What.BEGINNING: gettext_lazy("Rows before row %(row)d were taken out."),
-    What.END: gettext_lazy("Row %(row)d was the newest one once, and is gone or another one now."),
-    What.PRUNED: gettext_lazy("Row %(row)d takes rows away that the rule does not let go."),
-    What.UNGUARDED: gettext_lazy("The database no longer refuses changes of the log."),
+    What.BROKEN: gettext_lazy("Rows before row %(row)d were removed, inserted or moved."),
+    What.BEGINNING: gettext_lazy("Rows before row %(row)d were removed."),
+    What.END: gettext_lazy("Row %(row)d was once the newest row, and is now missing or different."),
+    What.PRUNED: gettext_lazy("Row %(row)d prunes rows that are still within the retention time."),
+    What.UNGUARDED: gettext_lazy("The database no longer rejects changes to the log."),
 }
 
 
@@ -188,7 +188,7 @@ def actor(name: str, *, act: str = "") -> str:
     if name and act.startswith("client."):
         return actor_words(name)
     if name.startswith(_RULE):
-        return _("rule %(name)s") % {"name": line(name.removeprefix(_RULE), 80)}
+        return _("policy %(name)s") % {"name": line(name.removeprefix(_RULE), 80)}
     return str(_ACTORS[name]) if name in _ACTORS else actor_words(name)
 
 

@@ -28,6 +28,6 @@ def base_image(request: Request, repository: str, digest: str) -> HttpResponse:
         context = {"base": found, "shown": row, "on_top": row.size - found.size if found else 0}
         return render(request, "catalogue/tag/_base.html", context)
     if found is None:
-        messages.info(request, _("No tagged image of this registry lies below it."))
+        messages.info(request, _("It is not based on any tagged image of this registry."))
         return redirect("manifest", repository=repository, digest=digest)
     return redirect("tag", repository=found.repository, tag=found.tag)

@@ -174,7 +174,7 @@ def _words(sign: str) -> str:
         "same": _("the same"),
         "changed": _("changed"),
         "added": _("added"),
-        "gone": _("gone"),
+        "gone": _("removed"),
     }[sign]
 
 
@@ -183,7 +183,7 @@ def _notices(
 ) -> list[str]:
     """What the reader would otherwise not know about what is compared."""
     found = [
-        _("%(name)s has no image for %(platform)s; you see %(shown)s.")
+        _("%(name)s has no image for %(platform)s; showing %(shown)s.")
         % {
             "name": source.named,
             "platform": line(wanted, 100),
@@ -193,14 +193,16 @@ def _notices(
         if wanted and wanted not in (source.platform, source.shown.platform)
     ]
     if one.shown.digest == other.shown.digest:
-        found.append(_("Both sides are the same image: one digest."))
+        found.append(_("Both are the same image, with the same digest."))
     elif _platform(one) != _platform(other):
         found.append(
-            _("The sides are of two platforms, %(left)s and %(right)s: hardly a layer is the same.")
+            _("The images are for different platforms: %(left)s and %(right)s.")
             % {"left": _platform(one) or "?", "right": _platform(other) or "?"}
         )
     if not (one.is_image and other.is_image):
-        found.append(_("Only images have settings and steps; of other content blobs are compared."))
+        found.append(
+            _("Only images have settings and build steps; for other content, blobs are compared.")
+        )
     return found
 
 

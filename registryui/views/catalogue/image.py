@@ -59,7 +59,9 @@ def read(raw: bytes, media_type: str, config: bytes | None) -> Read:
         manifest = parse_manifest(raw, media_type)
     except ValueError as error:
         words = _("The manifest cannot be read: %s.") % line(str(error))
-        trouble.append(Notice(words, _("Raw shows its bytes. Nobody can pull an image from it.")))
+        trouble.append(
+            Notice(words, _("See Raw for the stored bytes. The image cannot be pulled."))
+        )
     if manifest is not None and media_types.is_schema1(manifest.media_type):
         parsed_config = schema1_config(manifest.schema1_history)
     elif manifest is not None and manifest.kind == "image" and config:
@@ -67,10 +69,12 @@ def read(raw: bytes, media_type: str, config: bytes | None) -> Read:
             parsed_config = parse_config(config)
         except ValueError as error:
             words = _("The image config cannot be read: %s.") % line(str(error))
-            trouble.append(Notice(words, _("Raw shows its bytes. Clients may refuse the image.")))
+            trouble.append(
+                Notice(words, _("See Raw for the stored bytes. Clients may reject the image."))
+            )
     elif manifest is not None and manifest.kind == "image":
-        words = _("The config of this image is not known here.")
-        advice = _("Its commands and settings cannot be shown; its layers are those below.")
+        words = _("The config of this image is not available.")
+        advice = _("Its commands and settings cannot be shown; its layers are listed below.")
         trouble.append(Notice(words, advice))
     return Read(manifest, parsed_config, tuple(trouble))
 
@@ -461,7 +465,7 @@ def referrer(
     """A manifest whose subject is the image, or one that cosign attached by the name of a tag."""
     of_type = media_words(artifact_type)
     words = (referrer_words(tag) if tag else of_type) or of_type or _("Artifact")
-    detail = _("attached by a tag, as cosign does") if tag else line(artifact_type)
+    detail = _("attached by tag (cosign)") if tag else line(artifact_type)
     is_signature = is_signing(artifact_type, tag)
     icon = _icon(tag, artifact_type, is_signature=is_signature)
     return Referrer(words, detail, digest, size, at, icon, is_signature)
@@ -476,7 +480,7 @@ def is_signing(artifact_type: str, tag: str) -> bool:
 
 def attestation(digest: str, size: int | None) -> Referrer:
     """BuildKit's: it lies in the image index beside the image."""
-    detail = _("in the image index, by BuildKit")
+    detail = _("in the image index (BuildKit)")
     return Referrer(_("Build attestation"), detail, digest, size, None, _icon("", ""))
 
 
@@ -487,7 +491,7 @@ def referrer_words(tag: str) -> str:
         "sig": _("Signature"),
         "att": _("Attestation"),
         "sbom": _("SBOM"),
-        "": _("List of referrers"),
+        "": _("Referrers list"),
     }.get(suffix, "")
 
 
@@ -551,23 +555,23 @@ def problem_notice(problem: str) -> Notice | None:
     """A notice for the value of Tag.problem."""
     return {
         "dangling": lambda: Notice(
-            _("The registry lists this tag and has no manifest for it."),
+            _("The registry lists this tag but has no manifest for it."),
             _("It cannot be pulled. Push the tag again, or delete it."),
             is_bad=True,
         ),
         "unreadable": lambda: Notice(
-            _("The registry answers with something that is no manifest."),
-            _("It cannot be pulled. Push the tag again; the registry's log may name the cause."),
+            _("The registry returns content that is not a manifest."),
+            _("It cannot be pulled. Push the tag again; the registry's log may show the cause."),
             is_bad=True,
         ),
         "incomplete": lambda: Notice(
-            _("Something that this manifest names is not in the registry."),
-            _("Pulls of it fail, at least for some platforms. Push the image again."),
+            _("Content referenced by this manifest is missing from the registry."),
+            _("Pulls fail for at least some platforms. Push the image again."),
             is_bad=True,
         ),
         "broken": lambda: Notice(
-            _("The integrity check found that a part of this image is missing or damaged."),
-            _("Pulls of it fail. Push the image again, or delete the tag."),
+            _("The integrity check found missing or damaged parts of this image."),
+            _("Pulls fail. Push the image again, or delete the tag."),
             is_bad=True,
         ),
     }.get(problem, lambda: None)()
@@ -580,19 +584,19 @@ def platform_notice(wanted: str, chosen: Choice | None, missing: int) -> list[No
         found.append(
             Notice(
                 _("This image index has no image for %s.") % line(wanted, 100),
-                _("You see %s instead.") % chosen.label,
+                _("Showing %s instead.") % chosen.label,
             )
         )
     if missing:
         words = ngettext(
-            "%d image that this image index lists is not here.",
-            "%d images that this image index lists are not here.",
+            "%d image listed in this image index is missing.",
+            "%d images listed in this image index are missing.",
             missing,
         )
         found.append(
             Notice(
                 words % missing,
-                _("Pulls for these platforms fail. Push the image again for all of its platforms."),
+                _("Pulls fail for these platforms. Push the image again for all platforms."),
                 is_bad=True,
             )
         )
@@ -601,6 +605,6 @@ def platform_notice(wanted: str, chosen: Choice | None, missing: int) -> list[No
 
 def schema1_notice() -> Notice:
     return Notice(
-        _("This image is stored in Docker's old schema 1."),
-        _("New clients refuse it. Pull it with an old one and push it again, or build it anew."),
+        _("This image uses Docker's deprecated schema 1 format."),
+        _("Current clients reject it. Pull and push it again with an old client, or rebuild it."),
     )

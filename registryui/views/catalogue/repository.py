@@ -52,9 +52,9 @@ PLATFORM_LIMIT = 64  # rows below one tag; the page of the tag has all of them
 # What ?sort= says, its words, and the order; each is an index of Tag read backwards or forwards.
 SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "version": (_("Newest version first"), ("-group_key", "-version_key", "-id")),
-    "pushed": (_("Last pushed first"), ("-tagged_at", "-id")),
-    "size": (_("Biggest first"), ("-size", "-id")),
-    "pulled": (_("Not pulled for longest"), ("pulled_at", "id")),
+    "pushed": (_("Most recently pushed first"), ("-tagged_at", "-id")),
+    "size": (_("Largest first"), ("-size", "-id")),
+    "pulled": (_("Longest since last pull first"), ("pulled_at", "id")),
 }
 SHOWS = ("tags", "attachments", "untagged")
 

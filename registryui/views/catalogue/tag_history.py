@@ -113,7 +113,7 @@ def _words(event: RegistryEvent) -> tuple[str, str]:
     if event.action == "delete":
         return pgettext("what happened", "Deleted"), "trash-2"
     if event.event_id.startswith(OWN_ACT):
-        return pgettext("what happened", "Put back"), "undo-2"
+        return pgettext("what happened", "Restored"), "undo-2"
     return pgettext("what happened", "Pushed"), "upload"
 
 
@@ -138,7 +138,7 @@ def restore_digest(request: Request) -> HttpResponse:
         apply_events()
         messages.success(
             request,
-            _("%(tag)s is on %(digest)s again. History has the other one, if that was wrong.")
+            _("Restored %(tag)s to %(digest)s. To undo this, use the History again.")
             % {"tag": asked["tag"], "digest": short(asked["digest"])},
         )
     back = f"/repositories/{asked['repository']}:{asked['tag']}?tab=history"

@@ -53,7 +53,7 @@ def delete_stop(request: Request, pk: int) -> HttpResponse:
     """Asks the run to end after the tag that it is at."""
     run = get_object_or_404(Run, pk=pk, kind=Run.Kind.DELETE)
     runs.ask_to_stop(run, by=request.user.actor)
-    messages.info(request, _("It stops after the tag that it is at."))
+    messages.info(request, _("Stopping after the current tag."))
     return redirect("delete_run", pk)
 
 

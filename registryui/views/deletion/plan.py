@@ -82,7 +82,7 @@ def _asked(request: Request) -> Asked:
         fields.append(("untagged", "1"))
         manifests += _untagged(repository)
     if not (tags or manifests or is_all):
-        raise Refused(_("Nothing is chosen that could be deleted."))
+        raise Refused(_("Nothing selected that can be deleted."))
     selection = Selection(
         repository,
         tags=tuple(dict.fromkeys(tags)),
@@ -95,7 +95,7 @@ def _asked(request: Request) -> Asked:
 def _repository(request: Request) -> str:
     name = request.POST.get("repository", "")
     if not _is(check_repository, name):
-        raise Refused(_("There is no such repository."))
+        raise Refused(_("Repository not found."))
     return name
 
 
@@ -119,7 +119,7 @@ def _back(request: Request) -> str:
 def _matching(repository: str, query: str) -> list[str]:
     """The tags that the filter shows. A filter without a word would be all of them: Refused."""
     if not query:
-        raise Refused(_("Type a filter first: without one it would be every tag."))
+        raise Refused(_("Enter a filter first: without one, all tags would be selected."))
     tags = Tag.objects.filter(
         tag_filter.condition(query), repository__name=repository, refers_to=""
     )
@@ -176,7 +176,9 @@ def _act(request: Request, asked: Asked) -> HttpResponse:
         return _plan_page(request, asked, plan, error=_moved_words())
     typed = post.get("number", "").strip()[:20]
     if len(plan.going) >= TYPED_FROM and typed != str(len(plan.going)):
-        error = _("The number is not the one of the tags that go. Nothing was deleted.")
+        error = _(
+            "The number does not match the number of tags to be deleted. Nothing was deleted."
+        )
         return _plan_page(request, asked, plan, error=error, typed=typed)
     if len(plan.going) > bulk.BULK:
         return _begin(request, asked, plan)
@@ -193,7 +195,7 @@ def _act(request: Request, asked: Asked) -> HttpResponse:
 
 
 def _moved_words() -> str:
-    return _("Something moved since this was shown. Nothing was deleted; this is the plan of now.")
+    return _("The content has changed since this page was loaded. Nothing was deleted.")
 
 
 def _begin(request: Request, asked: Asked, plan: Plan) -> HttpResponse:
@@ -222,13 +224,13 @@ def done_words(done: Sequence[Result], outcome: Outcome) -> str:
     if len(done) == 1:
         name = done[0].tag or short(done[0].digest)
         return ngettext(
-            "%(name)s is deleted. It can be put back for %(days)d day.",
-            "%(name)s is deleted. It can be put back for %(days)d days.",
+            "Deleted %(name)s. It can be restored for %(days)d day.",
+            "Deleted %(name)s. It can be restored for %(days)d days.",
             days,
         ) % {"name": name, "days": days}
     return ngettext(
-        "%(count)d names are deleted. They can be put back for %(days)d day.",
-        "%(count)d names are deleted. They can be put back for %(days)d days.",
+        "Deleted %(count)d tags. They can be restored for %(days)d day.",
+        "Deleted %(count)d tags. They can be restored for %(days)d days.",
         days,
     ) % {"count": len(done), "days": days}
 
@@ -248,8 +250,8 @@ def failed_words(failed: Sequence[Result]) -> str:
 
 def _reason(one: Result) -> str:
     words = {
-        "moved": _("it was pushed meanwhile"),
-        "gone": _("it was gone already"),
+        "moved": _("it was pushed in the meantime"),
+        "gone": _("it no longer existed"),
     }
     return words.get(one.state) or line(one.reason, 200) or _("it failed")
 

@@ -55,7 +55,7 @@ def protection_add(request: Request) -> HttpResponse:
         return _list(request, form=request.POST.dict(), error=str(error), status=422)
     words = _("Immutable from now on: %(what)s")
     if not row.is_immutable:
-        words = _("Protected from now on: %(what)s")
+        words = _("Protected %(what)s")
     messages.success(request, words % {"what": row})
     return redirect("protected")
 
@@ -65,12 +65,12 @@ def protection_lift(request: Request) -> HttpResponse:
     row = _numbered(request.POST.get("protection", "")).first()
     try:
         if row is None:
-            raise Refused(_("This protection has been lifted already."))
+            raise Refused(_("This protection has already been removed."))
         protection.lift(row, by=request.user.actor)
     except Refused as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, _("No longer protected: %(what)s") % {"what": row})
+        messages.success(request, _("Removed the protection of %(what)s") % {"what": row})
     return redirect("protected")
 
 

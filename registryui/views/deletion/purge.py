@@ -39,12 +39,10 @@ def purge_manifest(request: Request, repository: str, digest: str) -> HttpRespon
 
 def _act(request: Request, plan: Purge) -> HttpResponse:
     if request.POST.get("fingerprint", "") != plan.fingerprint:
-        error = _(
-            "Something moved since this was shown. Nothing was deleted; this is how it is now."
-        )
+        error = _("The content has changed since this page was loaded. Nothing was deleted.")
         return _page(request, plan, error=error)
     if request.POST.get("name", "").strip() != plan.repository:
-        error = _("The name is not the one of the repository. Nothing was deleted.")
+        error = _("The name does not match the name of the repository. Nothing was deleted.")
         return _page(request, plan, error=error)
     try:
         done = execute.purge_manifest(
@@ -58,7 +56,7 @@ def _act(request: Request, plan: Purge) -> HttpResponse:
     if len(failed) < len(done.results):
         messages.success(
             request,
-            _("%(digest)s can no longer be pulled from %(repository)s.")
+            _("Permanently deleted %(digest)s from %(repository)s.")
             % {"digest": short(plan.digest), "repository": plan.repository},
         )
     if words := failed_words(failed):

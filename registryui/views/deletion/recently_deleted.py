@@ -156,14 +156,14 @@ def restore(request: Request) -> HttpResponse:
 def _restore_one(request: Request, back: str) -> HttpResponse:
     key = request.POST.get("former", "")
     if not (key.isascii() and key.isdecimal() and len(key) < 19):
-        raise Refused(_("Nothing is chosen that could be put back."))
+        raise Refused(_("Nothing selected that can be restored."))
     row = get_object_or_404(TagTombstone, pk=int(key))
     expected = request.POST.get("expected", "")[:255] or None
     try:
         restoring.restore(row, by=request.user.actor, expected=expected)
     except restoring.Taken as taken:
         return _ask(request, row, taken.digest, back, is_again=expected is not None)
-    messages.success(request, _("%(name)s is back on %(digest)s.") % _facts(row))
+    messages.success(request, _("Restored %(name)s to %(digest)s.") % _facts(row))
     return redirect(back)
 
 
@@ -200,7 +200,7 @@ def _restore_act(request: Request, act: str, back: str) -> HttpResponse:
     rows = restoring.restorable().filter(act=act)
     total = rows.count()
     if not total:
-        raise Refused(_("There is nothing left of it to put back: look at the list."))
+        raise Refused(_("Nothing is left to restore: check the list."))
     first = rows[0]
     if total > bulk.BULK:
         run = bulk.begin("restore", first.repository, total=total, by=request.user.actor, act=act)
@@ -217,8 +217,8 @@ def _say(request: Request, results: Sequence[Result]) -> None:
         messages.success(
             request,
             ngettext(
-                "%(count)d name is back on the digest that it had.",
-                "%(count)d names are back on the digests that they had.",
+                "Restored %(count)d tag.",
+                "Restored %(count)d tags.",
                 done,
             )
             % {"count": done},

@@ -72,10 +72,10 @@ def integrity_start(request: Request) -> HttpResponse:
     """Asks the worker to look at every tag; with `deep`, to read every byte."""
     run = newest()
     if run is not None and runs.is_alive(run):
-        messages.error(request, _("A check is under way already."))
+        messages.error(request, _("A check is already in progress."))
     else:
         tasks.integrity(request.user.actor, deep=request.POST.get("deep") == "1")
-        messages.info(request, _("The worker begins in a moment; the page follows."))
+        messages.info(request, _("The check starts in a moment."))
     return redirect("gc")
 
 
@@ -84,10 +84,10 @@ def integrity_stop(request: Request) -> HttpResponse:
     """Asks the check under way to end; what it found is kept."""
     run = newest()
     if run is None or run.state != Run.State.RUNNING:
-        messages.info(request, _("It had ended already."))
+        messages.info(request, _("It has already ended."))
     else:
         runs.ask_to_stop(run, by=request.user.actor)
-        messages.info(request, _("It ends in a moment; what it found is kept."))
+        messages.info(request, _("The check stops in a moment; its findings are kept."))
     return redirect("gc")
 
 
@@ -137,7 +137,7 @@ def _words(why: str) -> str:
     thing = {
         "tag": _("Tag link"),
         "manifest": _("Manifest"),
-        "child": _("Image of a platform"),
+        "child": _("Platform image"),
         "config": _("Config"),
         "layer": _("Layer"),
     }.get(what, line(what, 40))
@@ -145,6 +145,6 @@ def _words(why: str) -> str:
         "missing": _("is missing"),
         "damaged": _("is damaged"),
         "unlinked": _("is not linked in the repository"),
-        "size": _("has another size than the manifest says"),
+        "size": _("differs in size from the manifest"),
     }.get(how, line(how, 40))
     return _("%(thing)s %(state)s") % {"thing": thing, "state": state}

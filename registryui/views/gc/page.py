@@ -87,7 +87,7 @@ def gc_run(request: Request, pk: int) -> HttpResponse:
         return unchanged
     found = report(run)
     skipped = found.skipped
-    title = _("Estimate") if found.counts.dry_run else _("Collection run")
+    title = _("Estimate") if found.counts.dry_run else _("Garbage collection run")
     context = {
         "title": title,
         "token": token,
@@ -119,13 +119,13 @@ def gc_stop(request: Request) -> HttpResponse:
     A maintainer may end an estimate only."""
     run = _runs().filter(pk=_number(request.POST.get("run", ""))).first()
     if run is None or run.state != Run.State.RUNNING:
-        messages.info(request, _("It had ended already."))
+        messages.info(request, _("It has already ended."))
     elif not Result.of(run).dry_run and not may_open(request.user, "gc_start"):
-        messages.error(request, _("Only an administrator may stop a collection."))
+        messages.error(request, _("Only an administrator can stop garbage collection."))
     else:
         runs.ask_to_stop(run, by=request.user.actor)
         messages.info(
-            request, _("It ends at its next safe place; the next run goes on from there.")
+            request, _("It stops at the next safe point; the next run continues from there.")
         )
     return redirect("gc")
 
@@ -135,7 +135,7 @@ def gc_trust_clock(request: Request) -> HttpResponse:
     """Says that this host's clock is right, though it jumped: what was paused goes on."""
     if clock.trust():
         audit.record("clock.trust", "store", by=request.user.actor)
-        messages.success(request, _("The clock is trusted as it is: what was paused goes on."))
+        messages.success(request, _("Trusted the clock. Paused work continues."))
     return redirect("gc")
 
 
@@ -178,7 +178,7 @@ def _ask(request: Request, job: Callable[[], object]) -> HttpResponse:
     """Gives the job to the worker if no run is under way; the page then waits for a newer run."""
     newest = _runs().first()
     if newest is not None and runs.is_alive(newest):
-        messages.error(request, _("A run is under way: wait for its end, or stop it."))
+        messages.error(request, _("A run is in progress: wait until it is done, or stop it."))
         return redirect("gc")
     job()
     query = urlencode({"was": _key(newest), "asked": int(time.time())})

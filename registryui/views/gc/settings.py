@@ -26,21 +26,24 @@ def settings_words() -> list[Setting]:
     """The settings of collecting in words, in the order in which they matter to a blob."""
     return [
         Setting(
-            _("Too young"),
+            _("Minimum age"),
             duration(settings.GC_GRACE),
-            _("What was pushed, mounted or written to within that time is left alone."),
+            _("Content pushed, mounted or written to within this grace period is not touched."),
             "BOATHOUSE_GC_GRACE_HOURS",
         ),
         Setting(
-            _("Waits hidden"),
+            _("Quarantine period"),
             duration(settings.QUARANTINE_TIME),
-            _("Only what was hidden that long before a run began, and is still unneeded, goes."),
+            _(
+                "Only blobs and manifests that were in quarantine for this long before a run "
+                "started, and are still unreachable, are purged."
+            ),
             "BOATHOUSE_QUARANTINE_HOURS",
         ),
         Setting(
             _("Unfinished uploads"),
             duration(settings.UPLOAD_TIME),
-            _("An upload that nobody went on with for that long is taken away like the rest."),
+            _("An upload without activity for this long is quarantined like other content."),
             "BOATHOUSE_UPLOAD_HOURS",
         ),
         Setting(
@@ -64,13 +67,13 @@ def duration(time: timedelta) -> str:
 
 
 def _schedule_words() -> str:
-    return schedules.words(settings.GC_SCHEDULE) or _("only by hand")
+    return schedules.words(settings.GC_SCHEDULE) or _("manual only")
 
 
 def _next_words() -> str:
     when = schedules.next_time(settings.GC_SCHEDULE)
     if when is None:
-        return _("Nothing is collected unless somebody asks for it.")
+        return _("Garbage collection runs only manually.")
     return _("Next: %(time)s (%(zone)s).") % {
         "time": schedules.when(when),
         "zone": settings.TIME_ZONE,

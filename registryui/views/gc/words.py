@@ -111,10 +111,10 @@ def _state(run: Run, name: str, at: str, ended: Mapping[str, float]) -> str:
 
 def _title(name: str) -> str:
     return {
-        "canary": _("Test that the registry sees what is hidden"),
-        "mark": _("Mark what is needed"),
-        "hide": _("Hide what nothing needs"),
-        "review": _("Look again"),
-        "purge": _("Take off the disk what has waited long enough"),
-        "leftovers": _("Take away upload leftovers and empty repositories"),
+        "canary": _("Test that the registry notices quarantined content"),
+        "mark": _("Mark reachable content"),
+        "hide": _("Quarantine unreachable content"),
+        "review": _("Review"),
+        "purge": _("Purge content that is due"),
+        "leftovers": _("Remove unfinished uploads and empty repositories"),
     }[name]

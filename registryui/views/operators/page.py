@@ -133,32 +133,32 @@ def _act(request: Request, row: Operator) -> str:
         case "role":
             role = read(post, role=_role())["role"]
             handover = offboarding.set_role(row, role, by=by, answer=_answer(request))
-            said = _("%(name)s now has the role: %(role)s.") % {**name, "role": role.label}
+            said = _("Changed the role of %(name)s to %(role)s.") % {**name, "role": role.label}
             return _with(said, handover)
         case "grant":
             may, days = forms.scopes_from(post), forms.longest_from(post)
             accounts.set_grant(row, may, longest_days=days, by=by)
-            return _("What %(name)s may give is changed.") % name
+            return _("Changed what %(name)s may grant.") % name
         case "password":
             password = accounts.set_password(row, by=by)
             request.session[_SECRET] = {"pk": row.pk, "password": password}
             return ""
         case "off":
             handover = offboarding.disable(row, by=by, answer=_answer(request))
-            return _with(_("%(name)s is switched off; open sessions have ended.") % name, handover)
+            return _with(_("Disabled %(name)s and ended all sessions.") % name, handover)
         case "on":
             accounts.set_active(row, is_active=True, by=by)
-            return _("%(name)s is switched on again.") % name
+            return _("Enabled %(name)s.") % name
         case "users":
             if (answer := _answer(request)) is None:
-                raise Refused(_("Choose what becomes of the registry users."))
+                raise Refused(_("Choose what happens to the registry users."))
             return _with("", offboarding.hand_over(row, answer, by=by))
         case "remove":
             handover = offboarding.remove(row, by=by, answer=_answer(request))
             row.pk = None  # tells that the page is gone
-            return _with(_("%(name)s is removed.") % name, handover)
+            return _with(_("Removed %(name)s.") % name, handover)
         case _:
-            raise Refused(_("This page does not know that act."))
+            raise Refused(_("This action is not supported."))
 
 
 def _answer(request: Request) -> offboarding.Answer | None:
@@ -170,7 +170,7 @@ def _answer(request: Request) -> offboarding.Answer | None:
         case "keep":
             return offboarding.Answer("keep")
         case "hand over":
-            wrong = _("Choose another active maintainer or administrator to hand over to.")
+            wrong = _("Choose another active maintainer or administrator as the new owner.")
             to = forms.chosen_operator(post, "to", forms.owners(), wrong)
             return offboarding.Answer("hand over", to)
         case _:
@@ -185,20 +185,20 @@ def _with(said: str, handover: offboarding.Handover) -> str:
     match handover.answer.what:
         case "disable":
             more = ngettext(
-                "%(count)d registry user is switched off.",
-                "%(count)d registry users are switched off.",
+                "Disabled %(count)d registry user.",
+                "Disabled %(count)d registry users.",
                 len(handover.users),
             )
         case "hand over":
             more = ngettext(
-                "%(count)d registry user now belongs to %(to)s: make a new secret.",
-                "%(count)d registry users now belong to %(to)s: make new secrets.",
+                "Transferred %(count)d registry user to %(to)s: create a new secret.",
+                "Transferred %(count)d registry users to %(to)s: create new secrets.",
                 len(handover.users),
             )
         case _:
             more = ngettext(
-                "%(count)d registry user works on.",
-                "%(count)d registry users work on.",
+                "%(count)d registry user remains active.",
+                "%(count)d registry users remain active.",
                 len(handover.users),
             )
     parts = [*([said] if said else []), more % {**count, "to": to.username if to else ""}]
@@ -212,10 +212,10 @@ def _role() -> TypedChoiceField:
 def _roles() -> list[tuple[Role, str]]:
     """Each role with what it may do, weakest first."""
     return [
-        (Role.VIEWER, _("sees everything, changes nothing")),
+        (Role.VIEWER, _("views everything, changes nothing")),
         (
             Role.MAINTAINER,
-            _("also changes what is stored, and gives registry users what an administrator grants"),
+            _("also manages stored content, and registry users within granted rights"),
         ),
-        (Role.ADMIN, _("also decides who may log in, and sees the health of the parts")),
+        (Role.ADMIN, _("also manages users, and views the health of the system")),
     ]

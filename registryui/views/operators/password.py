@@ -31,7 +31,7 @@ def _changed(request: Request) -> HttpResponse:
     if form.is_valid():
         operators.change_own_password(request.user, form.cleaned_data["new_password1"])
         update_session_auth_hash(request, request.user)
-        messages.success(request, _("Your password is changed. Other sessions have ended."))
+        messages.success(request, _("Changed your password and ended all other sessions."))
         return redirect("dashboard")
     if "old_password" in form.errors:
         operators.record_wrong_password(request.user)

@@ -87,7 +87,7 @@ def retention_policies(request: Request) -> HttpResponse:
         row = policies.add(_wanted(request.POST), by=request.user.actor)
     except Refused as error:
         return _with_form(request, None, str(error))
-    messages.success(request, _("The rule %s is made, as a draft.") % row.name)
+    messages.success(request, _("Created the policy %s as a draft.") % row.name)
     return _after_saving(request, row)
 
 
@@ -101,19 +101,21 @@ def retention_policy(request: Request, pk: int) -> HttpResponse:
                 return _changed(request, row)
             case "on":
                 policies.set_active(row, is_active=True, by=by)
-                messages.success(request, _("The rule %s is switched on.") % row.name)
+                messages.success(request, _("Enabled the policy %s.") % row.name)
             case "off":
                 policies.set_active(row, is_active=False, by=by)
-                messages.success(request, _("The rule %s is a draft: it runs nowhere.") % row.name)
+                messages.success(
+                    request, _("Disabled the policy %s. It is a draft and does not run.") % row.name
+                )
             case "remove":
                 policies.remove(row, by=by)
-                messages.success(request, _("The rule %s is removed.") % row.name)
+                messages.success(request, _("Removed the policy %s.") % row.name)
             case "run":
                 run = runs.begin(row, by=by, is_dry=False)
                 tasks.retention(run.pk)
                 return redirect("retention_run", run.pk)
             case _:
-                raise Refused(_("This page does not know that act."))
+                raise Refused(_("This action is not supported."))
     except Refused as error:
         messages.error(request, str(error))
     return redirect("retention")
@@ -133,10 +135,10 @@ def _changed(request: Request, row: RetentionPolicy) -> HttpResponse:
     except Refused as error:
         return _with_form(request, row, str(error))
     if was_active and not row.is_active:
-        said = _("The rule %s is changed, and a draft again: look at a dry run, then switch it on.")
+        said = _("Changed the policy %s. It is a draft again: check a dry run, then enable it.")
         messages.warning(request, said % row.name)
     else:
-        messages.success(request, _("The rule %s is changed.") % row.name)
+        messages.success(request, _("Changed the policy %s.") % row.name)
     return _after_saving(request, row)
 
 
@@ -172,7 +174,7 @@ class Number(CharField):
     def clean(self, value: str | None) -> int | None:
         typed = (value or "").strip()
         if typed and not (typed.isascii() and typed.isdigit() and len(typed) <= _LONGEST):
-            raise ValidationError(_("“%(text)s” is no number.") % {"text": typed[:_LONGEST]})
+            raise ValidationError(_("“%(text)s” is not a number.") % {"text": typed[:_LONGEST]})
         return int(typed) if typed else None
 
 

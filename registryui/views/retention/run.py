@@ -97,8 +97,8 @@ def _filters(counts: Result, *, is_dry: bool) -> list[tuple[str, str, int | None
     if is_dry:
         return [
             ("", _("All"), counts.tags),
-            (RetentionFate.Kind.GOES, _("Would go"), counts.goes),
-            (RetentionFate.Kind.SAVED, _("Kept by an exception"), counts.saved),
+            (RetentionFate.Kind.GOES, _("To be deleted"), counts.goes),
+            (RetentionFate.Kind.SAVED, _("Kept as an exception"), counts.saved),
         ]
     return [
         ("", _("All"), counts.goes + counts.failed),

@@ -18,26 +18,28 @@ class Help:
 def help_lines() -> list[Help]:
     """Words first, then every qualifier, then how they go together."""
     words = {
-        "repo": _("in the name of the repository"),
-        "tag": _("in the name of the tag"),
-        "digest": _("the digest begins so"),
-        "layer": _("has this layer; six digits are enough"),
-        "label": _("has this label; without “=” with any value"),
-        "env": _("sets this variable; without “=” to any value"),
-        "cmd": _("this word is in its command or entrypoint"),
-        "base": _("stands on this image, by its layers"),
-        "platform": _("runs there; “arm64” or “linux” alone is enough"),
-        "media": _("is of this kind: image index, Helm chart, signature …"),
+        "repo": _("in the repository name"),
+        "tag": _("in the tag name"),
+        "digest": _("the digest starts with this"),
+        "layer": _("contains this layer; six digits are enough"),
+        "label": _("has this label; without “=”, any value"),
+        "env": _("sets this variable; without “=”, to any value"),
+        "cmd": _("the command or entrypoint contains this word"),
+        "base": _("is based on this image, by its layers"),
+        "platform": _("supports this platform; “arm64” or “linux” alone is enough"),
+        "media": _("is of this type: image index, Helm chart, signature …"),
         "by": _("who pushed it last"),
         "size": _("also >=, < and <=; kB, MB, GB, TB, or KiB, MiB …"),
-        "pushed": _("younger than that; > is older; h, d, w, y or a day: pushed>2026-01-31"),
-        "pulled": _("nobody pulled it; also pulled>90d and pulled<30d"),
+        "pushed": _(
+            "pushed within this time; > is longer ago; h, d, w, y or a date: pushed>2026-01-31"
+        ),
+        "pulled": _("never pulled; also pulled>90d and pulled<30d"),
         "is": _("also is:multi-platform, is:broken, is:protected, is:immutable, is:untagged"),
     }
     return [
-        Help("api", _("in the name of a repository or a tag, in upper or lower case")),
-        Help("team/api:2.1", _("both parts; a whole reference or digest can be pasted, too")),
+        Help("api", _("in a repository or tag name, case-insensitive")),
+        Help("team/api:2.1", _("both parts; you can also paste a complete reference or digest")),
         *(Help(example, words[name]) for name, example in EXAMPLES.items()),
-        Help("api -tag:dev", _("with “-” in front: not that; all parts must be true")),
-        Help('label:"title=My image"', _("between quotation marks: a value with blanks")),
+        Help("api -tag:dev", _("with a leading “-”: excludes; all conditions must match")),
+        Help('label:"title=My image"', _("in quotation marks: a value with spaces")),
     ]

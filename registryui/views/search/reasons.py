@@ -144,8 +144,8 @@ def _is(term: Term, tag: Tag) -> Reason:
         "multi-platform": _("for several platforms"),
         "signed": _("has a signature"),
         "broken": problem_words(tag.problem),
-        "protected": _("nobody can delete it"),
-        "immutable": _("nobody can move or delete it"),
+        "protected": _("it cannot be deleted"),
+        "immutable": _("it cannot be changed or deleted"),
     }
     return Reason("is", term.value, term.value, notes.get(term.value, ""))
 

@@ -62,9 +62,7 @@ def user_setup(request: Request, pk: int) -> HttpResponse:
         "row": row,
         "handed": handed,
         "title": (
-            _("%(name)s is ready") % name
-            if handed.is_new
-            else _("%(name)s has a new secret") % name
+            _("Created %(name)s") % name if handed.is_new else _("New secret for %(name)s") % name
         ),
         "proof": proof_words(handed.proof),
         "may_words": may_words(may, most=None),

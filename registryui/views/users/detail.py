@@ -28,7 +28,7 @@ _DID = {
     "push": ("upload", gettext_lazy("pushed")),
     "pull": ("download", gettext_lazy("pulled")),
     "delete": ("trash-2", gettext_lazy("deleted")),
-    "mount": ("copy-plus", gettext_lazy("took over a layer")),
+    "mount": ("copy-plus", gettext_lazy("mounted a layer")),
 }
 
 
@@ -58,32 +58,32 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
     match post.get("act"):
         case "rights":
             done = accounts.set_rights(row, forms.scopes_from(post), by=by)
-            say(request, _("The rights of %(name)s are changed.") % name, done.proof)
+            say(request, _("Changed the rights of %(name)s.") % name, done.proof)
         case "secret":
             done = accounts.rotate(row, by=by, overlap=forms.overlap_from(post))
             return hand_over(request, done, is_new=False)
         case "password":
             password = read(post, password=text(strip=False))["password"]
             done = accounts.set_password(row, password, by=by, cost=_cost(request))
-            say(request, _("%(name)s has a new password.") % name, done.proof)
+            say(request, _("Changed the password of %(name)s.") % name, done.proof)
         case "off":
             done = accounts.set_active([row], is_active=False, by=by)
-            say(request, _("%(name)s is switched off.") % name, done.proof)
+            say(request, _("Disabled %(name)s.") % name, done.proof)
         case "on":
             done = accounts.set_active([row], is_active=True, by=by)
-            say(request, _("%(name)s is switched on.") % name, done.proof)
+            say(request, _("Enabled %(name)s.") % name, done.proof)
         case "end":
             done = accounts.expire([row], forms.end_from(post), by=by)
-            say(request, _("The access of %(name)s has a new end.") % name, done.proof)
+            say(request, _("Changed the expiry date of %(name)s.") % name, done.proof)
         case "describe":
             owner = forms.owner_from(request, row)
             accounts.describe(row, note=read(post, note=text())["note"], owner=owner, by=by)
-            messages.success(request, _("Saved."))
+            messages.success(request, _("Saved the changes."))
         case "remove":
-            say(request, _("%(name)s is removed.") % name, accounts.remove([row], by=by))
+            say(request, _("Removed %(name)s.") % name, accounts.remove([row], by=by))
             return redirect("users")
         case _:
-            raise Refused(_("This page does not know that act."))
+            raise Refused(_("This action is not supported."))
     return redirect("user", pk=row.pk)
 
 
@@ -104,10 +104,10 @@ def users_measure(request: Request) -> HttpResponse:
 def measured_words(found: hash_cost.HashCost) -> str:
     """A measurement, in words about the front door."""
     return _(
-        "On this machine, just now: cost %(cost)d takes %(ms)s ms of the processor for each "
-        "request of this user (a generated secret: %(quick)s ms). At most %(rate)s such requests a "
-        "second can be checked, of all users together. A push of about %(requests)d requests "
-        "spends %(push)s s on it."
+        "Measured on this machine: cost %(cost)d takes %(ms)s ms of CPU time for each "
+        "request of this user (a generated secret: %(quick)s ms). At most %(rate)s "
+        "such requests per second can be checked for all users together. A push of "
+        "about %(requests)d requests takes %(push)s s of it."
     ) % {
         "cost": found.cost,
         "ms": _number(found.seconds * 1000),
@@ -124,7 +124,7 @@ def _number(value: float) -> str:
 
 
 def _cost(request: Request) -> int:
-    wrong = _("The cost of bcrypt is %(least)d to %(most)d.") % {
+    wrong = _("The bcrypt cost must be %(least)d to %(most)d.") % {
         "least": accounts.COSTS[0],
         "most": accounts.COSTS[-1],
     }

@@ -45,7 +45,7 @@ def rights_from(post: QueryDict) -> rights.Rights:
 def _namespace(typed: str) -> rights.Rights:
     name = typed.removesuffix("*").strip("/")
     if not name:
-        raise Refused(_("Write the namespace that the user may push to and pull from."))
+        raise Refused(_("Enter the namespace that the user may push to and pull from."))
     actions = (Right.Action.PULL, Right.Action.PUSH)
     return _parsed((action, f"{name}/*") for action in actions)
 
@@ -61,7 +61,7 @@ def scopes_from(post: QueryDict) -> rights.Rights:
     ]
     if len(pairs) > MOST_SCOPES:
         raise Refused(
-            _("At most %(most)d scopes; a namespace such as team/* stands for many repositories.")
+            _("At most %(most)d scopes; use a namespace such as team/* for many repositories.")
             % {"most": MOST_SCOPES}
         )
     return _parsed(pairs)
@@ -73,8 +73,8 @@ def actions(
     """For each action: name of its field, label, its scopes one a line, what it allows."""
     hints = {
         Right.Action.PULL: _("read tags, manifests and layers"),
-        Right.Action.PUSH: _("write them, move tags"),
-        Right.Action.DELETE: _("take manifests and tags away"),
+        Right.Action.PUSH: _("write them, change tags"),
+        Right.Action.DELETE: _("delete manifests and tags"),
     }
     return [
         (
@@ -119,8 +119,8 @@ def ends(giver: grants.Giver) -> list[End]:
         End("183", _("in 6 months"), now + timedelta(days=183)),
         End("30", _("in 30 days"), now + timedelta(days=30)),
         End("365", _("in 1 year"), now + timedelta(days=365)),
-        End("never", _("never")),
-        End("date", _("after a day of your choice")),
+        End("never expires", _("never expires")),
+        End("date", _("after a date of your choice")),
     ]
     if giver.is_unlimited or giver.longest is None:
         return choices
@@ -130,10 +130,10 @@ def ends(giver: grants.Giver) -> list[End]:
 
 def end_from(post: QueryDict) -> datetime:
     """The end that was chosen: a time to come, NEVER, or now for `now`. Raises Refused."""
-    ends = ("never", "now", "date", "30", "183", "365")
-    asked = read(post, end=choice(ends, _("Choose when the access ends.")), day=text())
+    ends = ("never expires", "now", "date", "30", "183", "365")
+    asked = read(post, end=choice(ends, _("Choose an expiry date.")), day=text())
     match asked["end"]:
-        case "never":
+        case "never expires":
             return NEVER
         case "now":
             return timezone.now()
@@ -149,11 +149,11 @@ def _end_of_day(typed: str) -> datetime:
     except ValueError:
         day = None
     if day is None or day.year > LAST_YEAR:
-        raise Refused(_("Choose the last day of the access."))
+        raise Refused(_("Choose the last day of access."))
     here = timezone.get_current_timezone()
     last = datetime.combine(day + timedelta(days=1), time.min, tzinfo=here)
     if last <= timezone.now():
-        raise Refused(_("That day is past: choose a later one, or end the access now."))
+        raise Refused(_("This date is in the past: choose a later one, or end the access now."))
     return last
 
 
@@ -163,14 +163,16 @@ def given_words(giver: grants.Giver) -> str:
     if giver.is_unlimited:
         return ""
     if not giver.may:
-        return _("You may give no right yet: an administrator grants that on your operator page.")
+        return _(
+            "You cannot grant any rights yet: an administrator can allow it on your operator page."
+        )
     granted = {"granted": grants.words(giver.may)}
     if giver.longest is None:
-        return _("You may give: %(granted)s.") % granted
+        return _("You can grant: %(granted)s.") % granted
     days = giver.longest.days
     return ngettext(
-        "You may give, for at most %(days)d day: %(granted)s.",
-        "You may give, for at most %(days)d days: %(granted)s.",
+        "You can grant, for at most %(days)d day: %(granted)s.",
+        "You can grant, for at most %(days)d days: %(granted)s.",
         days,
     ) % {**granted, "days": days}
 
@@ -179,31 +181,31 @@ def longests(now: int | None) -> list[tuple[str, str]]:
     """The longest times that can be granted; `now` is among them."""
     days = sorted({30, 90, 183, 365, *([now] if now else [])})
     words = [(str(one), ngettext("%(n)d day", "%(n)d days", one) % {"n": one}) for one in days]
-    return [*words, ("never", _("for ever"))]
+    return [*words, ("never expires", _("never expires"))]
 
 
 def longest_from(post: QueryDict) -> int | None:
     """For how many days at most; None: for ever. Raises Refused."""
-    wrong = _("Choose for how long access may be given.")
+    wrong = _("Choose the maximum duration of access.")
     messages = {"required": wrong, "invalid": wrong}
     asked = read(post, longest=RegexField(r"\A(never|[0-9]{1,5})\Z", error_messages=messages))
-    return None if asked["longest"] == "never" else int(asked["longest"])
+    return None if asked["longest"] == "never expires" else int(asked["longest"])
 
 
 # -- the rest ------------------------------------------------------------------------------------
 def overlap_from(post: QueryDict) -> timedelta:
     """How long the old secret works beside the new one. Raises Refused."""
-    field = choice(OVERLAPS, _("Choose how long the old secret works."), int)
+    field = choice(OVERLAPS, _("Choose how long the old secret stays valid."), int)
     return timedelta(hours=read(post, overlap=field)["overlap"])
 
 
 def overlaps() -> list[tuple[str, str]]:
     """The choices of a rotation, the strictest first."""
     words = (
-        _("the old secret ends at once"),
-        _("both work for 1 hour"),
-        _("both work for 1 day"),
-        _("both work for 7 days"),
+        _("the old secret ends immediately"),
+        _("both stay valid for 1 hour"),
+        _("both stay valid for 1 day"),
+        _("both stay valid for 7 days"),
     )
     return list(zip(OVERLAPS, words, strict=True))
 

@@ -25,7 +25,7 @@ from registryui.views.access import Request, require_role
 from .words import say
 
 LINES_SHOWN = 20
-_CHANGED = gettext_noop("The file has changed since this page was shown: look at it again.")
+_CHANGED = gettext_noop("The file has changed since this page was loaded: check it again.")
 
 
 # -- what was changed by hand --------------------------------------------------------------------
@@ -91,28 +91,27 @@ def _act(request: Request, chosen: Sequence[Difference]) -> None:
         case "take":
             proof = drift.take_over(chosen, by=request.user.actor)
             sentence = ngettext(
-                "%(count)d line is taken over.", "%(count)d lines are taken over.", len(chosen)
+                "Accepted %(count)d line.", "Accepted %(count)d lines.", len(chosen)
             )
             say(request, sentence % count, proof)
         case "back":
             proof = drift.restore_lines(chosen, by=request.user.actor)
             sentence = ngettext(
-                "%(count)d line is as it was before.",
-                "%(count)d lines are as they were before.",
+                "Reverted %(count)d line.",
+                "Reverted %(count)d lines.",
                 len(chosen),
             )
             say(request, sentence % count, proof)
         case "leave":
             drift.leave_alone(chosen, by=request.user.actor)
             sentence = ngettext(
-                "%(count)d line stays as it is; nothing is said about it until it changes again.",
-                "%(count)d lines stay as they are; nothing is said about them until they change "
-                "again.",
+                "Ignored %(count)d line until it changes again.",
+                "Ignored %(count)d lines until they change again.",
                 len(chosen),
             )
             messages.success(request, sentence % count)
         case _:
-            raise Refused(_("This page does not know that act."))
+            raise Refused(_("This action is not supported."))
 
 
 def _token(differences: Sequence[Difference]) -> str:
@@ -129,7 +128,7 @@ def _readable(name: str) -> str:
 def _kind(one: Difference) -> str:
     if not one.line_hash:
         return ""
-    return htpasswd.kind(one.line_hash).value or _("unknown to nginx")
+    return htpasswd.kind(one.line_hash).value or _("not supported by nginx")
 
 
 # -- versions ------------------------------------------------------------------------------------
@@ -172,7 +171,7 @@ def htpasswd_file(request: Request, version: int) -> HttpResponse:
         except Refused as error:
             messages.error(request, str(error))
             return redirect("htpasswd_file", version=version)
-        say(request, _("The version is put back."), proof)
+        say(request, _("Restored the version."), proof)
         return redirect("users")
     context = {"version": found, "plan": _plan(plan), "token": _token(plan), "what": What}
     return render(request, "users/htpasswd_file.html", context)
@@ -218,9 +217,9 @@ def _consequence(one: Difference, row: RegistryUser | None) -> str:
     if one.what == What.REMOVED:
         return _("can no longer log in")
     if row is not None and row.state == State.EXPIRED:
-        return _("stays out: the access has ended; its secret is that of then")
+        return _("remains expired; its secret is the one from then")
     if one.what == What.CHANGED:
-        return _("logs in with the secret of then, not with that of now")
+        return _("logs in with the secret from then, not the current one")
     if row is None:
         return _("can log in again, as a new user without rights")
-    return _("can log in again, with the secret of then")
+    return _("can log in again, with the secret from then")

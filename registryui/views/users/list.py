@@ -55,7 +55,7 @@ def _made(request: Request) -> accounts.Done:
     asked = read(post, name=text(), note=text(), secret=text(), password=text(strip=False))
     is_own = asked["secret"] == "own"  # noqa: S105  (a choice of the form, no secret)
     if is_own and not asked["password"]:
-        raise Refused(_("Type the password, or let a secret be made."))
+        raise Refused(_("Enter a password, or generate a secret."))
     return accounts.create(
         asked["name"],
         by=request.user.actor,
@@ -83,7 +83,7 @@ def users_change(request: Request) -> HttpResponse:
 def _chosen(request: Request) -> list[RegistryUser]:
     """The users whose boxes were ticked. Raises Refused if one of them is not theirs to change."""
     none = _("Choose at least one registry user.")
-    gone = _("A registry user has been removed meanwhile: look at the list again.")
+    gone = _("A registry user has been removed in the meantime: check the list again.")
     field = ModelMultipleChoiceField(
         RegistryUser.objects.visible_to(request.user),
         error_messages={"required": none, "invalid_pk_value": none, "invalid_choice": gone},
@@ -96,28 +96,22 @@ def _act(request: Request, rows: list[RegistryUser]) -> None:
     match request.POST.get("act"):
         case "off":
             proof = accounts.set_active(rows, is_active=False, by=by).proof
-            sentence = ngettext(
-                "%(count)d user is switched off.", "%(count)d users are switched off.", len(rows)
-            )
+            sentence = ngettext("Disabled %(count)d user.", "Disabled %(count)d users.", len(rows))
         case "on":
             proof = accounts.set_active(rows, is_active=True, by=by).proof
-            sentence = ngettext(
-                "%(count)d user is switched on.", "%(count)d users are switched on.", len(rows)
-            )
+            sentence = ngettext("Enabled %(count)d user.", "Enabled %(count)d users.", len(rows))
         case "end":
             proof = accounts.expire(rows, forms.end_from(request.POST), by=by).proof
             sentence = ngettext(
-                "The access of %(count)d user has a new end.",
-                "The access of %(count)d users has a new end.",
+                "Changed the expiry date of %(count)d user.",
+                "Changed the expiry date of %(count)d users.",
                 len(rows),
             )
         case "remove":
             proof = accounts.remove(rows, by=by)
-            sentence = ngettext(
-                "%(count)d user is removed.", "%(count)d users are removed.", len(rows)
-            )
+            sentence = ngettext("Removed %(count)d user.", "Removed %(count)d users.", len(rows))
         case _:
-            raise Refused(_("This page does not know that act."))
+            raise Refused(_("This action is not supported."))
     say(request, sentence % count, proof)
 
 
@@ -197,9 +191,9 @@ def _filters(
     words = {
         "": _("All"),
         "active": _("Active"),
-        "ending": _("Ends soon"),
-        "unused": _("Not used for %(days)d days") % {"days": UNUSED_DAYS},
-        "off": _("Switched off"),
+        "ending": _("Expires soon"),
+        "unused": _("Unused for %(days)d days") % {"days": UNUSED_DAYS},
+        "off": _("Disabled"),
         "expired": _("Expired"),
     }
     return [(key, word, counts[f"n_{key}"]) for key, word in words.items()]

@@ -107,7 +107,10 @@ def _login(client: str, names: _Names) -> Step:
     # One command for the shell: of several, `read` would take the next one for the secret.
     return Step(
         "login",
-        _("Sign in. After this line paste the secret and press Enter: nothing shows or keeps it."),
+        _(
+            "Log in. After this command paste the secret and press Enter: it is neither "
+            "shown nor stored in the shell history."
+        ),
         f'read -rs SECRET && printf %s "$SECRET" |\\\n  {client} login {settings.REGISTRY_NAME} '
         f"--username {names.shell} --password-stdin; unset SECRET",
     )
@@ -117,7 +120,7 @@ def _moves(client: str, names: _Names) -> list[Step]:
     steps = []
     if names.push:
         lines = f"{client} tag {IMAGE} {names.push}\n{client} push {names.push}"
-        steps.append(Step("push", _("Push an image of this machine, here my-image:"), lines))
+        steps.append(Step("push", _("Push a local image, here my-image:"), lines))
     if names.pull:
         steps.append(Step("pull", _("Pull:"), f"{client} pull {names.pull}"))
     return steps
@@ -137,7 +140,7 @@ def _containerd(names: _Names) -> list[Step]:
         steps.append(
             Step(
                 "ctr",
-                _("With ctr alone; it asks for the secret:"),
+                _("With ctr only; it asks for the secret:"),
                 "sudo ctr images pull --hosts-dir /etc/containerd/certs.d \\\n"
                 f"  --user {names.shell} {names.pull}",
             )
@@ -151,8 +154,8 @@ def _kubernetes(names: _Names) -> list[Step]:
         Step(
             "secret",
             _(
-                "Once for each namespace. After this line paste the secret and press Enter; for "
-                "the moment of the call it stands in the list of processes of this machine."
+                "Once for each namespace. After this command paste the secret and press Enter; "
+                "while the command runs, the secret is visible in the process list of this machine."
             ),
             "read -rs SECRET && kubectl create secret docker-registry boathouse \\\n"
             f"  --docker-server={settings.REGISTRY_NAME} --docker-username={names.shell} \\\n"
@@ -181,12 +184,12 @@ def _github(names: _Names) -> list[Step]:
     return [
         Step(
             "secret",
-            _("Keep the secret in the repository's settings; this line asks for it:"),
+            _("Store the secret in the settings of the code repository; this command asks for it:"),
             f"gh secret set {SECRET}",
         ),
         Step(
             "file",
-            _("Steps of the workflow:"),
+            _("Workflow steps:"),
             "- uses: docker/login-action@v3\n"
             "  with:\n"
             f"    registry: {settings.REGISTRY_NAME}\n"
@@ -205,10 +208,7 @@ def _gitlab(names: _Names) -> list[Step]:
     return [
         Step(
             "secret",
-            _(
-                "Keep the secret under Settings, CI/CD, Variables, masked and protected, with "
-                "this name:"
-            ),
+            _("Store the secret under Settings → CI/CD → Variables, masked and protected, as:"),
             SECRET,
         ),
         Step(

@@ -66,14 +66,14 @@ def hash_mark(row: RegistryUser) -> Mark | None:
     if kind is Kind.UNKNOWN:
         return Mark(
             *("bad", "circle-alert", _("Unknown hash")),
-            _("nginx lets nobody in with this hash: make a new secret."),
+            _("nginx does not support this hash: create a new secret."),
         )
     if not row.is_generated and not kind.is_slow:
         return Mark(
             *("warn", "triangle-alert", _("Weak hash")),
             _(
-                "A password that a person chose is quickly guessed from a hash of the kind "
-                "%(kind)s: make a new secret."
+                "User-chosen passwords are quickly guessed from a %(kind)s hash: "
+                "create a new secret."
             )
             % {"kind": kind.value},
         )
@@ -81,8 +81,8 @@ def hash_mark(row: RegistryUser) -> Mark | None:
         return Mark(
             *("warn", "triangle-alert", _("Slow hash")),
             _(
-                "This hash takes longer to check than those made here, at each request: make a new "
-                "secret."
+                "This hash takes longer to check than those created here, at every "
+                "request: create a new secret."
             ),
         )
     return None
@@ -93,7 +93,7 @@ def hash_words(row: RegistryUser) -> str:
     kind = htpasswd.kind(row.secret_hash)
     if row.is_generated:
         return _("%(kind)s of a generated secret") % {"kind": kind.value}
-    return kind.value or _("of a kind that nginx does not know")
+    return kind.value or _("of a type that nginx does not support")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,10 @@ def proof_words(proof: publish.Proof) -> str:
     """How it is known that the front door follows, or why that is not known."""
     if proof.is_proved:
         return _(
-            "Written to htpasswd and checked with a real sign-in at the front door, %(seconds)s s."
+            "Written to htpasswd and verified with a login through the proxy, %(seconds)s s."
         ) % {"seconds": f"{max(proof.seconds, 0.001):.3f}".rstrip("0")}
     return _(
-        "Written to htpasswd. The front door could not be asked, so nothing proves it yet: "
-        "%(reason)s."
+        "Written to htpasswd. Not verified yet, because the proxy did not respond: %(reason)s."
     ) % {"reason": in_words(proof.reason)}
 
 
