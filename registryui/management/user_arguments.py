@@ -153,7 +153,7 @@ def _file(acts: Any) -> None:
     does = drift.add_mutually_exclusive_group()
     for option, words in {
         "--accept": "adopt the edit in the database",
-        "--restore": "write the line again from the database",
+        "--revert": "write the line again from the database",
         "--ignore": "keep the edit and do not report it again",
     }.items():
         does.add_argument(option, nargs="*", metavar="NAME", help=words)

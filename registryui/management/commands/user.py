@@ -178,7 +178,7 @@ def _leave(chosen: Sequence[drift.Difference]) -> None:
 
 _MENDS: dict[str, Callable[[Sequence[drift.Difference]], publish.Proof | None]] = {
     "accept": lambda chosen: drift.take_over(chosen, by=BY),
-    "restore": lambda chosen: drift.restore_lines(chosen, by=BY),
+    "revert": lambda chosen: drift.restore_lines(chosen, by=BY),
     "ignore": _leave,
 }
 
