@@ -12,15 +12,15 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 _USUAL = {
-    "late": _("no answer in time"),
+    "late": _("timed out"),
     "refused": _("connection refused"),
-    "cut": _("the other side closed the connection"),
-    "far": _("no way to that address"),
-    "name": _("no such host name"),
-    "space": _("no space left on the disk"),
+    "cut": _("connection closed by the other side"),
+    "far": _("no route to host"),
+    "name": _("host name not found"),
+    "space": _("no space left on device"),
     "closed": _("permission denied"),
-    "readonly": _("mounted read-only"),
-    "missing": _("no such file or folder"),
+    "readonly": _("read-only file system"),
+    "missing": _("no such file or directory"),
 }
 _NUMBERS = {
     "late": (errno.ETIMEDOUT,),

@@ -24,7 +24,7 @@ def test_every_command_is_of_the_one_class() -> None:
 
 ENDS = [
     (Refused("No host is called so."), "No host is called so."),
-    (DatabaseError("odd\nsecond line"), "The database cannot be used (odd)."),
+    (DatabaseError("odd\nsecond line"), "The database is unavailable (odd)."),
     (PermissionError(13, "Permission denied", "x"), "run it as the user that runs ./boathouse."),
 ]
 

@@ -370,15 +370,15 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         _("Run ./boathouse up to configure the notification endpoint of this portal."),
     ),
     "registry-open": (
-        _("Answers every program of this machine"),
+        _("Open to every process on this host"),
         _(
-            "It listens on port %(port)d of loopback, because BOATHOUSE_REGISTRY_PORT is set: any "
-            "local user can read, push and delete all images there without a password."
+            "It listens on loopback port %(port)d because BOATHOUSE_REGISTRY_PORT is set: any "
+            "local user can pull, push and delete all images there without a password."
         ),
         _(
             "Unless something needs that port, remove the setting and run ./boathouse down, then "
-            "./boathouse up: the registry then listens on sockets that only nginx and its own "
-            "user reach."
+            "./boathouse up. The registry then listens on sockets that only nginx and its own "
+            "user can reach."
         ),
     ),
     # -- front door --
@@ -675,7 +675,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         _("Check whether it is mounted read-only or belongs to another user."),
     ),
     # -- collection --
-    "gc-ok": (_("Last event %(age)s ago"), _("%(freed)s freed, %(waiting)s in quarantine"), ""),
+    "gc-ok": (_("Last run %(age)s ago"), _("%(freed)s freed, %(waiting)s in quarantine"), ""),
     "gc-running": (_("Running"), _("for %(age)s"), ""),
     "gc-none": (_("None yet"), _next_gc, ""),
     "gc-never": (

@@ -138,7 +138,7 @@ def _changes(acts: Any) -> None:
     many = add_act(acts, "expire", "set the expiry date")
     many.add_argument("names", nargs="+", metavar="NAME")
     many.add_argument("when", type=end, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never, now")
-    one = add_act(acts, "note", "purpose")
+    one = add_act(acts, "note", "set the note")
     one.add_argument("name", metavar="NAME")
     one.add_argument("text", metavar="TEXT")
     one = add_act(acts, "owner", "set the owner: a maintainer manages only their own users")

@@ -235,7 +235,7 @@ def test_a_run_that_was_killed_does_not_say_that_nothing_waits() -> None:
     assert killed is not None
     runs.Work(killed, Result(stage="mark")).advance(at_once=True)
     collecting.close_dead(killed.pk)
-    assert "725 things wait hidden" in text(client_of(Role.VIEWER).get(PAGE))
+    assert "725 objects in quarantine" in text(client_of(Role.VIEWER).get(PAGE))
 
 
 def test_a_run_without_its_review_is_said_until_there_is_one() -> None:

@@ -163,7 +163,7 @@ def test_a_check_has_its_report(django_assert_num_queries: Any) -> None:
         "1.0 GB read",
         "Config differs in size from the manifest",
         "and 598 more",
-        "by schedule",
+        "scheduled",
         "complete again 1",
     ):
         assert words in said.replace(" ,", ",") or words in said, words

@@ -66,9 +66,12 @@ def test_without_a_rule_the_page_teaches_and_the_form_stands_open() -> None:
 
 
 def test_the_tabs_lead_to_the_four_pages_of_maintenance() -> None:
-    tabs = client(Role.VIEWER).get("/cleanup").content.decode().split('<nav class="tabs"')[1]
+    tabs = client(Role.VIEWER).get("/maintenance").content.decode().split('<nav class="tabs"')[1]
     found = re.findall(r'href="([^"]+)"', tabs.split("</nav>")[0])
-    assert found == ["/cleanup", "/cleanup/gc", "/cleanup/deleted", "/cleanup/protected"]
+    assert found == [
+        *("/maintenance", "/maintenance/gc"),
+        *("/maintenance/recently-deleted", "/maintenance/protected"),
+    ]
 
 
 def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:

@@ -186,9 +186,9 @@ def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) ->
         verdict = retention_words.verdict(fate, is_dry=is_dry)
         because = retention_words.because(fate, counts.rule, run.started_at)
         command.stdout.write(f"{verdict:<13} {fate.repository}:{fate.tag}  {because}")
-    freed = f"{counts.freed:,} bytes to free by collecting"
+    freed = f"{counts.freed:,} bytes reclaimable by garbage collection"
     if is_dry:
-        said = f"{counts.goes:,} of {counts.tags:,} tags would go, {freed}; "
+        said = f"{counts.goes:,} of {counts.tags:,} tags would be deleted, {freed}; "
         said += f"{counts.saved:,} kept by an exception"
     else:
         said = f"{counts.goes:,} tags deleted, {freed}; {counts.failed:,} not deleted"

@@ -163,7 +163,7 @@ _ACTORS = {
     "": gettext_lazy("unknown"),
     "command line": gettext_lazy("command line"),
     "schedule": gettext_lazy("schedule"),
-    "setup": gettext_lazy("setup"),
+    "set-up": gettext_lazy("setup"),
     "demo": gettext_lazy("demo"),
 }
 _RULE = "rule "

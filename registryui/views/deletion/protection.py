@@ -53,7 +53,7 @@ def protection_add(request: Request) -> HttpResponse:
         row = protection.add(**asked, by=request.user.actor, is_immutable=is_immutable)
     except Refused as error:
         return _list(request, form=request.POST.dict(), error=str(error), status=422)
-    words = _("Immutable from now on: %(what)s")
+    words = _("Immutable: %(what)s")
     if not row.is_immutable:
         words = _("Protected %(what)s")
     messages.success(request, words % {"what": row})

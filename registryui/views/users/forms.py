@@ -119,7 +119,7 @@ def ends(giver: grants.Giver) -> list[End]:
         End("183", _("in 6 months"), now + timedelta(days=183)),
         End("30", _("in 30 days"), now + timedelta(days=30)),
         End("365", _("in 1 year"), now + timedelta(days=365)),
-        End("never expires", _("never expires")),
+        End("never", _("never expires")),
         End("date", _("after a date of your choice")),
     ]
     if giver.is_unlimited or giver.longest is None:
@@ -130,10 +130,10 @@ def ends(giver: grants.Giver) -> list[End]:
 
 def end_from(post: QueryDict) -> datetime:
     """The end that was chosen: a time to come, NEVER, or now for `now`. Raises Refused."""
-    ends = ("never expires", "now", "date", "30", "183", "365")
+    ends = ("never", "now", "date", "30", "183", "365")
     asked = read(post, end=choice(ends, _("Choose an expiry date.")), day=text())
     match asked["end"]:
-        case "never expires":
+        case "never":
             return NEVER
         case "now":
             return timezone.now()
@@ -181,7 +181,7 @@ def longests(now: int | None) -> list[tuple[str, str]]:
     """The longest times that can be granted; `now` is among them."""
     days = sorted({30, 90, 183, 365, *([now] if now else [])})
     words = [(str(one), ngettext("%(n)d day", "%(n)d days", one) % {"n": one}) for one in days]
-    return [*words, ("never expires", _("never expires"))]
+    return [*words, ("never", _("never expires"))]
 
 
 def longest_from(post: QueryDict) -> int | None:
@@ -189,7 +189,7 @@ def longest_from(post: QueryDict) -> int | None:
     wrong = _("Choose the maximum duration of access.")
     messages = {"required": wrong, "invalid": wrong}
     asked = read(post, longest=RegexField(r"\A(never|[0-9]{1,5})\Z", error_messages=messages))
-    return None if asked["longest"] == "never expires" else int(asked["longest"])
+    return None if asked["longest"] == "never" else int(asked["longest"])
 
 
 # -- the rest ------------------------------------------------------------------------------------
