@@ -4,7 +4,7 @@
     DATA/run/hold/full  while it is there, nginx answers 507 to uploads ($fills in its file)
 
 The worker looks each second. Every other program of ours gives the reserve back when it starts on a
-full disk, because no log-in, `user disable` or `collect --purge-now` works without a free byte.
+full disk, because no log-in, `user disable` or `gc --purge-now` works without a free byte.
 """
 
 import errno

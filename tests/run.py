@@ -47,7 +47,7 @@ PYTEST = [
 ]
 SLOWEST = ["--durations=20", "--durations-min=0.5"]
 # Words for what several folders hold: parts of the paths of its files.
-ROOMS = {"gc": ("collect", "quarantine", "apart", "stock", "killed_nginx", "integrity", "hold")}
+ROOMS = {"gc": ("gc", "quarantine", "integrity", "freeze")}
 USAGE = """./boathouse test [--all] [ROOM]
        ./boathouse test ARGUMENTS OF PYTEST"""
 DESCRIPTION = """Runs the tests on SQLite, the long proofs in a short form, then on PostgreSQL those

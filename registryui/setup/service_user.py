@@ -19,6 +19,7 @@ from pathlib import Path
 from django.conf import settings
 
 NAME = "boathouse"
+SETPRIV = "/usr/bin/setpriv"  # of util-linux, which every Debian has
 AS_ROOT = ("units",)  # writes below /etc
 
 
@@ -38,7 +39,7 @@ def leave_root(arguments: Sequence[str]) -> None:
         user = pwd.getpwuid(owner)
         environment = {**os.environ, "HOME": str(settings.DATA), "USER": user.pw_name}
         own = [sys.executable, str(Path(sys.argv[0]).resolve()), *arguments]
-        os.execvpe("setpriv", [*_as(user), *own], environment)  # noqa: S606, S607
+        os.execve(SETPRIV, [*_as(user), *own], environment)  # noqa: S606
 
 
 def _as(user: pwd.struct_passwd) -> list[str]:
@@ -46,7 +47,7 @@ def _as(user: pwd.struct_passwd) -> list[str]:
     ports = (settings.PORT, settings.HTTP_PORT, settings.ANONYMOUS_PORT, settings.PROXY_PORT)
     low = "+net_bind_service" if any(0 < port < 1024 for port in ports) else "-all"
     return [
-        *("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"),
+        *(SETPRIV, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"),
         *(f"--inh-caps={low}", f"--ambient-caps={low}", "--no-new-privs", "--"),
     ]
 

@@ -122,7 +122,7 @@ class Pair:
 
 
 # -- failures --------------------------------------------------------------------------------------
-NO_SPACE = "No space left on device"
+NO_SPACE = "no space left on device"
 NOTHING_CHANGED = f"Nothing was changed: the htpasswd file could not be written ({NO_SPACE})"
 ACTS: dict[str, Callable[[Pair, list[drift.Difference]], object]] = {
     "create": lambda pair, hand: make("new", may=rights.parse([("push", "*")])),

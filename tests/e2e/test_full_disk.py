@@ -207,7 +207,7 @@ def test_uploads_are_refused_below_the_floor_and_nothing_else(
     assert begun.status == 404  # let in: the registry knows no such upload
     finding = disk_of_the_doctor(roomy)
     assert (finding["state"], finding["code"]) == ("bad", "disk-full")
-    assert "collect --purge-now" in finding["advice"]
+    assert "gc --purge-now" in finding["advice"]
     assert (roomy.data / "reserve").exists()
     filler.unlink()
     until(lambda: may_push(roomy) == 202, "uploads are let in again")

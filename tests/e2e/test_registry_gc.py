@@ -1,4 +1,4 @@
-"""For a store that the portal cannot reach: what `collect --stock` prints, as it stands."""
+"""For a store that the portal cannot reach: what `gc --registry-gc` prints, as it stands."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
     age_index(alone)
     before = data_size(alone)
 
-    assert "can be reached from here" in alone.boathouse("gc", "--registry-gc").stdout
-    commands = [step["command"] for step in told(alone, "collect", "--stock")["steps"]]
+    assert "can be read from here" in alone.boathouse("gc", "--registry-gc").stdout
+    commands = [step["command"] for step in told(alone, "gc", "--registry-gc")["steps"]]
     assert not any("--delete-untagged" in command for command in commands)
     refused = typed(alone, commands[1])
     assert refused.returncode == 1
