@@ -94,7 +94,7 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
     plan = typed(alone, f"{commands[1]} --dry-run").stdout
     assert f"team/app@{gone}" in plan
     assert f"team/app@{lost}" in plan
-    assert "2 manifests would be taken away" in plan
+    assert "2 manifests would be deleted" in plan
 
     for number, command in enumerate(commands):
         done = typed(alone, command)
