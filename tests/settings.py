@@ -16,6 +16,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 STATICFILES_DIRS = [BASE_DIR / "static"]  # noqa: F405
+STATIC_ROOT.mkdir()  # noqa: F405  (there is nothing to collect)
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SECURE_SSL_REDIRECT = False
 HUEY = {**HUEY, "immediate": True, "immediate_use_memory": True}  # noqa: F405
