@@ -68,6 +68,9 @@ def _hand_over() -> None:
     if owner == 0 and (blocked := _blocked(user)):
         _say(f"Warning: it runs as root, because the user {NAME} cannot read {blocked}.")
         return
+    if owner == 0 and (elsewhere := _elsewhere(user)):
+        _say(f"Warning: it runs as root, because {elsewhere} does not belong to the user {NAME}.")
+        return
     for place in [place for place in (*reversed(data.parents), data) if not place.exists()]:
         place.mkdir()
         place.chmod(0o711)
@@ -125,6 +128,17 @@ def blocked(path):
 top, *others = sys.argv[1:]
 print(next(filter(None, map(blocked, others)), "" if os.access(top, os.X_OK) else top))
 """
+
+
+def _elsewhere(user: pwd.struct_passwd) -> str:
+    """A folder of another user that the store, or a symbolic link in it, leads to, such as one on
+    another disk; "" if there is none. It is not ours to give."""
+    store = Path(settings.STORE_DIR)
+    below = (Path(folder, one) for folder, folders, _files in os.walk(store) for one in folders)
+    for place in (store, *below):
+        if place.is_symlink() and place.is_dir() and place.stat().st_uid != user.pw_uid:
+            return str(place.resolve())
+    return ""
 
 
 def _is_up() -> bool:

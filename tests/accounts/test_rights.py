@@ -11,7 +11,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from registryui.accounts import rights
-from registryui.accounts.rights import can_have, holds, markers, may, parse, parse_scope, scopes
+from registryui.accounts.rights import can_have, covers, markers, may, parse, parse_scope, scopes
 from registryui.setup import configuration
 
 
@@ -84,8 +84,8 @@ def test_an_action_that_is_none_is_refused() -> None:
     ],
 )
 def test_a_scope_holds(scope: str, inside: list[str], outside: list[str]) -> None:
-    assert [name for name in inside if not holds(scope, name)] == []
-    assert [name for name in outside if holds(scope, name)] == []
+    assert [name for name in inside if not covers(scope, name)] == []
+    assert [name for name in outside if covers(scope, name)] == []
 
 
 def test_scopes_leave_out_what_another_one_holds() -> None:

@@ -182,6 +182,18 @@ def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> 
             assert (data / "hard").stat().st_uid == 0
 
 
+def test_a_store_on_a_disk_of_root_is_not_handed_over() -> None:
+    with open_folder("e2e") as folder:
+        data, disk = folder / "data", folder / "disk"
+        data.mkdir()
+        disk.mkdir()
+        (data / "registry").symlink_to(disk)
+        with product(data, "127.0.0.1") as one:
+            assert {process.uids().real for process in one.processes()} >= {0}
+            assert {path.lstat().st_uid for path in (data, disk)} == {0}
+            assert one.status()["parts"]["registry"]["health"] == "ok"
+
+
 def of_registry(one: Product) -> str:
     """What the doctor finds there."""
     done = one.boathouse("doctor", "--json", check=False)

@@ -100,7 +100,7 @@ def test_of_two_collections_asked_for_at_once_one_runs_at_a_time(hosts: Hosts) -
         if one.returncode:
             assert "already" in one.stderr
         else:
-            assert json.loads(one.stdout)["hidden"] == 0  # all of it is young
+            assert json.loads(one.stdout)["quarantined"] == 0  # all of it is young
     beside = hosts.cluster.run("psql", "-At", "boathouse", "-c", _AT_ONCE).strip()
     assert beside == "0"
     for host in (hosts.first, hosts.second):
