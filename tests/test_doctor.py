@@ -116,7 +116,7 @@ def test_a_registry_on_a_port_is_open_to_the_machine() -> None:
     with running_instance(registry_port=free_port()):
         finding = checks.check_registry()
         assert (finding.state, finding.code) == ("warn", "registry-open")
-        assert f"port {live.REGISTRY_PORT} of loopback" in said(finding)
+        assert f"loopback port {live.REGISTRY_PORT} " in said(finding)
         assert "without a password" in said(finding)
 
 

@@ -26,7 +26,7 @@ from registryui.refused import Refused
 from . import grants, htpasswd, publish, users
 
 # What the audit log calls what is done about a line, and about the whole file.
-TAKE_OVER, RESTORE, LEAVE = "line.take_over", "line.put_back", "line.leave"
+TAKE_OVER, REVERT, LEAVE = "line.take_over", "line.put_back", "line.leave"
 RESTORE = "file.restore"
 
 
@@ -151,14 +151,14 @@ def _follow(
 
 def restore_lines(differences: Sequence[Difference], *, by: str) -> publish.Proof:
     """The file follows the tables; what the hand wrote is in its last version. Raises Refused."""
-    grants.only_administrators(RESTORE, [one.name for one in differences], by=by)
+    grants.only_administrators(REVERT, [one.name for one in differences], by=by)
     rows = _rows(one.name for one in differences)
     strange = {one.name for one in differences} - set(rows.values_list("name", flat=True))
     names, pks = [one.name for one in differences], rows.values_list("pk", flat=True)
-    proof = _write(pks, without=strange, act=RESTORE, names=names, by=by)
+    proof = _write(pks, without=strange, act=REVERT, names=names, by=by)
     with transaction.atomic():
         LineLeftAlone.objects.filter(name__in=[_short(name, 255) for name in strange]).delete()
-        audit.record_each(RESTORE, names, by=by)
+        audit.record_each(REVERT, names, by=by)
     return proof
 
 

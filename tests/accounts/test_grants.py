@@ -203,7 +203,7 @@ def test_the_file_is_for_administrators(mo: Operator) -> None:
     version = publish.versions()[0]
     for act, names, do in (
         (drift.TAKE_OVER, ["hand"], lambda: drift.take_over([one], by=MO)),
-        (drift.RESTORE, ["hand"], lambda: drift.restore_lines([one], by=MO)),
+        (drift.REVERT, ["hand"], lambda: drift.restore_lines([one], by=MO)),
         (drift.LEAVE, ["hand"], lambda: drift.leave_alone([one], by=MO)),
         (drift.RESTORE, [version.name], lambda: drift.restore(version, by=MO)),
     ):

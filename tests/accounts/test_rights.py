@@ -64,7 +64,7 @@ def test_a_scope_has_one_form(text: str, scope: str) -> None:
     ],
 )
 def test_what_is_no_scope_is_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no scope|is too deep"):
+    with pytest.raises(ValueError, match=r"is not a valid scope|is too deep"):
         parse_scope(text)
 
 

@@ -322,5 +322,5 @@ def test_the_command_says_what_is_broken_and_ends_with_1(small: Small) -> None:
         call_command("integrity", "--json", stdout=out)
     told = json.loads(out.getvalue())
     assert (told["state"], told["broken"], told["marked"]) == ("done", 1, 0)
-    with pytest.raises(CommandError, match="Nothing is being looked at"):
+    with pytest.raises(CommandError, match="No check is in progress"):
         call_command("integrity", "--stop")

@@ -174,7 +174,7 @@ def test_ticking_immutable_makes_the_protection_that_is_there_immutable(admin: C
     form = {"repositories": "team/*", "tags": "v*", "note": "releases"}
     admin.post("/maintenance/protected/add", form)
     answer = admin.post("/maintenance/protected/add", {**form, "immutable": "1"}, follow=True)
-    assert "Immutable from now on: team/*:v*" in answer.content.decode()
+    assert "Immutable: team/*:v*" in answer.content.decode()
     row = Protection.objects.get()
     assert (row.is_immutable, row.note) == (True, "releases")
 

@@ -129,7 +129,7 @@ def _counted(run: Run) -> Iterator[str]:
     would = "would be " if found.dry_run else ""
     yield (
         f"{found.blobs} blobs, {size(found.bytes)}: {found.candidate_blobs} with "
-        f"{size(found.candidate_bytes)} are unreferenced, and {size(found.grace_bytes)} "
+        f"{size(found.candidate_bytes)} are unreachable, and {size(found.grace_bytes)} "
         "are within the grace period"
     )
     if not found.dry_run:

@@ -69,7 +69,7 @@ class Command(BoathouseCommand):
 
 
 def _checked(run: Run) -> str:
-    return f"{run.done} of about {run.total} tags looked at{_read(check.Result.of(run))}"
+    return f"{run.done} of about {run.total} tags checked{_read(check.Result.of(run))}"
 
 
 def _read(found: check.Result) -> str:
@@ -80,6 +80,6 @@ def _counted(run: Run) -> Iterator[str]:
     found = check.Result.of(run)
     yield (
         f"{found.repositories} repositories, {found.tags} tags{_read(check.Result.of(run))} in "
-        f"{found.seconds:.1f} s: {found.broken or 'none'} broken, "
+        f"{found.seconds:.1f} s: {found.broken or 'none'} incomplete, "
         f"{found.marked} marked, {found.unmarked} unmarked"
     )

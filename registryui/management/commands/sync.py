@@ -42,7 +42,7 @@ class Command(BoathouseCommand):
             if options["verify"]:
                 self._verify(source)
                 return
-            show = self.progress(lambda run: f"{run.done} of about {run.total} tags looked at")
+            show = self.progress(lambda run: f"{run.done} of about {run.total} tags checked")
             run = sync(source, by=BY, full=options["full"], progress=show)
         if run is None:
             raise CommandError("A sync is already in progress. Try again when it has finished.")
@@ -70,6 +70,6 @@ class Command(BoathouseCommand):
 def _counted(counts: Result) -> str:
     return (
         f"{counts.repositories} repositories, {counts.tags} tags: "
-        f"{counts.added} added, {counts.moved} moved, {counts.removed} removed, "
+        f"{counts.added} added, {counts.moved} changed, {counts.removed} removed, "
         f"{counts.manifests} manifests fetched, {counts.errors} errors"
     )
