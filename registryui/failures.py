@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
 _USUAL = {
-    "late": _("timed out"),
+    "late": _("no response in time"),
     "refused": _("connection refused"),
     "cut": _("connection closed by the other side"),
     "far": _("no route to host"),

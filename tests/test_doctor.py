@@ -678,7 +678,7 @@ def test_a_store_that_the_registry_cannot_write_is_an_alarm(instance: Instance) 
                 finding = checks.check_store(is_thorough=True)
             assert (finding.state, finding.code) == ("bad", "store-unwritten")
         assert "500" in said(finding)
-        assert "read-only file system" in said(finding)
+        assert "mounted read-only" in said(finding)
     finally:
         subprocess.run(["umount", store], check=True)
     assert checks.check_store().code == "store-ok"

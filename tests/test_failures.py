@@ -127,7 +127,10 @@ def test_the_usual_failures_are_said_in_the_language_of_the_reader(
 
 
 def test_an_address_and_a_path_stay() -> None:
-    assert in_words("GET http://r/v2/: TimeoutError: timed out") == "GET http://r/v2/: timed out"
+    assert (
+        in_words("GET http://r/v2/: TimeoutError: timed out")
+        == "GET http://r/v2/: no response in time"
+    )
     assert in_words("[Errno 13] Permission denied: '/srv/x'") == "permission denied: '/srv/x'"
     assert in_words("unauthorized: timed outside") == "unauthorized: timed outside"
     assert in_words("") == ""

@@ -39,6 +39,7 @@ def test_files_are_spread_with_a_cache_of_pytest_and_without(
             "-c",
             os.devnull,
             f"--rootdir={tmp_path}",
+            f"--basetemp={tmp_path / 'temporary'}",
             tmp_path,
         ],
         cwd=ROOT,

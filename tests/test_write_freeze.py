@@ -133,7 +133,7 @@ def test_what_the_registry_has_not_answered_is_counted(
         writer.start()
         reader.start()
         until_under_way("manifests", 1)
-        assert write_freeze.in_flight("writes") == 1
+        until_under_way("writes", 1)
         assert not write_freeze.wait("manifests", seconds=0.3)
     writer.join()
     reader.join()

@@ -37,12 +37,12 @@ def test_a_tag_is_whole_if_all_that_it_reaches_is_there(
     for repository in REPOSITORIES:
         if not (small.root / paths.tags(repository)).exists():
             continue
-        found = probe.check(repository, None)
+        found = probe.probe(repository, None)
         assert found.error == ""
         tags = {link.name: link.digest for link in store.tag_links(repository)}
         needed = {tag: reached({digest}, names) for tag, digest in tags.items()}
         whole = {tag for tag, blobs in needed.items() if blobs <= small.blobs()}
-        assert found.whole.keys() == whole
+        assert found.complete.keys() == whole
         assert {one.tag for one in found.broken} == tags.keys() - whole
         for tag in whole:
             found_paths = needed_by(store, repository, [tags[tag]])
