@@ -75,7 +75,9 @@ class Registry:
     def push_blob(self, repository: str, data: bytes, algorithm: str = "sha256") -> str:
         """Uploads; returns the digest."""
         digest = digest_of(data, algorithm)
-        place = self.ask("POST", f"/v2/{repository}/blobs/uploads/").headers["location"]
+        begun = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
+        assert begun.status == 202, (begun.status, begun.body)
+        place = begun.headers["location"]
         parts = urlsplit(place)
         done = self.ask(
             "PUT",
@@ -83,7 +85,7 @@ class Registry:
             data,
             {"Content-Type": "application/octet-stream"},
         )
-        assert done.status == 201, done
+        assert done.status == 201, (done.status, done.body)
         return digest
 
     def put(self, repository: str, reference: str, raw: bytes, media_type: str) -> Answer:
