@@ -4,9 +4,9 @@ A delete removes names. The manifest stays in the registry, untagged, until undo
 garbage collection takes it; so each delete can be taken back with the same digest (restore.py).
 Only `purge_manifest` makes a digest unpullable at once.
 
-    records.py   Selection, Plan, Outcome …     planning.py   plan      reach.py   what keeps what
-    untag.py     how the registry does it       purge.py      purge_manifest
-    settling.py  what a process that died in the middle left over
+    plan.py     what a delete would do     records.py       Selection, Plan, Outcome …
+    untag.py    how the registry does it   reachability.py  what keeps what
+    purge.py    purge_manifest             recovery.py      what a killed delete left over
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def execute(
     undone.
 
     The rows of undo are written before the registry is touched, so a process that dies in the
-    middle loses none; `recover_act` (settling.py) finds out at once what came of them. Images go
+    middle loses none; `recover_act` (recovery.py) finds out at once what came of them. Images go
     before their referrer tags: a referrer tag stays if its image did.
     """
     planned = plan(selection)

@@ -1,6 +1,6 @@
 """What is deleted and what came of it, as records that a page or a command can show.
 
-Made by planning.py, deletion.py and for_good.py; nothing here reads or writes.
+Made by plan.py, execute.py and purge.py; nothing here reads or writes.
 """
 
 from __future__ import annotations

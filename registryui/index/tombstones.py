@@ -1,8 +1,8 @@
 """Former tags: what undo must know of a tag when it leaves its digest.
 
 A delete notes them before it acts (deletion/execute.py), ingest.py when a known tag is found on
-another digest, gone.py when somebody else deleted it, events.py for what a push set and the index
-never saw.
+another digest, client_deletes.py when a client deleted it, events.py for what a push set
+and the index never saw.
 """
 
 from __future__ import annotations

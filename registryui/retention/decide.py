@@ -29,7 +29,7 @@ MOST_DAYS = 36500  # a rule that looks back further looks at everything
 
 
 class Code(StrEnum):
-    """Why. The words are made by retention_words.py."""
+    """Why. The words are made by words.py."""
 
     GOES = "goes"
     # -- as the rule was meant
