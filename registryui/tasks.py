@@ -216,7 +216,7 @@ def retention(run: int) -> None:
 
 @once_for_all(crontab(minute="*"))
 def retention_by_schedule() -> None:
-    """Retention rules whose time has come, each minute."""
+    """Retention policies whose time has come, each minute."""
     retention_runs.run_due()
 
 

@@ -115,11 +115,11 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
         collecting.run_gc(by="test")
     with pytest.raises(CommandError, match="trust-clock"):
         call_command("gc", "--purge-now", stdout=StringIO())
-    rule = RetentionPolicy.objects.create(
+    policy = RetentionPolicy.objects.create(
         name="all", repositories="*", keep_newest=1, is_active=True
     )
     with pytest.raises(Refused, match="trust-clock"):
-        retention_runs.begin(rule, by="test", is_dry=False)
+        retention_runs.begin(policy, by="test", is_dry=False)
     assert (
         restore.restorable().get() == row
     )  # though the clock says that its restore period has ended

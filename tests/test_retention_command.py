@@ -50,7 +50,7 @@ def tags() -> None:
         make_tag(api, f"v{number}", image, tagged_at=pushed)
 
 
-def test_a_rule_from_its_making_to_its_end() -> None:
+def test_a_policy_from_its_making_to_its_end() -> None:
     assert said("list").strip() == "No retention policies: nothing is deleted."
     assert facts("list") == []
     lines = said(*ADD, "--schedule", "0 4 * * sun").splitlines()
@@ -59,13 +59,13 @@ def test_a_rule_from_its_making_to_its_end() -> None:
         "    In team/*, keep the newest 2; delete all other tags.",
         "    runs: every Sunday at 04:00",
     ]
-    made = facts("enable", "old builds")["rule"]
+    made = facts("enable", "old builds")["policy"]
     assert (made["is_active"], made["schedule"]) == (True, "0 4 * * SUN")
     assert made["next_at"] > timezone.now().isoformat()
     assert "; next: Sun " in said("list")
-    changed = facts("change", "old builds", "--schedule", "", "--rename", "builds")["rule"]
+    changed = facts("change", "old builds", "--schedule", "", "--rename", "builds")["policy"]
     assert (changed["name"], changed["next_at"], changed["is_active"]) == ("builds", "", True)
-    changed = facts("change", "builds", "--keep-newest", "0", "--keep-tags", "v*")["rule"]
+    changed = facts("change", "builds", "--keep-newest", "0", "--keep-tags", "v*")["policy"]
     assert (changed["keep_newest"], changed["keep_tags"]) == (None, "v*")
     assert changed["is_active"] is False  # it decides otherwise
     assert facts("remove", "builds", "--yes") == {"removed": "builds"}
@@ -122,7 +122,7 @@ def test_a_dry_run_in_json_is_one_document_with_every_tag(tags: None) -> None:
     said(*ADD)
     found = facts("dry-run", "old builds")
     assert (found["state"], found["is_dry"], found["goes"], found["freed"]) == ("done", True, 3, 12)
-    assert found["rule"]["name"] == "old builds"
+    assert found["policy"]["name"] == "old builds"
     assert [one["kind"] for one in found["tags"]] == ["stays", "stays", "goes", "goes", "goes"]
     assert found["tags"][2]["reason"] == "goes"
     assert found["tags"][2]["pulled_at"] == ""

@@ -66,7 +66,7 @@ def record(
     details: dict[str, Any] | None = None,
 ) -> AuditEvent:
     """Writes one row. `act`: object and verb, "tag.delete". `by`: Operator.actor, "command line",
-    "schedule" or "rule NAME"; "": nobody who is known. `details` hold no secret."""
+    "schedule" or "policy NAME"; "": nobody who is known. `details` hold no secret."""
     return record_each(act, [target], by=by, result=result, details=details)[0]
 
 

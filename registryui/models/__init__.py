@@ -1,7 +1,7 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
 from .activity import DailyActivity, RegistryEvent, Run, StoreDay
-from .audit import AuditEvent
+from .audit import POLICY, POLICY_OF_BEFORE, AuditEvent
 from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
 from .host import Host, Lease, Published, here
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
@@ -13,6 +13,8 @@ from .retention import RetentionFate
 __all__ = [
     "NEVER",
     "OPERATOR",
+    "POLICY",
+    "POLICY_OF_BEFORE",
     "UNKNOWN",
     "AuditEvent",
     "Blob",

@@ -11,6 +11,9 @@ from django.db.models.lookups import GreaterThanOrEqual, LessThan
 
 from .operator import OPERATOR
 
+POLICY = "policy "  # begins what history says of a retention policy
+POLICY_OF_BEFORE = "rule "  # in rows of 0.5 and before, which nobody can change
+
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def asked(
@@ -25,12 +28,16 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     ) -> AuditEventQuerySet:
         """Those that fit all that is given; in any order.
 
-        actor: as stored, or an operator's name alone. act: "tag.delete", or "tag" for all acts on
-        tags. target: any part of it, in any case. until: not that moment itself.
+        actor: as stored, an operator's name alone, or a policy as it is named now. act:
+        "tag.delete", or "tag" for all acts on tags. target: any part of it, in any case. until:
+        not that moment itself.
         """
         rows = self
         if actor:
-            rows = rows.filter(actor__in=[actor, f"{OPERATOR}{actor}"])
+            names = [actor, f"{OPERATOR}{actor}"]
+            if actor.startswith(POLICY):
+                names.append(POLICY_OF_BEFORE + actor.removeprefix(POLICY))
+            rows = rows.filter(actor__in=names)
         if act:
             rows = rows.filter(act=act) if "." in act else rows.filter(_beginning(act))
         if target:
@@ -75,7 +82,7 @@ class AuditEvent(models.Model):
         FAILED = "failed"  # it was tried and went wrong; `details` say how far it came
 
     at = models.DateTimeField()
-    # "operator:vera", "command line", "schedule", "rule NAME"; "": nobody who is known
+    # "operator:vera", "command line", "schedule", "policy NAME"; "": nobody who is known
     actor = models.CharField(max_length=255)
     address = models.CharField(max_length=64, blank=True)  # of the person's machine, from a page
     act = models.CharField(max_length=64)  # "tag.delete", "user.create": object, then what was done

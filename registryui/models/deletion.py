@@ -102,7 +102,7 @@ class Protection(models.Model):
 
 class RetentionPolicy(models.Model):
     """In `repositories`, delete `tags`, but for what one of the four below keeps (deletion/
-    retention.py). A rule that keeps nothing is refused."""
+    retention.py). A policy that keeps nothing is refused."""
 
     name = models.CharField(max_length=64, unique=True)
     repositories = models.CharField(max_length=512)  # patterns: oci/patterns.py

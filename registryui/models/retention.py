@@ -9,8 +9,9 @@ from .repository import UNKNOWN
 
 
 class RetentionFate(models.Model):
-    """One tag in the report of a run. A dry run has a row for every tag of the rule's repositories,
-    a real one for each tag that went or should have gone. Its words: retention/words.py."""
+    """One tag in the report of a run. A dry run has a row for every tag of the policy's
+    repositories, a real one for each tag that went or should have gone. Its words:
+    retention/words.py."""
 
     class Kind(models.TextChoices):
         GOES = "goes"  # would go; after a real run: it went
@@ -28,7 +29,7 @@ class RetentionFate(models.Model):
     tagged_at = models.DateTimeField(default=UNKNOWN)  # as Tag.tagged_at, Tag.pulled_at were
     pulled_at = models.DateTimeField(default=UNKNOWN)
     reason = models.CharField(max_length=16)  # retention.Code
-    policy = models.CharField(max_length=64, blank=True)  # another rule that keeps it
+    policy = models.CharField(max_length=64, blank=True)  # another policy that keeps it
     number = models.PositiveIntegerField(default=0)  # of tags, days, or its place by push time
     note = models.CharField(max_length=255, blank=True)  # a pattern, a protection, what happened
     # A tag that stays on the same image: only a name goes. "": the image goes as well.

@@ -1,12 +1,12 @@
-"""Which tags a rule takes away, and why each other one stays. Pure: no database, no clock.
+"""Which tags a policy takes away, and why each other one stays. Pure: no database, no clock.
 
-A rule speaks of the tags that its `tags` name, in its `repositories`. It keeps of them the newest
+A policy speaks of the tags that its `tags` name, in its `repositories`. It keeps of them the newest
 N, those pushed and those pulled within some days; and in its repositories whatever `keep_tags`
 names. What is left goes, but never if
 
     we cannot know     its push time is unknown, before any registry was, or in the future; it is
-                       broken; pulls were not watched for as long as the rule looks back
-    somebody objects   it is protected, or another active rule keeps it
+                       broken; pulls were not watched for as long as the policy looks back
+    somebody objects   it is protected, or another active policy keeps it
     it is not a tag    attachments follow their image (deletion.py)
 
 Only names go. An image that another tag stays on stays complete, and the fate says so.
@@ -25,14 +25,14 @@ from registryui.oci import patterns
 
 FIRST = datetime(2013, 1, 1, tzinfo=UTC)  # no registry pushed before: a clock that was not set
 SKEW = timedelta(minutes=5)  # clocks differ so much, and nobody calls it the future
-MOST_DAYS = 36500  # a rule that looks back further looks at everything
+MOST_DAYS = 36500  # a policy that looks back further looks at everything
 
 
 class Code(StrEnum):
     """Why. The words are made by words.py."""
 
     GOES = "goes"
-    # -- as the rule was meant
+    # -- as the policy was meant
     UNNAMED = "unnamed"  # its tags do not name it
     REFERRER = "attached"
     NEWEST = "newest"
@@ -65,7 +65,7 @@ class Policy:
 
     @property
     def keeps_something(self) -> bool:
-        """False: all that it names would go. Such a rule is refused when it is saved."""
+        """False: all that it names would go. Such a policy is refused when it is saved."""
         counts = (self.keep_newest, self.keep_pushed_days, self.keep_pulled_days)
         return any(counts) or bool(self.keep_tags.strip(" ,"))
 
@@ -104,7 +104,7 @@ class Fate:
 
     @property
     def is_exception(self) -> bool:
-        """True if only an exception, or another rule, keeps it."""
+        """True if only an exception, or another policy, keeps it."""
         return self.reason.code in EXCEPTIONS or bool(self.reason.policy)
 
 
@@ -123,11 +123,11 @@ def decide(
     others: Sequence[Policy] = (),
     watched_since: datetime = FIRST,
 ) -> list[Fate]:
-    """The fate of each tag, in the given order, if `rule` ran now.
+    """The fate of each tag, in the given order, if `policy` ran now.
 
     `tags`: all tags of some repositories; of half a repository the newest N would be wrong.
-    `others`: the other active rules, which can only keep. `watched_since`: before that nobody told
-    us of pulls.
+    `others`: the other active policies, which can only keep. `watched_since`: before that nobody
+    told us of pulls.
     """
     known = list(tags)
     together: dict[str, list[Known]] = defaultdict(list)
@@ -156,7 +156,7 @@ class _Moment:
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """A rule in one repository."""
+    """A policy in one repository."""
 
     policy: Policy
     names: Callable[[str], bool]
@@ -218,7 +218,7 @@ def _here(policy: Policy, there: Iterable[Known], moment: _Moment) -> _Here:
 
 
 def _days_before(now: datetime, days: int | None) -> datetime | None:
-    """None: the rule does not keep by days. FIRST at the earliest, however many days."""
+    """None: the policy does not keep by days. FIRST at the earliest, however many days."""
     if not days:
         return None
     return max(now - timedelta(days=min(days, (now - FIRST).days + 1)), FIRST)
@@ -241,7 +241,7 @@ def _places(mine: _Here, there: Iterable[Known], moment: _Moment) -> dict[str, i
 
 
 def _why_it_stays(tag: Known, mine: _Here, rest: Iterable[_Here], moment: _Moment) -> Reason | None:
-    """None: it goes. What the rule is for comes first, then exceptions."""
+    """None: it goes. What the policy is for comes first, then exceptions."""
     if not mine.names(tag.name):
         return Reason(Code.UNNAMED)
     if not _has_known_times(tag):
@@ -262,7 +262,7 @@ def _why_it_stays(tag: Known, mine: _Here, rest: Iterable[_Here], moment: _Momen
 
 
 def _keeps(here: _Here, tag: Known, moment: _Moment, *, policy: str = "") -> Reason | None:
-    """Why the rule keeps a tag with a known date; `rule`: its name, if it is another one."""
+    """Why the policy keeps a tag with a known date; `policy`: its name, if it is another one."""
     facts = here.policy
     if here.names(tag.name):
         if here.edge is not None and tag.tagged_at >= here.edge:

@@ -1,4 +1,4 @@
-"""Retention rules: the only writer of RetentionPolicy. Each change stands in the audit log.
+"""Retention policies: the only writer of RetentionPolicy. Each change stands in the audit log.
 
     draft ──switch on──► active ──switch off, or a change of what it deletes──► draft
 
@@ -74,7 +74,7 @@ def active() -> list[RetentionPolicy]:
 
 
 def add(wanted: Wanted, *, by: str) -> RetentionPolicy:
-    """A new rule, as a draft. Raises Refused for what cannot be a rule."""
+    """A new policy, as a draft. Raises Refused for what cannot be a policy."""
     row = RetentionPolicy(made_by=by[:255])
     _fill(row, _checked(wanted))
     _save(row, "retention.add", by)
@@ -102,12 +102,12 @@ def remove(row: RetentionPolicy, *, by: str) -> None:
     row = _locked(row)
     audit.record("retention.remove", row.name, by=by, details=facts(row))
     row.delete()
-    log.info("retention rule %s removed by %s", row.name, by)
+    log.info("retention policy %s removed by %s", row.name, by)
 
 
 @transaction.atomic
 def set_active(row: RetentionPolicy, *, is_active: bool, by: str) -> RetentionPolicy:
-    """Makes a draft run, or an active rule a draft. Raises Refused."""
+    """Makes a draft run, or an active policy a draft. Raises Refused."""
     row = _locked(row)
     if row.is_active == is_active:
         return row
@@ -120,7 +120,7 @@ def set_active(row: RetentionPolicy, *, is_active: bool, by: str) -> RetentionPo
 
 
 def claim(row: RetentionPolicy, now: datetime) -> bool:
-    """Takes a run that is due, and sets the next one. False: another host took it, or the rule
+    """Takes a run that is due, and sets the next one. False: another host took it, or the policy
     was changed meanwhile."""
     following = schedules.next_time(row.schedule, now)
     found = RetentionPolicy.objects.filter(pk=row.pk, is_active=True, next_at=row.next_at)
@@ -128,13 +128,13 @@ def claim(row: RetentionPolicy, now: datetime) -> bool:
 
 
 def due(now: datetime) -> list[RetentionPolicy]:
-    """Active rules whose time has come, the longest waiting first."""
+    """Active policies whose time has come, the longest waiting first."""
     return list(
         RetentionPolicy.objects.filter(is_active=True, next_at__lte=now).order_by("next_at")
     )
 
 
-# -- what may be a rule --------------------------------------------------------------------------
+# -- what may be a policy ------------------------------------------------------------------------
 def _checked(wanted: Wanted) -> Wanted:
     name = " ".join(wanted.name.split())
     if not _NAME.match(name):

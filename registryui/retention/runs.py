@@ -4,8 +4,8 @@
 
 Repositories are read a chunk at a time, each whole, so memory is bounded by the biggest of them. A
 real run decides again on each repository right before it deletes there, a batch at a time, with
-the rules and protections of that moment; deletion.execute then looks at each tag once more. What
-goes can be undone like any other delete, under the name "rule NAME".
+the policies and protections of that moment; deletion.execute then looks at each tag once more. What
+goes can be undone like any other delete, under the name "policy NAME".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from registryui import audit, clock, runs
 from registryui.deletion import execute
 from registryui.deletion.protection import protections
 from registryui.index import bulk
-from registryui.models import Repository, RetentionFate, RetentionPolicy, Run, Tag
+from registryui.models import POLICY, Repository, RetentionFate, RetentionPolicy, Run, Tag
 from registryui.oci import patterns, throw_away
 from registryui.refused import Refused
 
@@ -59,7 +59,7 @@ def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | Non
     if not is_dry and not policy.is_active:
         raise Refused(_("The policy %s is a draft: enable it first.") % policy.name)
     missed = due.isoformat() if due else ""
-    result = Result(rule=policies.facts(policy), rule_id=policy.pk, is_dry=is_dry, due=missed)
+    result = Result(policy=policies.facts(policy), policy_id=policy.pk, is_dry=is_dry, due=missed)
     run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by, result=result)
     if run is None:
         raise Refused(
@@ -83,16 +83,16 @@ def carry_out(run: Run, progress: runs.Progress | None = None) -> Run:
         else:
             _delete(work)
     if work.result.is_dry:
-        _drop_older(run, work.result.rule_id)
+        _drop_older(run, work.result.policy_id)
     return run
 
 
 def _drop_older(run: Run, policy: int) -> None:
-    """One dry run of a rule is enough: an older one says what is no longer so."""
+    """One dry run of a policy is enough: an older one says what is no longer so."""
     older = Run.objects.filter(kind=Run.Kind.DRY_RUN, pk__lt=run.pk).exclude(
         state=Run.State.RUNNING
     )
-    old = [one.pk for one in older if Result.of(one).rule_id == policy]
+    old = [one.pk for one in older if Result.of(one).policy_id == policy]
     Run.objects.filter(pk__in=old).delete()
 
 
@@ -108,8 +108,8 @@ def prune() -> None:
 class Result(runs.Result):
     """Run.result of a RETENTION or a DRY_RUN."""
 
-    rule: dict[str, Any] = field(default_factory=dict)  # policies.facts, as the run began
-    rule_id: int = 0
+    policy: dict[str, Any] = field(default_factory=dict)  # policies.facts, as the run began
+    policy_id: int = 0
     is_dry: bool = False
     due: str = ""  # when it should have begun, iso, if that was missed
     tags: int = 0  # looked at
@@ -127,7 +127,7 @@ class _Work(runs.Work[Result]):
     @property
     def policy(self) -> Policy:
         """As it was when the run began."""
-        facts = self.result.rule
+        facts = self.result.policy
         return Policy(**{name: facts[name] for name in Policy.__slots__})
 
     def add(self, row: tuple[Any, ...]) -> None:
@@ -150,7 +150,7 @@ class _Work(runs.Work[Result]):
         counts = {name: getattr(self.result, name) for name in _COUNTS}
         told = {"run": self.run.pk, "state": str(self.state)}
         told["stop_asked_by"] = self.run.stop_asked_by
-        return self.entry("retention.run", self.result.rule["name"], {**told, **counts})
+        return self.entry("retention.run", self.result.policy["name"], {**told, **counts})
 
 
 _COUNTS = ("tags", "goes", "saved", "failed", "size", "freed")
@@ -164,7 +164,7 @@ def watched_since() -> datetime:
 
 
 def _repositories(policy: Policy) -> list[tuple[int, str, int]]:
-    """Key, name and number of tags of those that the rule is about, by name. One query."""
+    """Key, name and number of tags of those that the policy is about, by name. One query."""
     is_meant = patterns.matcher(policy.repositories)
     rows = Repository.objects.order_by("name").values_list("pk", "name", "tag_count")
     return [row for row in rows.iterator(chunk_size=5000) if is_meant(row[1])]
@@ -225,7 +225,7 @@ def _row(run: Run, fate: Fate, kind: RetentionFate.Kind, note: str = "") -> tupl
 
 # -- a dry run -----------------------------------------------------------------------------------
 def _decide_all(work: _Work) -> None:
-    """Writes down the fate of every tag in the rule's repositories; changes nothing."""
+    """Writes down the fate of every tag in the policy's repositories; changes nothing."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))
@@ -241,7 +241,7 @@ def _found(work: _Work) -> list[tuple[int, str, int]]:
 
 
 def _judge(policy: Policy) -> Callable[[Iterable[Known]], list[Fate]]:
-    """decide, with the rules and protections of now. Three queries."""
+    """decide, with the policies and protections of now. Three queries."""
     others = [policies.plain(row) for row in policies.active()]
     protected, since, now = protections(), watched_since(), timezone.now()
     return lambda tags: decide(policy, tags, now, protected, others=others, watched_since=since)
@@ -264,7 +264,7 @@ def _count(work: _Work, fate: Fate) -> None:
 
 # -- a real run ----------------------------------------------------------------------------------
 def _delete(work: _Work) -> None:
-    """Takes off what the rule takes, repository by repository."""
+    """Takes off what the policy takes, repository by repository."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))
@@ -298,7 +298,7 @@ def _delete_in(work: _Work, repository: str) -> bool:
 
 
 def _is_as_it_was(work: _Work) -> bool:
-    row = RetentionPolicy.objects.filter(pk=work.result.rule_id, is_active=True).first()
+    row = RetentionPolicy.objects.filter(pk=work.result.policy_id, is_active=True).first()
     return row is not None and policies.plain(row) == work.policy
 
 
@@ -319,7 +319,7 @@ def _delete_batch(work: _Work, repository: str, batch: Sequence[Fate]) -> bool:
         outcome = execute.execute(
             plan.selection,
             fingerprint=plan.fingerprint,
-            by=f"rule {work.policy.name}",
+            by=f"{POLICY}{work.policy.name}",
             progress=lambda done, total: work.may_go_on(),
         )
     except Refused as error:
@@ -353,8 +353,8 @@ def _record(
 
 # -- by schedule ---------------------------------------------------------------------------------
 def run_due() -> list[Run]:
-    """Carries out the rules whose time has come, one after the other; those that were missed while
-    nobody was here once, however often it was."""
+    """Carries out the policies whose time has come, one after the other; those that were missed
+    while nobody was here once, however often it was."""
     done = []
     for policy in policies.due(timezone.now()):
         due = policy.next_at
@@ -370,7 +370,7 @@ def run_due() -> list[Run]:
         try:
             run = begin(policy, by="schedule", is_dry=False, due=due if is_late else None)
         except Refused as refused:
-            log.info("retention rule %s waits: %s", policy.name, refused)
+            log.info("retention policy %s waits: %s", policy.name, refused)
             RetentionPolicy.objects.filter(pk=policy.pk, is_active=True).update(next_at=due)
             continue
         done.append(carry_out(run))

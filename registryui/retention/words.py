@@ -1,4 +1,4 @@
-"""Retention in words, for pages and commands, in the active language: a rule as a sentence, why a
+"""Retention in words, for pages and commands, in the active language: a policy as a sentence, why a
 tag goes or stays, what became of a run. Plain text: whoever shows it escapes it."""
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from registryui.models import RetentionFate
 from .decide import FIRST, Code
 
 
-# -- a rule --------------------------------------------------------------------------------------
+# -- a policy ------------------------------------------------------------------------------------
 def sentence(policy: Mapping[str, Any]) -> str:
-    """`rule`: rules.facts(…)."""
+    """`policy`: policies.facts(…)."""
     keeps = _joined(_keeps(policy))
     names = {"repositories": policy["repositories"], "tags": policy["tags"], "keeps": keeps}
     if policy["tags"] == "*":
@@ -63,14 +63,14 @@ def when(policy: Mapping[str, Any]) -> str:
 # -- a tag ---------------------------------------------------------------------------------------
 def because(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -> str:
     """Why it goes, stays or did not go. `at`: the moment of the run, from which days are counted;
-    `rule`: rules.facts(…) of then."""
+    `policy`: policies.facts(…) of then."""
     if fate.kind == RetentionFate.Kind.FAILED:
         return _failed(fate.note)
     if fate.reason == Code.GOES:
         return pgettext("between clauses", "; ").join(_why_it_goes(fate, policy, at))
     why = _why_it_stays(fate, at)
     if fate.policy:
-        return _("kept by the policy %(rule)s: %(why)s") % {"rule": fate.policy, "why": why}
+        return _("kept by the policy %(policy)s: %(why)s") % {"policy": fate.policy, "why": why}
     return why
 
 

@@ -1,4 +1,4 @@
-"""Retention as a person meets it: a rule made in a browser, its dry run, its run, its undo; and a
+"""Retention as a person meets it: a policy made in a browser, its dry run, its run, its undo; and a
 run that is killed."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def own(folder: Path, address: str) -> Iterator[Product]:
-    """An instance of its own: rules here would delete what other tests pushed."""
+    """An instance of its own: policies here would delete what other tests pushed."""
     with product(folder / "retention", address) as made:
         yield made
 
@@ -65,7 +65,7 @@ def digest(own: Product, repository: str, tag: str) -> str:
     return answer.headers["docker-content-digest"] if answer.status == 200 else ""
 
 
-def test_a_rule_is_made_tried_switched_on_and_run_in_a_browser(
+def test_a_policy_is_made_tried_switched_on_and_run_in_a_browser(
     own: Product, own_browser: Browser, registry: Registry
 ) -> None:
     pushed = push(own, registry, "team/app", 5)
@@ -111,8 +111,8 @@ def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(
     """SIGKILL at once, and in the middle: what went can be undone, what is there can be pulled."""
     count = extent(120, 300)
     pushed = push(own, registry, "many/app", count)
-    rule = ["retention", "add", "many", "--repositories", "many/*", "--keep-newest", "10"]
-    own.boathouse(*rule)
+    policy = ["retention", "add", "many", "--repositories", "many/*", "--keep-newest", "10"]
+    own.boathouse(*policy)
     own.boathouse("retention", "enable", "many")
     for left in (count * 7 // 8, count // 2):
         kill_in_the_middle(own, registry, left)

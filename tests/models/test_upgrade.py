@@ -18,7 +18,7 @@ from registryui.views.activity import words
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 BEFORE = ("registryui", "0017_grants")
-NOW = ("registryui", "0018_standard_words")
+NOW = ("registryui", "0020_policy_in_reports")
 TABLES = {"FormerTag": "TagTombstone", "RetentionRule": "RetentionPolicy"}
 TAG = {"moved_at": "tagged_at", "moved_by": "tagged_by", "attached_to": "refers_to"}
 COLUMNS = {
@@ -136,6 +136,19 @@ def test_reports_of_garbage_collections_keep_their_figures(before: Any) -> None:
     assert Run.objects.get(pk=one.pk).result == {**renamed, "freed_bytes": 7}
     assert Run.objects.get(pk=other.pk).result == {"waiting": 3}
     assert (Run.objects.get(pk=none.pk).kind, Run.objects.get(pk=none.pk).state) == ("gc", "failed")
+
+
+def test_reports_of_retention_keep_their_policy(before: Any) -> None:
+    runs, facts = before.get_model("registryui", "Run").objects, {"name": "nightly"}
+    told = {"rule": facts, "rule_id": 3, "goes": 7}
+    kept = [
+        runs.create(kind=kind, state="done", result=told).pk for kind in ("retention", "dry_run")
+    ]
+    other = runs.create(kind="delete", state="done", result=told)
+    migrate(NOW)
+    for run in Run.objects.filter(pk__in=kept):
+        assert run.result == {"policy": facts, "policy_id": 3, "goes": 7}
+    assert Run.objects.get(pk=other.pk).result == told
 
 
 def test_indexes_and_triggers_follow_the_columns(before: Any) -> None:

@@ -25,21 +25,21 @@ def old(days: float) -> Any:
     return timezone.now() - timedelta(days=days)
 
 
-def make_rule(name: str = "mine", *, is_active: bool = False, **fields: Any) -> RetentionPolicy:
+def make_policy(name: str = "mine", *, is_active: bool = False, **fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": name, "repositories": "*", "tags": "*", **fields})
     row = policies.add(wanted, by="operator:vera")
     return policies.set_active(row, is_active=is_active, by="operator:vera")
 
 
-def dry_run(rule: RetentionPolicy) -> Run:
-    return retention_runs.carry_out(retention_runs.begin(rule, by="operator:vera", is_dry=True))
+def dry_run(policy: RetentionPolicy) -> Run:
+    return retention_runs.carry_out(retention_runs.begin(policy, by="operator:vera", is_dry=True))
 
 
 def kinds(run: Run) -> dict[str, str]:
     return {f"{fate.repository}:{fate.tag}": fate.kind for fate in run.fates.order_by("id")}
 
 
-def test_each_tag_of_the_rules_repositories_has_a_fate_and_nothing_changes() -> None:
+def test_each_tag_of_the_policies_repositories_has_a_fate_and_nothing_changes() -> None:
     api, web, shop = (make_repository(name) for name in ("team/api", "team/web", "shop/cart"))
     for days in range(4):
         image = make_manifest(api, f"{days}", layers=[1000 + days])
@@ -47,7 +47,7 @@ def test_each_tag_of_the_rules_repositories_has_a_fate_and_nothing_changes() -> 
     make_tag(web, "pr-1", make_manifest(web, layers=[7]), tagged_at=UNKNOWN)
     make_tag(shop, "1.0", make_manifest(shop, layers=[9]), tagged_at=old(400))
     before = list(Tag.objects.order_by("pk").values())
-    run = dry_run(make_rule(repositories="team/*", keep_newest=1, keep_tags="1.1"))
+    run = dry_run(make_policy(repositories="team/*", keep_newest=1, keep_tags="1.1"))
     assert kinds(run) == {
         "team/api:1.0": "goes",
         "team/api:1.1": "saved",
@@ -61,14 +61,14 @@ def test_each_tag_of_the_rules_repositories_has_a_fate_and_nothing_changes() -> 
     assert list(Tag.objects.order_by("pk").values()) == before
 
 
-def test_protections_and_other_active_rules_keep() -> None:
+def test_protections_and_other_active_policies_keep() -> None:
     api = make_repository()
     for name in ("v1", "v2", "pr-1", "pr-2"):
         make_tag(api, name, make_manifest(api, name), tagged_at=old(90))
     protection.add("team/*", "v1", note="", by="operator:vera")
-    make_rule("releases", is_active=True, keep_tags="v*")
-    make_rule("draft", keep_tags="pr-1")  # keeps nothing before it is switched on
-    run = dry_run(make_rule(keep_pushed_days=30))
+    make_policy("releases", is_active=True, keep_tags="v*")
+    make_policy("draft", keep_tags="pr-1")  # keeps nothing before it is switched on
+    run = dry_run(make_policy(keep_pushed_days=30))
     assert kinds(run) == {
         "team/api:pr-1": "goes",
         "team/api:pr-2": "goes",
@@ -76,7 +76,7 @@ def test_protections_and_other_active_rules_keep() -> None:
         "team/api:v2": "saved",
     }
     said = {
-        fate.tag: words.because(fate, run.result["rule"], run.started_at)
+        fate.tag: words.because(fate, run.result["policy"], run.started_at)
         for fate in run.fates.all()
     }
     assert said["v1"] == "protected: team/*:v1"
@@ -99,7 +99,7 @@ def test_bytes_are_freed_only_if_nothing_that_stays_has_them() -> None:
     both = make_manifest(api, "both", layers=[32])
     make_tag(api, "both-old", both, tagged_at=old(90))
     make_tag(api, "both-new", both, tagged_at=old(1))
-    run = dry_run(make_rule(keep_pushed_days=30))
+    run = dry_run(make_policy(keep_pushed_days=30))
     gone = {name for name, kind in kinds(run).items() if kind == "goes"}
     assert gone == {
         *("team/api:old", "team/web:old", "team/api:child", "team/api:other"),
@@ -114,7 +114,7 @@ def test_attachments_are_no_rows_of_their_own() -> None:
     image = make_manifest(api)
     make_tag(api, "1.0", image, tagged_at=old(90))
     make_tag(api, "sha256-aa.sig", make_manifest(api, "sig"), refers_to=image.digest)
-    assert kinds(dry_run(make_rule(keep_pushed_days=1))) == {"team/api:1.0": "goes"}
+    assert kinds(dry_run(make_policy(keep_pushed_days=1))) == {"team/api:1.0": "goes"}
 
 
 def test_a_throw_away_that_a_dead_delete_left_takes_no_place() -> None:
@@ -124,7 +124,7 @@ def test_a_throw_away_that_a_dead_delete_left_takes_no_place() -> None:
         make_tag(api, f"v{number}", make_manifest(api, f"{number}"), tagged_at=old(number + 1))
     kind = throw_away.ARTIFACT_TYPE
     make_tag(api, "v9", make_manifest(api, "9", artifact_type=kind), tagged_at=old(0))
-    found = kinds(dry_run(make_rule(keep_newest=2)))
+    found = kinds(dry_run(make_policy(keep_newest=2)))
     assert found == {
         "team/api:v0": "stays",
         "team/api:v1": "stays",
@@ -133,9 +133,9 @@ def test_a_throw_away_that_a_dead_delete_left_takes_no_place() -> None:
     }
 
 
-def test_a_rule_for_no_repository_says_that_nothing_goes() -> None:
+def test_a_policy_for_no_repository_says_that_nothing_goes() -> None:
     make_tag(make_repository(), "1.0", tagged_at=old(90))
-    run = dry_run(make_rule(repositories="team", keep_pushed_days=1))
+    run = dry_run(make_policy(repositories="team", keep_pushed_days=1))
     assert (run.state, run.result["tags"], run.fates.count()) == (Run.State.DONE, 0, 0)
 
 
@@ -150,10 +150,10 @@ def test_a_dry_run_asks_once_for_many_repositories(monkeypatch: pytest.MonkeyPat
                 tagged_at=old(tag),
                 manifest=make_manifest(repository, f"{tag}"),
             )
-    rule = make_rule(keep_newest=1)
+    policy = make_policy(keep_newest=1)
 
     def asked() -> int:
-        run = retention_runs.begin(rule, by="a", is_dry=True)
+        run = retention_runs.begin(policy, by="a", is_dry=True)
         with CaptureQueriesContext(
             connection,
         ) as queries:
@@ -175,7 +175,7 @@ def test_a_repository_is_never_cut_in_two(monkeypatch: pytest.MonkeyPatch) -> No
         repository = make_repository(name)
         for tag in range(5):
             make_tag(repository, f"v{tag}", make_manifest(repository, f"{tag}"), tagged_at=old(tag))
-    assert dry_run(make_rule(keep_newest=2)).result["goes"] == 6
+    assert dry_run(make_policy(keep_newest=2)).result["goes"] == 6
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def many() -> RetentionPolicy:
     api = make_repository()
     for number in range(20):
         make_tag(api, f"v{number}", make_manifest(api, f"{number}"), tagged_at=old(number))
-    return make_rule(keep_newest=2)
+    return make_policy(keep_newest=2)
 
 
 def test_a_dry_run_is_stopped_between_two_chunks(
@@ -216,8 +216,8 @@ def test_a_draft_does_not_run(many: RetentionPolicy) -> None:
     assert not Run.objects.exists()
 
 
-def test_the_newest_dry_run_of_a_rule_takes_the_place_of_the_older(many: RetentionPolicy) -> None:
-    other = dry_run(make_rule("other", keep_newest=1))
+def test_the_newest_dry_run_of_a_policy_takes_the_place_of_the_older(many: RetentionPolicy) -> None:
+    other = dry_run(make_policy("other", keep_newest=1))
     first, second = dry_run(many), dry_run(many)
     assert set(Run.objects.values_list("pk", flat=True)) == {other.pk, second.pk}
     assert not RetentionFate.objects.filter(run_id=first.pk).exists()
@@ -256,7 +256,7 @@ def test_reasons_are_said_in_chinese(many: RetentionPolicy) -> None:
     run = dry_run(many)
     with translation.override("zh-hans"):
         for fate in run.fates.all():
-            said = words.because(fate, run.result["rule"], run.started_at)
+            said = words.because(fate, run.result["policy"], run.started_at)
             assert "天" in said or "个" in said
             assert "day" not in said
-        assert words.sentence(run.result["rule"]) == "在 * 中保留最新的 2 个；删除其他所有标签。"
+        assert words.sentence(run.result["policy"]) == "在 * 中保留最新的 2 个；删除其他所有标签。"

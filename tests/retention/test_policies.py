@@ -1,4 +1,4 @@
-"""Retention rules: what may be one, drafts, and what the audit log says of them."""
+"""Retention policies: what may be one, drafts, and what the audit log says of them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ def acts() -> list[tuple[str, str, str]]:
     return list(AuditEvent.objects.values_list("act", "target", "actor"))
 
 
-def test_a_new_rule_is_a_draft_and_stands_in_the_audit_log() -> None:
+def test_a_new_policy_is_a_draft_and_stands_in_the_audit_log() -> None:
     row = policies.add(replace(NIGHTLY, tags=" pr-*,build-* pr-* "), by="operator:vera")
     assert (row.tags, row.is_active, row.next_at) == ("pr-* build-*", False, None)
     assert acts() == [("retention.add", "nightly", "operator:vera")]
@@ -49,7 +49,7 @@ def test_a_new_rule_is_a_draft_and_stands_in_the_audit_log() -> None:
         ({"schedule": "sometimes"}, "not a schedule"),
     ],
 )
-def test_what_cannot_be_a_rule_is_refused_and_leaves_nothing(
+def test_what_cannot_be_a_policy_is_refused_and_leaves_nothing(
     fields: dict[str, object], reason: str
 ) -> None:
     with pytest.raises(Refused, match=reason):
@@ -58,7 +58,7 @@ def test_what_cannot_be_a_rule_is_refused_and_leaves_nothing(
     assert acts() == []
 
 
-def test_a_second_rule_of_the_same_name_is_refused() -> None:
+def test_a_second_policy_of_the_same_name_is_refused() -> None:
     policies.add(NIGHTLY, by="a")
     other = policies.add(replace(NIGHTLY, name="other"), by="a")
     for _try in range(2):
@@ -70,7 +70,7 @@ def test_a_second_rule_of_the_same_name_is_refused() -> None:
     assert len(acts()) == 2
 
 
-def test_a_rule_that_is_switched_on_has_a_next_time_and_off_none() -> None:
+def test_a_policy_that_is_switched_on_has_a_next_time_and_off_none() -> None:
     row = policies.set_active(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     assert row.next_at is not None
     assert timezone.now() < row.next_at <= timezone.now() + timedelta(days=7)
@@ -85,7 +85,7 @@ def test_a_rule_that_is_switched_on_has_a_next_time_and_off_none() -> None:
     ]
 
 
-def test_a_rule_that_decides_otherwise_is_a_draft_again() -> None:
+def test_a_policy_that_decides_otherwise_is_a_draft_again() -> None:
     row = policies.set_active(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     row = policies.change(row, replace(NIGHTLY, schedule="0 5 * * *", name="early"), by="a")
     assert row.is_active

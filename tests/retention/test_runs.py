@@ -65,15 +65,15 @@ def tags(registry: Registry) -> set[str]:
     return set(registry.tags("team/app").json()["tags"] or ())
 
 
-def make_rule(name: str = "nightly", **fields: Any) -> RetentionPolicy:
+def make_policy(name: str = "nightly", **fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": name, "repositories": "team/*", "tags": "v*", **fields})
     return policies.set_active(
         policies.add(wanted, by="operator:vera"), is_active=True, by="operator:vera"
     )
 
 
-def run(rule: RetentionPolicy, by: str = "operator:vera") -> Run:
-    return retention_runs.carry_out(retention_runs.begin(rule, by=by, is_dry=False))
+def run(policy: RetentionPolicy, by: str = "operator:vera") -> Run:
+    return retention_runs.carry_out(retention_runs.begin(policy, by=by, is_dry=False))
 
 
 def report(done: Run) -> dict[str, str]:
@@ -81,10 +81,10 @@ def report(done: Run) -> dict[str, str]:
 
 
 def test_what_the_dry_run_named_goes_and_the_rest_is_pullable(real: Registry) -> None:
-    rule = make_rule(keep_newest=3)
-    dry = retention_runs.carry_out(retention_runs.begin(rule, by="a", is_dry=True))
+    policy = make_policy(keep_newest=3)
+    dry = retention_runs.carry_out(retention_runs.begin(policy, by="a", is_dry=True))
     named = {fate.tag for fate in dry.fates.filter(kind="goes")}
-    done = run(rule)
+    done = run(policy)
     assert (done.state, done.result["goes"], done.result["failed"]) == (Run.State.DONE, 7, 0)
     assert set(report(done)) == named == {f"v{number}" for number in range(3, 10)}
     assert tags(real) == {"v0", "v1", "v2", "stable"}
@@ -95,13 +95,13 @@ def test_what_the_dry_run_named_goes_and_the_rest_is_pullable(real: Registry) ->
     assert Tag.objects.filter(repository__name="team/app").count() == 4
 
 
-def test_the_deletes_bear_the_name_of_the_rule_and_can_be_undone(real: Registry) -> None:
+def test_the_deletes_bear_the_name_of_the_policy_and_can_be_undone(real: Registry) -> None:
     before = {
         tag: real.get("team/app", tag).headers["docker-content-digest"] for tag in ("v5", "v9")
     }
-    run(make_rule(keep_newest=3), by="schedule")
+    run(make_policy(keep_newest=3), by="schedule")
     audited = AuditEvent.objects.filter(act="tag.delete")
-    assert set(audited.values_list("actor", flat=True)) == {"rule nightly"}
+    assert set(audited.values_list("actor", flat=True)) == {"policy nightly"}
     assert audited.count() == 7
     last = AuditEvent.objects.order_by("id").last()
     assert last is not None
@@ -113,9 +113,9 @@ def test_the_deletes_bear_the_name_of_the_rule_and_can_be_undone(real: Registry)
 
 
 def test_a_second_run_finds_nothing(real: Registry) -> None:
-    rule = make_rule(keep_newest=3)
-    run(rule)
-    again = run(rule)
+    policy = make_policy(keep_newest=3)
+    run(policy)
+    again = run(policy)
     assert (again.state, again.result["goes"], again.fates.count()) == (Run.State.DONE, 0, 0)
 
 
@@ -149,7 +149,7 @@ def test_a_tag_pushed_anew_in_the_last_moment_stays(
             read()
 
     at_the_plan(monkeypatch, push, before=is_before)
-    done = run(make_rule(keep_newest=3))
+    done = run(make_policy(keep_newest=3))
     assert real.get("team/app", "v5").headers["docker-content-digest"] == new[0]
     assert done.fates.get(tag="v5").kind == "failed"
     assert tags(real) == {"v0", "v1", "v2", "v5", "stable"}
@@ -159,30 +159,32 @@ def test_a_tag_protected_in_the_last_moment_stays(
     real: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_the_plan(monkeypatch, lambda: protection.add("*", "v5", note="", by="operator:mika"))
-    done = run(make_rule(keep_newest=3))
+    done = run(make_policy(keep_newest=3))
     assert "v5" in tags(real)
     assert done.fates.get(tag="v5").note == "protected"
     assert done.result["goes"] == 6
 
 
-def test_a_rule_that_is_changed_or_switched_off_stops_its_run(
+def test_a_policy_that_is_changed_or_switched_off_stops_its_run(
     real: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = make_rule(keep_newest=3)
+    policy = make_policy(keep_newest=3)
     monkeypatch.setattr(retention_runs, "BATCH", 2)
-    at_the_plan(monkeypatch, lambda: policies.set_active(rule, is_active=False, by="operator:mika"))
-    done = run(rule)
+    at_the_plan(
+        monkeypatch, lambda: policies.set_active(policy, is_active=False, by="operator:mika")
+    )
+    done = run(policy)
     assert (done.state, done.result["goes"]) == (Run.State.STOPPED, 2)
     assert "disabled" in done.log
     assert len(tags(real)) == 9
 
 
-def test_another_rule_that_is_switched_on_meanwhile_keeps_from_then_on(
+def test_another_policy_that_is_switched_on_meanwhile_keeps_from_then_on(
     real: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention_runs, "BATCH", 2)
-    at_the_plan(monkeypatch, lambda: make_rule("other", keep_newest=9))
-    done = run(make_rule(keep_newest=3))
+    at_the_plan(monkeypatch, lambda: make_policy("other", keep_newest=9))
+    done = run(make_policy(keep_newest=3))
     assert set(report(done)) <= {"v3", "v4", "v9"}
     assert {f"v{number}" for number in range(5, 9)} <= tags(real)
 
@@ -190,23 +192,23 @@ def test_another_rule_that_is_switched_on_meanwhile_keeps_from_then_on(
 def test_stopping_ends_after_the_batch_and_leaves_all_consistent(
     real: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = make_rule(keep_newest=3)
+    policy = make_policy(keep_newest=3)
     monkeypatch.setattr(retention_runs, "BATCH", 2)
     monkeypatch.setattr(runs, "STEP", 0)
-    begun = retention_runs.begin(rule, by="a", is_dry=False)
+    begun = retention_runs.begin(policy, by="a", is_dry=False)
     at_the_plan(monkeypatch, lambda: runs.ask_to_stop(begun, by="operator:mika"))
     done = retention_runs.carry_out(begun)
     assert (done.state, done.result["goes"]) == (Run.State.STOPPED, 2)
     assert "operator:mika" in done.log
     assert set(report(done)) | tags(real) == {*(f"v{n}" for n in range(10)), "stable"}
-    assert run(rule).result["goes"] == 5  # the next one goes on
+    assert run(policy).result["goes"] == 5  # the next one goes on
 
 
 def test_a_registry_that_is_away_ends_the_run_and_nothing_is_lost(
     real: Registry, settings: Settings
 ) -> None:
     url, settings.REGISTRY_URL = settings.REGISTRY_URL, "http://127.0.0.1:9"
-    done = run(make_rule(keep_newest=3))
+    done = run(make_policy(keep_newest=3))
     settings.REGISTRY_URL = url
     assert done.state == Run.State.FAILED
     assert done.result["goes"] == 0
@@ -217,14 +219,14 @@ def test_a_registry_that_is_away_ends_the_run_and_nothing_is_lost(
 
 def test_many_batches_delete_all_of_them(real: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention_runs, "BATCH", 2)
-    done = run(make_rule(keep_newest=1))
+    done = run(make_policy(keep_newest=1))
     assert done.result["goes"] == 9
     assert tags(real) == {"v0", "stable"}
 
 
 # -- by schedule ---------------------------------------------------------------------------------
-def test_a_rule_runs_when_it_is_due_once_and_has_a_new_time(real: Registry) -> None:
-    rule = make_rule(keep_newest=3, schedule="0 4 * * SUN")
+def test_a_policy_runs_when_it_is_due_once_and_has_a_new_time(real: Registry) -> None:
+    policy = make_policy(keep_newest=3, schedule="0 4 * * SUN")
     tasks.retention_by_schedule.call_local()
     assert not Run.objects.filter(kind=Run.Kind.RETENTION).exists()
     RetentionPolicy.objects.update(next_at=timezone.now())
@@ -232,13 +234,13 @@ def test_a_rule_runs_when_it_is_due_once_and_has_a_new_time(real: Registry) -> N
     tasks.retention_by_schedule.call_local()
     done = Run.objects.get(kind=Run.Kind.RETENTION)
     assert (done.by, done.result["due"], done.result["goes"]) == ("schedule", "", 7)
-    rule.refresh_from_db()
-    assert rule.next_at is not None
-    assert rule.next_at > timezone.now()
+    policy.refresh_from_db()
+    assert policy.next_at is not None
+    assert policy.next_at > timezone.now()
 
 
 def test_runs_missed_while_down_come_once_and_only_after_a_sync(real: Registry) -> None:
-    make_rule(keep_newest=3, schedule="0 4 * * *")
+    make_policy(keep_newest=3, schedule="0 4 * * *")
     due = timezone.now() - timedelta(days=9)
     RetentionPolicy.objects.update(next_at=due)
     Run.objects.filter(kind=Run.Kind.SYNC).update(started_at=due - timedelta(hours=1))
@@ -252,9 +254,9 @@ def test_runs_missed_while_down_come_once_and_only_after_a_sync(real: Registry) 
     assert done.result["goes"] == 7
 
 
-def test_two_rules_that_are_due_run_one_after_the_other(real: Registry) -> None:
-    make_rule("one", tags="v3 v4", keep_tags="v4", schedule="0 4 * * *")
-    make_rule("two", tags="v5 v6", keep_tags="v6", schedule="0 4 * * *")
+def test_two_policies_that_are_due_run_one_after_the_other(real: Registry) -> None:
+    make_policy("one", tags="v3 v4", keep_tags="v4", schedule="0 4 * * *")
+    make_policy("two", tags="v5 v6", keep_tags="v6", schedule="0 4 * * *")
     RetentionPolicy.objects.update(next_at=timezone.now())
     tasks.retention_by_schedule.call_local()
     assert Run.objects.filter(kind=Run.Kind.RETENTION, state=Run.State.DONE).count() == 2
@@ -262,27 +264,27 @@ def test_two_rules_that_are_due_run_one_after_the_other(real: Registry) -> None:
     assert not {"v3", "v5"} & tags(real)
 
 
-def test_a_rule_that_is_due_while_another_runs_waits(real: Registry) -> None:
-    rule = make_rule(keep_newest=3, schedule="0 4 * * *")
-    busy = retention_runs.begin(make_rule("busy", tags="x*", keep_newest=1), by="a", is_dry=False)
+def test_a_policy_that_is_due_while_another_runs_waits(real: Registry) -> None:
+    policy = make_policy(keep_newest=3, schedule="0 4 * * *")
+    busy = retention_runs.begin(make_policy("busy", tags="x*", keep_newest=1), by="a", is_dry=False)
     due = timezone.now()
-    RetentionPolicy.objects.filter(pk=rule.pk).update(next_at=due)
+    RetentionPolicy.objects.filter(pk=policy.pk).update(next_at=due)
     tasks.retention_by_schedule.call_local()
-    rule.refresh_from_db()
-    assert rule.next_at == due
+    policy.refresh_from_db()
+    assert policy.next_at == due
     retention_runs.carry_out(busy)
     tasks.retention_by_schedule.call_local()
     assert Run.objects.get(by="schedule").result["goes"] == 7
 
 
 def test_a_draft_is_never_due(real: Registry) -> None:
-    rule = make_rule(keep_newest=3, schedule="0 4 * * *")
-    policies.set_active(rule, is_active=False, by="a")
+    policy = make_policy(keep_newest=3, schedule="0 4 * * *")
+    policies.set_active(policy, is_active=False, by="a")
     RetentionPolicy.objects.update(next_at=timezone.now())
     tasks.retention_by_schedule.call_local()
     assert len(tags(real)) == 11
 
 
 def test_the_report_is_json_for_ever(real: Registry) -> None:
-    done = run(make_rule(keep_newest=3))
-    assert json.loads(json.dumps(done.result))["rule"]["name"] == "nightly"
+    done = run(make_policy(keep_newest=3))
+    assert json.loads(json.dumps(done.result))["policy"]["name"] == "nightly"

@@ -55,7 +55,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> None:
     for age, act, target, by, result in (
         (4, "tag.delete", "team/app:1", ADA, "done"),
         (3, "tag.restore", "team/app:1", VERA, "done"),
-        (2, "tag.delete", "other/App:2", "rule nightly", "failed"),
+        (2, "tag.delete", "other/App:2", "policy nightly", "failed"),
         (1, "user.create", "ci", ADA, "refused"),
         (0, "operator.login", "ada", "ada", "done"),  # a name alone, as a registry user's is
     ):
@@ -76,7 +76,7 @@ def test_the_newest_act_stands_first(viewer: Client, log: None) -> None:
         ({"actor": VERA}, ["team/app:1"]),
         ({"actor": "ada"}, ["ada", "ci", "team/app:1"]),
         ({"actor": ADA}, ["ci", "team/app:1"]),
-        ({"actor": "rule nightly"}, ["other/App:2"]),
+        ({"actor": "policy nightly"}, ["other/App:2"]),
         ({"act": "tag.delete"}, ["other/App:2", "team/app:1"]),
         ({"act": "tag"}, ["other/App:2", "team/app:1", "team/app:1"]),
         ({"act": "ta"}, []),
@@ -292,16 +292,33 @@ def test_a_viewer_gets_no_way_to_pages_that_are_not_for_viewers(viewer: Client) 
     assert "/activity/verify" not in content
 
 
+def test_what_a_policy_deleted_is_found_by_its_name_in_rows_of_before_too(viewer: Client) -> None:
+    audit.record("tag.delete", "a:1", by="rule nightly")
+    audit.record("tag.delete", "a:2", by="policy nightly")
+    audit.record("tag.delete", "a:3", by="rule other")
+    assert targets(viewer, actor="policy nightly") == ["a:2", "a:1"]
+
+
 def test_each_act_and_actor_has_words_in_both_languages(viewer: Client) -> None:
     audit.record("tag.delete", "a:1", by="schedule")
-    audit.record("strange.act", "a:1", by="rule nightly")
+    audit.record("strange.act", "a:1", by="policy nightly")
+    audit.record("strange.act", "a:2", by="rule weekly")
     audit.record("operator.login", "", by="", result="failed")
     english = viewer.get("/activity").content.decode()
-    for text in ("Delete tag", "schedule", "strange.act", "policy nightly", "unknown", "failed"):
+    policies = ("policy nightly", "policy weekly")
+    for text in ("Delete tag", "schedule", "strange.act", "unknown", "failed", *policies):
         assert text in english
     viewer.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
     chinese = viewer.get("/activity").content.decode()
-    for text in ("删除标签", "定时任务", "strange.act", "策略 nightly", "未知", "失败"):
+    for text in (
+        "删除标签",
+        "定时任务",
+        "strange.act",
+        "策略 nightly",
+        "策略 weekly",
+        "未知",
+        "失败",
+    ):
         assert text in chinese
 
 

@@ -1,4 +1,4 @@
-"""The page of retention rules: a sentence each, a form, drafts, dry runs, reports."""
+"""The page of retention policies: a sentence each, a form, drafts, dry runs, reports."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def text(answer: Any) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
 
 
-def make_rule(**fields: Any) -> RetentionPolicy:
+def make_policy(**fields: Any) -> RetentionPolicy:
     wanted = Wanted(**{"name": "mine", "repositories": "team/*", "keep_newest": 2, **fields})
     return policies.add(wanted, by="operator:vera")
 
@@ -56,7 +56,7 @@ def make_tags(count: int = 5) -> None:
         )
 
 
-def test_without_a_rule_the_page_teaches_and_the_form_stands_open() -> None:
+def test_without_a_policy_the_page_teaches_and_the_form_stands_open() -> None:
     page = client().get("/maintenance")
     assert "No retention policies yet: nothing is deleted" in text(page)
     assert 'name="repositories"' in page.content.decode()
@@ -74,7 +74,7 @@ def test_the_tabs_lead_to_the_four_pages_of_maintenance() -> None:
     ]
 
 
-def test_a_rule_is_made_as_a_draft_and_said_as_a_sentence() -> None:
+def test_a_policy_is_made_as_a_draft_and_said_as_a_sentence() -> None:
     page = client().post("/maintenance/policies", FORM, follow=True)
     said = text(page)
     assert "Created the policy old builds as a draft." in said
@@ -109,8 +109,8 @@ def test_a_mistake_is_said_and_what_was_typed_stays(fields: dict[str, str], reas
     assert not RetentionPolicy.objects.exists()
 
 
-def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
-    row = policies.set_active(make_rule(), is_active=True, by="a")
+def test_a_changed_policy_is_a_draft_again_and_says_so() -> None:
+    row = policies.set_active(make_policy(), is_active=True, by="a")
     admin = client()
     page = admin.get(f"/maintenance?edit={row.pk}")
     assert "Edit mine" in text(page)
@@ -123,7 +123,7 @@ def test_a_changed_rule_is_a_draft_again_and_says_so() -> None:
 
 
 def test_switching_on_shows_the_next_runs_and_off_none() -> None:
-    row = make_rule(schedule="0 4 * * SUN")
+    row = make_policy(schedule="0 4 * * SUN")
     said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "on"}, follow=True))
     assert "Enabled the policy mine." in said
     assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 ; Sun .*04:00 ; Sun .*04:00 \(UTC\)", said)
@@ -132,7 +132,7 @@ def test_switching_on_shows_the_next_runs_and_off_none() -> None:
 
 
 def test_removing_and_running_are_asked_about_first() -> None:
-    row = policies.set_active(make_rule(), is_active=True, by="a")
+    row = policies.set_active(make_policy(), is_active=True, by="a")
     admin = client()
     for asked in ("run", "remove"):
         page = admin.get(f"/maintenance?{asked}={row.pk}").content.decode()
@@ -148,8 +148,8 @@ def test_removing_and_running_are_asked_about_first() -> None:
     assert not RetentionPolicy.objects.exists()
 
 
-def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
-    row, admin = make_rule(), client()
+def test_an_unknown_act_and_a_policy_that_is_gone() -> None:
+    row, admin = make_policy(), client()
     page = admin.post(f"/maintenance/policies/{row.pk}", {"act": "explode"}, follow=True)
     assert "This action is not supported" in text(page)
     assert admin.post("/maintenance/policies/999", {"act": "on"}).status_code == 404
@@ -160,7 +160,7 @@ def test_an_unknown_act_and_a_rule_that_is_gone() -> None:
 
 
 def test_a_draft_cannot_be_run_from_the_page() -> None:
-    row = make_rule()
+    row = make_policy()
     page = client().post(f"/maintenance/policies/{row.pk}", {"act": "run"}, follow=True)
     assert "is a draft: enable it first." in text(page)
     assert not Run.objects.exists()
@@ -168,7 +168,7 @@ def test_a_draft_cannot_be_run_from_the_page() -> None:
 
 def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
     make_tags()
-    row = make_rule()
+    row = make_policy()
     page = client(Role.MAINTAINER).post(f"/maintenance/policies/{row.pk}/dry-run", follow=True)
     said = text(page)
     assert "Dry run: 3 of 5 tags would be deleted, 12 B" in said
@@ -181,7 +181,7 @@ def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
 
 def test_the_report_is_filtered_and_paged() -> None:
     make_tags(130)
-    row = make_rule(keep_newest=20)
+    row = make_policy(keep_newest=20)
     admin = client()
     page = admin.post(f"/maintenance/policies/{row.pk}/dry-run", follow=True)
     address = page.redirect_chain[-1][0]
@@ -201,7 +201,7 @@ def test_the_report_is_filtered_and_paged() -> None:
 
 def test_the_report_as_csv_has_every_tag() -> None:
     make_tags()
-    page = client().post(f"/maintenance/policies/{make_rule().pk}/dry-run", follow=True)
+    page = client().post(f"/maintenance/policies/{make_policy().pk}/dry-run", follow=True)
     answer = client(Role.MAINTAINER).get(page.redirect_chain[-1][0] + ".csv")
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     body = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
@@ -214,7 +214,7 @@ def test_the_report_as_csv_has_every_tag() -> None:
 
 
 def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
-    row = policies.set_active(make_rule(), is_active=True, by="a")
+    row = policies.set_active(make_policy(), is_active=True, by="a")
     run = runs.begin(row, by="schedule", is_dry=False)
     Run.objects.filter(pk=run.pk).update(done=30, total=120)
     page = client().get(f"/maintenance/runs/{run.pk}")
@@ -235,7 +235,7 @@ def test_a_run_that_goes_on_shows_how_far_it_is_and_can_be_stopped() -> None:
 
 
 def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
-    row = policies.set_active(make_rule(schedule="0 4 * * SUN"), is_active=True, by="a")
+    row = policies.set_active(make_policy(schedule="0 4 * * SUN"), is_active=True, by="a")
     due = timezone.now() - timedelta(days=2)
     run = runs.begin(row, by="schedule", is_dry=False, due=due)
     runs.carry_out(run)
@@ -248,7 +248,7 @@ def test_the_history_says_who_ran_what_and_that_a_run_came_late() -> None:
 
 
 def test_a_failed_tag_says_why() -> None:
-    row = policies.set_active(make_rule(), is_active=True, by="a")
+    row = policies.set_active(make_policy(), is_active=True, by="a")
     run = runs.carry_out(runs.begin(row, by="a", is_dry=False))
     for note in ("moved", "gone", "protected", "busy", "failed", "<b>500</b>"):
         RetentionFate.objects.create(
@@ -268,19 +268,19 @@ def test_the_fragment_of_runs_is_empty_while_nothing_changed() -> None:
     assert "<html" not in fragment.content.decode()
 
 
-def test_the_page_asks_as_much_for_many_rules_as_for_one(
+def test_the_page_asks_as_much_for_many_policies_as_for_one(
     django_assert_max_num_queries: Any,
 ) -> None:
     admin = client()
     for number in range(20):
-        make_rule(name=f"rule {number}")
+        make_policy(name=f"policy {number}")
     with django_assert_max_num_queries(12):
         admin.get("/maintenance")
 
 
 @pytest.mark.parametrize("path", ["/maintenance", "/maintenance?new=1"])
 def test_the_page_in_chinese(path: str) -> None:
-    make_rule(keep_pulled_days=90, schedule="0 4 * * SUN")
+    make_policy(keep_pulled_days=90, schedule="0 4 * * SUN")
     admin = client()
     admin.cookies["__Host-boathouse_language"] = "zh-hans"
     said = text(admin.get(path))

@@ -78,7 +78,7 @@ def _add_fields(one: Any, *, is_new: bool) -> None:
         one.add_argument("--rename", metavar="NAME", help="new name")
 
 
-# -- rules ---------------------------------------------------------------------------------------
+# -- policies ------------------------------------------------------------------------------------
 def _list(command: Command, options: Options) -> None:
     found = list(RetentionPolicy.objects.all())
     lines = [line for row in found for line in _block(row)]
@@ -131,7 +131,7 @@ def _find(options: Options) -> RetentionPolicy:
 
 
 def _tell(command: Command, row: RetentionPolicy) -> None:
-    command.say({"rule": _facts(row)}, *_block(row))
+    command.say({"policy": _facts(row)}, *_block(row))
 
 
 def _block(row: RetentionPolicy) -> list[str]:
@@ -184,7 +184,7 @@ def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) ->
     is_dry, counts = run.kind == Run.Kind.DRY_RUN, runs.Result.of(run)
     for fate in found.iterator(chunk_size=2000):
         verdict = retention_words.verdict(fate, is_dry=is_dry)
-        because = retention_words.because(fate, counts.rule, run.started_at)
+        because = retention_words.because(fate, counts.policy, run.started_at)
         command.stdout.write(f"{verdict:<13} {fate.repository}:{fate.tag}  {because}")
     freed = f"{counts.freed:,} bytes reclaimable by garbage collection"
     if is_dry:
@@ -205,7 +205,7 @@ def _write_json(command: Command, run: Run, seconds: float) -> None:
         **run.result,
     }
     command.stdout.write(json.dumps(head, indent=2)[:-2] + ',\n  "tags": [', ending="")
-    before, policy = "\n", runs.Result.of(run).rule
+    before, policy = "\n", runs.Result.of(run).policy
     for fate in run.fates.order_by("id").iterator(chunk_size=2000):
         command.stdout.write(f"{before}    {json.dumps(_of(fate, run, policy))}", ending="")
         before = ",\n"

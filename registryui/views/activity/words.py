@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from registryui.audit.chain import What
-from registryui.models import AuditEvent, Operator, RegistryUser
+from registryui.models import POLICY, POLICY_OF_BEFORE, AuditEvent, Operator, RegistryUser
 from registryui.oci import digest as digests
 from registryui.oci import names
 from registryui.views.access import Request, may_open
@@ -166,7 +166,6 @@ _ACTORS = {
     "set-up": gettext_lazy("setup"),
     "demo": gettext_lazy("demo"),
 }
-_RULE = "rule "
 _FLAWS = {
     What.CHANGED: gettext_lazy("Row %(row)d was changed."),
     What.BROKEN: gettext_lazy("Rows before row %(row)d were removed, inserted or moved."),
@@ -187,8 +186,9 @@ def actor(name: str, *, act: str = "") -> str:
     """Who did it, as people read it. A registry user may have the schedule's name."""
     if name and act.startswith("client."):
         return actor_words(name)
-    if name.startswith(_RULE):
-        return _("policy %(name)s") % {"name": line(name.removeprefix(_RULE), 80)}
+    for prefix in (POLICY, POLICY_OF_BEFORE):
+        if name.startswith(prefix):
+            return _("policy %(name)s") % {"name": line(name.removeprefix(prefix), 80)}
     return str(_ACTORS[name]) if name in _ACTORS else actor_words(name)
 
 

@@ -1,4 +1,4 @@
-"""Retention rules: each as a sentence, made, changed and switched on by administrators; and what
+"""Retention policies: each as a sentence, made, changed and switched on by administrators; and what
 their runs did."""
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from registryui.views.form import read, text
 from registryui.views.live import minute, wants_fragment
 from registryui.views.runs import ShownRun
 
-NEXT_TIMES = 3  # that a rule shows
+NEXT_TIMES = 3  # that a policy shows
 RUNS = 10  # on a page
 _LONGEST = 12  # digits of a number in the form
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A rule as the page shows it."""
+    """A policy as the page shows it."""
 
     row: RetentionPolicy
     sentence: str
@@ -56,9 +56,9 @@ class Past:
 
 @require_role(Role.VIEWER)
 def retention(request: Request) -> HttpResponse:
-    """The rules, a form if one is asked for (`new`, `edit`), and the runs.
+    """The policies, a form if one is asked for (`new`, `edit`), and the runs.
 
-    `run` and `remove` name a rule that the dialog asks about. As a fragment: the runs alone, 204
+    `run` and `remove` name a policy that the dialog asks about. As a fragment: the runs alone, 204
     while they are as the page that asks has them.
     """
     past = page(
@@ -82,7 +82,7 @@ def retention(request: Request) -> HttpResponse:
 
 @require_role(Role.ADMIN, methods=("POST",))
 def retention_policies(request: Request) -> HttpResponse:
-    """Makes a rule. With `then=dry_run` what it would do comes next."""
+    """Makes a policy. With `then=dry_run` what it would do comes next."""
     try:
         row = policies.add(_wanted(request.POST), by=request.user.actor)
     except Refused as error:
@@ -93,7 +93,7 @@ def retention_policies(request: Request) -> HttpResponse:
 
 @require_role(Role.ADMIN, methods=("POST",))
 def retention_policy(request: Request, pk: int) -> HttpResponse:
-    """Does to a rule what the pressed button names."""
+    """Does to a policy what the pressed button names."""
     row, by = _policy_or_404(pk), request.user.actor
     try:
         match request.POST.get("act"):
@@ -123,7 +123,7 @@ def retention_policy(request: Request, pk: int) -> HttpResponse:
 
 @require_role(Role.MAINTAINER, methods=("POST",))
 def retention_dry_run(request: Request, pk: int) -> HttpResponse:
-    """Asks the worker what the rule would do now; the page that follows waits for it."""
+    """Asks the worker what the policy would do now; the page that follows waits for it."""
     return _dry_run(request, _policy_or_404(pk))
 
 
@@ -209,28 +209,28 @@ def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> Ht
     if may_write and "form" not in context and (edited or "new" in request.GET or not rows):
         context |= {"edited": edited, "form": _filled(edited)}
     context |= {
-        "rules": _shown(rows),
+        "policies": _shown(rows),
         "asked": asked if may_write else None,
         "behind": asked is not None and may_write,
         "sentence": words.sentence(policies.facts(asked)) if asked else "",
         "zone": settings.TIME_ZONE,
         "undo_days": settings.UNDO_DAYS,
-        "tab": "rules",
+        "tab": "policies",
     }
     return render(request, "retention/page.html", context, status=status)
 
 
 def _filled(row: RetentionPolicy | None) -> Mapping[str, Any]:
-    """The fields of the form: of a rule, or of a new one that is safe as it stands."""
+    """The fields of the form: of a policy, or of a new one that is safe as it stands."""
     if row is not None:
         return policies.facts(row)
     return {"tags": "*", "keep_newest": 10, "keep_pulled_days": 90, "schedule": "0 4 * * SUN"}
 
 
 def _shown(rows: list[RetentionPolicy]) -> list[Shown]:
-    """One query more than the rules: their newest dry runs."""
+    """One query more than the policies: their newest dry runs."""
     dry_runs = {
-        runs.Result.of(run).rule_id: run
+        runs.Result.of(run).policy_id: run
         for run in Run.objects.filter(kind=Run.Kind.DRY_RUN, state=Run.State.DONE).order_by("pk")
     }
     return [
@@ -246,7 +246,7 @@ def _shown(rows: list[RetentionPolicy]) -> list[Shown]:
 
 
 def _next_times(row: RetentionPolicy) -> list[datetime]:
-    """An active rule's; the first may be past, if it is waited for."""
+    """An active policy's; the first may be past, if it is waited for."""
     if row.next_at is None:
         return []
     return [row.next_at, *schedules.next_times(row.schedule, NEXT_TIMES - 1, row.next_at)]
@@ -255,7 +255,7 @@ def _next_times(row: RetentionPolicy) -> list[datetime]:
 def _past(run: Run) -> Past:
     result, shown = runs.Result.of(run), ShownRun(run)
     missed, took = words.missed(result.due), divmod(int(shown.seconds), 60)
-    return Past(run, result.rule.get("name", ""), shown.by, missed, *took)
+    return Past(run, result.policy.get("name", ""), shown.by, missed, *took)
 
 
 def _token(found: list[Run]) -> str:

@@ -1,4 +1,4 @@
-"""One run of a rule, dry or real: how far it is, what went and why, what stayed and why."""
+"""One run of a policy, dry or real: how far it is, what went and why, what stayed and why."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def retention_csv(request: Request, pk: int) -> HttpResponseBase:
 
 def _run_or_404(pk: int) -> Run:
     run = Run.objects.filter(pk=pk, kind__in=_KINDS).first()
-    if run is None or not Result.of(run).rule:
+    if run is None or not Result.of(run).policy:
         raise Http404
     return run
 
@@ -76,9 +76,9 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
         "token": token,
         "is_dry": is_dry,
         "is_running": run.state == Run.State.RUNNING,
-        "rule": RetentionPolicy.objects.filter(pk=result.rule_id).first(),
-        "name": result.rule["name"],
-        "sentence": words.sentence(result.rule),
+        "policy": RetentionPolicy.objects.filter(pk=result.policy_id).first(),
+        "name": result.policy["name"],
+        "sentence": words.sentence(result.policy),
         "by": ShownRun(run).by,
         "counts": result,
         "missed": words.missed(result.due),
@@ -86,9 +86,9 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
         "filters": filters,
         "show": kind,
         "page": shown,
-        "lines": [_line(fate, run, result.rule) for fate in shown.rows],
+        "lines": [_line(fate, run, result.policy) for fate in shown.rows],
         "log": run.log if run.state in (Run.State.FAILED, Run.State.STOPPED) else "",
-        "tab": "rules",
+        "tab": "policies",
     }
 
 
@@ -125,7 +125,7 @@ class _Echo:
 def _csv_lines(run: Run) -> Iterator[str]:
     # A name of a tag or a repository begins with a letter, a digit or _, so no program that opens
     # this takes one for a formula. A reason is a sentence of ours.
-    writer, policy = csv.writer(_Echo()), Result.of(run).rule
+    writer, policy = csv.writer(_Echo()), Result.of(run).policy
     yield "\ufeff"  # or a spreadsheet does not know that it is UTF-8
     yield writer.writerow(
         ["verdict", "repository", "tag", "digest", "size", "pushed", "pulled", "code", "because"]
