@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +18,39 @@ from registryui import hosts
 from registryui.management.command import BoathouseCommand
 from registryui.refused import Refused
 
+ROOT = Path(__file__).resolve().parents[1]
 OURS = sorted(name for name, app in get_commands().items() if app == "registryui")
 
 
 def test_every_command_is_of_the_one_class() -> None:
     for name in OURS:
         assert isinstance(load_command_class("registryui", name), BoathouseCommand), name
+
+
+@pytest.mark.parametrize("command", ["gc", "integrity", "sync", "demo"])
+def test_lines_of_the_log_are_printed_only_if_they_are_asked_for(
+    command: str, tmp_path: Path
+) -> None:
+    script = (
+        "import logging, sys, django; django.setup()\n"
+        "from django.core.management import load_command_class\n"
+        "command = load_command_class('registryui', sys.argv[1])\n"
+        "command.handle = lambda **_: logging.getLogger('registryui').warning('a line')\n"
+        "command.run_from_argv(['boathouse', *sys.argv[1:]])\n"
+    )
+    environment = os.environ | {"BOATHOUSE_DATA": str(tmp_path)}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script, command, *words],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stderr
+        for words in ([], ["-v", "2"])
+    ]
+    assert printed == ["", "WARNING registryui a line\n"]
 
 
 ENDS = [

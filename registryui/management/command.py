@@ -33,7 +33,7 @@ class BoathouseCommand(BaseCommand):
     """A command of ./boathouse. What it raises of refusals and errors is printed as a sentence."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
-    logs = False  # True: lines of the log are printed too, on stderr
+    logs = False  # True: lines of the log are printed too, on stderr; with -v 2 for every command
     as_json = False  # what was asked for
     _called_from_command_line: bool  # Django's, as opposed to `call_command`
     has_said = False  # something was printed as JSON, and a second document must not follow
@@ -45,6 +45,8 @@ class BoathouseCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> Any:
         self.as_json = bool(options.get("json"))
+        if options["verbosity"] > 1:
+            logging.disable(logging.NOTSET)
         try:
             return super().execute(*args, **options)
         except BrokenPipeError:  # portal/manage.py ends quietly then

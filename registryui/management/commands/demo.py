@@ -26,7 +26,6 @@ _TOUR = (
 
 
 class Command(BoathouseCommand):
-    logs = True
     help = (
         "Pushes a dozen sample images. Run again, it pushes what is missing. Without --username it "
         "creates a temporary registry user and removes it at the end."

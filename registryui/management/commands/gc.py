@@ -15,7 +15,6 @@ from registryui.setup import configuration
 
 
 class Command(BoathouseCommand):
-    logs = True
     help = (
         "Moves unreachable manifests and blobs to quarantine, and purges what has been there long"
         " enough."

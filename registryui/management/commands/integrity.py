@@ -13,7 +13,6 @@ from registryui.models import Run
 
 
 class Command(BoathouseCommand):
-    logs = True
     help = "Checks whether every tag is complete; the exit status is 1 if one is not."
 
     def add_arguments(self, parser: Any) -> None:

@@ -15,7 +15,6 @@ from registryui.registry.errors import RegistryError
 
 
 class Command(BoathouseCommand):
-    logs = True
     help = "Reads the registry, or its store, now and updates the index."
 
     def add_arguments(self, parser: Any) -> None:
