@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.template.backends.jinja2 import Template
 from django.test import TransactionTestCase
+from django.test.signals import template_rendered
 from django.utils import translation
 
 from tests.selection import Extent
@@ -32,6 +35,22 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real, at first empty registry, shared by all tests: use names of your own."""
     with running_registry(tmp_path_factory.mktemp("registry")) as url:
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _an_answer_has_its_context() -> Iterator[None]:
+    """`response.context` is what the view gave its template; Django tells it of its own engine's
+    only."""
+    render = Template.render
+
+    def told(template: Template, context: dict[str, Any] | None = None, request: Any = None) -> str:
+        context = {} if context is None else context
+        template_rendered.send(sender=template, template=template, context=context)
+        return render(template, context, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Template, "render", told)
+        yield
 
 
 @pytest.fixture(autouse=True)

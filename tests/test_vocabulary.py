@@ -15,6 +15,8 @@ from django.conf import settings
 from django.core.management import load_command_class
 from django.urls import get_resolver
 
+from registryui.views.line_breaks import without_line_breaks
+
 ROOT = settings.BASE_DIR
 # What we called it (a pattern over the words of a name): what it is called. A room in front keeps a
 # word to where it means that.
@@ -60,7 +62,7 @@ EXCEPTIONS = {
 }
 HEADING = re.compile(r"<h[12][^>]*>(.*?)</h[12]>|{% block (?:title|crumbs) %}(.*?){% endblock %}")
 TAB = re.compile(r'<nav class="tabs"(.*?)</nav>')
-ENGLISH = re.compile(r'{% translate "([^"]*)"|{% blocktranslate[^%]*%}(.*?){% (?:end|plural)')
+ENGLISH = re.compile(r'_\("([^"]*)"|{% (?:trans|pluralize)[^%]*%}(.*?)(?={% (?:end|plural))')
 
 
 def words(name: str) -> str:
@@ -138,7 +140,7 @@ def names() -> Iterator[tuple[str, str]]:
 def headings() -> Iterator[tuple[str, str]]:
     """A template or document, and the English of a title, heading, breadcrumb or tab."""
     for path in templates():
-        text = path.read_text()
+        text = without_line_breaks(path.read_text())
         for found in [*HEADING.findall(text), *((tabs, "") for tabs in TAB.findall(text))]:
             for english in ENGLISH.findall("".join(found)):
                 yield str(path.relative_to(ROOT)), "".join(english)

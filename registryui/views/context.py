@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from django.conf import settings
@@ -90,8 +90,33 @@ class May:
         return may_open(self.user, name)
 
 
+class Totals:
+    """What pages say of everything. Each is counted when it is first asked for; a view that has
+    counted already says so: `totals(request).repositories = 12`."""
+
+    @cached_property
+    def repositories(self) -> int:
+        return counts.of_store().repositories
+
+    @cached_property
+    def deleted(self) -> int:
+        """Tags that can be restored."""
+        return restore.restorable().count()
+
+    @cached_property
+    def protected(self) -> int:
+        """Patterns of protected tags."""
+        return Protection.objects.count()
+
+
+def totals(request: HttpRequest) -> Totals:
+    """Those of this request, for its view and its templates."""
+    found: Totals = request.__dict__.setdefault("totals", Totals())
+    return found
+
+
 def page(request: HttpRequest) -> dict[str, Any]:
-    """operator (None: nobody logged in), may, nav, section, theme, and the registry's names."""
+    """What no view may name otherwise: Django puts it over what the view gives."""
     user = getattr(request, "user", None) or AnonymousUser()
     match = getattr(request, "resolver_match", None)
     here = match.url_name if match else ""
@@ -104,10 +129,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "",
         "registry_name": settings.REGISTRY_NAME,
         "public_url": settings.PUBLIC_URL,
-        # Counted only where a template shows it: fragments do not.
-        "repository_count": cache(lambda: counts.of_store().repositories),
-        "deleted_count": cache(lambda: restore.restorable().count()),
-        "protected_count": cache(Protection.objects.count),
+        "totals": totals(request),
     }
 
 

@@ -30,6 +30,7 @@ from registryui.models import (
 from . import charts
 from .access import Request, require_role
 from .catalogue.media_words import media_words
+from .context import totals
 from .live import index_token, not_changed, wants_fragment
 from .storage import measured
 
@@ -60,7 +61,8 @@ def dashboard(request: Request) -> HttpResponse:
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     context: dict[str, Any] = {"token": token, "drift_count": _drift_count(request), **_health()}
-    context |= {"figures": counted, "repository_count": counted.repositories}
+    context["figures"] = counted
+    totals(request).repositories = counted.repositories
     if counted.repositories:
         days = _days()
         biggest = list(

@@ -20,7 +20,7 @@ from registryui.gc import collector as collecting
 from registryui.gc.result import Result
 from registryui.models import AuditEvent, Role, Run
 from registryui.refused import Refused
-from registryui.templatetags.boathouse import took
+from registryui.views.filters import took
 from tests.support.pages import HOSTILE, client_of, text
 
 pytestmark = pytest.mark.django_db

@@ -19,6 +19,7 @@ from registryui.models import DailyActivity, Repository, Role
 from registryui.models.paging import page
 from registryui.views.access import Request, require_role
 from registryui.views.charts import spark_line
+from registryui.views.context import totals
 from registryui.views.live import index_token, not_changed, wants_fragment
 
 SORTS = {
@@ -60,6 +61,7 @@ def repositories(request: Request) -> HttpResponse:
     shown = page(found, order, after=request.GET.get("after", ""))
     sparks = _sparks(shown.rows)
     biggest = Repository.objects.order_by("-size").values_list("size", flat=True).first()
+    totals(request).repositories = total
     context: dict[str, Any] = {
         "page": shown,
         "rows": [
@@ -73,7 +75,6 @@ def repositories(request: Request) -> HttpResponse:
         "namespaces_left": len(below) - NAMESPACE_CHIPS,
         "namespace_count": len(below),
         "found": found.count() if query or namespace else total,
-        "repository_count": total,
         "sort": sort,
         "token": token,
     }

@@ -72,7 +72,7 @@ def _page(
         "behind": bool(ask),
         "error": error,
         "is_maintainer": row.role == Role.MAINTAINER,
-        "may": may_words(giver.may, most=None),
+        "may_words": may_words(giver.may, most=None),
         "actions": forms.actions(request, giver.may, is_typed=bool(error)),
         "longest": request.POST.get("longest", "") if error else str(row.longest_days or "never"),
         "longests": forms.longests(row.longest_days),

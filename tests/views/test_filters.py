@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registryui.models import UNKNOWN
-from registryui.templatetags import boathouse as tags
+from registryui.views import filters as tags
 
 HOSTILE = '<script>alert("1")</script>&'
 

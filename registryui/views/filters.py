@@ -1,11 +1,6 @@
-"""The words of the design system for templates: {% load boathouse %}.
+"""How templates write values, and the signs they draw: functions of text in, markup out.
 
-{% icon "search" "ok" %} {% flag name "l" %} {% mark %} {% repository_name name query %}
-{{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ size|more_bytes }}
-{{ total|rest:part }}
-{{ seconds|took }} {{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }}
-{{ actor|who }}
-{{ text|highlight:query }} {{ text|cut:200 }}
+environment.py lists them under the names that templates use.
 """
 
 from __future__ import annotations
@@ -17,7 +12,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 import lucide
-from django import template
 from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -26,9 +20,6 @@ from django.utils.translation import ngettext
 
 from registryui import formats
 from registryui.models import UNKNOWN, actor_name
-from registryui.oci.digest import short
-
-register = template.Library()
 
 LEGEND = 5  # names that a line has room for
 HUES = 6  # data colours of portal.css; hue-0 is "no group"
@@ -63,7 +54,6 @@ DRAWN_BY_CSS = (
 )
 
 
-@register.simple_tag
 @lru_cache(maxsize=512)  # drawing one takes 0.1 ms, and a list has hundreds of the same
 def icon(name: str, css: str = "") -> SafeString:
     """A Lucide icon, hidden from screen readers: the word next to it speaks."""
@@ -74,7 +64,6 @@ def icon(name: str, css: str = "") -> SafeString:
     return mark_safe(svg.replace("<svg", start, 1))  # noqa: S308 (drawn by lucide, class escaped)
 
 
-@register.simple_tag
 @lru_cache(maxsize=2048)
 def flag(name: str, size: str = "") -> SafeString:
     """A signal flag made from a repository's name: its hue is the namespace's. size: "", s, l."""
@@ -88,13 +77,11 @@ def flag(name: str, size: str = "") -> SafeString:
     )
 
 
-@register.simple_tag
 def mark() -> SafeString:
     """Boathouse's own sign."""
     return mark_safe(MARK)  # noqa: S308 (a constant)
 
 
-@register.simple_tag
 def repository_name(name: str, query: str = "") -> SafeString:
     """`<span>team/</span>api`: the last part stands out; what matches `query` is marked."""
     head, slash, tail = name.rpartition("/")
@@ -107,7 +94,6 @@ def repository_name(name: str, query: str = "") -> SafeString:
     return format_html("<span>{}</span>{}", head + slash, tail)
 
 
-@register.simple_tag
 def namespace_legend(namespaces: Sequence[str]) -> SafeString:
     """What the colours of a drawing mean: one swatch for each hue, with all that fly it."""
     by_hue: dict[int, list[str]] = {}
@@ -123,19 +109,16 @@ def namespace_legend(namespaces: Sequence[str]) -> SafeString:
     )
 
 
-@register.filter
 def hue(name: str) -> int:
     """1–6, the same for all repositories of a namespace; "" (nobody known) is 0, grey."""
     return 1 + _number(name.split("/")[0], 0) % HUES if name else 0
 
 
-@register.filter
 def who(actor: str) -> str:
     """Who pushed, as people read it: an operator is said to be one."""
     return actor_name(actor)
 
 
-@register.filter
 def initials(name: str) -> str:
     """At most two letters for the circle beside a name: `ci-platform` -> CP, `jana` -> JA."""
     words = [word for word in re.split(r"[\W_]+", name) if word]
@@ -143,7 +126,6 @@ def initials(name: str) -> str:
     return letters.upper() or "?"
 
 
-@register.filter
 def ago(when: datetime | None, unknown: str = "unknown") -> SafeString:
     """`<time>2 h ago</time>` with the exact UTC time on hover. None and 1970 are "unknown", or
     "never" when asked so."""
@@ -180,7 +162,6 @@ def age_in_words(seconds: float) -> str:
     return _("%(number)d y ago") % {"number": days // 365}
 
 
-@register.filter
 def until(when: datetime) -> SafeString:
     """`<time>in 6 days</time>` with the exact UTC time on hover; what is past is "2 h ago"."""
     exact = when.astimezone(UTC)
@@ -209,12 +190,6 @@ def time_left_in_words(seconds: float) -> str:
     return ngettext("in %(n)d year", "in %(n)d years", years) % {"n": years}
 
 
-register.filter("bytes", formats.size)
-register.filter("more_bytes", formats.difference)
-register.filter("short", short)
-
-
-@register.filter
 def rest(total: int, part: int) -> str:
     """`total` without `part`, rounded so that what `bytes` shows of the three adds up."""
     unit = 1000 ** max((len(str(total)) - 1) // 3, 0)
@@ -222,7 +197,6 @@ def rest(total: int, part: int) -> str:
     return formats.size((round(total / step) - round(part / step)) * step)
 
 
-@register.filter
 def took(seconds: float | None) -> str:
     """A duration as a clock shows it: 0.4 s, 12 s, 3 min 12 s, 2 h 5 min. None is a dash."""
     if seconds is None:
@@ -237,19 +211,16 @@ def took(seconds: float | None) -> str:
     return _("%(h)d h %(m)d min") % {"h": whole // 3600, "m": whole % 3600 // 60}
 
 
-@register.filter
 def thousands(number: int) -> str:
     """12345 -> 12,345 in every language; columns of figures must line up."""
     return f"{number:,}"
 
 
-@register.filter
 def cut(text: str, length: int) -> str:
     """At most `length` characters: text of a pushed image has no limit of its own."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-@register.filter
 def highlight(text: str, query: str | Sequence[str]) -> SafeString:
     """`text` with each place where `query`, or one of several, stands (in any case) in <mark>; all
     are escaped."""

@@ -1,0 +1,42 @@
+"""The icons of the pages, as one file of symbols that browsers keep: drawn by Lucide."""
+
+import re
+
+import lucide
+from django.conf import settings
+
+from registryui import files
+
+FILE = "portal/icons.svg"
+# `icon("search")` in a template refers to one of these; another name is an error.
+NAMES = frozenset(
+    """
+    anchor archive arrow-left-right badge-check ban binary bot boxes calculator check
+    chevron-down chevron-left chevron-right chevron-up circle circle-alert circle-check
+    circle-dot circle-minus circle-question-mark circle-slash circle-stop circle-x
+    clipboard-list clock container copy cpu download ellipsis external-link eye file file-badge
+    file-check file-diff flame gauge git-compare hand hard-drive heart-pulse history hourglass
+    info key-round languages laptop layers layout-dashboard link list-filter lock lock-keyhole
+    lock-open log-in log-out menu minus monitor moon package paperclip pencil play plus recycle
+    refresh-cw rotate-cw save scan-search scissors scroll-text search search-x server share-2
+    shield shield-alert shield-check ship-wheel square-terminal sun tags terminal trash-2
+    triangle-alert undo-2 unlink upload user user-cog user-plus user-x x
+    """.split()
+)
+
+
+def make() -> None:
+    """Makes the file below DATA/made, one of the static folders, if it is missing or another."""
+    target = settings.DATA / "made" / FILE
+    drawn = "".join(_symbol(name) for name in sorted(NAMES))
+    wanted = f'<svg xmlns="http://www.w3.org/2000/svg">{drawn}</svg>\n'
+    if not target.exists() or target.read_text() != wanted:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.write(target, wanted)
+
+
+def _symbol(name: str) -> str:
+    """portal.css says how lines are drawn."""
+    drawn = re.sub(r">\s+<", "><", lucide._render_icon(name, 16)).strip()
+    inside = re.sub(r"^<svg[^>]*>|</svg>$", "", drawn)
+    return f'<symbol id="{name}" viewBox="0 0 24 24">{inside}</symbol>'
