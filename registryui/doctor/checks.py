@@ -55,7 +55,7 @@ def examine(*, is_thorough: bool = False) -> list[Finding]:
     the parts that may hang, all at once. `is_thorough`: reads all of the database, too."""
     apart: dict[str, Callable[[], Finding | None]] = {
         "registry": check_registry,
-        "front door": check_proxy,
+        "proxy": check_proxy,
         "htpasswd": check_htpasswd,
         "certificate": check_certificate,
         "store": lambda: check_store(is_thorough=is_thorough),
@@ -181,7 +181,7 @@ def _within(tree: Any, *keys: str) -> Any:
     return tree
 
 
-# -- front door ----------------------------------------------------------------------------------
+# -- proxy ---------------------------------------------------------------------------------------
 def check_proxy() -> Finding:
     """Does nginx show the right certificate, want a password for /v2/, and reach the portal?
 
@@ -207,12 +207,12 @@ def check_proxy() -> Finding:
         return _proxy("warn", "proxy-old-certificate")
     if held := write_freeze.freezes():
         until = max(one.until for one in held).isoformat()
-        return _proxy("warn", "proxy-held", what=held[0].what, by=held[0].by, until=until)
+        return _proxy("warn", "proxy-frozen", what=held[0].what, by=held[0].by, until=until)
     return _proxy("ok", "proxy-ok", ms=milliseconds, protocol=answer.protocol.replace("v", " "))
 
 
 def _proxy(state: str, code: str, **params: Any) -> Finding:
-    return Finding("front door", state, code, params)
+    return Finding("proxy", state, code, params)
 
 
 def _proxy_problem(answer: proxy.Answer, portal: int) -> tuple[str, int] | None:

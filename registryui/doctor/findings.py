@@ -14,7 +14,7 @@ from registryui.models import Run, here
 
 NAMES = (
     "registry",
-    "front door",
+    "proxy",
     "htpasswd",
     "certificate",
     "database",  # of SQLite only what is wrong: it is a file of the disk
@@ -30,6 +30,7 @@ NAMES = (
     "packages",  # only where a security update waits
     "worker",
 )
+OLD_NAMES = {"front door": "proxy"}  # in rounds that an older version stored
 STATES = ("ok", "warn", "bad")  # in order
 SILENT = timedelta(minutes=3)  # a round a minute: this is no late one, the worker is gone
 KEPT = 100  # newest rounds
@@ -65,6 +66,7 @@ def from_json(stored: Any) -> list[Finding]:
                 "code": str(code),
                 "params": dict(params),
             }:
+                name = OLD_NAMES.get(name, name)
                 if name in NAMES and state in STATES:
                     found.append(Finding(name, state, code, params))
     return sorted(found, key=lambda one: NAMES.index(one.name))

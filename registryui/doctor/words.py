@@ -61,7 +61,7 @@ def _in_our_words(params: Params) -> Params:
 
 _TITLES = {
     "registry": _("Registry"),
-    "front door": _("Proxy (nginx)"),
+    "proxy": _("Proxy (nginx)"),
     "htpasswd": _("htpasswd file"),
     "certificate": _("Certificate"),
     "database": _("Database"),
@@ -381,7 +381,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
             "user can reach."
         ),
     ),
-    # -- front door --
+    # -- proxy --
     "proxy-ok": (_("Responds in %(ms)d ms"), "nginx, %(protocol)s", ""),
     "proxy-closed": (
         _("No response at %(address)s"),
@@ -401,7 +401,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         _("nginx has not been reloaded since the renewal."),
         _("Run ./boathouse up to reload nginx."),
     ),
-    "proxy-held": _proxy_frozen,
+    "proxy-frozen": _proxy_frozen,
     "proxy-open": (
         _("Allows access without a password"),
         "",
@@ -427,7 +427,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         _("It returns %(status)d to a client."),
         _("Another program may use its port: run ./boathouse down, then ./boathouse up."),
     ),
-    # -- password file --
+    # -- htpasswd --
     "htpasswd-ok": (
         ngettext_lazy("%(users)d registry user", "%(users)d registry users", "users"),
         _("Readable by nginx"),
@@ -674,7 +674,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         "%(path)s",
         _("Check whether it is mounted read-only or belongs to another user."),
     ),
-    # -- collection --
+    # -- garbage collection --
     "gc-ok": (_("Last run %(age)s ago"), _("%(freed)s freed, %(waiting)s in quarantine"), ""),
     "gc-running": (_("Running"), _("for %(age)s"), ""),
     "gc-none": (_("None yet"), _next_gc, ""),
