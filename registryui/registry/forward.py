@@ -1,4 +1,4 @@
-"""A client's request handed on to the registry as it came, and the answer as it comes back."""
+"""Forwards a client's request to the registry unchanged, and returns the answer."""
 
 from __future__ import annotations
 
