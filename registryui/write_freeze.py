@@ -218,10 +218,7 @@ def other_hosts() -> list[str]:
 # -- files -----------------------------------------------------------------------------------------
 _OPEN = frozenset(("01", "03", "08"))  # established, just accepted, closed by nginx
 _CONNECTING = "02"
-_UNDER_WAY = (
-    "02",
-    "03",
-)  # of a Unix socket: not accepted yet, accepted; nginx may have closed it
+_UNDER_WAY = ("02", "03")  # of a Unix socket: not yet accepted, accepted
 _NAMELESS = "0"  # all that the registry has not accepted yet
 
 
