@@ -167,7 +167,7 @@ def _page(visitor: Visitor) -> float:
 
 @contextmanager
 def _strangers(one: Product, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """So many at once on the page of the log-in, with a wrong password for that name if it has one.
+    """So many at once on the login page, with a wrong password for that name if it has one.
 
     Another process: threads of this one would delay the measuring one, by Python's lock.
     """

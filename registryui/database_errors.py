@@ -72,15 +72,15 @@ def path() -> str:
 
 def _what_to_do(found: Kind) -> str:
     if found == "empty":
-        return "Bring a backup back, or run ./boathouse down and ./boathouse up, which makes them."
+        return "Restore a backup, or run ./boathouse down and ./boathouse up, which creates them."
     if settings.IS_POSTGRESQL:
         if found == "damaged":
-            return 'Bring a dump back: docs/operate.md, "Backup and restore".'
+            return 'Restore a dump: docs/operate.md, "Backup and restore".'
         return "Check DATABASE_URL and that its server runs."
     aside = Path(path()).with_name("damaged")
     if found == "damaged":
         return (
-            f"Run ./boathouse down, put it aside (mkdir {aside}; mv {path()}* {aside}), bring a "
+            f"Run ./boathouse down, move it (mkdir {aside}; mv {path()}* {aside}), bring a "
             "backup back if there is one, and run ./boathouse up: docs/operate.md, "
             '"When files are lost or damaged", lists what is restored without one.'
         )

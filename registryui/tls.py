@@ -202,8 +202,8 @@ def _load_ca(folder: Path) -> x509.Certificate:
 
 
 def _issue(folder: Path, names: list[str]) -> None:
-    """Sign a new server certificate. The key goes first: nginx -t finds a pair that is half
-    written, the running nginx keeps the old one, and the next `ensure` sees the mismatch."""
+    """Sign a new server certificate. The key is written first: nginx -t rejects an incomplete pair,
+    the running nginx keeps the old one, and the next `ensure` detects the mismatch."""
     ca = _load_ca(folder)
     if not (folder / "ca.key").exists():
         raise ValueError(

@@ -30,7 +30,7 @@ def check(*, by: str) -> Verdict:
     """Verifies all rows and records the result."""
     found = verify()
     if not found.is_complete:
-        log.error("the audit log is not as it was written: %d flaws", found.count)
+        log.error("the audit log fails verification: %d flaws", found.count)
     record(
         "audit.verify",
         "",

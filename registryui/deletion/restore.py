@@ -97,7 +97,7 @@ def restore(tombstone: TagTombstone, *, by: str, expected: str | None = None) ->
 def restore_act(
     act: str, *, by: str, progress: Callable[[int, int], bool] | None = None
 ) -> tuple[Result, ...]:
-    """Undoes a whole delete: "restored", "moved" or "failed" for each of its tags. None that was
+    """Undoes a complete delete: "restored", "moved" or "failed" for each of its tags. None that was
     pushed meanwhile is replaced.
 
     `progress` gets (done, total) and says False to stop: what is back stays.

@@ -1,4 +1,4 @@
-"""Former tags: what undo must know of a tag when it leaves its digest.
+"""Tombstones: what undo must know of a tag when it leaves its digest.
 
 A delete notes them before it acts (deletion/execute.py), ingest.py when a known tag is found on
 another digest, client_deletes.py when a client deleted it, events.py for what a push set

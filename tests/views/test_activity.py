@@ -444,7 +444,7 @@ def test_the_command_verifies(log: None, monkeypatch: pytest.MonkeyPatch) -> Non
         [],
     )  # one of the first look
     monkeypatch.setattr(chain, "is_guarded", lambda: False)
-    with pytest.raises(CommandError, match="not as it was written"):
+    with pytest.raises(CommandError, match="fails verification"):
         said("--verify")
     row = AuditEvent.objects.latest("id")
     assert (row.act, row.result, row.actor) == ("audit.verify", "failed", "command line")

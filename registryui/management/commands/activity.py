@@ -92,8 +92,8 @@ class Command(BoathouseCommand):
         self.say({"complete": found.is_complete, **facts, "flaws": flaws}, *lines)
         if not found.is_complete:
             raise CommandError(
-                f"the log is not as it was written ({found.count} flaws in {found.rows}"
-                " rows); docs/operate.md says what that can mean."
+                f"the log fails verification ({found.count} flaws in {found.rows}"
+                " rows); docs/operate.md explains possible causes."
             )
 
 

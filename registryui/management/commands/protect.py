@@ -17,7 +17,7 @@ class Command(BoathouseCommand):
     help = (
         "Protects tags from being deleted by anyone or any policy until the protection is removed; "
         "immutable ones also from being changed to another image. WHAT is 'REPOSITORIES:TAGS', "
-        "both patterns of whole names, * matches any text, several separated by spaces: "
+        "both patterns of complete names, * matches any text, several separated by spaces: "
         "'team/*:v* stable'."
     )
 
