@@ -304,8 +304,8 @@ class _Setting:
                 self.untagged.add(digest)
 
     def _may_set(self, wish: _Wish, now: str) -> bool:
-        """What a page showed must still be so; a former tag comes back where nothing is in its
-        place, or only what may be replaced."""
+        """What a page showed must still be so; a tag is restored if it does not exist, or may be
+        replaced."""
         if wish.update is None:
             return now == wish.expected
         return now in ("", wish.digest, wish.expected) or self._is_throw_away(now)

@@ -66,8 +66,8 @@ def note_passed(
     repository: str, pushes: Sequence[RegistryEvent], events: Sequence[RegistryEvent]
 ) -> None:
     """Notes tags that these pushes set and that the index never had so: another push, or a delete,
-    came before we looked; which one, `events` may say. Only what we have the manifest of can be put
-    back.
+    came before the probe; `events` may say which one. Only what we have the manifest of can be
+    restored.
 
     Three or four queries.
     """

@@ -164,7 +164,7 @@ def make_event(repository: str, **fields: Any) -> RegistryEvent:
 
 
 def make_tombstone(repository: str, tag: str, **fields: Any) -> TagTombstone:
-    """A deleted tag that can be put back for three days."""
+    """A deleted tag that can be restored for three days."""
     now = timezone.now()
     defaults: dict[str, Any] = {
         "digest": digest_of(f"{repository}:{tag}"),

@@ -107,7 +107,7 @@ def _sections(
     return {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
-        # No blob descriptor cache: after a collection it would believe in blobs that are gone.
+        # No blob descriptor cache: after garbage collection it would still have deleted blobs.
         "storage": {
             "filesystem": {"rootdirectory": str(folder / "store")},
             "delete": {"enabled": True},

@@ -28,7 +28,7 @@ class Cluster:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
-    is_durable: bool = False  # whether it outlives a power cut, as a real one does
+    is_durable: bool = False  # whether it outlives a power failure, as a real one does
 
     def url(self, database: str = USER) -> str:
         """As DATABASE_URL takes it; the socket is in the folder."""

@@ -137,7 +137,7 @@ class Product:
         made = json.loads(self.boathouse("user", "add", name, *options, "--json").stdout)
         return name, made["secret"]
 
-    # -- through the front door ----------------------------------------------------------------
+    # -- through the proxy ---------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -146,7 +146,7 @@ class Product:
 
     @property
     def registry_url(self) -> str:
-        """Where its own registry is asked, past the front door."""
+        """Where its own registry is asked, past the proxy."""
         return f"unix:{self.data}/run/sockets/registry"
 
     @property

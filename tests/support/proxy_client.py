@@ -86,7 +86,7 @@ def ask(
 
 
 def connected(port: int = 0) -> http.client.HTTPSConnection:
-    """A connection to the front door that asks for no certificate."""
+    """A connection to the proxy that asks for no certificate."""
     return http.client.HTTPSConnection(
         "localhost",
         port or settings.PORT,
