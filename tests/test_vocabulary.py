@@ -70,6 +70,7 @@ EXCEPTIONS = {
 }
 HEADING = re.compile(r"<h[12][^>]*>(.*?)</h[12]>|{% block (?:title|crumbs) %}(.*?){% endblock %}")
 TAB = re.compile(r'<nav class="tabs"(.*?)</nav>')
+PROSE = re.compile(r'"""[\s\S]*?"""|^ *# .*(?:\n *# .*)*|  # .*', re.MULTILINE)
 ENGLISH = re.compile(r'{% translate "([^"]*)"|{% blocktranslate[^%]*%}(.*?){% (?:end|plural)')
 
 
@@ -164,13 +165,8 @@ def sentences() -> Iterator[tuple[str, str]]:
         for path in (ROOT / folder).rglob("*.py"):
             if path == Path(__file__) or {"views", "migrations"} & set(path.parts):
                 continue
-            where, text = str(path.relative_to(ROOT)), path.read_text()
-            yield from (
-                (where, one) for one in re.findall(r"^ *# .*(?:\n *# .*)*|  # .*", text, re.M)
-            )
-            for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                    yield where, ast.get_docstring(node) or ""
+            for one in PROSE.findall(path.read_text()):
+                yield str(path.relative_to(ROOT)), one
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*")]:
         if path.is_file() and path.name != "CHANGELOG.md":
             yield str(path.relative_to(ROOT)), path.read_text()
