@@ -30,7 +30,7 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 
 @dataclass
 class Hosts:
-    """What the tests are about."""
+    """Two hosts."""
 
     cluster: postgres.Cluster
     first: Product
