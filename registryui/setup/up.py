@@ -153,7 +153,7 @@ def _prepare_users() -> None:
         raise Refused(f"BOATHOUSE_ANONYMOUS_PULL: {bad}") from bad
     except OSError as trouble:
         raise Refused(
-            f"The files of registry users cannot be made ready ({trouble}): give them to the user "
+            f"The files of registry users cannot be written ({trouble}): give them to the user "
             "that runs ./boathouse, or run it as that user."
         ) from trouble
 
@@ -165,7 +165,7 @@ def _prepare_guard(say: Say) -> None:
         guard_files.write()
     except OSError as trouble:
         raise Refused(
-            f"The files of protections cannot be made ready ({trouble}): give "
+            f"The files of protections cannot be written ({trouble}): give "
             f"{guard_files.folder()} to the user that runs ./boathouse, or run it as that user."
         ) from trouble
 
