@@ -29,8 +29,7 @@ class Command(BoathouseCommand):
         add.add_argument(
             "--immutable",
             action="store_true",
-            help="a push may set new tags, and none of them on another digest; also for one that "
-            "is protected already",
+            help="pushes may create matching tags, not move them; also for existing protections",
         )
         add.add_argument("--note", default="", help="reason, or for whom")
         lift = add_act(acts, "lift", "remove a protection")
