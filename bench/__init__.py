@@ -1,7 +1,7 @@
-"""./boathouse bench: the numbers of docs/benchmarks.md, measured anew on this machine.
+"""./boathouse bench: the numbers of docs/benchmarks.md, measured on this machine.
 
 __main__.py ── options, order of the parts, table, JSON
   start push memory first_sync pages …    one module a part: measure() -> rows
-    instance.py  a product of its own     images.py  made images
+    instance.py  a separate instance    images.py  made images
     measure.py   rows, percentiles, the noise of the machine
 """

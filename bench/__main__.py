@@ -26,15 +26,15 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = (
     *("start", "push", "memory", "first_sync", "pages", "browser", "proxy", "guessing"),
-    "collect",
+    "gc",
 )
-ON_DEMAND = "million"  # by --tags: it takes its time
-LARGER = ("million", "collect")  # take a number of tags
+ON_DEMAND = "million"  # with --tags: it takes long
+LARGER = ("million", "gc")  # take a number of tags
 FAILED = "failed"
 HEAD = """# Benchmarks
 
-`./boathouse bench --write` made this page. All figures are from one run; these machines
-are noisy, so read the ratios. p50 / p95 where two figures stand.
+`./boathouse bench --write` wrote this page. All figures are from one run; these machines
+are noisy, so compare the ratios. Two figures are p50 / p95.
 """
 
 
@@ -75,16 +75,16 @@ def _arguments() -> argparse.Namespace:
         "--tags",
         type=int,
         default=0,
-        help="also the index of a made store of so many tags; with --only collect, collecting it",
+        help="also the index of a store of so many tags; with --only gc, its garbage collection",
     )
     parser.add_argument(
-        "--postgresql", action="store_true", help="that index in PostgreSQL, not in SQLite"
+        "--postgresql", action="store_true", help="that index in PostgreSQL instead of SQLite"
     )
     parser.add_argument("--json", action="store_true", help="print the rows for programs")
-    parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     options = parser.parse_args()
     if options.write and options.only:
-        parser.error("--write keeps a whole run: leave --only out")
+        parser.error("--write needs a complete run, without --only")
     return options
 
 
@@ -106,7 +106,7 @@ def _measured(parts: Sequence[str], tags: int, is_postgresql: bool) -> Iterator[
 
 
 def _rows(measure: Callable[[], Iterable[Row]]) -> Iterator[Row]:
-    """The part's rows; one that says "failed" where it breaks off. The other parts go on."""
+    """The part's rows; "failed" if it raises. The other parts are still measured."""
     try:
         yield from measure()
     except Exception as error:

@@ -1,6 +1,6 @@
 """Guessing: pipelines and pages while others guess passwords; how long a wrong one takes.
 
-All on loopback, with addresses of its own for those who guess.
+All on loopback; the guesses come from other addresses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OWN, OTHERS = "127.0.0.1", [f"127.0.0.{10 + number}" for number in range(8)]  # 
 SECONDS = 6.0
 PAUSE = 0.02  # between two requests of the one who is measured
 GUESSES = 40
-LOG_INS, BURSTS = 30, 6  # at once, of people nobody knows; each time when nginx lets them in again
+LOG_INS, BURSTS = 30, 6  # at once, by unknown users; each time after nginx has accepted them again
 DRAINED = 16.0  # seconds between two such bursts
 PERSON, PASSWORD = "person", "four boats on a lake"
 
@@ -53,7 +53,7 @@ def _add_person(one: Product) -> None:
 
 
 def _beside_guessing(one: Product) -> Iterator[Row]:
-    """Quiet before and after each, so that the ratio is of one time."""
+    """Measured without guessing before and after each, so that the ratio is of one time."""
     for victim, how, addresses in (
         (one.user, "another address", OTHERS[:1]),
         (one.user, f"{len(OTHERS)} addresses", OTHERS),
@@ -65,12 +65,12 @@ def _beside_guessing(one: Product) -> Iterator[Row]:
             with _guessing(one, PERSON, count, addresses):
                 time.sleep(1)
                 beside = _asked(one, victim)
-            time.sleep(DRAINED)  # who waited in turn
+            time.sleep(DRAINED)  # who was queued
             quiet = p(before, 95)
             ratio = p(beside, 95) / quiet
             yield Row(
                 f"p95 of {'a generated secret' if victim == one.user else 'an own password'}"
-                f" beside {count} connections from {how} that guess {PERSON}, against quiet",
+                f" beside {count} connections from {how} that guess {PERSON}, compared to idle",
                 f"{ratio:.2f}×",
                 f"{quiet * 1000:.1f} to {p(beside, 95) * 1000:.1f} ms, "
                 f"worst {max(beside) * 1000:.0f} ms",
@@ -114,7 +114,7 @@ def _guessing(one: Product, name: str, count: int, addresses: Sequence[str]) -> 
 
 
 def _refusing(one: Product) -> Row:
-    """Each guess from an address of its own: none waits for others."""
+    """Each guess from another address: none waits for others."""
     names = {"own password": PERSON, "generated secret": one.user[0], "no user": "nobody-knows"}
     found: dict[str, list[float]] = {what: [] for what in names}
     for number in range(GUESSES):
@@ -134,7 +134,7 @@ def _refusing(one: Product) -> Row:
 
 
 def _beside_log_ins(one: Product) -> Iterator[Row]:
-    """Pages of somebody who is signed in, while strangers ask for the page of the log-in, and while
+    """Pages of somebody who is signed in, while others request the login page, and while
     they send passwords to it: the first says what so many requests cost by themselves."""
     visitor = Visitor(one)
     visitor.login()
@@ -151,7 +151,7 @@ def _beside_log_ins(one: Product) -> Iterator[Row]:
     for what, seconds in beside.items():
         ratio = p(seconds, 95) / p(quiet, 95)
         yield Row(
-            f"p95 of a page beside {LOG_INS} {what} at once, against quiet",
+            f"p95 of a page beside {LOG_INS} {what} at once, compared to idle",
             f"{ratio:.2f}×",
             f"{p(quiet, 95) * 1000:.0f} to {p(seconds, 95) * 1000:.0f} ms (medians "
             f"{p(quiet, 50) * 1000:.0f} and {p(seconds, 50) * 1000:.0f}), worst "
@@ -167,9 +167,9 @@ def _page(visitor: Visitor) -> float:
 
 @contextmanager
 def _strangers(one: Product, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """So many at once on the page of the log-in, with a wrong password for that name if it has one.
+    """So many at once on the login page, with a wrong password for that name if it has one.
 
-    Another process: threads of this one would hold up the one who measures, by Python's lock.
+    Another process: threads of this one would delay the measuring one, by Python's lock.
     """
     stranger = Visitor(one)
     form = TOKEN.search(stranger.get("/login").text)

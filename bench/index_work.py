@@ -1,4 +1,4 @@
-"""Work on an index in a process of its own, with a data folder of its own; one JSON object out.
+"""Work on an index in a separate process, with its own data folder; prints one JSON object.
 
 python -m bench.index_work DATA build  STORE        sync with a folder, made:TAGS, one:TAGS (in one
                                                 repository) or first:TAGS (repositories that no
@@ -44,7 +44,7 @@ def start(data: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What it printed; RuntimeError with its own words if it failed."""
+    """What it printed; RuntimeError with its output if it failed."""
     out, errors = process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"{out}{errors}"[-3000:])

@@ -1,4 +1,4 @@
-"""A Boathouse of its own for a benchmark: temporary data folder, free port, gone at the end."""
+"""A separate Boathouse for a benchmark: temporary data folder, free port, removed at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = 30  # for one tag to reach the index
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A folder with a short name that nginx's workers may pass; removed afterwards."""
+    """A folder with a short name that nginx's workers can access; removed afterwards."""
     made = Path(tempfile.mkdtemp(prefix="boathouse-bench-", dir="/tmp"))
     made.chmod(0o755)
     try:
@@ -30,7 +30,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def running(address: str = LOOPBACK) -> Iterator[Product]:
-    """An instance that is up at this address; ended and removed afterwards."""
+    """An instance that is up at this address; stopped and removed afterwards."""
     with folder() as place, product(place / "data", address) as one:
         yield one
 
@@ -42,7 +42,7 @@ def client(one: Product) -> RegistryClient:
 
 
 def wait_for(one: Product, tag: str) -> float:
-    """Seconds until the index has the tag; looked at every 2 ms. No tag may have its name twice."""
+    """Seconds until the index has the tag; polled every 2 ms. No tag may have its name twice."""
     start = time.perf_counter()
     with closing(sqlite3.connect(f"file:{one.data}/index.sqlite3?mode=ro", uri=True)) as index:
         while index.execute(FOUND, (tag,)).fetchone() is None:

@@ -13,7 +13,7 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what, the figure with its unit, and what it is held against.
+    """One line of the table: what, the figure with its unit, and the comparison.
 
     `numbers` is the same for programs: a name that ends in its unit, and the number.
     """
@@ -44,7 +44,7 @@ def times(what: str, seconds: Sequence[float], note: str = "") -> Row:
 
 
 def noise(when: str) -> Row:
-    """How far apart the machine's own answers lie, and how busy others keep it just now."""
+    """How much the machine's own times vary, and how busy others keep it."""
     busy = psutil.cpu_percent(interval=1)
     block = b"boathouse" * 500_000
     runs = [timed(lambda: hashlib.sha256(block).digest()) for _ in range(50)]
@@ -52,7 +52,7 @@ def noise(when: str) -> Row:
     return Row(
         f"noise {when}: p95 of the same work 50 times / its median",
         f"{spread:.2f}×",
-        f"1.00× on a quiet machine; others used {busy:.0f} % of the processor",
+        f"1.00× on an idle machine; others used {busy:.0f} % of the processor",
         {"spread_ratio": spread, "busy_percent": busy},
     )
 

@@ -32,7 +32,7 @@ AT_ONCE = 16
 READERS = 8
 REPOSITORIES = 10_000  # of the reconciliation
 EVENTS = 10_000
-FEWEST = 1_000  # tags that pages of a large index are held against
+FEWEST = 1_000  # tags that pages of a large index are compared to
 REPEATS = 40
 ROUNDS = 3
 
@@ -190,7 +190,7 @@ def _cold(place: Path, tags: int) -> Iterator[Row]:
 
 
 def _forget() -> bool:
-    """Empties the machine's cache of files; False if we may not."""
+    """Empties the machine's cache of files; False if that is not allowed."""
     if os.geteuid() != 0:
         return False
     os.sync()
@@ -247,7 +247,7 @@ def _beside_pages(place: Path, tags: int) -> Iterator[Row]:
     yield Row(
         "pages while the first build runs, p95",
         f"{p95:.0f} ms",
-        f"aim: < 100; quiet {p(quiet['times'], 95) * 1000:.0f} ms; {len(busy['times'])} pages,"
+        f"aim: < 100; idle {p(quiet['times'], 95) * 1000:.0f} ms; {len(busy['times'])} pages,"
         f" {busy['locked']} × database is locked, {busy['failed']} other errors",
         {"p95_ms": p95, "locked": busy["locked"], "failed": busy["failed"]},
     )
@@ -286,9 +286,9 @@ def _events(place: Path, tags: int) -> Iterator[Row]:
     )
     slower = p(busy["times"], 50) / p(quiet["times"], 50)
     yield Row(
-        "pages while these are applied, p50 against quiet",
+        "pages while these are applied, p50 compared to idle",
         f"{slower:.1f}×",
-        f"aim: ≤ 2×; p95 {p(busy['times'], 95) * 1000:.0f} ms, quiet"
+        f"aim: ≤ 2×; p95 {p(busy['times'], 95) * 1000:.0f} ms, idle"
         f" {p(quiet['times'], 95) * 1000:.0f} ms; {busy['locked']} × database is locked",
         {"ratio": slower, "locked": busy["locked"]},
     )

@@ -1,6 +1,6 @@
 """Every list page at 1,000 tags: server time, queries, bytes.
 
-The pages are made in a process of their own, with a data folder of its own:
+The pages are rendered in a separate process, with its own data folder:
 python -m bench.pages FOLDER [TAGS [REPEATS]] writes one JSON object a page to standard output.
 """
 

@@ -1,6 +1,6 @@
 """The proxy: rights and hashes against the same nginx without auth; a push and a pull through.
 
-Measured in a process of its own, with a data folder of its own:
+Measured in a separate process, with its own data folder:
 python -m bench.proxy FOLDER writes one JSON row a line to standard output.
 """
 
@@ -74,7 +74,7 @@ def main(place: str) -> None:
 
 
 def _rights(instance: object, configuration: Path) -> Iterator[Row]:
-    """The tested user stands last in the file. Each round has both, so the ratio is of one time."""
+    """The tested user is last in the file. Each round has both, so the ratio is of one time."""
     from registryui.accounts import htpasswd, publish, rights, users
     from tests.support.instance import restart_nginx
 
@@ -117,7 +117,7 @@ def _rights(instance: object, configuration: Path) -> Iterator[Row]:
 
 
 def _ab(name: str, secret: str, requests: int = REQUESTS) -> tuple[float, float, float]:
-    """Requests a second, p50 and p95 in ms, of GETs of a manifest over kept TLS connections."""
+    """Requests a second, p50 and p95 in ms, of GETs of a manifest over keep-alive TLS."""
     from django.conf import settings
 
     from registryui import proxy
@@ -157,13 +157,13 @@ def _changes() -> Iterator[Row]:
     from registryui.models import RegistryUser
 
     row = RegistryUser.objects.get(name="user-05000")
-    whole, files = [], []
+    complete, files = [], []
     for number in range(CHANGES):
         is_active = bool(number % 2)
-        whole.append(timed(lambda on=is_active: users.switch([row], is_active=on, by="bench")))
+        complete.append(timed(lambda on=is_active: users.switch([row], is_active=on, by="bench")))
         files.append(timed(lambda: publish.write([row.pk])))
     yield times("publish of a change at 10,000 users: the files", files, "aim: p95 under 50 ms")
-    yield times("the same with tables and a login as proof", whole)
+    yield times("the same with tables and a login as proof", complete)
 
 
 def _hashes() -> Iterator[Row]:
@@ -180,7 +180,7 @@ def _hashes() -> Iterator[Row]:
     yield Row(
         "bcrypt of cost 5 / 6 / 7 / 8: requests/s of a user",
         " / ".join(f"{speed:.0f}" for _cost, speed in figures),
-        "a person's own password; 20 a second are wanted for an address",
+        "a user-chosen password; 20 a second are wanted for an address",
         {f"cost_{cost}_per_second": speed for cost, speed in figures},
     )
 

@@ -11,7 +11,7 @@ from .measure import Row, timed
 
 
 def measure() -> Iterator[Row]:
-    """Three starts: of nothing, of what is there, and of what runs already."""
+    """Three starts: the first, one after `down`, and one while it runs."""
     with folder() as place:
         one = Product(place / "data", LOOPBACK, LOOPBACK, free_port(LOOPBACK))
         try:

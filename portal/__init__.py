@@ -1,3 +1,3 @@
-"""Settings, addresses and commands of the Django project. The version of Boathouse stands here."""
+"""Settings, URLs and commands of the Django project, and the version of Boathouse."""
 
 __version__ = "0.5.0"

@@ -1,7 +1,7 @@
-"""The portal believes its own nginx alone, which says a secret of the instance with each request.
+"""The portal trusts only its own nginx, which sends a secret of the instance with each request.
 
-Who else reaches gunicorn, such as another program of this machine, is answered only where no user
-matters, and whatever such a request says of its user, address or scheme is taken out of it.
+Other requests to gunicorn, such as from another program on this machine, are only answered at
+addresses without users, and their headers for user, address and scheme are removed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from django.conf import settings
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-PROOF = "HTTP_X_BOATHOUSE_PROXY"  # deploy/*-location.template say it as X-Boathouse-Proxy
-# Asked by `up`, and by the registry, whose notifications have a token of their own.
+PROOF = "HTTP_X_BOATHOUSE_PROXY"  # deploy/*-location.template send it as X-Boathouse-Proxy
+# Used by `up`, and by the registry, whose notifications have their own token.
 PUBLIC = ("/healthz", "/hooks/registry")
 _REFUSAL = b"Only nginx of this instance may ask here.\n"
 
 
 def behind_nginx(application: WSGIApplication) -> WSGIApplication:
-    """`application`, which then finds no header that a stranger wrote in nginx's name, and never
-    the secret itself."""
+    """`application`, without headers that only nginx may set if the request is not from nginx, and
+    always without the secret."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         said = str(environ.pop(PROOF, ""))
@@ -31,7 +31,7 @@ def behind_nginx(application: WSGIApplication) -> WSGIApplication:
             return application(environ, start_response)
         for name in [name for name in environ if _is_nginxs(name)]:
             del environ[name]
-        environ["wsgi.url_scheme"] = "http"  # gunicorn believes X-Forwarded-Proto from loopback
+        environ["wsgi.url_scheme"] = "http"  # gunicorn trusts X-Forwarded-Proto from loopback
         if environ.get("PATH_INFO") in PUBLIC:
             return application(environ, start_response)
         start_response(
@@ -44,7 +44,7 @@ def behind_nginx(application: WSGIApplication) -> WSGIApplication:
 
 
 def _is_nginxs(name: str) -> bool:
-    """Whether nginx alone may say that header: who a client is, from where and how it came."""
+    """Whether only nginx may set that header: the client's user, address or scheme."""
     return name.startswith(("HTTP_X_BOATHOUSE_", "HTTP_X_FORWARDED_")) or name in (
         "HTTP_FORWARDED",
         "HTTP_X_REAL_IP",

@@ -1,7 +1,7 @@
-"""The queue of jobs in SQLite, which may be lost: whatever was in it is found again.
+"""The job queue in SQLite, which may be lost: its jobs are started again.
 
-The schedule comes by each minute, a sync finds what events have told, and runs have rows of their
-own. So a file that is damaged, closed or gone stops nothing: it is put aside and made anew.
+The schedule runs each minute, a sync finds what events reported, and runs have their own rows. So a
+damaged, unreadable or missing file is renamed and created again.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from huey.storage import SqliteStorage
 
 log = logging.getLogger(__name__)
 
-# What says that the file is bad, not this moment.
+# Errors of the file itself, not temporary ones.
 _OF_THE_FILE = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
@@ -29,9 +29,10 @@ _OF_THE_FILE = {
 
 
 class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
-    """huey's, on a file that comes back. All processes of the instance follow to the new one."""
+    """huey's, on a file that is created again if needed. All processes of the instance switch to
+    the new one."""
 
-    _made: tuple[int, int] = (0, 0)  # device and number of the file that is open
+    _made: tuple[int, int] = (0, 0)  # device and inode of the open file
 
     def _create_connection(self) -> sqlite3.Connection:
         try:
@@ -53,7 +54,7 @@ class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
         return connection
 
     def initialize_schema(self) -> None:
-        """huey calls it at once, in every command: one that needs no job goes on without."""
+        """huey calls it at once, in every command: one that needs no job continues without."""
         try:
             with self.db(close=True):
                 pass
@@ -62,10 +63,10 @@ class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
 
     @contextlib.contextmanager
     def db(self, commit: bool = False, close: bool = False) -> Iterator[Any]:
-        """huey's way to the file for each of its acts. One that meets a damage fails; the next one
-        finds a new file."""
+        """huey's connection for each operation. One that meets a damaged file fails; the next one
+        has a new file."""
         if self._conn is not None and self._made != self._there():
-            self.close()  # it is gone, or another process has put it aside
+            self.close()  # it is missing, or another process has renamed it
         try:
             with super().db(commit=commit, close=close) as cursor:
                 yield cursor
@@ -75,7 +76,7 @@ class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
             raise
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
-        """As huey's; once more if the file was put aside for it."""
+        """As huey's; repeated if the file was replaced."""
         before = self._made
         try:
             super().enqueue(data, priority)
@@ -92,7 +93,7 @@ class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
         return found.st_dev, found.st_ino
 
     def _put_aside(self, error: sqlite3.DatabaseError, seen: tuple[int, int]) -> bool:
-        """Whether there is another file now than the one that was seen, or none."""
+        """Whether there is now another file than before, or none."""
         path = Path(self.filename)
         if not _is_of_the_file(error, path):
             return False
@@ -106,7 +107,7 @@ class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
                 return True  # another process was faster
             aside = f"{path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
             path.rename(aside)
-            for suffix in ("-wal", "-shm"):  # they belong to the old one, and to no other
+            for suffix in ("-wal", "-shm"):  # they belong to the old one
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
         except OSError as refusal:

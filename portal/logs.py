@@ -1,4 +1,4 @@
-"""What is kept out of the log, and what is added to it."""
+"""Filters and formats of the log."""
 
 import logging
 import time
@@ -8,9 +8,9 @@ from django.db import DatabaseError
 
 
 class Seldom(logging.Filter):
-    """Lets the same words through once a minute, the error in one line.
+    """Logs the same message once a minute, with the error in one line.
 
-    While the database is away the worker asks for its next job ten times a second, and says so.
+    While the database is down the worker polls for jobs ten times a second, and logs each failure.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class Seldom(logging.Filter):
         return True
 
 
-# What a line has of names and addresses was typed by strangers: it must not end the line, nor
-# move the cursor of whoever reads it.
+# Names and addresses in a line are untrusted: they must not contain line breaks or terminal control
+# characters.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 class Line(logging.Formatter):
-    """Says which request a line is about, by the id that nginx's access log has for it, and what
-    the database answered in one line: while it is away, each page that is open asks again."""
+    """Adds the request id of nginx's access log to a line, and formats errors of the database in
+    one line: while it is down, each open page retries."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return super().formatMessage(record).translate(_CONTROLS)
@@ -45,7 +45,7 @@ class Line(logging.Formatter):
         request = getattr(record, "request", None)
         if request is None:
             return super().format(record)
-        line = logging.makeLogRecord(record.__dict__)  # others have the record, too
+        line = logging.makeLogRecord(record.__dict__)  # other handlers get the record, too
         id = getattr(request, "META", {}).get("HTTP_X_REQUEST_ID", "-")
         line.msg, line.args = f"[{id}] {record.getMessage()}", None
         error = record.exc_info[1] if record.exc_info else None
@@ -56,7 +56,7 @@ class Line(logging.Formatter):
 
 
 def _place(error: BaseException) -> str:
-    """The last line of our own that it came by."""
+    """The last line of our own code in the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = next((one for one in reversed(frames) if "/registryui/" in one.filename), None)
     return f" ({ours.filename}:{ours.lineno} in {ours.name})" if ours else ""

@@ -20,18 +20,18 @@ def main() -> None:
         print(f"boathouse {__version__}")  # ours, not Django's
         return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
-    os.umask(0o077)  # whatever a command writes; files that others need are opened one by one
+    os.umask(0o077)  # for all files of commands; files for others get their modes one by one
     try:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
         service_user.leave_root(sys.argv[1:])
-        space.give_back()  # before Django: no database can be opened without room
+        space.give_back()  # before Django: no database can be opened on a full disk
         execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
         sys.stdout.flush()
     except ImproperlyConfigured as error:
         _fail(str(error))
-    except BrokenPipeError:  # `./boathouse list | head`: who reads has enough
+    except BrokenPipeError:  # `./boathouse list | head`: the reader has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)  # as a shell says of a program that SIGPIPE ended
+        sys.exit(141)  # the exit status of a program killed by SIGPIPE
     except Exception as error:
         if not (words := space.advice(error) or database_errors.sentence(error)):
             raise
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> NoReturn:
-    """Ends with one sentence for a person, or for a program that asked for JSON."""
+    """Ends with one sentence for people, or as JSON."""
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))
     else:

@@ -1,4 +1,4 @@
-"""What a page says once about the act before it; read by MESSAGE_STORAGE in settings.py."""
+"""Messages about the previous action, shown once; used by MESSAGE_STORAGE in settings.py."""
 
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.contrib.messages.storage.fallback import FallbackStorage

@@ -1,8 +1,8 @@
-"""Sessions of operators, kept so that whoever reads the database can use none of them.
+"""Sessions of operators, stored so that they cannot be used by reading the database.
 
-The cookie has the session's key. Its row has a hash of that, and what is in the session is
-encrypted with a key made from it: a secret that waits there for the page that shows it once is in
-no table in clear. Read by SESSION_ENGINE in settings.py.
+The cookie has the session's key. Its row has a hash of it, and the session's content is encrypted
+with a key derived from it: a secret stored there for the page that shows it once is in no table in
+clear. Used by SESSION_ENGINE in settings.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _BEGAN = "began"
 
 
 class SessionStore(db.SessionStore):
-    """Django's, with other rows. Use makes none last longer than SESSION_COOKIE_AGE in all."""
+    """Django's, with other rows. A session never lasts longer than SESSION_COOKIE_AGE, used or
+    not."""
 
     def _get_session_from_db(self) -> AbstractBaseSession | None:
         rows = self.model.objects.filter(session_key=_hash(self.session_key or ""))
@@ -62,5 +63,5 @@ class SessionStore(db.SessionStore):
 
 
 def _hash(key: str) -> str:
-    """What a row has for the key in the cookie; as long as the column."""
+    """The value in a row for the key in the cookie."""
     return salted_hmac("portal.sessions.row", key, algorithm="sha256").hexdigest()[:40]

@@ -1,7 +1,7 @@
-"""Every choice of a deployment, read from the environment in this one place.
+"""All settings of a deployment, read from the environment.
 
-docs/install.md has the table of the variables. Paths lie below BOATHOUSE_DATA, so that moving the
-folder and changing that one setting moves everything.
+docs/install.md has the table of the variables. Paths are below BOATHOUSE_DATA, so that moving the
+folder and changing that setting moves everything.
 """
 
 import json
@@ -33,17 +33,17 @@ from portal.variables import (
 
 accept_old_names()
 
-# templates/, static/ and deploy/ stand beside this package in a clone, and inside of it in a wheel.
+# templates/, static/ and deploy/ are beside this package in a clone, and inside it in a wheel.
 _PORTAL = Path(__file__).resolve().parent
 IS_WHEEL = (_PORTAL / "templates").is_dir()
 BASE_DIR = _PORTAL if IS_WHEEL else _PORTAL.parent
 
 
 def _secret(path: Path) -> str:
-    """The content of a secret file, else a random one that dies with this process: no default."""
+    """The content of a secret file, else a random value for this process: no default."""
     try:
         return path.read_text().strip() or secrets.token_urlsafe(48)
-    except (OSError, ValueError):  # not there (yet), or damaged: `up` makes another one
+    except (OSError, ValueError):  # missing, or damaged: `up` creates another one
         return secrets.token_urlsafe(48)
 
 
@@ -57,11 +57,11 @@ def _secret_text(name: str) -> str:
         return ""
 
 
-# Variables that hold a secret: they are written into no file that others can read.
+# Variables that contain a secret: they are only written to files that others cannot read.
 SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET")
 
 # -- the data folder -----------------------------------------------------------------------------
-# A wheel's own folder goes with its next version: images are kept elsewhere.
+# A wheel's own folder is replaced by its next version: images are stored elsewhere.
 _DATA = "~/boathouse" if IS_WHEEL else str(BASE_DIR / "var")
 DATA = Path(text("BOATHOUSE_DATA", _DATA)).expanduser().absolute()
 STORE_DIR = DATA / "registry"  # the registry's own folder, if it keeps its images on this disk
@@ -70,61 +70,62 @@ SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
 CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.yml
 LOG_DIR = DATA / "log"
 RUN_DIR = DATA / "run"  # process ids, the ports of the parts
-SOCKETS_DIR = RUN_DIR / "sockets"  # for nginx and our own user alone
-# Uploads are refused while fewer megabytes are free; a first `up` needs as much.
+SOCKETS_DIR = RUN_DIR / "sockets"  # for nginx and our own user only
+# Pushes are refused while fewer megabytes are free; the first `up` needs as much.
 FLOOR_BYTES = number("BOATHOUSE_FLOOR_MB", 500, unit="megabytes") * 1_000_000
-# Of these, kept in DATA/reserve and given back when the disk is full all the same.
+# Reserved in DATA/reserve, which is removed when the disk is full all the same.
 RESERVE_BYTES = number("BOATHOUSE_RESERVE_MB", 64, unit="megabytes") * 1_000_000
-# All files in LOG_DIR together, and how long what was turned over is kept.
+# All files in LOG_DIR together, and how long rotated ones are kept.
 LOG_BYTES = number("BOATHOUSE_LOG_MB", 1000, least=1, unit="megabytes") * 1_000_000
 LOG_DAYS = number("BOATHOUSE_LOG_DAYS", 30, least=1, most=36500, unit="days")
 HTPASSWD_FILE = DATA / "htpasswd"
-OVERLAP_FILE = DATA / "htpasswd.old"  # secrets from before a rotation, while they work too
+OVERLAP_FILE = DATA / "htpasswd.old"  # replaced secrets that are still valid
 RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
 HOST_FILE = DATA / "host-id"  # with PostgreSQL: which of several hosts this one is
 VERSIONS_DIR = DATA / "htpasswd-versions"  # 0700: the last 20 of the file
 AUDIT_NOTE_FILE = DATA / "audit-newest"  # 0600: the newest row of the audit log, outside of it
 
-# -- the store: where the registry keeps its images ----------------------------------------------
-# "filesystem": in STORE_DIR. Else a URL of an object store, such as s3://bucket/prefix, for the
-# registry and for our own reading; registryui/registry/storages.py says what each setting becomes.
+# -- the store -----------------------------------------------------------------------------------
+# "filesystem": in STORE_DIR. Else the URL of an object store, such as s3://bucket/prefix, for the
+# registry and our own reader; see registryui/registry/storages.py.
 STORAGE = text("BOATHOUSE_STORAGE", "filesystem")
 STORAGE_ENDPOINT = text("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
 STORAGE_REGION = text("BOATHOUSE_STORAGE_REGION", "us-east-1")
-STORAGE_KEY = text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": what the machine may do
+STORAGE_KEY = text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": the machine's own role
 STORAGE_SECRET_FILE = text("BOATHOUSE_STORAGE_SECRET_FILE")
 STORAGE_SECRET = _secret_text("BOATHOUSE_STORAGE_SECRET")
-# What the index is built from: the store itself, or the registry over HTTP, which is slower and
-# sees less. "auto": the store where it can be read.
+# What the index is built from: the store itself, or the registry over HTTP, which is slower and has
+# less data. "auto": the store if it can be read.
 SOURCE = one_of("BOATHOUSE_SOURCE", "auto", ["auto", "store", "http"])
 
-# -- where people and clients find us ------------------------------------------------------------
-HOST = host("BOATHOUSE_HOST", "localhost")  # the name in every command that the pages show
+# -- addresses -----------------------------------------------------------------------------------
+HOST = host("BOATHOUSE_HOST", "localhost")  # the name in commands on pages
 PORT = port("BOATHOUSE_PORT", 8443)
-HTTP_PORT = port("BOATHOUSE_HTTP_PORT", 0)  # 0: no plain port; else it only redirects
+HTTP_PORT = port("BOATHOUSE_HTTP_PORT", 0)  # 0: none; it only redirects to HTTPS
 BIND = addresses("BOATHOUSE_BIND", ["*", "[::]"])
 NAMES = names("BOATHOUSE_NAMES")
-# Pull without a login: scopes such as public/*, on a port of its own. Docker sends its login only
-# to a registry that asks for one at /v2/, so one port cannot serve both.
+# Anonymous pulls: scopes such as public/*, on a separate port. Docker sends its login only to a
+# registry that requires one at /v2/, so one port cannot serve both.
 ANONYMOUS_PULL = text("BOATHOUSE_ANONYMOUS_PULL").replace(",", " ").split()
 ANONYMOUS_PORT = port("BOATHOUSE_ANONYMOUS_PORT", 0)  # 0: none
-# Where clients find us if a proxy or load balancer stands in front; else where we listen.
+# The address for clients with a proxy or load balancer in front; else our own.
 PUBLIC_HOST, PUBLIC_PORT = public_url("BOATHOUSE_PUBLIC_URL", HOST, PORT)
-REGISTRY_NAME = registry_name(PUBLIC_HOST, PUBLIC_PORT)  # what stands before the first slash
+REGISTRY_NAME = registry_name(PUBLIC_HOST, PUBLIC_PORT)  # the host in image references
 PUBLIC_URL = f"https://{REGISTRY_NAME}"
-# Of one address: requests without a login (ten times as many at once), connections that ask.
+# For one address: requests a second without a login (ten times as many in a burst), concurrent
+# requests.
 REQUESTS_PER_SECOND = number("BOATHOUSE_REQUESTS_PER_SECOND", 500, least=1, most=100_000)
 CONNECTIONS_PER_ADDRESS = number("BOATHOUSE_CONNECTIONS_PER_ADDRESS", 1000, least=1, most=100_000)
-# Who may say from which address a client came: X-Forwarded-For on our ports, or PROXY protocol.
+# Trusted for the client's address: X-Forwarded-For on our ports, or PROXY protocol.
 TRUSTED_PROXIES = networks("BOATHOUSE_TRUSTED_PROXIES")
-# A port for them alone: plain HTTP for one that ends TLS, or TLS inside of PROXY protocol for one
-# that passes it on.
+# A port for them only: HTTP for one that terminates TLS, or TLS inside PROXY protocol for one that
+# passes it through.
 PROXY_PORT = port("BOATHOUSE_PROXY_PORT", 0)  # 0: none
 PROXY_PROTOCOL = switch("BOATHOUSE_PROXY_PROTOCOL", default=False)
-# Browsers then use HTTPS for this host name for a year, on all of its ports.
+# Browsers then use HTTPS for this host name for a year, on all ports.
 HSTS = switch("BOATHOUSE_HSTS", default=True)
 TLS_CERTIFICATE = text("BOATHOUSE_TLS_CERTIFICATE")  # a certificate of the user's own, with
-TLS_KEY = text("BOATHOUSE_TLS_KEY")  # its key; then no CA of ours is made
+TLS_KEY = text("BOATHOUSE_TLS_KEY")  # its key; then no CA is created
 
 
 def _ports() -> dict[str, int]:
@@ -136,46 +137,46 @@ def _ports() -> dict[str, int]:
         return {}
 
 
-# 0: the registry listens on sockets, for nginx and our own user. Else on this port of loopback, and
-# then for every program of this machine, without a password.
+# 0: the registry listens on sockets, for nginx and our own user. Else on this loopback port, for
+# every program on this machine, without a password.
 WANTED_REGISTRY_PORT = port("BOATHOUSE_REGISTRY_PORT", 0)
 REGISTRY_PORT = number(
     "BOATHOUSE_REGISTRY_PORT", _ports().get("registry", 0), least=1, most=65535, zero=True
 )
-HOOK_PORT = port("BOATHOUSE_HOOK_PORT", _ports().get("hook", 8000))  # nginx takes notifications
+HOOK_PORT = port("BOATHOUSE_HOOK_PORT", _ports().get("hook", 8000))  # nginx accepts notifications
 REGISTRY_URL = (
     f"http://127.0.0.1:{REGISTRY_PORT}" if REGISTRY_PORT else f"unix:{SOCKETS_DIR}/registry"
 )
-HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry says it with each notification
-PROXY_TOKEN = _secret(SECRETS_DIR / "proxy-token")  # nginx says it with each request to the portal
+HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry sends it with each notification
+PROXY_TOKEN = _secret(SECRETS_DIR / "proxy-token")  # nginx sends it with each request to the portal
 REGISTRY_PROGRAM = text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
 SYNC_MINUTES = number("BOATHOUSE_SYNC_MINUTES", 15, least=1, unit="minutes")
 
-# -- what goes away ------------------------------------------------------------------------------
-# How long a deleted or overwritten tag can be put back; until then collecting leaves its image.
+# -- deletion ------------------------------------------------------------------------------------
+# How long a deleted or overwritten tag can be restored; until then its image is kept.
 UNDO_DAYS = number("BOATHOUSE_UNDO_DAYS", 7, least=1, most=3650, unit="days")
 
 
 def _at_least(name: str, default: int, floor: int) -> timedelta:
-    """Hours; never fewer than `floor`, because images would be lost."""
+    """Hours; at least `floor`, because images would be lost."""
     return timedelta(hours=number(name, default, least=floor, most=87600, unit="hours"))
 
 
-# -- collecting: what nothing needs is hidden, and deleted much later ------------------------------
-GC_GRACE = _at_least("BOATHOUSE_GC_GRACE_HOURS", 24, 1)  # what is younger stays
-QUARANTINE_TIME = _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1)  # between hidden and deleted
-UPLOAD_TIME = _at_least("BOATHOUSE_UPLOAD_HOURS", 168, 24)  # leftovers of uploads that are older go
-# Cron, in TIME_ZONE; "" after the equals sign: only by hand.
+# -- garbage collection ----------------------------------------------------------------------------
+GC_GRACE = _at_least("BOATHOUSE_GC_GRACE_HOURS", 24, 1)  # grace period
+QUARANTINE_TIME = _at_least("BOATHOUSE_QUARANTINE_HOURS", 24, 1)  # from quarantine to purge
+UPLOAD_TIME = _at_least("BOATHOUSE_UPLOAD_HOURS", 168, 24)  # until an upload is abandoned
+# Cron, in TIME_ZONE; empty: manual only.
 GC_SCHEDULE = schedule("BOATHOUSE_GC_SCHEDULE", "0 2 * * 0")
 
-# Whether every tag is whole: weekly. The same form; "" after the equals sign: only by hand.
+# The integrity check: weekly. The same format.
 INTEGRITY_SCHEDULE = schedule("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6")
 
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
 DEBUG = False
 ALLOWED_HOSTS = [HOST, PUBLIC_HOST, "localhost", "127.0.0.1", "[::1]", *NAMES]
-CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]  # whatever Host a proxy in front says
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]  # whatever Host a proxy in front sends
 ROOT_URLCONF = "portal.urls"
 WSGI_APPLICATION = "portal.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -233,8 +234,8 @@ if IS_POSTGRESQL:
     _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 else:
     _database["OPTIONS"] = {
-        # Readers and the one writer do not wait for each other; the writer takes its lock at the
-        # start of a transaction, because a read lock cannot be raised while another one writes.
+        # Readers and the writer do not block each other; the writer locks at the start of a
+        # transaction, because a read lock cannot be upgraded while another one writes.
         "init_command": (
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000;"
         ),
@@ -244,7 +245,7 @@ else:
 DATABASES = {"default": _database}
 
 # -- the audit log -------------------------------------------------------------------------------
-# Rows are kept so long; 0: for ever.
+# How long rows are kept; 0: for ever.
 AUDIT_DAYS = number("BOATHOUSE_AUDIT_DAYS", 400, least=31, most=36500, unit="days", zero=True)
 
 
@@ -264,19 +265,20 @@ HUEY: dict[str, Any] = {
     "results": False,
     "immediate": False,
     "consumer": {
-        # A sync, a retention run and a collect may each take hours, and a push must find one free.
+        # A sync, a retention run and a garbage collection may each take hours; one more is for
+        # pushes.
         "workers": 4,
         "worker_type": "thread",
         "initial_delay": 0.02,
         "backoff": 1.15,
-        "max_delay": 0.1,  # a push is on the page within a second: look ten times as often
-        "scheduler_interval": 1,  # seconds: access ends when it was said to
+        "max_delay": 0.1,  # a push is on the page within a second: poll ten times as often
+        "scheduler_interval": 1,  # seconds: access expires in time
     },
 }
 if IS_POSTGRESQL:
-    # `up` makes its tables: a command must not need the database only to be imported.
+    # `up` creates its tables: importing a command must not need the database.
     HUEY["connection"] = {"dsn": DATABASE_URL, "create_tables": False}
-    # A queue for each host: what a host's pages ask for, its own worker does, on its own files.
+    # A queue for each host: its own worker does the jobs of its pages, on its own files.
     HUEY["name"] += f"-{_host}" if (_host := _host_id()) else ""
 elif DATA.is_dir():
     HUEY["connection"] = {"filename": str(DATA / "jobs.sqlite3"), "fsync": False}
@@ -301,8 +303,8 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
 SESSION_ENGINE = "portal.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
-SESSION_EXPIRE_AT_BROWSER_CLOSE = True  # "stay signed in" on the login page makes it 12 hours
-# Name and address together: nobody can lock somebody else out from another machine.
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True  # 12 hours with "stay signed in"
+# Name and address together: nobody can lock out others from another machine.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
@@ -316,16 +318,16 @@ AXES_DISABLE_ACCESS_LOG = True
 SECURE_PROXY_SSL_HEADER = (
     "HTTP_X_FORWARDED_PROTO",
     "https",
-)  # nginx sets it; portal/behind_nginx.py takes it off what does not come from there
+)  # nginx sets it; portal/behind_nginx.py removes it from other requests
 SECURE_SSL_REDIRECT = True
-SECURE_REDIRECT_EXEMPT = [r"^hooks/", r"^healthz$"]  # the registry and `up` ask on loopback
+SECURE_REDIRECT_EXEMPT = [r"^hooks/", r"^healthz$"]  # for the registry and `up`, on loopback
 SECURE_HSTS_SECONDS = 31536000 if HSTS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = False  # other names below this host are not ours to speak for
+SECURE_HSTS_INCLUDE_SUBDOMAINS = False  # names below this host may be used by others
 SECURE_HSTS_PRELOAD = False
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # the two lines above are the reason
     "security.W021",
-    "staticfiles.W004",  # the fonts' folder comes with the first `up`
+    "staticfiles.W004",  # the first `up` creates the fonts' folder
 ]
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = True
@@ -333,13 +335,13 @@ CSRF_COOKIE_SECURE = True
 CSRF_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SECURE = True
 LANGUAGE_COOKIE_HTTPONLY = True
-# Of that prefix browsers take a cookie only from this very host, over TLS, for all of its paths.
+# With that prefix browsers accept a cookie only from this host, over TLS, for all paths.
 SESSION_COOKIE_NAME = "__Host-boathouse_session"
 CSRF_COOKIE_NAME = "__Host-boathouse_csrf"
 LANGUAGE_COOKIE_NAME = "__Host-boathouse_language"
 MESSAGE_STORAGE = "portal.messages.Messages"
 X_FRAME_OPTIONS = "DENY"
-DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # also the cap of a notification
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # also the limit of a notification
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -363,7 +365,7 @@ TIME_ZONE = time_zone("BOATHOUSE_TIME_ZONE", "UTC")
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA / "static"
-STATICFILES_DIRS = [BASE_DIR / "static", DATA / "fonts"]  # fonts: made by `up` from two packages
+STATICFILES_DIRS = [BASE_DIR / "static", DATA / "fonts"]  # fonts: created by `up` from two packages
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -381,7 +383,7 @@ LOGGING = {
         "huey": {"level": "WARNING"},
         "huey.consumer.Worker": {"filters": ["seldom"]},
         "huey.consumer.Scheduler": {"filters": ["seldom"]},
-        # A wrong host name in a request is the sender's mistake, not a line for the log at night.
+        # A wrong host name in a request is the sender's mistake.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

@@ -1,4 +1,4 @@
-"""Every address of the portal."""
+"""The URLs of the portal."""
 
 from django.urls import URLPattern, URLResolver, path, re_path, register_converter
 
@@ -122,7 +122,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("maintenance/integrity/start", integrity_start, name="integrity_start"),
     path("maintenance/integrity/stop", integrity_stop, name="integrity_stop"),
     path("maintenance/integrity/<int:pk>", integrity_run, name="integrity_run"),
-    # -- open to everybody
+    # -- public
     path("trust", trust, name="trust"),
     path("ca.crt", ca, name="ca"),
     path("login", login, name="login"),
@@ -130,7 +130,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("preferences", preferences, name="preferences"),
     path("healthz", healthz, name="healthz"),
     re_path(OLD_ADDRESSES, old_address, name="old_address"),
-    # -- for registry users: nginx checks them and says who it is
+    # -- for registry users: authenticated by nginx
     path("v1/search", docker_search, name="docker_search"),
     path("v2/_catalog", catalog, name="catalog"),
     path("v2/<repository:repository>/<str:kind>/<str:reference>", guarded, name="guarded"),

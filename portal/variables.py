@@ -1,7 +1,7 @@
-"""Environment variables, each read and checked once, at the start of every command.
+"""Environment variables, read and validated at the start of every command.
 
-A value that cannot be is one sentence for a person: Django's ImproperlyConfigured, which manage.py
-prints. portal/settings.py is the only caller.
+An invalid value raises Django's ImproperlyConfigured with one sentence, which manage.py prints.
+portal/settings.py is the only caller.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")  # of an image reference, and of DNS
 
 
-# Names of the version before, still accepted in this one.
+# Names of the previous version, still accepted in this one.
 RENAMED = {
     "BOATHOUSE_COLLECT_GRACE_HOURS": "BOATHOUSE_GC_GRACE_HOURS",
     "BOATHOUSE_COLLECT_SCHEDULE": "BOATHOUSE_GC_SCHEDULE",
@@ -31,8 +31,8 @@ RENAMED = {
 
 
 def accept_old_names() -> None:
-    """Gives what is set under an old name to the new one, and says so once: programs that this one
-    starts inherit the new name."""
+    """Copies the value of an old name to the new one, with one warning: child processes inherit the
+    new name."""
     for old, new in RENAMED.items():
         value = os.environ.pop(old, None)
         if value is not None:
@@ -41,7 +41,7 @@ def accept_old_names() -> None:
 
 
 def text(name: str, default: str = "") -> str:
-    """Its value without spaces around it; the default if there is none."""
+    """Its stripped value; the default if there is none."""
     return os.environ.get(name, "").strip() or default
 
 
@@ -54,12 +54,12 @@ def number(
     unit: str = "",
     zero: bool = False,
 ) -> int:
-    """A whole number between `least` and `most`; with `zero` also 0, which has a meaning then."""
+    """An integer between `least` and `most`; with `zero` also 0, with a special meaning."""
     found = text(name)
     if not found:
         return default
     example = f"{' of ' + unit if unit else ''}, such as {default or least}"
-    # int() takes 1_000 and digits of every script.
+    # int() accepts 1_000 and digits of every script.
     if not re.fullmatch(r"-?[0-9]{1,12}", found):
         raise _bad(name, found, f"must be a whole number{example}.")
     value = int(found)
@@ -70,7 +70,7 @@ def number(
 
 
 def port(name: str, default: int) -> int:
-    """A TCP port; 0, the default of some, is none."""
+    """A TCP port; 0, the default of some, means none."""
     return number(name, default, least=1, most=65535, zero=default == 0)
 
 
@@ -82,7 +82,7 @@ def one_of(name: str, default: str, choices: Sequence[str]) -> str:
 
 
 def host(name: str, default: str) -> str:
-    """A host name or address as it stands in front of an image reference, without a port."""
+    """A host name or address as in an image reference, without a port."""
     found = text(name, default)
     if error := _not_in_a_reference(found):
         raise _bad(name, found, error)
@@ -90,11 +90,11 @@ def host(name: str, default: str) -> str:
 
 
 def registry_name(host: str, port: int) -> str:
-    """What stands before the first slash of a reference to an image here."""
+    """The part before the first slash of an image reference."""
     is_a_host = "." in host or host == "localhost" or host.startswith("[")
     if port != 443:
         return f"{host}:{port}"
-    if not is_a_host:  # as the distribution's reference grammar decides it
+    if not is_a_host:  # by distribution's reference grammar
         raise _bad(
             "BOATHOUSE_HOST",
             host,
@@ -110,8 +110,8 @@ def switch(name: str, default: bool) -> bool:
 
 
 def public_url(name: str, host: str, port: int) -> tuple[str, int]:
-    """Host and port of the address that clients type: `https://HOST[:PORT]`; without the variable
-    those where we listen ourselves."""
+    """Host and port of the address for clients: `https://HOST[:PORT]`; without the variable our
+    own."""
     found = text(name)
     if not found:
         return host, port
@@ -146,7 +146,7 @@ def names(name: str) -> list[str]:
 
 
 def addresses(name: str, default: Sequence[str]) -> list[str]:
-    """Where to listen, comma separated: `*`, addresses, those of IPv6 in brackets."""
+    """Addresses to listen on, comma separated: `*`, addresses, IPv6 in brackets."""
     found = [one for one in map(str.strip, text(name).split(",")) if one]
     for one in found:
         if one != "*" and (not _address(one) or (":" in one) != one.startswith("[")):
@@ -176,7 +176,7 @@ def schedule(name: str, default: str) -> str:
 
 
 def database(url: str) -> dict[str, Any]:
-    """Django's settings of a database. A refused URL is not repeated: it may hold a password."""
+    """Django's settings of a database. An invalid URL is not printed: it may contain a password."""
     try:
         found = dict(dj_database_url.parse(url, conn_max_age=60))
     except (ValueError, dj_database_url.ParseError):
@@ -191,7 +191,7 @@ def database(url: str) -> dict[str, Any]:
 
 
 def _not_in_a_reference(found: str) -> str:
-    """What is wrong with a host; "" if nothing is."""
+    """What is wrong with a host; "" if it is valid."""
     if found.startswith("[") and found.endswith("]") and _address(found):
         return ""
     if _address(found):
@@ -222,6 +222,6 @@ def _address(found: str) -> bool:
 
 
 def _bad(name: str, value: str, words: str) -> ImproperlyConfigured:
-    """The sentence: the variable, what it is, what it must be."""
+    """The sentence: the variable, its value, what it must be."""
     shown = value if len(value) <= 60 else f"{value[:60]}…"
     return ImproperlyConfigured(f"{name}={shown!r} {words}")

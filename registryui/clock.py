@@ -1,13 +1,12 @@
-"""Did this host's clock jump? Then nothing has a known age, and nothing goes for its age.
+"""Did this host's clock jump? Then ages are unknown, and nothing is deleted because of its age.
 
-The worker notes every few seconds what the clock shows beside what the machine has counted since
-its start (CLOCK_BOOTTIME, which nobody sets). Where the two drift apart by hours, somebody set the
-clock. Over a restart of the machine nothing was counted: a clock that went back has jumped, one
-that is more than a day on may have, or the machine was off. `ahead` is what must be taken off to
-get the time that was believed until then; it is 0 again when the clock is set right, when somebody
-says that it is right (`trust`), or, after a restart, when a day has passed.
+The worker records every few seconds the clock and the time since boot (CLOCK_BOOTTIME, which cannot
+be set). If the two differ by hours, the clock was set. Across a reboot there is no such counter: a
+clock that went back has jumped; one that is more than a day ahead may have, or the machine was off.
+`ahead` is the difference to the time before the jump; it is 0 again when the clock is set right,
+when somebody confirms it (`trust`), or, after a reboot, when a day has passed.
 
-All times here are seconds. run/clock.json is the note; without one nothing is known to have jumped.
+All times here are seconds. run/clock.json has the record; without one no jump is known.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from .refused import Refused
 
 log = logging.getLogger(__name__)
 
-JUMP = timedelta(hours=2).total_seconds()  # no time service corrects a clock by so much
-OFF = timedelta(days=1).total_seconds()  # a machine that was off for less lost nobody anything
-HEALS = timedelta(days=1).total_seconds()  # until the clock is believed after a restart
+JUMP = timedelta(hours=2).total_seconds()  # more than a time service corrects
+OFF = timedelta(days=1).total_seconds()  # a machine may be off for less
+HEALS = timedelta(days=1).total_seconds()  # until the clock is trusted after a reboot
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What was noted last."""
+    """The last record."""
 
-    boot: str  # of which start of the machine
+    boot: str  # id of the boot
     counted: float  # since then
     shown: float  # by the clock, since 1970
-    ahead: float = 0.0  # how far the clock is from what it should show; behind it: negative
-    restarted: float = -1.0  # `counted` when the jump was found after a restart; -1: it was seen
+    ahead: float = 0.0  # how far the clock is ahead; negative if behind
+    restarted: float = -1.0  # `counted` when the jump was found after a reboot; -1: it was observed
 
     @property
     def has_jumped(self) -> bool:
@@ -61,31 +60,31 @@ class Clock:
 
 
 def note() -> Clock:
-    """Writes down what time it is; what is known now."""
+    """Records the time; the result of `known`."""
     found = _following(_read(), _boot(), _counted(), time.time())
     _write(found)
     return found
 
 
 def has_restarted() -> bool:
-    """Whether the machine was started again since the time was noted last."""
+    """Whether the machine was rebooted since the last record."""
     last = _read()
     return last is not None and last.boot != _boot()
 
 
 def known() -> Clock:
-    """The same, and nothing is written."""
+    """The same, without writing."""
     return _following(_read(), _boot(), _counted(), time.time())
 
 
 def now() -> datetime:
-    """The time by which things are old enough to go: the clock's, without a jump of it."""
+    """The time for ages: the clock's, without its jump."""
     jumped = known()
     return jumped.believed if jumped.has_jumped else timezone.now()
 
 
 def check() -> None:
-    """Refused if the clock jumped, or is another one than the database's: nothing may go."""
+    """Refused if the clock jumped, or differs from the database's: nothing may be deleted."""
     found = known()
     if found.has_jumped:
         raise Refused(words(found))
@@ -105,14 +104,14 @@ def words(jumped: Clock) -> str:
 
 
 def trust() -> bool:
-    """Believes the clock as it is now; whether it had jumped."""
+    """Trusts the clock as it is now; whether it had jumped."""
     found = known()
     _write(Clock(found.boot, found.counted, found.shown))
     return found.has_jumped
 
 
 def _following(last: Clock | None, boot: str, counted: float, shown: float) -> Clock:
-    """What is known now, after `last`."""
+    """The state now, after `last`."""
     if last is None:
         return Clock(boot, counted, shown)
     ahead, restarted = last.ahead, last.restarted
@@ -141,7 +140,7 @@ def _read() -> Clock | None:
 
 
 def _write(found: Clock) -> None:
-    """A full disk, or a folder that is not there yet, keeps the note from before."""
+    """With a full disk, or before the folder exists, the old record stays."""
     try:
         files.write(_file(), json.dumps(asdict(found)))
     except OSError as error:

@@ -1,6 +1,6 @@
-"""What an error of the database means for whoever runs Boathouse, and what is to be done.
+"""What a database error means for an administrator, and what to do.
 
-Each command ends with `sentence`, pages and the doctor have words of their own for each `Kind`.
+Commands print `sentence`; pages and the doctor have their own words for each `Kind`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-# damaged: its bytes make no sense; closed: this user cannot open or write it; empty: it lacks its
-# tables; away: it does not answer, which ends by itself; "": anything else, a fault of ours.
+# damaged: corrupt; closed: this user cannot open or write it; empty: tables are missing; away: it
+# does not respond, temporarily; "": anything else, a bug.
 Kind = Literal["damaged", "closed", "empty", "away", ""]
 
 _OF_SQLITE: dict[int, Kind] = {
@@ -27,10 +27,10 @@ _OF_SQLITE: dict[int, Kind] = {
 
 
 def kind(error: BaseException | None) -> Kind:
-    """What that error of Django's, or of the driver below, says of the database."""
+    """The kind of an error of Django or its driver."""
     cause = error.__cause__ if error is not None and error.__cause__ is not None else error
     if isinstance(cause, sqlite3.Error):
-        # Python itself raises some without a code: they are about a connection.
+        # Python raises some without a code, for a connection.
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
         if code == sqlite3.SQLITE_ERROR:
             return "empty" if str(cause).startswith("no such table") else ""
@@ -45,7 +45,7 @@ def kind(error: BaseException | None) -> Kind:
 
 
 def sentence(error: BaseException) -> str:
-    """What is wrong and what to do, for a person at a shell; "" if that is not known."""
+    """What is wrong and what to do, for a command; "" if unknown."""
     found = kind(error)
     if not found:
         return ""
@@ -72,15 +72,15 @@ def path() -> str:
 
 def _what_to_do(found: Kind) -> str:
     if found == "empty":
-        return "Bring a backup back, or run ./boathouse down and ./boathouse up, which makes them."
+        return "Restore a backup, or run ./boathouse down and ./boathouse up, which creates them."
     if settings.IS_POSTGRESQL:
         if found == "damaged":
-            return 'Bring a dump back: docs/operate.md, "Backup and restore".'
+            return 'Restore a dump: docs/operate.md, "Backup and restore".'
         return "Check DATABASE_URL and that its server runs."
     aside = Path(path()).with_name("damaged")
     if found == "damaged":
         return (
-            f"Run ./boathouse down, put it aside (mkdir {aside}; mv {path()}* {aside}), bring a "
+            f"Run ./boathouse down, move it (mkdir {aside}; mv {path()}* {aside}), bring a "
             "backup back if there is one, and run ./boathouse up: docs/operate.md, "
             '"When files are lost or damaged", lists what is restored without one.'
         )

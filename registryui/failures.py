@@ -1,5 +1,5 @@
-"""The usual failures of a system. Libraries say each in English words of their own; those stand in
-logs and in what is stored. Pages and the doctor say it by `in_words`.
+"""Common system errors. Libraries have their own English words, which are logged and stored. Pages
+and the doctor use `in_words`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SPOKEN = {  # of Python's socket and http, requests, SQLite
     "|No address associated with hostname",
     "space": "database or disk is full",
 }
-# `TimeoutError: `, `[Errno 28] `, `_ssl.c:993: `: what stands before the words says no more.
+# `TimeoutError: `, `[Errno 28] `, `_ssl.c:993: `: prefixes without more information.
 _BEFORE = (
     r"(?:\b\w*(?:Error|Timeout|Disconnected): |\w*Pool\([^)]*\): |\[Errno -?\d+\] |_ssl\.c:\d+: )*"
 )
@@ -58,6 +58,6 @@ _PATTERN = _pattern()
 
 
 def in_words(error: object) -> str:
-    """What an exception says, or its text that was stored, with the usual failures in our words and
-    the active language; the rest, such as an address or a path, as it is."""
+    """The text of an exception, or a stored one, with common errors in the active language; the
+    rest, such as an address or a path, unchanged."""
     return _PATTERN.sub(lambda found: gettext(_USUAL[str(found.lastgroup)]), str(error))

@@ -1,7 +1,7 @@
-"""Files that are put in place at once: a reader, or a power cut, finds the old one or the new one.
+"""Atomic file writes: a reader finds the old file or the new one, also after a power failure.
 
-Each is written beside its place under another name, and is on the disk before it is renamed. The
-files of the registry's store are written by registry/quarantine.py instead.
+A temporary file in the same folder is synced to the disk, then renamed. Files of the registry's
+store are written by registry/quarantine.py instead.
 """
 
 import os
@@ -14,7 +14,7 @@ TEMPORARY = ".new-"  # how a name begins until the file is renamed
 
 
 def write(path: Path, content: bytes | str, *, mode: int = 0o600) -> None:
-    """Puts `content` at `path`, whatever the umask; at no moment is it more open than `mode`."""
+    """Writes `content` to `path`, whatever the umask; its mode is never more open than `mode`."""
     with written_beside(path, content, lambda handle: os.fchmod(handle, mode)) as new:
         new.rename(path)
     sync_folder(path.parent)
@@ -24,9 +24,9 @@ def write(path: Path, content: bytes | str, *, mode: int = 0o600) -> None:
 def written_beside(
     path: Path, content: bytes | str, give_rights: Callable[[int], None] | None = None
 ) -> Iterator[Path]:
-    """A file in the folder of `path` with that content, gone afterwards if it was not renamed.
+    """A file in the folder of `path` with that content, removed afterwards if it was not renamed.
 
-    Only its owner can read it; `give_rights` may open it further and gets it while it is empty.
+    Only its owner can read it; `give_rights` may change that and gets it while it is empty.
     """
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:
@@ -42,7 +42,7 @@ def written_beside(
 
 
 def sync_folder(folder: Path | str) -> None:
-    """A rename survives a power cut only when its folder is on the disk too."""
+    """A rename survives a power failure only after its folder is synced."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

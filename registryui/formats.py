@@ -1,4 +1,4 @@
-"""How sizes and lists are written, on pages and by commands. Digests: oci/digest.py, `short`."""
+"""How pages and commands format sizes and lists. Digests: oci/digest.py, `short`."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def size(count: int | None) -> str:
-    """Bytes as Docker says them, in decimal units: 84.6 MB. Unknown (None) is a dash."""
+    """Bytes as Docker prints them, in decimal units: 84.6 MB. Unknown (None) is a dash."""
     if count is None:
         return "–"
     if abs(count) < 1000:
@@ -16,12 +16,12 @@ def size(count: int | None) -> str:
         value /= 1000
         if abs(value) < 999.5 or unit == _UNITS[-1]:
             break
-    # Three digits are what a person compares: 9.8, 84.6, 188.
+    # Three digits: 9.8, 84.6, 188.
     return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
 
 
 def difference(count: int) -> str:
-    """More or fewer bytes: +2.3 MB, −2.3 MB, 0 B."""
+    """A difference in bytes: +2.3 MB, −2.3 MB, 0 B."""
     return f"+{size(count)}" if count > 0 else size(count).replace("-", "−")
 
 
@@ -35,7 +35,7 @@ def columns(lines: Sequence[Sequence[str]]) -> str:
 
 
 def cell(value: object, *, most: int = 1000) -> str:
-    """A value in a column for a terminal, which others may have written."""
+    """An untrusted value in a column, safe for a terminal."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = ", ".join(value) if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""What keeps a manifest. These sentences decide what is deleted, and this is their one text.
+"""Reachability of manifests: decides what is deleted, and is defined only here.
 
     roots   a tag keeps the manifest that it names
             undo keeps what a tag named that can still be restored (TagTombstone)
@@ -18,7 +18,7 @@ leave their repository. A missing manifest is reached, and keeps its referrers, 
                         keeps. The same before the registry's own collector runs
     freed bytes         a blob stays if a manifest names it that stays
 
-No I/O: whoever asks reads the edges, a level at once, from SQL or from manifests.
+No I/O: callers read the edges, a level at once, from SQL or from manifests.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Several hosts over one database and one store: who is there, and who acts for all.
+"""Several hosts over one database and one store: which ones, and which one acts for all.
 
-    a host     a data folder, a front door, a registry, web and worker of its own
+    a host     its own data folder, proxy, registry, web processes and worker
     shared     PostgreSQL, the store, and the secrets that docs/install.md names
 
-Each worker says every other second that its host lives. What has to be done once for all of them
-(the schedule) is done by the one that holds the lease, which another takes when it has been silent.
-All times here are the database's, because clocks of hosts differ. SQLite has one host: nothing is
-asked.
+Each worker signals every other second that its host is alive. Jobs for all hosts (the schedule) run
+on the one with the lease, which another takes over when it is silent. All times here are the
+database's, because clocks of hosts differ. SQLite has one host: no queries.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from registryui.models import Host, Lease, Published, here
 from registryui.refused import Refused
 
 _ALONE = 0x626F6174  # the number of our advisory lock
-SILENT = timedelta(seconds=10)  # no word for so long: its worker or it is away
+SILENT = timedelta(seconds=10)  # without a signal for so long: the host or its worker is down
 _SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A host, and how long ago its worker last said that it lives."""
+    """A host, and how long ago its worker last signalled."""
 
     id: str
     name: str
@@ -42,20 +41,20 @@ class Seen:
 
     @property
     def is_silent(self) -> bool:
-        """True if it, or its worker, is away."""
+        """True if it, or its worker, is down."""
         return self.ago > SILENT
 
 
 def name_here() -> str:
-    """This host as people know it."""
+    """The name of this host."""
     return f"{socket.gethostname()}:{settings.PORT}"[:255]
 
 
 def join() -> None:
-    """Writes this host down, at its start. Does nothing with SQLite.
+    """Registers this host, at its start. Does nothing with SQLite.
 
-    Raises Refused if a host of another name has our id and lives: a copied data folder. Two that
-    believe each other's files to be their own would publish nothing.
+    Raises Refused if a host of another name has our id and is alive: a copied data folder. Two with
+    the same id would not publish each other's changes.
     """
     if not settings.IS_POSTGRESQL:
         return
@@ -72,7 +71,7 @@ def join() -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Meanwhile no other host is in here: two that start at once must not both make the tables."""
+    """Excludes other hosts: two that start at once must not both create the tables."""
     if not settings.IS_POSTGRESQL:
         yield
         return
@@ -87,16 +86,16 @@ def alone() -> Iterator[None]:
 
 
 def beat() -> None:
-    """Says that this host lives, and keeps the lease if it has it."""
+    """Signals that this host is alive, and renews its lease if it has it."""
     Host.objects.filter(id=here()).update(seen_at=Now())
     leads()
 
 
 def leads() -> bool:
-    """True if this host does now what is done once for all. With SQLite always.
+    """True if this host runs the jobs for all hosts. With SQLite always.
 
-    The remaining hole: at the minute in which the lease changes hands, a job of the schedule may
-    come twice or not at all. Each may run twice, and each comes again.
+    The remaining hole: in the minute in which the lease moves, a scheduled job may run twice or not
+    at all. Each may run twice, and each is scheduled again.
     """
     me = here()
     if not me:
@@ -109,14 +108,14 @@ def leads() -> bool:
 
 
 def all_hosts() -> list[Seen]:
-    """Those that were ever up and were not forgotten, by name."""
+    """All hosts that were not forgotten, by name."""
     ago = ExpressionWrapper(Now() - F("seen_at"), DurationField())
     rows = Host.objects.annotate(ago=ago).order_by("name").values_list("id", "name", "ago")
     return [Seen(*row) for row in rows]
 
 
 def forget(name: str) -> None:
-    """A host that is gone for good. Raises Refused for one that is not known, or lives."""
+    """Forgets a removed host. Raises Refused for one that is unknown, or alive."""
     found = Host.objects.filter(name=name)
     if not found.exists():
         raise Refused(f"There is no host {name}; ./boathouse manage hosts lists them.")

@@ -1,16 +1,16 @@
-"""File locks that are waited for, but not for ever: who holds one may be frozen."""
+"""File locks with a time limit: the process with the lock may be frozen."""
 
 import fcntl
 import time
 
-LONGEST = 60.0  # seconds; what is done under a lock takes milliseconds
+LONGEST = 60.0  # seconds; locks are held for milliseconds
 PAUSE = 0.005
 
 
 def take(handle: int, *, seconds: float = LONGEST) -> None:
-    """Locks that open file for this process alone; it is free again when the file is closed.
+    """Locks that open file exclusively; released when the file is closed.
 
-    TimeoutError (an OSError) if somebody else holds it for so long.
+    TimeoutError (an OSError) if another process keeps it for so long.
     """
     deadline = time.monotonic() + seconds
     while True:

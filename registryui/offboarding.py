@@ -1,9 +1,9 @@
-"""An operator goes (is switched off, removed, made a viewer): what becomes of their registry users?
+"""Offboarding: what happens to the registry users of an operator who is disabled, removed or
+becomes a viewer.
 
-Registry users work on by themselves, with secrets that the operator may know. So whoever lets an
-operator go says what becomes of them, and is asked if they do not. The operator's own access ends
-first, so that no user is made meanwhile; a death in between leaves users that their operator's page
-still shows, with the same question.
+Registry users remain active, with secrets that the operator may know. So an answer is required. The
+operator's own access ends first, so that no user is created meanwhile; after a crash in between,
+the operator's page shows the remaining users, with the same question.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ NAMED = 12  # in a sentence
 
 
 class Ask(Refused):
-    """Nobody has said what becomes of the registry users."""
+    """An answer for the registry users is required."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What becomes of them."""
+    """What happens to them."""
 
     what: Literal["disable", "hand over", "keep"]
-    to: Operator | None = None  # who gets them, of "hand over"
+    to: Operator | None = None  # the new owner, of "hand over"
 
     def __str__(self) -> str:
-        """As the audit log has it."""
+        """For the audit log."""
         return f"{self.what} to {self.to.username}" if self.to else self.what
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What became of them."""
+    """The result for them."""
 
     users: Sequence[RegistryUser] = ()
-    answer: Answer | None = None  # None: there were none
-    proof: publish.Proof | None = None  # where files were written
+    answer: Answer | None = None  # None: there were no users
+    proof: publish.Proof | None = None  # if files were written
 
 
 def working(operator: Operator) -> RegistryUserQuerySet:
-    """The registry users of that operator who may log in now."""
+    """The active registry users of that operator."""
     return RegistryUser.objects.in_state(State.ACTIVE).filter(owner=operator).order_by("name")
 
 
 def made_for_others(operator: Operator) -> RegistryUserQuerySet:
-    """Working registry users that the operator made (and saw the secret of) and does not own."""
+    """Active registry users that the operator created (and saw the secret of) but does not own."""
     made = RegistryUser.objects.in_state(State.ACTIVE).filter(made_by=operator.actor[:150])
     return made.exclude(owner=operator).order_by("name")
 
 
 def disable(operator: Operator, *, by: str, answer: Answer | None = None) -> Handover:
-    """Switches an operator off. Raises Refused; Ask: an answer is needed."""
+    """Disables an operator. Raises Refused; Ask: an answer is required."""
 
     def end(registry_users: str) -> None:
         operators.set_active(operator, is_active=False, by=by, registry_users=registry_users)
@@ -70,17 +70,17 @@ def disable(operator: Operator, *, by: str, answer: Answer | None = None) -> Han
 
 
 def remove(operator: Operator, *, by: str, answer: Answer | None = None) -> Handover:
-    """Forgets an operator, as `disable`."""
+    """Removes an operator, as `disable`."""
     if not working(operator).exists():
         operators.remove(operator, by=by)
         return Handover()
-    handover = disable(operator, by=by, answer=answer)  # its rows are about to lose their owner
+    handover = disable(operator, by=by, answer=answer)  # its rows lose their owner
     operators.remove(operator, by=by, registry_users=str(handover.answer or ""))
     return handover
 
 
 def set_role(operator: Operator, role: Role, *, by: str, answer: Answer | None = None) -> Handover:
-    """Another role; who becomes a viewer can manage no registry user any more. As `disable`."""
+    """Sets the role; a viewer cannot manage registry users. As `disable`."""
     if role.rank >= Role.MAINTAINER.rank:
         operators.set_role(operator, role, by=by)
         return Handover()
@@ -92,7 +92,7 @@ def set_role(operator: Operator, role: Role, *, by: str, answer: Answer | None =
 
 
 def hand_over(operator: Operator, answer: Answer, *, by: str) -> Handover:
-    """Does with the working registry users of that operator what was answered. Raises Refused."""
+    """Applies the answer to the active registry users of that operator. Raises Refused."""
     if answer.what == "hand over":
         _taker(operator, answer)
     found = list(working(operator))
@@ -118,7 +118,7 @@ def _gone(
 
 
 def _taker(operator: Operator, answer: Answer) -> Operator:
-    """Refused for one who could not manage them."""
+    """The new owner; Refused for one who could not manage them."""
     to = answer.to
     if to is None or to.pk == operator.pk or not to.is_active or not to.has_role(Role.MAINTAINER):
         raise Refused(_("Choose another active maintainer or administrator as the new owner."))

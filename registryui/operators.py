@@ -1,9 +1,9 @@
 """Operators: people who log in to the portal. The only writer of their rows, for page and command.
 
-They are no registry users, who are lines of the htpasswd file; what a maintainer may give to those
-is granted here and checked in accounts/grants.py. Two rules hold whoever asks: an active
-administrator must remain, and nobody takes away their own access. `by` is who asks, as
-Operator.actor or "command line"; the audit log has each act, also the refused ones.
+Registry users are separate: lines of the htpasswd file. What a maintainer may grant to them is set
+here and checked in accounts/grants.py. Two rules always apply: an active administrator must remain,
+and nobody removes their own access. `by` is Operator.actor or "command line"; the audit log has
+each action, also refused ones.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from .refused import Refused
 log = logging.getLogger(__name__)
 
 MOST_DAYS = 36500  # of a grant
-_SKEW = timedelta(minutes=5)  # between clocks of hosts: that is no time to come
+_SKEW = timedelta(minutes=5)  # clock difference between hosts, not a future time
 
 
 def new_password() -> str:
-    """A password nobody guesses: 144 random bits, 24 characters."""
+    """A random password: 144 bits, 24 characters."""
     return secrets.token_urlsafe(18)
 
 
 def add(name: str, *, role: Role, by: str, password: str = "") -> tuple[Operator, str]:
-    """A new operator and the password to hand over (generated if none is given).
+    """A new operator and the password (generated if none is given).
 
-    A maintainer gives nothing to registry users before `set_grant`. Raises Refused for a name that
-    is taken or odd, and for a password that is easy to guess.
+    A maintainer can grant nothing before `set_grant`. Raises Refused for a name that exists or is
+    invalid, and for a password that is easy to guess.
     """
     name = Operator.normalize_username(name.strip())
     operator = Operator(username=name, role=role)
@@ -55,7 +55,7 @@ def add(name: str, *, role: Role, by: str, password: str = "") -> tuple[Operator
     password = _checked(password, operator) if password else new_password()
     operator.set_password(password)
     with transaction.atomic():
-        # Names that differ in case only would be one person to everybody but the database.
+        # People would confuse names that differ only in case.
         if Operator.objects.filter(username__iexact=name).exists():
             raise Refused(_("The operator %(name)s already exists.") % {"name": name})
         operator.save(force_insert=True)
@@ -64,9 +64,9 @@ def add(name: str, *, role: Role, by: str, password: str = "") -> tuple[Operator
     return operator, password
 
 
-# Those who go are asked about in offboarding.py: `registry_users` is what was answered.
+# See offboarding.py: `registry_users` is the answer.
 def set_role(operator: Operator, role: Role, *, by: str, registry_users: str = "") -> None:
-    """Give another role. Raises Refused."""
+    """Sets the role. Raises Refused."""
     details = {"role": role.value, "before": operator.role, **_answered(registry_users)}
     takes = role != Role.ADMIN
     with _change(operator, "operator.role", by=by, takes_admin=takes, details=details) as row:
@@ -76,7 +76,8 @@ def set_role(operator: Operator, role: Role, *, by: str, registry_users: str = "
 
 
 def set_active(operator: Operator, *, is_active: bool, by: str, registry_users: str = "") -> None:
-    """Switch on or off; sessions of one who is off end with their next request. Raises Refused."""
+    """Enables or disables; sessions of a disabled operator end with the next request. Raises
+    Refused."""
     act = "operator.enable" if is_active else "operator.disable"
     details = _answered(registry_users)
     with _change(operator, act, by=by, takes_admin=not is_active, details=details) as row:
@@ -88,8 +89,8 @@ def set_active(operator: Operator, *, is_active: bool, by: str, registry_users: 
 def set_grant(
     operator: Operator, may: Collection[tuple[str, str]], *, longest_days: int | None, by: str
 ) -> None:
-    """What the operator may give to registry users while a maintainer: these (action, scope), for
-    so many days at most, or None: for ever. Users who have more keep it. Raises Refused."""
+    """What the operator may grant to registry users as a maintainer: these (action, scope), for at
+    most so many days; None: no limit. Users who have more keep it. Raises Refused."""
     if longest_days is not None and not 0 < longest_days <= MOST_DAYS:
         raise Refused(
             _("A maintainer can grant access for 1 to %(most)d days, or without expiry.")
@@ -109,9 +110,9 @@ def set_grant(
 
 
 def set_password(operator: Operator, *, by: str, password: str = "") -> str:
-    """A new password, generated if none is given; all sessions of the operator end with it.
+    """A new password, generated if none is given; ends all sessions of the operator.
 
-    Raises Refused, also for one's own: that page asks for the old one.
+    Raises Refused, also for one's own, because changing that needs the old one.
     """
     if operator.actor == by:
         _record_refusal("operator.password", operator, by=by, reason="own password")
@@ -123,13 +124,14 @@ def set_password(operator: Operator, *, by: str, password: str = "") -> str:
 
 
 def change_own_password(operator: Operator, password: str) -> None:
-    """The password that a form has checked, and the old one with it; all other sessions end."""
+    """Changes one's own password, after the form has checked the old one; ends all other
+    sessions."""
     _save_password(operator, password, by=operator.actor)
     log.info("operator %s has changed the own password", operator.username)
 
 
 def record_wrong_password(operator: Operator) -> None:
-    """Somebody in this operator's session does not know the password that is to be changed."""
+    """The old password was wrong, in this operator's session."""
     failed = AuditEvent.Result.FAILED
     audit.record("operator.password", operator.username, by=operator.actor, result=failed)
 
@@ -142,7 +144,7 @@ def _save_password(operator: Operator, password: str, *, by: str) -> None:
 
 
 def remove(operator: Operator, *, by: str, registry_users: str = "") -> None:
-    """Forget an operator; what they did stays under their name. Raises Refused."""
+    """Removes an operator; the audit log keeps the name. Raises Refused."""
     details = _answered(registry_users)
     with _change(operator, "operator.remove", by=by, takes_admin=True, details=details) as row:
         row.delete()
@@ -158,9 +160,9 @@ def _change(
     takes_admin: bool,
     details: dict[str, Any] | None = None,
 ) -> Iterator[Operator]:
-    """The locked row of an operator, if `by` may change it so.
+    """The locked row of an operator, if `by` may change it.
 
-    All administrators are locked: two who switch each other off at once would else both succeed.
+    All administrators are locked: otherwise two who disable each other at once would both succeed.
     """
     if operator.actor == by and takes_admin:
         _record_refusal(act, operator, by=by, reason="own access")
@@ -180,7 +182,7 @@ def _change(
                 raise Refused(_("This operator has already been removed.")) from error
             yield row
             audit.record(act, operator.username, by=by, details=details)
-    if is_last:  # said outside, or the transaction would take the record away with it
+    if is_last:  # raised outside, or the rollback would remove the record
         _record_refusal(act, operator, by=by, reason="last administrator")
         raise Refused(
             _("%(name)s is the last active administrator: add another one first.")
@@ -205,23 +207,23 @@ def _checked(password: str, operator: Operator) -> str:
     return password
 
 
-# -- coming and going ----------------------------------------------------------------------------
+# -- sessions ------------------------------------------------------------------------------------
 def record_login(operator: Operator) -> None:
-    """Somebody has logged in."""
+    """Records a login."""
     audit.record("operator.login", operator.username, by=operator.actor)
 
 
 def record_logout(operator: Operator) -> None:
-    """Somebody has logged out; that a session ended by itself is no act."""
+    """Records a logout; an expired session is none."""
     audit.record("operator.logout", operator.username, by=operator.actor)
 
 
 def record_failed_login(typed: str, *, is_locked: bool, pause: timedelta) -> None:
-    """A login that did not succeed, by nobody who is known.
+    """Records a failed login.
 
-    A name that no operator has is not kept: people type passwords there. Nor is each try of
-    somebody who guesses names, or goes on while locked out: one in `pause` from one address says
-    the same. What is guessed for an operator's name is all there: five tries, then it is locked.
+    The name is not kept if no operator has it: people type passwords there. Guessed names, and
+    attempts while locked out, are recorded once per `pause` and address. All attempts for an
+    operator's name are recorded: five, then it is locked.
     """
     known = Operator.objects.filter(username=typed).exists() if "\0" not in typed else False
     target = typed if known else ""
@@ -233,7 +235,7 @@ def record_failed_login(typed: str, *, is_locked: bool, pause: timedelta) -> Non
             target=target,
             result=result,
             address=audit.address.get(),
-            at__range=(now - pause, now),  # a row of a clock that was ahead silences nothing
+            at__range=(now - pause, now),  # ignore rows of a clock that was ahead
         )
         if same.exists():
             return
@@ -241,8 +243,8 @@ def record_failed_login(typed: str, *, is_locked: bool, pause: timedelta) -> Non
 
 
 def forget_times_to_come() -> None:
-    """After a clock that was ahead has been set back: failed logins of that time would lock an
-    operator out until then, and sessions of that time would last until then."""
+    """After a clock that was ahead has been set back: failed logins with a future time would lock
+    an operator out until then, and sessions would last until then."""
     late = timezone.now() + _SKEW
     AccessAttempt.objects.filter(attempt_time__gt=late).delete()
     sessions = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class()

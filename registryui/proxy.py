@@ -1,4 +1,4 @@
-"""Asking our own nginx as a client does: to prove that the files it reads say what they should.
+"""Requests to our own nginx as a client, to verify the files it reads.
 
 Trusts only the certificate of this instance; speaks to this machine only.
 """
@@ -24,14 +24,14 @@ class Answer:
     status: int
     challenge: str  # WWW-Authenticate
     protocol: str  # "TLSv1.3"
-    fingerprint: str  # SHA-256 of the certificate that was shown, in hex
+    fingerprint: str  # SHA-256 of the presented certificate, in hex
     seconds: float  # from the request to the answer's head
 
 
 def ask(path: str, headers: Mapping[str, str], *, method: str = "GET") -> Answer:
     """A request without a body at nginx on this machine, by the name that clients use.
 
-    A certificate of the user's own is trusted by itself: who signed it is the clients' affair.
+    A certificate of the user's own is trusted directly, whoever signed it.
     Raises OSError (ssl.SSLCertVerificationError too), ValueError, http.client.HTTPException.
     """
     anchor = tls.ca_certificate() or tls.server_certificate()
@@ -60,7 +60,7 @@ def basic(name: str, secret: str) -> dict[str, str]:
 
 
 def address() -> str:
-    """The address of this machine on which nginx listens."""
+    """The address of this machine that nginx listens on."""
     bare = [one.strip().strip("[]") for one in settings.BIND]
     if "*" in bare or "0.0.0.0" in bare:  # noqa: S104 (compared, not bound)
         return "127.0.0.1"

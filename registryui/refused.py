@@ -1,5 +1,5 @@
-"""What a service says when a rule, or this machine, forbids what was asked. Needs no Django."""
+"""The exception of services for actions that are not allowed or not possible. Needs no Django."""
 
 
 class Refused(Exception):
-    """The reason and the way out, one sentence for the person who asked, in the active language."""
+    """The reason and what to do, one sentence for the operator, in the active language."""

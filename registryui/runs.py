@@ -1,8 +1,8 @@
-"""Long work: who may begin, who is still alive, who asked it to stop, how it ended.
+"""Long-running jobs: their begin, heartbeat, stop, end and result.
 
     begin ─► `with Work(run, result)`: advance … note ─► done, stopped or failed, with its result
 
-Each room has its own Result, and reads the stored ones by it.
+Each package has its own Result, and reads stored ones with it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from registryui.registry.errors import RegistryError
 
 log = logging.getLogger(__name__)
 
-STALE = timedelta(seconds=60)  # no heartbeat for so long: the process is gone
-BEAT = 10.0  # seconds between two heartbeats, also while nothing can be counted
-STEP = 0.5  # seconds between two writes of how far it is
-KEPT = 100  # runs of a kind
+STALE = timedelta(seconds=60)  # without a heartbeat for so long: the process has ended
+BEAT = 10.0  # seconds between two heartbeats, also without progress
+STEP = 0.5  # seconds between two writes of the progress
+KEPT = 100  # kept runs of a kind
 LOG_LINES = 1000
 DIED = "Its process ended before it was done."
 
@@ -40,24 +40,24 @@ Progress = Callable[[Run], None]
 
 
 class Stopped(Exception):
-    """Somebody asked for it, or the run was taken for dead and closed."""
+    """The run was stopped, or counted as dead and closed."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What a run did, or has done so far: its fields are the keys of Run.result."""
+    """What a run has done so far: its fields are the keys of Run.result."""
 
-    problem: str = ""  # why it ended before its time, a sentence
+    problem: str = ""  # why it did not complete, a sentence
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """What that run says. Another version may have written it: what is missing, or is not of
-        its type, has its default; what is not known is left out."""
+        """The result of that run. Another version may have written it: missing fields, or those of
+        another type, get their default; unknown ones are left out."""
         found: Self = _filled(cls, run.result if isinstance(run.result, dict) else {})
         return found
 
     def facts(self) -> dict[str, Any]:
-        """As the database gives it back."""
+        """As the database returns it."""
         return dict(json.loads(json.dumps(asdict(self))))
 
 
@@ -65,7 +65,7 @@ R = TypeVar("R", bound=Result)
 
 
 def begin(kind: Run.Kind, *, by: str, result: Result | None = None, total: int = 0) -> Run | None:
-    """A new running Run, or None if one of this kind is under way. A dead one is closed first."""
+    """A new running Run, or None if one of this kind is running. A dead one is closed first."""
     now = timezone.now()
     Run.objects.filter(kind=kind, state=Run.State.RUNNING, heartbeat_at__lt=now - STALE).update(
         state=Run.State.FAILED, finished_at=now, log=DIED
@@ -91,24 +91,24 @@ def end(run: Run, state: Run.State, *lines: str, **changes: object) -> None:
 
 
 def ask_to_stop(run: Run, *, by: str) -> None:
-    """Asks the run to end at its next safe place."""
+    """Asks the run to end at its next safe point."""
     Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(stop_asked_by=by[:255])
 
 
 def is_alive(run: Run) -> bool:
-    """Whether it is under way, and its process lives."""
+    """Whether it is running, and its process is alive."""
     return run.state == Run.State.RUNNING and timezone.now() - run.heartbeat_at < STALE
 
 
 def is_silent(run: Run) -> bool:
-    """Whether it says that it runs, and has not been heard of for too long."""
+    """Whether it is marked as running, but without a heartbeat for too long."""
     return run.state == Run.State.RUNNING and not is_alive(run)
 
 
 @dataclass(slots=True)
 class Work(Generic[R]):
-    """A run while it goes on, in a `with` block, which ends it in `state`: stopped by Stopped and
-    Ctrl-C, failed by all else that is raised. Stopped and `expected` do not leave the block."""
+    """A run in progress, in a `with` block, which ends it in `state`: stopped by Stopped and
+    Ctrl-C, failed by other exceptions. Stopped and `expected` are not raised further."""
 
     expected: ClassVar[tuple[type[Exception], ...]] = (RegistryError, Refused)
 
@@ -116,7 +116,7 @@ class Work(Generic[R]):
     result: R
     progress: Progress | None = None
     state: Run.State = Run.State.DONE
-    must_go_on: bool = False  # whoever asks to stop has to wait
+    must_go_on: bool = False  # a stop has to wait
     written_at: float = 0.0  # by the clock of time.monotonic
     lines: list[str] = field(default_factory=list)
     left_out: int = 0  # lines over LOG_LINES
@@ -124,21 +124,21 @@ class Work(Generic[R]):
     _heart: threading.Thread = field(init=False)
 
     def note(self, line: str) -> None:
-        """A line for a person; those over the limit are counted."""
+        """Adds a line for people; those over the limit are counted."""
         if len(self.lines) < LOG_LINES:
             self.lines.append(line)
         else:
             self.left_out += 1
 
     def advance(self, done: int = 0, *, total: int | None = None, at_once: bool = False) -> None:
-        """So much more is done; Stopped if that is enough. Looks every STEP seconds, or now."""
+        """Adds to the progress; Stopped if it is to end. Checks every STEP seconds, or now."""
         self.run.done += done
         self.run.total = max(self.run.total if total is None else total, self.run.done)
         if not self.may_go_on(at_once=at_once):
             raise Stopped
 
     def may_go_on(self, *, at_once: bool = False) -> bool:
-        """Writes how far it is; False once it is to end. One query every STEP seconds, or now."""
+        """Writes the progress; False once it is to end. One query every STEP seconds, or now."""
         run, now = self.run, time.monotonic()
         if now - self.written_at < STEP and not at_once:
             return True
@@ -155,7 +155,7 @@ class Work(Generic[R]):
         return True
 
     def finish(self) -> audit.Entry | None:
-        """Completes the result before it is written; its row of the audit log, if it has one."""
+        """Completes the result before it is written; returns its row for the audit log, if any."""
         return None
 
     def entry(self, act: str, target: str, details: dict[str, Any]) -> audit.Entry:
@@ -193,7 +193,7 @@ class Work(Generic[R]):
         return is_expected
 
     def _beat(self) -> None:
-        """Says that the run lives: reading a repository may take a minute."""
+        """The heartbeat: reading a repository may take a minute."""
         while not self._is_over.wait(BEAT):
             try:
                 running = Run.objects.filter(pk=self.run.pk, state=Run.State.RUNNING)
@@ -210,12 +210,12 @@ def _who(error: BaseException, run: Run) -> str:
     return run.stop_asked_by or "the next run, which took it for dead"
 
 
-# -- what a stored result says ---------------------------------------------------------------------
+# -- reading a stored result -----------------------------------------------------------------------
 _hints = cache(get_type_hints)
 
 
 def _filled(kind: Any, facts: Mapping[str, Any]) -> Any:
-    """That dataclass, with what is known of its fields and is of their types."""
+    """That dataclass, from known fields of the right types."""
     found = {}
     for name, hint in _hints(kind).items():
         with suppress(KeyError, TypeError):
@@ -224,7 +224,8 @@ def _filled(kind: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def _read(value: Any, kind: Any) -> Any:
-    """`value` as that type, of a list what is; TypeError if it is not. No number is below 0."""
+    """`value` as that type, of a list the valid items; TypeError if it is not. No number is below
+    0."""
     if isinstance(value, (int, float)) and value < 0:
         raise TypeError
     if type(value) is kind:

@@ -1,10 +1,10 @@
-"""Times in the form of cron, in the instance's time zone: the next ones, and what they are called.
+"""Cron schedules, in the instance's time zone: their next times, and their words.
 
     ┌ minute ┌ hour ┌ day of the month ┌ month ┌ day of the week (0 and 7 are Sunday, SUN-SAT)
     30       2      *                  *       SUN
 
-When clocks go forward, a time that does not exist comes an hour later; when they go back, a time
-that exists twice comes once, as with Debian's cron.
+When clocks go forward, a time that does not exist is an hour later; when they go back, a time that
+exists twice runs once, as with Debian's cron.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 
 def checked(text: str) -> str:
-    """The schedule in one spelling; "" stands for none. Raises Refused for what is no schedule."""
+    """The schedule, normalized; "" is none. Raises Refused for an invalid one."""
     spelled = " ".join(text.upper().split())
     if not spelled:
         return ""
@@ -49,18 +49,18 @@ def checked(text: str) -> str:
 
 
 def next_time(schedule: str, after: datetime | None = None) -> datetime | None:
-    """The first time behind `after` (None: now); None: there is none, or it is no schedule."""
+    """The first time after `after` (None: now); None: there is none, or it is invalid."""
     return next(_times(schedule, after), None)
 
 
 def next_times(schedule: str, count: int, after: datetime | None = None) -> list[datetime]:
-    """Up to `count` times behind `after` (None: now)."""
+    """Up to `count` times after `after` (None: now)."""
     return list(islice(_times(schedule, after), count))
 
 
 def is_now(schedule: str, minute: datetime, *, setting: str) -> bool:
-    """Whether `schedule` names this minute; "" names none. What is no schedule names none either,
-    and is logged by the name of its setting."""
+    """Whether `schedule` is due in this minute; "" never is. An invalid one never is, and is logged
+    with the name of its setting."""
     if not schedule:
         return False
     this = timezone.localtime(minute, timezone.get_default_timezone())
@@ -75,14 +75,14 @@ def _times(schedule: str, after: datetime | None) -> Iterator[datetime]:
     start = timezone.localtime(after, timezone.get_default_timezone())
     try:
         yield from CronSim(schedule, start)
-    # What is odd enough fails inside of it: "1#2/3", a year beyond the last one.
+    # Some invalid ones fail inside of it: "1#2/3", a year beyond the last one.
     except (CronSimError, AssertionError, TypeError, ValueError, OverflowError, RuntimeError):
         return
 
 
 def words(schedule: str) -> str:
-    """What people call it: "every Sunday at 04:00". Rare forms are explained in English, and stay
-    as they are in other languages: the next times say the rest."""
+    """In words: "every Sunday at 04:00". Rare ones are in English, and unchanged in other
+    languages: the next times are shown anyway."""
     fields = schedule.split()
     if len(fields) != 5:
         return schedule
@@ -93,7 +93,7 @@ def words(schedule: str) -> str:
 
 
 def _usual(minute: str, hour: str, day: str, week: str) -> str:
-    """ "" if the form is a rare one."""
+    """ "" if it is a rare one."""
     if day == "*" and week == "*" and hour == "*":
         return _within_the_hour(minute)
     if not _NUMBER.match(minute):
@@ -160,6 +160,6 @@ def _explained(schedule: str) -> str:
 
 
 def when(at: datetime) -> str:
-    """A time as the instance's clock shows it: "Sun 29 Nov 2026, 04:00"."""
+    """A time in the instance's time zone: "Sun 29 Nov 2026, 04:00"."""
     local = timezone.localtime(at, timezone.get_default_timezone())
     return date_format(local, _("D j M Y, H:i"))

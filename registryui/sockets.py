@@ -1,15 +1,15 @@
-"""Where the parts behind nginx listen: on Unix sockets in a folder that only nginx and our own user
-may enter (setup/data.py closes it).
+"""The addresses of the parts behind nginx: Unix sockets in a folder that only nginx and our own
+user can access (setup/data.py).
 
-The registry runs three times on one store, each with a socket of its own, so that write_freeze.py
-sees by its connections what is under way:
+The registry runs three times on one store, each with its own socket, so that write_freeze.py can
+tell its requests in progress apart:
 
-    registry     reads, and what we ask ourselves
+    registry     reads, and our own requests
     manifests    clients' pushes and deletes of manifests
     blobs        clients' uploads, and deletes of blobs
 
-With BOATHOUSE_REGISTRY_PORT it runs once, on that port of loopback. A write is then known by the
-address that it is asked from.
+With BOATHOUSE_REGISTRY_PORT it runs once, on that loopback port. Writes are then identified by
+their source address.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-SOURCES = {"manifests": "127.0.0.3", "blobs": "127.0.0.2"}  # all of 127.0.0.0/8 is this machine
+SOURCES = {"manifests": "127.0.0.3", "blobs": "127.0.0.2"}  # 127.0.0.0/8 is this machine
 REGISTRIES = ("registry", *SOURCES)
 
 
@@ -30,22 +30,22 @@ def web() -> Path:
 
 
 def registry(name: str) -> Path:
-    """Where that one of REGISTRIES listens if no port is set."""
+    """The socket of that one of REGISTRIES, if no port is set."""
     return Path(settings.SOCKETS_DIR / name)
 
 
 def registries(port: int) -> tuple[str, ...]:
-    """Those of REGISTRIES that run if the port that is set is `port`, or 0: none."""
+    """Those of REGISTRIES that run with that port; 0: no port is set."""
     return REGISTRIES[:1] if port else REGISTRIES
 
 
 def registry_address(name: str, port: int) -> str:
-    """Where requests for that one of REGISTRIES go, as nginx writes it: unix:/path or host:port."""
+    """The address of that one of REGISTRIES for nginx: unix:/path or host:port."""
     return f"127.0.0.1:{port}" if port else f"unix:{registry(name)}"
 
 
 def to_registry(name: str, port: int, *, timeout: float) -> http.client.HTTPConnection:
-    """A connection to that one of REGISTRIES, by which it is known what is asked for."""
+    """A connection to that one of REGISTRIES."""
     if not port:
         return Connection(registry(name), timeout=timeout)
     source = (SOURCES[name], 0) if name in SOURCES else None

@@ -1,10 +1,10 @@
-"""Room on the disk: uploads end before the room does, and some is kept for what must work without.
+"""Disk space: pushes are refused before the disk is full, and a reserve is kept.
 
-    DATA/reserve        removed when the disk is full, made again when there is room
-    DATA/run/hold/full  while it is there, nginx answers 507 to uploads ($fills in its file)
+    DATA/reserve        removed when the disk is full, created again when there is space
+    DATA/run/hold/full  while it exists, nginx answers 507 to uploads ($fills in its file)
 
-The worker looks each second. Every other program of ours gives the reserve back when it starts on a
-full disk, because no log-in, `user disable` or `gc --purge-now` works without a free byte.
+The worker checks each second. Every other Boathouse program removes the reserve when it starts on a
+full disk, because no login, `user disable` or `gc --purge-now` works without free space.
 """
 
 import errno
@@ -19,18 +19,18 @@ from django.conf import settings
 
 log = logging.getLogger(__name__)
 
-FEWEST_ENTRIES = 1000  # files that can still be made; a push makes a dozen
-PATIENCE = 10.0  # seconds for uploads that began before: they would take the reserve, too
+FEWEST_ENTRIES = 1000  # free inodes; a push needs a dozen
+PATIENCE = 10.0  # seconds for uploads in progress: they would use the reserve, too
 _full_since: float | None = None
 
 
 def reserve() -> Path:
-    """The file that takes the room which is kept."""
+    """The file that reserves space."""
     return Path(settings.DATA / "reserve")
 
 
 def gate() -> Path:
-    """The file that nginx looks for at each upload."""
+    """The file that nginx tests for at each upload."""
     return Path(settings.RUN_DIR / "hold" / "full")
 
 
@@ -41,8 +41,8 @@ def free(folder: Path) -> int:
 
 
 def is_low() -> bool:
-    """Whether uploads are to be refused: too little room for the data or for the store."""
-    # The gate opens at a little more than it shuts at, or it would not come to rest.
+    """Whether uploads are to be refused: too little space for the data or the store."""
+    # The gate opens at a little more than it closes at, or it would flap.
     floor = settings.FLOOR_BYTES * (11 if gate().exists() else 10) // 10
     return any(_lacks(place, floor) for place in (settings.DATA, settings.STORE_DIR))
 
@@ -56,7 +56,7 @@ def _lacks(folder: Path, floor: int) -> bool:
 
 
 def warning() -> str:
-    """What to know and do while uploads are refused; "" if they are not."""
+    """What to do while uploads are refused; "" if they are not."""
     if not is_low():
         return ""
     return (
@@ -67,13 +67,13 @@ def warning() -> str:
 
 
 def is_full() -> bool:
-    """Whether so little is left for the data that writing it begins to fail."""
+    """Whether so little space is left that writes begin to fail."""
     return free(settings.DATA) < max(settings.RESERVE_BYTES // 4, 1_000_000)
 
 
 def give_back() -> bool:
-    """Removes the reserve if the disk is full; True if it did. Raises nothing: each program of ours
-    calls this first, whatever its data folder is."""
+    """Removes the reserve if the disk is full; True if it did. Raises nothing: each program calls
+    this first, with any data folder."""
     with suppress(OSError):
         if reserve().exists() and is_full():
             reserve().unlink()
@@ -83,9 +83,9 @@ def give_back() -> bool:
 
 
 def check(uploads: Callable[[], int]) -> None:
-    """Opens or shuts the front door for uploads, gives the reserve back or makes it again.
+    """Accepts or refuses uploads at the proxy, removes the reserve or creates it again.
 
-    `uploads` counts those under way. OSError if a file cannot be made.
+    `uploads` counts those in progress. OSError if a file cannot be written.
     """
     global _full_since
     if not is_full():
@@ -109,7 +109,7 @@ def _shut() -> None:
 
 
 def _make_reserve() -> None:
-    """Where it is missing, or of another size than it should be, and there is room for two."""
+    """If it is missing, or has the wrong size, and there is space for two."""
     wanted = settings.RESERVE_BYTES
     found = reserve().stat().st_size if reserve().exists() else 0
     if found == wanted or free(settings.DATA) + found < 2 * wanted:
@@ -130,7 +130,7 @@ def _make_reserve() -> None:
 
 
 def advice(error: BaseException) -> str:
-    """What to do, if `error` comes of a full disk; "" if it does not."""
+    """What to do, if `error` is caused by a full disk; "" if it is not."""
     chain: BaseException | None = error
     while chain is not None and not _is_of_room(chain):
         chain = chain.__cause__ or chain.__context__

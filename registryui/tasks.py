@@ -1,6 +1,6 @@
-"""Background jobs, a few lines each. Each may run twice or be killed: the state is in tables.
+"""Background jobs. Each may run twice or be killed: the state is in tables.
 
-Each host has a queue and a worker. What the schedule does for all of them is `once_for_all`.
+Each host has a queue and a worker. Scheduled jobs for all hosts are `once_for_all`.
 """
 
 import functools
@@ -39,10 +39,10 @@ from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.25  # between two looks at what another host has changed
-WATCH_SECONDS = 1  # between two looks at held writes, dead work, the room on the disk, the logs
-NOTE_SECONDS = 10  # between two notes of the time
-BEAT_SECONDS = 2  # between two words that this host lives, and looks for events without a job
+POLL_SECONDS = 0.25  # between two checks for changes by another host
+WATCH_SECONDS = 1  # between two checks of freezes, dead work, disk space, logs
+NOTE_SECONDS = 10  # between two records of the time
+BEAT_SECONDS = 2  # between two signs of this host, and checks for events without a job
 
 
 def once_for_all(when: Callable[[datetime], bool]) -> Callable[[Callable[[], object]], Any]:
@@ -61,7 +61,7 @@ def once_for_all(when: Callable[[datetime], bool]) -> Callable[[Callable[[], obj
 
 @db_task()
 def apply_events() -> None:
-    """What the registry just told us; the hook asks for it."""
+    """Applies new notifications; started by the hook."""
     pushed.restore_pending()
     with open_source() as source:
         events.apply_pending(source, then=usage.note, later=_apply_again)
@@ -69,7 +69,7 @@ def apply_events() -> None:
 
 
 def _apply_again(seconds: float) -> None:
-    """The registry did not answer: a second later it may, the minute's round is far away."""
+    """The registry did not respond: try again a second later, not only each minute."""
     apply_events.schedule(delay=seconds)
 
 
@@ -77,7 +77,7 @@ def ask_to_apply_events() -> None:
     """Hands `apply_events` to the worker, also just after the database was away."""
     try:
         apply_events()
-    except psycopg.Error:  # the queue's connection broke with it; the next one is new
+    except psycopg.Error:  # the queue's connection was lost, too; the next one is new
         apply_events()
 
 
@@ -89,8 +89,8 @@ def apply_late_events() -> None:
 
 @db_task()
 def measure_sizes() -> None:
-    """How big everything is, if something changed; a moment later if the last time was just now, so
-    that the last push of many counts as well."""
+    """Computes all sizes, if something changed; a moment later if that was done just now, so that
+    the last push of many counts as well."""
     if wait := sizes.pause_left():
         if _measured_later.acquire(blocking=False):
             measure_sizes_later.schedule(delay=wait)
@@ -101,7 +101,7 @@ def measure_sizes() -> None:
 @db_task()
 def measure_sizes_later() -> None:
     """One of these waits at a time."""
-    with suppress(RuntimeError):  # asked for before this process began
+    with suppress(RuntimeError):  # queued before this process started
         _measured_later.release()
     measure_sizes.call_local()
 
@@ -111,19 +111,19 @@ _measured_later = threading.Lock()
 
 @once_for_all(crontab(minute="*"))
 def measure_sizes_by_schedule() -> None:
-    """What came within the pause after the last time, a sync, and the first minute of a day."""
+    """After the pause, after a sync, and in the first minute of a day."""
     measure_sizes.call_local()
 
 
 @db_task()
 def publish_late_users() -> None:
-    """Registry users whose access ends now, and what a crash left half written."""
+    """Publishes expired users, and what a crash left unfinished."""
     publish.catch_up()
 
 
 @db_periodic_task(crontab(minute="*"))
 def publish_by_schedule() -> None:
-    """Each minute, and at the very second for those whose access ends within the next one."""
+    """Each minute, and at the exact second for access that expires within the next one."""
     publish.catch_up()
     for when in publish.next_ends(timedelta(seconds=70)):
         publish_late_users.schedule(eta=when)
@@ -131,28 +131,28 @@ def publish_by_schedule() -> None:
 
 @db_periodic_task(crontab(minute="*"))
 def write_guard_files() -> None:
-    """What a crash left half written."""
+    """What a crash left unfinished."""
     guard_files.write()
 
 
 @once_for_all(crontab(minute="*"))
 def forget_times_to_come() -> None:
-    """What a clock that was ahead has left behind for operators."""
+    """Removes failed logins and sessions with a time in the future."""
     operators.forget_times_to_come()
 
 
 @db_task()
 def sync(by: str, full: bool = False) -> bool:
-    """A whole sync, asked for by an operator; False if another one is under way."""
+    """A complete sync, started by an operator; False if another one is running."""
     with open_source() as source:
         return index_sync.sync(source, by=by, full=full) is not None
 
 
 @db_task()
 def sync_at_start() -> None:
-    """A whole sync, which comes again if another one is under way.
+    """A complete sync, repeated later if another one is running.
 
-    That one may be of a worker that was ended in the middle, which only its silence shows.
+    That one may belong to a worker that was killed, which is only known after a while.
     """
     if not sync.call_local("start"):
         sync_at_start.schedule(delay=runs.STALE)
@@ -160,14 +160,14 @@ def sync_at_start() -> None:
 
 @db_task()
 def delete_bulk(run: int, selection: Selection, fingerprint: str, language: str) -> None:
-    """A delete of many tags, begun by a page; reasons are in the language of who asked."""
+    """A bulk delete, started by a page; reasons are in the operator's language."""
     with translation.override(language):
         bulk.delete(Run.objects.get(pk=run), selection, fingerprint=fingerprint)
 
 
 @db_task()
 def restore_bulk(run: int, language: str) -> None:
-    """The undo of a delete of many tags."""
+    """The undo of a bulk delete."""
     with translation.override(language):
         bulk.restore(Run.objects.get(pk=run))
 
@@ -178,16 +178,16 @@ def _every_sync_minutes(when: datetime) -> bool:
 
 @once_for_all(_every_sync_minutes)
 def sync_by_schedule() -> None:
-    """Events are the fast path; this is the truth."""
+    """A complete sync; events may be lost."""
     sync.call_local("schedule")
 
 
 @db_task()
 def examine() -> None:
-    """The doctor's round; pages show its newest result.
+    """The doctor's check; pages show its newest result.
 
-    Waits for an `up` that is still starting: what it makes last, such as the first registry user,
-    is not there yet and would be shown as missing for a minute.
+    Waits for an `up` that is still starting: what it creates last, such as the first registry user,
+    would be reported as missing for a minute.
     """
     while health.is_starting():
         time.sleep(0.1)
@@ -198,32 +198,32 @@ def examine() -> None:
 
 
 def _is_disk_full() -> bool:
-    """By the newest round."""
+    """According to the newest check."""
     return any((one.name, one.state) == ("disk", "bad") for one in doctor.current())
 
 
 @db_periodic_task(crontab(minute="*"))
 def examine_by_schedule() -> None:
-    """Pages say that the worker does not answer when this stops."""
+    """If this stops, pages say that the worker does not respond."""
     examine.call_local()
 
 
 @db_task()
 def retention(run: int) -> None:
-    """A retention run, dry or real, that an operator began."""
+    """A retention run, dry or real, started by an operator."""
     retention_runs.carry_out(Run.objects.get(pk=run))
 
 
 @once_for_all(crontab(minute="*"))
 def retention_by_schedule() -> None:
-    """Retention policies whose time has come, each minute."""
+    """Retention policies that are due, each minute."""
     retention_runs.run_due()
 
 
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
-    """Old pulls and dry runs, what can be put back no more, expired sessions, old rows of the audit
-    log, once a day; then is the log whole? None of that while nothing has a known age."""
+    """Once a day: removes old pulls and dry runs, expired tombstones and sessions, old rows of the
+    audit log; then verifies the log. Not while the clock is not trusted."""
     if clock.known().has_jumped:
         return
     events.prune()
@@ -237,40 +237,41 @@ def prune() -> None:
 
 @db_task()
 def verify_log(by: str, address: str) -> None:
-    """The same look at the audit log, asked for by an operator from that machine."""
+    """Verifies the audit log, started by an operator from that address."""
     with audit.asked_from(address):
         audit_check.check(by=by)
 
 
 @once_for_all(crontab(minute="*"))
 def recover_deletes() -> None:
-    """Deletes whose process died in the middle."""
+    """Recovers deletes whose process was killed."""
     recovery.recover()
 
 
 @db_periodic_task(crontab(hour="3", minute="17"))
 def turn_logs_over() -> None:
-    """Each night, so that what is old can go; what grows fast is turned over by its size."""
+    """Rotates the logs each night; large ones are also rotated by size."""
     for name in rotation.NAMES:
         rotation.turn_over(name)
 
 
 @db_periodic_task(crontab(hour="*/6", minute="7"))
 def renew_certificate() -> None:
-    """A leaf that ends soon is made anew and nginx takes it without dropping a connection."""
+    """Renews the server certificate before it expires; nginx reloads without dropping a
+    connection."""
     if not settings.TLS_CERTIFICATE and tls.ensure(settings.TLS_DIR, names=tls.wanted_names()):
         configuration.reload()
 
 
 @db_task()
 def run_gc(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
-    """A run of collecting that an operator or the schedule asked for."""
+    """A garbage collection, started by an operator or the schedule."""
     process.run_gc(by=by, dry_run=dry_run, purge_now=purge_now)
 
 
 @db_task()
 def restore_quarantined(by: str) -> None:
-    """Everything that collecting has hidden; a dry run after it counts anew."""
+    """Restores the quarantine; then a dry run counts again."""
     try:
         collector.restore("all", by=by)
     except Refused as error:
@@ -281,8 +282,7 @@ def restore_quarantined(by: str) -> None:
 
 @once_for_all(crontab(minute="*"))
 def gc_by_schedule() -> None:
-    """When the schedule says so, when something that was hidden may be purged, and when a run ended
-    before it looked again."""
+    """When scheduled, when quarantined content is due, and when a run ended without a review."""
     now = timezone.now()
     if collector.wants_review(now):
         review_gc("schedule")
@@ -294,14 +294,14 @@ def gc_by_schedule() -> None:
 
 @db_task()
 def review_gc(by: str) -> None:
-    """Restores what is needed of what a run hid that was ended before it could."""
+    """Reviews the quarantine of a run that ended without a review."""
     if collector.wants_review(timezone.now()):
         process.run_gc(by=by, review=True)
 
 
 @db_task()
 def take_up(name: str) -> None:
-    """What was under way on this host when its process died."""
+    """Continues work on this host whose process was killed."""
     kind, _, id = name.partition("-")
     if kind == "delete":
         recovery.recover_act(id)
@@ -312,20 +312,20 @@ def take_up(name: str) -> None:
 
 @db_task()
 def integrity(by: str, deep: bool = False, limit: int = 0) -> None:
-    """A look at every tag that an operator or the schedule asked for; none if one is under way."""
+    """An integrity check, started by an operator or the schedule; not if one is running."""
     checking.check(by=by, deep=deep, limit=limit)
 
 
 @once_for_all(crontab(minute="*"))
 def integrity_by_schedule() -> None:
-    """When the schedule says so."""
+    """When scheduled."""
     if checking.is_scheduled(timezone.now()):
         integrity("schedule")
 
 
 @once_for_all(crontab(minute="47"))
 def check_damaged_tags() -> None:
-    """What is whole again is not called damaged until the next look at everything."""
+    """Checks damaged tags again, so that repaired ones are not shown as damaged for days."""
     checking.recheck_damaged()
 
 
@@ -334,7 +334,7 @@ _started = threading.Lock()
 
 @HUEY.on_startup()
 def at_start() -> None:
-    """Events that came while the worker was away may be lost: look at everything once.
+    """Events from while the worker was down may be lost: sync everything once.
 
     huey calls this in each of its threads.
     """
@@ -347,8 +347,8 @@ def at_start() -> None:
 
 
 def _follow() -> None:
-    """On one of several hosts, for ever: says that it lives, and writes what was changed on another
-    one. A database that is away is said once."""
+    """With several hosts, in a loop: signals that this host is alive, and publishes changes of
+    other hosts. A database that is down is logged once."""
     is_well, beaten_at = True, -float("inf")
     while True:
         try:
@@ -370,9 +370,9 @@ def _follow() -> None:
 
 
 def _begin() -> None:
-    """The first jobs, asked for until the queue takes them: its disk may be full."""
+    """The first jobs, retried until the queue accepts them: its disk may be full."""
     first: list[Callable[[], object]] = [sync_at_start, examine]
-    if clock.has_restarted():  # a power cut may have left files half-written
+    if clock.has_restarted():  # a power failure may have left half-written files
         first.append(lambda: integrity("start"))
     for ask in first:
         while not _is_asked(ask):
@@ -399,8 +399,8 @@ def _check_space() -> None:
     space.check(uploads=lambda: write_freeze.in_flight("writes"))
 
 
-# Seconds between two looks, for ever, each in a thread of its own, because a disk may hang. Held
-# writes: opens the front door again when whoever held them is gone, or the time is up.
+# Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
+# ends those whose process has ended, or whose time is over.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "hold": (WATCH_SECONDS, write_freeze.clear),
     "dead work": (WATCH_SECONDS, _take_up_dead),
@@ -411,7 +411,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
 
 
 def _watch(name: str, seconds: float, work: Callable[[], object]) -> None:
-    """Does that again and again. What fails is said once, until it works again."""
+    """Repeats that. A failure is logged once, until it works again."""
     said = ""
     while True:
         try:

@@ -1,6 +1,6 @@
-"""CA and server certificate: read, made, renewed, checked. No tables, no network.
+"""CA and server certificate: reading, creating, renewing, checking. No tables, no network.
 
-The TLS folder, made by `ensure` and never touched when a certificate of the user's own is set:
+The TLS folder, created by `ensure` and not used with a certificate of the user's own:
 
     ca.crt      what clients install; 10 years; may sign the host's domain and addresses only;
                 replaced only by `replace_ca`, never silently
@@ -30,9 +30,9 @@ from django.conf import settings
 from . import files, locks
 
 CA_DAYS = 3652
-LEAF_DAYS = 397  # clients begin to refuse longer ones
+LEAF_DAYS = 397  # some clients reject longer ones
 RENEW_DAYS = 30
-# Of two parts, under a country; the whole list of public suffixes is long and changes each week.
+# Of two parts, under a country; the complete list of public suffixes is long and changes each week.
 _PUBLIC_SUFFIX = re.compile(
     r"(ac|co|com|edu|go|gob|gov|gv|ltd|mil|ne|net|nom|or|org|plc|sch)\.\w\w"
 )
@@ -41,7 +41,7 @@ _BACKDATE = timedelta(hours=1)  # a client whose clock is slow
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What people are told about one certificate."""
+    """The facts of a certificate for people."""
 
     subject: str
     names: tuple[str, ...]  # DNS names and addresses of the SAN, in its order
@@ -51,10 +51,10 @@ class Certificate:
     key: str  # "ECDSA P-256", "RSA 2048"
     issuer: str
     is_ca: bool
-    may_sign: tuple[str, ...]  # domains and addresses that an authority is limited to; (): any
+    may_sign: tuple[str, ...]  # name constraints of a CA; (): none
 
     def days_left(self, now: datetime | None = None) -> int:
-        """Whole days until it expires, negative afterwards."""
+        """Full days until it expires, negative afterwards."""
         return (self.not_after - (now or datetime.now(UTC))).days
 
     def covers(self, name: str) -> bool:
@@ -67,7 +67,7 @@ class Certificate:
 
 # -- which files are in use ----------------------------------------------------------------------
 def server_certificate() -> Path:
-    """The certificate that nginx shows: ours, or the user's own."""
+    """The certificate that nginx presents: ours, or the user's own."""
     return Path(settings.TLS_CERTIFICATE or settings.TLS_DIR / "server.crt")
 
 
@@ -82,21 +82,21 @@ def ca_certificate() -> Path | None:
 
 
 def wanted_names() -> list[str]:
-    """The names our certificate must hold: the host, its other names, and this machine itself."""
+    """The names our certificate must have: the host, its other names, and this machine itself."""
     ours = [settings.HOST, settings.PUBLIC_HOST, *settings.NAMES]
     return _without_repeats([*ours, "localhost", "127.0.0.1", "::1"])
 
 
 # -- reading and checking ------------------------------------------------------------------------
 def read_certificate(path: Path) -> Certificate:
-    """The first certificate of a PEM file. ValueError, one sentence, if there is none to read."""
+    """The first certificate of a PEM file. ValueError, one sentence, if there is none."""
     return _describe(_load_certificate(path))
 
 
 def check_pair(certificate: Path, key: Path, *, host: str = "") -> None:
-    """Nothing if nginx can serve `host` (default: settings.HOST) with these two files.
+    """Checks that nginx can serve `host` (default: settings.HOST) with these two files.
 
-    ValueError says in one sentence what is wrong with them.
+    ValueError has one sentence about what is wrong.
     """
     host = host or settings.HOST
     loaded = _load_certificate(certificate)
@@ -117,10 +117,10 @@ def check_pair(certificate: Path, key: Path, *, host: str = "") -> None:
 
 # -- making and renewing -------------------------------------------------------------------------
 def ensure(folder: Path, *, names: Iterable[str]) -> bool:
-    """Make what is missing in the TLS folder and renew the leaf when due. True if it changed.
+    """Create what is missing in the TLS folder and renew the leaf when due. True if it changed.
 
     The leaf is due when it has less than 30 days, lacks a name, does not belong to its key or to
-    the CA. A CA is made only where there is none. ValueError says what a person has to mend.
+    the CA. A CA is created only if there is none. ValueError says what has to be fixed.
     """
     wanted = _checked_names(names)
     with _locked(folder):
@@ -140,7 +140,7 @@ def renew(folder: Path, *, names: Iterable[str]) -> None:
 
 
 def replace_ca(folder: Path, *, names: Iterable[str]) -> None:
-    """Make a new CA and server certificate: from then on every client must trust the new one.
+    """Create a new CA and server certificate: from then on every client must trust the new one.
 
     The old CA is kept beside it as ca-YYYYmmddTHHMMSS.{crt,key}.
     """
@@ -155,9 +155,9 @@ def replace_ca(folder: Path, *, names: Iterable[str]) -> None:
 
 
 def _ensure_ca(folder: Path, names: list[str]) -> bool:
-    """Make the CA where there is none; True if it did.
+    """Create the CA if there is none; True if it did.
 
-    A key without its certificate is what a crash between the two writes leaves: it is used.
+    A key without its certificate is left by a crash between the two writes: it is used.
     """
     certificate_file, key_file = folder / "ca.crt", folder / "ca.key"
     if certificate_file.exists():
@@ -186,7 +186,7 @@ def _is_due(folder: Path, names: list[str]) -> bool:
     found = _describe(leaf)
     if not all(found.covers(name) for name in names):
         return True
-    # Near the end of the CA no leaf can last longer than it: do not issue one at every start.
+    # Near the end of the CA no leaf can be valid for longer: do not issue one at every start.
     ends = _leaf_end(datetime.now(UTC), ca)
     return found.days_left() < RENEW_DAYS and ends > found.not_after + timedelta(days=1)
 
@@ -202,8 +202,8 @@ def _load_ca(folder: Path) -> x509.Certificate:
 
 
 def _issue(folder: Path, names: list[str]) -> None:
-    """Sign a new server certificate. The key goes first: nginx -t finds a pair that is half
-    written, the running nginx keeps the old one, and the next `ensure` sees the mismatch."""
+    """Sign a new server certificate. The key is written first: nginx -t rejects an incomplete pair,
+    the running nginx keeps the old one, and the next `ensure` detects the mismatch."""
     ca = _load_ca(folder)
     if not (folder / "ca.key").exists():
         raise ValueError(
@@ -236,7 +236,7 @@ def _issue(folder: Path, names: list[str]) -> None:
 
 # -- certificates --------------------------------------------------------------------------------
 def _make_ca(key: ec.EllipticCurvePrivateKey, names: list[str]) -> x509.Certificate:
-    """A self-signed CA that can sign servers with such names only: clients trust it for those.
+    """A self-signed CA, constrained to these names.
 
     The random part of its name keeps two CAs of one host apart in a client's store.
     """
@@ -344,7 +344,7 @@ def _describe(certificate: x509.Certificate) -> Certificate:
 
 
 def _words(name: x509.Name) -> str:
-    """The common name, or the whole name where there is none."""
+    """The common name, or the full name if there is none."""
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(common[0].value) if common else name.rfc4514_string()
 
@@ -362,7 +362,7 @@ def _key_words(key: PublicKeyTypes) -> str:
 
 # -- names ---------------------------------------------------------------------------------------
 def _checked_names(names: Iterable[str]) -> list[str]:
-    """Names without repeats, as a certificate can hold them; ValueError for one that it cannot."""
+    """Names without duplicates, as in a certificate; ValueError for an invalid one."""
     found = _without_repeats(names)
     if not found:
         raise ValueError("A server certificate needs at least one name.")
@@ -376,7 +376,7 @@ def _without_repeats(names: Iterable[str]) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """One spelling for each name: small letters, IDNA, addresses in their short form."""
+    """The normal form of a name: lower case, IDNA, addresses in their short form."""
     bare = name.strip().rstrip(".").removeprefix("[").removesuffix("]").lower()
     if address := _address(bare):
         return str(address)
@@ -394,7 +394,7 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _general_name(name: str) -> x509.GeneralName:
-    """A plain name as a SAN holds it; ValueError if it is neither a host name nor an address."""
+    """A plain name as a SAN; ValueError if it is neither a host name nor an address."""
     if address := _address(name):
         return x509.IPAddress(address)
     label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -403,11 +403,11 @@ def _general_name(name: str) -> x509.GeneralName:
     return x509.DNSName(name)
 
 
-# -- what an authority is limited to (RFC 5280, 4.2.1.10) -----------------------------------------
+# -- name constraints of a CA (RFC 5280, 4.2.1.10) -------------------------------------------------
 def _domain(name: str) -> str:
-    """The domain of a host, so that a neighbour of it needs no new authority; an address itself.
+    """The domain of a host, so that another host in it needs no new CA; an address itself.
 
-    A host right below a suffix that anybody can register under ("co.uk") is its own domain.
+    A host right below a public suffix ("co.uk") is its own domain.
     """
     parent = name.partition(".")[2]
     if name.startswith("*."):
@@ -479,7 +479,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Alone in the TLS folder, which is made if it is missing. The lock dies with the process."""
+    """Locks the TLS folder, which is created if it is missing. The lock ends with the process."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         locks.take(lock.fileno())

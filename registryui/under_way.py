@@ -1,6 +1,7 @@
-"""What this host is in the middle of, so that the worker notices within a second if it dies.
+"""Work in progress on this host, so that the worker notices within a second if its process is
+killed.
 
-    run/under-way/NAME   there and locked: under way; there and not locked: its process is gone
+    run/under-way/NAME   locked: in progress; not locked: its process has ended
 
 NAME is "KIND-ID", another one each time. The lock goes with its process, whatever ends that.
 """
@@ -23,8 +24,8 @@ _NEW = ".new-"  # how a name begins that is not locked yet
 
 @contextmanager
 def under_way(name: str) -> Iterator[None]:
-    """Meanwhile `dead` tells of `name` if this process ends without leaving the block. On a disk
-    that takes no file the work goes on without that."""
+    """Until the block is left, `dead` returns `name` if this process ends. If the disk is full, the
+    work continues without that."""
     folder = _folder()
     handle = -1
     try:
@@ -43,7 +44,7 @@ def under_way(name: str) -> Iterator[None]:
 
 
 def dead() -> list[str]:
-    """What was under way on this host when its process ended."""
+    """Work on this host whose process has ended."""
     try:
         names = [one.name for one in _folder().iterdir() if not one.name.startswith(_NEW)]
     except FileNotFoundError:
@@ -52,14 +53,14 @@ def dead() -> list[str]:
 
 
 def forget(name: str) -> None:
-    """It is over, or taken up."""
+    """It is finished, or continued."""
     (_folder() / name).unlink(missing_ok=True)
 
 
 def _is_dead(name: str) -> bool:
     try:
         handle = os.open(_folder() / name, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:  # it ended just now
+    except FileNotFoundError:  # it has just ended
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

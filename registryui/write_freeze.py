@@ -1,14 +1,14 @@
-"""Writes held at the front door: nginx answers 503 to them while a file is there; pulls go on.
+"""Write freeze: the proxy answers 503 to writes while a file exists; pulls work.
 
-    run/hold/ ├ manifests, blobs   the gates: nginx looks for them at each write, without a reload
-              ├ ID.json            who holds what until when; the gates are what these add up to
+    run/hold/ ├ manifests, blobs   the gates: nginx tests for them at each write, without a reload
+              ├ ID.json            who froze what until when; the gates are their sum
               └ lock
 
-A hold ends by itself: at its time, or ten seconds after its process was last heard of. Whoever
-comes by takes down what has ended: the worker each second, `up`, the next hold.
+A freeze ends automatically: at its time, or ten seconds after the last sign of its process. The
+worker (each second), `up` and the next freeze remove what has ended.
 
-A gate stops what comes. What began before shows as a connection that the registry has, because
-nginx makes each write one of its own, and sockets.py says which are writes: `in_flight` counts.
+A gate stops new writes. Earlier ones are connections of the registry, because nginx opens one for
+each write, and sockets.py says which are writes: `in_flight` counts them.
 """
 
 from __future__ import annotations
@@ -39,49 +39,49 @@ log = logging.getLogger(__name__)
 What = Literal["writes", "manifests"]
 
 GATES: dict[str, tuple[str, ...]] = {"writes": ("manifests", "blobs"), "manifests": ("manifests",)}
-SILENT = timedelta(seconds=10)  # no word from the holder for so long: it is gone
-BEAT = 1.0  # seconds between two words
-DRAIN = 1.0  # seconds after which a request that was let in has its connection
+SILENT = timedelta(seconds=10)  # without a sign of its process for so long: it has ended
+BEAT = 1.0  # seconds between two signs
+DRAIN = 1.0  # seconds after which an accepted request has its connection
 LONGEST = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """Somebody holds something."""
+    """A write freeze."""
 
     id: str
     what: What
     by: str
     since: datetime
     until: datetime
-    pid: int  # of the process that says again and again that it still does; 0: by hand
-    heard_at: datetime  # when it last said so
+    pid: int  # of the process that renews it; 0: manual
+    heard_at: datetime  # when it was last renewed
 
     def is_over(self, now: datetime) -> bool:
-        """True if its time is up, or its process is gone."""
+        """True if its time is over, or its process has ended."""
         return now >= self.until or bool(self.pid and now - self.heard_at > SILENT)
 
 
 def folder() -> Path:
-    """Where the gates are; nginx's configuration names it."""
+    """The folder of the gates, as in nginx's configuration."""
     return Path(settings.RUN_DIR / "hold")
 
 
 def freezes() -> list[Freeze]:
-    """What is held now, oldest first."""
+    """The active freezes, oldest first."""
     now = datetime.now(UTC)
     return [one for one in _records() if not one.is_over(now)]
 
 
 def is_frozen(what: What) -> bool:
-    """Whether nginx finds the gates for that."""
+    """Whether the gates for that exist."""
     return all((folder() / gate).exists() for gate in GATES[what])
 
 
 def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Freeze:
-    """Shuts the door until then, or `off`. Requests that began before go on: see `wait`.
+    """Freezes writes until then, or `off`. Earlier requests continue: see `wait`.
 
-    Refused: the time is none, or nginx lets writes in all the same.
+    Refused: the time is invalid, or nginx still accepts writes.
     """
     now = datetime.now(UTC)
     if not now < until <= now + LONGEST:
@@ -100,7 +100,7 @@ def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Freeze:
 
 
 def off(id: str = "") -> int:
-    """Ends that hold, or (no id) those that were made by hand; how many there were."""
+    """Ends that freeze, or (no id) all manual ones; their number."""
     with _alone():
         gone = [one for one in _records() if one.id == id or not (id or one.pid)]
         for one in gone:
@@ -111,7 +111,7 @@ def off(id: str = "") -> int:
 
 
 def clear() -> list[Freeze]:
-    """Takes down what is over, and gates that nobody's record stands for; what was over."""
+    """Removes freezes that are over, and gates without a record; those that were over."""
     if not _records() and not any((folder() / gate).exists() for gate in sockets.SOURCES):
         return []
     now = datetime.now(UTC)
@@ -127,15 +127,15 @@ def clear() -> list[Freeze]:
 def in_flight(what: What) -> int:
     """Writes that the registry has not answered yet, by its connections.
 
-    Counted on the registry's side: nginx gives up a request when its client does, the registry
-    goes on with it.
+    Counted on the registry's side: nginx drops a request when its client disconnects, the registry
+    continues it.
     """
     return max(len(_connections(what)) for _look in "12")
 
 
 def let_end(what: What, *, seconds: float) -> bool:
-    """Waits until all writes that are under way now have ended, also if whoever asked for one is
-    gone; not for those that come meanwhile. False if some were left at the end."""
+    """Waits until all writes in progress now have ended, also of clients that disconnected; not for
+    later ones. False if some were left at the end."""
     deadline = time.monotonic() + seconds
     left = {*_connections(what), *_connections(what)}
     while left:
@@ -148,7 +148,8 @@ def let_end(what: What, *, seconds: float) -> bool:
 
 
 def wait(what: What, *, seconds: float) -> bool:
-    """Waits until no write is left that began before the gate; False if some were at the end."""
+    """Waits until no write is left that began before the gate; False if some were left at the
+    end."""
     time.sleep(DRAIN)
     deadline = time.monotonic() + seconds
     while in_flight(what):
@@ -160,18 +161,19 @@ def wait(what: What, *, seconds: float) -> bool:
 
 @dataclass(slots=True)
 class Frozen:
-    """A hold of this process, while it lasts."""
+    """A freeze by this process."""
 
     freeze: Freeze
     began: float  # by time.monotonic
 
     @property
     def seconds(self) -> float:
-        """For how long it has been."""
+        """Its duration so far."""
         return time.monotonic() - self.began
 
     def check(self) -> None:
-        """Refused if the door may be open again: this process was asleep, or its time is up."""
+        """Refused if writes may be accepted again: this process was suspended, or the time is
+        over."""
         if self.freeze.id not in {one.id for one in freezes()} or not is_frozen(self.freeze.what):
             raise Refused(_("The write freeze ended before the work was done: try again."))
 
@@ -180,10 +182,10 @@ class Frozen:
 def frozen(
     what: What, *, by: str, at_most: timedelta = timedelta(minutes=10), patience: float = 60
 ) -> Iterator[Frozen]:
-    """Inside, no client writes, and none is still at it. Ask `check` before what needs that.
+    """Inside, no client writes, and no write is in progress. Call `check` before relying on it.
 
-    `patience`: seconds for those that are at it. Refused: they did not end; there are other hosts,
-    whose doors cannot be shut from here; nginx lets writes in all the same.
+    `patience`: seconds for writes in progress. Refused: they did not end; there are other hosts,
+    which cannot be frozen from here; nginx still accepts writes.
     """
     if others := other_hosts():
         raise Refused(
@@ -209,22 +211,22 @@ def frozen(
 
 
 def other_hosts() -> list[str]:
-    """The names of all hosts but this one that were not forgotten."""
+    """The names of all other hosts that were not forgotten."""
     return [one.name for one in hosts.all_hosts() if one.id != here()]
 
 
 # -- files -----------------------------------------------------------------------------------------
-_OPEN = frozenset(("01", "03", "08"))  # established, just accepted, given up by nginx
+_OPEN = frozenset(("01", "03", "08"))  # established, just accepted, closed by nginx
 _CONNECTING = "02"
-_UNDER_WAY = ("02", "03")  # of a Unix socket: not accepted yet, accepted; also if nginx is gone
+_UNDER_WAY = ("02", "03")  # of a Unix socket: not yet accepted, accepted
 _NAMELESS = "0"  # all that the registry has not accepted yet
 
 
 def _connections(what: What) -> list[str]:
-    """A name for each connection over which a write is asked for. One look of two: the kernel hands
-    its table out in pieces, and may skip a line while others go.
+    """A name for each connection with a write. Call it twice: the kernel returns its table in
+    pieces, and may skip a line while others are removed.
 
-    On sockets always, so that whoever has another port in its settings than `up` sees them, too.
+    Always includes the sockets, for a process with another port in its settings than `up`.
     """
     found = [*_over_sockets({str(sockets.registry(gate)) for gate in GATES[what]})]
     if settings.REGISTRY_PORT:
@@ -258,13 +260,13 @@ def _in_hexadecimal(address: str) -> str:
 
 def _beat(one: Freeze, ended: threading.Event) -> None:
     while not ended.wait(BEAT):
-        with suppress(OSError):  # somebody took it down: `check` says so
+        with suppress(OSError):  # somebody removed it: `check` raises
             os.utime(_record(one.id))
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    if not folder().is_dir():  # else whoever made it may be another user
+    if not folder().is_dir():  # else its creator may be another user
         folder().mkdir(parents=True, exist_ok=True)
         folder().chmod(0o711)
     handle = os.open(folder() / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -282,12 +284,12 @@ def _record(id: str) -> Path:
 def _write(one: Freeze) -> None:
     text = {"what": one.what, "by": one.by, "pid": one.pid}
     times = {"since": one.since.isoformat(), "until": one.until.isoformat()}
-    # root may hold what the worker of another user takes down
+    # root may start what the worker of another user removes
     files.write(_record(one.id), json.dumps(text | times), mode=0o644)
 
 
 def _records() -> list[Freeze]:
-    """All of them, also those that are over. One that cannot be read is as good as none."""
+    """All of them, also those that are over. An unreadable one is ignored."""
     found = []
     for path in folder().glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -301,7 +303,7 @@ def _records() -> list[Freeze]:
 
 
 def _set_gates() -> None:
-    """Makes the gates what the records say. To be called alone."""
+    """Sets the gates by the records. Under the lock."""
     now = datetime.now(UTC)
     wanted = {gate for one in _records() if not one.is_over(now) for gate in GATES[one.what]}
     for gate in sockets.SOURCES:
@@ -312,7 +314,7 @@ def _set_gates() -> None:
 
 
 def _prove() -> None:
-    """Asks nginx to write. A door that nobody listens at is shut, too."""
+    """Sends a write to nginx. If nobody listens, writes are frozen, too."""
     try:
         told = proxy.ask("/v2/boathouse/hold/manifests/proof", {}, method="DELETE").status
     except ConnectionRefusedError:

@@ -10,7 +10,7 @@ all that its file proves.
 `one_database`: never on PostgreSQL, because it needs SQLite's words, or is long and asks a database
 for nothing special.
 
-pytest-xdist 3.8 spreads files over its processes (`loadfile`), in the order of collection; its
+pytest-xdist 3.8 spreads files over its processes (`loadfile`), in the order of pytest; its
 groups, which would keep files together, write an item's id, and pytest 9.2 lets nobody do that. So
 `Spread` below keeps the files together that share a product.
 """

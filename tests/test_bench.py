@@ -75,7 +75,7 @@ def test_a_part_of_a_run_is_not_kept() -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert "--write keeps a whole run" in done.stderr
+    assert "--write needs a complete run" in done.stderr
 
 
 @pytest.mark.parametrize(("tags", "repositories"), [(1, 0), (77, 3), (5000, 0), (60_000, 10_000)])

@@ -86,7 +86,7 @@ def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
     assert codes.pop("database", "database-ok") == "database-ok"
     assert codes == {
         "registry": "registry-ok",
-        "front door": "proxy-ok",
+        "proxy": "proxy-ok",
         "htpasswd": "htpasswd-ok",
         "certificate": "certificate-ok",
         "events": "events-none",
@@ -96,13 +96,13 @@ def test_a_healthy_instance_is_well_in_every_part(instance: Instance) -> None:
         "worker": "worker-ok",
     }
     assert "registry/2.0" in said(found["registry"])
-    assert "TLS 1.3" in said(found["front door"])
+    assert "TLS 1.3" in said(found["proxy"])
     assert "1 registry user" in said(found["htpasswd"])
     assert json.loads(json.dumps(doctor.to_json(found.values()))) == doctor.to_json(found.values())
     assert doctor.from_json(doctor.to_json(found.values())) == list(found.values())
 
 
-# -- registry and front door ---------------------------------------------------------------------
+# -- registry and proxy --------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["manifests", "blobs"])
 def test_a_registry_that_takes_no_writes_is_named(instance: Instance, name: str) -> None:
     instance.stop(name)
@@ -127,7 +127,7 @@ def test_a_stopped_registry_is_named_and_the_others_are_looked_at(instance: Inst
     assert (found["registry"].state, found["registry"].code) == ("bad", "registry-unreachable")
     assert "./boathouse up" in said(found["registry"])
     # With a name that nobody has, nginx answers by itself: it is well.
-    assert found["front door"].state == "ok"
+    assert found["proxy"].state == "ok"
     assert found["htpasswd"].state == "ok"
 
 
@@ -155,7 +155,7 @@ def test_a_front_proxy_without_passwords_is_an_alarm(instance: Instance) -> None
     assert "Allows access without a password" in said(checks.check_proxy())
 
 
-def test_guessing_from_this_machine_makes_no_bad_front_door() -> None:
+def test_guessing_from_this_machine_makes_no_bad_proxy() -> None:
     """nginx then tells the doctor's own login to wait, after it has refused it."""
     waiting = proxy.Answer(429, "", "TLSv1.3", "", 0.0)
     assert checks._proxy_problem(waiting, 200) is None
@@ -195,9 +195,9 @@ def test_a_part_that_hangs_is_named(is_hanging: bool) -> None:
             threading.Thread(target=_talk_nonsense, args=(silent,), daemon=True).start()
         with override_settings(REGISTRY_URL=f"http://127.0.0.1:{port}", PORT=port):
             found = examined()
-    assert found["registry"].state == found["front door"].state == "bad"
+    assert found["registry"].state == found["proxy"].state == "bad"
     said(found["registry"])
-    said(found["front door"])
+    said(found["proxy"])
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -616,6 +616,11 @@ def test_the_history_tells_when_a_part_changed() -> None:
 )
 def test_a_round_of_another_version_is_no_error(stored: Any) -> None:
     assert doctor.from_json(stored) == []
+
+
+def test_a_round_that_an_older_version_stored_has_the_names_of_now() -> None:
+    stored = [{"name": "front door", "state": "ok", "code": "proxy-ok", "params": {}}]
+    assert doctor.from_json(stored) == [doctor.Finding("proxy", "ok", "proxy-ok")]
 
 
 def test_words_are_there_in_the_language_of_the_reader() -> None:

@@ -54,6 +54,14 @@ IN_HEADINGS = (
     r"|former|takes? off|taken off|for good|whole|settl(es?|ed|ing)|stock|attachments?|pushers?"
     r"|front doors?|hold writes|ready lines|switch(es|ed)? (off|on)|versions? of the file|upkeep"
 )
+# Sentences may use still more in their plain sense. These were terms of ours, or metaphors.
+IN_SENTENCES = re.compile(
+    r"\b((?<!garbage[ -])(collecting|collections?)|hid(e|es|ing)|put(s|ting)? back|power cuts?"
+    r"|(taken?|takes|took) off|for good|former|attachments?|switch(es|ed|ing)? (off|on)|pushers?"
+    r"|front doors?|upkeep|log-ins?|ready lines?|hold(s|ing)? writes|hand edits?|stock collector"
+    r")\b",
+    re.IGNORECASE,
+)
 # Where, and the name: why it stays.
 EXCEPTIONS = {
     ("registryui/views/operators/password_turn.py", "too_many"): "HTTP: 429 Too Many Requests",
@@ -62,6 +70,7 @@ EXCEPTIONS = {
 }
 HEADING = re.compile(r"<h[12][^>]*>(.*?)</h[12]>|{% block (?:title|crumbs) %}(.*?){% endblock %}")
 TAB = re.compile(r'<nav class="tabs"(.*?)</nav>')
+PROSE = re.compile(r'"""[\s\S]*?"""|^ *# .*(?:\n *# .*)*|  # .*', re.MULTILINE)
 ENGLISH = re.compile(r'_\("([^"]*)"|{% (?:trans|pluralize)[^%]*%}(.*?)(?={% (?:end|plural))')
 
 
@@ -150,6 +159,19 @@ def headings() -> Iterator[tuple[str, str]]:
                 yield str(path.relative_to(ROOT)), heading
 
 
+def sentences() -> Iterator[tuple[str, str]]:
+    """Comments and docstrings of Python; documents and the files of deploy/ as they are."""
+    for folder in ("bench", "portal", "registryui", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if path == Path(__file__) or {"views", "migrations"} & set(path.parts):
+                continue
+            for one in PROSE.findall(path.read_text()):
+                yield str(path.relative_to(ROOT)), one
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*")]:
+        if path.is_file() and path.name != "CHANGELOG.md":
+            yield str(path.relative_to(ROOT)), path.read_text()
+
+
 def old(found: Iterator[tuple[str, str]]) -> dict[tuple[str, str], str]:
     return {(where, name): new for where, name in found if (new := old_word(name, where))}
 
@@ -183,3 +205,11 @@ def test_no_heading_has_a_word_of_before() -> None:
     assert len(found) > 300
     pattern = re.compile(rf"\b({IN_HEADINGS})\b")
     assert [one for one in found if pattern.search(words(one[1]))] == []
+
+
+def test_no_sentence_has_a_word_of_before() -> None:
+    found = [(where, re.sub(r"[\s#]+", " ", text)) for where, text in sentences()]
+    assert len(found) > 5000
+    assert IN_SENTENCES.search("What is hidden can be put back.")
+    hits = [(where, IN_SENTENCES.search(text)) for where, text in found]
+    assert [(where, hit[0], hit.string[:90]) for where, hit in hits if hit] == []

@@ -324,7 +324,7 @@ def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str
     assert doctor.checks.check_proxy().code == "proxy-ok"
     write_freeze.on("writes", by="vera", until=soon())
     found = doctor.checks.check_proxy()
-    assert (found.state, found.code) == ("warn", "proxy-held"), found
+    assert (found.state, found.code) == ("warn", "proxy-frozen"), found
     words = doctor.texts(found)
     assert words.value == "Write freeze: pushes and deletions are rejected"
     assert "Started by vera, until " in words.note

@@ -1,7 +1,7 @@
-"""Where the htpasswd file says something else than the tables: somebody edited it by hand.
+"""Manual edits of the htpasswd file: where it differs from the tables.
 
-Nothing is done about it by itself. An administrator sees each difference and takes it over into the
-tables, puts the tables' line back, or lets it be; a change to another user leaves the line alone.
+Nothing is done automatically. An administrator sees each difference and accepts it into the tables,
+reverts it, or ignores it; a change to another user leaves the line alone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from registryui.refused import Refused
 
 from . import grants, htpasswd, publish, users
 
-# What the audit log calls what is done about a line, and about the whole file.
+# The actions in the audit log, on a line and on the file.
 TAKE_OVER, REVERT, LEAVE = "line.take_over", "line.put_back", "line.leave"
 RESTORE = "file.restore"
 
 
 class What(TextChoices):
-    """What a hand did to a line."""
+    """The manual change of a line."""
 
     ADDED = "added", gettext_lazy("line added")
     CHANGED = "changed", gettext_lazy("hash changed")
@@ -40,23 +40,23 @@ class What(TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One line that is not as the tables say."""
+    """One line that differs from the tables."""
 
     name: str
     what: What
-    line_hash: str  # as the file has it; "" if the line is gone
+    line_hash: str  # in the file; "" if the line is missing
 
 
 def find(*, with_left_alone: bool = False) -> list[Difference]:
-    """Every difference, by name. Two queries; none while nobody else touched the file.
+    """Every difference, by name. Two queries; none while only we have changed the file.
 
     Takes the files' lock, so not inside a transaction.
     """
     if publish.is_as_written() and not with_left_alone:
         return []
     if not settings.HTPASSWD_FILE.parent.is_dir():
-        return []  # the data folder is away: nobody's hand edit, and the doctor says so
-    with publish.lock():  # else a write of ours that is half done looks like a hand
+        return []  # the data folder is missing: not a manual edit, and the doctor reports it
+    with publish.lock():  # else an unfinished write of ours looks like a manual edit
         seen = publish.stamp() if settings.HTPASSWD_FILE.exists() else None
         found = _differences(publish.lines())
         news = _news(found)
@@ -66,7 +66,7 @@ def find(*, with_left_alone: bool = False) -> list[Difference]:
 
 
 def _news(differences: Iterable[Difference]) -> list[Difference]:
-    """Those that nobody has left alone as they are."""
+    """Those that are not ignored."""
     if not (found := list(differences)):
         return []
     left = dict(LineLeftAlone.objects.values_list("name", "line_hash"))
@@ -74,7 +74,7 @@ def _news(differences: Iterable[Difference]) -> list[Difference]:
 
 
 def _short(text: str, most: int = 512) -> str:
-    """The text, if a column can hold it; else its digest."""
+    """The text, if it fits in a column; else its digest."""
     if len(text) <= most and "\0" not in text:
         return text
     return hashlib.sha256(text.encode()).hexdigest()
@@ -82,7 +82,7 @@ def _short(text: str, most: int = 512) -> str:
 
 def _differences(lines: dict[str, str]) -> list[Difference]:
     ours = publish.lines_of_users()
-    # A pending row is written soon, and who was removed elsewhere goes, whatever stands there.
+    # Pending rows are written soon, and lines of users removed elsewhere are deleted anyway.
     pending = {name for name, line in ours.items() if line is None}
     if strange := lines.keys() - ours.keys():
         pending |= publish.published(strange).keys()
@@ -98,11 +98,10 @@ def _differences(lines: dict[str, str]) -> list[Difference]:
 
 
 def take_over(differences: Sequence[Difference], *, by: str) -> publish.Proof:
-    """The tables follow the file. New names get no right: what they may do is another decision.
+    """Changes the tables to match the file. New names get no rights.
 
-    A user whose line is gone is switched off; one who was off and has a line is on again.
-    Raises Refused, and nothing has changed, for a line that no row can stand for and if the file
-    cannot be written.
+    A user whose line is missing is disabled; a disabled one with a line is enabled. Raises Refused,
+    and nothing has changed, for a line that cannot be a row and if the file cannot be written.
     """
     grants.only_administrators(TAKE_OVER, [one.name for one in differences], by=by)
     if odd := sorted(one.name for one in differences if not _can_be_taken(one)):
@@ -122,7 +121,7 @@ def _can_be_taken(one: Difference) -> bool:
 def _follow(
     differences: Sequence[Difference], *, by: str
 ) -> tuple[list[RegistryUser], Callable[[], None]]:
-    """Changes and makes rows as these lines say; those rows, and how to take that back."""
+    """Changes and creates rows to match these lines; those rows, and how to undo it."""
     lines = {one.name: one.line_hash for one in differences}
     try:
         with transaction.atomic():
@@ -131,7 +130,7 @@ def _follow(
             for row in known:
                 line_hash = lines.pop(row.name)
                 row.is_active = bool(line_hash)
-                # One who is only on again has the secret that we know.
+                # One who is only enabled has the secret that we know.
                 if line_hash and line_hash != row.secret_hash:
                     row.secret_hash, row.is_generated = users.safe_hash(line_hash), False
                 row.generation = new_generation()
@@ -139,7 +138,7 @@ def _follow(
             after = [users.snapshot(row) for row in known]
             audit.record_each(TAKE_OVER, [row.name for row in known], by=by)
             made = users.adopt(lines, by=by)
-    except IntegrityError as error:  # a row of that name was made meanwhile
+    except IntegrityError as error:  # a row of that name was created meanwhile
         raise users.changed_meanwhile() from error
 
     def undo() -> None:
@@ -150,7 +149,8 @@ def _follow(
 
 
 def restore_lines(differences: Sequence[Difference], *, by: str) -> publish.Proof:
-    """The file follows the tables; what the hand wrote is in its last version. Raises Refused."""
+    """Changes the file to match the tables; its last version has the manual edit. Raises
+    Refused."""
     grants.only_administrators(REVERT, [one.name for one in differences], by=by)
     rows = _rows(one.name for one in differences)
     strange = {one.name for one in differences} - set(rows.values_list("name", flat=True))
@@ -172,21 +172,21 @@ def _note_left_alone(differences: Sequence[Difference], *, by: str) -> None:
 
 
 def leave_alone(differences: Sequence[Difference], *, by: str) -> None:
-    """The line stays as it is, and nobody is told again until it changes. Raises Refused."""
+    """Ignores the line until it changes. Raises Refused."""
     grants.only_administrators(LEAVE, [one.name for one in differences], by=by)
     _note_left_alone(differences, by=by)
     find()
 
 
 def restore(version: Path, *, by: str) -> publish.Proof:
-    """Puts a version of the file in place of it, and the tables follow. Raises Refused.
+    """Restores a version of the file, and changes the tables to match. Raises Refused.
 
-    Lines that no row can stand for come back as well, and are differences then.
+    Lines that cannot be rows are restored as well, and are differences then.
     """
     grants.only_administrators(RESTORE, [version.name], by=by)
     try:
         content = version.read_bytes()
-    except OSError as error:  # 20 newer ones have pushed it out meanwhile
+    except OSError as error:  # 20 newer ones have replaced it meanwhile
         raise users.not_written(error) from error
     news = [one for one in _news(_differences(_users_of(content))) if _can_be_taken(one)]
     followed, undo = _follow(news, by=by)
@@ -197,7 +197,7 @@ def restore(version: Path, *, by: str) -> publish.Proof:
 
 
 def compare(version: Path) -> list[Difference]:
-    """What putting that version back would do, seen from the file as it is now."""
+    """What restoring that version would change in the file as it is now."""
     now, then = publish.lines(), _users_of(version.read_bytes())
     return [
         Difference(
@@ -217,7 +217,7 @@ def _users_of(content: bytes) -> dict[str, str]:
 
 
 def _rows(names: Iterable[str]) -> RegistryUserQuerySet:
-    # A database may refuse to be asked for a name with NUL, which no row has.
+    # A database may refuse a query for a name with NUL, which no row has.
     return RegistryUser.objects.filter(name__in=[name for name in names if "\0" not in name])
 
 

@@ -1,11 +1,11 @@
-"""What an operator may give to registry users: at most what an administrator granted.
+"""What an operator may grant to registry users: at most what an administrator allowed.
 
-    administrator, command line, set-up   everything, for ever, to every user
+    administrator, command line, setup    everything, without limit, to every user
     maintainer                            to their own users, the granted rights and time
-    viewer, or one who is switched off    nothing
+    viewer, or a disabled operator        nothing
 
-What only takes away (rights, time, the login) needs no grant. The services of this room ask here
-inside their transaction, so that it holds for each page and command, those to come too.
+Removing access (rights, time, the login) needs no grant. The services of this package check here
+inside their transaction, so that it applies to each page and command.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from . import rights
 
 
 class Beyond(Refused):
-    """Somebody wanted to give more than they may; `details` are for the audit log."""
+    """An attempt to grant more than allowed; `details` are for the audit log."""
 
     def __init__(self, sentence: str, **details: Any) -> None:
         super().__init__(sentence)
@@ -37,12 +37,12 @@ class Beyond(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Giver:
-    """Who gives, and how much at most."""
+    """Who grants, and the limits."""
 
     pk: int = 0  # of the operator
     is_unlimited: bool = False
     may: rights.Rights = frozenset()
-    longest: timedelta | None = None  # None: for ever
+    longest: timedelta | None = None  # None: no limit
 
     def check_new(self, name: str, owner: Operator | None) -> None:
         """Beyond, unless the user is to be this operator's own."""
@@ -57,7 +57,7 @@ class Giver:
             )
 
     def check(self, name: str, may: rights.Rights, expires_at: datetime) -> None:
-        """Beyond, if a user with these rights until then has more than this operator may give."""
+        """Beyond, if a user with these rights until then has more than this operator may grant."""
         if self.is_unlimited:
             return
         if more := rights.beyond(may, self.may):
@@ -83,7 +83,7 @@ class Giver:
 
 
 def of(operator: Operator) -> Giver:
-    """What that operator may give now."""
+    """What that operator may grant now."""
     if not operator.is_active or not operator.has_role(Role.MAINTAINER):
         return Giver(operator.pk)
     if operator.has_role(Role.ADMIN):
@@ -94,8 +94,8 @@ def of(operator: Operator) -> Giver:
 
 
 def locked(by: str) -> Giver:
-    """What `by` (Operator.actor, or who has the machine's shell) may give. In a transaction: who
-    takes a grant away meanwhile waits for its end."""
+    """What `by` (Operator.actor, or the command line) may grant. In a transaction: whoever revokes
+    a grant meanwhile waits for its end."""
     if not by.startswith(OPERATOR):
         return Giver(is_unlimited=True)
     rows = Operator.objects.select_for_update(no_key=True)
@@ -105,7 +105,7 @@ def locked(by: str) -> Giver:
 
 @contextmanager
 def recorded(act: str, names: Sequence[str], *, by: str) -> Iterator[None]:
-    """Around a transaction: who wanted to give more than they may is in the audit log."""
+    """Around a transaction: records attempts to grant more than allowed in the audit log."""
     try:
         yield
     except Beyond as error:

@@ -1,6 +1,6 @@
-"""What a hash costs the front door, measured on this machine: nginx computes it at every request.
+"""What a hash costs the proxy, measured on this machine: nginx computes it at every request.
 
-A person's own password needs a slow hash; a generated secret has a quick one (docs/decisions/0001).
+A user-chosen password needs a slow hash; a generated secret has a quick one (docs/decisions/0001).
 """
 
 import time
@@ -17,7 +17,7 @@ class HashCost:
     """What one request costs, in seconds of the processor."""
 
     cost: int  # of bcrypt, as a power of two
-    seconds: float  # to check a password that a person chose
+    seconds: float  # to check a user-chosen password
     quick_seconds: float  # to check a generated secret
 
     @property
@@ -44,7 +44,7 @@ def measure(cost: int) -> HashCost:
 
 
 def _seconds(check: Callable[[], bool], times: int) -> float:
-    """The quickest of so many, in time of this thread: what else the machine does is left out."""
+    """The quickest of so many, in time of this thread, without other load."""
     best = float("inf")
     for _ in range(times):
         start = time.thread_time()

@@ -1,10 +1,10 @@
-"""What an htpasswd file says: names, hashes, and how to change some lines and keep all others.
+"""The format of the htpasswd file: names, hashes, and how to change some lines and keep all others.
 
-Pure: bytes in, bytes out. publish.py writes the file; nginx reads it at every request, and what is
-a line, a name and a hash here is what ngx_http_auth_basic_module takes for one.
+Pure: bytes in, bytes out. publish.py writes the file; lines, names and hashes are parsed exactly as
+ngx_http_auth_basic_module does.
 
     docker:{SSHA}6Kb1…     one user: name, colon, hash
-    # a comment            kept, like everything else that is not ours
+    # a comment            kept, like everything that is not ours
 """
 
 import base64
@@ -20,8 +20,8 @@ import bcrypt
 from passlib.context import CryptContext
 
 MOST_NAME_BYTES = 255
-# A line with a new secret at each of our writes: a login with it shows that nginx reads what we
-# wrote (publish.py). It has no rights, and the secret is forgotten after that login.
+# A line with a new secret at each of our writes: a login with it proves that nginx reads what we
+# wrote (publish.py). It has no rights, and the secret is not kept.
 CANARY = "boathouse-canary"
 MOST_PASSWORD_BYTES = 72  # bcrypt reads no further
 ROUNDS = 8  # of bcrypt, as a power of two
@@ -33,7 +33,7 @@ _OTHERS = CryptContext(
 
 
 def check_name(name: str) -> str:
-    """The name, if it can stand in the file and in a Basic login; else ValueError."""
+    """The name, if it is valid in the file and in a Basic login; else ValueError."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError as bad:
@@ -48,14 +48,14 @@ def check_name(name: str) -> str:
 
 
 def new_secret() -> str:
-    """A generated secret: 160 random bits in 40 characters that need no quoting anywhere."""
+    """A generated secret: 160 random bits in 40 characters that need no quoting."""
     return secrets.token_hex(20)
 
 
 def hash_secret(secret: str) -> str:
-    """The line's hash of a *generated* secret: {SSHA}, cheap because nginx hashes every request.
+    """The hash of a *generated* secret: {SSHA}, cheap because nginx hashes every request.
 
-    Nobody guesses 160 random bits; see docs/decisions/0001-hash-of-generated-secrets.md.
+    160 random bits cannot be guessed; see docs/decisions/0001-hash-of-generated-secrets.md.
     """
     salt = secrets.token_bytes(8)
     mixed = hashlib.sha1(secret.encode() + salt).digest()  # noqa: S324  (a random secret)
@@ -63,7 +63,7 @@ def hash_secret(secret: str) -> str:
 
 
 def hash_password(password: str, *, rounds: int = ROUNDS) -> str:
-    """The line's hash of a password that a person chose: bcrypt, 2**rounds.
+    """The hash of a user-chosen password: bcrypt, 2**rounds.
 
     ValueError over 72 bytes.
     """
@@ -75,13 +75,13 @@ def hash_password(password: str, *, rounds: int = ROUNDS) -> str:
 def hash_clear(password: str, *, rounds: int) -> str:
     """The same of a password of any length: like nginx, bcrypt reads 72 bytes of it."""
     salt = bcrypt.gensalt(rounds, prefix=b"2a")
-    # One algorithm, two prefixes: nginx hands both to the C library, htpasswd writes 2y.
+    # One algorithm, two prefixes: nginx passes both to the C library, htpasswd writes 2y.
     hashed = bcrypt.hashpw(password.encode()[:MOST_PASSWORD_BYTES], salt)
     return hashed.decode().replace("$2a$", "$2y$", 1)
 
 
 def verify(line_hash: str, secret: str) -> bool:
-    """True if nginx would take `secret` for that hash; False for a kind of hash we do not know."""
+    """True if nginx would accept `secret` for that hash; False for an unknown kind of hash."""
     if line_hash.startswith("{SSHA}"):
         return _verify_ssha(line_hash, secret)
     if line_hash.startswith(("$2y$", "$2a$", "$2b$")):
@@ -98,7 +98,7 @@ def _verify_ssha(line_hash: str, secret: str) -> bool:
     except ValueError:
         return False
     mixed = hashlib.sha1(secret.encode() + salt).digest()  # noqa: S324  (a random secret)
-    # Like nginx, as text: it does not take every spelling of the same bytes.
+    # Like nginx, as text: it does not accept every encoding of the same bytes.
     again = "{SSHA}" + base64.b64encode(mixed + salt).decode()
     return hmac.compare_digest(again, line_hash)
 
@@ -111,7 +111,7 @@ def _verify_bcrypt(line_hash: str, secret: str) -> bool:
 
 
 class Kind(Enum):
-    """How a hash was made; the value is what people call it."""
+    """The kind of a hash; the value is its usual name."""
 
     SSHA = "{SSHA}"
     SHA = "{SHA}"
@@ -124,16 +124,16 @@ class Kind(Enum):
     MD5 = "MD5 crypt"
     DES = "DES crypt"
     RARE = "crypt of a rare kind"  # SHA-1, Sun MD5, BSDi, bigcrypt, NT
-    UNKNOWN = ""  # nginx lets nobody in with it
+    UNKNOWN = ""  # nginx accepts no login with it
 
     @property
     def is_slow(self) -> bool:
-        """True if guessing a password from the hash takes long enough for a person's password."""
+        """True if guessing a password from the hash takes long enough for a user-chosen one."""
         return self in (Kind.BCRYPT, Kind.YESCRYPT, Kind.SHA512, Kind.SHA256)
 
     @property
     def is_quick(self) -> bool:
-        """True if nginx computes it in so short a time that nobody notices."""
+        """True if nginx computes it in negligible time."""
         return self in (Kind.SSHA, Kind.SHA, Kind.PLAIN)
 
 
@@ -164,7 +164,7 @@ def takes_as_long_as_ours(line_hash: str) -> bool:
 
 
 def takes_longer_than_ours(line_hash: str) -> bool:
-    """True if it is far slower than that: users should get another secret."""
+    """True if it is far slower than that: such users should get a new secret."""
     return _rounds(line_hash) > ROUNDS
 
 
@@ -175,15 +175,15 @@ def _rounds(line_hash: str) -> int:
     return ROUNDS + 1 if kind(line_hash) is Kind.YESCRYPT else 0
 
 
-# One user's line: name, hash, and what nginx reads no further (a comment, the line's end).
+# One user's line: name, hash, and what nginx ignores (a comment, the line's end).
 _LINE = re.compile(rb"(?![#\r])([^:\n]+):([^:\r\n\0]*)(.*)", re.DOTALL)
 
 
 def parse(content: bytes) -> dict[str, str]:
     """Name to hash, in the order of the file; the first line of a name counts, as for nginx.
 
-    Lines that are no users (comments, blank lines, no colon) and names that are not UTF-8 are
-    left out here and kept by `change`. What is not UTF-8 in a hash is U+FFFD here.
+    Other lines (comments, blank lines, no colon) and names that are not UTF-8 are left out here and
+    kept by `change`. What is not UTF-8 in a hash is U+FFFD here.
     """
     users: dict[str, str] = {}
     before: list[bytes] = []
@@ -198,8 +198,8 @@ def parse(content: bytes) -> dict[str, str]:
 def change(content: bytes, lines: Mapping[str, str]) -> bytes:
     """`content` with those users: name to hash, "" takes the user out.
 
-    A user who is there is replaced where he stands, a new one added at the end; every other byte
-    stays as it is. ValueError if a name or hash would break the file.
+    An existing user's line is replaced in place, a new one added at the end; every other byte is
+    kept. ValueError if a name or hash would break the file.
     """
     wanted = {_name(name, line_hash): _hash(line_hash) for name, line_hash in lines.items()}
     seen: set[bytes] = set()
@@ -217,8 +217,8 @@ def change(content: bytes, lines: Mapping[str, str]) -> bytes:
             _append(kept, found[1], wanted[found[1]] + found[3])
             is_gap = False
         else:
-            # A second line of the same name never counted, and must not come back when the first
-            # goes.
+            # A second line of the same name was ignored, and must not apply when the first is
+            # removed.
             is_gap = True
     for name, line_hash in wanted.items():
         if line_hash and name not in seen:
@@ -244,7 +244,7 @@ def _is_shadowed(name: bytes, before: Sequence[bytes]) -> bool:
     for line in reversed(before):
         if not (_may_shadow(line) and name.startswith(line.rstrip(b"\n"))):
             break
-        is_shadowed = not is_shadowed  # one that is skipped itself hides nothing
+        is_shadowed = not is_shadowed  # a skipped line shadows nothing
     return is_shadowed
 
 
@@ -253,7 +253,7 @@ def _may_shadow(line: bytes) -> bool:
 
 
 def _name(name: str, line_hash: str) -> bytes:
-    # To be taken out, a name need not be one that we would write.
+    # A name to remove need not be one that we would write.
     return (check_name(name) if line_hash else name).encode()
 
 

@@ -1,26 +1,25 @@
-"""The only writer of the files that nginx reads: the print-out of the tables of registry users.
+"""The only writer of the files that nginx reads, from the tables of registry users.
 
     DATA/htpasswd       who: one line a user who may log in now, and every line that is not ours
-    DATA/htpasswd.old   who, with the secret before a rotation, while that works too
+    DATA/htpasswd.old   who, with the previous secret after a rotation, while that is valid
     DATA/rights/…       what: see rights.py
     DATA/run/logins/quick, slow   whose hash nginx may compute itself, and whose takes long
 
-nginx opens them at every request, so a change counts from the next request on, without a reload.
+nginx opens them at every request, so a change applies to the next request, without a reload.
 `write` takes the lock, reads what is there, changes the lines of some users, writes temporary files
 in the same folder, and renames them over the old ones: nginx sees an old file or a new one.
-What gives somebody more comes before the line is written, and what takes it away after it: markers,
-and an old secret that is to work beside the new one. Only who has no line has his markers taken
-first, so that none that a crash has left ever counts.
+Markers and old secrets that add access are written before the line, those that remove access after
+it. Only markers of a user without a line are removed first, so that none that a crash left behind
+ever applies.
 
-A row says first what is wanted, with a new `generation`; then the files are written; then a row of
-Published notes which generation they say. Whoever dies in between leaves the two different, and
-`catch_up` finishes it. So does a row that was changed again while it was written. Each host has
-files and rows of Published of its own: to the others a change is one that is late, and their
-workers look four times a second. Locks are taken in one order, first the files', then the
-database's: nothing here may be called inside a transaction.
-The remaining hole: somebody who edits the file by hand does not know our lock. What he saves in the
-few milliseconds between our reading and our rename is lost; what he saves later over ours, from an
-older reading, `drift.py` sees.
+First the row is changed, with a new `generation`; then the files are written; then a row of
+Published records their generation. If a process is killed in between, or the row is changed again,
+the two differ, and `catch_up` finishes it. Each host has its own files and rows of Published: on
+other hosts a change is pending, and their workers check four times a second. Locks are taken in one
+order, first the files', then the database's: nothing here may be called inside a transaction.
+The remaining hole: a manual edit does not take our lock. What is saved in the few milliseconds
+between our reading and our rename is lost; `drift.py` detects what is saved later, from an older
+reading.
 """
 
 import contextlib
@@ -60,11 +59,11 @@ log = logging.getLogger(__name__)
 
 NGINX_GROUP = "www-data"
 VERSIONS = 20  # of the file that are kept
-# A replaced secret's hash stays in its row so long after its end: a clock that was ahead may be set
-# back, and then the secret has time left.
+# How long a replaced secret's hash is kept after it expired: when a clock that was ahead is set
+# back, the secret may be valid again.
 REMEMBERED = timedelta(days=30)
-BULK = 500  # names: then all are asked for, because SQLite's statements have an end
-OPEN = ("base", "search", "other")  # endpoints of the front door that every user may use
+BULK = 500  # names: above, all are queried, because SQLite's statements have a limit
+OPEN = ("base", "search", "other")  # endpoints that every user may use
 # Folders beside those of users; no user's name begins so.
 _ENDPOINTS = "@open"
 _ANONYMOUS = "@anonymous"  # what may be pulled without a login: settings.ANONYMOUS_PULL
@@ -74,11 +73,11 @@ _Step = tuple[Path, bytes, bool]  # a file's place, its content, whether nginx i
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a real login at the front door said after a change was written."""
+    """The result of a login through the proxy after a change was written."""
 
     is_proved: bool
     seconds: float = 0.0
-    reason: str = ""  # why not, in a few words of the program that failed
+    reason: str = ""  # why not, in the words of the program that failed
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -98,7 +97,7 @@ def lines() -> dict[str, str]:
 
 
 def is_as_written() -> bool:
-    """True if nobody but us has touched the file since it last agreed with the tables."""
+    """True if only we have changed the file since it last matched the tables."""
     try:
         return bool(json.loads(_mark().read_text()) == stamp())
     except (OSError, ValueError):
@@ -113,13 +112,13 @@ def write(
     instead: bytes | None = None,
     undo: Callable[[], None] = lambda: None,
 ) -> str:
-    """Makes the files say what the rows of these users say; the secret of this write's canary.
+    """Writes the rows of these users to the files; the secret of this write's canary.
 
-    Their lines are replaced whatever stands there; lines of the names `without`, which no row has,
-    go; all others are kept. A file that is gone is written whole, or one user's change would be the
-    end of all others. `instead`: what to begin with in place of the file as it is.
-    Raises OSError if that cannot be done (disk full, no right): the files are then as they were,
-    and `undo` has put the rows back before another writer could print them.
+    Their lines are always replaced; lines of the names `without`, which no row has, are removed;
+    all others are kept. A missing file is written completely, else one user's change would remove
+    all others. `instead`: the content to start from instead of the file.
+    Raises OSError if that fails (disk full, no permission): the files are then unchanged, and
+    `undo` has restored the rows before another writer could publish them.
     """
     names: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -138,7 +137,8 @@ def write(
 
 
 def _without_row(names: Collection[str]) -> set[str]:
-    """Those of the names that no row has: one may have been made again before we got the lock."""
+    """Those of the names that no row has: one may have been created again before we got the
+    lock."""
     if not names:
         return set()
     found = RegistryUser.objects.filter(name__in=_askable(names)).values_list("name", flat=True)
@@ -146,8 +146,8 @@ def _without_row(names: Collection[str]) -> set[str]:
 
 
 def _print(rows: Sequence[RegistryUser], gone: Collection[str], instead: bytes | None) -> str:
-    """Takes the steps of a write in an order in which a death after any of them gives nobody more
-    than they have or are to have (see above). `gone`: names whose lines go."""
+    """The steps of a write, in an order in which a crash after any of them gives nobody more access
+    than before or after (see above). `gone`: names whose lines are removed."""
     canary = htpasswd.new_secret()
     wanted = {row.name: row.wanted for row in rows}
     noted = published(wanted)
@@ -159,10 +159,10 @@ def _print(rows: Sequence[RegistryUser], gone: Collection[str], instead: bytes |
     _announce(announced)
     before = read() if settings.HTPASSWD_FILE.exists() else None
     try:
-        _add_markers(*rows)  # what gives more, before the line
-        _take_markers(*without_line)  # none that a crash has left counts with a new line
+        _add_markers(*rows)  # what adds access, before the line
+        _take_markers(*without_line)  # none that a crash left applies to a new line
         _replace({row.name: row.wanted_old for row in with_line}, lines, instead)
-        _take_markers(*rows)  # what takes away, after it
+        _take_markers(*rows)  # what removes access, after it
         _mark_costs_of(rows, lines)
         _take_folders(*gone)
     except OSError:
@@ -174,21 +174,21 @@ def _print(rows: Sequence[RegistryUser], gone: Collection[str], instead: bytes |
 
 
 def _announce(lines: Mapping[str, str]) -> None:
-    """Notes that these lines are about to be written where none was. Else another host could remove
-    the user while we are dead between writing and noting, and nobody would know of the line."""
+    """Records that new lines are about to be written. Else, if we were killed between writing and
+    recording, another host could remove the user, and nobody would know of the line."""
     if lines:
         _upsert([Published(name=name, line_hash=one) for name, one in lines.items()])
 
 
 def _retract(names: Collection[str], noted: Mapping[str, Published]) -> None:
-    """Takes the announcement back, or a hand's line of that name would be taken for ours."""
+    """Reverts that, or a manual line of that name would be taken for ours."""
     Published.objects.filter(host=here(), name__in=list(names)).delete()
     _upsert([Published(name=n, line_hash=noted[n].line_hash) for n in names if n in noted])
 
 
 def _print_again(names: Collection[str]) -> None:
-    """After a failure: as far as the disk allows, no marker and old secret but those of the rows
-    as they are again; they stay pending."""
+    """After a failure: restores markers and old secrets to the reverted rows, as far as the disk
+    allows; they stay pending."""
     rows = {row.name: row for row in _all_rows().filter(name__in=names)}
     with contextlib.suppress(OSError):
         for name in names:
@@ -202,8 +202,8 @@ def _print_again(names: Collection[str]) -> None:
 
 
 def _note(rows: Sequence[RegistryUser], wanted: Mapping[str, str], gone: Collection[str]) -> None:
-    """What was published. A row that says something else by now has another generation, and so is
-    pending: whoever changed it waits for our lock, or has died."""
+    """Records what was published. A row that changed since has another generation, and so is
+    pending: whoever changed it waits for our lock, or was killed."""
     with transaction.atomic():
         _upsert(
             [
@@ -212,7 +212,7 @@ def _note(rows: Sequence[RegistryUser], wanted: Mapping[str, str], gone: Collect
             ]
         )
         Published.objects.filter(host=here(), name__in=_askable(gone)).delete()
-        # What was let be there is no more: the same again would be news.
+        # An ignored line there was replaced: the same again would be a new difference.
         LineLeftAlone.objects.filter(name__in=[row.name for row in rows]).delete()
 
 
@@ -243,7 +243,7 @@ def _all_rows() -> RegistryUserQuerySet:
 
 
 def prove(canary: str) -> Proof:
-    """Logs in at the front door with the canary that `write` returned."""
+    """Logs in through the proxy with the canary that `write` returned."""
     header = proxy.basic(htpasswd.CANARY, canary)
     try:
         answer = proxy.ask("/v2/", header)
@@ -253,14 +253,14 @@ def prove(canary: str) -> Proof:
         return Proof(True, answer.seconds)
     now = htpasswd.parse(read()).get(htpasswd.CANARY, "")
     if answer.status == 401 and now and not htpasswd.verify(now, canary):
-        # Another change was written meanwhile, on top of ours, and has a canary of its own.
+        # Another change was written meanwhile, with its own canary.
         return Proof(True, answer.seconds)
     return Proof(False, answer.seconds, f"/v2/ answers {answer.status}, not 200")
 
 
 def catch_up() -> int:
-    """Finishes what a crash, a full disk, a passing hour or a clock that was wrong left undone;
-    returns how many users."""
+    """Finishes what a crash, a full disk, the time or a wrong clock left undone; returns how many
+    users."""
     late = list(_late(timezone.now()).values_list("pk", flat=True))
     removed = _removed()
     if late or removed:
@@ -283,7 +283,7 @@ def catch_up() -> int:
 
 
 def next_ends(within: timedelta) -> list[datetime]:
-    """When, from now on, access or an old secret ends by itself, in order."""
+    """When, from now on, access or an old secret expires, in order."""
     now = timezone.now()
     ends = RegistryUser.objects.filter(expires_at__range=(now, now + within))
     old = RegistryUser.objects.filter(old_until__range=(now, now + within))
@@ -293,8 +293,8 @@ def next_ends(within: timedelta) -> list[datetime]:
 
 
 def _late(ended_at: datetime, *, host: str | None = None) -> RegistryUserQuerySet:
-    """Users whose line is not what it must be: pending, ended by the clock at that time, or taken
-    out by a clock that was ahead and has been set back since."""
+    """Users whose line is wrong: pending, expired at that time, or removed by a clock that was
+    ahead and has been set back since."""
     host = here() if host is None else host
     lines = Published.objects.filter(host=host, name=OuterRef("name")).exclude(line_hash="")
     expired = RegistryUser.objects.filter(Exists(lines), expires_at__lte=ended_at)
@@ -303,14 +303,14 @@ def _late(ended_at: datetime, *, host: str | None = None) -> RegistryUserQuerySe
 
 
 def _removed(host: str | None = None) -> list[str]:
-    """Names that have, or may have, a line on that host and no row any more."""
+    """Names that have, or may have, a line on that host but no row."""
     lines = Published.objects.filter(host=here() if host is None else host)
     rows = RegistryUser.objects.filter(name=OuterRef("name"))
     return list(lines.filter(~Exists(rows)).order_by("name").values_list("name", flat=True))
 
 
 def _overlap_is_old() -> bool:
-    """True if the file of old secrets is not what it must be now."""
+    """True if the file of old secrets is outdated."""
     try:
         return bool(settings.OVERLAP_FILE.read_bytes() != _overlap())
     except FileNotFoundError:
@@ -319,7 +319,7 @@ def _overlap_is_old() -> bool:
 
 # -- what each host has published ----------------------------------------------------------------
 def published(names: Collection[str] | None = None) -> dict[str, Published]:
-    """By name, what the htpasswd file of this host says as far as we wrote it; of these or all."""
+    """By name, what we wrote to the htpasswd file of this host; of these or all."""
     rows = Published.objects.filter(host=here())
     if names is not None and len(names) < BULK:
         rows = rows.filter(name__in=_askable(names))
@@ -327,8 +327,8 @@ def published(names: Collection[str] | None = None) -> dict[str, Published]:
 
 
 def lines_of_users() -> dict[str, str | None]:
-    """What the file of this host says of each user as far as we wrote it; "": no line, None: not
-    yet what was decided. One query."""
+    """What we wrote to the file of this host for each user; "": no line, None: pending. One
+    query."""
     return RegistryUser.objects.lines(host=here())
 
 
@@ -344,17 +344,17 @@ def have_line(names: Iterable[str]) -> bool:
 
 
 def forget(names: Iterable[str]) -> None:
-    """Where these have no line, that is not worth a note any more: their rows are removed."""
+    """Removes the rows of Published of these that have no line."""
     Published.objects.filter(name__in=list(names), line_hash="").delete()
 
 
 def count_late(host: str) -> int:
-    """How many users that host has still to write, or to take away."""
+    """How many users that host has still to write or remove."""
     return _late(timezone.now(), host=host).count() + len(_removed(host))
 
 
 def write_all() -> str:
-    """All files anew from the tables, the way back when they were lost; the canary as `write`.
+    """Rewrites all files from the tables, when they were lost; the canary as `write`.
 
     Lines that are not ours are kept. Raises OSError as `write`.
     """
@@ -363,14 +363,14 @@ def write_all() -> str:
 
 
 def late_names() -> list[str]:
-    """Users whom the files contradict: a write failed, or their end was a while ago."""
-    while_ago = timezone.now() - timedelta(minutes=2)  # the worker looks each minute
+    """Users for whom the files are wrong: a write failed, or they expired a while ago."""
+    while_ago = timezone.now() - timedelta(minutes=2)  # the worker checks each minute
     late = _late(while_ago).order_by("name").values_list("name", flat=True)
     return [*late, *_removed()]
 
 
 def names_without_markers() -> list[str]:
-    """Users who may do something, and have no folder that says so to nginx."""
+    """Users with rights, but without a folder of markers."""
     try:
         there = {folder.name for folder in settings.RIGHTS_DIR.iterdir()}
     except OSError:
@@ -381,21 +381,21 @@ def names_without_markers() -> list[str]:
 
 
 def open_marker(endpoint: str) -> Path:
-    """The file that says that every user may use that endpoint (one of OPEN)."""
+    """The marker by which every user may use that endpoint (one of OPEN)."""
     return Path(settings.RIGHTS_DIR / _ENDPOINTS / endpoint)
 
 
 def prepare() -> None:
-    """Makes what nginx needs to be there: the folders' markers, and a file of old secrets.
+    """Creates what nginx needs: the folders' markers, and a file of old secrets.
 
-    Writes every user's rights anew, so that a folder that was lost or restored says the truth,
-    and lets nginx read what it has to. Raises OSError as `write`, and ValueError for a scope of
-    BOATHOUSE_ANONYMOUS_PULL that is none.
+    Rewrites every user's rights, so that a lost or restored folder is correct, and gives nginx
+    access. Raises OSError as `write`, and ValueError for an invalid scope in
+    BOATHOUSE_ANONYMOUS_PULL.
     """
     anonymous = rights.parse((Right.Action.PULL, scope) for scope in settings.ANONYMOUS_PULL)
     with lock():
         _remove_temporary_files()
-        # The tables may be others than those the file agreed with: an older database came back.
+        # An older database may have been restored, which does not match the file.
         _mark().unlink(missing_ok=True)
         _open_rights()
         _set_markers(settings.RIGHTS_DIR / _ENDPOINTS, OPEN)
@@ -406,7 +406,7 @@ def prepare() -> None:
         _set_markers(settings.RIGHTS_DIR / _ANONYMOUS, set(rights.markers(anonymous)))
         known = {row.name for row in rows} | {_ENDPOINTS, _ANONYMOUS}
         for folder in settings.RIGHTS_DIR.iterdir():
-            # Of a user that an older database does not have. A file there is nobody's marker.
+            # Of a user that an older database does not have. A file there is no marker.
             if folder.name not in known and folder.is_dir():
                 shutil.rmtree(folder)
         _write_overlap()
@@ -416,7 +416,7 @@ def prepare() -> None:
 
 
 def let_nginx_pass(folder: Path) -> None:
-    """Opens that folder for nginx's workers, and closes it to everybody else."""
+    """Gives nginx's workers access to that folder, and nobody else."""
     group = _nginx_group() if os.geteuid() == 0 else None
     if group is not None:
         os.chown(folder, -1, group)
@@ -424,15 +424,15 @@ def let_nginx_pass(folder: Path) -> None:
 
 
 def let_nginx_read(path: Path) -> None:
-    """Opens that file for nginx's workers, and for nobody else, if a restored or copied one is
-    closed to them. OSError if it belongs to somebody else."""
+    """Gives nginx's workers, and nobody else, access to that file, if it was restored or copied
+    without. OSError if it belongs to somebody else."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return
     mode = stat.S_IMODE(found.st_mode)
     group = _nginx_group() if os.geteuid() == 0 else None
-    if group is None:  # nginx runs as we do
+    if group is None:  # nginx runs as the same user
         if found.st_uid == os.geteuid() and not mode & stat.S_IRUSR:
             path.chmod(mode | stat.S_IRUSR)
     elif not mode & stat.S_IROTH and not (found.st_gid == group and mode & stat.S_IRGRP):
@@ -441,15 +441,15 @@ def let_nginx_read(path: Path) -> None:
 
 
 def _open_rights() -> None:
-    """nginx's own user passes every folder of rights, or it finds no marker: those that a backup
-    brought back may be closed to it."""
+    """Gives nginx access to every folder of rights, else it finds no marker: a restored backup may
+    lack it."""
     top = settings.RIGHTS_DIR
     if not top.exists():
         top.mkdir()
         top.chmod(0o711)
     _let_others(top, 0o711)
     for place, folders, markers in os.walk(top):
-        for name in folders:  # before the walk goes down there
+        for name in folders:  # before the walk descends
             _let_others(Path(place, name), 0o711)
         for name in markers:
             _let_others(Path(place, name), 0o644)
@@ -461,21 +461,21 @@ def _let_others(path: Path, mode: int) -> None:
 
 
 def stamp() -> list[int]:
-    """What tells the htpasswd file, as it is now, from every other. OSError if there is none."""
+    """Identifies the htpasswd file as it is now. OSError if there is none."""
     return _stamp_of(settings.HTPASSWD_FILE)
 
 
 def remember(seen: list[int]) -> None:
-    """Notes that the file agreed with the tables, or was let be, when it had that stamp."""
+    """Records that the file matched the tables, or was ignored, when it had that stamp."""
     with contextlib.suppress(OSError):
         files.write(_mark(), json.dumps(seen))
 
 
 @contextlib.contextmanager
 def lock() -> Iterator[None]:
-    """Meanwhile nobody of us writes the files. Not inside a transaction; not twice at once."""
-    # A file of its own: the htpasswd file itself is another file after each edit. It stays, because
-    # removing it would let two edits hold two different locks.
+    """Excludes other writers of the files. Not inside a transaction; not nested."""
+    # A separate file, because each edit replaces the htpasswd file. It is never removed, or two
+    # edits could lock two different files.
     path = settings.HTPASSWD_FILE
     handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o600)
     try:
@@ -491,7 +491,7 @@ def _replace(old_lines: Mapping[str, str], lines: Mapping[str, str], instead: by
     before, path, overlap = read(), settings.HTPASSWD_FILE, settings.OVERLAP_FILE
     was_as_written = not path.exists() or is_as_written()
     after = htpasswd.change(before if instead is None else instead, lines)
-    # The secret of somebody who may log in now is in either file all the time.
+    # The secret of a user with access is in one of the files at any time.
     kept = {name: line_hash for name, line_hash in old_lines.items() if line_hash}
     old = overlap.read_bytes() if overlap.exists() else b""
     wider, exact = htpasswd.change(old, kept), _overlap()
@@ -500,15 +500,14 @@ def _replace(old_lines: Mapping[str, str], lines: Mapping[str, str], instead: by
     steps += [(path, after, True)]
     steps += [(overlap, exact, True)] if exact != wider or not overlap.exists() else []
     made = _put_in_turn(steps)
-    if was_as_written:  # else a hand edit, which nobody has seen yet, would be forgotten
+    if was_as_written:  # else a manual edit that nobody has seen yet would be lost
         remember(made[path])
     for version in versions()[VERSIONS:]:
         version.unlink(missing_ok=True)
 
 
 def _restore_content(before: bytes | None) -> bool:
-    """The file as it was, if the failure came after it was replaced; False if not even that can be
-    done."""
+    """Restores the file, if the failure came after it was replaced; False if that fails, too."""
     with contextlib.suppress(OSError):
         if before is None:
             settings.HTPASSWD_FILE.unlink(missing_ok=True)
@@ -543,9 +542,9 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _put_in_turn(steps: Sequence[_Step]) -> dict[Path, list[int]]:
-    """Puts each content at its path, in that order; the stamps of the new files.
+    """Writes each content to its path, in that order; the stamps of the new files.
 
-    All of them are on the disk before the first is seen: a full disk changes nothing.
+    All of them are on the disk before the first is renamed: a full disk changes nothing.
     """
     made: dict[Path, list[int]] = {}
     with contextlib.ExitStack() as stack:
@@ -555,7 +554,7 @@ def _put_in_turn(steps: Sequence[_Step]) -> dict[Path, list[int]]:
             new = files.written_beside(path, content, give_rights)
             ready.append((path, stack.enter_context(new)))
         for path, temporary in ready:
-            made[path] = _stamp_of(temporary)  # a hand may be in the file right after the rename
+            made[path] = _stamp_of(temporary)  # a manual edit may come right after the rename
             temporary.rename(path)
     for folder in {path.parent for path in made}:
         files.sync_folder(folder)
@@ -563,7 +562,7 @@ def _put_in_turn(steps: Sequence[_Step]) -> dict[Path, list[int]]:
 
 
 def _remove_temporary_files() -> None:
-    """Those of a writer that was killed; the caller has the lock, so nobody writes one now."""
+    """Of a writer that was killed; the caller has the lock, so nobody writes one now."""
     for folder in (settings.HTPASSWD_FILE.parent, settings.VERSIONS_DIR):
         for path in folder.glob(f"{files.TEMPORARY}*"):
             path.unlink(missing_ok=True)
@@ -592,7 +591,7 @@ def _nginx_group() -> int | None:
 
 # -- versions ------------------------------------------------------------------------------------
 def versions() -> list[Path]:
-    """What the file was before each of its last changes, the newest first."""
+    """The file before each of its last changes, newest first."""
     try:
         found = [path for path in settings.VERSIONS_DIR.iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
@@ -606,7 +605,7 @@ def version_time(path: Path) -> datetime:
 
 
 def _is_news(before: bytes, after: bytes) -> bool:
-    """True if there was something and more than our canary changes."""
+    """True if the file was not empty and more than our canary changes."""
     no_canary = {htpasswd.CANARY: ""}
     return bool(before) and htpasswd.change(before, no_canary) != htpasswd.change(after, no_canary)
 
@@ -656,14 +655,14 @@ def _take(folder: Path, *, but: Collection[str]) -> None:
         for name in names:
             if Path(place, name) not in kept:
                 Path(place, name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty: something in it is kept
+        with contextlib.suppress(OSError):  # not empty
             Path(place).rmdir()
 
 
 def _mark_cost(name: str, hashes: Sequence[str]) -> None:
-    """Lets nginx know what a login with that name costs; `hashes`: new and old, "" for none.
+    """Marks the cost of a login with that name; `hashes`: new and old, "" for none.
 
-    A hint, no right: without a marker a login takes longer. So no disk error is one here.
+    Only a hint: without a marker a login takes longer. So disk errors are ignored.
     """
     if _folder(name) is None or "\0" in name:
         return
@@ -686,14 +685,14 @@ def _mark_costs_of(rows: Sequence[RegistryUser], lines: Mapping[str, str]) -> No
 
 
 def _mark_costs() -> None:
-    """The same for every line of the files as they are now, whoever wrote it."""
+    """The same for every line of the files, also manual ones."""
     global _last_marked
     try:
         seen = stamp()
         old = htpasswd.parse(settings.OVERLAP_FILE.read_bytes())
         before = [path.name for folder in logins_folder().iterdir() for path in folder.iterdir()]
     except OSError:
-        return  # the next round looks again
+        return  # the next round tries again
     now = htpasswd.parse(read())
     for name in {*now, *old, *before}:
         _mark_cost(name, [now.get(name, ""), old.get(name, "")])
@@ -701,12 +700,12 @@ def _mark_costs() -> None:
 
 
 def logins_folder() -> Path:
-    """Where nginx looks what a login costs: quick/NAME, slow/NAME."""
+    """The markers of login costs: quick/NAME, slow/NAME."""
     return Path(settings.RUN_DIR / "logins")
 
 
 def read_rights() -> dict[str, rights.Rights]:
-    """What the markers say, by the name of the user: rights that outlive a lost database."""
+    """The rights in the markers, by user: they outlive a lost database."""
     try:
         folders = [one for one in settings.RIGHTS_DIR.iterdir() if rights.can_have(one.name)]
     except FileNotFoundError:
@@ -720,18 +719,18 @@ def read_rights() -> dict[str, rights.Rights]:
 
 
 def _folder(name: str) -> Path | None:
-    """Where the markers of that user lie; None for a name that is no name of a folder."""
+    """The folder of that user's markers; None for a name that cannot be a folder."""
     return Path(settings.RIGHTS_DIR / name) if rights.can_have(name) else None
 
 
 def _touch(path: Path) -> None:
-    """An empty file that nginx finds, and its folders, which it can pass but not list."""
+    """Creates an empty file for nginx, and its folders, which nginx can enter but not list."""
     for part in reversed(path.relative_to(settings.RIGHTS_DIR).parents):  # "." first
         place = settings.RIGHTS_DIR / part
         place.mkdir(exist_ok=True)
         _set_mode(place, 0o711)
     if not path.exists():
-        # Whole from its first moment, whatever this process dies of.
+        # Complete at every moment, even if this process is killed.
         new = path.with_name(files.TEMPORARY + path.name)
         new.touch()
         _set_mode(new, 0o644)
@@ -739,6 +738,6 @@ def _touch(path: Path) -> None:
 
 
 def _set_mode(path: Path, mode: int) -> None:
-    # Whatever the umask of this process; and whoever died between two lines left it half made.
+    # Regardless of the umask, and if a killed process left it incomplete.
     if stat.S_IMODE(path.stat().st_mode) != mode:
         path.chmod(mode)

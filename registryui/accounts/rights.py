@@ -1,18 +1,18 @@
-"""What a registry user may do: the only place that decides, and the print-out that nginx tests.
+"""What a registry user may do: decided here only, and written as files that nginx tests.
 
 A right is an action within a scope; a user may do the sum of theirs.
 
-    *          every repository, those to come too
-    team/*     what lies below team, at any depth; not a repository that is called `team` itself
+    *          every repository, future ones included
+    team/*     everything below team, at any depth; not a repository called `team`
     team/api   that repository
 
-nginx knows the same by files (deploy/nginx.conf.template): it asks whether one of these is there.
+nginx tests the same by files (deploy/nginx.conf.template): whether one of these exists.
 
     DATA/rights/USER/ACTION/@all             ACTION everywhere
     DATA/rights/USER/ACTION/team/@all        … below team/
     DATA/rights/USER/ACTION/team/api/@one    … in team/api
 
-No part of a repository's name begins with "@", so a marker is never taken for a part of a name.
+No part of a repository's name begins with "@", so a marker is never mistaken for one.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from registryui.models import RegistryUser, Repository, Right, State
 from registryui.oci.names import check_repository
 
 EVERYWHERE = "*"
-# Parts of a namespace that can be a scope: so many stat calls a refused request costs nginx.
+# Parts of a namespace that can be a scope: nginx needs as many stat calls for a refused request.
 MOST_PARTS = 8
 
 Rights = frozenset[tuple[str, str]]  # (action, scope)
@@ -58,12 +58,12 @@ def parse_scope(text: str) -> str:
 
 
 def parse(pairs: Iterable[tuple[str, str]]) -> Rights:
-    """Rights from (action, scope) as people write them; ValueError as `parse_scope`."""
+    """Rights from (action, scope) as typed; ValueError as `parse_scope`."""
     return frozenset((Right.Action(action).value, parse_scope(scope)) for action, scope in pairs)
 
 
 def covers(scope: str, repository: str) -> bool:
-    """True if the repository lies within that scope."""
+    """True if the repository is within that scope."""
     if scope == EVERYWHERE:
         return True
     return repository.startswith(scope[:-1]) if scope.endswith("/*") else repository == scope
@@ -77,7 +77,7 @@ def may(rights: Iterable[tuple[str, str]], action: str, repository: str) -> bool
 def allowed(name: str, action: str) -> QuerySet[Repository]:
     """The repositories where the user of that name may do that now; none for no active user.
 
-    Says the same as `may`, in the database: one query, whatever the number of scopes.
+    The same as `may`, in the database: one query for any number of scopes.
     """
     there = _now(name, action).annotate(
         head=Left("scope", Length("scope") - 1), beginning=Left(OuterRef("name"), Length("head"))
@@ -101,7 +101,7 @@ def _now(name: str, action: str) -> QuerySet[Right]:
 
 
 def scopes(rights: Iterable[tuple[str, str]], action: str) -> list[str]:
-    """The scopes of an action, the widest first; those that another one holds are left out."""
+    """The scopes of an action, the widest first, without those that another one covers."""
     found = {scope for one, scope in rights if one == action}
     return sorted(
         (scope for scope in found if not any(_within(scope, other) for other in found - {scope})),
@@ -110,7 +110,7 @@ def scopes(rights: Iterable[tuple[str, str]], action: str) -> list[str]:
 
 
 def beyond(wanted: Rights, given: Rights) -> Rights:
-    """What of the first is not held by the second, each with its action."""
+    """What of the first the second does not cover, each with its action."""
     return frozenset(
         (action, scope)
         for action, scope in wanted - given
@@ -125,7 +125,7 @@ def _within(scope: str, other: str) -> bool:
 
 
 def markers(rights: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The paths, below the user's folder, of the files that say this to nginx."""
+    """The paths of the markers, below the user's folder."""
     for action, scope in rights:
         if scope == EVERYWHERE:
             yield f"{action}/@all"
@@ -136,7 +136,7 @@ def markers(rights: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def from_markers(paths: Iterable[str]) -> Rights:
-    """The rights whose print-out these paths are; one that is none of ours is left out."""
+    """The rights of these markers; other paths are left out."""
     found = set()
     for path in paths:
         action, _slash, rest = path.partition("/")
@@ -148,6 +148,6 @@ def from_markers(paths: Iterable[str]) -> Rights:
 
 
 def can_have(name: str) -> bool:
-    """True if the user of that name can have rights: it must be the name of a folder, and none of
-    ours. Only a line made by hand can have another."""
+    """True if the user of that name can have rights: it must be a valid folder name, and not one of
+    ours. Only a manual line can have another."""
     return "/" not in name and not name.startswith("@") and name not in (".", "..")

@@ -1,6 +1,6 @@
 """When a registry user last pushed or pulled, from where and with what: from the registry's events.
 
-The registry knows only names that nginx has verified, so nobody can write here in another's name.
+The registry only gets names that nginx has verified, so nobody can use another name here.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from registryui.models import RegistryEvent, RegistryUser
 
 
 def note(events: Iterable[RegistryEvent]) -> None:
-    """Notes the newest of these events with each user. One query a user."""
+    """Stores the newest of these events with each user. One query a user."""
     newest: dict[str, RegistryEvent] = {}
     for event in events:
         if event.actor and (event.actor not in newest or newest[event.actor].at < event.at):

@@ -1,8 +1,8 @@
-"""Registry users: make, change, end. The only writer of their rows, for page and command.
+"""Registry users: create, change, remove. The only writer of their rows, for page and command.
 
-Each act takes rows, changes them, has the files written, and returns what a login at the front door
-said afterwards. If the files cannot be written, the rows are put back and Refused says why: what
-was not written did not happen; the audit log has the act with the rows, and then that it failed.
+Each action changes rows, writes the files, and returns the result of a login through the proxy. If
+the files cannot be written, the rows are restored and Refused says why; the audit log has the
+action, and then that it failed.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from . import grants, htpasswd, publish, rights
 log = logging.getLogger(__name__)
 
 LEAST_PASSWORD_BYTES = 8
-COST = htpasswd.ROUNDS  # what a guess costs, and each request of that user too
-COSTS = range(5, COST + 1)  # above, a guess costs the machine more than it costs whoever guesses
+COST = htpasswd.ROUNDS  # the cost of a guess, and of each request of that user
+COSTS = range(5, COST + 1)  # above, a guess costs the machine more than the attacker
 LONGEST_HASH = 512
 LONGEST_OVERLAP = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of it: the rows as they are now, and whether the front door was seen to know."""
+    """The result: the rows as they are now, and whether the proxy was verified to know."""
 
     users: Sequence[RegistryUser]
     proof: publish.Proof
-    secret: str = ""  # generated just now; shown once, kept nowhere
-    warning: str = ""  # one sentence, if there is something to think about
+    secret: str = ""  # just generated; shown once, not stored
+    warning: str = ""  # one sentence, or ""
 
     @property
     def user(self) -> RegistryUser:
@@ -75,8 +75,8 @@ def create(
 ) -> Done:
     """A new registry user, with a generated secret or the person's own `password`.
 
-    Raises Refused for a name that is taken or odd, a weak password, an end that is past, and for
-    more than `by` may give.
+    Raises Refused for a name that exists or is invalid, a weak password, an expiry in the past, and
+    for more than `by` may grant.
     """
     name = _new_name(name)
     _check_end(expires_at)
@@ -153,7 +153,7 @@ def _check_end(expires_at: datetime) -> None:
 
 @sensitive_variables("password")
 def hashed(password: str, name: str = "", *, cost: int = COST) -> str:
-    """bcrypt of a password that a person chose. Raises Refused for one that is easy to guess."""
+    """bcrypt of a user-chosen password. Raises Refused for one that is easy to guess."""
     length = len(password.encode("utf-8", "replace"))
     if not LEAST_PASSWORD_BYTES <= length <= htpasswd.MOST_PASSWORD_BYTES:
         raise Refused(
@@ -182,7 +182,7 @@ def hashed(password: str, name: str = "", *, cost: int = COST) -> str:
 
 # -- change --------------------------------------------------------------------------------------
 def set_rights(user: RegistryUser, may: rights.Rights, *, by: str) -> Done:
-    """Give these rights in place of those before. Raises Refused."""
+    """Replaces the rights. Raises Refused."""
     details = {"rights": grants.said(may), "before": grants.said(rights_of(user))}
     change = functools.partial(_set_rights, may=may)
     done = _change([user], change, act="user.rights", by=by, details=details)
@@ -206,8 +206,8 @@ def describe(user: RegistryUser, *, note: str, owner: Operator | None, by: str) 
 
 
 def hand_over(users: Sequence[RegistryUser], owner: Operator | None, *, by: str) -> None:
-    """Another owner for several, or none. Their secrets stay: whoever knows one may use it on.
-    Raises Refused."""
+    """Another owner for several, or none. Their secrets do not change: whoever knows one can still
+    use it. Raises Refused."""
     names = [user.name for user in users]
     grants.only_administrators("user.describe", names, by=by)
     with transaction.atomic():
@@ -219,7 +219,7 @@ def hand_over(users: Sequence[RegistryUser], owner: Operator | None, *, by: str)
 
 @sensitive_variables("secret")
 def rotate(user: RegistryUser, *, by: str, overlap: timedelta = timedelta(0)) -> Done:
-    """A new secret; the old one works on for the overlap. Raises Refused."""
+    """A new secret; the old one is valid for the overlap. Raises Refused."""
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise Refused(
             _("The old and the new secret can both be valid for at most %(days)d days.")
@@ -233,7 +233,7 @@ def rotate(user: RegistryUser, *, by: str, overlap: timedelta = timedelta(0)) ->
 
 @sensitive_variables("password")
 def set_password(user: RegistryUser, password: str, *, by: str, cost: int = COST) -> Done:
-    """A person's own password in place of the secret. Raises Refused."""
+    """A user-chosen password instead of the secret. Raises Refused."""
     line_hash = hashed(password, user.name, cost=cost)
     done = _set_hash(user, line_hash, act="user.password", by=by)
     log.info("registry user %s: own password by %s", user.name, by)
@@ -256,7 +256,7 @@ def _set_hash(
 
 
 def set_active(users: Sequence[RegistryUser], *, is_active: bool, by: str) -> Done:
-    """Off: refused at the next request, all else is kept. On: as before. Raises Refused."""
+    """Disables or enables; a disabled user is refused at the next request. Raises Refused."""
 
     def change(row: RegistryUser) -> None:
         row.is_active = is_active
@@ -268,7 +268,7 @@ def set_active(users: Sequence[RegistryUser], *, is_active: bool, by: str) -> Do
 
 
 def expire(users: Sequence[RegistryUser], expires_at: datetime, *, by: str) -> Done:
-    """Access ends then; NEVER: it does not; a time that is past or now: at once. Raises Refused."""
+    """Access expires then; NEVER: it does not; a time in the past: at once. Raises Refused."""
 
     def change(row: RegistryUser) -> None:
         row.expires_at = expires_at
@@ -280,16 +280,16 @@ def expire(users: Sequence[RegistryUser], expires_at: datetime, *, by: str) -> D
 
 
 def remove(users: Sequence[RegistryUser], *, by: str) -> publish.Proof:
-    """Forget users; what they pushed stays under their name. Raises Refused."""
+    """Removes users; what they pushed is still shown with their name. Raises Refused."""
 
     def change(row: RegistryUser) -> None:
-        row.is_active = False  # who dies before the rows go leaves users who are switched off
+        row.is_active = False  # if killed before the delete, they are disabled
 
     done = _change(users, change, act="user.remove", by=by)
     with transaction.atomic():
         rows = RegistryUser.objects.select_for_update().filter(pk__in=[row.pk for row in users])
         if any(row.is_active for row in rows) or publish.have_line(row.name for row in rows):
-            raise changed_meanwhile()  # a line without a row would be nobody's
+            raise changed_meanwhile()  # no line without a row
         forget(rows)
     log.info("registry users %s: removed by %s", _names(users), by)
     return done.proof
@@ -303,14 +303,14 @@ def _change(
     by: str,
     details: dict[str, Any] | None = None,
 ) -> Done:
-    """`change` done to the rows, then to the files; all of it or nothing."""
+    """Applies `change` to the rows, then to the files; all or nothing."""
     if not users:
         raise Refused(_("Choose at least one registry user."))
     pks = {user.pk for user in users}
     names = [user.name for user in users]
     with grants.recorded(act, names, by=by), transaction.atomic():
         giver = grants.locked(by)
-        # In one order, so that two changes at once cannot lock each other out.
+        # In one order, so that two changes at once cannot deadlock.
         rows = list(RegistryUser.objects.select_for_update().filter(pk__in=pks).order_by("pk"))
         if len(rows) != len(pks):
             raise changed_meanwhile()
@@ -330,8 +330,8 @@ def _change(
 
 
 def _check(giver: grants.Giver, before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
-    """grants.Beyond, unless each of these is the giver's own user and either only loses something
-    or has, afterwards, no more than the giver may give."""
+    """grants.Beyond, unless each of these is the giver's own user and either only loses access or
+    has, afterwards, no more than the giver may grant."""
     for was, became in zip(before, after, strict=True):
         name = was.fields["name"]
         giver.check_own(name, was.fields["owner_id"])
@@ -353,7 +353,7 @@ def _only_loses(was: Snapshot, became: Snapshot) -> bool:
 def written(
     rows: Sequence[RegistryUser], *, undo: Callable[[], None], act: str, by: str
 ) -> publish.Proof:
-    """Has the files written and looks at the front door; on failure undoes, and Refused."""
+    """Writes the files and verifies them at the proxy; on failure undoes, and Refused."""
     names = [row.name for row in rows]
     try:
         canary = publish.write([row.pk for row in rows], undo=undo)
@@ -368,7 +368,7 @@ def record_failure(act: str, names: Sequence[str], *, by: str, error: OSError) -
     details = {"reason": error.strerror or str(error), "undone": True}
     try:
         audit.record_each(act, names, by=by, result=AuditEvent.Result.FAILED, details=details)
-    except DatabaseError as another:  # the same full disk: what is said to the person matters more
+    except DatabaseError as another:  # the same full disk: the answer to the person matters more
         log.error("a failure is not in the audit log: %s", another)
 
 
@@ -408,7 +408,7 @@ def snapshot(row: RegistryUser) -> Snapshot:
 
 
 def restore(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
-    """Takes back what was changed between the two, where nobody else has changed it since."""
+    """Reverts what was changed between the two, unless somebody else has changed it since."""
     with transaction.atomic():
         rows = RegistryUser.objects.select_for_update().in_bulk([one.pk for one in before])
         for was, became in zip(before, after, strict=True):
@@ -417,14 +417,14 @@ def restore(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> None:
             for name, value in became.fields.items():
                 if getattr(row, name) == value:
                     setattr(row, name, was.fields[name])
-            row.generation = new_generation()  # catch_up looks at the files once more
+            row.generation = new_generation()  # catch_up checks the files again
             row.save()
             if rights_of(row) == became.may != was.may:
                 _set_rights(row, was.may)
 
 
 def forget(rows: Iterable[RegistryUser]) -> None:
-    """Deletes rows; of nobody who has a line here. Other hosts take theirs away."""
+    """Deletes rows, of users without a line here. Other hosts remove their lines."""
     doomed = list(rows)
     with transaction.atomic():
         RegistryUser.objects.filter(pk__in=[row.pk for row in doomed]).delete()
@@ -456,7 +456,7 @@ def _set_rights(row: RegistryUser, may: rights.Rights) -> None:
 
 
 # -- adopt ---------------------------------------------------------------------------------------
-# What everybody in a file could do before there were rights; deleting is asked for by name.
+# The rights of everybody in a file before rights existed; delete must be granted explicitly.
 ADOPTED = rights.parse([(Right.Action.PULL, "*"), (Right.Action.PUSH, "*")])
 
 
@@ -464,11 +464,11 @@ ADOPTED = rights.parse([(Right.Action.PULL, "*"), (Right.Action.PUSH, "*")])
 def adopt(
     lines: Mapping[str, str], *, by: str, may: rights.Rights = frozenset()
 ) -> list[RegistryUser]:
-    """Rows for lines that were made by hand: name to hash, as the file has them.
+    """Rows for lines that were added manually: name to hash, as the file has them.
 
-    The lines stay as they are, so nobody needs a new password; one in clear ({PLAIN}) is hashed,
-    because the table must not hold it. A line that no row can stand for (a name of control
-    characters) is left out. The files have to be written afterwards (`publish.write`). Raises
+    The lines are kept, so nobody needs a new password; one in clear ({PLAIN}) is hashed, because
+    the table must not contain it. A line that cannot be a row (a name with control characters) is
+    left out. The files have to be written afterwards (`publish.write`). Raises
     Refused for anybody but an administrator.
     """
     if not grants.locked(by).is_unlimited:
@@ -493,7 +493,7 @@ def adopt(
 
 
 def can_adopt(name: str, line_hash: str) -> bool:
-    """True if a row can stand for that line; a password in clear is hashed first (safe_hash)."""
+    """True if that line can be a row; a password in clear is hashed first (safe_hash)."""
     is_clear = _is_clear(line_hash)
     try:
         htpasswd.change(b"", {name: "x" if is_clear else line_hash})
@@ -507,7 +507,7 @@ def _is_clear(line_hash: str) -> bool:
 
 
 def safe_hash(line_hash: str) -> str:
-    """The hash as a row may hold it: a password in clear is hashed, if it is text."""
+    """The hash as a row may contain it: a password in clear is hashed, if it is text."""
     if not _is_clear(line_hash):
         return line_hash
     return htpasswd.hash_clear(line_hash.removeprefix("{PLAIN}"), rounds=COST)

@@ -1,16 +1,15 @@
 """Who did what: the only writer of audit rows.
 
     __init__.py  writes a row
-    chain.py     the hash that joins each row to the one before; is the chain whole?
-    newest.py    a note of the newest row outside the table, so that a cut-off end shows
-    prune.py     the rule by which old rows go, and the only way that they can
-    pushes.py    what clients pushed: rows for pages and exports that are not in the log
+    chain.py     the hash chain of the rows, and its verification
+    newest.py    a record of the newest row outside the table, to detect a truncated log
+    prune.py     the pruning of old rows, the only way to delete them
+    pushes.py    what clients pushed: rows for pages and exports, not in the log
 
-Each row's hash covers its fields and the hash of the row before, so a row that was changed, taken
-out or put in shows. Rows are written one after the other, also by several processes: the lock is
-held until the caller's transaction ends, so an act and its row stand or fall together. Whoever
-writes a row does so last in the transaction: a row lock waited for behind ours could be held by
-one that waits for ours.
+Each row's hash covers its fields and the hash of the row before, so a changed, removed or inserted
+row is detected. Rows are written one after the other, also by several processes: the lock is held
+until the caller's transaction ends, so an action and its row are atomic. Write a row last in the
+transaction, to avoid deadlocks with other row locks.
 """
 
 from __future__ import annotations
@@ -40,16 +39,16 @@ __all__ = [
     "record_entries",
 ]
 
-LOCK = 0x626F6174  # any number that nothing else locks
+LOCK = 0x626F6174  # any unused number
 
-# The address of the machine from which the act was asked for; "": none, or nobody says.
+# The client address of the action; "": none, or unknown.
 address: ContextVar[str] = ContextVar("address", default="")
 
 
 @contextmanager
 def asked_from(machine: str) -> Iterator[None]:
-    """What is recorded in this block was asked for from there: a page's middleware says it, and a
-    job that a page has given to the worker (which gets the address as an argument)."""
+    """The client address for rows in this block: set by the middleware, and in jobs that a page has
+    started (which get it as an argument)."""
     token = address.set(machine)
     try:
         yield
@@ -66,13 +65,13 @@ def record(
     details: dict[str, Any] | None = None,
 ) -> AuditEvent:
     """Writes one row. `act`: object and verb, "tag.delete". `by`: Operator.actor, "command line",
-    "schedule" or "policy NAME"; "": nobody who is known. `details` hold no secret."""
+    "schedule" or "policy NAME"; "": unknown. `details` must not contain secrets."""
     return record_each(act, [target], by=by, result=result, details=details)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row to be, as `record` wants it. `address`: of who did it, where no page asked for it."""
+    """One row to write, as for `record`. `address`: the client's, if it was no page."""
 
     act: str
     target: str
@@ -123,8 +122,8 @@ def record_entries(entries: Sequence[Entry]) -> list[AuditEvent]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as both databases give it back, or the hash would be of something else: no NUL and
-    no half characters in a text, no number that one of them writes in another way."""
+    """The value as both databases return it, or the hash would differ: no NUL or lone surrogates in
+    a text, no number that one of them writes in another way."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if value is None or isinstance(value, (bool, int)):

@@ -1,12 +1,12 @@
-"""The chain of hashes: what a row's hash is of, and whether all rows are as they were written.
+"""The hash chain: how a row's hash is computed, and whether all rows are unchanged.
 
     hash = sha256 of the JSON list [previous, at, actor, address, act, target, result, details],
            keys sorted, no spaces, all but ASCII escaped; `at` in UTC with microseconds
 
-Everybody can reckon it, also from an export. So it does not stop somebody who may write the table:
-he could reckon all later hashes anew. Then the newest one is another than that which newest.py
-noted, and the hashes in the service's log and in every export. The remaining hole: somebody who
-writes both the database and the data folder, after rows that no export and no other log has.
+Anybody can compute it, also from an export. So whoever can write the table can recompute all later
+hashes; then the newest one differs from that of newest.py, and from those in the service's log and
+in every export. The remaining hole: somebody who can write both the database and the data folder,
+for rows that are in no export and no other log.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from registryui.models import AuditEvent
 from . import newest
 
 NOTHING = "0" * 64  # the hash before the first row
-SHOWN = 100  # flaws that are named; all are counted
-FLOOR = timedelta(days=30)  # younger rows are never pruned; the database holds it, too
+SHOWN = 100  # flaws that are listed; all are counted
+FLOOR = timedelta(days=30)  # newer rows are never pruned; the database enforces it, too
 _FIELDS = ("previous", "at", "actor", "address", "act", "target", "result", "details")
 
 
 class What:
-    """How the log differs from what was written."""
+    """How the log was changed."""
 
-    CHANGED = "changed"  # the row is not what its hash says
-    BROKEN = "broken"  # before it, rows were taken out or put in, or it was moved
-    BEGINNING = "beginning"  # rows before the first one are gone, and no pruning says so
-    END = "end"  # the row was there as the newest one, and is not, or is another
-    PRUNED = "pruned"  # a pruning that its rule does not allow
-    UNGUARDED = "unguarded"  # the database no longer refuses changes of the log
+    CHANGED = "changed"  # the row does not match its hash
+    BROKEN = "broken"  # rows before it were removed or inserted, or it was moved
+    BEGINNING = "beginning"  # rows before the first one are missing, without a pruning
+    END = "end"  # the row was the newest one, and is missing or different
+    PRUNED = "pruned"  # a pruning that is not allowed
+    UNGUARDED = "unguarded"  # the database no longer rejects changes of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Flaw:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a walk over all rows found."""
+    """The result of a verification."""
 
     rows: int = 0
     newest: str = ""  # hash of the last row
@@ -67,7 +67,7 @@ class Verdict:
 
 
 def hash_of(row: AuditEvent) -> str:
-    """What `row.hash` must be."""
+    """The expected `row.hash`."""
     return _hash([getattr(row, name) for name in _FIELDS])
 
 
@@ -80,12 +80,12 @@ def _hash(values: list[Any]) -> str:
 
 
 def verify() -> Verdict:
-    """Walks over all rows, the oldest first, in the memory of a few; 100,000 take about a second.
+    """Verifies all rows, oldest first, in constant memory; 100,000 take about a second.
 
-    One statement, so that what is written or pruned meanwhile does not count.
+    One statement, so that concurrent writes and prunings do not matter.
     """
     noted: dict[int, set[str]] = {}
-    for number, digest in newest.read():  # first: what is noted is in the table by now
+    for number, digest in newest.read():  # first: recorded rows are in the table by now
         noted.setdefault(number, set()).add(digest)
     verdict = Verdict()
     beginning: tuple[int, str] | None = (
@@ -130,8 +130,8 @@ def _rows() -> Iterator[tuple[int, list[Any], str]]:
 
 
 def _explains(details: dict[str, Any], first: int, previous: str) -> bool:
-    """Whether that pruning took what stood before the row `first`. One that was cut off in the
-    middle has left rows that it could have taken, too."""
+    """Whether that pruning explains the missing rows before `first`. An interrupted one has left
+    rows that it could have deleted."""
     through = _pruned_to(details)
     return through >= first or details.get("hash") == previous
 
@@ -148,7 +148,7 @@ def _pruned_to(details: dict[str, Any]) -> int:
     return through if isinstance(through, int) else 0
 
 
-# What migration 0011 makes: it lets a row go only if a later row says that it was pruned.
+# From migration 0011: allows a delete only if a later row says that it was pruned.
 _TRIGGERS = {
     "sqlite": (
         "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name IN"
@@ -164,7 +164,7 @@ _TRIGGERS = {
 
 
 def is_guarded() -> bool:
-    """Whether the database refuses UPDATE and DELETE in the log."""
+    """Whether the database rejects UPDATE and DELETE in the log."""
     sql, wanted = _TRIGGERS[connection.vendor]
     with connection.cursor() as cursor:
         cursor.execute(sql)

@@ -1,4 +1,4 @@
-"""The daily look at the chain, and the one that an operator asks for: its outcome is a row, too."""
+"""The verification of the log, daily or by an operator: its result is a row, too."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .chain import Verdict, verify
 
 log = logging.getLogger(__name__)
 
-NAMED = 10  # flaws that the row names; all are counted
+NAMED = 10  # flaws in the row; all are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the newest check found."""
+    """The result of the newest check."""
 
     at: datetime
     rows: int
@@ -27,10 +27,10 @@ class Checked:
 
 
 def check(*, by: str) -> Verdict:
-    """Walks over all rows and records what was found."""
+    """Verifies all rows and records the result."""
     found = verify()
     if not found.is_complete:
-        log.error("the audit log is not as it was written: %d flaws", found.count)
+        log.error("the audit log fails verification: %d flaws", found.count)
     record(
         "audit.verify",
         "",
@@ -47,7 +47,7 @@ def check(*, by: str) -> Verdict:
 
 
 def newest_check() -> Checked | None:
-    """None: the log was never checked. A row that somebody changed counts as a flaw."""
+    """None: the log was never checked. If that row itself was changed, that is a flaw."""
     row = AuditEvent.objects.filter(act="audit.verify").order_by("-id").first()
     if row is None:
         return None

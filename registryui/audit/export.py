@@ -1,7 +1,7 @@
-"""The log for programs: JSON lines, which can be verified, and CSV, which opens as a table.
+"""The log for programs: JSON lines, which can be verified, and CSV, for spreadsheets.
 
-JSON lines have what a row's hash is of, as it is hashed (chain.py). CSV is for people: a cell that
-a spreadsheet would read as a formula begins with an apostrophe there, so it is not as hashed.
+JSON lines have all hashed fields, as they are hashed (chain.py). In CSV a cell that a spreadsheet
+would read as a formula begins with an apostrophe, so it cannot be verified.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from . import pushes
 COLUMNS = (
     *("id", "at", "actor", "address", "act", "target", "result", "details", "previous", "hash"),
 )
-# What begins a formula, also behind a space or in its wide form, and what would end the cell.
+# Characters that begin a formula, also after a space or in their wide form, and that would end the
+# cell.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|")
 
 
@@ -66,7 +67,7 @@ def _harmless(cell: str) -> str:
 
 
 class _Echo:
-    """A file that gives back what is written into it."""
+    """A file that returns what is written into it."""
 
     def write(self, text: str) -> str:
         return text

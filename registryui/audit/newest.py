@@ -1,10 +1,10 @@
-"""A note of the newest audit row, in a file of the data folder: without it, rows cut off from the
-end of the table would leave a chain that is whole.
+"""A record of the newest audit row, in a file of the data folder: without it, a truncated table
+would have a valid chain.
 
-Each host has a note of what it wrote itself. Usually it is one line, number and hash of a row. If
-that row is no longer in the table when the next one is written, its line stays as evidence.
-A note may be late (it is written after the commit), never early. A power cut may take the last
-rows from SQLite and leave the note: verify says so then, because it cannot know why they are gone.
+Each host records what it wrote itself. Usually that is one line, number and hash of a row. If that
+row is no longer in the table when the next one is written, its line is kept as evidence. A record
+may be late (it is written after the commit), never early. After a power failure SQLite may have
+lost the last rows; verify reports them, because it cannot know the reason.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from registryui.models import AuditEvent
 
 log = logging.getLogger(__name__)
 
-KEPT = 20  # lines; more evidence of the same says nothing new
+KEPT = 20  # lines; more evidence is not needed
 Line = tuple[int, str]  # number and hash of a row
 
 
 def read() -> list[Line]:
-    """The noted rows, the newest last; [] if there is no note yet, or none that can be read."""
+    """The recorded rows, the newest last; [] if there is no readable record."""
     try:
         return _parsed(_file().read_text(errors="replace"))
     except FileNotFoundError:
@@ -36,8 +36,8 @@ def read() -> list[Line]:
 
 
 def note(row: AuditEvent, previous: str) -> None:
-    """Notes a row that is committed, with others from the one that follows `previous`. A disk that
-    is full is no reason to fail an act that is done: it is said in the log."""
+    """Records a committed row, with others from the one that follows `previous`. A full disk is
+    only logged, because the action is done."""
     log.info("audit row %d %s: %s %r by %r", row.pk, row.hash, row.act, row.target, row.actor)
     try:
         handle = os.open(_file(), os.O_RDWR | os.O_CREAT, 0o600)
@@ -57,11 +57,11 @@ def note(row: AuditEvent, previous: str) -> None:
 
 
 def _after(lines: list[Line], row: AuditEvent, previous: str) -> list[Line]:
-    """What the note says from now on."""
+    """The new content of the record."""
     if not lines:
         return [(row.pk, row.hash)]
     *evidence, last = lines
-    # Another hash: another process wrote in between, or the end was cut off.
+    # Another hash: another process wrote in between, or the table was truncated.
     if last[1] != previous:
         if not AuditEvent.objects.filter(pk=last[0], hash=last[1]).exists():
             log.error("audit row %d is noted and no longer in the table as it was", last[0])

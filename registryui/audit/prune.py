@@ -1,9 +1,9 @@
-"""The rule by which old audit rows go.
+"""The pruning of old audit rows.
 
-First a row `audit.prune` is written that says which rows go and what the hash of the last of them
-is; then they go. The database lets a row go only if such a later row says so and it is older than
-the floor: whoever takes rows away leaves a row about it, by us or by hand. Killed in between, the
-next pruning goes on.
+First a row `audit.prune` is written with the rows to delete and the hash of the last of them; then
+they are deleted. The database allows that only if such a later row exists and the row is older than
+the floor: every deletion leaves a row about it. If it is killed in between, the next pruning
+continues.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PIECE = 5000  # rows of one transaction: others write in between
 
 
 def prune() -> int:
-    """Takes rows away that are older than AUDIT_DAYS (0: none ever); returns how many."""
+    """Deletes rows that are older than AUDIT_DAYS (0: none); returns how many."""
     if not settings.AUDIT_DAYS:
         return 0
     before = timezone.now() - max(timedelta(days=settings.AUDIT_DAYS), FLOOR)
@@ -57,7 +57,7 @@ def _last_before(before: object) -> AuditEvent | None:
 
 
 def _take_away() -> int:
-    """What the prunings so far allow; also what a killed one has left."""
+    """Deletes what the prunings so far allow; also what a killed one has left."""
     last = AuditEvent.objects.filter(act="audit.prune").order_by("-id").first()
     through = last.details.get("through") if last else None
     if not isinstance(through, int):

@@ -1,5 +1,5 @@
-"""What clients pushed, beside the log: the registry's events in the form of audit rows. They are no
-rows of the log, and no hash covers them. What clients deleted stands in the log itself.
+"""What clients pushed: the registry's events in the form of audit rows. They are not rows of the
+log, and no hash covers them. What clients deleted is in the log itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def asked(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> QuerySet[RegistryEvent]:
-    """Pushes of tags that fit all that is given, as `AuditEvent.objects.asked`; in any order."""
+    """Pushes of tags that match all arguments, as `AuditEvent.objects.asked`; in any order."""
     rows = RegistryEvent.objects.filter(action="push").exclude(tag="")
     rows = rows.exclude(event_id__startswith=OWN_ACT)
     rows = rows.exclude(actor="", client__startswith=OWN_CLIENT)
@@ -51,7 +51,7 @@ def asked(
 def walked(
     *, actor: str, since: datetime | None, until: datetime | None
 ) -> QuerySet[RegistryEvent]:
-    """What a walk to some of them goes over: rows, also of others, that an index alone finds."""
+    """A superset of rows that an index alone finds."""
     events = RegistryEvent.objects.all()
     rows = events.filter(actor=actor) if actor else events.filter(action="push")
     if since:
@@ -60,12 +60,12 @@ def walked(
 
 
 def fit(*, act: str, result: str) -> bool:
-    """Whether any push can be meant."""
+    """Whether any push can match."""
     return act in ("", "client", PUSH, UPDATE) and result in ("", AuditEvent.Result.DONE)
 
 
 def only(act: str) -> bool:
-    """Whether nothing but pushes can be meant."""
+    """Whether only pushes can match."""
     return act in (PUSH, UPDATE)
 
 

@@ -60,7 +60,7 @@ def delete(run: Run, selection: Selection, *, fingerprint: str) -> None:
 
 
 def restore(run: Run) -> None:
-    """Puts back what its act took off; ends the run, whatever happens."""
+    """Restores what its act untagged; ends the run in any case."""
     _run(run, lambda act, progress: restoring.restore_act(act, by=run.by, progress=progress))
 
 

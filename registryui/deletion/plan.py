@@ -35,7 +35,7 @@ def plan(selection: Selection) -> Plan:
         digests | {tag.refers_to for tag in tags if tag.name in hanging} | set(selection.manifests),
         is_protected=lambda name: rules.of(repository.name, name) is not None,
     )
-    # Of a whole repository, referrer tags go as tags only if their image is not there.
+    # Of a complete repository, referrer tags count as tags only if their image does not exist.
     tags = [one for one in tags if one.name not in hanging or one.refers_to not in found.keys]
     names = {tag.name for tag in tags}
     reachable = found.reachable(going=names)
@@ -127,7 +127,7 @@ def _going(tag: Tag) -> Going:
 def _referrer_tags(
     repository: Repository, found: Around, reachable: set[str], names: set[str]
 ) -> list[Going]:
-    """Attachments of what dies, that are not named themselves."""
+    """Referrer tags of deleted images that are not named themselves."""
     lost = [
         one.tag
         for one in found.referrer_tags

@@ -97,7 +97,7 @@ def restore(tombstone: TagTombstone, *, by: str, expected: str | None = None) ->
 def restore_act(
     act: str, *, by: str, progress: Callable[[int, int], bool] | None = None
 ) -> tuple[Result, ...]:
-    """Undoes a whole delete: "restored", "moved" or "failed" for each of its tags. None that was
+    """Undoes a complete delete: "restored", "moved" or "failed" for each of its tags. None that was
     pushed meanwhile is replaced.
 
     `progress` gets (done, total) and says False to stop: what is back stays.
@@ -304,8 +304,8 @@ class _Setting:
                 self.untagged.add(digest)
 
     def _may_set(self, wish: _Wish, now: str) -> bool:
-        """What a page showed must still be so; a former tag comes back where nothing is in its
-        place, or only what may be replaced."""
+        """What a page showed must still be so; a tag is restored if it does not exist, or may be
+        replaced."""
         if wish.update is None:
             return now == wish.expected
         return now in ("", wish.digest, wish.expected) or self._is_throw_away(now)

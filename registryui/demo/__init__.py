@@ -1,7 +1,7 @@
-"""Made images, to have something to look at. Called by the command `demo`.
+"""Sample images. Called by the command `demo`.
 
-build.py         layers, configs, manifests, image indexes out of a few words; pure
-images.py        what the demo registry holds: make_images(); pure
-referrers.py     what is no image: signature, SBOM, attestation, chart, build cache; pure
-push.py          sends it through the front door
+build.py         layers, configs, manifests, image indexes from a few arguments; pure
+images.py        the content of the demo registry: make_images(); pure
+referrers.py     artifacts: signature, SBOM, attestation, chart, build cache; pure
+push.py          pushes them through the proxy
 """

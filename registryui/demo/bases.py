@@ -1,15 +1,15 @@
-"""The images that others are built on: their history, as Docker's builders write it. Pure."""
+"""Base images: their history, as Docker's builders write it. Pure."""
 
 from .build import AMD64, ARM_V7, Json, Step, noise
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHON_ENV = [PATH, "LANG=C.UTF-8", "PYTHON_VERSION=3.12.7", "PYTHONUNBUFFERED=1"]
 
-_RELEASED = "2026-06-10T00:00:00Z"  # of the Debian that all stand on
+_RELEASED = "2026-06-10T00:00:00Z"  # of the common Debian base
 
 
 def debian(platform: Json = AMD64) -> list[Step]:
-    """Debian, in Docker's old way of writing history."""
+    """Debian, with a history as Docker's old builder writes it."""
     name = _name(platform)
     size = 2_300_000 if platform == ARM_V7 else 2_800_000
     return [
@@ -23,7 +23,7 @@ def debian(platform: Json = AMD64) -> list[Step]:
 
 
 def python(platform: Json = AMD64) -> list[Step]:
-    """Python on Debian, in BuildKit's way of writing history."""
+    """Python on Debian, with a history as BuildKit writes it."""
     name, made = _name(platform), "2026-06-18T09:12:41Z"
     return [
         *debian(platform),

@@ -1,7 +1,7 @@
-"""How a demo image is made: real layers, a config with history, a manifest, an image index. Pure.
+"""Builds demo images: real layers, a config with history, a manifest, an image index. Pure.
 
-The same words give the same bytes, on every machine and at every time, so a second push finds all
-of it there. The content of a layer is noise: it is as large as it looks, and it cannot be run.
+The same arguments give the same bytes, always and everywhere, so a second push sends nothing. The
+content of a layer is noise: it has the stated size, and cannot be run.
 """
 
 import gzip
@@ -27,7 +27,7 @@ ARM_V7: Json = {"architecture": "arm", "os": "linux", "variant": "v7"}
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A manifest ready to push. `blobs` and `children` must be in the registry before it."""
+    """A manifest to push. `blobs` and `children` must be in the registry before it."""
 
     raw: bytes
     media_type: str
@@ -45,7 +45,7 @@ class Made:
         return replace(self, tags=tags)
 
     def descriptor(self, **more: Any) -> Json:
-        """What an image index says of it."""
+        """Its descriptor in an image index."""
         platform = {"platform": self.platform} if self.platform else {}
         return {**descriptor(self.raw, self.media_type), **platform, **more}
 
@@ -82,7 +82,7 @@ def pack(files: dict[str, bytes]) -> Layer:
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     packed = io.BytesIO()
-    # Stored, not squeezed: other versions of zlib would squeeze it to other bytes.
+    # Stored, not compressed: versions of zlib differ in their bytes.
     with gzip.GzipFile("", "wb", compresslevel=0, fileobj=packed, mtime=0) as file:
         file.write(unpacked.getvalue())
     return Layer(packed.getvalue(), sha256(unpacked.getvalue()))
@@ -148,7 +148,7 @@ def manifest(
 def image_index(
     *children: Made, more: Sequence[Json] = (), annotations: dict[str, str] | None = None
 ) -> Made:
-    """An image index of these manifests; `more`: descriptors that stand behind theirs."""
+    """An image index of these manifests; `more`: descriptors after theirs."""
     found: Json = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_INDEX,
@@ -159,7 +159,7 @@ def image_index(
 
 
 def descriptor(content: bytes, media_type: str) -> Json:
-    """What a manifest says of a blob."""
+    """Its descriptor in a manifest."""
     return {"mediaType": media_type, "digest": sha256(content), "size": len(content)}
 
 

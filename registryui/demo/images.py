@@ -1,8 +1,8 @@
-"""What the demo registry holds: a dozen repositories as a small company might have them. Pure.
+"""The content of the demo registry: a dozen repositories as of a small company. Pure.
 
 platform/api   three platforms, fifty tags, a signature, a bill of materials
 charts/api     its Helm chart
-tools/…        a build cache, and labels that somebody wrote with bad intentions
+tools/…        a build cache, and an image with hostile labels
 """
 
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ _ORIGIN = "org.opencontainers.image"
 
 @dataclass(frozen=True, slots=True)
 class DemoRepository:
-    """A repository and what is to be pushed to it, in that order."""
+    """A repository and what to push to it, in order."""
 
     name: str
     made: tuple[Made, ...]
 
     def manifests(self) -> Iterator[Made]:
-        """All manifests, each after those that it names."""
+        """All manifests, each after those that it references."""
         for one in self.made:
             yield from one.children
             yield one
@@ -77,7 +77,7 @@ _PLATFORMS = (AMD64, ARM64, ARM_V7)
 
 
 def _api() -> tuple[Made, ...]:
-    """Old versions first, as they were pushed; then the present one and what belongs to it."""
+    """Old versions first, as they were pushed; then the current one and its referrers."""
     candidates = [
         image_index(*(_api_image(f"2.14.0-rc.{n}", created, one) for one in _PLATFORMS)).tagged(
             f"2.14.0-rc.{n}"

@@ -1,11 +1,11 @@
-"""An image whose labels, history and names were written to break a page that shows them. Pure."""
+"""An image with hostile labels, history and names, which try to break pages. Pure."""
 
 from .bases import PATH
 from .build import Made, Step, image, noise
 
 
 def odd_labels() -> tuple[Made, ...]:
-    """Whoever may push writes these: the pages show them as the text that they are."""
+    """Pages must show these as plain text."""
     labels = {
         "<script>alert('name')</script>": "<script>alert('value')</script>",
         "format": "%s %n %(password)s {0} {{ settings.SECRET_KEY }} ${HOME}",

@@ -1,4 +1,4 @@
-"""Sends the demo images to a registry as any client does: blobs, then manifests, then tags."""
+"""Pushes the demo images like any client: blobs, then manifests, then tags."""
 
 import secrets
 from collections.abc import Iterable, Iterator
@@ -17,21 +17,21 @@ from .build import Made
 from .images import DemoRepository
 
 USER = "demo"
-AT_ONCE = 4  # blobs in flight
+AT_ONCE = 4  # concurrent blobs
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What became of one reference."""
+    """The result for one reference."""
 
     repository: str
     tag: str
     digest: str
-    was_there: bool  # the tag stood for this digest already: nothing was sent
+    was_there: bool  # the tag already had this digest: nothing was sent
 
 
 def push(client: RegistryClient, repositories: Iterable[DemoRepository]) -> Iterator[Pushed]:
-    """Pushes what is missing; yields each tag once it is there. RegistryError ends it.
+    """Pushes what is missing; yields each tag when it is done. Raises RegistryError.
 
     A tag that somebody moved to another digest is moved back.
     """
@@ -45,7 +45,7 @@ def push(client: RegistryClient, repositories: Iterable[DemoRepository]) -> Iter
 def _push_one(
     client: RegistryClient, repository: str, made: Made, *, sent: set[bytes], pool: Executor
 ) -> Iterator[Pushed]:
-    """One manifest under its tags. `sent`: blobs that the repository is known to have; grows."""
+    """One manifest under its tags. `sent`: blobs that the repository has; is added to."""
     digest = made.digest
     known = {tag: client.resolve(repository, tag) == digest for tag in made.tags}
     if not all(known.values()):
@@ -63,9 +63,9 @@ def _push_one(
 
 @contextmanager
 def temporary_user() -> Iterator[tuple[str, str]]:
-    """Name and secret of a registry user who is there for this block: "demo" if that is free.
+    """Name and secret of a registry user for this block: "demo" if that is free.
 
-    After a kill -9 the user stays until the access ends by itself, an hour later.
+    After a kill -9 the user's access expires an hour later.
     """
     end = timezone.now() + timedelta(hours=1)
     taken = USER in publish.lines() or RegistryUser.objects.filter(name=USER).exists()

@@ -1,6 +1,6 @@
-"""What lies in a registry and is no image: made for the demo, in the shape that programs write.
+"""Artifacts for the demo, as programs write them.
 
-The signature is noise: it says what it is about, and no key would accept it.
+The signature is noise: it names its subject, but cannot be verified.
 """
 
 import base64
@@ -73,7 +73,7 @@ def _spdx(name: str, packages: dict[str, str], created: str) -> Json:
 
 
 def with_attestation(*children: Made) -> Made:
-    """An image index as BuildKit pushes it: the first child's provenance stands behind all."""
+    """An image index as BuildKit pushes it, with the first child's provenance at the end."""
     about = children[0]
     provenance = _provenance(about)
     entry = provenance.descriptor(
@@ -145,7 +145,7 @@ def helm_chart(name: str, version: str, created: str) -> Made:
 def build_cache(layers: list[Layer], created: str) -> Made:
     """A cache as BuildKit exports it since 0.21: a manifest whose config is a record.
 
-    Before, it was an image index of layers, which registry 3 does not take.
+    Before, it was an image index of layers, which registry 3 rejects.
     """
     record = encode(
         {

@@ -1,10 +1,10 @@
-"""THE DOCTOR: looks at each part as it really is, names what is broken and says what to do.
+"""The doctor: checks each part, reports what is broken and says what to do.
 
-    checks.py    examine() -> findings: the only place that asks the parts; in seconds
-    findings.py  Finding, its JSON form, and the book of rounds: record, current, history
+    checks.py    examine() -> findings: the only place that queries the parts; takes seconds
+    findings.py  Finding, its JSON form, and the stored rounds: record, current, history
     words.py     texts(finding): the sentences, in the reader's language
 
-The worker makes a round every minute and records it; pages show the newest one and never examine.
+The worker runs a round every minute and stores it; pages show the newest one and never examine.
 """
 
 from .checks import examine

@@ -1,7 +1,8 @@
-"""One function for each part. Each asks the part itself, and a broken part stops no other.
+"""One function for each part. Each queries the part itself, and a broken part does not affect
+others.
 
-What may hang (network, disks) runs beside the others in a thread with a time limit; what reads
-tables runs here, because a database connection belongs to its thread.
+Checks that may hang (network, disks) run in threads with a time limit; those that read tables run
+here, because a database connection belongs to its thread.
 """
 
 from __future__ import annotations
@@ -45,17 +46,17 @@ from .updates import check_updates
 log = logging.getLogger(__name__)
 
 Found = TypeVar("Found", Finding, Finding | None)
-LIMIT = 5.0  # seconds that one part may take
-MOMENT = 0.5  # seconds that a change of a registry user takes at most, until the files say it
-ROUNDS_LATE = 4  # rounds of the schedule: by then it is no slow run
+LIMIT = 5.0  # seconds for one part
+MOMENT = 0.5  # seconds until a change of a registry user is in the files
+ROUNDS_LATE = 4  # intervals of the schedule: after these it is late
 
 
 def examine(*, is_thorough: bool = False) -> list[Finding]:
-    """What each part is like now, in the order of NAMES. Never raises; takes LIMIT at most for
-    the parts that may hang, all at once. `is_thorough`: reads all of the database, too."""
+    """The state of each part, in the order of NAMES. Never raises; waits at most LIMIT for parts
+    that hang. `is_thorough`: reads the complete database, too."""
     apart: dict[str, Callable[[], Finding | None]] = {
         "registry": check_registry,
-        "front door": check_proxy,
+        "proxy": check_proxy,
         "htpasswd": check_htpasswd,
         "certificate": check_certificate,
         "store": lambda: check_store(is_thorough=is_thorough),
@@ -67,7 +68,7 @@ def examine(*, is_thorough: bool = False) -> list[Finding]:
     until = time.monotonic() + LIMIT
     for name, (thread, answers) in waiting.items():
         thread.join(max(0.0, until - time.monotonic()))
-        # A list, so that a thread that comes late changes nothing that was returned.
+        # A list, so that a late thread does not change what was returned.
         if one := answers[0] if answers else _late(name):
             found[name] = one
     if "events" in found:  # the tables can be read
@@ -78,7 +79,7 @@ def examine(*, is_thorough: bool = False) -> list[Finding]:
 
 
 def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
-    """What the tables say; without them, only that they do not answer."""
+    """The findings from the tables; only that of the database if it does not respond."""
     found = {}
     database = _safely("database", lambda: check_database(is_thorough=is_thorough))
     if settings.IS_POSTGRESQL or database.state == "bad":
@@ -104,9 +105,9 @@ def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
 def _start(
     name: str, check: Callable[[], Finding | None]
 ) -> tuple[threading.Thread, list[Finding | None]]:
-    """`check` at work in a thread of its own, and the list that will hold its answer.
+    """A thread that runs `check`, and the list for its answer.
 
-    Daemon: a disk that hangs for ever must not keep the process alive.
+    Daemon: a disk that hangs must not keep the process alive.
     """
     answers: list[Finding | None] = []
     thread = threading.Thread(
@@ -117,12 +118,12 @@ def _start(
 
 
 def _safely(name: str, check: Callable[[], Found]) -> Found | Finding:
-    """What `check` finds; a check that breaks is itself a finding, not the end of the round."""
+    """What `check` finds; a failing check is itself a finding, and does not end the round."""
     try:
         return check()
     except Exception as error:
         log.warning("doctor %s: %r", name, error)
-        if kind := database_errors.kind(error):  # a part of the tables that nobody met before
+        if kind := database_errors.kind(error):  # only this check met that part of the tables
             return _database_trouble(name, kind, error)
         return Finding(name, "bad", "broken", {"error": _short(error)})
 
@@ -135,7 +136,7 @@ def _late(name: str) -> Finding | None:
 
 # -- registry ------------------------------------------------------------------------------------
 def check_registry() -> Finding:
-    """Does it answer where it listens, and does its configuration have what Boathouse needs?"""
+    """Does it respond, and does its configuration have what Boathouse needs?"""
     start = time.monotonic()
     port = settings.REGISTRY_PORT
     writes = [sockets.registry_address(name, port) for name in sockets.registries(port)[1:]]
@@ -162,7 +163,7 @@ def check_registry() -> Finding:
 def configuration_lacks(text: str) -> str:
     """What a registry.yml lacks: "delete", "cache" (has a descriptor cache), "hook", or "".
 
-    Raises yaml.YAMLError for what is no YAML.
+    Raises yaml.YAMLError for invalid YAML.
     """
     found = yaml.safe_load(text)
     if _within(found, "storage", "delete", "enabled") is not True:
@@ -175,17 +176,17 @@ def configuration_lacks(text: str) -> str:
 
 
 def _within(tree: Any, *keys: str) -> Any:
-    """What lies there in nested mappings; None: nothing."""
+    """The value at that path of nested mappings; None: nothing."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
 
 
-# -- front door ----------------------------------------------------------------------------------
+# -- proxy ---------------------------------------------------------------------------------------
 def check_proxy() -> Finding:
-    """Does nginx show the right certificate, want a password for /v2/, and reach the portal?
+    """Does nginx present the right certificate, require a login for /v2/, and reach the portal?
 
-    The request bears a name that nobody has: to refuse it, nginx must have read the password file.
+    The request has an unknown user: to refuse it, nginx must have read the htpasswd file.
     """
     nobody = proxy.basic(f"doctor-{secrets.token_hex(8)}", "x")
     start = time.monotonic()
@@ -207,12 +208,12 @@ def check_proxy() -> Finding:
         return _proxy("warn", "proxy-old-certificate")
     if held := write_freeze.freezes():
         until = max(one.until for one in held).isoformat()
-        return _proxy("warn", "proxy-held", what=held[0].what, by=held[0].by, until=until)
+        return _proxy("warn", "proxy-frozen", what=held[0].what, by=held[0].by, until=until)
     return _proxy("ok", "proxy-ok", ms=milliseconds, protocol=answer.protocol.replace("v", " "))
 
 
 def _proxy(state: str, code: str, **params: Any) -> Finding:
-    return Finding("front door", state, code, params)
+    return Finding("proxy", state, code, params)
 
 
 def _proxy_problem(answer: proxy.Answer, portal: int) -> tuple[str, int] | None:
@@ -223,7 +224,7 @@ def _proxy_problem(answer: proxy.Answer, portal: int) -> tuple[str, int] | None:
         return "proxy-no-passwords", answer.status
     if answer.status in (502, 503, 504):
         return "proxy-no-registry", answer.status
-    if answer.status == 429:  # others on this address guess: nginx refused us too, and said to wait
+    if answer.status == 429:  # somebody guesses from this address: nginx delays us, too
         return ("proxy-no-portal", portal) if portal != 200 else None
     if answer.status != 401 or not answer.challenge.lower().startswith("basic "):
         return "proxy-answer", answer.status
@@ -232,8 +233,8 @@ def _proxy_problem(answer: proxy.Answer, portal: int) -> tuple[str, int] | None:
 
 # -- database ------------------------------------------------------------------------------------
 def check_database(*, is_thorough: bool = False) -> Finding:
-    """Does it answer, has it its tables, and, with `is_thorough`, is SQLite's file whole? That
-    reads all of it."""
+    """Does it respond, does it have its tables, and, with `is_thorough`, is SQLite's file intact?
+    That reads all of it."""
     start = time.monotonic()
     asks = "SHOW server_version" if settings.IS_POSTGRESQL else "SELECT sqlite_version()"
     try:
@@ -259,12 +260,12 @@ def _database_trouble(name: str, kind: database_errors.Kind, said: object) -> Fi
 
 # -- hosts ---------------------------------------------------------------------------------------
 def check_hosts() -> Finding | None:
-    """Do the other hosts publish what was decided? None if there is no other."""
+    """Do the other hosts publish changes? None if there is no other."""
     others = [one for one in hosts.all_hosts() if one.id != here()]
     if not others:
         return None
     if any(publish.count_late(one.id) for one in others):
-        time.sleep(MOMENT * 3)  # they look four times a second
+        time.sleep(MOMENT * 3)  # they check four times a second
     late = [one for one in others if publish.count_late(one.id)]
     if late:
         count = max(publish.count_late(one.id) for one in late)
@@ -282,8 +283,8 @@ def _hosts(state: str, code: str, found: Sequence[hosts.Seen], **params: Any) ->
 
 # -- htpasswd ------------------------------------------------------------------------------------
 def check_htpasswd() -> Finding:
-    """Can nginx's worker read the password files and rights, and does each line say something to
-    it? What the tables say of them: `with_tables`."""
+    """Can nginx's workers read the htpasswd files and rights, and is each line valid? Differences
+    from the tables: `with_tables`."""
     path = Path(settings.HTPASSWD_FILE)
     user = nginx_user()
     if blocked := unreadable_part(path, user):
@@ -314,12 +315,12 @@ def _blocked(state: str, what: str, path: Path, user: User, blocked: Path) -> Fi
 
 
 def with_tables(finding: Finding) -> Finding:
-    """`finding` of the files, or what is worse: that they do not say what the tables say."""
+    """`finding` of the files, or the worse one that they differ from the tables."""
     if finding.state == "bad":
         return finding
     news = _against_tables()
     if news is not None and news.state == "bad":
-        # A change may be on its way to the files in this very moment.
+        # A change may just be written to the files.
         time.sleep(MOMENT)
         news = _against_tables()
     return news or finding
@@ -341,7 +342,7 @@ def _against_tables() -> Finding | None:
 
 
 def _checked_slowly() -> list[str]:
-    """Who has a password that nginx has checked by a process of its own."""
+    """Users with a slow hash, which the passwords process checks."""
     return [n for n, line in publish.lines().items() if not htpasswd.kind(line).is_quick]
 
 
@@ -350,7 +351,7 @@ def _names(state: str, code: str, names: list[str]) -> Finding:
 
 
 def read_lines(content: bytes) -> tuple[int, list[int]]:
-    """(users, numbers of the lines that let nobody in), lines counted from 1."""
+    """(users, numbers of lines that allow no login), lines counted from 1."""
     users, wrong = 0, []
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip() or line.startswith(b"#"):
@@ -373,7 +374,7 @@ class User:
 
 
 def nginx_user() -> User:
-    """Whom nginx's workers run as: `user` in nginx.conf if its master is root, else ourselves."""
+    """The user of nginx's workers: `user` in nginx.conf if its master is root, else ourselves."""
     own = os.geteuid()
     if own == 0:
         try:
@@ -383,21 +384,21 @@ def nginx_user() -> User:
             groups = os.getgrouplist(row.pw_name, row.pw_gid)
             return User(row.pw_name, row.pw_uid, frozenset(groups))
         except (OSError, KeyError):
-            pass  # no configuration yet, or no such account: ask for ourselves
+            pass  # no configuration yet, or no such account: use ourselves
     return User(_user_name(own), own, frozenset({os.getegid(), *os.getgroups()}))
 
 
 def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
-    except KeyError:  # a container's made-up number
+    except KeyError:  # a container's arbitrary uid
         return str(uid)
 
 
 def unreadable_part(path: Path, user: User) -> Path | None:
-    """The first folder that `user` may not pass, or the file that he may not read; None: all fine.
+    """The first folder that `user` may not enter, or the file that they may not read; None: fine.
 
-    By the mode bits; what an access list adds is not seen.
+    By the mode bits; access lists are ignored.
     """
     for part in [*reversed(path.resolve().parents), path.resolve()]:
         try:
@@ -416,7 +417,8 @@ def unreadable_part(path: Path, user: User) -> Path | None:
 
 # -- certificate ---------------------------------------------------------------------------------
 def check_certificate() -> Finding:
-    """Does it hold the host's name, who else can read its key, and for how many days is it good?"""
+    """Does it have the host's name, who else can read its key, and for how many days is it
+    valid?"""
     path, key = tls.server_certificate(), tls.server_key()
     try:
         leaf = tls.read_certificate(path)
@@ -453,7 +455,7 @@ def _certificate(state: str, code: str, **params: Any) -> Finding:
 
 # -- events --------------------------------------------------------------------------------------
 def check_events(*, now: datetime | None = None) -> Finding:
-    """Does the registry tell us what happens, and do we keep up with it?"""
+    """Do the registry's events arrive, and are they applied in time?"""
     now = now or timezone.now()
     waiting = RegistryEvent.objects.filter(applied_at=None).order_by("id")
     if oldest := waiting.first():
@@ -473,7 +475,7 @@ def check_events(*, now: datetime | None = None) -> Finding:
 def changes_without_event(newest: datetime | None) -> int:
     """Tags that the newest sync found changed although no event came since the sync before it.
 
-    The very first sync finds everything by itself: that says nothing.
+    The first sync finds everything by itself, so it does not count.
     """
     runs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
     pair = list(runs[:2])
@@ -485,7 +487,7 @@ def changes_without_event(newest: datetime | None) -> int:
 
 # -- audit log -----------------------------------------------------------------------------------
 def check_clock() -> Finding | None:
-    """None: nothing is known of a jump of this host's clock."""
+    """None: no jump of this host's clock is known."""
     known = clock.known()
     if not known.has_jumped:
         return None
@@ -494,7 +496,7 @@ def check_clock() -> Finding | None:
 
 
 def check_audit_log() -> Finding | None:
-    """None: the newest of the worker's daily checks found it as it was written, or none was yet."""
+    """None: the newest of the worker's daily checks succeeded, or there was none yet."""
     found = newest_check()
     if found is None or not found.count:
         return None
@@ -503,7 +505,7 @@ def check_audit_log() -> Finding | None:
 
 # -- index ---------------------------------------------------------------------------------------
 def check_index(*, now: datetime | None = None) -> Finding:
-    """How long ago was the registry last read to its end?"""
+    """How long ago was the last complete sync?"""
     now = now or timezone.now()
     runs = Run.objects.filter(kind=Run.Kind.SYNC).order_by("-started_at")
     done = runs.filter(state=Run.State.DONE).values_list("finished_at", flat=True).first()
@@ -526,13 +528,13 @@ def check_index(*, now: datetime | None = None) -> Finding:
 
 # -- store ---------------------------------------------------------------------------------------
 def check_store(*, is_thorough: bool = False) -> Finding:
-    """Is the index built from the store itself, and does that answer; or why is it not? And can it
-    be written: by our user, who usually is the registry's; `is_thorough`: the registry itself."""
+    """Is the index built from the store itself, and does it respond; or why not? And can it be
+    written: by our user, who usually is the registry's; `is_thorough`: by the registry itself."""
     if is_thorough and (unwritten := _unwritten()):
         return unwritten
     choice = choose.choose()
     if choice.code:
-        # HTTP by wish is no fault; a store by wish that cannot be read stops every sync.
+        # HTTP by setting is fine; a store by setting that cannot be read stops every sync.
         is_wish = choice.code == "store-unwanted"
         state = "ok" if is_wish else "bad" if choice.kind == "store" else "warn"
         return Finding("store", state, choice.code, {**choice.params, "user": _own_name()})
@@ -560,12 +562,12 @@ def check_store(*, is_thorough: bool = False) -> Finding:
 
 
 def _unwritten() -> Finding | None:
-    """What the registry answers if it cannot write its store; None if it can, or does not run."""
+    """The registry's error if it cannot write its store; None if it can, or does not run."""
     try:
         with RegistryClient(settings.REGISTRY_URL, timeout=(1.0, 2.0)) as client:
             client.prove_writes()
     except Unreachable:
-        return None  # said by `check_registry`
+        return None  # reported by `check_registry`
     except (RegistryError, ValueError) as error:
         return Finding("store", "bad", "store-unwritten", {"error": _short(error)})
     return None
@@ -576,14 +578,14 @@ def _own_name() -> str:
 
 
 # -- disk ----------------------------------------------------------------------------------------
-# Free bytes of a disk, and their share of it, below which there is a word to say. A small share of
-# a huge disk is still room, and so is most of a small one.
+# Free bytes of a disk, and their share of it, below which it is reported. A small share of
+# a huge disk is still enough, and so is most of a small one.
 WARN, BAD = (5_000_000_000, 0.10), (1_000_000_000, 0.02)
 HUGE, EMPTY = 50_000_000_000, 0.5  # free bytes; free share
 
 
 def check_disk() -> Finding:
-    """Is there room for what comes? Also in file entries: a tag takes a dozen small files."""
+    """Is there enough space? Also inodes: a tag takes a dozen small files."""
     folder = Path(settings.DATA)
     usage = shutil.disk_usage(folder)
     entries = os.statvfs(folder)
@@ -603,9 +605,9 @@ def check_disk() -> Finding:
 
 
 def _with_days(finding: Finding, *, now: datetime | None = None) -> Finding:
-    """`finding` with `days` until the disk is full, from the oldest round of the last month.
+    """`finding` with `days` until the disk is full, by the oldest round of the last month.
 
-    No `days` if nothing was measured for a day, or the disk does not fill.
+    No `days` if nothing was measured for a day, or the disk does not fill up.
     """
     free = finding.params.get("free")
     first = (
@@ -629,5 +631,5 @@ def _with_days(finding: Finding, *, now: datetime | None = None) -> Finding:
 
 
 def _short(error: object) -> str:
-    """An error's own words in one line of sane length."""
+    """An error in one line of limited length."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -1,4 +1,4 @@
-"""A finding, and the book of rounds (Run rows of kind DOCTOR) that pages read."""
+"""A finding, and the stored rounds (Run rows of kind DOCTOR) that pages read."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from registryui.models import Run, here
 
 NAMES = (
     "registry",
-    "front door",
+    "proxy",
     "htpasswd",
     "certificate",
-    "database",  # of SQLite only what is wrong: it is a file of the disk
-    "hosts",  # only where there are several
+    "database",  # of SQLite only if something is wrong
+    "hosts",  # only with several
     "events",
     "index",
     "store",
     "disk",
-    "clock",  # only where it jumped
+    "clock",  # only if it jumped
     "gc",
-    "integrity",  # only where tags are broken
-    "audit log",  # only where it is not as it was written
-    "packages",  # only where a security update waits
+    "integrity",  # only if tags are damaged
+    "audit log",  # only if it was changed
+    "packages",  # only if a security update is pending
     "worker",
 )
+OLD_NAMES = {"front door": "proxy"}  # in rounds that an older version stored
 STATES = ("ok", "warn", "bad")  # in order
-SILENT = timedelta(minutes=3)  # a round a minute: this is no late one, the worker is gone
+SILENT = timedelta(minutes=3)  # a round runs each minute: after this the worker is down
 KEPT = 100  # newest rounds
 KEPT_DAYS = 30  # and the first round of each day, for "full in about N days"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known of one part. `texts` makes sentences of code and params at display time."""
+    """The state of one part. `texts` makes sentences from code and params at display time."""
 
     name: str  # one of NAMES
     state: str  # one of STATES
@@ -55,7 +56,7 @@ def to_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def from_json(stored: Any) -> list[Finding]:
-    """Findings of a stored round, in the order of NAMES; what is not one is left out."""
+    """Findings of a stored round, in the order of NAMES; unknown ones are left out."""
     found = []
     for one in stored if isinstance(stored, list) else []:
         match one:
@@ -65,20 +66,21 @@ def from_json(stored: Any) -> list[Finding]:
                 "code": str(code),
                 "params": dict(params),
             }:
+                name = OLD_NAMES.get(name, name)
                 if name in NAMES and state in STATES:
                     found.append(Finding(name, state, code, params))
     return sorted(found, key=lambda one: NAMES.index(one.name))
 
 
 def worst(findings: Iterable[Finding]) -> str:
-    """The state of the whole: that of its worst part."""
+    """The overall state: that of the worst part."""
     return max((one.state for one in findings), key=STATES.index, default="ok")
 
 
 def record(findings: Iterable[Finding], *, by: str = "schedule") -> Run | None:
-    """Write down a round and forget old ones. None if another round was being written.
+    """Stores a round and deletes old ones. None if another round was being written.
 
-    The worker calls it, so the finding about the worker is left out: `current` makes that one
+    The worker calls it, so the finding about the worker is left out: `current` derives that one
     from the age of the round.
     """
     now = timezone.now()
@@ -101,13 +103,13 @@ def record(findings: Iterable[Finding], *, by: str = "schedule") -> Run | None:
 
 
 def latest() -> Run | None:
-    """The newest round of this host that was written down."""
+    """The newest stored round of this host."""
     rounds = Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE, host=here())
     return rounds.order_by("-started_at").first()
 
 
 def current(run: Run | None = None, *, now: datetime | None = None) -> list[Finding]:
-    """What pages show: the newest round (or `run`), and what its age says about the worker.
+    """What pages show: the newest round (or `run`), and the state of the worker by its age.
 
     One query; none with `run`.
     """
@@ -117,9 +119,9 @@ def current(run: Run | None = None, *, now: datetime | None = None) -> list[Find
 
 
 def history(*, length: int = 12) -> list[tuple[datetime, Finding]]:
-    """When a part became what it is or was, newest first: rounds that found the same are left out.
+    """Changes of the parts' states, newest first.
 
-    Looks at the rounds of the last hours and at one of each day before. One query.
+    From the rounds of the last hours and one of each day before. One query.
     """
     rounds = Run.objects.filter(kind=Run.Kind.DOCTOR, state=Run.State.DONE, host=here())
     rows = rounds.order_by("-started_at").values_list("started_at", "result")[: KEPT + KEPT_DAYS]
@@ -134,7 +136,7 @@ def history(*, length: int = 12) -> list[tuple[datetime, Finding]]:
 
 
 def worker(run: Run | None, *, now: datetime | None = None) -> Finding:
-    """The finding about the worker, from the newest round that it made."""
+    """The finding about the worker, from its newest round."""
     if run is None or run.finished_at is None:
         return Finding("worker", "bad", "worker-never")
     params = {"at": run.finished_at.isoformat()}

@@ -1,6 +1,6 @@
-"""Does space come back? How the last collection ended, and what waits hidden for too long.
+"""Garbage collection: how the last run ended, and overdue content in quarantine.
 
-Reads the book of runs only; what collecting writes there: gc/collector.py.
+Only reads the runs; gc/collector.py writes them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from registryui.models import UNKNOWN, Run, StoreDay, Tag
 
 from .findings import Finding
 
-NEWEST = 20  # newest runs; what was before says nothing of now
-NEW_STORE = timedelta(days=14)  # a store that is no older may well have had no collection yet
-LATE = timedelta(hours=6)  # after the run that should have purged what is due: it may be long
-LATE_BY_HAND = timedelta(days=30)  # where no schedule purges it
-# Findings of the disk in which it matters what would come free.
+NEWEST = 20  # newest runs; older ones do not matter
+NEW_STORE = timedelta(days=14)  # a newer store may have had no garbage collection yet
+LATE = timedelta(hours=6)  # after the run that should have purged it: a run may be long
+LATE_BY_HAND = timedelta(days=30)  # without a schedule
+# Findings of the disk that include what could be freed.
 LOW = ("disk-low", "disk-soon", "disk-full")
 
 
 def check_gc(*, now: datetime | None = None) -> Finding:
-    """How did the newest collection end, and does what it hid leave in time? Two queries."""
+    """How did the newest run end, and is quarantined content purged in time? Two queries."""
     now = now or timezone.now()
     found = collector.newest_runs(NEWEST)
     collections = [run for run in found if not Result.of(run).dry_run]
@@ -57,7 +57,7 @@ def check_gc(*, now: datetime | None = None) -> Finding:
 
 
 def check_integrity() -> Finding | None:
-    """Tags that the newest check found broken and that still are; None where there are none. Two
+    """Tags that the newest check found damaged and that still are; None if there are none. Two
     queries at most."""
     ended = Run.objects.filter(kind=Run.Kind.INTEGRITY).exclude(state=Run.State.RUNNING)
     newest = ended.order_by("-started_at", "-id").first()
@@ -73,21 +73,21 @@ def check_integrity() -> Finding | None:
 
 
 def with_gc_estimate(disk: Finding) -> Finding:
-    """`disk` with what collecting and purging would free, where it says that room runs out."""
+    """`disk` with what garbage collection and purging would free, if space is low."""
     if disk.code not in LOW:
         return disk
     found = (run for run in collector.newest_runs(NEWEST) if run.state == Run.State.DONE)
     counted = next(map(Result.of, found), None)
     if counted is None:
         return Finding(disk.name, disk.state, disk.code, {**disk.params, "uncounted": True})
-    # A collection has hidden its candidates: they are among what waits.
+    # After a run its candidates are in quarantine.
     more = counted.candidate_bytes if counted.dry_run else 0
     counts = {"waiting": counted.in_quarantine_bytes, "collectable": more}
     return Finding(disk.name, disk.state, disk.code, {**disk.params, **counts})
 
 
 def _none_yet(now: datetime) -> Finding:
-    """Nothing was collected among the newest runs: no matter while the store is young."""
+    """No garbage collection among the newest runs: fine for a new store."""
     first = StoreDay.objects.filter(measured_at__gt=UNKNOWN).order_by("day").first()
     following = schedules.next_time(settings.GC_SCHEDULE, now)
     params = {"next": following.isoformat() if following else ""}
@@ -107,7 +107,7 @@ def _failed(run: Run) -> Finding:
 
 
 def _overdue(result: Result, now: datetime) -> datetime | None:
-    """Since when something waits that a run should have purged meanwhile; None: all in time."""
+    """Since when content is overdue for a purge; None: nothing is."""
     due_at = result.due
     if due_at is None or not result.in_quarantine:
         return None

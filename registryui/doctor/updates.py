@@ -1,6 +1,6 @@
-"""Which of Debian's packages here wait for a security update, as far as apt's lists know.
+"""Pending security updates of Debian packages, according to apt's lists.
 
-Nothing is fetched: the lists are as old as the machine's last `apt-get update`.
+Fetches nothing: the lists are as old as the machine's last `apt-get update`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WAITING = re.compile(r"^([a-z0-9.+-]+)/\S*-security\S* .*\[upgradable from", re
 
 
 def check_updates() -> Finding | None:
-    """None: no security update waits, or apt cannot tell."""
+    """None: no security update is pending, or apt cannot tell."""
     try:
         names = _waiting(LISTS.stat().st_mtime_ns, INSTALLED.stat().st_mtime_ns)
     except (OSError, subprocess.SubprocessError):
@@ -34,7 +34,7 @@ def check_updates() -> Finding | None:
 
 @lru_cache(maxsize=1)
 def _waiting(_lists: int, _installed: int) -> tuple[str, ...]:
-    """Names of packages, sorted. Asked anew only when what apt or dpkg know has changed.
+    """Names of packages, sorted. Queried only when the data of apt or dpkg have changed.
 
     Raises OSError and SubprocessError.
     """

@@ -1,8 +1,8 @@
-"""What a finding says to a person, in the language that is active when it is shown.
+"""The words of findings, in the language that is active when they are shown.
 
-A line of `_SAY` is a finding's value, note and advice, filled in with its params; a function where
-a sentence needs a decision. Advice is what to do, as a command where there is one. The params come
-from the machine (paths, numbers, error texts of programs) and stay as they are.
+An entry of `_SAY` is a finding's value, note and advice, filled in with its params, or a function.
+Advice is what to do, as a command if there is one. The params come from the machine (paths,
+numbers, errors of programs) and are not translated.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ SHOWN_PACKAGES = 6
 class Words:
     """Sentences about one part. `note` and `advice` may be empty."""
 
-    title: str  # the part: "Front door"
-    value: str  # the fact in a few words: "Answers in 12 ms"
-    note: str  # one thing more
-    advice: str  # what to do; empty when nothing is to be done
+    title: str  # the part: "Proxy (nginx)"
+    value: str  # the fact in a few words: "Responds in 12 ms"
+    note: str  # one more fact
+    advice: str  # what to do; "" for nothing
 
 
 def texts(finding: Finding) -> Words:
-    """The words for a finding; one that another version wrote is said by its code."""
+    """The words for a finding; its code, if another version wrote it."""
     title = str(_TITLES.get(finding.name, finding.name))
     say, p = _SAY.get(finding.code), _in_our_words(finding.params)
     try:
@@ -54,14 +54,14 @@ def texts(finding: Finding) -> Words:
 
 
 def _in_our_words(params: Params) -> Params:
-    """With what libraries say of a failure in our words."""
+    """With errors of libraries in our words."""
     said = {name: in_words(params[name]) for name in ("error", "why") if name in params}
     return {**params, **said}
 
 
 _TITLES = {
     "registry": _("Registry"),
-    "front door": _("Proxy (nginx)"),
+    "proxy": _("Proxy (nginx)"),
     "htpasswd": _("htpasswd file"),
     "certificate": _("Certificate"),
     "database": _("Database"),
@@ -88,7 +88,7 @@ def _filled(sentence: Sentence, p: Params) -> str:
 
 
 class _Shown(dict[str, Any]):
-    """The params of a finding, some of them as people read them, and what follows from them."""
+    """The params of a finding, some of them formatted, and derived ones."""
 
     def __getitem__(self, name: str) -> Any:
         show = _SHOW.get(name)
@@ -209,7 +209,7 @@ def _make_room(p: Params) -> str:
 
 
 def _would_free(p: Params) -> str:
-    """What the page of collecting can do about it; "" if nothing, or if nobody looked."""
+    """What garbage collection could free; "" if nothing, or unknown."""
     if p.get("uncounted"):
         return gettext("To see what garbage collection would free, run ./boathouse gc --dry-run.")
     waiting, more = int(p.get("waiting", 0)), int(p.get("collectable", 0))
@@ -265,7 +265,7 @@ def _next_gc(p: Params) -> str:
 
 
 def _wait_for_database(p: Params) -> str:
-    if p.get("path"):  # SQLite: busy for too long, or its disk fails
+    if p.get("path"):  # SQLite: busy for too long, or a disk failure
         return gettext("Check its disk, and whether another program locks the file.")
     return gettext(
         "Start PostgreSQL, or correct DATABASE_URL. Logins, pushes and pulls are not affected; "
@@ -381,7 +381,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
             "user can reach."
         ),
     ),
-    # -- front door --
+    # -- proxy --
     "proxy-ok": (_("Responds in %(ms)d ms"), "nginx, %(protocol)s", ""),
     "proxy-closed": (
         _("No response at %(address)s"),
@@ -401,7 +401,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         _("nginx has not been reloaded since the renewal."),
         _("Run ./boathouse up to reload nginx."),
     ),
-    "proxy-held": _proxy_frozen,
+    "proxy-frozen": _proxy_frozen,
     "proxy-open": (
         _("Allows access without a password"),
         "",
@@ -427,7 +427,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         _("It returns %(status)d to a client."),
         _("Another program may use its port: run ./boathouse down, then ./boathouse up."),
     ),
-    # -- password file --
+    # -- htpasswd --
     "htpasswd-ok": (
         ngettext_lazy("%(users)d registry user", "%(users)d registry users", "users"),
         _("Readable by nginx"),
@@ -674,7 +674,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         "%(path)s",
         _("Check whether it is mounted read-only or belongs to another user."),
     ),
-    # -- collection --
+    # -- garbage collection --
     "gc-ok": (_("Last run %(age)s ago"), _("%(freed)s freed, %(waiting)s in quarantine"), ""),
     "gc-running": (_("Running"), _("for %(age)s"), ""),
     "gc-none": (_("None yet"), _next_gc, ""),

@@ -63,7 +63,7 @@ def main() -> None:
 
 def step_back(*, purge_now: bool) -> None:
     """Lowers the priority of this process for the rest of its life."""
-    if not purge_now:  # that one holds writes: the sooner it ends the better
+    if not purge_now:  # that one freezes writes: the sooner it ends the better
         os.nice(PRIORITY)
 
 

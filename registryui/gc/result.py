@@ -32,17 +32,17 @@ class Result(runs.Result):
     candidate_manifests: int = 0
     candidate_blobs: int = 0
     candidate_bytes: int = 0
-    grace_bytes: int = 0  # unneeded, but younger than the grace time
+    grace_bytes: int = 0  # unreachable, but within the grace period
     quarantined: int = 0  # blobs, by this run
     quarantined_manifests: int = 0
     quarantined_bytes: int = 0
-    restored: int = 0  # things that a review put back
+    restored: int = 0  # items restored by a review
     purged: int = 0
     freed_bytes: int = 0
     in_quarantine: int | None = None  # at its end; None: that was not counted
     in_quarantine_bytes: int = 0
     due_at: str = ""  # when the first of them may be purged, iso; "": nothing waits
-    uploads: int = 0  # leftovers hidden (of a dry run: that would be)
+    uploads: int = 0  # quarantined leftovers (in a dry run: candidates)
     upload_bytes: int = 0
     empty_repositories: int = 0
     skipped_repositories: list[tuple[str, str]] = field(default_factory=list)  # of which nothing

@@ -25,7 +25,7 @@ class Counted:
     """Below a namespace, or in the whole store."""
 
     repositories: int = 0
-    tags: int = 0  # without attachments (see Tag.refers_to)
+    tags: int = 0  # without referrer tags (see Tag.refers_to)
     manifests: int = 0
 
 

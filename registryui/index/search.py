@@ -75,7 +75,7 @@ def conditions(query: Query) -> list[Condition]:
 def tags(
     items: Sequence[Condition], *, order: str = "newest", after: str = "", size: int = 25
 ) -> Found[Tag]:
-    """Tags that all items fit, without attachments. An order that is none is "newest"."""
+    """Tags that match all items, without referrer tags. An invalid order is "newest"."""
     if not items:
         return Found([])
     keys = [ORDERS.get(order, "-tagged_at")]

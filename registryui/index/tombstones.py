@@ -1,4 +1,4 @@
-"""Former tags: what undo must know of a tag when it leaves its digest.
+"""Tombstones: what undo must know of a tag when it leaves its digest.
 
 A delete notes them before it acts (deletion/execute.py), ingest.py when a known tag is found on
 another digest, client_deletes.py when a client deleted it, events.py for what a push set
@@ -66,8 +66,8 @@ def note_passed(
     repository: str, pushes: Sequence[RegistryEvent], events: Sequence[RegistryEvent]
 ) -> None:
     """Notes tags that these pushes set and that the index never had so: another push, or a delete,
-    came before we looked; which one, `events` may say. Only what we have the manifest of can be put
-    back.
+    came before the probe; `events` may say which one. Only what we have the manifest of can be
+    restored.
 
     Three or four queries.
     """

@@ -1,15 +1,14 @@
-"""Half-written files of a store on a disk, as a full disk and a power cut leave them, made good.
+"""Repair of half-written files in a store on a disk, after a full disk or a power failure.
 
-Registry 2.8 writes manifests and links in place and syncs nothing. It takes data of no bytes for
-the blob: whoever pushes it again is told that it is there, and every pull fails.
+Registry 2.8 writes manifests and links in place and syncs nothing. It accepts an empty file as the
+blob: a push finds it and does not send it again, and every pull fails.
 
-    data             of a manifest that the index knows: written back; else put aside
-    link             of a manifest or layer whose data is there: written back; else put aside
-    link of a tag    back on the digest that index or store remember; a tag never set is put aside
+    data             of a manifest that the index knows: written back; else quarantined
+    link             of a manifest or layer whose data exists: written back; else quarantined
+    link of a tag    set to the digest that the index or the store recorded; else quarantined
 
-What is put aside (in the quarantine, and purged with it) is nobody's: no pull could read it, and
-the next push brings it. Nothing younger than GRACE is touched, because a push may be writing it.
-Objects of S3 are complete or not there.
+Quarantined files are of no use: no pull could read them, and the next push sends them again. Files
+within GRACE are not touched, because a push may be writing them. Objects of S3 are always complete.
 """
 
 from __future__ import annotations

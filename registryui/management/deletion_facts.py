@@ -39,7 +39,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "left_out": [{"tag": one.tag, "reason": one.reason} for one in plan.left_out],
         "size": plan.size,
         "freed": plan.freed,
-        "whole": plan.is_complete,
+        "complete": plan.is_complete,
         "fingerprint": plan.fingerprint,
     }
 

@@ -184,7 +184,7 @@ def _password(parser: Any, *, required: bool) -> None:
         action="store_true",
         required=required,
         help="the person's own, from the first line of the input: computed at every request, and "
-        "waits in line while somebody guesses passwords; a generated secret does neither",
+        "is queued while somebody guesses passwords; a generated secret is neither slow nor queued",
     )
     parser.add_argument(
         "--cost",

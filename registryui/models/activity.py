@@ -64,7 +64,7 @@ class DailyActivity(models.Model):
 
 
 class StoreDay(models.Model):
-    """The whole store as it was last measured on one day (UTC), and what happened on that day.
+    """The store as it was last measured on one day (UTC), and what happened on that day.
 
     Written by index/sizes.py, pulls and pushes by index/events.py: what a page would have to sum
     over every blob, tag or repository. The newest row is the store as it is now.
@@ -74,7 +74,7 @@ class StoreDay(models.Model):
     measured_at = models.DateTimeField(default=UNKNOWN)  # UNKNOWN: only pulls and pushes so far
     seconds = models.FloatField(default=0)  # that measuring took
     repositories = models.PositiveIntegerField(default=0)
-    tags = models.PositiveIntegerField(default=0)  # without attachments
+    tags = models.PositiveIntegerField(default=0)  # without referrer tags
     manifests = models.PositiveIntegerField(default=0)
     blobs = models.PositiveIntegerField(default=0)
     size = models.BigIntegerField(default=0)  # bytes of all blobs, each once

@@ -47,7 +47,7 @@ class RegistryUserQuerySet(models.QuerySet["RegistryUser"]):
         return self.filter(found | Q(pk__in=by_scope))
 
     def in_state(self, state: State, *, now: datetime | None = None) -> RegistryUserQuerySet:
-        """Users that are active, switched off or expired; one that is both is switched off."""
+        """Users that are active, disabled or expired; one that is both counts as disabled."""
         now = now or timezone.now()
         if state == State.OFF:
             return self.filter(is_active=False)

@@ -21,7 +21,7 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
 class Repository(models.Model):
     name = models.CharField(max_length=255, unique=True)
     namespace = models.CharField(max_length=255, blank=True)  # first part; "" of one-part names
-    tag_count = models.PositiveIntegerField(default=0)  # without attachments (see Tag.refers_to)
+    tag_count = models.PositiveIntegerField(default=0)  # without referrer tags (see Tag.refers_to)
     manifest_count = models.PositiveIntegerField(default=0)
     size = models.BigIntegerField(default=0)  # bytes of its distinct blobs: what it takes on disk
     # Bytes of the blobs that only it has: what would be freed if it went. See index/sizes.py.
@@ -116,7 +116,7 @@ class Tag(models.Model):
     )
     tagged_at = models.DateTimeField(default=UNKNOWN)  # when a push last set it, if an event told
     tagged_by = models.CharField(max_length=255, blank=True)
-    # The digest that this tag is an attachment of (referrers fallback tag, cosign's tags), else "".
+    # The digest that this tag refers to (referrers fallback tag, cosign's tags), else "".
     # People do not think of these as tags: lists leave them out, their image's page shows them.
     refers_to = models.CharField(max_length=255, blank=True)
     problem = models.CharField(max_length=16, choices=Problem.choices, blank=True)

@@ -1,7 +1,7 @@
 """What an image config says: how to run it, and the steps that built it.
 
-More patient than manifest.py: whatever is missing or of the wrong type is left empty, because many
-programs write configs, and nothing is decided by them; they are only shown.
+More tolerant than manifest.py: missing values or those of a wrong type are left empty, because many
+programs write configs, and they are only shown.
 """
 
 import re
@@ -17,7 +17,7 @@ _NAME_LIMIT = 64  # characters of os, architecture, variant
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the history. Without an `instruction` the line is no Dockerfile's."""
+    """One line of the history. Without an `instruction` it is not from a Dockerfile."""
 
     created: datetime | None = None
     instruction: str = ""  # upper case
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """The config of an image. Empty values where it says nothing."""
+    """The config of an image. Missing values are empty."""
 
     created: datetime | None = None
     author: str = ""
@@ -98,7 +98,8 @@ def pair_layers(config: ImageConfig, layer_count: int) -> list[tuple[int | None,
 def dockerfile(config: ImageConfig) -> str:
     """The history written as a Dockerfile, one step a line, "" if there is none.
 
-    Only the last stage is known, and files by what the builder wrote: to be read, not to be built.
+    Only the last stage is known, and files by what the builder wrote: for reading, not for
+    building.
     """
     return "".join(f"{_line(step)}\n" for step in config.history)
 

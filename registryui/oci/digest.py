@@ -1,12 +1,12 @@
-"""What a digest is: the name of content by its hash. Called by everyone."""
+"""Digests: the names of content by its hash."""
 
 import hashlib
 import re
 
 from .untrusted import quoted
 
-# The algorithms that the registry knows (opencontainers/go-digest). It stores by the first alone:
-# what a manifest names by another one is found by a link in the repository (registry/paths.py).
+# The algorithms that the registry knows (opencontainers/go-digest). It stores by the first only:
+# content referenced by another one is found by a link in the repository (registry/paths.py).
 DIGEST = r"(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})"
 
 _DIGEST = re.compile(DIGEST)
@@ -25,7 +25,7 @@ def check_digest(text: object) -> str:
 
 
 def is_canonical(digest: str) -> bool:
-    """Whether content is stored under this very digest, as far as its algorithm tells."""
+    """Whether content is stored under this digest, by its algorithm."""
     return digest.startswith("sha256:")
 
 

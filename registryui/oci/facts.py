@@ -1,8 +1,7 @@
-"""What can be asked of an image exactly, as numbers: its labels, environment, command, layers.
+"""Searchable facts of an image, as numbers: its labels, environment, command, layers.
 
 A fact is the first 8 bytes of a sha256 as a signed number, which a table finds by its index without
-any config being read. Upper and lower case are the same. Called by index/, when an image is written
-and when one is looked for; both sides take the words from here.
+reading a config. Case-insensitive. Called by index/, to write and to search.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from .config import ImageConfig
 
 LIMIT = 1000  # facts of one image: a config of 4 MiB could state a hundred thousand
 _LAYERS = 200  # Docker allows 127
-_SHORT = 256  # characters of what is remembered
-_WORDS_OF = 4096  # characters of one argument that are taken apart: a script has many words
+_SHORT = 256  # characters of cached texts
+_WORDS_OF = 4096  # characters of one argument that are split into words: a script has many
 
 
 def facts(config: ImageConfig) -> frozenset[int]:
-    """Everything that the config states, at most LIMIT numbers; the same whoever asks."""
+    """All facts of the config, at most LIMIT numbers; deterministic."""
     return frozenset(_hash(text) for text in islice(_texts(config), LIMIT))
 
 
 def label(key: str, value: str | None = None) -> int:
-    """The fact that a label is there, or that it has this value."""
+    """The fact that a label exists, or that it has this value."""
     return _hash(_pair("label", key, value))
 
 
@@ -46,7 +45,8 @@ def layers(diff_ids: Iterable[str]) -> int:
 
 
 def layers_below(diff_ids: Sequence[str]) -> list[int]:
-    """The facts of all images that these layers may stand on, from one layer up to all but one."""
+    """The facts of all images that may be the base of these layers, from one layer up to all but
+    one."""
     hashed = hashlib.sha256(b"layers\0")
     found = []
     for position, diff_id in enumerate(diff_ids[:-1][:_LAYERS]):
@@ -91,7 +91,7 @@ def _hash_any(text: str) -> int:
     return _number(hashlib.sha256(folded).digest())
 
 
-# Most of what images state, many of them state: their base's environment, a label's key.
+# Most facts are shared by many images: their base's environment, a label's key.
 _hash_short = lru_cache(maxsize=16_384)(_hash_any)
 
 

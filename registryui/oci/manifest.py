@@ -1,11 +1,11 @@
-"""What a manifest says: its kind, its config and layers, or the entries of an image index.
+"""Manifests: their kind, config and layers, or the entries of an image index.
 
 raw bytes ── parse_manifest ─► Manifest
                                ├ image        config + layers of a file system
                                ├ image index  entries: manifests for platforms, or anything
                                ├ artifact     Helm chart, signature, bill of materials …
                                ├ cache        BuildKit's: the entries (or layers) are blobs
-                               └ unknown      JSON, and no shape that we know
+                               └ unknown      JSON of an unknown format
 """
 
 import base64
@@ -38,7 +38,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A pointer to content. `size` is what the manifest claims; 0 in schema 1, which has none."""
+    """A reference to content. `size` is the manifest's claim; 0 in schema 1, which has none."""
 
     media_type: str
     digest: str
@@ -50,7 +50,7 @@ class Descriptor:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the content lies elsewhere and need not be in the registry."""
+        """Whether the content is elsewhere and need not be in the registry."""
         return bool(self.urls)
 
     @property
@@ -66,7 +66,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest of any format. Layers and schema 1 history stand from the base up."""
+    """A manifest of any format. Layers and schema 1 history are in order from the base up."""
 
     media_type: str
     kind: Kind
@@ -80,8 +80,8 @@ class Manifest:
 
     @property
     def layer_blobs(self) -> tuple[Descriptor, ...]:
-        """The layers; those of a cache stand in its entries if it has the shape of an image index,
-        as BuildKit before 0.21 writes it."""
+        """The layers; those of a cache are in its entries if it is an image index, as BuildKit
+        before 0.21 writes it."""
         return self.layers or (self.entries if self.kind == "cache" else ())
 
 
@@ -95,7 +95,7 @@ def parse_manifest(raw: bytes, media_type: str) -> Manifest:
 
 
 def parse_stored(raw: bytes) -> Manifest:
-    """The manifest in `raw` as it lies in a store, where no registry says its media type.
+    """The manifest in `raw` from a store, without a registry's media type.
 
     ValueError: as `parse_manifest`, and what registry 2.8 cannot read (see stored_media_type).
     """
@@ -104,10 +104,10 @@ def parse_stored(raw: bytes) -> Manifest:
 
 
 def stored_media_type(found: Mapping[str, Any]) -> str:
-    """The media type that registry 2.8 says of a manifest in its store (manifeststore.go, Get).
+    """The media type that registry 2.8 returns for a manifest in its store (manifeststore.go, Get).
 
-    Schema 1 lies there without its signatures; the registry signs it anew for each client, and
-    calls it signed. ValueError: it answers 500, or refuses it.
+    Schema 1 is stored without its signatures; the registry signs it again for each client, and
+    calls it signed. ValueError: it answers 500, or rejects it.
     """
     version, written = found.get("schemaVersion"), found.get("mediaType")
     if isinstance(version, bool) or not isinstance(version, int) or version not in (1, 2):
@@ -141,7 +141,7 @@ def digest_of(raw: bytes, media_type: str) -> str:
 def signed_bytes(raw: bytes, media_type: str) -> bytes:
     """The bytes that the digest is over: all, but of signed schema 1 those without signatures.
 
-    The signature says how much of the text in front of it counts, and how that text went on
+    The signature says how much of the text before it is signed, and how that text ended
     (docker/libtrust, ParsePrettySignature).
     """
     if media_types.bare(media_type) != media_types.DOCKER_SCHEMA1_SIGNED:
@@ -173,9 +173,9 @@ def _base64url(value: object) -> bytes:
 
 
 def _media_type(found: dict[str, Any], declared: str) -> str:
-    """What format this is: as told, as written inside, or by its shape.
+    """The format: as given, as written inside, or by its structure.
 
-    Two formats at once are refused, because programs then disagree about what was pushed
+    Two formats at once are rejected, because programs then disagree about the content
     (CVE-2021-41190).
     """
     written = media_types.bare(text(found.get("mediaType"), limit=NAME_LIMIT))
@@ -219,8 +219,8 @@ def _image(found: dict[str, Any], media_type: str) -> Manifest:
 def _kind(
     stated: str, config: Descriptor | None, layers: tuple[Descriptor, ...]
 ) -> tuple[Kind, str]:
-    """Kind and artifact type. What states no type is known by its config, else its first layer:
-    cosign and BuildKit's attestations carry the config of an image, and layers that are none."""
+    """Kind and artifact type. Without a type it is derived from its config, else its first layer:
+    cosign and BuildKit's attestations have the config of an image, and other layers."""
     of_config = config.media_type if config else ""
     if media_types.is_buildkit_cache(of_config):
         return "cache", of_config
@@ -251,7 +251,7 @@ def _image_index(found: dict[str, Any], media_type: str) -> Manifest:
 
 
 def _schema1(found: dict[str, Any], media_type: str) -> Manifest:
-    """Newest first in the text; turned round here. Every layer is named, empty ones too."""
+    """Newest first in the text; reversed here. Every layer is named, empty ones too."""
     layers = tuple(
         Descriptor(media_types.DOCKER_LAYER, check_digest(item.get("blobSum")))
         for item in reversed(items(found, "fsLayers"))

@@ -1,8 +1,8 @@
-"""What a media type means. Nobody else compares media type strings."""
+"""The meaning of media types. No other module compares media type strings."""
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"  # withdrawn, still met
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"  # withdrawn, but still in use
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
@@ -32,8 +32,8 @@ _LAYERS = (
     "application/vnd.docker.container.image.rootfs.",  # before Docker 1.10
 )
 
-# All in one header of one request. With a type missing the registry does not say so: it answers
-# 404, or converts the manifest to schema 1 with another digest, or an image index to its amd64.
+# All in one header. If a type is missing, the registry answers 404, or converts the manifest to
+# schema 1 with another digest, or an image index to its amd64.
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, *_SCHEMA1))
 
 _WORDS = {
@@ -70,7 +70,7 @@ _WORDS = {
     "application/vnd.cncf.flux.config.v1+json": "Flux configuration",
     "application/vnd.cnab.config.v1+json": "CNAB bundle",
     "application/vnd.ollama.image.model": "Ollama model",
-    "application/vnd.unknown.config.v1+json": "artifact",  # ORAS, when nobody gave a type
+    "application/vnd.unknown.config.v1+json": "artifact",  # ORAS, without a given type
 }
 
 

@@ -1,8 +1,8 @@
 """Names that clients give: repository, tag, reference; and the order of tags.
 
 The grammar is the registry's own (distribution/reference, regexp.go). URL converters use the same
-sources, so that a page exists exactly for what can be pushed. A repository may hold a part named
-like an endpoint (`a/manifests/b`): who takes a path apart reads it from the right.
+sources, so that a page exists exactly for what can be pushed. A repository may have a part named
+like an endpoint (`a/manifests/b`): paths are parsed from the right.
 """
 
 import re
@@ -36,7 +36,7 @@ _REFERRER_TAG = re.compile(r"sha256-([0-9a-f]{64})(?![0-9A-Za-z]).*")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A repository, and what is meant in it: a tag, a digest, both, or neither ("")."""
+    """A repository, with a tag, a digest, both, or neither ("")."""
 
     repository: str
     tag: str = ""
@@ -49,7 +49,7 @@ class Reference:
 
 
 def check_repository(name: object) -> str:
-    """`name` if a repository can be called so, else ValueError."""
+    """`name` if it is a valid repository name, else ValueError."""
     # The length first: the text may be megabytes.
     if (
         not isinstance(name, str)
@@ -61,12 +61,12 @@ def check_repository(name: object) -> str:
 
 
 def is_tag(name: str) -> bool:
-    """Whether a tag can be called so."""
+    """Whether it is a valid tag name."""
     return _TAG.fullmatch(name) is not None
 
 
 def check_tag(name: object) -> str:
-    """`name` if a tag can be called so, else ValueError."""
+    """`name` if it is a valid tag name, else ValueError."""
     if not isinstance(name, str) or _TAG.fullmatch(name) is None:
         raise ValueError(f"not a tag: {quoted(name)}")
     return name
@@ -90,7 +90,7 @@ def namespace_of(repository: str) -> str:
 
 
 def referrer_subject(tag: str) -> str:
-    """The digest that `tag` was made for by a program, "" if people made it.
+    """The digest that a referrer tag refers to, "" for other tags.
 
     These are the referrers fallback tag of distribution-spec (`sha256-<hex>`, also with a suffix)
     and cosign's `sha256-<hex>.sig|.att|.sbom`. Only sha256: a longer digest does not fit in a tag,
@@ -107,7 +107,7 @@ _VERSION = re.compile(r"[vV]?([0-9]+(?:\.[0-9]+)*)(.*)", re.DOTALL)
 _TOKEN = re.compile(r"([0-9]+)|([^0-9._-]+)")
 _GLUED = re.compile(r"([a-zA-Z]+)[0-9]{0,3}(?:[._-].*)?", re.DOTALL)
 _FIRST_WORD = re.compile(r"[^0-9._-]*")
-# Words that make a tag come before its version, in their order.
+# Words of pre-releases, in their order.
 _BEFORE = {
     **dict.fromkeys(("dev", "snapshot", "nightly", "canary", "edge", "next"), 1),
     **dict.fromkeys(("a", "alpha"), 2),
@@ -118,8 +118,8 @@ _BEFORE = {
 }
 _AFTER = {"p", "post", "r", "rev", "build", "patch", "u"}
 
-# What may stand after a version's numbers, in the order of the bytes. The next number comes last:
-# 2.14 is below 2.14.0, whatever hangs on it.
+# What may follow a version's numbers, in the order of the bytes. The next number comes last: 2.14
+# sorts below 2.14.0, with any suffix.
 _PRE_RELEASE, _VARIANT, _FINAL, _REVISION, _NUMBER = (bytes([n]) for n in (1, 2, 3, 4, 5))
 _WORDS, _VERSIONS = b"\x01", b"\x02"
 
@@ -127,7 +127,7 @@ _WORDS, _VERSIONS = b"\x01", b"\x02"
 def version_key(tag: str) -> bytes:
     """Bytes that sort tags as a person would: compare them bytewise, the newest is the greatest.
 
-    Versions (`2.14.0`, `v3`) stand above words (`latest`), 2.10 above 2.9, and below each version
+    Versions (`2.14.0`, `v3`) sort above words (`latest`), 2.10 above 2.9, and below each version
     its variants (`2.14.0-alpine`), then its pre-releases (`2.14.0-rc.2`). At most 512 bytes.
     """
     tag = tag[:128]

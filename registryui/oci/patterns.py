@@ -1,7 +1,7 @@
-"""Patterns of names, as rules are written: `*` stands for any text, also with slashes in it.
+"""Patterns of names, as in policies: `*` is any text, including slashes.
 
-A pattern means the whole name: `pr-*` is not found in `my-pr-1`. Several stand in one text with
-spaces or commas between them; one that matches is enough.
+A pattern matches the complete name: `pr-*` does not match `my-pr-1`. Several are separated by
+spaces or commas; one match is sufficient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 LIMIT = 512  # characters of one text
-# What may stand in the name of a repository or a tag, and the star.
+# Characters of names of repositories and tags, and the star.
 _PATTERN = re.compile(r"[A-Za-z0-9._/*-]+\Z")
 
 
@@ -42,8 +42,8 @@ def matcher(text: str) -> Callable[[str], bool]:
 
 
 def _expression(pattern: str) -> str:
-    """Each text between two stars stands at its first place, and no other is tried (an atomic
-    group): `a*a*a*…b` would else try every place for each, for years."""
+    """Each text between two stars matches at its first place only (an atomic group): otherwise
+    `a*a*a*…b` would take exponential time."""
     first, *between = re.split(r"\*+", pattern)
     if not between:
         return re.escape(first)

@@ -1,8 +1,7 @@
-"""Which content a manifest names: what must stay as long as it does. Called by deletion/ and gc/.
+"""The content that a manifest references, which must be kept with it. Called by deletion/ and gc/.
 
-Rather too much than too little: what cannot be told apart for sure is needed. Programs in Go take
-a key in any case ("Layers"), and of two equal keys parts of both; such a manifest keeps every
-digest in its text.
+Rather too much than too little. Programs in Go accept a key in any case ("Layers"), and of
+duplicate keys parts of both; such a manifest keeps every digest in its text.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _EXACT = frozenset((*_KEYS, "digest", "blobSum"))
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Digests that a manifest names."""
+    """Digests that a manifest references."""
 
     blobs: tuple[str, ...] = ()  # config, layers, and what an image index lists that may be none
     manifests: tuple[str, ...] = ()  # what an image index lists
@@ -39,7 +38,7 @@ class References:
 
 
 def references(raw: bytes) -> References:
-    """What a manifest names; of a text that is no manifest every digest in it, as `others`."""
+    """The references of a manifest; of other text every digest in it, as `others`."""
     try:
         found = json.loads(raw)
         parts = list(_parts(raw, found))

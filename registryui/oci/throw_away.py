@@ -1,7 +1,7 @@
-"""An empty image index that takes a tag's place for a moment, so that the tag can be deleted alone.
+"""An empty image index that a tag points to for a moment, so that the tag alone can be deleted.
 
-Registry 2.8 deletes by digest only, with every tag on it. A manifest that nothing else has is set
-on the tag, then that manifest is deleted: the tag goes with it, and its siblings stay.
+Registry 2.8 deletes by digest only, with every tag on it. The tag is set to a unique manifest,
+which is then deleted: only this tag is deleted with it.
 """
 
 import json
@@ -9,7 +9,7 @@ import json
 from .media_types import OCI_INDEX
 from .untrusted import read_object
 
-ARTIFACT_TYPE = "application/vnd.boathouse.throw-away"  # by which one that was left over is known
+ARTIFACT_TYPE = "application/vnd.boathouse.throw-away"  # identifies one that was left over
 
 
 def make(nonce: str) -> bytes:

@@ -1,7 +1,7 @@
-"""What the index is built from: decided here, once, from the settings and what this user may read.
+"""What the index is built from, by the settings and what this user may read.
 
 BOATHOUSE_SOURCE   http ──────────────────────────► HTTP
-                   auto ─┬─ store cannot be read ─► HTTP, and the doctor says how to mend it
+                   auto ─┬─ store cannot be read ─► HTTP, and the doctor says how to fix it
                          └─ else ─────────────────► store
                    store ─ cannot be read ────────► Unreachable, with the same sentence
 """
@@ -32,15 +32,15 @@ Kind = Literal["http", "store"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is read, and why: a code that the doctor has words for, and the facts in them."""
+    """The source, and why: a code of the doctor's words, and their facts."""
 
     kind: Kind
-    code: str  # "" where nothing speaks against the store
+    code: str  # "" if the store can be read
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def choose(wish: str = "") -> Choice:
-    """What to read. `wish`: "http", "store" or "auto" instead of the setting."""
+    """The source. `wish`: "http", "store" or "auto" instead of the setting."""
     wish = wish or settings.SOURCE
     if wish == "http":
         return Choice("http", "store-unwanted")
@@ -51,9 +51,9 @@ def choose(wish: str = "") -> Choice:
 
 
 def open_source(wish: str = "") -> RegistryClient | FileStore:
-    """What `choose` says, opened; to be used in a `with`.
+    """The result of `choose`, opened; to be used in a `with`.
 
-    Unreachable: the store was wished for and cannot be read.
+    Unreachable: the store is required and cannot be read.
     """
     choice = choose(wish)
     if choice.kind == "http":
@@ -69,15 +69,14 @@ def open_store(storage: Storage) -> FileStore:
     problems = Problems()
     if storage.driver == FILESYSTEM:
         return FileStore(LocalFiles(storage.root, problems), problems)
-    from .objects import ObjectFiles  # only who uses it pays for its import
+    from .objects import ObjectFiles  # imported only where it is used
 
     files = ObjectFiles(storage.protocol, storage.root, storage.options, problems)
     return FileStore(files, problems)
 
 
 def open_quarantine() -> Quarantine:
-    """What is hidden beside the store, and a way to hide more. Refused with a sentence: this store
-    cannot be written from here."""
+    """The quarantine of this store. Refused with a sentence: it cannot be written from here."""
     storage = of_settings()
     if storage.driver != FILESYSTEM:
         if not storage.protocol or choose("store").code:
@@ -108,7 +107,7 @@ def unwritable() -> str:
 
 def open_object_quarantine(storage: Storage) -> Quarantine:
     """That of an object store."""
-    from .objects import ObjectFiles  # only who uses it pays for its import
+    from .objects import ObjectFiles  # imported only where it is used
     from .quarantine_objects import ObjectQuarantine
 
     problems = Problems()
@@ -116,7 +115,7 @@ def open_object_quarantine(storage: Storage) -> Quarantine:
 
 
 def _folders(root: str) -> list[Path]:
-    """What there is of the folders that collecting writes in."""
+    """The existing folders that garbage collection writes to."""
     store = (paths.ROOT, paths.REPOSITORIES, paths.BLOBS)
     places = [Path(root, below) for below in ("", *store, "boathouse", QUARANTINE)]
     algorithms = _inside(Path(root, paths.BLOBS))
@@ -128,7 +127,7 @@ def _folders(root: str) -> list[Path]:
 def _inside(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except OSError:  # not there, or it cannot be read: then others say so
+    except OSError:  # missing or unreadable, which is reported elsewhere
         return []
 
 
@@ -141,8 +140,7 @@ def _unwritable(root: str) -> str:
 
 
 def _obstacle() -> tuple[str, dict[str, Any]]:
-    """Why the store cannot be read directly: ("", {}) if nothing speaks against it. Quick, and
-    without the network."""
+    """Why the store cannot be read directly; ("", {}) if it can. Fast, and without the network."""
     try:
         storage = of_settings()
     except ValueError as error:

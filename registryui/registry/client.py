@@ -1,8 +1,8 @@
-"""The registry over HTTP (distribution-spec). The only module that imports requests.
+"""The registry over HTTP (distribution-spec).
 
-Everything the registry answers is checked: digests are computed, lengths capped while reading, and
-links and redirects never carry the password to another host. A 404 counts as "not there" only if
-the registry itself says it: a proxy's 404 would otherwise empty the index.
+All answers are checked: digests are computed, lengths limited while reading, and links and
+redirects never send the password to another host. A 404 means "not found" only if the registry
+itself says so: a proxy's 404 would otherwise empty the index.
 """
 
 import logging
@@ -32,8 +32,8 @@ from .source import Stored
 
 logger = logging.getLogger(__name__)
 
-USER_AGENT = "boathouse/0.1"  # by which the registry's events are known to be our own doing
-PAGE = 1000  # names of one page of the catalogue: each page walks the store from its start
+USER_AGENT = "boathouse/0.1"  # by which events of our own requests are recognised
+PAGE = 1000  # names per page of the catalogue: each page scans the store from its start
 PAGES_LIMIT = 100_000
 LIST_LIMIT = 64 * 1024 * 1024  # bytes of one page: 2.8 answers all tags of a repository at once
 ERROR_LIMIT = 64 * 1024
@@ -41,7 +41,7 @@ REDIRECTS_LIMIT = 3
 PIECE = 1024 * 1024  # bytes of a blob at once
 
 _ABSENT = frozenset(("NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
-_API_VERSION = "Docker-Distribution-Api-Version"  # the registry sets it on every answer
+_API_VERSION = "Docker-Distribution-Api-Version"  # a header of every answer of a registry
 # Detail of registry 3's 500 for a schema 1 manifest that its store has from 2.8; it stays so.
 _UNREADABLE = "unrecognized manifest schema version"
 
@@ -62,12 +62,12 @@ class RegistryClient:
         act: str = "",
     ) -> None:
         """`timeout`: seconds to connect, and to wait for each piece of an answer. `ca`: a PEM
-        file of the authorities to trust instead of the system's. `act`: what an operator does
-        now, an id by which the registry's event of it is known; see index/events.py."""
+        file of the authorities to trust instead of the system's. `act`: an id of the operator's
+        action, by which its registry events are recognised; see index/events.py."""
         socket = url.removeprefix("unix:") if url.startswith("unix:") else ""
         self.url = "http://localhost" if socket else url.rstrip("/")
         self._timeout = timeout
-        self._deletes_tags: bool | None = None  # None: not asked yet
+        self._deletes_tags: bool | None = None  # None: not known yet
         self._session = _session(pool=pool, ca=ca, socket=socket)
         if act:
             self._session.headers["User-Agent"] = _agent(act)
@@ -95,7 +95,7 @@ class RegistryClient:
 
     # -- reading ---------------------------------------------------------------------------------
     def ping(self) -> str:
-        """The version of the API, "registry/2.0"; "" if it is a registry that does not say."""
+        """The version of the API, "registry/2.0"; "" if the registry does not say."""
         with self._request("GET", f"{self.url}/v2/") as response:
             self._expect(response, 200)
             version = text(response.headers.get(_API_VERSION, ""), limit=64)
@@ -104,24 +104,25 @@ class RegistryClient:
             return version
 
     def repositories(self) -> Iterator[str]:
-        """See Source. Names that no client can use are left out and logged."""
+        """See Source. Names that clients cannot use are left out and logged."""
         path = f"{self.url}/v2/_catalog"
         try:
             yield from self._names(f"{path}?n={PAGE}", "repositories", check_repository)
         except RegistryError as error:
             if error.status != 400:
                 raise
-            # Configured to refuse so many. It refuses the first page or none: no name comes twice.
+            # Configured to refuse that many. It refuses the first page or none, so no name is
+            # returned twice.
             yield from self._names(path, "repositories", check_repository)
 
     def tags(self, repository: str) -> list[str]:
-        """See Source. Asks for no page size: so each registry from 2.8 to 3.1 answers with all."""
+        """See Source. Without a page size, each registry from 2.8 to 3.1 returns all."""
         url = f"{self.url}/v2/{check_repository(repository)}/tags/list"
         return list(dict.fromkeys(self._names(url, "tags", check_tag)))
 
     def resolve(self, repository: str, reference: str) -> str | None:
-        """See Source. One HEAD; a GET where the answer has no digest or is a doubtful 404, or a
-        500: only a body says why."""
+        """See Source. One HEAD; a GET if the answer has no digest, is a doubtful 404, or a 500,
+        whose reason is in the body."""
         url = self._manifest_url(repository, reference)
         if quick := self._quick("HEAD", url, _ACCEPT, limit=0):
             digest = _answered_digest(quick, reference)
@@ -173,11 +174,11 @@ class RegistryClient:
         return self.blob_size(repository, digest) is not None
 
     def blob_size(self, repository: str, digest: str) -> int | None:
-        """Bytes of a blob, by one HEAD; None if it is not there, -1 if it lies elsewhere or nobody
-        says how long it is."""
+        """Bytes of a blob, by one HEAD; None if it does not exist, -1 if it is elsewhere or its
+        size is unknown."""
         url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
         with self._request("HEAD", url) as response:
-            # A redirect leads to an object store: then it is there.
+            # A redirect to an object store: it exists.
             if response.status_code == 200 or response.is_redirect:
                 told = response.headers.get("Content-Length", "")
                 is_told = not response.is_redirect and told.isascii() and told.isdigit()
@@ -198,11 +199,11 @@ class RegistryClient:
                 if response.status_code == 200 and is_digest(told) and told != digest:
                     found[digest] = told
                 elif response.status_code == 429 or response.status_code > 500:
-                    raise _error(response, b"")  # 500: one of its two links is away
+                    raise _error(response, b"")  # 500: one of its two links is missing
         return found
 
     def pieces(self, repository: str, digest: str) -> Iterator[bytes]:
-        """The content of a blob as it comes, not checked. NotFound if it is not there."""
+        """The content of a blob, unchecked. NotFound if it does not exist."""
         url = f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
         for _ in range(REDIRECTS_LIMIT + 1):
             with self._request("GET", url, elsewhere=not self._is_ours(url)) as response:
@@ -231,9 +232,9 @@ class RegistryClient:
         return digest
 
     def prove_writes(self) -> None:
-        """Begins an upload in the first repository that there is, and ends it. RegistryError: the
-        registry cannot write its store; nothing is known of an empty one. Seldom: 2.8 leaves some
-        small files behind, which collecting takes out as leftovers."""
+        """Begins an upload in the first repository, and ends it. RegistryError: the registry cannot
+        write its store; not known of an empty one. 2.8 leaves some small files behind, which
+        garbage collection removes, so use it rarely."""
         with self._request("GET", f"{self.url}/v2/_catalog?n=1") as response:
             self._expect(response, 200)
             names = _json(response, self._read(response, LIST_LIMIT)).get("repositories")
@@ -249,7 +250,8 @@ class RegistryClient:
     def put_manifest(
         self, repository: str, reference: str, raw: bytes, media_type: str, *, act: str = ""
     ) -> str:
-        """Push `raw` under a tag, or its digest; returns the digest. What it names is there.
+        """Push `raw` under a tag, or its digest; returns the digest. Its blobs and children must
+        exist.
 
         `act`: as of the client, for this request alone.
         """
@@ -262,15 +264,15 @@ class RegistryClient:
             return _checked(response, reference, raw, media_type)
 
     def delete_manifest(self, repository: str, digest: str) -> bool:
-        """Delete a manifest with *every* tag on it; False if it is not there.
+        """Delete a manifest with *every* tag on it; False if it does not exist.
 
         Code UNSUPPORTED: the registry is configured to delete nothing.
         """
         return self._delete(self._manifest_url(repository, check_digest(digest)))
 
     def delete_tag(self, repository: str, tag: str) -> bool:
-        """Take off this tag alone. False: this registry cannot, as 2.8, which deletes by digest
-        only; a throw-away on the tag helps there. NotFound: there is no such tag."""
+        """Untag: delete this tag alone. False: this registry cannot, such as 2.8, which deletes by
+        digest only (see oci/throw_away.py). NotFound: there is no such tag."""
         if self._deletes_tags is False:
             return False
         try:
@@ -285,7 +287,7 @@ class RegistryClient:
         return True
 
     def delete_blob(self, repository: str, digest: str) -> bool:
-        """Take a blob from this repository, others keep it; False if it is not there."""
+        """Delete a blob from this repository, others keep it; False if it does not exist."""
         return self._delete(
             f"{self.url}/v2/{check_repository(repository)}/blobs/{check_digest(digest)}"
         )
@@ -302,7 +304,7 @@ class RegistryClient:
     def _quick(
         self, method: str, url: str, headers: dict[str, str], *, limit: int
     ) -> Answer | None:
-        """The whole answer, if all is well; None: ask with _request, which finds out what is."""
+        """The complete answer, if it succeeded; None: use _request, which finds the reason."""
         return self._kept.ask(method, url, headers, limit=limit) if self._kept else None
 
     @contextmanager
@@ -330,8 +332,8 @@ class RegistryClient:
         headers: dict[str, str] | None,
         data: bytes | None,
     ) -> requests.Response:
-        # What Session.request does, without looking for settings to merge: a fifth of the time that
-        # a small request takes here.
+        # Like Session.request, without merging settings, which takes a fifth of the time of a small
+        # request.
         request = requests.PreparedRequest()
         try:
             request.prepare(
@@ -354,7 +356,7 @@ class RegistryClient:
         except ValueError as error:  # requests parses a Location even if it is not to follow it
             raise BadAnswer(f"{method} {_shown(url)}: {quoted(str(error))}") from error
         if method == "HEAD" or response.headers.get("Content-Length") == "0":
-            response.raw.drain_conn()  # or closing what nobody read closes the connection, too
+            response.raw.drain_conn()  # closing an unread answer closes the connection, too
         return response
 
     def _read(self, response: requests.Response, limit: int) -> bytes:
@@ -362,10 +364,10 @@ class RegistryClient:
         told = response.headers.get("Content-Length", "")
         if told.isascii() and told.isdigit() and len(told) < 20 and int(told) > limit:
             raise TooLarge(f"{_shown(response.url)}: {told} bytes, more than {limit}")
-        # The time-out starts anew with each byte: a server that drips needs an end as well.
+        # The time-out restarts with each byte: a slow server needs a limit as well.
         deadline = time.monotonic() + 10 * self._timeout[1]
         body = bytearray()
-        while piece := response.raw.read1(65_536, decode_content=False):  # what is there, no more
+        while piece := response.raw.read1(65_536, decode_content=False):  # what is available
             body += piece
             if len(body) > limit:
                 raise TooLarge(f"{_shown(response.url)}: more than {limit} bytes")
@@ -383,7 +385,7 @@ class RegistryClient:
             raise _error(response, self._read(response, ERROR_LIMIT))
 
     def _is_absent(self, response: requests.Response) -> bool:
-        """Whether the registry says that it has no such thing; other errors are raised."""
+        """Whether the registry says that it does not exist; other errors are raised."""
         try:
             self._expect(response, 200)
         except NotFound:
@@ -410,8 +412,8 @@ class RegistryClient:
                     logger.warning("left out of %s: %s", key, error)
 
     def _next(self, response: requests.Response) -> str:
-        """The next page, "" if this is the last. Only one more page of the same list is followed:
-        not silently, because half a list looks like deleted repositories."""
+        """The next page, "" if this is the last. Links to anything but a page of the same list are
+        an error, because half a list looks like deleted repositories."""
         links = parse_header_links(response.headers.get("Link", ""))
         targets = [link.get("url", "") for link in links if link.get("rel") == "next"]
         if not targets:
@@ -437,7 +439,7 @@ class RegistryClient:
         return f"{url}{'&' if urlsplit(url).query else '?'}"
 
     def _is_ours(self, url: str) -> bool:
-        """Whether `url` lies below our registry: same scheme, host, port and path in front."""
+        """Whether `url` is below our registry: same scheme, host, port and path prefix."""
         ours, theirs = urlsplit(f"{self.url}/v2/"), urlsplit(url)
         is_below = theirs.path.startswith(ours.path) and "/../" not in theirs.path
         return _origin(ours) == _origin(theirs) and is_below
@@ -457,14 +459,14 @@ def _agent(act: str) -> str:
 
 def _session(*, pool: int, ca: Path | None, socket: str = "") -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # no proxies, no ~/.netrc: settings are the only source of settings
+    session.trust_env = False  # no proxies, no ~/.netrc: only our settings count
     session.verify = str(ca) if ca else True
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["User-Agent"] = USER_AGENT
     session.headers["Accept-Encoding"] = "identity"  # digests and limits are of the bytes as sent
     retry = Retry(
         total=3,
-        read=1,  # a kept connection that the registry had just closed
+        read=1,  # a keep-alive connection that the registry has just closed
         allowed_methods=("GET", "HEAD"),
         status_forcelist=(502, 503, 504),
         backoff_factor=0.2,  # seconds: 0, 0.4, 0.8

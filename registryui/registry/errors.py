@@ -1,9 +1,9 @@
 """What can go wrong between us and the registry.
 
-    RegistryError          the registry refused: `code` and `status` are its own words
-    ├── NotFound           it says that the repository, manifest or blob is not there
-    ├── Unreachable        no answer: refused, timed out, cut off, untrusted certificate
-    ├── TooLarge           the answer is longer than we are willing to read
+    RegistryError          the registry refused: `code` and `status` are its own
+    ├── NotFound           the repository, manifest or blob does not exist
+    ├── Unreachable        no answer: refused, timed out, interrupted, untrusted certificate
+    ├── TooLarge           the answer exceeds the limit
     └── BadAnswer          it answered, and not like a registry: no JSON, a digest that does not
                            match, a link or redirect to elsewhere, a manifest it cannot read
 
@@ -25,11 +25,11 @@ class RegistryError(Exception):
 
 
 class NotFound(RegistryError):
-    """The registry itself says that it is not there, not some proxy in between."""
+    """The registry itself says that it does not exist, not some proxy in between."""
 
 
 class Unreachable(RegistryError):
-    """No answer, or only half of one. Always temporary."""
+    """No answer, or an incomplete one. Always temporary."""
 
     def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message, status=status, temporary=True)
@@ -40,4 +40,4 @@ class TooLarge(RegistryError):
 
 
 class BadAnswer(RegistryError):
-    """The answer cannot be true, or does not come from a registry."""
+    """The answer is wrong, or not from a registry."""

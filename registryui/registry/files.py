@@ -1,16 +1,16 @@
-"""The files of a store, wherever they lie: what storage.py needs of them, and those of this disk.
+"""The files of a store: what storage.py needs of them, and their implementation on a disk.
 
-    Files ├ LocalFiles    plain os calls: fsspec would cost as much again as the reading
-          └ ObjectFiles   objects.py: any other place, through fsspec
+    Files ├ LocalFiles    plain os calls: with fsspec reading takes twice as long
+          └ ObjectFiles   objects.py: everything else, through fsspec
 
-Raises Unreachable when the disk or service does not answer (no permission, an I/O error): then
-nothing is known. What is merely odd is noted in `Problems` and left out.
+Raises Unreachable when the disk or service does not respond (no permission, an I/O error): then
+nothing is known. Invalid content is noted in `Problems` and left out.
 
-A symbolic link is followed where an administrator may have put a part of the store on another
-disk: in the name of a repository, and above the folders of single blobs. Only if it leads to a
-folder that no other way leads to: not in a circle, not to what has a name already. No other link is
-followed: what is read behind one is digests, in files that are named as the registry names them.
-Where such a link leads to nothing, a disk is away, and nothing is known: Unreachable.
+A symbolic link is followed where an administrator may have moved a part of the store to another
+disk: in the name of a repository, and above the folders of single blobs. Only if its target is a
+folder with no other path: not circular, not in the store already. No other link is followed. Behind
+a link only digests are read, in files named as the registry names them. A broken link means that a
+disk is not mounted, and nothing is known: Unreachable.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from . import paths
 from .errors import BadAnswer, NotFound, RegistryError, TooLarge, Unreachable
 
 LINES = 200
-FRESH = 2.0  # seconds in which a folder may change again without a new time: ext4 has ticks of 4 ms
-PLAIN_LIMIT = 10_000  # folders to remember: 2 MB
+FRESH = 2.0  # seconds in which a folder may change again with the same time: ext4 has ticks of 4 ms
+PLAIN_LIMIT = 10_000  # cached folders: 2 MB
 PIECE = 1024 * 1024  # bytes
 ABSENT = -1  # a size: no such file
-ODD = -2  # a size: there is something else in its place
+ODD = -2  # a size: something else is in its place
 
 Content = bytes | RegistryError | None
 
@@ -45,18 +45,18 @@ class Leaf(NamedTuple):
     name: str
     size: int  # bytes, or ABSENT, or ODD
     modified: float  # seconds since 1970; of the folder where there is no file
-    changed: float = 0.0  # the newest of all times that are kept of it; 0: no other than that
+    changed: float = 0.0  # the newest of all its times; 0: only that one
 
 
 class Files(Protocol):
     """Paths are those of paths.py. Safe to call from several threads."""
 
     def folders(self, parents: Sequence[str]) -> list[list[str] | RegistryError]:
-        """The names of the folders in each of these; [] where there is none."""
+        """The names of the folders in each of these; [] if there is none."""
         ...
 
     def leaves(self, folder: str, leaf: str) -> list[Leaf]:
-        """The file `leaf` of each thing in `folder`; [] where there is no such folder."""
+        """The file `leaf` of each entry in `folder`; [] if there is no such folder."""
         ...
 
     def read(self, wanted: Sequence[str], *, limit: int) -> list[Content]:
@@ -70,13 +70,13 @@ class Files(Protocol):
         ...
 
     def stamp(self, folder: str, nested: str) -> str:
-        """Another one whenever something was put into or taken out of `folder`, or the folders two
+        """Changes whenever an entry was added to or removed from `folder`, or the folders two
         levels below `nested`."""
         ...
 
 
 class Problems:
-    """What was odd in the store: the first lines, and how many. For several threads."""
+    """Invalid content of the store: the first lines, and their number. For several threads."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -89,7 +89,7 @@ class Problems:
         with self._lock:
             if mark not in self._seen and len(self._lines) < LINES:
                 self._lines.append(f"{shown(path)}: {what}")
-            self._seen.add(mark)  # what another look finds again counts once
+            self._seen.add(mark)  # what is found again counts once
 
     def lines(self) -> list[str]:
         """LINES at most, then one with the number of the others."""
@@ -110,14 +110,15 @@ class LocalFiles:
     def __init__(self, root: str, problems: Problems) -> None:
         self.root = root
         self._problems = problems
-        # An administrator may have put these two on other disks; all below them is the registry's.
+        # An administrator may have moved these two to other disks; everything below is the
+        # registry's.
         self._bases = {
             base: os.path.realpath(f"{root}/{base}") for base in (paths.REPOSITORIES, paths.BLOBS)
         }
         self._plain: set[str] = set(self._bases.values())  # folders that may be read
-        self._ways: dict[str, str] = {}  # symbolic links that are followed, and where they lead
-        # Those among repositories that are not. The registry follows them: what lies behind is
-        # served, and nobody here knows what it needs.
+        self._ways: dict[str, str] = {}  # symbolic links that are followed, and their targets
+        # Those among repositories that are not. The registry follows them: content behind them is
+        # served, and its references are unknown here.
         self.unfollowed: list[str] = []
 
     def __repr__(self) -> str:
@@ -151,7 +152,7 @@ class LocalFiles:
                 found.append(Leaf(name, ODD, _modified(entry.path)))
                 continue
             if is_deep and len(self._plain) < PLAIN_LIMIT:
-                self._plain.add(entry.path)  # whoever reads the leaf need not look again
+                self._plain.add(entry.path)  # need not be checked again when the leaf is read
             try:
                 status = os.lstat(f"{place}/{name}/{leaf}")
             except OSError as error:
@@ -183,7 +184,7 @@ class LocalFiles:
         folder = place.rpartition("/")[0]
         above = folder.rpartition("/")[0]
         try:
-            # The folder itself is asked for once, those above it again and again.
+            # Each folder is checked once, its parents often.
             is_plain = above in self._plain or self._is_plain(above)
             if not is_plain or not stat.S_ISDIR(os.lstat(folder).st_mode):
                 return self._odd(path, "lies behind a symbolic link, or in no folder")
@@ -241,7 +242,7 @@ class LocalFiles:
         return BadAnswer(f"{shown(path)}: {what}")
 
     def stamp(self, folder: str, nested: str) -> str:
-        """See Files. From the times of the folders; of a file in one of them nothing is said."""
+        """See Files. From the times of the folders, not of files in them."""
         times = [self._time(folder)]
         for one in self._entries(nested):
             times.append(_stamp_of(one.path))
@@ -251,7 +252,7 @@ class LocalFiles:
         newest = max((int(time.rpartition(" ")[2]) for time in times), default=0)
         now = time.time_ns()
         if 0 <= now - newest < FRESH * 1e9:
-            times.append(str(now))  # it may change again within the same tick: say "changed" once
+            times.append(str(now))  # it may change again within the same tick: report a change once
         return hashlib.sha256("\n".join(times).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
     def _time(self, folder: str) -> str:
@@ -264,7 +265,7 @@ class LocalFiles:
             raise unreachable(folder, error) from error
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """What is in a folder, sorted; [] if it is not there or no folder."""
+        """The entries of a folder, sorted; [] if it does not exist or is no folder."""
         place = self._place(folder)
         try:
             if not self._is_plain(place):
@@ -287,7 +288,7 @@ class LocalFiles:
             raise unreachable(place.removeprefix(f"{self.root}/"), error) from error
 
     def place(self, path: str) -> str | None:
-        """Where `path` is on this disk; None if a symbolic link stands above it, or no folder."""
+        """`path` on this disk; None if a parent is a symbolic link, or no folder."""
         place = self._place(path)
         try:
             return place if self._is_plain(place.rpartition("/")[0]) else None
@@ -301,11 +302,11 @@ class LocalFiles:
         return self._bases[base] + path[len(base) :]
 
     def is_elsewhere(self, path: str) -> bool:
-        """True if `path` lies on another file system than the store: nothing can be moved out."""
+        """True if `path` is on another file system than the store: nothing can be moved out."""
         place = self._place(path)
         try:
             status = Path(place).stat()
-            if not stat.S_ISDIR(status.st_mode):  # on overlayfs only folders tell their own
+            if not stat.S_ISDIR(status.st_mode):  # on overlayfs only folders report their own
                 status = Path(place).parent.stat()
             return status.st_dev != Path(self.root).stat().st_dev
         except OSError as error:
@@ -315,13 +316,13 @@ class LocalFiles:
 
     @property
     def elsewhere(self) -> list[str]:
-        """Those of the symbolic links that were followed which lead to another file system."""
+        """The followed symbolic links that point to another file system."""
         followed = sorted(self._path(place) for place in self._ways)
         return [path for path in followed if self.is_elsewhere(path)]
 
     def follows(self, place: str) -> bool:
-        """True for a symbolic link that leads to a part of the store which has no other name.
-        Unreachable if it leads to nothing. Of two that lead to the same the first one counts."""
+        """True for a symbolic link to a part of the store that has no other name. Unreachable if it
+        is broken. Of two with the same target the first one counts."""
         if place in self._ways:
             return True
         if not self._may_be_way(place) or not Path(place).is_symlink():
@@ -344,7 +345,7 @@ class LocalFiles:
         return True
 
     def _may_be_way(self, place: str) -> bool:
-        """Whether only names of repositories, or only folders of many blobs, lead there."""
+        """Whether the path has only names of repositories, or only folders of many blobs."""
         repositories, blobs = self._bases[paths.REPOSITORIES], self._bases[paths.BLOBS]
         if place.startswith(f"{blobs}/"):
             return place.removeprefix(f"{blobs}/").count("/") < 2
@@ -365,7 +366,7 @@ class LocalFiles:
         try:
             status = os.lstat(place)
         except FileNotFoundError:
-            self._is_plain(above)  # Unreachable: a disk is away
+            self._is_plain(above)  # Unreachable: a disk is not mounted
             raise
         if not stat.S_ISDIR(status.st_mode) and not self.follows(place):
             return False
@@ -377,7 +378,7 @@ class LocalFiles:
         return True
 
 
-# O_NONBLOCK: a pipe in the place of a file must not stop us.
+# O_NONBLOCK: a pipe in place of a file must not block.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_THERE = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EISDIR)
@@ -385,11 +386,11 @@ _NOT_THERE = frozenset(
 
 
 _LINK = "is a symbolic link that is not followed"
-_WAYS = threading.Lock()  # of all readers: one that is sent to another process could not have it
+_WAYS = threading.Lock()  # global: readers are sent to other processes, which cannot have it
 
 
 def _overlap(one: str, other: str) -> bool:
-    """True if one of two folders is the other or lies in it."""
+    """True if one of two folders is the other or inside it."""
     one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
     return one.startswith(other) or other.startswith(one)
 
@@ -401,7 +402,7 @@ def _name(entry: os.DirEntry[str]) -> str:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir(follow_symlinks=False)
-    except OSError:  # on file systems that do not tell it in the listing
+    except OSError:  # on file systems without it in the listing
         return False
 
 
@@ -427,12 +428,12 @@ def _stamp_of(place: str) -> str:
 
 
 def unreachable(path: str, error: OSError) -> Unreachable:
-    """What the system said of `path`."""
+    """The system's error for `path`."""
     return Unreachable(f"{shown(path)}: {os.strerror(error.errno or 0)}")
 
 
 def shown(path: str) -> str:
-    """A path for a line: the part that tells, harmless in a terminal."""
+    """A path for output: the relevant part, safe in a terminal."""
     for base in (paths.REPOSITORIES, paths.BLOBS):
         path = path.removeprefix(f"{base}/")
     return quoted(path if len(path) <= 80 else f"…{path[-78:]}")[1:-1]

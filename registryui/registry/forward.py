@@ -1,4 +1,4 @@
-"""A client's request handed on to the registry as it came, and the answer as it comes back."""
+"""Forwards a client's request to the registry unchanged, and returns the answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OF_THE_CONNECTION = frozenset(("connection", "keep-alive", "transfer-encoding",
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the registry said, without what belongs to the connection."""
+    """The registry's answer, without headers of the connection."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -30,8 +30,8 @@ def forward(
     *,
     over: HTTPConnection,
 ) -> Answer:
-    """Asks the registry on this machine, once, and closes the connection. Unreachable: it may have
-    been done all the same."""
+    """Sends the request to the registry on this machine, once. Unreachable: it may have been
+    processed all the same."""
     try:
         over.request(method, path, body=body or None, headers=dict(headers))
         response = over.getresponse()

@@ -1,9 +1,8 @@
-"""The short way for the many small answers of a sync: GET and HEAD over kept connections.
+"""The fast path for the many small answers of a sync: GET and HEAD over keep-alive connections.
 
 requests takes 0.34 ms of a processor for an answer, http.client 0.12; with three thousand of them
-that is a third of a first sync (docs/benchmarks.md). Only the plain success is taken here. Whatever
-else comes, or does not come, is None: client.py then asks again its own way, with its retries, and
-says what is wrong.
+that is a third of a first sync (docs/benchmarks.md). Only a plain success is handled here. Anything
+else is None: client.py then repeats the request, with retries, and reports what is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from registryui import sockets
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer of status 200; the names are those of requests."""
+    """A complete answer of status 200; the names are those of requests."""
 
     url: str
     headers: HTTPMessage
@@ -34,7 +33,7 @@ class KeepAliveConnections:
     def __init__(
         self, url: str, headers: Mapping[str, str], *, timeout: float, socket: str = ""
     ) -> None:
-        """`timeout`: seconds for each answer as a whole. `socket`: the Unix socket to ask at."""
+        """`timeout`: seconds for each complete answer. `socket`: a Unix socket to connect to."""
         parts = urlsplit(url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._host, self._port = parts.hostname or "", parts.port or 80
@@ -44,15 +43,15 @@ class KeepAliveConnections:
         self._idle: deque[HTTPConnection] = deque()
 
     def close(self) -> None:
-        """Close the connections; those in use close when their answer has come."""
+        """Close the connections; those in use are closed after their answer."""
         while self._idle:
             self._idle.pop().close()
 
     def ask(
         self, method: str, url: str, headers: Mapping[str, str], *, limit: int
     ) -> Answer | None:
-        """The answer to GET or HEAD, if it is 200 with a body of told length up to `limit` bytes
-        that came in time; else None. Never raises for what a server does."""
+        """The answer to GET or HEAD, if it is 200 in time, with a Content-Length up to `limit`
+        bytes; else None. Never raises for what a server does."""
         try:
             connection = self._idle.pop()
         except IndexError:

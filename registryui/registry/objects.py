@@ -1,8 +1,8 @@
 """A store on an object service, through fsspec. See Files in files.py.
 
-One listing serves a thousand keys whatever folders they seem to be in, and a read costs the same
-for one byte as for a manifest: so folders are listed many at once, a folder of links or blobs by
-its prefix in one go, and contents in one round. Nothing is kept from one call to the next.
+One listing returns a thousand keys, whatever their folders, and reading one byte costs as much as a
+manifest: so many folders are listed at once, a folder of links or blobs by its prefix, and contents
+in one round. Nothing is cached between calls.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ObjectFiles:
         self.protocol = protocol
         self._problems = problems
         self._secrets = _secrets(options)
-        # Listings would be kept for ever: a registry writes them under our hands.
+        # Listings would be cached for ever, while the registry writes.
         uncached = {"use_listings_cache": False, "skip_instance_cache": True}
         self.system: Any = fsspec.filesystem(protocol, **{**uncached, **options})
 
@@ -49,7 +49,7 @@ class ObjectFiles:
         return f"ObjectFiles({self.protocol}://{self.root})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ObjectFiles, self._told)  # another process needs connections of its own
+        return (ObjectFiles, self._told)  # another process needs its own connections
 
     def folders(self, parents: Sequence[str]) -> list[list[str] | RegistryError]:
         """See Files."""
@@ -78,8 +78,8 @@ class ObjectFiles:
         return sorted(names)
 
     def _check_bucket(self) -> RegistryError | None:
-        """None if a listing is empty because nothing is there, not because the bucket is missing:
-        that is said only when a prefix is listed."""
+        """None if a listing is empty because there are no keys, not because the bucket is missing:
+        that is only reported when a prefix is listed."""
         try:
             self.system.find(f"{self.root}/docker/registry/v2/nothing-is-called-so")
         except Exception as error:
@@ -126,7 +126,7 @@ class ObjectFiles:
             return answer
         if isinstance(answer, FileNotFoundError | IsADirectoryError | NotADirectoryError):
             return None
-        # A range of an empty object cannot be satisfied, and says no more than that.
+        # A range of an empty object cannot be satisfied.
         if isinstance(answer, OSError) and answer.errno == errno.EINVAL and self._is_empty(path):
             return b""
         return self.unreachable(path, answer)
@@ -157,7 +157,7 @@ class ObjectFiles:
             return False
 
     def stamp(self, folder: str, nested: str) -> str:
-        """See Files. From the keys with their sizes and times: it shows a moved tag, too."""
+        """See Files. From the keys with their sizes and times: it changes for a moved tag, too."""
         lines = [
             f"{one} {rest} {info['size']} {modified(info)}"
             for one in (folder, nested)
@@ -167,7 +167,7 @@ class ObjectFiles:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
     def found(self, folder: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
-        """All keys that begin with `folder`/: what comes behind that, and what is told of it."""
+        """All keys that begin with `folder`/: the rest of each, and its facts."""
         try:
             keys = self.system.find(f"{self.root}/{folder}", detail=True)
         except FileNotFoundError:
@@ -183,7 +183,7 @@ class ObjectFiles:
                 yield rest, info
 
     def unreachable(self, path: str, error: object) -> Unreachable:
-        """The driver's own words, in which there may be what it was given."""
+        """The driver's error, without secrets that it may contain."""
         words = " ".join(str(error).split())[:200]
         for secret in self._secrets:
             words = words.replace(secret, "[hidden]")
@@ -202,7 +202,7 @@ def _secrets(options: Mapping[str, Any]) -> list[str]:
 
 
 def modified(info: Mapping[str, Any]) -> float:
-    """Seconds since 1970; 0 where the driver says nothing that can be read."""
+    """Seconds since 1970; 0 if the driver has no valid time."""
     value = next((info[name] for name in _TIMES if info.get(name) is not None), 0.0)
     try:
         if isinstance(value, str):
@@ -213,7 +213,7 @@ def modified(info: Mapping[str, Any]) -> float:
 
 
 def is_installed(protocol: str) -> bool:
-    """Whether fsspec has a driver for `protocol`, and that one what it needs."""
+    """Whether fsspec has a driver for `protocol` with its packages."""
     try:
         fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError):

@@ -1,4 +1,5 @@
-"""The layout of a store (distribution, registry/storage/paths.go). Pure; nobody else joins these.
+"""The layout of a store (distribution, registry/storage/paths.go). Pure; the only place that joins
+these.
 
     docker/registry/v2/
     ├ repositories/NAME/                NAME has slashes; no part of it begins with "_"
@@ -6,13 +7,13 @@
     │ ├ _manifests/
     │ │ ├ revisions/sha256/HEX/link     … and this manifest; the folder stays after a delete
     │ │ └ tags/TAG/
-    │ │   ├ current/link                what the tag stands for
-    │ │   └ index/sha256/HEX/link       what it stood for
+    │ │   ├ current/link                the tag's digest
+    │ │   └ index/sha256/HEX/link       its earlier digests
     │ └ _uploads/ID/                    data, startedat, hashstates/: an upload under way, or left
     └ blobs/sha256/HE/HEX/data          the content, once for all repositories; HE: first two of HEX
 
-A link is a file whose whole content is a digest, without a line break: that of its folders, but
-for blobs that were uploaded by another algorithm than sha256. Such a blob is stored under its
+A link is a file whose content is a digest, without a line break: that of its path, except for blobs
+that were uploaded by another algorithm than sha256. Such a blob is stored under its
 sha256, and has two links, _layers/sha512/HEX/link and _layers/sha256/HEX/link, with the sha256 in
 both; the registry serves it by either name as long as both are there. Paths here are relative to
 the registry's root directory, with "/" between the parts and none at either end.
@@ -28,8 +29,8 @@ BLOBS = f"{ROOT}/blobs"
 LINK = "link"  # in the folder of a revision or layer
 CURRENT = "current/link"  # in the folder of a tag
 DATA = "data"  # in the folder of a blob or upload
-# What stands in the folder of a repository beside repositories below it. The registry takes a
-# folder with the first for a repository; one that only has empty image indexes has the second.
+# The folders of a repository, beside repositories below it. For the registry, a folder with the
+# first is a repository; one with only empty image indexes has the second.
 MARKERS = ("_layers", "_manifests")
 UPLOADS = "_uploads"
 
@@ -87,7 +88,7 @@ def blob_data(digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a path of a store leads to."""
+    """What a path of a store is."""
 
     kind: Literal["blob", "revision", "layer", "tag", "upload", "repository"]
     repository: str = ""  # "" of a blob
@@ -96,7 +97,7 @@ class Place:
 
 
 def place_of(path: str) -> Place | None:
-    """What lies at `path`: data of a blob, a link of a revision or layer, the folder of a tag,
+    """What `path` is: data of a blob, a link of a revision or layer, the folder of a tag,
     upload or repository (or one of its folders that begin with "_"). None: nothing of these."""
     above, _, rest = path.partition(f"{BLOBS}/")
     parts = rest.split("/")

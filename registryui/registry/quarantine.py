@@ -1,13 +1,14 @@
-"""What collecting has taken out of a store and can still bring back: beside the store, not in it.
+"""What garbage collection has moved out of a store and can still restore: beside the store, not in
+it.
 
     ROOT of the registry
     ├ docker/registry/v2/…          the store
     └ boathouse/quarantine/BATCH/
-      ├ record                      written before anything is hidden: where each came from
+      ├ record                      written before anything is moved: where each came from
       └ 0, 1, 2 …                   a file or folder, moved here
 
-Nothing is copied and nothing is deleted but by `purge`, which works only in here. A path of
-paths.py tells what it was: `paths.place_of`.
+Nothing is copied, and only `purge` deletes, only in here. The original path says what it was:
+`paths.place_of`.
 """
 
 from __future__ import annotations
@@ -35,24 +36,22 @@ from .errors import Unreachable
 from .files import LocalFiles, Problems, shown, unreachable
 
 FOLDER = "boathouse/quarantine"  # below the registry's root directory
-DAMAGED = "damaged"  # Quarantined.run of what is not what it should be: no review puts it back
+DAMAGED = "damaged"  # Quarantined.run of damaged content: no review restores it
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """One thing in the quarantine."""
+    """One item in the quarantine."""
 
     id: str  # "BATCH/NUMBER"
-    path: (
-        str  # where it was: data of a blob, a revision link, the folder of an upload or repository
-    )
+    path: str  # where it was: data of a blob, a revision link, a folder of an upload or repository
     size: int  # bytes; of a folder all in it
-    quarantined_at: datetime  # just before it was moved, by the clock of the host that did it
+    quarantined_at: datetime  # just before it was moved, by that host's clock
     run: str  # primary key of the Run, as text; or DAMAGED
 
     @property
     def is_damaged(self) -> bool:
-        """Nobody can read it: it waits here only so that it can be looked at."""
+        """Unreadable: it is only kept for inspection."""
         return self.run == DAMAGED
 
 
@@ -60,58 +59,58 @@ MayGo = Callable[[str], bool]
 
 
 class Quarantine(Protocol):
-    """Everything may be done again, or by two at once: what is not there any more is no error.
+    """Everything may be repeated, or done by two at once: a missing item is no error.
 
-    Raises Unreachable when the disk or service does not answer. Safe to be killed at any moment;
-    the next call of `hidden` shows what really is in here.
+    Raises Unreachable when the disk or service does not respond. Safe to be killed at any moment;
+    the next call of `contents` is correct.
     """
 
     def add(
         self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
     ) -> list[Quarantined]:
-        """Takes these out of the store; one batch, one record, in this order. What is not there, is
-        not what belongs there (a symbolic link) or lies on another file system is left out;
-        `may_go` is asked of each right before it goes."""
+        """Moves these out of the store; one batch, one record, in this order. What is missing, of
+        an unexpected type (a symbolic link) or on another file system is left out; `may_go` is
+        called for each right before it is moved."""
         ...
 
     def contents(self) -> Iterator[Quarantined]:
-        """All that is in here, oldest batch first."""
+        """All items, oldest batch first."""
         ...
 
     def restore(self, one: Quarantined) -> bool:
-        """Brings it back unless there is one again; its hidden copy goes away in both cases. Of a
-        folder: every file that is not there again. False: all of it was there, or it was not here.
+        """Restores it unless it exists again; the quarantined copy is removed in both cases. Of a
+        folder: every missing file. False: all of it existed, or it was not here.
         """
         ...
 
     def purge(self, one: Quarantined) -> int:
-        """Deletes it for good; returns the bytes, 0 if it was not here any more."""
+        """Deletes it permanently; returns the bytes, 0 if it was not here any more."""
         ...
 
     def age(self, path: str) -> datetime | None:
-        """When it last changed: the newest of all times that the store keeps of it (mtime, ctime);
-        of a folder the newest in it. None: it is not there."""
+        """When it last changed: the newest of all times that the store has of it (mtime, ctime); of
+        a folder the newest in it. None: it does not exist."""
         ...
 
     def written_at(self, one: Quarantined) -> datetime | None:
-        """When a file in a hidden folder was last written, which may be after it was hidden: the
-        registry may have had it open. None: it is not here, or there is no file in it."""
+        """When a file in a quarantined folder was last written, which may be after it was moved:
+        the registry may have had it open. None: it is not here, or has no files."""
         ...
 
     def tidy(self) -> None:
-        """Removes records of which nothing is left."""
+        """Removes records without items."""
         ...
 
     def problems(self) -> list[str]:
-        """What is odd in here: one line each. Nothing odd is ever purged."""
+        """Unexpected files in here: one line each. They are never purged."""
         ...
 
 
 class LocalQuarantine:
     """A Quarantine on the disk of the store: it moves names, never bytes.
 
-    A record is locked while its batch is hidden, so that nobody takes a batch that is being made
-    for one of which nothing is left.
+    A record is locked while its batch is moved, so that an unfinished batch is not mistaken for an
+    empty one.
     """
 
     def __init__(self, root: str) -> None:
@@ -121,10 +120,10 @@ class LocalQuarantine:
         self._problems: list[str] = []
 
     def change(self, act: Callable[..., Any], *arguments: Any) -> Any:
-        """The one way to change the disk; tests end the process here."""
+        """All changes to the disk; tests kill the process here."""
         return act(*arguments)
 
-    # -- hiding ------------------------------------------------------------------------------------
+    # -- quarantine --------------------------------------------------------------------------------
     def add(
         self, wanted: Sequence[str], *, run: str, may_go: MayGo = lambda path: True
     ) -> list[Quarantined]:
@@ -147,7 +146,7 @@ class LocalQuarantine:
 
     @contextmanager
     def _record(self, batch: str, going: Sequence[Quarantined]) -> Iterator[None]:
-        """Writes the record of a batch so that it is on the disk, and keeps it locked."""
+        """Writes the record of a batch to the disk, and keeps it locked."""
         folder = f"{self._base}/{batch}"
         self.change(os.makedirs, folder)
         handle = os.open(f"{folder}/record.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -174,11 +173,11 @@ class LocalQuarantine:
         return True
 
     def write(self, path: str, content: bytes) -> None:
-        """Puts that content in the place of a file of the store, whole at every moment."""
+        """Replaces the content of a file of the store, complete at every moment."""
         with self._reported(path):
             place = self._way(path)
             self.change(os.makedirs, self._base, 0o777, True)
-            # A rename does not leave a file system, and parts of a store may lie on another one.
+            # A rename cannot cross file systems, and parts of a store may be on another one.
             folder = place.rpartition("/")[0]
             is_here = Path(folder).stat().st_dev == Path(self._base).stat().st_dev
             new = Path(f"{self._base if is_here else folder}/.{secrets.token_hex(8)}")
@@ -192,7 +191,7 @@ class LocalQuarantine:
                 new.unlink(missing_ok=True)
             sync_folder(folder)
 
-    # -- looking -----------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
     def contents(self) -> Iterator[Quarantined]:
         """See Quarantine."""
         self._problems = []
@@ -254,13 +253,12 @@ class LocalQuarantine:
         return None if newest is None else datetime.fromtimestamp(newest, UTC)
 
     def problems(self) -> list[str]:
-        """See Quarantine; those that the last `hidden` met."""
+        """See Quarantine; those that the last `contents` found."""
         return list(self._problems)
 
-    # -- back, or gone -----------------------------------------------------------------------------
+    # -- restore and purge -------------------------------------------------------------------------
     def restore(self, one: Quarantined) -> bool:
-        """See Quarantine. What is in its place and is something else makes it stay here, as a
-        problem."""
+        """See Quarantine. If something else is in its place, it stays here, as a problem."""
         here = f"{self._base}/{one.id}"
         with self._reported(one.path):
             if not os.path.lexists(here):
@@ -277,7 +275,7 @@ class LocalQuarantine:
             return came
 
     def _way(self, path: str) -> str:
-        """Where `path` is to come, after making the folders above it."""
+        """The target of `path`, after creating the folders above it."""
         base = paths.BLOBS if path.startswith(f"{paths.BLOBS}/") else paths.REPOSITORIES
         folder = str(self._files.place(f"{base}/x")).rpartition("/")[0]
         *above, name = path.removeprefix(f"{base}/").split("/")
@@ -302,7 +300,7 @@ class LocalQuarantine:
         return came
 
     def _link(self, here: str, place: str) -> bool:
-        """False: there is something in its place. A link, because it never replaces anything."""
+        """False: something is in its place. Uses a link, because that never replaces anything."""
         try:
             self.change(_link, here, place)
         except FileExistsError:
@@ -333,7 +331,7 @@ class LocalQuarantine:
                 self._tidy(batch)
 
     def _tidy(self, batch: str) -> None:
-        """Removes the record of a batch of which nothing is left."""
+        """Removes the record of a batch without items."""
         folder = f"{self._base}/{batch}"
         for name in ("record", "record.new"):
             if not self._names(batch) <= {"record", "record.new"}:
@@ -344,7 +342,7 @@ class LocalQuarantine:
                 continue
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._names(batch) <= {"record", "record.new"}:  # now that nobody hides there
+                if self._names(batch) <= {"record", "record.new"}:  # while nobody adds to it
                     self.change(os.unlink, f"{folder}/{name}")
             except BlockingIOError:
                 return
@@ -357,7 +355,7 @@ class LocalQuarantine:
 
     @contextmanager
     def _reported(self, path: str) -> Iterator[None]:
-        """What the system refuses, as Unreachable."""
+        """Errors of the system, as Unreachable."""
         try:
             yield
         except OSError as error:
@@ -394,18 +392,18 @@ def _link(here: str, place: str) -> None:
     try:
         os.link(here, place, follow_symlinks=False)
     except OSError as error:
-        if error.errno == errno.EXDEV:  # its repository has been moved to another disk meanwhile
+        if error.errno == errno.EXDEV:  # its repository was moved to another disk meanwhile
             _copy(here, place)
             return
-        # A file system without hard links: for an instant something that comes is replaced, by the
-        # same content.
+        # A file system without hard links: for an instant a new file may be replaced, by the same
+        # content.
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP) or os.path.lexists(place):
             raise
         os.rename(here, place)  # noqa: PTH104
 
 
 def _copy(here: str, place: str) -> None:
-    """As `os.link`: all of it is there at once, and nothing is replaced."""
+    """Like `os.link`: atomic, and nothing is replaced."""
     new = f"{place}.{secrets.token_hex(4)}"
     try:
         shutil.copyfile(here, new, follow_symlinks=False)
@@ -420,7 +418,7 @@ def _is_file(place: str, size: int) -> bool:
 
 
 def _size(place: str) -> int | None:
-    """Bytes of a file, or of all files in a folder; None: it is not there, or neither."""
+    """Bytes of a file, or of all files in a folder; None: it does not exist, or is neither."""
     try:
         status = os.lstat(place)
     except OSError as error:
@@ -435,7 +433,7 @@ def _size(place: str) -> int | None:
 
 
 def _all(place: str) -> Iterator[tuple[str, os.stat_result]]:
-    """A file, or a folder and then all in it. Symbolic links are told of and not followed."""
+    """A file, or a folder and then all in it. Symbolic links are included and not followed."""
     try:
         status = os.lstat(place)
     except FileNotFoundError:

@@ -1,17 +1,17 @@
-"""The quarantine of an object store: see Quarantine in quarantine.py. Nothing can be renamed there.
+"""The quarantine of an object store, which has no rename: see Quarantine in quarantine.py.
 
     boathouse/quarantine/BATCH/
-    ├ record    JSON, written before anything is hidden: what came from where
-    └ N/M       object M of thing N is hidden: empty where the bucket keeps versions, else its copy
+    ├ record    JSON, written before anything is moved: where each came from
+    └ N/M       object M of item N: empty if the bucket keeps versions, else its copy
 
-A bucket with versions: a delete marker hides, taking the marker away brings back, deleting exactly
-that version purges. N/M is written before the marker and goes after it. Any other: a copy, then the
-original is deleted; back by copy if nothing is there. Killed in between, a thing is in both places:
-it comes back by dropping N/M, and purging it frees the copy. Nothing is ever put beside `data` in
-the store: the registry lists by prefix.
+With versions: a delete marker quarantines, removing the marker restores, deleting exactly that
+version purges. N/M is written before the marker and removed after it. Without: the object is
+copied, then deleted; restored by copying if nothing is in its place. Killed in between, an item is
+in both places: removing N/M restores it, and purging it frees the copy. Nothing is ever put beside
+`data` in the store: the registry lists by prefix.
 
-The remaining hole: between the look at a version and its deletion somebody else may bring it back.
-One collects at a time; `restore` looks again at its end.
+The remaining hole: between checking a version and deleting it, somebody else may restore it. Only
+one garbage collection runs at a time; `restore` checks again at its end.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from .objects import AT_ONCE, ObjectFiles, modified
 from .quarantine import FOLDER, MayGo, Quarantined
 
 RECORD = "record"
-FORGOTTEN = timedelta(hours=1)  # a record without things is of no hide that is under way
+FORGOTTEN = timedelta(hours=1)  # older records without items are unused
 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """One key of a thing."""
+    """One key of an item."""
 
-    rest: str  # behind the path of the thing; "": the thing is this one key
+    rest: str  # after the path of the item; "": the item is this one key
     version: str  # "": its bucket keeps none
     size: int
     modified: float  # seconds since 1970
@@ -78,15 +78,15 @@ class _Version:
 
 @dataclass(slots=True)
 class _Waiting:
-    """What the listing says of one batch: numbers of objects by the number of their thing."""
+    """The listing of one batch: numbers of objects by the number of their item."""
 
     things: dict[int, set[int]] = field(default_factory=dict)
     has_record: bool = False
 
 
 class ObjectQuarantine:
-    """The quarantine beside the store that `files` reads. One for each run: what the bucket does
-    with versions is asked once."""
+    """The quarantine beside the store that `files` reads. One for each run: whether the bucket has
+    versions is asked once."""
 
     def __init__(self, files: ObjectFiles) -> None:
         self._files = files
@@ -175,23 +175,23 @@ class ObjectQuarantine:
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def written_at(self, one: Quarantined) -> datetime | None:
-        """See Quarantine. The registry goes on where a folder was, by new keys."""
+        """See Quarantine. The registry continues in a moved folder with new keys."""
         times = [found.modified for _thing, _number, found in self._still(one.id)]
         times += [modified(info) for _rest, info in self._files.found(one.path)]
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def tidy(self) -> None:
-        """See Quarantine. A young record may be of a hide that is under way."""
+        """See Quarantine. A new record may belong to a batch in progress."""
         for id, waiting in self._waiting().items():
             batch = self._batch(id) if waiting.has_record and not waiting.things else None
             if batch is not None and timezone.now() - batch.at > FORGOTTEN:
                 self._clean(f"{id}/{RECORD}")
 
     def problems(self) -> list[str]:
-        """See Quarantine; those that the last `hidden` met."""
+        """See Quarantine; those that the last `contents` found."""
         return list(self._problems)
 
-    # -- one thing -------------------------------------------------------------------------------
+    # -- one item --------------------------------------------------------------------------------
     def _thing(self, path: str) -> _Thing:
         """What is at that path now."""
         place = paths.place_of(path)
@@ -217,7 +217,7 @@ class ObjectQuarantine:
         return _Thing(path, tuple(sorted(objects, key=lambda one: one.rest)))
 
     def _add(self, id: str) -> int | None:
-        """Hides what the record has under that id; its bytes, None if it was not there any more."""
+        """Quarantines what the record has under that id; its bytes, None if it no longer exists."""
         batch, _, number = id.rpartition("/")
         thing = self._batches[batch].things[int(number)]
         quarantined = [
@@ -236,7 +236,7 @@ class ObjectQuarantine:
         below = next((version for version in versions if not version.is_marker), None)
         if below is not None and below.id == one.version:
             return True
-        # Somebody wrote it between our look and our marker: that is newer than what may go.
+        # It was written between our check and our marker: that is newer than what may be moved.
         self._delete_version(key, str(made["VersionId"]))
         self._clean(place)
         return False
@@ -259,12 +259,12 @@ class ObjectQuarantine:
         return True
 
     def _undelete(self, key: str, version: str) -> bool:
-        """Takes the markers above it away, or the hidden version if there is a newer one."""
+        """Removes the markers above it, or the quarantined version if there is a newer one."""
         versions = self._versions(key).get(key, [])
         if version not in {one.id for one in versions}:
             return False
         if not versions[0].is_marker:
-            if versions[0].id != version:  # else it was never hidden
+            if versions[0].id != version:  # else it was never moved
                 self._delete_version(key, version)
             return False
         while versions and versions[0].is_marker:
@@ -276,18 +276,18 @@ class ObjectQuarantine:
         versions = self._versions(key).get(key, [])
         if one.version not in {version.id for version in versions}:
             return 0
-        if versions[0].id == one.version:  # it is not hidden
+        if versions[0].id == one.version:  # it is not quarantined
             return 0
         self._delete_version(key, one.version)
         if all(version.is_marker or version.id == one.version for version in versions):
-            # Nothing can come to light by it.
+            # This exposes no older version.
             for version in versions:
                 if version.is_marker:
                     self._delete_version(key, version.id)
         return one.size
 
     def _abort_parts(self, path: str) -> None:
-        """What the registry has sent of an upload; a bucket keeps such parts for ever."""
+        """Removes the parts of an upload, which a bucket would keep for ever."""
         if self._files.protocol != "s3":
             return
         with self._asked(path):
@@ -311,7 +311,7 @@ class ObjectQuarantine:
         return found
 
     def _still(self, id: str) -> list[tuple[_Thing, int, _Object]]:
-        """The objects of that thing that are still in here; [] if it is not."""
+        """The objects of that item that are still in here; [] if there are none."""
         batch_id, _, number = id.rpartition("/")
         batch = self._batch(batch_id)
         if batch is None or not number.isdecimal() or int(number) >= len(batch.things):
@@ -336,7 +336,7 @@ class ObjectQuarantine:
             self._files.system.pipe_file(self._full(f"{FOLDER}/{place}"), content)
 
     def _clean(self, place: str) -> None:
-        """Takes an object of ours away, with what a bucket with versions would keep of it."""
+        """Deletes an object of ours, with all its versions."""
         path = f"{FOLDER}/{place}"
         if not self._keeps_versions:
             self._remove(path)
@@ -347,8 +347,8 @@ class ObjectQuarantine:
     # -- the service -------------------------------------------------------------------------------
     @cached_property
     def _keeps_versions(self) -> bool:
-        """Whether the bucket keeps what is deleted. Suspended is no: a version that is called
-        "null" would be lost by a marker."""
+        """Whether the bucket keeps deleted versions. Not if suspended: a marker would replace a
+        version called "null"."""
         if self._files.protocol != "s3":
             return False
         try:
@@ -361,7 +361,7 @@ class ObjectQuarantine:
             raise self._files.unreachable("", error) from None
 
     def _versions(self, prefix: str) -> dict[str, list[_Version]]:
-        """All versions of all keys that begin so, the newest first."""
+        """All versions of all keys with that prefix, newest first."""
         start = self._key("")
         found: dict[str, list[_Version]] = {}
         marks: dict[str, str] = {}
@@ -391,7 +391,7 @@ class ObjectQuarantine:
             self._s3("delete_object", Key=self._key(key), VersionId=version)
 
     def _info(self, path: str) -> Mapping[str, Any] | None:
-        """What is told of a key; None if it is not there, or no file."""
+        """The facts of a key; None if it does not exist, or is no file."""
         try:
             info: Mapping[str, Any] = self._files.system.info(self._full(path))
         except FileNotFoundError:
@@ -430,8 +430,8 @@ class ObjectQuarantine:
 
 
 def _newest_first(versions: list[_Version]) -> list[_Version]:
-    """Times have a second's grain in some services: what they call the latest is the first, and
-    else their own order, newest first, stays within each of the two kinds."""
+    """Some services have times of one second: the latest version comes first, and otherwise their
+    own order, newest first, is kept within each kind."""
     return sorted(versions, key=lambda one: (one.is_latest, one.modified), reverse=True)
 
 
@@ -447,7 +447,7 @@ def _to_json(batch: _Batch) -> dict[str, Any]:
 
 
 def _from_json(record: Mapping[str, Any]) -> _Batch:
-    """ValueError, KeyError, TypeError: this is no record, or it names what is in no store."""
+    """ValueError, KeyError, TypeError: this is no record, or it has a path that no store has."""
     things = []
     for path, objects in record["things"]:
         if paths.place_of(str(path)) is None:

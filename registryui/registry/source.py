@@ -1,7 +1,6 @@
-"""What a registry is to those who read it, however it is reached. Called by index/.
+"""The interface of a registry to its readers, over HTTP or from its store. Called by index/.
 
-Raises RegistryError (errors.py) where the question could not be answered; an answer of "not there"
-is None or empty.
+Raises RegistryError (errors.py) if there is no answer; "does not exist" is None or empty.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ class Stored:
     """A manifest as the registry stores it: `raw` has been checked against `digest`."""
 
     digest: str
-    media_type: str  # as the registry tells it, without parameters
+    media_type: str  # the registry's answer, without parameters
     raw: bytes
 
 
@@ -26,7 +25,7 @@ class TagLink:
     """A tag in the store."""
 
     name: str
-    digest: str  # "": the link is broken (empty, cut, no digest, a folder); counted by the reader
+    digest: str  # "": the link is broken (empty, truncated, no digest, a folder)
     tagged_at: datetime  # modification time of its current/link, UTC: the time of the push
 
 
@@ -35,12 +34,12 @@ class StoredLink:
     """A link by which a repository has a manifest or blob."""
 
     digest: str  # by its place
-    target: str  # what stands in it; "": it is broken
-    changed: float  # seconds since 1970; the newest of all times that are kept of it
+    target: str  # its content; "": it is broken
+    changed: float  # seconds since 1970; the newest of all its times
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """What it may lead to: one digest, but where its place and what stands in it differ."""
+        """Its digest; two if its path and its content differ."""
         return tuple({self.digest, self.target} - {""})
 
 
@@ -64,10 +63,10 @@ class Upload:
 
 
 class Source(Protocol):
-    """Anything to build the index from. Safe to call from several threads at once."""
+    """A source of the index. Safe to call from several threads at once."""
 
     def repositories(self) -> Iterator[str]:
-        """The names of all repositories, also emptied ones, in the registry's order."""
+        """The names of all repositories, also empty ones, in the registry's order."""
         ...
 
     def tags(self, repository: str) -> list[str]:
@@ -75,11 +74,11 @@ class Source(Protocol):
         ...
 
     def resolve(self, repository: str, reference: str) -> str | None:
-        """The digest that a tag (or digest) stands for; None if it is not there."""
+        """The digest of a tag (or digest); None if it does not exist."""
         ...
 
     def manifest(self, repository: str, reference: str) -> Stored | None:
-        """The manifest of a tag or digest, up to 4 MiB; None if it is not there."""
+        """The manifest of a tag or digest, up to 4 MiB; None if it does not exist."""
         ...
 
     def blob(self, repository: str, digest: str, *, limit: int) -> bytes | None:
@@ -87,9 +86,8 @@ class Source(Protocol):
         ...
 
     def stored_as(self, repository: str, digests: Iterable[str]) -> dict[str, str]:
-        """Of those of these digests that are no sha256 the one that their content is stored under;
-        without those that the repository does not have. The others are left out, nobody is asked
-        for them."""
+        """For each of these digests that is no sha256, the one that its content is stored under, if
+        the repository has it. sha256 digests are left out, without a request."""
         ...
 
 
@@ -97,11 +95,11 @@ class Store(Source, Protocol):
     """A registry whose storage can be read directly. Safe to call from several threads and
     processes.
 
-    What is broken in it is marked, counted in `problems` and left out; it never ends a listing.
+    Broken content is marked, counted in `problems` and left out; it never ends a listing.
     """
 
     def tag_links(self, repository: str) -> list[TagLink]:
-        """All tags with what they stand for, in no order; [] where there is no such repository."""
+        """All tags with their digests, in no order; [] if there is no such repository."""
         ...
 
     def revisions(self, repository: str) -> list[str]:
@@ -109,8 +107,8 @@ class Store(Source, Protocol):
         ...
 
     def stamp(self, repository: str) -> str:
-        """Changes whenever tags or manifests are added to or taken from the repository (folder
-        times on a filesystem); "" where that cannot be told."""
+        """Changes whenever tags or manifests are added to or removed from the repository (folder
+        times on a filesystem); "" if that is not known."""
         ...
 
     def read_blobs(
@@ -119,22 +117,22 @@ class Store(Source, Protocol):
         """Contents in the order asked, from the blobs folder; one round on an object store, two if
         one of these digests is no sha256: then the links of `repository` say where it is.
 
-        None: not there. An error: over `limit` bytes (TooLarge), the digest does not match or it
-        vanished while it was read (BadAnswer). Never raises for one blob.
+        None: it does not exist. An error: over `limit` bytes (TooLarge), the digest does not match
+        or it was deleted while it was read (BadAnswer). Never raises for one blob.
         """
         ...
 
     def blobs(self) -> Iterator[StoredBlob]:
-        """The blobs of the whole store, in no order."""
+        """The blobs of the complete store, in no order."""
         ...
 
     def uploads(self) -> Iterator[Upload]:
-        """What uploads left behind, in the whole store, in no order."""
+        """Leftovers of uploads, in the complete store, in no order."""
         ...
 
     @property
     def unfollowed(self) -> list[str]:
-        """Symbolic links among the repositories that were met and are not followed."""
+        """Symbolic links among the repositories that are not followed."""
         ...
 
     @property
@@ -144,5 +142,5 @@ class Store(Source, Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """What was marked on the way: one line each, 200 at most, then one with the count."""
+        """What was marked: one line each, 200 at most, then one with the count."""
         ...

@@ -1,8 +1,8 @@
-"""A registry read from its store, without asking it (`Store` in source.py).
+"""A registry read directly from its store (`Store` in source.py).
 
-It answers as registry 2.8 would, and knows more: when a tag was pushed, untagged manifests, sizes
-of blobs, leftovers of uploads. Nothing in the store can end a listing; what no client could have
-made is left out or marked, and noted in `problems`.
+It answers as registry 2.8 would, and has more: push times, untagged manifests, sizes of blobs,
+leftovers of uploads. Nothing in the store can end a listing; content that no client could have
+created is left out or marked, and noted in `problems`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .source import Stored, StoredBlob, StoredLink, TagLink, Upload
 
 LINK_LIMIT = 1024  # bytes; a link of the longest digest has 135
 AT_ONCE = 500  # links or folders of one round
-# Registry 2.8 writes a link in place: for a moment it is empty. Whoever finds it so looks again.
+# Registry 2.8 writes a link in place: for a moment it is empty. Then it is read again.
 REWRITE = 0.05  # seconds
 LATE = 60.0  # seconds by which the clock of another host may be ahead
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ class FileStore:
         self.close()
 
     def close(self) -> None:
-        """Nothing is held open; so that a store can stand where a RegistryClient stands."""
+        """Does nothing: a store can be used in place of a RegistryClient."""
 
     def __repr__(self) -> str:
         return f"FileStore({self._files!r})"
@@ -56,8 +56,8 @@ class FileStore:
 
     @property
     def unfollowed(self) -> list[str]:
-        """Symbolic links among the repositories that were met and are not followed: what is behind
-        them is not known."""
+        """Symbolic links among the repositories that are not followed: their content is not
+        known."""
         return list(getattr(self._files, "unfollowed", ()))
 
     @property
@@ -66,19 +66,19 @@ class FileStore:
         return list(getattr(self._files, "elsewhere", ()))
 
     def is_elsewhere(self, repository: str) -> bool:
-        """True if the repository lies on another file system than the store, by a symbolic link or
-        a mount: nothing of it can be moved into the quarantine."""
+        """True if the repository is on another file system than the store, by a symbolic link or a
+        mount: nothing of it can be moved into the quarantine."""
         is_elsewhere = getattr(self._files, "is_elsewhere", None)
         return is_elsewhere is not None and is_elsewhere(paths.repository(repository))
 
     def ping(self) -> None:
-        """RegistryError if the store does not answer. One listing."""
+        """RegistryError if the store does not respond. One listing."""
         self._inside(paths.REPOSITORIES)
 
-    # -- Source: what the registry would answer ----------------------------------------------------
+    # -- Source: as the registry answers -----------------------------------------------------------
     def repositories(self) -> Iterator[str]:
-        """See Source. RegistryError at its end if a folder could not be read: then it is no
-        complete list."""
+        """See Source. RegistryError at its end if a folder could not be read: then the list is
+        incomplete."""
         found, error = self._walk()
         yield from ordered(
             name for name, inside in found.items() if not inside.isdisjoint(paths.MARKERS)
@@ -89,8 +89,8 @@ class FileStore:
     def tags(self, repository: str) -> list[str]:
         """See Source."""
         leaves = self._tags(check_repository(repository))
-        # Registry 2.8 says so of each repository without a folder for tags; an object store has
-        # none when the last tag is gone.
+        # Registry 2.8 does so for each repository without a folder of tags; an object store has
+        # none after the last tag is deleted.
         if not leaves and "tags" not in self._inside(f"{paths.repository(repository)}/_manifests"):
             raise NotFound(
                 f"{repository}: no such repository in the store", code="NAME_UNKNOWN", status=404
@@ -103,7 +103,7 @@ class FileStore:
         return stored.digest if stored else None
 
     def manifest(self, repository: str, reference: str) -> Stored | None:
-        """See Source. Of signed schema 1 the store has what was signed, without the signatures."""
+        """See Source. Of signed schema 1 the store has the payload, without the signatures."""
         check_repository(repository)
         digest: str | None = reference
         if not is_digest(reference):
@@ -124,14 +124,14 @@ class FileStore:
         link = paths.layer_link(check_repository(repository), check_digest(digest))
         if not is_canonical(digest):
             stored = self._link(link)
-            # The registry looks for this one, too, when it serves the blob.
+            # The registry checks this one, too, when it serves the blob.
             if stored is None or self._link(paths.layer_link(repository, stored)) is None:
                 return None
         return self._linked((link,), digest, limit=limit)
 
     def stored_as(self, repository: str, digests: Iterable[str]) -> dict[str, str]:
-        """See Source. Without those whose link cannot be read, or names no other digest (so mounts
-        one that is no sha256: the registry itself does not find it then)."""
+        """See Source. Without those whose link cannot be read, or names itself (after a mount by
+        another algorithm; the registry itself does not find it then)."""
         others = [one for one in dict.fromkeys(digests) if not is_canonical(one)]
         if not others:
             return {}
@@ -142,7 +142,7 @@ class FileStore:
         return {one: found[one] for one in others if found.get(one, "") not in ("", one)}
 
     def _targets(self, repository: str, digests: Sequence[str]) -> dict[str, str]:
-        """What the layer links of these digests say, "" for no digest; only of those there are."""
+        """The content of the existing layer links of these digests, "" if it is no digest."""
         wanted = [paths.layer_link(repository, check_digest(digest)) for digest in digests]
         contents = _raised(self._files.read(wanted, limit=LINK_LIMIT))
         return {
@@ -151,7 +151,7 @@ class FileStore:
             if content is not None
         }
 
-    # -- Store: what only files tell ---------------------------------------------------------------
+    # -- Store: from files only --------------------------------------------------------------------
     def tag_links(self, repository: str) -> list[TagLink]:
         """See Store."""
         check_repository(repository)
@@ -167,7 +167,7 @@ class FileStore:
         return [link for link in found if link.digest] + again
 
     def tag_history(self, repository: str, tag: str) -> list[str]:
-        """The digests that the tag was set on, by its own links, the newest first."""
+        """The tag's digests, by its own links, newest first."""
         folder = f"{paths.tag(repository, check_tag(tag))}/index"
         leaves = [one for one in self._digests_in(folder) if one[1].size >= 0]
         return [digest for digest, leaf in sorted(leaves, key=lambda one: -one[1].modified)]
@@ -182,7 +182,7 @@ class FileStore:
         links = []
         for leaf, content in zip(leaves, contents, strict=True):
             if content is None and leaf.size >= 0:
-                continue  # taken off since we listed it
+                continue  # untagged since we listed it
             links.append(TagLink(leaf.name, _digest_in(content), self._moment(leaf, folder)))
         return links
 
@@ -206,7 +206,7 @@ class FileStore:
         return found
 
     def _revisions(self, folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-        """The digests, and what is odd: (path below `folder`, what)."""
+        """The digests, and invalid entries: (path below `folder`, what)."""
         found, odd = [], []
         for algorithm in self._inside(folder):
             for leaf in self._files.leaves(f"{folder}/{algorithm}", paths.LINK):
@@ -215,13 +215,13 @@ class FileStore:
                     odd.append((f"{algorithm}/{leaf.name}", "is no digest"))
                 elif leaf.size == len(digest):
                     found.append(digest)
-                elif leaf.size != ABSENT:  # the folder of a deleted manifest stays
+                elif leaf.size != ABSENT:  # the folder of a deleted manifest is kept
                     odd.append((f"{algorithm}/{leaf.name}/{paths.LINK}", "has no digest"))
         return found, odd
 
     def manifest_links(self, repository: str, *, is_odd: bool = False) -> list[StoredLink]:
-        """The links of all manifests of the repository, with what stands in them. `is_odd`: of a
-        folder of `unusable`."""
+        """The links of all manifests of the repository, with their content. `is_odd`: of a folder
+        of `unusable`."""
         folder = paths.revisions(repository if is_odd else check_repository(repository))
         found = self._manifest_links(folder)
         if any(one.target != one.digest for one in found):
@@ -236,12 +236,12 @@ class FileStore:
         return [
             StoredLink(digest, _digest_in(content), max(leaf.modified, leaf.changed))
             for (digest, leaf), content in zip(leaves, contents, strict=True)
-            if content is not None or leaf.size < 0  # else it went since we listed it
+            if content is not None or leaf.size < 0  # else it was deleted since we listed it
         ]
 
     def layer_links(self, repository: str, *, is_odd: bool = False) -> list[StoredLink]:
-        """The links of all blobs of the repository; what stands in them is read only where it may
-        be another digest. One of another length than its digest's is broken."""
+        """The links of all blobs of the repository; read only if they may contain another digest.
+        One of another length than its digest's is broken."""
         folder = paths.layers(repository if is_odd else check_repository(repository))
         leaves = [one for one in self._digests_in(folder) if one[1].size != ABSENT]
         others = [digest for digest, _ in leaves if not is_canonical(digest)]
@@ -297,7 +297,7 @@ class FileStore:
                 yield StoredBlob(digest, leaf.size, self._moment(leaf, folder))
 
     def blob_folders(self) -> list[str]:
-        """The folders that hold all blobs of a beginning, ALGORITHM/HE."""
+        """The folders of blobs by their prefix, ALGORITHM/HE."""
         return [
             f"{algorithm}/{start}"
             for algorithm in self._inside(paths.BLOBS)
@@ -314,7 +314,7 @@ class FileStore:
                 self._problems.note(f"{folder}/{leaf.name}", "is no digest")
             elif leaf.size >= 0:
                 yield digest, leaf
-            elif leaf.size != ABSENT:  # a collection leaves the folder
+            elif leaf.size != ABSENT:  # garbage collection leaves the folder
                 self._problems.note(f"{folder}/{leaf.name}/{paths.DATA}", "is no file")
 
     def uploads(self) -> Iterator[Upload]:
@@ -329,9 +329,9 @@ class FileStore:
             raise error
 
     def folders(self) -> dict[str, set[str]]:
-        """Each folder that can be called a repository, with the names beginning with "_" in it;
-        those without such names are only on the way to others. RegistryError if any cannot be
-        listed. Fills `unusable`, with all folders below those, too."""
+        """Each folder with a valid repository name, with the names beginning with "_" in it; those
+        without such names are only parents. RegistryError if any cannot be listed. Fills
+        `unusable`, including all folders below those."""
         self.unusable = []
         found, error = self._walk()
         if error is not None:
@@ -389,7 +389,7 @@ class FileStore:
         return True
 
     def _linked(self, links: Iterable[str], digest: str, *, limit: int) -> bytes | None:
-        """The content that the first of these links leads to, if it is that of `digest`."""
+        """The content of the first of these links, if it is that of `digest`."""
         target = next((one for one in map(self._link, links) if one is not None), None)
         if target is None:
             return None
@@ -402,7 +402,7 @@ class FileStore:
         return content
 
     def _link(self, path: str) -> str | None:
-        """The digest in a link; None: no such link. BadAnswer: there is none in it."""
+        """The digest in a link; None: no such link. BadAnswer: it has none."""
         for pause in (REWRITE, 0.0):
             content = _raised(self._files.read([path], limit=LINK_LIMIT))[0]
             digest = _digest_in(content)
@@ -417,7 +417,7 @@ class FileStore:
         return BadAnswer(f"{path}: content of another digest")
 
     def _moment(self, leaf: Leaf, folder: str) -> datetime:
-        """When the file was written, in UTC, as its host's clock said."""
+        """When the file was written, in UTC, by its host's clock."""
         try:
             moment = datetime.fromtimestamp(leaf.modified, UTC)
         except (ValueError, OverflowError, OSError):
@@ -429,7 +429,7 @@ class FileStore:
 
 
 def _raised(contents: list[Content]) -> list[Content]:
-    """`contents`, unless one is missing because nobody answered: then nothing is known."""
+    """`contents`, unless one is missing because nothing responded: then nothing is known."""
     for content in contents:
         if isinstance(content, RegistryError) and content.temporary:
             raise content

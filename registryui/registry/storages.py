@@ -1,7 +1,7 @@
-"""Where the store is: what BOATHOUSE_STORAGE and its companions mean, said once.
+"""Where the store is, by the BOATHOUSE_STORAGE settings.
 
 settings ── of_settings() ─► Storage ├ the `storage:` section of the registry's configuration
-                                     └ what our own reader opens (choose.py)
+                                     └ what our own reader uses (choose.py)
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 FILESYSTEM = "filesystem"
-# Drivers of the old registry, which CNCF Distribution never had or has dropped.
+# Drivers of the old registry, which CNCF Distribution never had or has removed.
 _GONE = ("glance", "elliptics", "oss", "rados")
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A place for a store. The fields that may hold credentials are in no `repr`."""
+    """A place for a store. Fields that may contain credentials are not in its `repr`."""
 
-    driver: str  # the registry's word for it
+    driver: str  # the registry's name for it
     section: dict[str, Any] = field(repr=False)  # the driver's parameters in registry.yml
     root: str  # our own: a folder, or bucket and prefix
-    protocol: str = ""  # fsspec's word for it; "": it has no driver that is kept up
+    protocol: str = ""  # fsspec's name for it; "": it has no maintained driver
     package: str = ""  # that brings fsspec's driver
     options: dict[str, Any] = field(default_factory=dict, repr=False)  # for it
 
 
 def of_settings() -> Storage:
-    """The store of this instance; ValueError with a sentence for a person if there can be none."""
+    """The store of this instance; ValueError with a sentence for people if the settings are
+    invalid."""
     if settings.STORAGE == FILESYSTEM:
         root = str(settings.STORE_DIR)
         return Storage(FILESYSTEM, {"rootdirectory": root}, root)
@@ -66,7 +67,7 @@ def _refusal(word: str) -> str:
 
 
 def _s3(bucket: str, prefix: str) -> Storage:
-    """Amazon's, or anything that speaks it, at an endpoint."""
+    """Amazon's, or a compatible service at an endpoint."""
     endpoint, region = settings.STORAGE_ENDPOINT, settings.STORAGE_REGION
     section: dict[str, Any] = {"bucket": bucket, "region": region, "v4auth": True}
     options: dict[str, Any] = {
@@ -79,7 +80,7 @@ def _s3(bucket: str, prefix: str) -> Storage:
         },
     }
     if endpoint:
-        # `secure` is a matter of the endpoint's scheme; a plain one cannot encrypt at rest either.
+        # `secure` follows the endpoint's scheme; a plain one cannot encrypt at rest either.
         secure = endpoint.startswith("https:")
         section |= {"regionendpoint": endpoint, "secure": secure, "encrypt": False}
         options["endpoint_url"] = endpoint
@@ -91,7 +92,7 @@ def _s3(bucket: str, prefix: str) -> Storage:
 
 
 def _gcs(bucket: str, prefix: str) -> Storage:
-    """Google's; the secret is a file with a service account's key, none on their own machines."""
+    """Google's; the secret is a service account's key file, not needed on their own machines."""
     keyfile = settings.STORAGE_SECRET_FILE
     section = {"bucket": bucket, **({"keyfile": keyfile} if keyfile else {})}
     options = {"token": keyfile} if keyfile else {}
@@ -108,7 +109,7 @@ def _azure(container: str, prefix: str) -> Storage:
 
 
 def _swift(container: str, prefix: str) -> Storage:
-    """OpenStack's; fsspec has no driver for it that is kept up."""
+    """OpenStack's; fsspec has no maintained driver for it."""
     section = {
         "authurl": settings.STORAGE_ENDPOINT,
         "username": settings.STORAGE_KEY,

@@ -7,7 +7,7 @@ names. What is left goes, but never if
     we cannot know     its push time is unknown, before any registry was, or in the future; it is
                        broken; pulls were not watched for as long as the policy looks back
     somebody objects   it is protected, or another active policy keeps it
-    it is not a tag    attachments follow their image (deletion.py)
+    it is not a tag    referrer tags follow their image (deletion.py)
 
 Only names go. An image that another tag stays on stays complete, and the fate says so.
 """

@@ -1,9 +1,9 @@
 """Retention policies: the only writer of RetentionPolicy. Each change stands in the audit log.
 
-    draft ──switch on──► active ──switch off, or a change of what it deletes──► draft
+    draft ──enable──► active ──disable, or a change of what it deletes──► draft
 
 A draft runs nowhere and keeps nothing. So what runs by itself at night is always something that
-an administrator switched on as it stands.
+an administrator enabled as it is.
 """
 
 from __future__ import annotations

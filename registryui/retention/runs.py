@@ -264,7 +264,7 @@ def _count(work: _Work, fate: Fate) -> None:
 
 # -- a real run ----------------------------------------------------------------------------------
 def _delete(work: _Work) -> None:
-    """Takes off what the policy takes, repository by repository."""
+    """Untags what the policy selects, repository by repository."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
         fates = judge(_tags_of(chunk))

@@ -28,7 +28,7 @@ from .data import NGINX_USER, closed_folder
 
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
-SEARCH_PATIENCE = 20  # a portal that hangs is not waited for as long
+SEARCH_PATIENCE = 20  # shorter for a portal that hangs
 
 
 class _Percent(Template):
@@ -78,7 +78,7 @@ def passwords_file() -> Path:
 
 
 def passwords_socket() -> Path:
-    """Where it listens; only we and nginx can pass the folder."""
+    """Where it listens; only we and nginx can access the folder."""
     return Path(settings.RUN_DIR / "passwords" / "socket")
 
 
@@ -100,7 +100,7 @@ def write(*, registry_port: int, hook_port: int) -> None:
 
 
 def _make_passwords_folder() -> None:
-    """With the line of nobody, whose password nobody knows: what a hash of ours costs."""
+    """With a line of an unknown user and password: the cost of our own hashes."""
     folder = passwords_socket().parent
     folder.mkdir(mode=0o700, exist_ok=True)
     publish.let_nginx_pass(folder)
@@ -169,13 +169,13 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
 
 
 def _sources(registry_port: int) -> str:
-    """From where writes are asked for over TCP; on sockets each kind has its own."""
+    """The source addresses of writes over TCP; on sockets each kind has its own."""
     sources = sockets.SOURCES if registry_port else {}
     return _lines(*(f"registry_{name} {one};" for name, one in sources.items()), indent=8)
 
 
 def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
-    """What the locations have in them that the portal answers."""
+    """The content of the locations that the portal answers."""
 
     def to_portal(**given: str) -> str:
         return _render("portal-location.template", {**values, **given}).rstrip()
@@ -191,7 +191,7 @@ def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _checked(values: Mapping[str, object]) -> dict[str, object]:
-    """What every location behind the check of users and rights has in it."""
+    """The content of every location behind the check of users and rights."""
 
     def checked(users_file: Path, on_401: str, patience: int = BLOB_PATIENCE, **others: str) -> str:
         given = {**values, "users_file": users_file, "on_401": on_401, "patience": patience}
@@ -203,7 +203,7 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
         "checked": checked(settings.HTPASSWD_FILE, "$second_look"),
         "checked_search": checked(settings.HTPASSWD_FILE, "$second_look", SEARCH_PATIENCE),
         "checked_again": checked(settings.OVERLAP_FILE, "@wrong"),
-        # A manifest is read to its end first: a slow client must not hold up the portal.
+        # A manifest is buffered first: a slow client must not block the portal.
         "checked_guarded": checked(
             settings.HTPASSWD_FILE,
             "$second_look",
@@ -226,7 +226,7 @@ def _ready() -> tuple[str, ...]:
         'if ($action = "") {',
         "    return 405;",
         "}",
-        # Looked at for each write, so that a hold needs no reload; 512 is said by nobody else.
+        # Tested for each write, so that a freeze needs no reload; nothing else returns 512.
         f'if (-f "{write_freeze.folder()}/$write") {{',
         "    return 512;",
         "}",
@@ -250,12 +250,12 @@ _PART = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"  # of the name of a repository
 
 
 def _names_and_markers() -> dict[str, object]:
-    """Names of repositories taken apart, and where their markers lie (accounts/rights.py)."""
+    """Parses names of repositories; the paths of their markers (accounts/rights.py)."""
     mine = _markers("$subject/$action", "repository", "above")
     heads = _markers("$subject/$or_action", "repository", "above")
-    # Whoever logs in may pull, too, what nobody has to log in for.
+    # Authenticated users may also pull what anonymous users may.
     all_may = _markers("@anonymous/$action", "repository", "above")
-    # The template has the first of `mine`: its line stands before the others.
+    # The template has the first of `mine`: its line comes before the others.
     asked = [*mine[1:], *heads, *(all_may if settings.ANONYMOUS_PULL else [])]
     pulls = _markers("$subject/pull", "from", "from_above")
     namespaces = (*_namespaces("repository", "above"), *_namespaces("from", "from_above"))
@@ -316,7 +316,7 @@ def render_registry(*, registry_port: int, hook_port: int) -> str:
 
 
 def wanted_storage() -> storages.Storage:
-    """Where the registry is to keep its images; Refused if it cannot."""
+    """Where the registry stores its images; Refused if it cannot."""
     try:
         storage = storages.of_settings()
     except ValueError as error:
@@ -334,7 +334,7 @@ _NOT_DEBIANS = ("azure", "gcs")
 
 def _render(name: str, values: Mapping[str, object]) -> str:
     text = (TEMPLATES / name).read_text()
-    # The placeholder is named in the head of the file, for people.
+    # The header of the file mentions the placeholder.
     return _Percent(text.replace("%{…}", "%%{…}")).substitute(values)
 
 
@@ -359,7 +359,7 @@ def _listen(port: int, options: str = "") -> str:
 
 
 def _anonymous() -> dict[str, object]:
-    """A second port where nobody logs in, if there is one: its listen lines, and its number."""
+    """The port for anonymous pulls, if there is one: its listen lines, and its number."""
     port = settings.ANONYMOUS_PORT
     return {
         "listen_anonymous": _listen(port, "ssl") if port else "",
@@ -368,7 +368,7 @@ def _anonymous() -> dict[str, object]:
 
 
 def _proxies() -> dict[str, object]:
-    """Which proxies in front are believed, and the port that is theirs alone."""
+    """Which proxies in front are trusted, and the port for them."""
     trusted, port = settings.TRUSTED_PROXIES, settings.PROXY_PORT
     if (port or settings.PROXY_PROTOCOL) and not (trusted and port):
         raise Refused(
@@ -391,7 +391,7 @@ def _proxies() -> dict[str, object]:
     }
 
 
-# What is no page of the portal (a blob that somebody pushed, too) is none that a browser shows.
+# A browser renders nothing but pages of the portal, least of all a pushed blob.
 _NO_PAGE = (
     "add_header Content-Security-Policy \"default-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; sandbox\" always;"
@@ -430,7 +430,8 @@ def _redirect_server() -> str:
 
 
 def _plain() -> str:
-    """A browser is led to HTTPS. A program is not: it would go on sending its password in clear."""
+    """A browser is redirected to HTTPS. A program is not: it would keep sending its password in
+    clear."""
     words = "use https; if a password was sent here, replace it: it was not encrypted"
     error = json.dumps({"errors": [{"code": "DENIED", "message": words, "detail": None}]})
     return _lines(
@@ -455,7 +456,7 @@ def put_nginx(text: str, place: Path | None = None) -> None:
 
 
 def test(path: Path) -> str:
-    """What nginx has against that configuration file, in its own words; "" if nothing."""
+    """What nginx reports about that configuration file; "" if it is valid."""
     done = subprocess.run(  # noqa: S603  (our own program, no shell)
         [nginx_program(), "-t", "-q", "-c", str(path)],
         capture_output=True,
@@ -469,10 +470,10 @@ def test(path: Path) -> str:
 
 
 def reload() -> bool:
-    """Lets a running nginx read its configuration, certificate and key again, if they are sound.
+    """Reloads a running nginx, with its configuration, certificate and key, if they are valid.
 
-    False if no nginx of ours runs. Raises Refused if `nginx -t` finds a fault: the running one
-    then goes on with what it has.
+    False if no nginx of ours runs. Raises Refused if `nginx -t` finds an error: the running one
+    then keeps its configuration.
     """
     complaint = test(nginx_file())
     if complaint:

@@ -1,6 +1,6 @@
-"""The data folder: where everything of one instance lives, and who may read it.
+"""The data folder: all files of one instance, and who may read them.
 
-    DATA/              0711  others may pass through, not look around (nginx's workers need that)
+    DATA/              0711  others may enter, not list (for nginx's workers)
       registry/        0700  the registry's store
       tls/             0700  CA, certificate, keys (0600)
       secrets/         0700  Django's key, the tokens between the parts
@@ -12,12 +12,12 @@
       fonts/ static/   0700  made by `up` for the pages
       rights/          0711  what each registry user may do, as files that nginx tests
       htpasswd         0640  registry users; the group is nginx's when root set it up
-      htpasswd.old     0640  secrets that a rotation has replaced, while they work too
-      htpasswd-versions/ 0700  what the file was before its last changes
-      reserve          0600  room that is kept for a full disk (registryui/space.py)
+      htpasswd.old     0640  replaced secrets that are still valid
+      htpasswd-versions/ 0700  the file before each of its last changes
+      reserve          0600  space reserved for a full disk (registryui/space.py)
       index.sqlite3 jobs.sqlite3  0600
 
-`make` refuses before it makes anything, with one sentence that says what to do.
+`make` refuses before it creates anything, with one sentence that says what to do.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ LONGEST_PATH = 85  # bytes, of the data folder
 
 
 def make() -> None:
-    """Makes what is missing of the data folder and mends modes that are too open, or too closed
-    for nginx; else touches nothing.
+    """Creates what is missing in the data folder and corrects modes that are too open, or too
+    restrictive for nginx; changes nothing else.
 
     Raises Refused when the place cannot be used.
     """
@@ -49,7 +49,7 @@ def make() -> None:
         _make_folder(folder, mode)
     _close_sockets()
     for file in [*settings.DATA.glob("*.sqlite3*"), *settings.LOG_DIR.iterdir()]:
-        with contextlib.suppress(FileNotFoundError):  # it was rotated, or its database was closed
+        with contextlib.suppress(FileNotFoundError):  # it was rotated, or its database was removed
             if file.stat().st_mode & 0o077:
                 file.chmod(file.stat().st_mode & 0o700)
 
@@ -114,7 +114,7 @@ def _check_place(folder: Path) -> None:
                 "BOATHOUSE_DATA."
             )
     free = space.free(nearest)
-    # One that was set up before starts on a full disk, too: how else would it be emptied?
+    # An existing one starts on a full disk, too, so that space can be freed.
     if free < settings.FLOOR_BYTES and not _is_set_up():
         raise Refused(
             f"Only {free // 1_000_000} MB are free at {folder}, and "
@@ -142,7 +142,7 @@ def _make_folder(folder: Path, mode: int) -> None:
             place.mkdir()
             place.chmod(mode if place == folder else 0o711)
     found = stat.S_IMODE(folder.stat().st_mode)
-    # Open is what must be closed, or closed what nginx must pass: after a restore, for example.
+    # Too open, or inaccessible for nginx: after a restore, for example.
     if (mode == 0o700 and found & 0o077) or (mode == 0o711 and found & 0o111 != 0o111):
         folder.chmod(mode)
 
@@ -159,14 +159,14 @@ def _close_sockets() -> None:
 
 
 def put_aside(path: Path) -> Path:
-    """Renames what is damaged, so that nothing is lost; the new place."""
+    """Renames a damaged file, so that nothing is lost; the new path."""
     return path.rename(f"{path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
 
 
 def closed_folder() -> Path | None:
-    """The first folder on the way to the htpasswd file that nginx's own user cannot pass.
+    """The first folder above the htpasswd file that nginx's own user cannot enter.
 
-    None if it reaches the file. Where there is one, nginx's workers run as the owner instead.
+    None if it can access the file. Otherwise nginx's workers run as the owner.
     """
     try:
         group = grp.getgrnam(NGINX_USER).gr_gid

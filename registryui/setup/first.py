@@ -1,7 +1,7 @@
 """The first operator and the first registry user, made once all parts are healthy.
 
-So late, because their secrets are shown once: a start that fails half way must not use them up.
-Neither is kept anywhere in clear. A lost password: `./boathouse operator password admin`.
+Not earlier, because their secrets are shown once: a failed start must not use them up. Neither is
+stored in clear. For a lost password: `./boathouse operator password admin`.
 """
 
 import secrets
@@ -41,17 +41,17 @@ def operator() -> Account:
 
 
 def known_operator() -> Account:
-    """An administrator who is there, else any operator; name "" if there is none."""
+    """An existing administrator, else any operator; name "" if there is none."""
     found = Operator.objects.order_by("pk").values_list("username", flat=True)
     admin = found.filter(role=Role.ADMIN, is_active=True).first()
     return Account(str(admin or found.first() or ""), "")
 
 
 def prepare_files() -> None:
-    """Makes the files of registry users true and readable, before nginx starts to read them.
+    """Makes the files of registry users correct and readable, before nginx starts to read them.
 
-    An htpasswd file that was there before our tables is adopted, one that is gone is written from
-    them, rights are written anew. Raises OSError.
+    An htpasswd file that is older than the database is adopted, a missing one is written from it,
+    rights are rewritten. Raises OSError.
     """
     publish.let_nginx_read(settings.HTPASSWD_FILE)
     if not settings.HTPASSWD_FILE.exists():
@@ -64,10 +64,10 @@ def prepare_files() -> None:
 
 
 def _adopt() -> None:
-    """Takes over the users of the file; their lines stay.
+    """Adopts the users of the file; their lines are kept.
 
-    What they may do is what the rights folder says, if the file was ours and a database was lost;
-    else what everybody in such a file may: pull and push.
+    Their rights are those of the rights folder, if the file was ours and the database was lost;
+    else pull and push.
     """
     lines = publish.lines()
     known = publish.read_rights()
@@ -87,7 +87,7 @@ def _adopt() -> None:
 def registry_user() -> Account:
     """The first registry user; made with a new secret if there is no htpasswd file yet.
 
-    A file that exists is somebody's decision, even an empty one.
+    An existing file is intended, even an empty one.
     """
     if not settings.HTPASSWD_FILE.exists() and not RegistryUser.objects.exists():
         made = users.create(USER, by=BY, may=users.ADOPTED)
@@ -96,7 +96,7 @@ def registry_user() -> Account:
 
 
 def known_registry_user() -> Account:
-    """The registry user who was there first; name "" if there is none."""
+    """The oldest registry user; name "" if there is none."""
     name = RegistryUser.objects.order_by("pk").values_list("name", flat=True).first()
     return Account(name or "", "")
 

@@ -1,6 +1,6 @@
 """The two typefaces of the pages, cut down to what a registry's pages write: about 80 kB in all.
 
-They come from packages and not from the repository; text in Chinese uses the reader's own fonts.
+They come from packages, not from the repository; Chinese text uses the reader's fonts.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""What runs of this instance, and whether it answers. Asks the parts, changes nothing."""
+"""Which parts of this instance run, and whether they respond. Changes nothing."""
 
 import contextlib
 import fcntl
@@ -24,25 +24,25 @@ State = Literal["ok", "down"]
 SECONDS = 3.0  # for one answer on loopback
 PREPARE_SECONDS = 1800  # until `up` must start the parts: a migration of a huge index
 START_SECONDS = 120  # until all of them must be healthy; a slow disk on a first start
-CLAIM_SECONDS = 1.0  # for others that only look whether it is taken
+CLAIM_SECONDS = 1.0  # for others that only check whether it is locked
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An instance that is up, as it told us at its start: its settings may not be ours."""
+    """An instance that is up, as recorded at its start: its settings may differ from ours."""
 
     pid: int  # of `up`
     url: str
     registry_name: str
-    address: str  # where the front door is reached on this machine
+    address: str  # of the proxy on this machine
     port: int
     registry_port: int  # 0: on sockets
-    certificate: str  # path of what nginx shows
+    certificate: str  # path of the certificate that nginx presents
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part's health; `note` says in a few words what it answered."""
+    """One part's health; `note` is its answer in a few words."""
 
     health: State
     pid: int  # 0 if it does not run
@@ -50,7 +50,7 @@ class Part:
 
 
 def this_instance(chosen: dict[str, int]) -> Running:
-    """What `running` will say of the instance that this process starts now."""
+    """What `running` will return for the instance that this process starts now."""
     first = ports.addresses()[0]
     address = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(first, first)  # noqa: S104
     return Running(
@@ -66,7 +66,7 @@ def this_instance(chosen: dict[str, int]) -> Running:
 
 # -- is it up? -----------------------------------------------------------------------------------
 def lock_file() -> Path:
-    """Held by `up` for its whole life, by the kernel: no stale lock after a crash."""
+    """Locked by `up` while it runs: the kernel leaves no stale lock after a crash."""
     return Path(settings.RUN_DIR / "up.lock")
 
 
@@ -88,7 +88,7 @@ def claim() -> Iterator[bool]:
 
 
 def is_claimed() -> bool:
-    """True while an `up` of this data folder lives, also one that is still starting."""
+    """True while an `up` of this data folder runs, also one that is still starting."""
     try:
         with lock_file().open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -100,8 +100,8 @@ def is_claimed() -> bool:
 
 
 def is_starting() -> bool:
-    """True while an `up` of this data folder lives and has not yet said that all is healthy; not
-    for ever: one that hangs is not starting any more."""
+    """True while an `up` of this data folder runs and has not yet reported all as healthy; with a
+    time limit, because it may hang."""
     if not is_claimed() or running() is not None:
         return False
     with contextlib.suppress(OSError):
@@ -110,13 +110,14 @@ def is_starting() -> bool:
 
 
 def note_start(seconds: float) -> None:
-    """For `is_starting`: the start takes no longer than that from now. Needs no room."""
+    """For `is_starting`: the start takes no longer than that from now. Needs no disk space."""
     until = time.time() + seconds
     os.utime(lock_file(), (until, until))
 
 
 def holders(file: Path) -> list[psutil.Process]:
-    """Who has that file open, also if it was deleted; of those that this user may look at."""
+    """The processes that have that file open, also if it was deleted, as far as this user may see
+    them."""
     wanted = {str(file.resolve()), f"{file.resolve()} (deleted)"}
     found = []
     for process in psutil.process_iter():
@@ -134,16 +135,16 @@ class Stuck(Exception):
 
 
 def end(processes: Sequence[psutil.Process], *, seconds: float) -> int:
-    """Ends these: asks, and kills after so many seconds; how many there were.
+    """Ends these: signals them, and kills them after so many seconds; their number.
 
-    Raises Stuck if that does not end one, psutil.AccessDenied if this user may not.
+    Raises Stuck if one does not end, psutil.AccessDenied if this user may not.
     """
     left = list(processes)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-                process.send_signal(signal.SIGCONT)  # or who is frozen would not hear of it
+                process.send_signal(signal.SIGCONT)  # or a frozen one would not get it
         deadline = time.monotonic() + seconds
         while (left := [one for one in left if _lives(one)]) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -165,7 +166,7 @@ def record(running: Running) -> None:
 
 
 def running() -> Running | None:
-    """The instance of this data folder; None if it does not run, or only begins to start."""
+    """The instance of this data folder; None if it does not run, or is still starting."""
     if not is_claimed():
         return None
     try:
@@ -207,13 +208,13 @@ def _registry(name: str, port: int) -> http.client.HTTPConnection:
 
 
 def passwords_trouble() -> str:
-    """ "" if slow passwords are checked, else what happened in a few words."""
+    """ "" if slow passwords are checked, else the problem in a few words."""
     place = configuration.passwords_socket()
     return _ask(sockets.Connection(place, timeout=SECONDS), "/healthz", 200)
 
 
 def _proxy(instance: Running) -> http.client.HTTPConnection:
-    # What nginx shows must be the very certificate in the file; who signed it does not matter here.
+    # nginx must present the certificate in the file; its issuer does not matter here.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -225,7 +226,7 @@ def _proxy(instance: Running) -> http.client.HTTPConnection:
 
 
 def _ask(connection: http.client.HTTPConnection, path: str, expected: int) -> str:
-    """ "" if `path` answers with that status, else what happened in a few words."""
+    """ "" if `path` answers with that status, else the problem in a few words."""
     try:
         connection.request("GET", path, headers={"User-Agent": "boathouse-health"})
         status = connection.getresponse().status

@@ -1,6 +1,6 @@
-"""The secrets that the parts of one instance share; people never see them.
+"""The secrets that the parts of one instance share; they are never shown.
 
-Each is made once, 0600 in SECRETS_DIR, and kept: a new Django key would end every session.
+Each is created once, 0600 in SECRETS_DIR, and kept: a new Django key would end every session.
 """
 
 import re
@@ -15,14 +15,14 @@ from .data import put_aside
 
 NAMES = (
     "django-key",  # signs sessions
-    "hook-token",  # the registry says it with each notification
-    "proxy-token",  # nginx says it to the portal, which believes nobody else
+    "hook-token",  # the registry sends it with each notification
+    "proxy-token",  # nginx sends it to the portal, which trusts nobody else
     "registry-key",  # the registry signs the state of unfinished uploads with it
 )
 
 
 def make() -> list[str]:
-    """Makes the secrets that are missing or damaged; a sentence for each that had to be replaced.
+    """Creates the secrets that are missing or damaged; a sentence for each that was replaced.
 
     Raises OSError for one that this user may not read.
     """
@@ -39,12 +39,12 @@ def make() -> list[str]:
 
 
 def _is_sound(path: Path) -> bool:
-    """Whether it can be said in a header and a configuration. A short one is somebody's choice."""
+    """Whether it can be used in a header and a configuration. A short one is accepted."""
     try:
         text = path.read_bytes().strip()
     except (FileNotFoundError, IsADirectoryError):
         return False
-    if path.name == "proxy-token":  # nginx.conf has no way to write a dollar sign
+    if path.name == "proxy-token":  # nginx.conf cannot escape a dollar sign
         return bool(re.fullmatch(rb"[\w-]+", text))
     return bool(text) and text.isascii() and text.decode().isprintable()
 

@@ -1,18 +1,18 @@
-"""The programs of one instance, run and watched by `up`.
+"""The processes of one instance, started and supervised by `up`.
 
-    up ── registry            each leads a group of processes of its own
+    up ── registry            each leads its own process group
        ├─ manifests, blobs    (the registry again, for writes; see registryui/sockets.py)
        ├─ passwords ── worker (nginx)
        ├─ nginx ── workers
        ├─ web ── workers      (gunicorn)
        └─ worker              (huey)
 
-A part that dies is started again, because the front door must outlive the portal; only a part that
-keeps dying before all were healthy ends the start. Nothing else ends `up`: a line or a file that
-cannot be written is lost, and that is all.
+A part that ends is restarted, because the proxy must outlive the portal; the start fails only if a
+part keeps ending before all were healthy. Nothing else ends `up`: output that cannot be written is
+lost.
 
-If `up` is killed, the kernel tells the parts to end. What does not (a part that is frozen) is known
-by run/parts.lock, which they all inherit open: `down` and the next `up` end it.
+If `up` is killed, the kernel signals the parts. Those that do not end (a frozen part) are found by
+run/parts.lock, which they all inherit open: `down` and the next `up` end them.
 """
 
 import collections
@@ -40,10 +40,10 @@ from .go_runtime import GO_RUNTIME
 
 MOST_DEATHS = 5  # of one part while starting
 LONGEST_PAUSE = 5.0  # seconds before a part is started again
-STEADY = 30.0  # seconds a part must live for its deaths to be forgotten
-TURN = 0.1  # seconds between two looks at the parts, if they say nothing
-END_SECONDS = 5.0  # until what was told to end is killed, and what was killed is given up
-MOST_LINES = 10_000  # that wait for an output that takes none
+STEADY = 30.0  # seconds a part must run for its failures to be forgotten
+TURN = 0.1  # seconds between two checks of the parts, if they print nothing
+END_SECONDS = 5.0  # until a part that was signalled is killed, and a killed one is given up
+MOST_LINES = 10_000  # queued while the output blocks
 LONGEST_LINE = 1_000_000
 
 
@@ -71,8 +71,8 @@ def registry_command() -> list[str]:
 
 
 def registry_environment(name: str) -> dict[str, str]:
-    """Ours without what would change the registry's configuration behind our back, and without what
-    its S3 driver panics at; with the socket of that one of sockets.REGISTRIES."""
+    """Ours without variables that would change the registry's configuration or make its S3 driver
+    panic; with the socket of that one of sockets.REGISTRIES."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -82,13 +82,14 @@ def registry_environment(name: str) -> dict[str, str]:
 
 
 def registry_socket(name: str) -> dict[str, str]:
-    """What tells that one of sockets.REGISTRIES to listen elsewhere than its configuration says."""
+    """The variable by which that one of sockets.REGISTRIES listens elsewhere than its configuration
+    says."""
     return {} if name == "registry" else {"REGISTRY_HTTP_ADDR": str(sockets.registry(name))}
 
 
 def passwords_command() -> list[str]:
     """The command line of the nginx that checks slow passwords."""
-    # One that was killed leaves its socket, and nginx listens on none that is there.
+    # One that was killed leaves its socket, and nginx does not listen on an existing one.
     return [
         *("sh", "-c", 'rm -f "$0"; exec "$@"', str(configuration.passwords_socket())),
         *(configuration.nginx_program(), "-c", str(configuration.passwords_file())),
@@ -135,11 +136,11 @@ def _python_environment(registry_port: int, hook_port: int) -> dict[str, str]:
 
 
 class Lines:
-    """Hands on what the parts print, with time and name; remembers the last lines of each for the
-    sentence of a failed start.
+    """Forwards the output of the parts, with time and name; keeps the last lines of each for the
+    error of a failed start.
 
-    A thread of its own writes, so that a terminal that stands still, or a full disk, costs lines
-    and nothing else. If the output is `file`, and that was renamed (rotation.py), it is made anew.
+    A separate thread writes, so that a stopped terminal or a full disk only loses lines. If the
+    output is `file`, and that was renamed (rotation.py), it is created again.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Lines:
     ) -> None:
         self._output = output
         self._redacted = [secret.encode() for secret in redacted]
-        # All outputs of this process that are the file, so that its own words follow, too.
+        # All outputs of this process that are the file, so that its own output follows, too.
         self._followers = [one for one in (1, 2) if file and _is_same(one, file)]
         self._file = file
         self._last: dict[str, collections.deque[str]] = {}
@@ -174,7 +175,7 @@ class Lines:
         return "\n".join(self._last.get(name, ()))
 
     def close(self) -> None:
-        """Waits a moment until all is written."""
+        """Waits shortly until all is written."""
         with contextlib.suppress(queue.Full):
             self._waiting.put(None, timeout=1)
             self._writer.join(timeout=1)
@@ -223,8 +224,8 @@ class _Part:
 
 
 class Parts:
-    """Starts the parts and starts again what dies, until it is asked to end. `failure` says why it
-    gave up."""
+    """Starts the parts and restarts those that end, until it is stopped. `failure` says why it gave
+    up."""
 
     def __init__(self, lines: Lines) -> None:
         self.is_healthy = False
@@ -247,7 +248,7 @@ class Parts:
         self.is_ending = True
 
     def loop(self) -> None:
-        """Runs the parts until a signal or `give_up`; none is left then, whatever happens here."""
+        """Runs the parts until a signal or `give_up`; none is left then."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: setattr(self, "is_ending", True))
         self._lock = os.open(lock_file(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -276,7 +277,7 @@ class Parts:
             self._read_one(key.data)
 
     def _read_one(self, part: _Part) -> bool:
-        """Hands on what it has printed; True if there may be more."""
+        """Forwards its output; True if there may be more."""
         try:
             data = os.read(part.output, 65_536)
         except BlockingIOError:
@@ -296,7 +297,7 @@ class Parts:
     def _start(self, part: _Part) -> None:
         part.began = time.monotonic()
         try:
-            # setpriv: the part is told to end when this process is killed.
+            # setpriv: the part is signalled when this process is killed.
             part.process = subprocess.Popen(  # noqa: S603  (our own programs)
                 ["setpriv", "--pdeathsig", "TERM", "--", *part.command],  # noqa: S607
                 env=part.environment,
@@ -317,8 +318,8 @@ class Parts:
         self._say(f"{part.name} started (process {part.process.pid})")
 
     def _bury(self, part: _Part, process: subprocess.Popen[bytes]) -> None:
-        """Ends what a dead part has left of its group, which may hold its port."""
-        _signal_group(process.pid, signal.SIGKILL)  # before the wait: the number is still its own
+        """Ends what is left of a dead part's group, which may still use its port."""
+        _signal_group(process.pid, signal.SIGKILL)  # before the wait: the id is its own
         with process:
             while self._read_one(part):
                 pass
@@ -347,7 +348,7 @@ class Parts:
         try:
             files.write(pids_file(), json.dumps(pids))
             self._noted = pids
-        except OSError:  # a full disk: a second later there may be room
+        except OSError:  # a full disk: a second later there may be space
             self._note_at = now + 1
 
     def _end(self) -> None:
@@ -378,26 +379,26 @@ def pids_file() -> Path:
 
 
 def lock_file() -> Path:
-    """What every part has open, and nobody else."""
+    """A file that every part has open, and nobody else."""
     return Path(settings.RUN_DIR / "parts.lock")
 
 
 def end_left() -> int:
-    """Ends the parts that an `up` left running which is gone; how many processes that were.
+    """Ends the parts that an earlier `up` left running; the number of processes.
 
     Raises health.Stuck if some do not end.
     """
     try:
         with lock_file().open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return 0  # nobody has it open: no need to look at all processes
+            return 0  # nobody has it open: no need to check all processes
     except OSError:
         pass
     return health.end(health.holders(lock_file()), seconds=END_SECONDS)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it is dead and not yet waited for, so that nobody else has its number."""
+    """Whether it is dead and not yet waited for, so that its process id is not reused."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

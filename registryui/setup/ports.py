@@ -1,9 +1,8 @@
-"""Which ports the parts listen on, and who is in the way.
+"""Which ports the parts listen on, and which program uses them.
 
 nginx listens on loopback for the registry's notifications, on a port that is chosen once; the
-registry only if a port is set for it. Both are kept in RUN_DIR/ports.json, where settings.py finds
-them (registry 0: on sockets). nginx's own port is the user's choice and is never replaced by
-another one.
+registry only if a port is set for it. Both are stored in RUN_DIR/ports.json for settings.py
+(registry 0: on sockets). nginx's own port is set by the user and never replaced.
 """
 
 import errno
@@ -22,7 +21,7 @@ TRIED = 200  # ports in a row; below the range that the kernel gives to outgoing
 
 
 class Chosen:
-    """Ports of the parts, held for us until `release`.
+    """Ports of the parts, reserved until `release`.
 
     Between choosing a port and the part's own bind, another instance could choose the same one.
     So each chosen port is also claimed as an abstract Unix socket: it belongs to the same network
@@ -51,15 +50,15 @@ class Chosen:
         return True
 
     def release(self) -> None:
-        """Gives the claims back."""
+        """Releases the claims."""
         for claim in self._claims:
             claim.close()
         self._claims.clear()
 
 
 def choose() -> Chosen:
-    """The port for notifications: that of last time if it is free, else a new one; and that of the
-    registry, 0 if none is set. Kept.
+    """The port for notifications: the previous one if it is free, else a new one; and that of the
+    registry, 0 if none is set. Both are stored.
 
     Raises Refused if a port that was set by hand is busy.
     """
@@ -94,7 +93,8 @@ def _kept() -> dict[str, int]:
 
 
 def check_proxy() -> None:
-    """Raises Refused if nginx could not listen: the port is held, or this user may not take it."""
+    """Raises Refused if nginx could not listen: the port is in use, or this user may not bind
+    it."""
     wanted = [(settings.PORT, "BOATHOUSE_PORT")]
     if settings.HTTP_PORT:
         wanted.append((settings.HTTP_PORT, "BOATHOUSE_HTTP_PORT"))
@@ -168,7 +168,7 @@ def _try(address: str, port: int) -> None:
     with socket.socket(family) as trial:
         if is_ipv6:
             trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # As the parts do it: a connection that is still closing is not in the way.
+        # Like the parts: a connection that is still closing does not matter.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         trial.bind(("" if address == "*" else address.strip("[]"), port))
         trial.listen(1)

@@ -1,4 +1,4 @@
-"""What `up` and `status` say: the same facts as lines for a person and as JSON for a program."""
+"""What `up` and `status` print: the same facts as lines for people and as JSON for programs."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,8 +12,8 @@ from .health import Part, Running
 def facts(
     instance: Running, parts: dict[str, Part], operator: Account, user: Account
 ) -> dict[str, Any]:
-    """{url, registry, ca, operator, user, parts, warnings}; password and secret only when just
-    made."""
+    """{url, registry, ca, operator, user, parts, warnings}; password and secret only if they were
+    just created."""
     ca = tls.ca_certificate()
     return {
         "url": instance.url,

@@ -1,10 +1,10 @@
-"""The logs, turned over by size and each night, the oldest removed. No line is lost.
+"""Log rotation, by size and each night; the oldest files are removed. No line is lost.
 
     NAME ── renamed to NAME.20260131-031700 ── whoever writes it opens NAME anew
-                                         nginx: at USR1; `up`: it sees that NAME is another file
+                                         nginx: at USR1; `up`: NAME is another file
 
-Until then lines go on into the renamed file, which is not removed before. The worker does this,
-with systemd and without; there only nginx writes a file, the others write to the journal.
+Until then lines are written to the renamed file, which is not removed before. The worker does this,
+also under systemd, where only nginx writes a file and the others log to the journal.
 """
 
 import os
@@ -21,12 +21,12 @@ from django.conf import settings
 from . import configuration
 
 NAMES = ("access.json", "boathouse.log")
-PIECES = 20  # a log is turned over when it has this part of what all may have together
+PIECES = 20  # a log is rotated at this share of the limit for all
 _STAMP = re.compile(r"\.\d{8}-\d{6}\Z")
 
 
 def check() -> None:
-    """Turns over what has become too big, and removes what is too much or too old."""
+    """Rotates logs that are too large, and removes files beyond the limits."""
     for name in NAMES:
         if _size(_log(name)) > settings.LOG_BYTES // PIECES:
             turn_over(name)
@@ -36,11 +36,11 @@ def check() -> None:
 
 
 def turn_over(name: str) -> None:
-    """Renames that log, if something is in it, and lets its writer begin a new one."""
+    """Renames that log, if it is not empty, and lets its writer begin a new one."""
     file = _log(name)
     old = file.with_name(f"{name}.{datetime.now(UTC):%Y%m%d-%H%M%S}")
     if name == "access.json" and nginx_pid() == 0:
-        return  # it could not be told, and would go on in the old one
+        return  # it could not be signalled, and would continue in the old one
     if _size(file) and not old.exists():
         file.rename(old)
         if name == "access.json":
@@ -51,7 +51,7 @@ def nginx_pid() -> int:
     """The process id of our nginx; 0 if it does not run."""
     with suppress(OSError, ValueError, psutil.Error):
         pid = int((settings.RUN_DIR / "nginx.pid").read_text())
-        # The number may be another program's by now, which USR1 would end.
+        # The process id may be reused by another program, which USR1 would end.
         if str(configuration.nginx_file()) in " ".join(psutil.Process(pid).cmdline()):
             return pid
     return 0
@@ -66,7 +66,7 @@ def _reopen() -> None:
 def _prune() -> None:
     files, total = [], 0
     for name in NAMES:
-        # As long as there is no new one, somebody may still write into the last that was renamed.
+        # Until there is a new one, the last renamed file may still be written.
         turned = _turned(name)
         files += turned if _log(name).exists() else turned[:-1]
         total += sum(map(_size, (*turned, _log(name))))
@@ -82,7 +82,7 @@ def _log(name: str) -> Path:
 
 
 def _turned(name: str) -> list[Path]:
-    """Those that were renamed, the oldest first; what people put beside them is not ours."""
+    """The renamed files, oldest first; other files beside them are left alone."""
     found = _log(name).parent.glob(f"{name}.*")
     return sorted(one for one in found if _STAMP.fullmatch(one.name.removeprefix(name)))
 

@@ -1,10 +1,10 @@
-"""As root: leaves root, and goes on as the system user that owns the data folder.
+"""As root: switches to the system user that owns the data folder.
 
     root: up ──► useradd boathouse, if there is none ──► the data folder is its own ──┐
     root: any other command ─────────────────────────────────────────────────────────┴─► setpriv
 
-So no part of an instance runs as root, nginx included: who may write what a root's nginx reads and
-logs could become root. portal/manage.py calls this before Django is set up.
+So no part of an instance runs as root, nginx included: whoever can write what nginx reads and logs
+as root could become root. portal/manage.py calls this before Django is set up.
 """
 
 import fcntl
@@ -24,8 +24,8 @@ AS_ROOT = ("units",)  # writes below /etc
 
 
 def leave_root(arguments: Sequence[str]) -> None:
-    """Does not come back if the data folder belongs to another user than root: then the command is
-    begun anew as that user."""
+    """Does not return if the data folder belongs to another user than root: the command is then
+    executed again as that user."""
     command = arguments[0] if arguments else ""
     if os.geteuid() != 0 or command in AS_ROOT:
         return
@@ -74,7 +74,7 @@ def _hand_over() -> None:
     for place in [place for place in (*reversed(data.parents), data) if not place.exists()]:
         place.mkdir()
         place.chmod(0o711)
-    # What root has put back into it, such as a backup, too. Of a huge store once.
+    # Includes what root restored into it, such as a backup. A huge store only once.
     store = Path(settings.STORE_DIR)
     is_given = owner == user.pw_uid and store.is_dir() and store.stat().st_uid == user.pw_uid
     _give(data, user, but=store if is_given else None)
@@ -98,12 +98,12 @@ def _user() -> pwd.struct_passwd:
 
 
 def _blocked(user: pwd.struct_passwd) -> str:
-    """What of ours that user cannot read, or pass; "" if nothing."""
+    """The first of our files that user cannot read, or folders it cannot access; "" if none."""
     data = Path(settings.DATA)
     nearest = next(place for place in (data, *data.parents) if place.exists())
     files = (settings.TLS_CERTIFICATE, settings.TLS_KEY, settings.STORAGE_SECRET_FILE)
     wanted = [
-        str(nearest.parent if nearest == data else nearest),  # itself it is handed over
+        str(nearest.parent if nearest == data else nearest),  # the folder itself changes its owner
         *(str(one) for one in (settings.BASE_DIR / name for name in _CODE) if one.exists()),
         *(str(Path(one).expanduser()) for one in files if one),
     ]
@@ -131,8 +131,8 @@ print(next(filter(None, map(blocked, others)), "" if os.access(top, os.X_OK) els
 
 
 def _elsewhere(user: pwd.struct_passwd) -> str:
-    """A folder of another user that the store, or a symbolic link in it, leads to, such as one on
-    another disk; "" if there is none. It is not ours to give."""
+    """A folder of another user that the store, or a symbolic link in it, points to, such as one on
+    another disk; "" if there is none. Its owner is not changed."""
     store = Path(settings.STORE_DIR)
     below = (Path(folder, one) for folder, folders, _files in os.walk(store) for one in folders)
     for place in (store, *below):
@@ -142,7 +142,7 @@ def _elsewhere(user: pwd.struct_passwd) -> str:
 
 
 def _is_up() -> bool:
-    """Whether an `up` has this data folder: one of an older release may run as root."""
+    """Whether an `up` runs on this data folder: one of an older release may run as root."""
     try:
         with (settings.RUN_DIR / "up.lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -154,8 +154,8 @@ def _is_up() -> bool:
 
 
 def _give(top: Path, user: pwd.struct_passwd, *, but: Path | None) -> None:
-    """Changes the owner of all below `top`, and last of `top`. Follows no symbolic link; what has
-    further names may lie elsewhere, too, and is left if it could have been put there by the user.
+    """Changes the owner of all below `top`, and last of `top`. Follows no symbolic link; a file
+    with hard links may also be elsewhere, and is skipped if the user could have created it.
     """
     is_ours = top.stat().st_uid == user.pw_uid
     for folder, folders, files, handle in os.fwalk(top, topdown=True, follow_symlinks=False):

@@ -1,4 +1,4 @@
-"""Static files below DATA/static, collected only when they changed."""
+"""Static files below DATA/static, gathered only when they changed."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from . import fonts
 
 
 def gather() -> bool:
-    """Makes the fonts and collects all static files if something changed; True if it did."""
+    """Creates the fonts and gathers all static files if something changed; True if it did."""
     fonts.make()
     state = _state()
     stamp = settings.STATIC_ROOT / ".collected"
@@ -28,7 +28,7 @@ def gather() -> bool:
 
 
 def _is_sound(manifest: Path) -> bool:
-    """Whether all the files are there that it names; without it no page can be made."""
+    """Whether all files that it names exist; without it no page can be rendered."""
     try:
         names = json.loads(manifest.read_bytes())["paths"].values()
         return all((settings.STATIC_ROOT / name).is_file() for name in names)

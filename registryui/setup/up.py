@@ -1,11 +1,10 @@
-"""`up`: from nothing, or from what the last one left, to a registry that answers.
+"""`up`: sets up an instance, or continues with an existing one, until the registry responds.
 
     refuse early ── claim ── keys, certificate, ports ── database, static files ── configuration
                                                                                         │
-         say it ── first operator and user ── all healthy ── registry, passwords, nginx, web, worker
+         report ── first operator and user ── all healthy ── registry, passwords, nginx, web, worker
 
-Each step finds what is there and makes only what is missing, so a start that was cut off goes on
-at the next one.
+Each step creates only what is missing, so an interrupted start continues with the next one.
 """
 
 import contextlib
@@ -45,11 +44,11 @@ log = logging.getLogger(__name__)
 
 
 def up(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
-    """Starts all parts and stays until they end; the exit code.
+    """Starts all parts and waits until they end; the exit code.
 
-    `say` gets one sentence a step, `lines` what the parts print, `ready` the facts (see report.py)
-    once all is healthy, with True if another `up` was already there (then this returns at once).
-    Raises Refused when it cannot be done.
+    `say` gets one sentence a step, `lines` the output of the parts, `ready` the facts (see
+    report.py) once all is healthy, with True if another `up` was already running (then this returns
+    at once). Raises Refused.
     """
     with _ended_by_signals(), _in_words():
         data.make()
@@ -107,7 +106,7 @@ def _end_left(say: Say) -> None:
 
 
 def prepare(*, say: Say) -> ports.Chosen:
-    """Makes all that the parts need and is missing; the ports, held for the caller."""
+    """Creates everything that the parts need; the ports, reserved for the caller."""
     configuration.registry_program()
     configuration.wanted_storage()
     configuration.nginx_program()
@@ -128,7 +127,7 @@ def prepare(*, say: Say) -> ports.Chosen:
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], hook_port=chosen.ports["hook"])
         write_freeze.clear()
-        with contextlib.suppress(OSError):  # the worker says it
+        with contextlib.suppress(OSError):  # the worker reports it
             space.check(uploads=lambda: 0)
     except BaseException:
         chosen.release()
@@ -154,7 +153,7 @@ def _prepare_users() -> None:
         raise Refused(f"BOATHOUSE_ANONYMOUS_PULL: {bad}") from bad
     except OSError as trouble:
         raise Refused(
-            f"The files of registry users cannot be made ready ({trouble}): give them to the user "
+            f"The files of registry users cannot be written ({trouble}): give them to the user "
             "that runs ./boathouse, or run it as that user."
         ) from trouble
 
@@ -166,7 +165,7 @@ def _prepare_guard(say: Say) -> None:
         guard_files.write()
     except OSError as trouble:
         raise Refused(
-            f"The files of protections cannot be made ready ({trouble}): give "
+            f"The files of protections cannot be written ({trouble}): give "
             f"{guard_files.folder()} to the user that runs ./boathouse, or run it as that user."
         ) from trouble
 
@@ -203,8 +202,8 @@ def _run(
 
 
 class _Watch(threading.Thread):
-    """Asks the parts until all are healthy, and tells it: the loop of the parts must not wait for
-    answers, for the database or for whoever reads what is told."""
+    """Polls the parts until all are healthy, and reports it, in a thread: the loop of the parts
+    must not wait for answers, for the database or for the reader of the report."""
 
     def __init__(
         self,
@@ -233,7 +232,7 @@ class _Watch(threading.Thread):
     def _tell(self, seen: dict[str, health.Part]) -> None:
         try:
             facts = _facts(self._instance, seen)
-        except Exception as error:  # whatever it is, whoever waits for this start is told
+        except Exception as error:  # whatever it is, the process that waits for this start is told
             log.exception("the first accounts")
             self._manager.give_up(
                 space.advice(error) or f"The first accounts cannot be made: {error}"
@@ -243,16 +242,16 @@ class _Watch(threading.Thread):
             connection.close()
         is_recorded = self._record()
         self._manager.is_healthy = True
-        with contextlib.suppress(OSError):  # nobody is there any more, or the disk is full
+        with contextlib.suppress(OSError):  # the reader has ended, or the disk is full
             self._ready(facts, False)
         while not is_recorded:
             time.sleep(1)
             is_recorded = self._record()
 
     def _record(self) -> bool:
-        """Lets `status` know of this instance; False if there is no room for that yet."""
+        """Lets `status` know of this instance; False if there is no disk space for that yet."""
         try:
-            health.record(self._instance)  # after the first accounts: who waits for it finds them
+            health.record(self._instance)  # after the first accounts
         except OSError:
             return False
         return True
@@ -265,12 +264,12 @@ def _slow(seen: dict[str, health.Part], last_lines: str) -> str:
 
 
 def _facts(instance: health.Running, seen: dict[str, health.Part]) -> Facts:
-    user = first.registry_user()  # before the operator: with an operator, the doctor looks for it
+    user = first.registry_user()  # before the operator: with an operator, the doctor expects it
     return report.facts(instance, seen, first.operator(), user)
 
 
 def _facts_of_the_other() -> Facts:
-    """The facts of the `up` that was there before; waits for it if it is still starting."""
+    """The facts of the `up` that was already running; waits for it if it is still starting."""
     while (found := health.running()) is None:
         if not health.is_claimed():
             raise Refused("Another ./boathouse up was starting here and ended: try again.")
@@ -284,7 +283,7 @@ def _facts_of_the_other() -> Facts:
 
 
 def _show_new_certificate() -> None:
-    """Lets the nginx that runs read a certificate that was replaced since its start."""
+    """Reloads the running nginx if the certificate was replaced since its start."""
     wanted = tls.read_certificate(tls.server_certificate()).fingerprint.replace(":", "").lower()
     try:
         is_old = proxy.ask("/healthz", {}).fingerprint != wanted
@@ -297,8 +296,8 @@ def _show_new_certificate() -> None:
 
 
 def facts_of(instance: health.Running) -> Facts:
-    """The facts of an instance that is up, without making anything. A database that cannot be read
-    is one of them."""
+    """The facts of an instance that is up; creates nothing. A database that cannot be read is one
+    of them."""
     seen = health.examine(instance)
     operator = user = first.Account("", "")
     try:
@@ -311,7 +310,7 @@ def facts_of(instance: health.Running) -> Facts:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the set-up like Ctrl-C; later parts.py takes over."""
+    """SIGTERM and a closed terminal end the setup like Ctrl-C; later parts.py handles them."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -332,10 +331,10 @@ def log_file() -> Path:
 
 
 def up_in_background() -> tuple[Facts, bool]:
-    """Starts a detached `up`; its facts once all is healthy, and True if one was there before.
+    """Starts a detached `up`; its facts once all is healthy, and True if one was already running.
 
-    The facts come through a pipe, because they may hold secrets that belong in no log. Raises
-    Refused with the other's sentence if it fails.
+    The facts come through a pipe, because they may contain secrets, which must not be logged.
+    Raises Refused with the other's sentence if it fails.
     """
     with _ended_by_signals(), _in_words():
         return _start_detached()
@@ -371,7 +370,7 @@ def _start_detached() -> tuple[Facts, bool]:
 
 
 def _answer(handle: int) -> str:
-    """The line that comes through that pipe; "" if it was closed without one."""
+    """The line from that pipe; "" if it was closed without one."""
     told, end = b"", time.monotonic() + health.PREPARE_SECONDS + health.START_SECONDS
     with os.fdopen(handle, "rb", buffering=0) as answers:
         while not told.endswith(b"\n"):
@@ -395,16 +394,17 @@ def _end_child(child: subprocess.Popen[bytes]) -> None:
 
 
 def tell(handle: int, answer: dict[str, Any]) -> None:
-    """The other end of `up_in_background`: one line of JSON; a parent that left is no error."""
+    """The other end of `up_in_background`: one line of JSON; a parent that has ended is no
+    error."""
     with contextlib.suppress(OSError), os.fdopen(handle, "w") as pipe:
         pipe.write(json.dumps(answer) + "\n")
 
 
 # -- down ----------------------------------------------------------------------------------------
 def down() -> bool:
-    """Ends the `up` of this data folder, and what another one has left; False if there is neither.
+    """Stops the `up` of this data folder, and what another one has left; False if there is neither.
 
-    Whatever the state: who hangs is killed. Raises Refused if it may not or cannot end something.
+    Works in any state: processes that hang are killed. Raises Refused if one cannot be ended.
     """
     ups = [one for one in health.holders(health.lock_file()) if _is_up(one)]
     if not ups and health.is_claimed():
@@ -425,7 +425,7 @@ def down() -> bool:
 
 
 def _is_up(process: psutil.Process) -> bool:
-    """Others, such as `status`, have the file open for a moment to look at it."""
+    """Others, such as `status`, also have the file open for a moment."""
     try:
         return "up" in process.cmdline()
     except psutil.Error:

@@ -39,7 +39,7 @@ LATEST = 7  # the last two only where the page is very wide
 BIGGEST = 14
 BARS = 7  # of them on phones
 # Lights that are always shown; the others only when they are not green.
-STRIP = ("registry", "front door", "index", "certificate", "disk")
+STRIP = ("registry", "proxy", "index", "certificate", "disk")
 
 
 @dataclass(frozen=True, slots=True)

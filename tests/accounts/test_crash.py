@@ -41,7 +41,7 @@ HAND_MADE = b"# made by hand\nhand:{SHA}L55TUjtiq8FBorTWAZ0jy6g129A=:a comment\n
 
 # -- clients that never pause ----------------------------------------------------------------------
 class Line:
-    """One TLS connection to the front door, opened again when nginx closes it."""
+    """One TLS connection to the proxy, opened again when nginx closes it."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.address = address
@@ -76,7 +76,7 @@ class Line:
 
 @dataclass
 class Clients:
-    """Those who may, and one who was switched off; `wrong` is what nginx must not have answered."""
+    """Those who may, and one who was disabled; `wrong` is what nginx must not have answered."""
 
     may: dict[str, str]  # name to secret: TAGS must be 200 with each, all the time
     off: tuple[str, str]  # refused whenever `off_since` is the same before and after

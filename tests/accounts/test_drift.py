@@ -213,7 +213,7 @@ def test_a_name_that_was_made_meanwhile_is_refused(monkeypatch: pytest.MonkeyPat
     assert row("hand").secret_hash == ONE
 
 
-# -- put back --------------------------------------------------------------------------------------
+# -- restore ---------------------------------------------------------------------------------------
 def test_put_back_the_file_says_what_the_tables_say() -> None:
     before = publish.lines()
     by_hand(a=ONE, b="", hand=TWO, off=ONE)
@@ -284,7 +284,7 @@ def test_a_version_comes_back_and_the_tables_follow() -> None:
     assert inconsistent() == []
     assert htpasswd.CANARY in htpasswd.parse(publish.read())
     newest = htpasswd.parse(publish.versions()[0].read_bytes())
-    assert {name: newest[name] for name in now} == now  # and this can be put back as well
+    assert {name: newest[name] for name in now} == now  # and this can be restored as well
 
 
 def test_a_version_with_an_odd_line_that_was_left_alone_comes_back() -> None:

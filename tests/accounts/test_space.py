@@ -53,7 +53,7 @@ def test_eight_processes_lose_nothing(
         for number in range(PROCESSES):
             for edit in range(edits // 2):
                 row = rows[f"user-{number}-{edit}"]
-                # Each was made, and then given another right or switched off, in turn.
+                # Each was made, and then given another right or disabled, in turn.
                 is_on = edit % 2 == 0
                 assert row.is_active is is_on
                 wanted = ("push", f"team/{number}") if is_on else ("pull", "team/*")

@@ -46,7 +46,7 @@ def test_a_new_user_has_what_was_asked(files: Path) -> None:
     assert publish.lines() == {"ci": row.secret_hash}
     assert htpasswd.verify(row.secret_hash, done.secret)
     assert done.secret not in str(RegistryUser.objects.values())
-    assert not done.proof.is_proved  # there is no front door here: written all the same
+    assert not done.proof.is_proved  # there is no proxy here: written all the same
     assert done.proof.reason
     assert inconsistent() == []
 
@@ -322,7 +322,7 @@ def test_rights_that_are_changed_while_they_are_written_stay_pending(
 def test_undoing_a_failed_change_keeps_what_another_one_changed(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One rotates, another switches off, and the disk is full for the first: off stays off."""
+    """One rotates, another disables, and the disk is full for the first: off stays off."""
     row = make(may=PULL)
 
     def fails(*_arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""Many tags as one run, on a real registry: stopped, refused, failed, and put back."""
+"""Many tags as one run, on a real registry: stopped, refused, failed, and restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BY = "operator:mika"
 
 @pytest.fixture
 def tags(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Nine tags on three images, deleted and put back by threes."""
+    """Nine tags on three images, deleted and restored by threes."""
     monkeypatch.setattr(execute, "BATCH", 3)
     monkeypatch.setattr(restore, "BATCH", 3)
     names = [f"1.{n}" for n in range(9)]

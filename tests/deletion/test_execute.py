@@ -297,7 +297,7 @@ def test_each_push_of_a_quick_sequence_can_be_put_back(here: World) -> None:
     assert undo.restorable().count() == 3
 
 
-# -- untagged, and for good ------------------------------------------------------------------------
+# -- untagged, and purged --------------------------------------------------------------------------
 
 
 def test_an_untagged_manifest_is_marked_and_can_be_kept_after_all(here: World) -> None:
@@ -312,7 +312,7 @@ def test_an_untagged_manifest_is_marked_and_can_be_kept_after_all(here: World) -
     undo.restore(row, by=BY)
     assert not undo.restorable().exists()
     again = here.delete(manifests=(digest,))
-    here.real.delete(R, digest)  # as collecting would
+    here.real.delete(R, digest)  # as garbage collection would
     assert [one.state for one in undo.restore_act(again.act, by=BY)] == ["restored"]
     assert_whole(here.real, R, digest)
 
@@ -380,7 +380,7 @@ TEN = tuple(f"t{number}" for number in range(10))
 
 
 def assert_consistent(here: World) -> None:
-    """Siblings work; each tag is on its digest, or can be put back on it, and the index says so."""
+    """Siblings work; each tag is on its digest, or can be restored, and the index says so."""
     here.sync()
     rows = {row.tag: row.digest for row in undo.restorable()}
     for number in range(10):

@@ -129,7 +129,7 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Ex
 
 
 def test_pushes_of_images_that_share_layers_are_not_broken(here: World, extent: Extent) -> None:
-    """Of what goes, and of what goes for good, which takes blobs from the repository."""
+    """Of what goes, and of what is purged, which takes blobs from the repository."""
     wanted, kept = extent((8, 0), (100, 2))
     rounds = 0
     with pushing(here, "other") as other:

@@ -1,4 +1,4 @@
-"""Putting a tag back on a former digest, on a real registry that tells us of it."""
+"""Restoring a tag to an earlier digest, on a real registry that tells us of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of collecting: by the book of runs, also of runs that died."""
+"""The doctor on garbage collection: from the runs, also of runs that died."""
 
 from __future__ import annotations
 

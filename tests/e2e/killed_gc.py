@@ -1,4 +1,4 @@
-"""Kills a collecting process at each of its changes of the disk; run by test_collect.py.
+"""Kills a garbage collection at each of its changes of the disk; run by test_gc.py.
 
 Each time: the same store and index as before, a child that is killed just before its n-th change,
 a look at all that is kept, then a run to its end and the same look again.
@@ -77,8 +77,8 @@ def main() -> None:
 
 
 def prepare() -> list[tuple[str, str]]:
-    """Something for every stage: to hide, to put back, to purge, leftovers. Returns what is kept;
-    the last of them is broken until a run has put it back."""
+    """Something for every stage: quarantine, restore, purge, leftovers. Returns what is kept; the
+    last of them is broken until a run has restored it."""
     base = b"base" * 100
     kept = [("team/app", "1"), ("team/app", "both"), ("other/app", "1"), ("team/again", "again")]
     kept.append(("team/back", "back"))
@@ -180,8 +180,8 @@ def review() -> int:
 
 
 def finish() -> int:
-    """Runs until nothing is left to do: what a run hides last, as an empty repository, the next
-    one deletes; and the run before may have been killed before it got so far."""
+    """Runs until nothing is left to do: the next run purges what one quarantines last, such as an
+    empty repository; and the run before may have been killed earlier."""
     return run_once() or run_once()
 
 

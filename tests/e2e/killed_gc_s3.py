@@ -1,4 +1,4 @@
-"""Kills a collecting process at its changes of a bucket; run by test_collect_s3.py.
+"""Kills a garbage collection at its changes of a bucket; run by test_gc_s3.py.
 
 A bucket with versions cannot be set back to what it was, so each kill has images of its own: one
 that is purged, one that comes back, one that is hidden. A child dies just before its n-th change;
@@ -118,7 +118,7 @@ def index() -> None:
 
 
 def hide(number: int, digest: str) -> int:
-    """Hides both images; then a tag on one of them, as of a push that had looked before."""
+    """Quarantines both images; then a tag on one of them, as of a push that had looked before."""
     index()
     settings.QUARANTINE_TIME = timedelta(hours=1)
     status = run_once()

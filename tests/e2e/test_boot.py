@@ -1,4 +1,4 @@
-"""After a reboot, and after a power cut, everything is back without anybody: with the lines of
+"""After a reboot, and after a power failure, everything is back without anybody: with the lines of
 docs/install.md as they stand there, under a systemd that is the first process."""
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def is_well(booted: Booted) -> bool:
 
 
 def test_the_documented_lines_bring_everything_back(booted: Booted) -> None:
-    """The units are enabled by one line, and come back from a reboot and from a power cut."""
+    """The units are enabled by one line, and come back from a reboot and from a power failure."""
     booted.run(f"cd {HOME}\n{lines()}")
     assert booted.run("systemctl is-enabled boathouse.target").stdout.strip() == "enabled"
     until(lambda: is_well(booted), "all parts are healthy", pause=0.3)

@@ -1,5 +1,5 @@
-"""What clients delete past the portal, with a real registry on a disk and on S3: it waits for undo,
-collecting keeps it until then, and it comes back with its digest."""
+"""What clients delete past the portal, with a real registry on a disk and on S3: it can be restored
+with its digest, and garbage collection keeps it until then."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_a_delete_of_many_that_is_killed_half_way_offers_undo_at_once(boathouse:
     tags = served.store / paths.tags(name)
 
     def links_elsewhere() -> list[Path]:
-        """Of the tags that a delete has taken off their digest, and that are still there."""
+        """Of the tags that a delete has untagged, and that are still there."""
         return [link for link in tags.glob("t*/current/link") if _text(link) not in ("", digest)]
 
     until(lambda: len([*tags.iterdir()]) <= 101, "half of them are off", pause=0.001)

@@ -58,7 +58,7 @@ def disk(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def small(disk: Path, folder: Path) -> Iterator[Product]:
-    """The product on it. Collecting keeps nothing young there, and what it hides for long."""
+    """The product on it. Garbage collection there has short times."""
     settings = {
         **short_times(folder / "times", grace=1, quarantine=3600),
         "BOATHOUSE_FLOOR_MB": str(FLOOR),

@@ -1,4 +1,4 @@
-"""Collecting under a real registry: nothing that is kept is ever missing, and the bytes come back.
+"""Garbage collection of a real registry: what is reachable is never missing, and bytes are freed.
 
 -s prints what was counted in an attack.
 """
@@ -275,7 +275,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 
     attacked = attack(served, pushes, work)
     settings.GC_GRACE = settings.QUARANTINE_TIME = timedelta(0)
-    work()  # hides the last, deletes what was hidden before
+    work()  # quarantines the last, purges what was quarantined before
     work()
     print_counts("control", control)
     print_counts(f"attack {totals}", attacked)
@@ -350,7 +350,7 @@ def test_a_registry_that_is_killed_at_each_change_of_the_disk_loses_nothing_that
         collect()
         monkeypatch.undo()
         use(settings, place / "store", url)
-        for _run in range(2):  # what a run hides last, the empty repository, the next one deletes
+        for _run in range(2):  # the second purges the empty repository
             collect()
         assert next(changes) > 20
         assert whole(served, "team/app", "1") == ""

@@ -1,7 +1,7 @@
-"""Random pushes, deletes, undos and collections against a model of three sentences.
+"""Random pushes, deletes, undos and garbage collections against a model of three sentences.
 
 What a tag names, what undo keeps, and what these list, can be pulled in full. Everything else is
-gone from the disk after a collection. Nobody else does anything to a tag.
+gone from the disk after a garbage collection. Nobody else does anything to a tag.
 """
 
 from __future__ import annotations

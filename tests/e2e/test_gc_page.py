@@ -1,4 +1,4 @@
-"""Collecting in a real Chromium, on the real registry: the disk is smaller by what was promised."""
+"""Garbage collection in a real Chromium, on the real registry: frees what the page promised."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MARK = "window.neverReloaded = true"
 
 @pytest.fixture(scope="module")
 def quick() -> Iterator[Product]:
-    """A product of its own, whose collecting waits for seconds instead of days."""
+    """A product of its own, whose garbage collection waits for seconds instead of days."""
     with open_folder("e2e") as folder:
         settings = short_times(folder / "hook", grace=GRACE, quarantine=QUARANTINE)
         with product(folder / "data", "127.0.0.1", settings=settings) as made:

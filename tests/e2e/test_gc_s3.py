@@ -1,4 +1,4 @@
-"""Collecting under a real registry on S3: with versions by delete markers, without by copies."""
+"""Garbage collection of a real registry on S3: with delete markers, and without versions."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 
     attacked = attack(bucket.real, pushes, work, clients=2)
     settings.GC_GRACE = settings.QUARANTINE_TIME = timedelta(0)
-    work()  # hides the last, deletes what was hidden before
+    work()  # quarantines the last, purges what was quarantined before
     work()
     print_counts("control", control)
     print_counts(f"attack {dict(totals)}", attacked)

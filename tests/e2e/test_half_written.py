@@ -1,5 +1,5 @@
-"""What a full disk and a power cut leave half-written in a store, on a real registry: found, made
-good, and pulled again."""
+"""Half-written files of a full disk and a power failure in the store of a real registry: found,
+repaired, and pulled again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers, a scanner, log-ins, pushes and syncs at once and at full speed: no answer is a 5xx."""
+"""Readers, a scanner, logins, pushes and syncs at once and at full speed: no answer is a 5xx."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Crowd:
 
 
 class Caller:
-    """Somebody who asks the portal in nginx's place, where nothing slows a log-in down, on a
+    """Somebody who asks the portal in nginx's place, where nothing slows a login down, on a
     connection that is kept. Each has an address of their own, as nginx would tell."""
 
     def __init__(self, data: Path, address: str) -> None:

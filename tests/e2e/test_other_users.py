@@ -172,7 +172,7 @@ def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> 
             assert {path.lstat().st_uid for path in (data, *data.rglob("*"))} == {mine}
             assert {path.lstat().st_uid for path in (elsewhere, elsewhere / "file")} == {0}
             assert one.status()["parts"]["registry"]["health"] == "ok"
-            # What root puts back into it is handed over by the next one; what may be anybody's not.
+            # What root restores into it is handed over by the next one; what may be anybody's not.
             one.down()
             (data / "htpasswd.old").unlink()
             (data / "htpasswd.old").touch()

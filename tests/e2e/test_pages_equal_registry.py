@@ -1,4 +1,4 @@
-"""What a page shows equals what the registry's API answers through the front door."""
+"""What a page shows equals what the registry's API answers through the proxy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 ATTACHED = re.compile(r"sha256-[0-9a-f]{64}")
 UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-# Many tags, attachments, a chart, a cache, odd names.
+# Many tags, referrer tags, a chart, a cache, odd names.
 REPOSITORIES = ["platform/api", "charts/api", "tools/ci-runner", "tools/odd-labels"]
 IMAGES = ["data/postgres:16.4", "library/busybox:latest", "platform/worker:latest"]
 

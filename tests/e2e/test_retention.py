@@ -123,7 +123,7 @@ def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(
     assert (done["state"], len(done["tags"])) == ("done", done["goes"] + done["failed"])
     assert done["failed"] <= 2 * 50
     newest = {f"v{number}" for number in range(count - 10, count)}
-    # On 2.8 what was just being taken off is on a throw-away: "somebody pushed it meanwhile".
+    # On 2.8 what was just being untagged is on a throw-away: "somebody pushed it meanwhile".
     assert all(digest(own, "many/app", tag) == pushed[tag] for tag in newest)
     assert not {digest(own, "many/app", tag) for tag in tags(registry) - newest} & {
         *pushed.values()

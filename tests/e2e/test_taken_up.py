@@ -42,7 +42,7 @@ def quick() -> Iterator[Product]:
 
 @pytest.fixture
 def served(quick: Product) -> Registry:
-    """Its registry, past its front door."""
+    """Its registry, past its proxy."""
     return Registry(quick.registry_url, quick.data / "registry")
 
 

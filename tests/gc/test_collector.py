@@ -802,7 +802,7 @@ def test_a_repository_with_nothing_in_it_leaves_the_store_and_those_below_it_sta
         small.untag(name, "1")
     small.sync()
     done()
-    second = done()  # when its manifests are gone for good
+    second = done()  # when its manifests are purged
     assert second.result["empty_repositories"] == 2
     assert not (small.root / paths.repository("lone/app")).exists()
     assert not (small.root / paths.layers("team")).exists()

@@ -107,7 +107,7 @@ def small(
     settings.STORAGE_KEY, settings.STORAGE_SECRET = bucket.options["key"], bucket.options["secret"]
     for one in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, one, timedelta(0))
-    settings.UNDO_DAYS = 0  # what is taken off a tag past the portal may go at once
+    settings.UNDO_DAYS = 0  # what is untagged past the portal may be deleted at once
     system = fsspec.filesystem("s3", use_listings_cache=False, **bucket.options)
     system.call_s3("create_bucket", Bucket=bucket_name)
     made = SmallObjects(Path(name), system=system, has_versions=request.param == "versions")

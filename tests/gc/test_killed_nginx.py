@@ -1,4 +1,4 @@
-"""nginx is killed at each change that a collection makes to the disk, and started again."""
+"""nginx is killed at each change that a garbage collection makes to the disk, and started again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def is_complete(user: tuple[str, str]) -> bool:
 
 
 def kill_and_start(instance: Instance) -> None:
-    """All of nginx at once, as a power cut does."""
+    """All of nginx at once, as a power failure does."""
     master = instance.processes.pop("nginx")
     workers = psutil.Process(master.pid).children(recursive=True)
     for process in (psutil.Process(master.pid), *workers):

@@ -1,4 +1,4 @@
-"""Collecting in a process of its own. Only what it does there is replaced."""
+"""Garbage collection in a separate process. Only what it does there is replaced."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is taken away before the stock collector runs, and what never. With the real registry and
-its collector: tests/e2e/test_registry_gc.py."""
+"""What is deleted before the registry's own garbage collector runs, and what never. With the real
+registry and its garbage collector: tests/e2e/test_registry_gc.py."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ def test_a_child_that_is_deleted_shows_on_its_tags_at_once(
 def test_what_no_tag_and_no_image_index_misses_is_not_offered_if_nobody_told(
     source: FakeSource, nested: dict[str, str]
 ) -> None:
-    """So ends a collection that was killed before it had dropped its rows."""
+    """So ends a garbage collection that was killed before it had dropped its rows."""
     ingest.drop_manifests(R, list(nested.values()), with_undo=True)
     assert {row.tag for row in TagTombstone.objects.all()} == {"inner", "outer"}
     assert ManifestTombstone.objects.count() == 4

@@ -131,7 +131,7 @@ INDEXES = {WEB, LATEST}
         (":latest", {LATEST}),
         ("api:", {API, CHART}),
         ("nope", set()),
-        ("sig", set()),  # an attachment is no tag to people
+        ("sig", set()),  # a referrer tag is no tag to people
         ("_", set()),
         ("%", set()),
         ("\\", set()),

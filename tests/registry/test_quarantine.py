@@ -116,7 +116,7 @@ def test_written_at_tells_of_a_write_after_hiding(root: Path) -> None:
 def test_purge_deletes_here_only_and_counts_what_it_frees(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
     gone = quarantine.add([LINK, BLOB], run="1")
-    os.link(root / FOLDER / gone[1].id, root / "also")  # as a put back that was killed
+    os.link(root / FOLDER / gone[1].id, root / "also")  # as a restore that was killed
     assert [quarantine.purge(one) for one in gone] == [71, 0]
     assert (root / "also").read_bytes() == DATA
     assert quarantine.purge(gone[0]) == 0

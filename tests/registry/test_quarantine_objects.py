@@ -1,4 +1,4 @@
-"""Hiding, bringing back and purging in an object store: versions kept, or not; killed anywhere."""
+"""Quarantine, restore and purge in an object store: versions kept, or not; killed anywhere."""
 
 from __future__ import annotations
 

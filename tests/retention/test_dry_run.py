@@ -67,7 +67,7 @@ def test_protections_and_other_active_policies_keep() -> None:
         make_tag(api, name, make_manifest(api, name), tagged_at=old(90))
     protection.add("team/*", "v1", note="", by="operator:vera")
     make_policy("releases", is_active=True, keep_tags="v*")
-    make_policy("draft", keep_tags="pr-1")  # keeps nothing before it is switched on
+    make_policy("draft", keep_tags="pr-1")  # keeps nothing before it is enabled
     run = dry_run(make_policy(keep_pushed_days=30))
     assert kinds(run) == {
         "team/api:pr-1": "goes",

@@ -49,20 +49,20 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "missing": lose,
     "a folder": replace,
 }
-HEALED, REFUSED = "healed", "refused"
+RECREATED, REFUSED = "recreated", "refused"
 # What `up` does with it: in the order of DAMAGES.
 ROWS: dict[str, tuple[str, str, str, str]] = {
-    "secrets/django-key": (HEALED, HEALED, HEALED, HEALED),
-    "secrets/hook-token": (HEALED, HEALED, HEALED, HEALED),
-    "secrets/proxy-token": (HEALED, HEALED, HEALED, HEALED),
-    "secrets/registry-key": (HEALED, HEALED, HEALED, HEALED),
-    "tls/ca.crt": (REFUSED, REFUSED, HEALED, REFUSED),
-    "tls/server.crt": (HEALED, HEALED, HEALED, REFUSED),
-    "tls/server.key": (HEALED, HEALED, HEALED, REFUSED),
-    "config/nginx.conf": (HEALED, HEALED, HEALED, REFUSED),
-    "config/registry.yml": (HEALED, HEALED, HEALED, REFUSED),
-    "run/ports.json": (HEALED, HEALED, HEALED, REFUSED),
-    "run/up.lock": (HEALED, HEALED, HEALED, REFUSED),
+    "secrets/django-key": (RECREATED, RECREATED, RECREATED, RECREATED),
+    "secrets/hook-token": (RECREATED, RECREATED, RECREATED, RECREATED),
+    "secrets/proxy-token": (RECREATED, RECREATED, RECREATED, RECREATED),
+    "secrets/registry-key": (RECREATED, RECREATED, RECREATED, RECREATED),
+    "tls/ca.crt": (REFUSED, REFUSED, RECREATED, REFUSED),
+    "tls/server.crt": (RECREATED, RECREATED, RECREATED, REFUSED),
+    "tls/server.key": (RECREATED, RECREATED, RECREATED, REFUSED),
+    "config/nginx.conf": (RECREATED, RECREATED, RECREATED, REFUSED),
+    "config/registry.yml": (RECREATED, RECREATED, RECREATED, REFUSED),
+    "run/ports.json": (RECREATED, RECREATED, RECREATED, REFUSED),
+    "run/up.lock": (RECREATED, RECREATED, RECREATED, REFUSED),
 }
 
 

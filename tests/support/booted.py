@@ -29,7 +29,7 @@ from .waiting import LONGEST, until
 
 SYSTEMD = "/lib/systemd/systemd"
 HOME = "/opt/boathouse"  # the checkout, as the machine sees it
-# What Debian would start there, and what nobody asked for: a network, logins, timers, devices.
+# Units of Debian that are not needed: network, logins, timers, devices.
 MASKED = (
     *("getty.target", "systemd-udevd.service", "systemd-udev-trigger.service", "timers.target"),
     *("systemd-logind.service", "dbus.service", "dbus.socket", "systemd-networkd.service"),
@@ -133,19 +133,19 @@ class Booted:
         return done
 
     def reboot(self) -> None:
-        """As an administrator does it: services are ended, then it starts again."""
+        """A clean reboot: services are stopped first."""
         self.run("systemctl reboot", check=False)
         self._wait_for_the_end()
         self.boot()
 
     def cut_power(self) -> None:
-        """Everything there is gone from one moment to the next; then it starts again."""
+        """A power failure: all processes are killed; then it starts again."""
         os.kill(self.first, signal.SIGKILL)
         self._wait_for_the_end()
         self.boot()
 
     def end(self) -> None:
-        """Without a farewell."""
+        """Kills it."""
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.first or self.process.pid, signal.SIGKILL)
@@ -162,7 +162,7 @@ class Booted:
 
 @contextmanager
 def machine() -> Iterator[Booted]:
-    """One that has booted for the first time. NotPossible where this computer does not let us."""
+    """One that has booted for the first time. Raises NotPossible."""
     if os.geteuid() != 0:
         raise NotPossible("To boot a machine needs root.")
     if not Path(SYSTEMD).exists():

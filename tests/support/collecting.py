@@ -19,7 +19,7 @@ def use(settings: Any, store: Path, url: str) -> None:
     settings.STORE_DIR, settings.REGISTRY_URL = store, url
     for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
-    settings.UNDO_DAYS = 0  # what clients delete here is to be collected
+    settings.UNDO_DAYS = 0  # what clients delete here is garbage
 
 
 def index(registry: Registry) -> None:
@@ -37,7 +37,7 @@ def collect(**options: Any) -> dict[str, Any]:
 
 
 def data_size(store: Path) -> int:
-    """Bytes of all blobs, in the store and hidden."""
+    """Bytes of all blobs, in the store and in quarantine."""
     blobs = [*store.glob("docker/registry/v2/blobs/*/*/*/data")]
     hidden = [*store.glob("boathouse/quarantine/*/[0-9]*")]
     return sum(one.stat().st_size for one in (*blobs, *hidden) if one.is_file())

@@ -1,6 +1,6 @@
 """A process that changes what counts.py counts, or adds up the changes.
 
-python -m tests.support.counter write NAME COUNT    transactions; every fifth is taken back
+python -m tests.support.counter write NAME COUNT    transactions; every fifth is rolled back
 python -m tests.support.counter fold COUNT          each tenth time all is counted anew
 python -m tests.support.counter tell                prints what is counted, and what is there
 """

@@ -19,7 +19,7 @@ DOCKER = "/usr/bin/docker"
 # Docker's own packages have it in /usr/bin.
 DOCKERD = shutil.which("dockerd", path="/usr/sbin:/usr/bin") or "/usr/sbin/dockerd"
 BUSYBOX = "/usr/bin/busybox"
-# Of a 401 Docker says something in its log alone, and tries again for 50 seconds.
+# Docker only logs a 401, and retries for 50 seconds.
 PUSH_UNTIL_REFUSED = """\
 docker push {reference} & push=$!
 while kill -0 $push 2>/dev/null; do
@@ -30,7 +30,7 @@ wait $push || true
 grep unauthorized {log}
 """
 PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: \d+")
-NO_SOCKET_TO_THE_WORLD = "--network=none"  # containers of the tests talk to nobody
+NO_SOCKET_TO_THE_WORLD = "--network=none"  # containers of the tests have no network
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def make_operator(name: str = "vera", role: Role = Role.VIEWER, **fields: Any) -
 def make_maintainer(
     name: str = "mo", *may: tuple[str, str], longest_days: int | None = 365
 ) -> Operator:
-    """A maintainer who may give these (action, scope), for so many days at most."""
+    """A maintainer who may grant these (action, scope), for at most so many days."""
     operator = make_operator(name, Role.MAINTAINER, longest_days=longest_days)
     Grant.objects.bulk_create(Grant(operator=operator, action=a, scope=s) for a, s in may)
     return operator
@@ -164,7 +164,7 @@ def make_event(repository: str, **fields: Any) -> RegistryEvent:
 
 
 def make_tombstone(repository: str, tag: str, **fields: Any) -> TagTombstone:
-    """A deleted tag that can be put back for three days."""
+    """A deleted tag that can be restored for three days."""
     now = timezone.now()
     defaults: dict[str, Any] = {
         "digest": digest_of(f"{repository}:{tag}"),

@@ -1,6 +1,6 @@
-"""A Source in memory, for what the real registry cannot be made to do: fail on command, count.
+"""A Source in memory, for what the real registry cannot do: fail on command, count.
 
-Each habit it has is the real registry's: tests/index/test_sync.py runs its stories on both.
+It behaves like the real registry: tests/index/test_sync.py runs its tests on both.
 """
 
 from __future__ import annotations

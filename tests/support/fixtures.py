@@ -27,11 +27,11 @@ def here(
 
 @pytest.fixture
 def small(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Small:
-    """A store that collecting may take from at once: no grace time, no quarantine time."""
+    """A store without grace period and quarantine time."""
     settings.STORAGE, settings.STORE_DIR, settings.SOURCE = "filesystem", tmp_path / "store", "auto"
     for name in ("GC_GRACE", "QUARANTINE_TIME", "UPLOAD_TIME"):
         setattr(settings, name, timedelta(0))
-    settings.UNDO_DAYS = 0  # what is taken off a tag past the portal may go at once
+    settings.UNDO_DAYS = 0  # what is untagged past the portal may be deleted at once
     (tmp_path / "store").mkdir()
     made = Small(tmp_path / "store")
     monkeypatch.setattr(collecting, "RegistryClient", NoCanary(made))

@@ -1,7 +1,7 @@
-"""Folders of the tests: all below the one of the run, so that what is left behind is found.
+"""Folders of the tests: all below that of the run, so that leftovers are found.
 
-The paths are short, because that of a socket has at most 107 bytes, and nginx's workers may pass
-them, which they may not with pytest's own.
+The paths are short, because that of a socket has at most 107 bytes, and nginx's workers can access
+them, unlike pytest's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two hosts over one database and one store: two data folders, two front doors, two workers.
+"""Two hosts over one database and one store: two data folders, two proxies, two workers.
 
 As docs/install.md sets up a second host: secrets and CA are copied, the store is the same.
 """
@@ -30,7 +30,7 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 
 @dataclass
 class Hosts:
-    """What the tests are about."""
+    """Two hosts."""
 
     cluster: postgres.Cluster
     first: Product
@@ -39,7 +39,7 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class Door(Registry):
-    """The registry behind a front door, as one registry user sees it."""
+    """The registry behind a proxy, as one registry user sees it."""
 
     product: Product | None = None
 
@@ -64,7 +64,7 @@ def door(host: Product, name: str, secret: str) -> Door:
 
 
 def status(host: Product, name: str, secret: str) -> int:
-    """What a login at that front door is answered with."""
+    """The answer to a login at that proxy."""
     return door(host, name, secret).ask("GET", "/v2/").status
 
 

@@ -1,6 +1,6 @@
 """An instance inside the tests' own process: real registry, real nginx, and the settings for both.
 
-The portal is the tests' own process: what a test changes by calling Python, nginx answers to.
+The portal is the tests' own process: nginx applies what a test changes by calling Python.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Heard:
 
 
 class Portal(http.server.BaseHTTPRequestHandler):
-    """Stands for the web process: all that the doctor asks of it is /healthz.
+    """Replaces the web process: the doctor only requests /healthz.
 
     What else it is asked is kept in `heard`. Where the registry was, it lets a login pass.
     """
@@ -94,9 +94,9 @@ class Instance:
         _copy(self.folder, self._first)
 
     def renew(self) -> None:
-        """As it was when it was remembered: all files, and an nginx that has just started.
+        """Restores the remembered state: all files, and an nginx that has just started.
 
-        The registry goes on: it keeps nothing in mind.
+        The registry keeps running: it has no state in memory.
         """
         for name in ("nginx", "passwords"):
             if name in self.processes:
@@ -235,14 +235,14 @@ def listener(*places: Path) -> Iterator[list[Heard]]:
 
 
 def restart_nginx(instance: Instance) -> None:
-    """So that it reads nginx.conf again, whatever stands in it."""
+    """So that it reads nginx.conf again."""
     instance.stop("nginx")
     instance.start("nginx", parts.nginx_command())
     wait_for(settings.PORT)
 
 
 def take_portal_away(instance: Instance) -> None:
-    """So that nginx finds nobody where the portal listens."""
+    """So that nginx finds no portal."""
     place = configuration.nginx_file()
     place.write_text(place.read_text().replace(f"{sockets.web()}", f"{sockets.web()}-gone"))
     restart_nginx(instance)

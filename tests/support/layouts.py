@@ -1,4 +1,4 @@
-"""OCI image layouts on disk, made on the spot, for skopeo to copy from (image-spec)."""
+"""OCI image layouts on disk, for skopeo to copy from (image-spec)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 
 
 class Layout:
-    """A folder that grows blob by blob. Each tag is a name that skopeo takes after the colon."""
+    """A folder of blobs. Each tag is a name for skopeo after the colon."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -4,8 +4,8 @@
     10.231.x.1  ── veth pair ──  10.231.x.2
     the product                  machine A    machine B     each: own /etc, home and processes
 
-Docker takes loopback for insecure, so trust can be tested from another address only. Everything of
-a machine ends with its first process, and that one ends when we do: its standard input is our pipe.
+Docker treats loopback as insecure, so trust can only be tested from another address. Everything of
+a machine ends with its first process, and that one ends with ours: its standard input is our pipe.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NAMES = ("second.boathouse.test",)
 
 
 class NotPossible(Exception):
-    """This computer does not let us make namespaces; `str()` is a sentence for the skip."""
+    """This computer does not allow namespaces; `str()` is a sentence for the skip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def network() -> Iterator[Network]:
             _ip("addr", "add", f"{theirs}/{prefix}", "dev", f"{name}b", program=inside)
             _ip("link", "set", f"{name}b", "up", program=inside)
             yield Network(ours, theirs, pid)
-        finally:  # it goes with the namespace, but the kernel takes its time for that
+        finally:  # it is removed with the namespace, but the kernel does so later
             subprocess.run(["ip", "link", "delete", f"{name}a"], capture_output=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""Starting the real programs for a test: on loopback, in a folder of its own, ended with it."""
+"""Starts the real programs for a test, on loopback, in a temporary folder; stops them with it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ REGISTRY = os.environ.get("BOATHOUSE_TEST_REGISTRY") or "/usr/bin/docker-registr
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listened on a moment ago."""
+    """A free port on 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -37,7 +37,7 @@ def running_registry(
     notifications: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """The URL of a real registry that keeps its store in `folder`/store; ended afterwards.
+    """The URL of a real registry with its store in `folder`/store; stopped afterwards.
 
     `place`: a Unix socket to listen at; the URL is then unix:PLACE.
     `notifications`: the endpoint to notify, {"url": …, "headers": {"Authorization": ["…"]}}.
@@ -107,7 +107,7 @@ def _sections(
     return {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
-        # No blob descriptor cache: after a collection it would believe in blobs that are gone.
+        # No blob descriptor cache: after garbage collection it would still have deleted blobs.
         "storage": {
             "filesystem": {"rootdirectory": str(folder / "store")},
             "delete": {"enabled": True},

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own: in a folder that goes away, without the network, ended with the tests.
+"""A PostgreSQL for the tests: in a temporary folder, without the network, stopped with the tests.
 
 The programs are those of Debian's package. PostgreSQL refuses root, so root starts it as the
 package's user. It sorts as people do in English, not by bytes: what relies on an order of bytes
@@ -28,7 +28,7 @@ class Cluster:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
-    is_durable: bool = False  # whether it outlives a power cut, as a real one does
+    is_durable: bool = False  # whether it outlives a power failure, as a real one does
 
     def url(self, database: str = USER) -> str:
         """As DATABASE_URL takes it; the socket is in the folder."""
@@ -57,7 +57,7 @@ class Cluster:
             raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()}")
 
     def stop(self) -> None:
-        """Ends the server; whoever is connected is cut off."""
+        """Stops the server; connections are closed."""
         if self.process is not None:
             self.process.send_signal(2)  # SIGINT: "fast"
             self.process.wait(timeout=LONGEST)

@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Product:
-    """`facts` is what the first `up` printed: the only time that the secrets are told."""
+    """`facts` is what the first `up` printed, with the secrets."""
 
     data: Path
     host: str  # the name in references
@@ -63,7 +63,7 @@ class Product:
     def boathouse(
         self, *arguments: str, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs ./boathouse for this instance, with nothing of the tests' own settings."""
+        """Runs ./boathouse for this instance, without the tests' own settings."""
         done = subprocess.run(
             [str(ROOT / "boathouse"), *arguments],
             env={**self.environment, **environment},
@@ -137,16 +137,16 @@ class Product:
         made = json.loads(self.boathouse("user", "add", name, *options, "--json").stdout)
         return name, made["secret"]
 
-    # -- through the front door ----------------------------------------------------------------
+    # -- through the proxy ---------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        """What stands before the first slash of a reference."""
+        """The part before the first slash of a reference."""
         return f"{self.host}:{self.port}"
 
     @property
     def registry_url(self) -> str:
-        """Where its own registry is asked, past the front door."""
+        """The address of its own registry, past the proxy."""
         return f"unix:{self.data}/run/sockets/registry"
 
     @property
@@ -183,7 +183,7 @@ class Product:
         return exchange(connection, method, path, body, sent)
 
     def tag_again(self, repository: str, tag: str, *others: str) -> None:
-        """Puts the manifest of a tag under these, too, as a client would."""
+        """Tags the manifest of a tag again, like a client."""
         place = f"/v2/{repository}/manifests"
         found = self.ask(f"{place}/{tag}", headers={"Accept": IMAGES}, as_user=True)
         kind = {"Content-Type": found.headers["content-type"]}
@@ -220,7 +220,7 @@ class Product:
 
 @contextmanager
 def stopped(pids: Sequence[int]) -> Iterator[None]:
-    """Freezes these processes and their children, as if they hung; lets them go on afterwards."""
+    """Freezes these processes and their children, as if they hung; resumes them afterwards."""
     processes = [psutil.Process(pid) for pid in pids]
     family = [*processes, *(child for one in processes for child in one.children(recursive=True))]
     try:
@@ -234,7 +234,7 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
 
 
 class Connection(http.client.HTTPSConnection):
-    """To an address, while asking for a name that no name server knows."""
+    """To an address, with a name that no name server knows."""
 
     address: str
     context: ssl.SSLContext

@@ -29,7 +29,7 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """What Docker prints of it."""
+        """Docker's message for it."""
         return str(json.loads(self.body)["errors"][0]["message"])
 
 
@@ -72,7 +72,7 @@ def ask(
     port: int = 0,
     over: http.client.HTTPConnection | None = None,
 ) -> Answer:
-    """One request over TLS, the path sent as it stands. `over`: a connection that stays open."""
+    """One request over TLS, the path sent unchanged. `over`: a keep-alive connection."""
     connection = over or connected(port)
     sent = {"Accept": TYPE, **(proxy.basic(*user) if user else {}), **(headers or {})}
     try:
@@ -86,7 +86,7 @@ def ask(
 
 
 def connected(port: int = 0) -> http.client.HTTPSConnection:
-    """A connection to the front door that asks for no certificate."""
+    """A connection to the proxy that asks for no certificate."""
     return http.client.HTTPSConnection(
         "localhost",
         port or settings.PORT,

@@ -315,7 +315,7 @@ def print_counts(what: str, found: Attack) -> None:
     )
 
 
-# -- for the programs that kill a collection ---------------------------------------------------
+# -- for the programs that kill a run of gc ---------------------------------------------------
 def in_child(work: Callable[[], int]) -> int:
     """What `work` returns in a process of its own; minus the signal that ended it."""
     connections.close_all()

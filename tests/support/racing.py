@@ -1,4 +1,4 @@
-"""Pushes of the same new tags by several at once, through one or two front doors."""
+"""Pushes of the same new tags by several at once, through one or two proxies."""
 
 from __future__ import annotations
 

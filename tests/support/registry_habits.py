@@ -1,4 +1,4 @@
-"""What one version of the registry does and another does not: the only place where tests say so.
+"""Differences between versions of the registry.
 
 Measured on Debian's 2.8.2, and on 3.0.0 and 3.1.1 built from their source (docs/decisions/0005).
 """
@@ -20,12 +20,12 @@ class Habits:
 
     @property
     def deletes_tags(self) -> bool:
-        """DELETE of a tag takes that tag off, and no other; else it is 400 DIGEST_INVALID."""
+        """DELETE of a tag deletes that tag only; else it is 400 DIGEST_INVALID."""
         return self.version >= (3, 0)
 
     @property
     def emptied(self) -> list[str] | None:
-        """What stands in tags/list when the last tag is gone."""
+        """The tags in tags/list after the last one is deleted."""
         return [] if self.version == (3, 0) else None
 
     @property

@@ -1,7 +1,6 @@
-"""Settings of collecting that no environment may ask for: seconds instead of hours.
+"""Settings of garbage collection that the environment does not allow: seconds instead of hours.
 
-The floors of portal/settings.py stand where the environment is read, so an instance whose
-collecting is to be watched gets its times by a hook at Python's start.
+portal/settings.py enforces minimums, so a hook at Python's start sets the times of the instance.
 """
 
 from __future__ import annotations

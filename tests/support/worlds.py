@@ -1,4 +1,4 @@
-"""A real registry, what it tells, and an index that follows: for tests of deleting and undoing."""
+"""A real registry, its events, and an index that applies them: for tests of deletion and undo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ R = "team/app"
 
 @dataclass
 class World:
-    """`real` is asked past the product's own client, which is on trial."""
+    """`real` does not use the product's own client, which is under test."""
 
     real: Registry
     told: Sink
@@ -38,8 +38,8 @@ class World:
             assert sync(client, by="test") is not None
 
     def hear(self) -> int:
-        """Takes in what the registry told since the last time, as hook and worker do it; returns
-        how many events were new."""
+        """Applies the events since the last time, like hook and worker; returns how many were
+        new."""
         bodies = self.told.bodies[self.taken_in :]
         self.taken_in += len(bodies)
         fresh = sum(events.receive(body) for body in bodies)
@@ -48,8 +48,8 @@ class World:
         return fresh
 
     def hear_all(self) -> None:
-        """Waits for all that the registry has to tell, and takes it in. It tells one after the
-        other: the last is a push of ours."""
+        """Waits for all events of the registry, and applies them. They come in order: the last is a
+        push of ours."""
         self.marks += 1
         tag = f"mark-{self.marks}"
         self.real.push_image("marks", tag)

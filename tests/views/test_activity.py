@@ -455,9 +455,13 @@ def test_the_command_exports_like_the_page(log: None) -> None:
 def test_the_command_verifies(log: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "The log is intact: 5 rows." in said("--verify")
     found = json.loads(said("--verify", "--json"))
-    assert (found["whole"], found["rows"], found["flaws"]) == (True, 6, [])  # one of the first look
+    assert (found["complete"], found["rows"], found["flaws"]) == (
+        True,
+        6,
+        [],
+    )  # one of the first look
     monkeypatch.setattr(chain, "is_guarded", lambda: False)
-    with pytest.raises(CommandError, match="not as it was written"):
+    with pytest.raises(CommandError, match="fails verification"):
         said("--verify")
     row = AuditEvent.objects.latest("id")
     assert (row.act, row.result, row.actor) == ("audit.verify", "failed", "command line")

@@ -89,11 +89,11 @@ class Command(BoathouseCommand):
         lines = [_SENTENCES[one.what](one.id) for one in found.flaws]
         if found.is_complete:
             lines.append(f"The log is intact: {found.rows} rows.")
-        self.say({"whole": found.is_complete, **facts, "flaws": flaws}, *lines)
+        self.say({"complete": found.is_complete, **facts, "flaws": flaws}, *lines)
         if not found.is_complete:
             raise CommandError(
-                f"the log is not as it was written ({found.count} flaws in {found.rows}"
-                " rows); docs/operate.md says what that can mean."
+                f"the log fails verification ({found.count} flaws in {found.rows}"
+                " rows); docs/operate.md explains possible causes."
             )
 
 

@@ -7,7 +7,7 @@ from registryui.setup import up as setup
 
 
 class Command(BoathouseCommand):
-    help = "Ends all parts of this data folder; nothing is lost."
+    help = "Stops all processes of this data folder; nothing is lost."
 
     def handle(self, *args: Any, **options: Any) -> None:
         was_up = setup.down()

@@ -27,7 +27,7 @@ class Command(BoathouseCommand):
         what.add_argument(
             "--purge-now",
             action="store_true",
-            help="purge the whole quarantine, for a full disk; freezes manifest writes meanwhile",
+            help="purge all quarantined content, for a full disk; freezes manifest writes",
         )
         what.add_argument(
             "--restore",

@@ -179,7 +179,7 @@ def _disable(options: Options) -> Said:
 def _enable(options: Options) -> Said:
     row = find_operator(options["name"])
     operators.set_active(row, is_active=True, by=BY)
-    return f"{row.username} is switched on.", _facts(row)
+    return f"{row.username} is enabled.", _facts(row)
 
 
 def _remove(options: Options) -> Said:
@@ -208,7 +208,7 @@ def _with(lines: list[str], handover: offboarding.Handover) -> str:
     }
     lines = [*lines, did[handover.answer.what]]
     if handover.proof is not None:
-        lines.append(f"Front door: {user_facts.proof_words(handover.proof)}.")
+        lines.append(f"Proxy: {user_facts.proof_words(handover.proof)}.")
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ class Command(BoathouseCommand):
     help = (
         "Protects tags from being deleted by anyone or any policy until the protection is removed; "
         "immutable ones also from being changed to another image. WHAT is 'REPOSITORIES:TAGS', "
-        "both patterns of whole names, * matches any text, several separated by spaces: "
+        "both patterns of complete names, * matches any text, several separated by spaces: "
         "'team/*:v* stable'."
     )
 
@@ -29,8 +29,7 @@ class Command(BoathouseCommand):
         add.add_argument(
             "--immutable",
             action="store_true",
-            help="a push may set new tags, and none of them on another digest; also for one that "
-            "is protected already",
+            help="pushes may create matching tags, not move them; also for existing protections",
         )
         add.add_argument("--note", default="", help="reason, or for whom")
         lift = add_act(acts, "lift", "remove a protection")

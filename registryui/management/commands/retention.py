@@ -29,7 +29,7 @@ _KEEPS = {
 class Command(BoathouseCommand):
     help = (
         "Retention policies: which tags to delete, and which of them to keep. A pattern matches "
-        "the whole name, * matches any text, several are separated by spaces."
+        "the complete name, * matches any text, several are separated by spaces."
     )
 
     def add_arguments(self, parser: Any) -> None:

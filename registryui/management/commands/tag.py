@@ -26,7 +26,7 @@ class Command(DeletingCommand):
             "--pattern",
             default="",
             metavar="GLOB",
-            help="all matching tags of REPOSITORY, such as 'pr-*' (whole names)",
+            help="all matching tags of REPOSITORY, such as 'pr-*' (complete names)",
         )
         add_options(delete)
         deleted = acts.add_parser("deleted", help="list recently deleted tags")

@@ -43,7 +43,9 @@ class Command(BoathouseCommand):
             self._fail(words, options)
             code = 1
         except KeyboardInterrupt:
-            self._fail("Stopped before all was running; the next up continues from here.", options)
+            self._fail(
+                "Stopped before all processes ran; the next up continues from here.", options
+            )
             code = 130
         sys.exit(code)
 

@@ -1,7 +1,7 @@
-"""Collecting: time of mark, hide and purge, against plain reading; pushes with and without it.
+"""Garbage collection: time of mark, quarantine and purge, against plain reading; pushes beside it.
 
-Stores of 1,000 and 10,000 tags, and of so many as `--tags` says. Each is made in files, a fifth of
-its tags is taken off, and the real registry runs on it.
+Stores of 1,000 and 10,000 tags, and of `--tags`. Each is written as files, a fifth of its tags is
+removed, and the real registry runs on it.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from .instance import folder
 from .measure import Row, p
 
 SIZES = (1000, 10_000)
-GONE = 0.2  # of the tags, before collecting
-GRACE = 5.0  # seconds; a push takes less, so that collecting meets it as it does with a day
-ROUNDS = 4  # each with a time of pushes alone and one beside collecting
+GONE = 0.2  # of the tags, before garbage collection
+GRACE = 5.0  # seconds; longer than a push, as a day is
+ROUNDS = 4  # each with pushes alone, and beside garbage collection
 SECONDS = 15.0  # of each
-PUSHERS = 2
-LEAST_PUSHES = 200  # for a p95 that says something
+ACTORS = 2
+LEAST_PUSHES = 200  # for a meaningful p95
 
 
 def measure(tags: int = 0) -> Iterator[Row]:
-    """`tags`: a larger store besides."""
+    """`tags`: a larger store, in addition."""
     for size in (*SIZES, *([tags] if tags > max(SIZES) else [])):
         with folder() as place:
             yield from _of_size(place, size)
@@ -48,7 +48,7 @@ def measure(tags: int = 0) -> Iterator[Row]:
 def _of_size(place: Path, tags: int) -> Iterator[Row]:
     files = place / "store" / "store"
     made = store.write(files, tags)
-    gone = _take_tags_off(files, made)
+    gone = _remove_tags(files, made)
     with running_registry(place / "store") as url:
         data = place / "data"
         index_work.work(data, "build", str(files))
@@ -57,10 +57,8 @@ def _of_size(place: Path, tags: int) -> Iterator[Row]:
         yield from _beside_pushes(data, files, url, tags)
 
 
-def _take_tags_off(
-    files: Path, made: store.MadeStore, share: float = GONE, *, part: int = 0
-) -> int:
-    """Removes so many of the tags from the store, as deleting does; other ones for each `part`."""
+def _remove_tags(files: Path, made: store.MadeStore, share: float = GONE, *, part: int = 0) -> int:
+    """Removes that share of the tags from the store; different ones for each `part`."""
     chance = random.Random(f"{made.seed} {part}")  # noqa: S311  (the same for the same seed)
     gone = 0
     for name in made.repositories():
@@ -77,40 +75,40 @@ def _take_tags_off(
 def _stages(data: Path, files: Path, url: str, tags: int, gone: int) -> Iterator[Row]:
     _plain_read(files)  # warm
     plain = [_plain_read(files)]
-    first = _collect(data, files, url)
+    first = _run(data, files, url)
     plain.append(_plain_read(files))
-    second = _collect(data, files, url)
+    second = _run(data, files, url)
     plain.append(_plain_read(files))
     marks = [_seconds(run, "mark") for run in (first, second)]
     reading = statistics.median(plain)
     ratio = statistics.median(marks) / reading
     yield Row(
-        f"collect {tags:,} tags, {gone:,} of them deleted: mark, against reading the same files",
+        f"gc of {tags:,} tags, {gone:,} of them deleted: mark, against reading the same files",
         f"{statistics.median(marks):.2f} s, {ratio:.1f}× of {reading:.2f} s",
         f"warm, one process reads; {first['manifests']} manifests, {first['blobs']} blobs;"
         f" memory {first['mib']:.0f} MiB, each reading process {first['reader_mib']:.0f} MiB",
         {"seconds": statistics.median(marks), "ratio": ratio},
     )
-    yield _per_second(f"collect {tags:,} tags: hide", first, "hide", _hidden(first))
-    yield _per_second(f"collect {tags:,} tags: purge", first, "purge", int(first["purged"]))
-    whole = sum(float(stage["seconds"]) for stage in first["stages"])
+    yield _per_second(f"gc of {tags:,} tags: quarantine", first, "hide", _quarantined(first))
+    yield _per_second(f"gc of {tags:,} tags: purge", first, "purge", int(first["purged"]))
+    seconds = sum(float(stage["seconds"]) for stage in first["stages"])
     yield Row(
-        f"collect {tags:,} tags: the whole run",
-        f"{whole:.2f} s",
-        f"looks twice; writes held {first['freeze_seconds']:.0f} s; freed"
-        f" {first['freed_bytes'] / 1e6:.1f} MB; the next run, with nothing to hide,"
+        f"gc of {tags:,} tags: the complete run",
+        f"{seconds:.2f} s",
+        f"marks twice; writes frozen {first['freeze_seconds']:.0f} s; freed"
+        f" {first['freed_bytes'] / 1e6:.1f} MB; the next run, with nothing to quarantine,"
         f" {sum(float(stage['seconds']) for stage in second['stages']):.2f} s",
-        {"seconds": whole, "freeze_seconds": first["freeze_seconds"]},
+        {"seconds": seconds, "freeze_seconds": first["freeze_seconds"]},
     )
 
 
 def _per_second(what: str, run: dict[str, Any], stage: str, count: int) -> Row:
     seconds = _seconds(run, stage)
     rate = count / seconds if seconds else 0
-    return Row(what, f"{seconds:.2f} s", f"{count} things, {rate:,.0f} a second", {"rate": rate})
+    return Row(what, f"{seconds:.2f} s", f"{count} items, {rate:,.0f} a second", {"rate": rate})
 
 
-def _hidden(run: dict[str, Any]) -> int:
+def _quarantined(run: dict[str, Any]) -> int:
     return int(run["quarantined"]) + int(run["quarantined_manifests"])
 
 
@@ -119,8 +117,8 @@ def _seconds(run: dict[str, Any], stage: str) -> float:
 
 
 def _plain_read(files: Path) -> float:
-    """Seconds in which a script reads every link and manifest and looks at each blob and layer
-    link: what mark cannot do without."""
+    """Seconds in which a script reads every link and manifest and stats each blob and layer
+    link: the least that mark must do."""
     done = subprocess.run(  # noqa: S603  (our own words)
         [sys.executable, "-c", _PLAIN, f"{files}/{paths.ROOT}/"],
         capture_output=True,
@@ -162,7 +160,7 @@ print(time.perf_counter() - start)
 
 @dataclass(slots=True)
 class Pushes:
-    """What clients met in one round."""
+    """What clients measured in one round."""
 
     pushes: list[float] = field(default_factory=list)  # seconds of each
     pulls: list[float] = field(default_factory=list)
@@ -178,8 +176,8 @@ def _beside_pushes(data: Path, files: Path, url: str, tags: int) -> Iterator[Row
         for is_busy in (False, True) if number % 2 else (True, False):
             name = f"{'beside' if is_busy else 'alone'}-{number}"
             if is_busy:
-                _take_tags_off(files, made, GONE / ROUNDS, part=number + 1)
-                index_work.work(data, "build", str(files))  # a sync, which sees it
+                _remove_tags(files, made, GONE / ROUNDS, part=number + 1)
+                index_work.work(data, "build", str(files))  # a sync
                 time.sleep(GRACE + 1)
                 loop = _start(data, files, url, "loop", str(3600))
             found[is_busy] = _pushed(url, name)
@@ -193,7 +191,7 @@ def _beside_pushes(data: Path, files: Path, url: str, tags: int) -> Iterator[Row
             kept.failed += one.failed
         ratios.append(p(found[True].pushes, 95) / p(found[False].pushes, 95))
     if bad := [run for run in runs if run["state"] != "done"]:
-        raise RuntimeError(f"a collection ended {bad[0]['state']}: {bad[0]['problem']}")
+        raise RuntimeError(f"a garbage collection ended {bad[0]['state']}: {bad[0]['problem']}")
     for what, quiet, busy in (
         ("push", alone.pushes, beside.pushes),
         ("pull", alone.pulls, beside.pulls),
@@ -204,7 +202,7 @@ def _beside_pushes(data: Path, files: Path, url: str, tags: int) -> Iterator[Row
                 f"{one:.2f}×" for one in ratios
             )
         yield Row(
-            f"{what} of a small image beside collecting {tags:,} tags without a pause",
+            f"{what} of a small image beside continuous gc of {tags:,} tags",
             f"{p(busy, 50) * 1000:.1f} / {p(busy, 95) * 1000:.1f} ms",
             f"{note}; {len(busy)} and {len(quiet)} of them",
             {
@@ -214,39 +212,39 @@ def _beside_pushes(data: Path, files: Path, url: str, tags: int) -> Iterator[Row
                 "alone_p95_ms": p(quiet, 95) * 1000,
             },
         )
-    hidden, freed = sum(_hidden(run) for run in runs), sum(run["freed_bytes"] for run in runs)
-    held = max(float(run["freeze_seconds"]) for run in runs)
+    moved, freed = sum(_quarantined(run) for run in runs), sum(run["freed_bytes"] for run in runs)
+    frozen = max(float(run["freeze_seconds"]) for run in runs)
     yield Row(
         f"pushes and pulls that failed beside it, at {tags:,} tags",
         f"{len(beside.failed)} of {len(beside.pushes) + len(beside.pulls)}",
-        f"aim: 0; alone {len(alone.failed)}; {len(runs)} collections, which hid {hidden} things,"
-        f" freed {freed / 1e6:.1f} MB and held writes {held:.0f} s"
+        f"aim: 0; alone {len(alone.failed)}; {len(runs)} runs, which quarantined {moved} items,"
+        f" freed {freed / 1e6:.1f} MB and froze writes {frozen:.0f} s"
         + "".join(f"; {one}" for one in beside.failed[:3]),
-        {"failed": len(beside.failed), "alone_failed": len(alone.failed), "freeze_seconds": held},
+        {"failed": len(beside.failed), "alone_failed": len(alone.failed), "freeze_seconds": frozen},
     )
 
 
 def _pushed(url: str, name: str) -> Pushes:
-    """PUSHERS push images, one after the other each, and pull what they pushed before."""
+    """ACTORS push images, one after the other, and pull what they pushed before."""
     found, until = Pushes(), time.monotonic() + SECONDS
 
-    def push(pusher: int) -> None:
+    def push(actor: int) -> None:
         with RegistryClient(url) as client:
             number = 0
-            while time.monotonic() < until or number < LEAST_PUSHES // PUSHERS:
-                repository, tag = f"bench/{name}", f"{pusher}-{number}"
+            while time.monotonic() < until or number < LEAST_PUSHES // ACTORS:
+                repository, tag = f"bench/{name}", f"{actor}-{number}"
                 began = time.perf_counter()
                 try:
-                    images.push(client, pusher * 10**6 + number, repository=repository, tags=(tag,))
+                    images.push(client, actor * 10**6 + number, repository=repository, tags=(tag,))
                     found.pushes.append(time.perf_counter() - began)
                     began = time.perf_counter()
-                    _pull(client, repository, f"{pusher}-{max(number - 5, 0)}")
+                    _pull(client, repository, f"{actor}-{max(number - 5, 0)}")
                     found.pulls.append(time.perf_counter() - began)
                 except RegistryError as error:
                     found.failed.append(f"{type(error).__name__}: {error}"[:100])
                 number += 1
 
-    threads = [threading.Thread(target=push, args=(pusher,)) for pusher in range(PUSHERS)]
+    threads = [threading.Thread(target=push, args=(actor,)) for actor in range(ACTORS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -264,28 +262,28 @@ def _pull(client: RegistryClient, repository: str, tag: str) -> None:
             raise RegistryError(f"{repository}:{tag} lacks {blob['digest']}")
 
 
-# -- in a process of its own -----------------------------------------------------------------------
+# -- in a separate process -------------------------------------------------------------------------
 
 
 def _start(data: Path, files: Path, url: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603  (our own command)
-        [sys.executable, "-m", "bench.collect", str(data), str(files), url, *words],
+        [sys.executable, "-m", "bench.gc", str(data), str(files), url, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def _collect(data: Path, files: Path, url: str) -> dict[str, Any]:
-    """One whole run; its result. RuntimeError if it did not end well."""
+def _run(data: Path, files: Path, url: str) -> dict[str, Any]:
+    """One complete run; its result. RuntimeError if it failed."""
     run = dict(index_work.result(_start(data, files, url, "loop", "0"))["runs"][0])
     if run["state"] != "done":
-        raise RuntimeError(f"the collection ended {run['state']}: {run['problem']}")
+        raise RuntimeError(f"the garbage collection ended {run['state']}: {run['problem']}")
     return run
 
 
 def main(data: str, files: str, url: str, action: str, seconds: str) -> None:
-    """loop SECONDS: one run, then others until the time is over or DATA/stop is there."""
+    """loop SECONDS: one run, then others until the time is over or DATA/stop exists."""
     os.environ |= {"BOATHOUSE_DATA": data, "DJANGO_SETTINGS_MODULE": "portal.settings"}
     os.environ.pop("DATABASE_URL", None)  # SQLite in the data folder
     import resource
@@ -296,7 +294,7 @@ def main(data: str, files: str, url: str, action: str, seconds: str) -> None:
 
     settings.STORE_DIR, settings.REGISTRY_URL = Path(files), url
     settings.GC_GRACE = timedelta(seconds=GRACE)
-    settings.QUARANTINE_TIME = timedelta()  # what a run hides, its last stage purges
+    settings.QUARANTINE_TIME = timedelta()  # what a run quarantines, its last stage purges
     django.setup()
     from registryui.gc import collector, process
 
