@@ -4,7 +4,7 @@
 {{ when|ago }} {{ when|ago:"never" }} {{ when|until }} {{ size|bytes }} {{ size|more_bytes }}
 {{ total|rest:part }}
 {{ seconds|took }} {{ count|thousands }} {{ digest|short }} {{ name|hue }} {{ name|initials }}
-{{ actor|who }}
+{{ actor|who }} {{ actor|portal_who }}
 {{ text|highlight:query }} {{ text|cut:200 }}
 """
 
@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from registryui import formats
-from registryui.models import UNKNOWN, actor_name
+from registryui.models import UNKNOWN, actor_name, portal_actor
 from registryui.oci.digest import short
 
 register = template.Library()
@@ -133,6 +133,12 @@ def hue(name: str) -> int:
 def who(actor: str) -> str:
     """Who pushed, as people read it: an operator is said to be one."""
     return actor_name(actor)
+
+
+@register.filter
+def portal_who(actor: str) -> str:
+    """Who acted in the portal: no registry user."""
+    return portal_actor(actor)
 
 
 @register.filter
