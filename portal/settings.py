@@ -13,6 +13,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from portal.jobs import Serializer
 from portal.variables import (
     accept_old_names,
     addresses,
@@ -265,6 +266,7 @@ HUEY: dict[str, Any] = {
     "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "portal.jobs.JobQueue",
     "name": "boathouse",
     "results": False,
+    "serializer": Serializer(),
     "immediate": False,
     "consumer": {
         # A sync, a retention run and a collect may each take hours, and a push must find one free.
