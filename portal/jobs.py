@@ -6,8 +6,10 @@ damaged, unreadable or missing file is renamed and created again.
 
 import contextlib
 import fcntl
+import io
 import logging
 import os
+import pickle
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from huey import SqliteHuey
+from huey.serializer import Serializer as HueySerializer
 from huey.storage import SqliteStorage
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,22 @@ _OF_THE_FILE = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_PERM,
 }
+
+
+# Where a class was in 0.5 whose values are in jobs of then: where it is.
+_MOVED = {("registryui.cleanup.records", "Selection"): "registryui.deletion.records"}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return super().find_class(_MOVED.get((module, name), module), name)
+
+
+class Serializer(HueySerializer):  # type: ignore[misc]
+    """huey's; reads what the version before has put into the queue, too."""
+
+    def _deserialize(self, data: bytes) -> Any:
+        return _Unpickler(io.BytesIO(data)).load()
 
 
 class JobStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types

@@ -13,6 +13,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from portal.jobs import Serializer
 from portal.variables import (
     accept_old_names,
     addresses,
@@ -263,6 +264,7 @@ HUEY: dict[str, Any] = {
     "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "portal.jobs.JobQueue",
     "name": "boathouse",
     "results": False,
+    "serializer": Serializer(),
     "immediate": False,
     "consumer": {
         # A sync, a retention run and a garbage collection may each take hours; one more is for

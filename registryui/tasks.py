@@ -329,6 +329,25 @@ def check_damaged_tags() -> None:
     checking.recheck_damaged()
 
 
+@HUEY.task(name="restore_many")
+def _restore_bulk_of_before(run: int, act: str, repository: str, language: str) -> None:
+    """Its run names the act."""
+    restore_bulk.call_local(run, language)
+
+
+# What 0.5 has put into the queue, by the names of then. Goes with the version after the next one.
+for _name, _job in {
+    "collect": run_gc,
+    "put_back_collected": restore_quarantined,
+    "review_collected": review_gc,
+    "delete_many": delete_bulk,
+    "collect_by_schedule": gc_by_schedule,
+    "settle_deletes": recover_deletes,
+    "look_at_damaged_tags": check_damaged_tags,
+}.items():
+    HUEY.task(name=_name)(_job.func)
+
+
 _started = threading.Lock()
 
 

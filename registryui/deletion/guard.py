@@ -25,6 +25,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from registryui import sockets, write_freeze
+from registryui.chunks import chunks
 from registryui.models import BlobName, Manifest, Protection, Tag
 from registryui.oci.digest import is_digest, sha256
 from registryui.oci.names import is_tag
@@ -38,7 +39,7 @@ from registryui.registry.storage import FileStore
 
 from . import locks
 from .protection import Protections, protections
-from .reachability import chunks, users_of
+from .reachability import users_of
 
 NGINX_PATIENCE = 30  # seconds that nginx waits for us: we may look at each protected tag
 PATIENCE = NGINX_PATIENCE - 2  # after so many the registry is asked no more

@@ -10,12 +10,13 @@ from dataclasses import replace
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from registryui.chunks import chunks
 from registryui.models import UNKNOWN, Repository, Tag
 from registryui.oci import patterns
 from registryui.refused import Refused
 
 from .protection import Protections, protections
-from .reachability import Around, around, chunks, freed
+from .reachability import Around, around, freed
 from .records import Going, LeftOut, Plan, Selection, Staying
 
 

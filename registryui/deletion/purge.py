@@ -22,6 +22,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit
+from registryui.chunks import chunks
 from registryui.index import ingest
 from registryui.index.events import OWN_ACT
 from registryui.index.fetch import TagProbe, probe
@@ -46,7 +47,7 @@ from registryui.registry.errors import RegistryError
 from . import locks
 from .plan import repository_of
 from .protection import protections
-from .reachability import Around, around, chunks, freed, users_of
+from .reachability import Around, around, freed, users_of
 from .records import Changed, LeftOut, Purge, Result
 from .untag import Wanted, again, in_words, untag
 

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.db.models.functions import Length
 from django.utils import timezone
 
 from registryui import graph
+from registryui.chunks import chunks
 from registryui.index import ingest
 from registryui.models import (
     Blob,
@@ -24,10 +24,7 @@ from registryui.models import (
     TagTombstone,
 )
 
-One = TypeVar("One")
 Key = tuple[int, str]  # repository's id, digest
-
-CHUNK = 20_000  # values of one statement: SQLite takes 250,000 at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +286,3 @@ def _that(blobs: Sequence[int], condition: QuerySet[ManifestBlob]) -> set[int]:
         return set()
     rows = Blob.objects.filter(Exists(condition), pk__in=blobs)
     return set(rows.values_list("pk", flat=True))
-
-
-def chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
-    """Pieces that fit into one statement."""
-    for start in range(0, len(some), CHUNK):
-        yield some[start : start + CHUNK]

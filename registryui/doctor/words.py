@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from registryui import formats, schedules
 from registryui.failures import in_words
+from registryui.models import portal_actor
 
 from .findings import Finding
 
@@ -123,7 +124,7 @@ _SHOW: dict[str, Callable[[Params], Any]] = {
 # -- sentences with a decision ---------------------------------------------------------------------
 def _proxy_frozen(p: Params) -> Said:
     until = timezone.localtime(datetime.fromisoformat(p["until"]))
-    words = {"by": p["by"], "until": date_format(until, "DATETIME_FORMAT")}
+    words = {"by": portal_actor(p["by"]), "until": date_format(until, "DATETIME_FORMAT")}
     return (
         gettext("Write freeze: pushes and deletions are rejected")
         if p["what"] == "writes"

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, clock, runs, schedules, space, write_freeze
+from registryui.chunks import chunks
 from registryui.failures import in_words
 from registryui.index import ingest, reconcile
 from registryui.integrity.repair import repair
@@ -54,7 +55,6 @@ IDLE = timedelta(minutes=6)  # nginx ends a body that stands still after five, a
 # low it refuses to go on with an upload: nobody writes to this one any more
 
 StageName = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
-One = TypeVar("One")
 
 
 class Frozen(Protocol):
@@ -401,14 +401,14 @@ class _GcRun(runs.Work[Result]):
             age = self.quarantine.age(path)
             return path not in needed and age is not None and age < before
 
-        for some in _batches(sorted(mark.manifests)):
+        for some in chunks(sorted(mark.manifests), BATCH):
             wanted = [paths.revision_link(name, digest) for name, digest in some]
             gone = self.quarantine.add(wanted, run=run, may_go=may_go)
             places = [_place(one) for one in gone]
             manifests += [(place.repository, place.digest) for place in places]
             self.result.quarantined_manifests += len(places)
             self.advance(len(places))
-        for blobs in _batches(mark.blobs):
+        for blobs in chunks(mark.blobs, BATCH):
             wanted = [paths.blob_data(digest_of(key)) for key, _size in blobs]
             gone = self.quarantine.add(wanted, run=run, may_go=may_go)
             self.result.quarantined += len(gone)
@@ -479,7 +479,7 @@ class _GcRun(runs.Work[Result]):
         self.result.empty_repositories = len(empty)
         if self.result.dry_run:
             return
-        for some in _batches(stale):
+        for some in chunks(stale, BATCH):
             self.quarantine.add(some, run=str(self.run.pk))
             self.advance()
         for name in empty:
@@ -549,8 +549,3 @@ _AUDITED = (
     *("quarantined", "quarantined_manifests", "quarantined_bytes", "restored", "purged"),
     *("freed_bytes", "uploads", "empty_repositories", "freeze_seconds", "problem"),
 )
-
-
-def _batches(some: Sequence[One]) -> Iterator[Sequence[One]]:
-    for start in range(0, len(some), BATCH):
-        yield some[start : start + BATCH]

@@ -20,8 +20,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, write_freeze
+from registryui.chunks import chunks
 from registryui.deletion import restore
-from registryui.deletion.reachability import chunks
 from registryui.graph import closure
 from registryui.index import ingest, sync
 from registryui.index.progress import Result

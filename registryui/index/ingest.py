@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 from django.utils import timezone
 
+from registryui.chunks import chunks
 from registryui.graph import closure
 from registryui.models import (
     UNKNOWN,
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 CHUNK = 500  # digests of one statement
-One = TypeVar("One")
 
 
 @dataclass(slots=True)
@@ -111,12 +110,12 @@ def drop_repository(name: str, *, with_undo: bool = False) -> int:
     tags = repository.tags.count()
     digests = set(repository.manifests.values_list("digest", flat=True)) if with_undo else set()
     lost: list[TagTombstone] = []
-    for some in _chunks(sorted(digests)):
+    for some in chunks(sorted(digests), CHUNK):
         keys = list(repository.manifests.filter(digest__in=some).values_list("pk", flat=True))
         lost += [one for one in client_deletes.bury(repository, keys, digests)[0] if one.tag]
     _forget_edges(Manifest.objects.filter(repository=repository))
     repository.delete()
-    for rows in _chunks(lost):
+    for rows in chunks(lost, CHUNK):
         client_deletes.note(name, rows)
     return tags
 
@@ -141,7 +140,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
     lost: list[TagTombstone] = []
     if_event: set[str] = set()
     dropped = 0
-    for chunk in _chunks(digests):
+    for chunk in chunks(digests, CHUNK):
         some = repository.manifests.filter(digest__in=chunk)
         keys = list(some.values_list("pk", flat=True))
         if with_undo:
@@ -165,7 +164,7 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
 
 def _mark_incomplete(repository: Repository, digests: Iterable[str]) -> None:
     """Tags on image indexes that list these manifests."""
-    for some in _chunks(sorted(with_listing(repository.name, digests))):
+    for some in chunks(sorted(with_listing(repository.name, digests)), CHUNK):
         tags = repository.tags.filter(manifest__digest__in=some, problem=Tag.Problem.NONE)
         tags.update(problem=Tag.Problem.INCOMPLETE)
 
@@ -174,7 +173,7 @@ def with_listing(repository: str, digests: Iterable[str]) -> set[str]:
     """These manifests and the image indexes that list them, at any depth. One query a level."""
 
     def above(level: set[str]) -> Iterator[str]:
-        for some in _chunks(sorted(level)):
+        for some in chunks(sorted(level), CHUNK):
             entries = ImageIndexEntry.objects.filter(
                 digest__in=some, image_index__repository__name=repository
             ).order_by()
@@ -192,17 +191,12 @@ def lose_blobs(name: str, digests: Collection[str]) -> list[str]:
     edges = ManifestBlob.objects.filter(repository=repository, blob__digest__in=digests)
     users = set(edges.order_by().values_list("manifest__digest", flat=True))
     broken: dict[str, str] = {}
-    for some in _chunks(sorted(with_listing(name, users))):
+    for some in chunks(sorted(with_listing(name, users)), CHUNK):
         tags = repository.tags.filter(manifest__digest__in=some)
         broken |= {
             tag: digest or "" for tag, digest in tags.values_list("name", "manifest__digest")
         }
     return set_broken(name, broken, {})[0] if broken else []
-
-
-def _chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
-    for start in range(0, len(some), CHUNK):
-        yield some[start : start + CHUNK]
 
 
 @transaction.atomic
@@ -226,7 +220,7 @@ def set_broken(
 
 def _still_at(tags: QuerySet[Tag], wanted: Mapping[str, str]) -> list[str]:
     found = []
-    for some in _chunks(sorted(wanted)):
+    for some in chunks(sorted(wanted), CHUNK):
         rows = tags.filter(name__in=some)
         for tag, digest in rows.values_list("name", "manifest__digest"):
             if (digest or "") == wanted[tag] or not wanted[tag]:
@@ -235,7 +229,7 @@ def _still_at(tags: QuerySet[Tag], wanted: Mapping[str, str]) -> list[str]:
 
 
 def _set_problem(tags: QuerySet[Tag], wanted: Sequence[str], problem: Tag.Problem) -> None:
-    for some in _chunks(wanted):
+    for some in chunks(wanted, CHUNK):
         tags.filter(name__in=some).update(problem=problem)
 
 
@@ -381,7 +375,7 @@ def mark_listed(repository: Repository, digests: Iterable[str] | None = None) ->
     if digests is None:
         rows.update(is_listed=~F("is_listed"))
         return
-    for some in _chunks(sorted(digests)):
+    for some in chunks(sorted(digests), CHUNK):
         rows.filter(digest__in=some).update(is_listed=~F("is_listed"))
 
 

@@ -12,11 +12,11 @@ run's counts and lines.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TypeVar
 
+from registryui.chunks import chunks
 from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
 from registryui.registry.errors import NotFound, RegistryError, Unreachable
 from registryui.registry.source import Store, Stored, TagLink
@@ -27,8 +27,6 @@ from .fetch import TagProbe
 from .progress import Result, State
 from .push_history import reported_updates
 from .reading import DANGLING, UNREADABLE, closure
-
-One = TypeVar("One")
 
 TOGETHER = 500  # repositories whose rows are fetched at once
 CHUNK = 100  # tags, or manifests, of one transaction
@@ -121,10 +119,10 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
     if is_same and not changed and not gone:
         return len(links)
     revisions = set(store.revisions(name))
-    for some in _chunks(changed):
+    for some in chunks(changed, CHUNK):
         _save(store, name, some, known, revisions, state)
         state.advance(0)
-    for tags in _chunks(gone):
+    for tags in chunks(gone, CHUNK):
         probes = [TagProbe(tag, known.tags[tag][0], "", is_gone=True) for tag in tags]
         state.changes += ingest.save(name, probes, [])
         for tag in tags:
@@ -209,7 +207,7 @@ def _change(one: TagProbe) -> str:
 def _untagged(store: Store, name: str, revisions: set[str], state: State) -> None:
     """Manifests that no tag brought along come in, those that the store no longer has go."""
     have = set(Manifest.objects.filter(repository__name=name).values_list("digest", flat=True))
-    for digests in _chunks(sorted(revisions - have)):
+    for digests in chunks(sorted(revisions - have), CHUNK):
         found = closure(store, name, digests, have=dict.fromkeys(have), of=revisions)
         changes = ingest.save(name, [], found.manifests)
         have |= {one.digest for one in found.manifests}
@@ -232,8 +230,3 @@ def _drop_lost(store: Store, names: Iterable[str], state: State) -> None:
             state.note(f"{name}: the store no longer has it")
         except RegistryError as error:
             state.failed(name, error)
-
-
-def _chunks(some: Sequence[One]) -> Iterator[Sequence[One]]:
-    for start in range(0, len(some), CHUNK):
-        yield some[start : start + CHUNK]

@@ -171,7 +171,7 @@ def tombstone_table(rows: Iterable[TagTombstone]) -> str:
             short(row.digest) if row.tag else "",
             row.how,
             row.at.strftime("%Y-%m-%d %H:%M"),
-            " ".join((row.by, row.address)).strip() or "-",
+            " ".join((row.who, row.address)).strip(),
             f"until {row.keep_until.strftime('%Y-%m-%d %H:%M')}",
         ]
         for row in rows

@@ -10,7 +10,7 @@ from typing import Any
 from registryui import formats
 from registryui.accounts import drift, htpasswd, publish, rights, users
 from registryui.accounts.users import Done
-from registryui.models import NEVER, UNKNOWN, RegistryUser, Right, actor_name
+from registryui.models import NEVER, UNKNOWN, RegistryUser, Right, actor_name, portal_actor
 
 _ACTIONS = Right.Action.values
 
@@ -102,7 +102,7 @@ def block(row: RegistryUser) -> str:
         ["Owner", fact["owner"] or "-"],
         ["Expires", _when(row.expires_at)],
         ["Secret", f"{kind}, {secret['hash'] or 'unknown hash'}, {_when(row.secret_at)}"],
-        ["Created", f"{_when(row.made_at)} by {actor_name(row.made_by) or 'unknown'}"],
+        ["Created", f"{_when(row.made_at)} by {portal_actor(row.made_by)}"],
         ["Last used", _used(row)],
     ]
     if row.wanted_old:

@@ -1,11 +1,12 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
 from .activity import DailyActivity, RegistryEvent, Run, StoreDay
-from .audit import POLICY, POLICY_OF_BEFORE, AuditEvent
+from .actors import OPERATOR, POLICY, actor_name, portal_actor
+from .audit import AuditEvent
 from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
 from .host import Host, Lease, Published, here
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
-from .operator import OPERATOR, Operator, Role, actor_name
+from .operator import Operator, Role
 from .registry_user import NEVER, Grant, LineLeftAlone, RegistryUser, Right, State, new_generation
 from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
 from .retention import RetentionFate
@@ -14,7 +15,6 @@ __all__ = [
     "NEVER",
     "OPERATOR",
     "POLICY",
-    "POLICY_OF_BEFORE",
     "UNKNOWN",
     "AuditEvent",
     "Blob",
@@ -49,4 +49,5 @@ __all__ = [
     "actor_name",
     "here",
     "new_generation",
+    "portal_actor",
 ]

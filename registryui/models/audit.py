@@ -9,10 +9,7 @@ from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThanOrEqual, LessThan
 
-from .operator import OPERATOR
-
-POLICY = "policy "  # begins what history says of a retention policy
-POLICY_OF_BEFORE = "rule "  # in rows of 0.5 and before, which nobody can change
+from .actors import OPERATOR, POLICY, POLICY_OF_BEFORE
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import models
 
+from .actors import actor_name, portal_actor
 from .repository import UNKNOWN
 
 
@@ -56,6 +57,11 @@ class TagTombstone(models.Model):
 
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}"
+
+    @property
+    def who(self) -> str:
+        """Who it was, in words. Of clients the address is known, and no name of theirs is ours."""
+        return actor_name(self.by) if self.by and self.address else portal_actor(self.by)
 
 
 class ManifestTombstone(models.Model):

@@ -2,17 +2,9 @@
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-OPERATOR = "operator:"  # begins what history says of an operator; see Operator.actor
-
-
-def actor_name(actor: str) -> str:
-    """Who did it, as people read it: a registry user's name, or "vera (operator)"."""
-    if not actor.startswith(OPERATOR):
-        return actor
-    return gettext("%s (operator)") % actor.removeprefix(OPERATOR)
+from .actors import OPERATOR
 
 
 class Role(models.TextChoices):

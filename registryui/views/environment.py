@@ -43,6 +43,7 @@ def environment(**options: Any) -> Environment:
         "hue": filters.hue,
         "initials": filters.initials,
         "more_bytes": formats.difference,
+        "portal_who": filters.portal_who,
         "rest": filters.rest,
         "short": short,
         "slugify": defaultfilters.slugify,

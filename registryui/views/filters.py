@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from registryui import formats
-from registryui.models import UNKNOWN, actor_name
+from registryui.models import UNKNOWN, actor_name, portal_actor
 
 LEGEND = 5  # names that a line has room for
 HUES = 6  # data colours of portal.css; hue-0 is "no group"
@@ -117,6 +117,11 @@ def hue(name: str) -> int:
 def who(actor: str) -> str:
     """Who pushed, as people read it: an operator is said to be one."""
     return actor_name(actor)
+
+
+def portal_who(actor: str) -> str:
+    """Who acted in the portal: no registry user."""
+    return portal_actor(actor)
 
 
 def initials(name: str) -> str:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from registryui import runs
 from registryui.failures import in_words
-from registryui.models import Run, actor_name
+from registryui.models import Run, portal_actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class ShownRun:
     def by(self) -> str:
         """Who asked for it, in words."""
         known = {"schedule": _("scheduled"), "command line": _("from the command line")}
-        return known.get(self.run.by) or actor_name(self.run.by)
+        known["start"] = _("at startup")
+        return known.get(self.run.by) or portal_actor(self.run.by)
 
     @property
     def problem(self) -> str:

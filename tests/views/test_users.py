@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
@@ -386,6 +387,17 @@ def test_hostile_names_notes_and_clients_are_only_text(admin: Client) -> None:
         for bad in (HOSTILE, "<b>x", "<i>", "<u>", "<b>"):
             assert bad not in text
     assert HOSTILE in html.unescape(page(admin, f"/users/{row.pk}"))
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "setup"), ("zh-hans", "初始设置")])
+def test_whom_the_setup_made_says_so_in_words(admin: Client, language: str, words: str) -> None:
+    row = make("ci")
+    RegistryUser.objects.filter(pk=row.pk).update(made_by="set-up")
+    admin.cookies[settings.LANGUAGE_COOKIE_NAME] = language
+    for address in ("/users", f"/users/{row.pk}"):
+        text = page(admin, address)
+        assert words in text
+        assert "set-up" not in text
 
 
 def test_the_page_shows_what_it_pushed_and_pulled_and_no_more(admin: Client) -> None:

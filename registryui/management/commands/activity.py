@@ -18,7 +18,7 @@ from registryui import formats
 from registryui.audit import chain, export, pushes
 from registryui.audit.check import check
 from registryui.management.command import BY, BoathouseCommand
-from registryui.models import AuditEvent, RegistryEvent, actor_name
+from registryui.models import AuditEvent, RegistryEvent, actor_name, portal_actor
 
 LIMIT = 50
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -107,9 +107,15 @@ _SENTENCES: dict[str, Callable[[int], str]] = {
 }
 
 
+def _who(row: AuditEvent) -> str:
+    """A registry user may have the schedule's name."""
+    is_client = row.act.startswith("client.")
+    return actor_name(row.actor) if is_client else portal_actor(row.actor)
+
+
 def _cells(row: AuditEvent) -> list[str]:
     at = timezone.localtime(row.at).strftime("%Y-%m-%d %H:%M:%S")
-    cells = [at, actor_name(row.actor), row.address, row.act, row.target, row.result]
+    cells = [at, _who(row), row.address, row.act, row.target, row.result]
     return [formats.cell(one, most=100) for one in cells]
 
 

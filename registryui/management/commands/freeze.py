@@ -9,6 +9,7 @@ from django.db import DatabaseError
 
 from registryui import audit, write_freeze
 from registryui.management.command import BY, BoathouseCommand, Options, add_act
+from registryui.models import portal_actor
 
 
 class Command(BoathouseCommand):
@@ -59,13 +60,16 @@ class Command(BoathouseCommand):
         self.say(
             {"ended": count, "frozen": [_facts(one) for one in left]},
             "Writes are allowed again." if count else "No manual freeze was active.",
-            *(f"{_what(one)} still frozen by {one.by} until its work is done." for one in left),
+            *(
+                f"{_what(one)} still frozen by {portal_actor(one.by)} until its work is done."
+                for one in left
+            ),
         )
 
     def _status(self, options: Options) -> None:
         found = [(one, write_freeze.in_flight(one.what)) for one in write_freeze.freezes()]
         lines = [
-            f"{_what(one)} frozen by {one.by} since {_time(one.since)} until "
+            f"{_what(one)} frozen by {portal_actor(one.by)} since {_time(one.since)} until "
             f"{_time(one.until)}; {count} in flight."
             for one, count in found
         ]

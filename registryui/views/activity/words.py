@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from registryui.audit.chain import What
-from registryui.models import POLICY, POLICY_OF_BEFORE, AuditEvent, Operator, RegistryUser
+from registryui.models import AuditEvent, Operator, RegistryUser, portal_actor
 from registryui.oci import digest as digests
 from registryui.oci import names
 from registryui.views.access import Request, may_open
@@ -159,13 +158,6 @@ RESULTS: dict[str, tuple[str, str, Any]] = {
     "refused": ("warn", "ban", pgettext_lazy("result", "refused")),
     "failed": ("bad", "circle-alert", pgettext_lazy("result", "failed")),
 }
-_ACTORS = {
-    "": gettext_lazy("unknown"),
-    "command line": gettext_lazy("command line"),
-    "schedule": gettext_lazy("schedule"),
-    "set-up": gettext_lazy("setup"),
-    "demo": gettext_lazy("demo"),
-}
 _FLAWS = {
     What.CHANGED: gettext_lazy("Row %(row)d was changed."),
     What.BROKEN: gettext_lazy("Rows before row %(row)d were removed, inserted or moved."),
@@ -186,10 +178,7 @@ def actor(name: str, *, act: str = "") -> str:
     """Who did it, as people read it. A registry user may have the schedule's name."""
     if name and act.startswith("client."):
         return actor_words(name)
-    for prefix in (POLICY, POLICY_OF_BEFORE):
-        if name.startswith(prefix):
-            return _("policy %(name)s") % {"name": line(name.removeprefix(prefix), 80)}
-    return str(_ACTORS[name]) if name in _ACTORS else actor_words(name)
+    return line(portal_actor(name), 80)
 
 
 def flaw_words(what: str, row: int) -> str:

@@ -16,7 +16,7 @@ from django.utils.translation import pgettext
 
 from registryui.deletion import restore
 from registryui.index.events import OWN_ACT
-from registryui.models import Manifest, RegistryEvent, Repository, Role, TagTombstone
+from registryui.models import Manifest, RegistryEvent, Repository, Role, TagTombstone, portal_actor
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.oci.digest import short
@@ -78,7 +78,7 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
                 event.digest,
                 event.stored_size,
                 event.at,
-                actor_of(event.actor, event.user),
+                _who(event),
                 line(event.address, 64),
                 line(event.client, 120),
                 is_now,
@@ -89,6 +89,12 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
         )
     since = page.rows[0].since if page.rows else _first_push().values_list("at", flat=True).first()
     return History(tuple(rows), page, since)
+
+
+def _who(event: Any) -> Actor:
+    if event.event_id.startswith(OWN_ACT):
+        return Actor(line(portal_actor(event.actor), 80))
+    return actor_of(event.actor, event.user)
 
 
 def _formers(repository: Repository, tag: str) -> dict[str, TagTombstone]:

@@ -15,7 +15,7 @@ from registryui.deletion.bulk import Result
 from registryui.failures import in_words
 from registryui.models import Repository, Role, Run
 from registryui.views.access import Request, require_role
-from registryui.views.activity.actors import actor_words
+from registryui.views.activity.words import actor
 from registryui.views.live import not_changed, wants_fragment
 
 LINES = 50  # of the log
@@ -35,7 +35,7 @@ def delete_run(request: Request, pk: int) -> HttpResponse:
         "token": token,
         "facts": facts,
         "problem": in_words(facts.problem),
-        "by": actor_words(run.by),
+        "by": actor(run.by),
         "percent": min(100 * run.done // run.total, 100) if run.total else 0,
         "is_running": runs.is_alive(run),
         "is_silent": is_silent,

@@ -26,9 +26,9 @@ from registryui.oci.digest import short
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role, safe_next
 from registryui.views.activity.actors import actor_words
-from registryui.views.activity.words import actor
 from registryui.views.catalogue import image
 from registryui.views.live import wants_fragment
+from registryui.views.plain_text import line
 
 from .plan import failed_words
 
@@ -126,12 +126,7 @@ def _row(row: Any) -> Row:
     words = ""
     if row.refers_to:
         words = image.referrer_words(row.tag) or _("Referrer tag")
-    return Row(row, words, _by(row), row.has_repository, row.is_known)
-
-
-def _by(row: Any) -> str:
-    """Of clients the address is known, and no name of theirs is one of ours."""
-    return actor(row.by, act="client.delete" if row.address else "")
+    return Row(row, words, line(row.who, 80), row.has_repository, row.is_known)
 
 
 # -- putting back --------------------------------------------------------------------------------
@@ -181,7 +176,7 @@ def _ask(
     tag = Tag.objects.filter(repository__name=row.repository, name=row.tag).first()
     context = {
         "former": row,
-        "by": actor_words(row.by),
+        "by": line(row.who, 80),
         "now": digest,
         "now_manifest": manifests.filter(digest=digest).only("digest", "size").first(),
         "now_tag": tag,
