@@ -15,10 +15,12 @@ from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.base_session import AbstractBaseSession
+from django.db import connection
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 _BEGAN = "began"
+_ROW = "SELECT * FROM django_session WHERE session_key = %s AND expire_date > %s"
 
 
 class SessionStore(db.SessionStore):
@@ -26,8 +28,10 @@ class SessionStore(db.SessionStore):
     not."""
 
     def _get_session_from_db(self) -> AbstractBaseSession | None:
-        rows = self.model.objects.filter(session_key=_hash(self.session_key or ""))
-        row = rows.filter(expire_date__gt=timezone.now()).first()
+        # Each request asks this. To build the same query from a QuerySet takes ten times as long.
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        rows = self.model.objects.raw(_ROW, [_hash(self.session_key or ""), now])
+        row = next(iter(rows), None)
         if row is None:
             self._session_key = None
         return row

@@ -291,7 +291,7 @@ else:  # before the first `up`: huey would open the file at once
 AUTH_USER_MODEL = "registryui.Operator"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "registryui.operators.Backend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -367,7 +367,7 @@ TIME_ZONE = time_zone("BOATHOUSE_TIME_ZONE", "UTC")
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA / "static"
-STATICFILES_DIRS = [BASE_DIR / "static", DATA / "fonts"]  # fonts: created by `up` from two packages
+STATICFILES_DIRS = [BASE_DIR / "static", DATA / "made"]  # made by `up`: fonts, icons
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -67,7 +67,7 @@ def _folders() -> dict[Path, int]:
         settings.SOCKETS_DIR: 0o710,
         write_freeze.folder(): 0o711,
         **{publish.logins_folder() / name: 0o711 for name in ("", "quick", "slow")},
-        settings.DATA / "fonts": 0o700,
+        settings.DATA / "made": 0o700,
         settings.STATIC_ROOT: 0o700,
         settings.RIGHTS_DIR: 0o711,
         settings.VERSIONS_DIR: 0o700,

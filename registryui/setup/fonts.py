@@ -37,9 +37,9 @@ UNICODES = (
 
 
 def make() -> None:
-    """Makes the font files that are missing below DATA/fonts, one of the static folders."""
+    """Makes the font files that are missing below DATA/made, one of the static folders."""
     for name, source in SOURCES.items():
-        target = settings.DATA / "fonts" / "portal" / "fonts" / name
+        target = settings.DATA / "made" / "portal" / "fonts" / name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             files.write(target, _cut(source))

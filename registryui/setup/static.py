@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 from django.conf import settings
@@ -10,12 +11,14 @@ from django.core.management import call_command
 
 from registryui import files
 
-from . import fonts
+from . import fonts, icons
 
 
 def gather() -> bool:
-    """Creates the fonts and gathers all static files if something changed; True if it did."""
+    """Creates fonts and icons and gathers all static files if something changed; True if it did."""
     fonts.make()
+    icons.make()
+    shutil.rmtree(settings.DATA / "fonts", ignore_errors=True)  # where 0.5 had them
     state = _state()
     stamp = settings.STATIC_ROOT / ".collected"
     manifest = settings.STATIC_ROOT / "staticfiles.json"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from registryui import doctor
-from registryui.accounts import drift
+from registryui.accounts import drift, publish
 from registryui.index import counts
 from registryui.models import (
     UNKNOWN,
@@ -31,6 +32,7 @@ from . import charts
 from .access import Request, require_role
 from .catalogue.media_words import media_words
 from .context import totals
+from .kept import keep
 from .live import index_token, not_changed, wants_fragment
 from .storage import measured
 
@@ -54,7 +56,13 @@ class Push:
     note: str  # "3 platforms", "linux/amd64", "Helm chart"; "" if nothing is known
 
 
+def _stamp_of_htpasswd() -> list[int] | None:
+    """What changes with an edit by hand, which the overview tells of."""
+    return publish.stamp() if settings.HTPASSWD_FILE.exists() else None
+
+
 @require_role(Role.VIEWER)
+@keep(also=_stamp_of_htpasswd)
 def dashboard(request: Request) -> HttpResponse:
     counted = counts.of_store()
     token = index_token(counted.repositories)

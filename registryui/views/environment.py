@@ -27,10 +27,8 @@ from .line_breaks import LineBreaks
 
 def environment(**options: Any) -> Environment:
     """What settings.TEMPLATES names."""
-    made = Environment(
-        **options | {"autoescape": True},
-        extensions=["jinja2.ext.i18n", LineBreaks],
-    )
+    options |= {"autoescape": True, "extensions": ["jinja2.ext.i18n", LineBreaks]}
+    made = Environment(**options)  # noqa: S701 (it escapes: the line above)
     made.install_gettext_translations(translation, newstyle=True)  # type: ignore[attr-defined]
     made.policies["ext.i18n.trimmed"] = True
     made.filters |= {
@@ -61,7 +59,7 @@ def environment(**options: Any) -> Environment:
         "get_current_language": translation.get_language,
         "htmx_script": htmx_script,
         "icon": filters.icon,
-        "mark": filters.mark,
+        "logo": filters.logo,
         "namespace_legend": filters.namespace_legend,
         "querystring": querystring,
         "repository_name": filters.repository_name,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-import lucide
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
@@ -20,6 +20,7 @@ from django.utils.translation import ngettext
 
 from registryui import formats
 from registryui.models import UNKNOWN, actor_name, portal_actor
+from registryui.setup import icons
 
 LEGEND = 5  # names that a line has room for
 HUES = 6  # data colours of portal.css; hue-0 is "no group"
@@ -37,7 +38,7 @@ CHARGES = (  # what stands on a flag, in a field of 24 × 24
     "M12 5a7 7 0 1 1 0 14 7 7 0 0 1 0-14z",
     "M0 0h5v24H0zM9.500 0h5v24h-5zM19 0h5v24h-5z",
 )
-MARK = (
+LOGO = (
     '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true">'
     '<path class="mark__wall" d="M6 13h20v10H6z"/>'
     '<path class="mark__door" d="M12 23v-5a4 4 0 0 1 8 0v5z"/>'
@@ -47,21 +48,19 @@ MARK = (
     "1.600 4.500 1.600M7 29.500c2.200 0 2.200-1.600 4.500-1.600s2.200 1.600 4.500 1.600 2.200"
     '-1.600 4.500-1.600 2.200 1.600 4.500 1.600"/></svg>'
 )
-# portal.css says this once for all icons.
-DRAWN_BY_CSS = (
-    ' fill="none" stroke="currentColor" stroke-width="2"'
-    ' stroke-linecap="round" stroke-linejoin="round"'
-)
 
 
-@lru_cache(maxsize=512)  # drawing one takes 0.1 ms, and a list has hundreds of the same
+@lru_cache(maxsize=512)
 def icon(name: str, css: str = "") -> SafeString:
-    """A Lucide icon, hidden from screen readers: the word next to it speaks."""
-    classes = f"icon {css}" if css else "icon"
-    svg = re.sub(r">\s+<", "><", lucide._render_icon(str(name), 16)).strip()
-    svg = svg.replace(DRAWN_BY_CSS, "")
-    start = f'<svg aria-hidden="true" focusable="false" class="{escape(classes)}"'
-    return mark_safe(svg.replace("<svg", start, 1))  # noqa: S308 (drawn by lucide, class escaped)
+    """An icon of setup/icons.py, hidden from screen readers: the word next to it speaks."""
+    if name not in icons.NAMES:
+        raise ValueError(f"{name} is no icon: setup/icons.py lists them")
+    return format_html(
+        '<svg class="{}" aria-hidden="true"><use href="{}#{}"/></svg>',
+        f"icon {css}" if css else "icon",
+        staticfiles_storage.url(icons.FILE),
+        name,
+    )
 
 
 @lru_cache(maxsize=2048)
@@ -77,9 +76,9 @@ def flag(name: str, size: str = "") -> SafeString:
     )
 
 
-def mark() -> SafeString:
+def logo() -> SafeString:
     """Boathouse's own sign."""
-    return mark_safe(MARK)  # noqa: S308 (a constant)
+    return mark_safe(LOGO)  # noqa: S308 (a constant)
 
 
 def repository_name(name: str, query: str = "") -> SafeString:

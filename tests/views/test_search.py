@@ -50,7 +50,7 @@ def test_the_help_is_made_of_links_that_are_queries(client: Client) -> None:
     [
         ("api is:nice x", "api is:", "nice", "accepts multi-platform, signed, untagged, broken"),
         ("size>much", "size&gt;", "much", "For example: size&gt;1GB"),
-        ('api "x<b>', "api ", "&quot;x&lt;b&gt;", "not closed"),
+        ('api "x<b>', "api ", "&#34;x&lt;b&gt;", "not closed"),
     ],
 )
 def test_a_wrong_text_is_marked_where_it_is_wrong(

@@ -170,7 +170,7 @@ def test_an_unknown_tab_is_the_first(vera: Client) -> None:
 
 def test_the_dockerfile_is_written_back(vera: Client) -> None:
     multi()
-    assert "ADD file:1 in /\nCMD [&quot;bash&quot;]" in get(vera, ":1.0", tab="dockerfile")
+    assert "ADD file:1 in /\nCMD [&#34;bash&#34;]" in get(vera, ":1.0", tab="dockerfile")
 
 
 def test_used_by_finds_images_that_start_with_all_layers(vera: Client) -> None:
@@ -232,9 +232,9 @@ def test_history_tells_who_from_where_and_since_when(vera: Client) -> None:
 
 def test_raw_shows_each_part_and_the_download_is_exact(vera: Client) -> None:
     found = multi()
-    assert "&quot;layers&quot;" in get(vera, ":1.0", tab="raw")
-    assert "&quot;history&quot;" in get(vera, ":1.0", tab="raw", part="config")
-    assert "&quot;manifests&quot;" in get(vera, ":1.0", tab="raw", part="index")
+    assert "&#34;layers&#34;" in get(vera, ":1.0", tab="raw")
+    assert "&#34;history&#34;" in get(vera, ":1.0", tab="raw", part="config")
+    assert "&#34;manifests&#34;" in get(vera, ":1.0", tab="raw", part="index")
     response = vera.get(f"/repositories/{R}:1.0?tab=raw&part=index&download=1")
     assert response.content == bytes(found["index"].row.raw)
     assert response.headers["Content-Type"] == "application/octet-stream"

@@ -20,6 +20,7 @@ from registryui.models.paging import page
 from registryui.views.access import Request, require_role
 from registryui.views.charts import spark_line
 from registryui.views.context import totals
+from registryui.views.kept import keep
 from registryui.views.live import index_token, not_changed, wants_fragment
 
 SORTS = {
@@ -45,6 +46,7 @@ class Namespace:
 
 
 @require_role(Role.VIEWER)
+@keep()
 def repositories(request: Request) -> HttpResponse:
     counted = counts.by_namespace()
     total = sum(one.repositories for one in counted.values())

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import (
     BigIntegerField,
     Count,
@@ -40,6 +41,7 @@ from registryui.models.paging import page as keyset_page
 from registryui.oci import media_types
 from registryui.views.access import Request, require_role
 from registryui.views.activity.actors import actor_of, actor_words, user_of
+from registryui.views.kept import keep
 from registryui.views.live import minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
 
@@ -60,6 +62,7 @@ SHOWS = ("tags", "attachments", "untagged")
 
 
 @require_role(Role.VIEWER)
+@keep()
 def repository(request: Request, repository: str) -> HttpResponse:
     """The page, or for htmx the list alone; 204 while nothing changed since ?seen=."""
     token = _token(repository)
@@ -162,8 +165,10 @@ def _host(row: Repository) -> str:
 def _token(name: str) -> str:
     """What an open page compares: it changes with the repository, and with the minute, so that
     "4 min ago" goes on. One query."""
-    found = Repository.objects.filter(name=name).values_list("changed_at", flat=True).first()
-    return f"{found.timestamp():.6f}-{minute()}" if found else ""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT changed_at FROM registryui_repository WHERE name = %s", [name])
+        found = cursor.fetchone()
+    return f"{found[0]}-{minute()}" if found else ""
 
 
 def _repositories() -> QuerySet[Repository]:

@@ -26,6 +26,7 @@ from registryui.oci.digest import short
 from registryui.views.access import Request, may_open, require_role
 from registryui.views.activity.actors import Actor, actor_of, user_of
 from registryui.views.bar_chart import Chart, daily_chart
+from registryui.views.kept import keep
 from registryui.views.plain_text import line
 
 from . import image, related, tag_history
@@ -39,6 +40,7 @@ IMAGE_INDEX = Manifest.Kind.IMAGE_INDEX
 
 
 @require_role(Role.VIEWER)
+@keep()
 def tag(request: Request, repository: str, tag: str) -> HttpResponse:
     """What a tag names now."""
     row = (
@@ -55,6 +57,7 @@ def tag(request: Request, repository: str, tag: str) -> HttpResponse:
 
 
 @require_role(Role.VIEWER)
+@keep()
 def manifest(request: Request, repository: str, digest: str) -> HttpResponse:
     """The same page for a digest, whether a tag names it or not."""
     row = (

@@ -14,6 +14,7 @@ from registryui.index.query import Query, QueryError, Term, storable
 from registryui.models import Manifest, Role, Tag
 from registryui.views.access import Request, require_role
 from registryui.views.catalogue.tag_rows import kind_words
+from registryui.views.kept import keep
 from registryui.views.live import wants_fragment
 from registryui.views.plain_text import line, shown
 
@@ -56,6 +57,7 @@ class Sort:
 
 
 @require_role(Role.VIEWER)
+@keep()
 def search(request: Request) -> HttpResponse:
     text = storable(request.GET.get("q", ""))
     sort = request.GET.get("sort", "")
