@@ -29,7 +29,8 @@ PARTS = (
     "collect",
 )
 ON_DEMAND = "million"  # by --tags: it takes its time
-LARGER = ("million", "collect")  # take a number of tags
+LARGER = ("million", "collect", "pages")  # take a number of tags
+ON_BOTH = ("million", "pages")  # take a database
 FAILED = "failed"
 HEAD = """# Benchmarks
 
@@ -75,10 +76,11 @@ def _arguments() -> argparse.Namespace:
         "--tags",
         type=int,
         default=0,
-        help="also the index of a made store of so many tags; with --only collect, collecting it",
+        help="also the index of a made store of so many tags; with --only collect, collecting it;"
+        " with --only pages, the pages at this size alone",
     )
     parser.add_argument(
-        "--postgresql", action="store_true", help="that index in PostgreSQL, not in SQLite"
+        "--postgresql", action="store_true", help="that index, and pages, in PostgreSQL"
     )
     parser.add_argument("--json", action="store_true", help="print the rows for programs")
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
@@ -98,7 +100,7 @@ def _measured(parts: Sequence[str], tags: int, is_postgresql: bool) -> Iterator[
         is_larger = name == ON_DEMAND or (name in LARGER and parts is not PARTS)
         if tags and is_larger:
             measure = partial(measure, tags)
-        if name == ON_DEMAND:
+        if name in ON_BOTH:
             measure = partial(measure, is_postgresql=is_postgresql)
         for row in _rows(measure):
             yield name, row
