@@ -29,7 +29,8 @@ PARTS = (
     "gc",
 )
 ON_DEMAND = "million"  # with --tags: it takes long
-LARGER = ("million", "gc")  # take a number of tags
+LARGER = ("million", "gc", "pages")  # take a number of tags
+ON_BOTH = ("million", "pages")  # take a database
 FAILED = "failed"
 HEAD = """# Benchmarks
 
@@ -75,10 +76,11 @@ def _arguments() -> argparse.Namespace:
         "--tags",
         type=int,
         default=0,
-        help="also the index of a store of so many tags; with --only gc, its garbage collection",
+        help="also the index of a store of so many tags; with --only gc, its garbage collection;"
+        " with --only pages, the pages at this size alone",
     )
     parser.add_argument(
-        "--postgresql", action="store_true", help="that index in PostgreSQL instead of SQLite"
+        "--postgresql", action="store_true", help="that index, and pages, in PostgreSQL"
     )
     parser.add_argument("--json", action="store_true", help="print the rows for programs")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
@@ -98,7 +100,7 @@ def _measured(parts: Sequence[str], tags: int, is_postgresql: bool) -> Iterator[
         is_larger = name == ON_DEMAND or (name in LARGER and parts is not PARTS)
         if tags and is_larger:
             measure = partial(measure, tags)
-        if name == ON_DEMAND:
+        if name in ON_BOTH:
             measure = partial(measure, is_postgresql=is_postgresql)
         for row in _rows(measure):
             yield name, row

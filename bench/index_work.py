@@ -7,6 +7,8 @@ python -m bench.index_work DATA visit  SECONDS      list pages again and again, 
 python -m bench.index_work DATA queue  NUMBER STORE push events of tags that are in the store
 python -m bench.index_work DATA drain  STORE        apply them
 python -m bench.index_work DATA pages  REPEATS      the pages of a large index, in turn
+python -m bench.index_work DATA queries TAGS PATHS POLLED
+                                                how many pages take, at a repository of TAGS tags
 python -m bench.index_work DATA save   FILE         the page of the largest repository, as a file
 
 With BENCH_POSTGRESQL, the URL of a server without a database, the index is in a database there that
@@ -73,7 +75,7 @@ def main(data: str, action: str, *words: str) -> None:
     if action == "build":
         call_command("migrate", verbosity=0)
     act = {"build": _build, "visit": _visit, "queue": _queue, "drain": _drain, "pages": _pages}
-    print(json.dumps((act | {"save": _save})[action](*words)))
+    print(json.dumps((act | {"queries": _queries, "save": _save})[action](*words)))
 
 
 def _database(server: str, name: str) -> str:
@@ -225,9 +227,6 @@ def _drain(name: str) -> dict[str, Any]:
 
 def _pages(repeats: str) -> dict[str, Any]:
     """Queries and times of each page at the largest repository."""
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
     from registryui.models import Repository
 
     client = _visitor()
@@ -238,13 +237,7 @@ def _pages(repeats: str) -> dict[str, Any]:
     own = [f"/repositories/{largest.name}", f"/repositories/{largest.name}?sort=-moved"]
     found: dict[str, dict[str, Any]] = {}
     for path in (*PAGES, *own, f"/repositories/{largest.name}:{tag}"):
-        client.get(path, secure=True)
-        with CaptureQueriesContext(connection) as captured:
-            status = client.get(path, secure=True).status_code
-            queries = len(captured)
-        if status != 200:
-            raise SystemExit(f"{path} answered {status}")
-        found[path] = {"queries": queries, "times": []}
+        found[path] = {"queries": _counted(client, path), "times": []}
     for _repeat in range(int(repeats)):  # in turn: what slows the machine for a second, slows all
         for path, one in found.items():
             began = time.perf_counter()
@@ -254,6 +247,44 @@ def _pages(repeats: str) -> dict[str, Any]:
         path.replace(largest.name, "LARGEST").replace(f":{tag}", ":TAG"): one
         for path, one in found.items()
     }
+
+
+def _queries(tags: str, templates: str, polled: str) -> dict[str, Any]:
+    """Paths by name, as `templates` (JSON) has them, and how many queries each takes; "poll": what
+    the page of that name asks by itself while nothing changes."""
+    from django.db.models import F
+    from django.db.models.functions import Abs
+
+    from registryui.models import Repository
+
+    from .clients import poll_of
+
+    client = _visitor()
+    all_of_them = Repository.objects.filter(tag_count__gt=0)
+    nearest = all_of_them.order_by(Abs(F("tag_count") - int(tags)), "id")[0]
+    names = {"repository": nearest.name, "tag": nearest.newest_tag}
+    paths = {name: path.format(**names) for name, path in json.loads(templates).items()}
+    queries = {name: _counted(client, path) for name, path in paths.items()}
+    while 60 - time.time() % 60 < 5:  # a poll's token ends with the minute
+        time.sleep(1)
+    page = client.get(paths[polled], secure=True).content.decode()
+    queries["poll"] = _counted(client, poll_of(paths[polled], page), 204, HTTP_HX_REQUEST="true")
+    return {"paths": paths, "queries": queries, "tags": nearest.tag_count}
+
+
+def _counted(client: Any, path: str, status: int = 200, **headers: str) -> int:
+    """Queries of a page that was asked for before. SystemExit if it answers otherwise."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    client.get(path, secure=True, **headers)
+    with CaptureQueriesContext(connection) as captured:
+        answered = client.get(path, secure=True, **headers).status_code
+        # Counted here: the next request empties the log that the capture is a window on.
+        queries = len(captured)
+    if answered != status or not queries:
+        raise SystemExit(f"{path} answered {answered} with {queries} queries")
+    return queries
 
 
 def _save(place: str) -> dict[str, Any]:

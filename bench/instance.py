@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -11,10 +12,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from registryui.registry.client import RegistryClient
+from tests.support.postgres import running_cluster
 from tests.support.product import Product, product
+
+from . import index_work
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 30  # for one tag to reach the index
+# All clients come from one address, which nginx lets ask so much only if it is told to.
+REQUESTS = {"BOATHOUSE_REQUESTS_PER_SECOND": "100000"}
 
 
 @contextmanager
@@ -33,6 +39,35 @@ def running(address: str = LOOPBACK) -> Iterator[Product]:
     """An instance that is up at this address; stopped and removed afterwards."""
     with folder() as place, product(place / "data", address) as one:
         yield one
+
+
+@contextmanager
+def databases(*, is_postgresql: bool) -> Iterator[None]:
+    """While it lasts, index_work and `filled` have theirs in a PostgreSQL of its own, if wanted:
+    its files are synced to the disk as on a real server, with Debian's own settings otherwise."""
+    if not is_postgresql:
+        yield
+        return
+    with running_cluster(is_durable=True) as cluster:
+        os.environ[index_work.SERVER] = cluster.url("")
+        try:
+            yield
+        finally:
+            del os.environ[index_work.SERVER]
+
+
+@contextmanager
+def filled(tags: int) -> Iterator[Product]:
+    """An instance that is up, with the index of a made store of so many tags. Its own store is
+    empty, for which a sync drops nothing."""
+    with folder() as place:
+        data = place / f"bench{tags}"
+        index_work.work(data, "build", f"made:{tags}")
+        settings = dict(REQUESTS)
+        if server := os.environ.get(index_work.SERVER):
+            settings["DATABASE_URL"] = f"{server}{data.name}"
+        with product(data, LOOPBACK, settings=settings) as one:
+            yield one
 
 
 def client(one: Product) -> RegistryClient:

@@ -20,10 +20,9 @@ from typing import Any
 from registryui.registry import paths
 from registryui.registry.client import RegistryClient
 from tests.support.parts import running_registry
-from tests.support.postgres import running_cluster
 
 from . import index_work, store
-from .instance import folder
+from .instance import databases, folder
 from .measure import Row, p
 
 AS_FILES = 40_000
@@ -42,14 +41,9 @@ def measure(tags: int = AS_FILES, *, is_postgresql: bool = False) -> Iterator[Ro
     if not is_postgresql:
         yield from _measured(tags)
         return
-    # Its files are synced to the disk, as on a real server, with Debian's own settings otherwise.
-    with running_cluster(is_durable=True) as cluster:
-        os.environ[index_work.SERVER] = cluster.url("")
-        try:
-            for row in _measured(tags):
-                yield replace(row, what=f"PostgreSQL: {row.what}")
-        finally:
-            del os.environ[index_work.SERVER]
+    with databases(is_postgresql=True):
+        for row in _measured(tags):
+            yield replace(row, what=f"PostgreSQL: {row.what}")
 
 
 def _measured(tags: int) -> Iterator[Row]:

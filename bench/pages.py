@@ -1,124 +1,81 @@
-"""Every list page at 1,000 tags: server time, queries, bytes.
+"""Five pages and an open page's poll, with 1, 8 and 50 clients, against `/healthz` beside them.
 
-The pages are rendered in a separate process, with its own data folder:
-python -m bench.pages FOLDER [TAGS [REPEATS]] writes one JSON object a page to standard output.
+Through nginx and gunicorn as `up` starts them, at 1,000 and at 100,000 tags, which take no more
+than four minutes on two cores; `--tags N` measures one size only.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tests.support.product import ROOT
+from . import clients, index_work, instance
+from .measure import Row, p
 
-from .instance import folder
-from .measure import Row, times
-
-REPEATS = 40
-TAGS = 1000
-PAGES = [
-    "/",
-    "/repositories/",
-    "/repositories/?sort=-size",
-    "/repositories/team/app",
-    "/repositories/team/app?sort=-moved",
-    "/repositories/team/app:v1",
-    "/search?q=app",
-]
-
-
-def measure() -> Iterator[Row]:
-    """As an administrator sees them, through all middleware, without nginx."""
-    with folder() as place:
-        for page in measured(place, TAGS, REPEATS):
-            size = page["bytes"] / 1000
-            row = times(f"page `{page['path']}` at 1,000 tags", page["times"])
-            yield Row(
-                row.what,
-                row.figure,
-                f"{page['queries']} queries, {size:.0f} kB",
-                {**row.numbers, "queries": page["queries"], "kb": size},
-            )
+SIZES = (1_000, 100_000)
+CLIENTS = (1, 8, 50)
+SECONDS = 1.2  # of each turn, at least
+TAGS = 20  # on the page of the repository
+PAGES = {
+    "overview": "/",
+    "repositories": "/repositories/",
+    "repository": "/repositories/{repository}",
+    "tag": "/repositories/{repository}:{tag}",
+    "search": "/search?q=api-1",
+}
+POLLED = "repository"
 
 
-def measured(place: Path, tags: int, repeats: int) -> list[dict[str, Any]]:
-    """The JSON objects, in the order of PAGES: path, queries, bytes, times (seconds)."""
-    done = subprocess.run(  # noqa: S603  (our own command)
-        [sys.executable, "-m", "bench.pages", str(place), str(tags), str(repeats)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+def measure(tags: int = 0, *, is_postgresql: bool = False) -> Iterator[Row]:
+    """At so many tags; 0: at those of SIZES."""
+    with instance.databases(is_postgresql=is_postgresql):
+        for size in (tags,) if tags else SIZES:
+            with instance.filled(size) as one:
+                known = index_work.work(one.data, "queries", str(TAGS), json.dumps(PAGES), POLLED)
+                found = clients.asked(one, known["paths"], POLLED, CLIENTS, SECONDS)
+            where = f"{size:,} tags" + (" in PostgreSQL" if is_postgresql else "")
+            for number, pages in found.items():
+                for name, page in pages.items():
+                    yield _row(name, page, number, where, known)
+
+
+def _row(name: str, page: dict[str, Any], number: str, where: str, known: dict[str, Any]) -> Row:
+    what = f"{_what(name, known)}, {number} client{'s' if number != '1' else ''}, {where}"
+    rate = page["answers"] / page["seconds"]
+    p50, p95 = (p(page["times"], percent) * 1000 for percent in (50, 95))
+    cpu = page["cpu"] / page["answers"] * 1000
+    numbers = {"per_s": rate, "p50_ms": p50, "p95_ms": p95, "cpu_ms": cpu}
+    speed = f"{rate:.0f}/s, {p50:.0f} / {p95:.0f} ms"
+    if name == "healthz":
+        own = page["client_cpu"] / page["answers"] * 1000
+        note = f"{cpu:.1f} ms of the web processes a request; of the clients {own:.2f} ms"
+        return Row(what, speed, note, {**numbers, "client_cpu_ms": own})
+    share, queries = rate / page["beside_per_s"] * 100, known["queries"][name]
+    full, sent = page["bytes"] / 1000, page["sent_bytes"] / 1000
+    return Row(
+        what,
+        f"{share:.1f} % of `/healthz`, {speed}",
+        f"aim: {_aim(name, number)}; {full:.1f} kB, {sent:.1f} sent; {queries} queries,"
+        f" {cpu:.1f} ms of the web processes",
+        numbers
+        | {"share_percent": share, "healthz_per_s": page["beside_per_s"]}
+        | {"kb": full, "sent_kb": sent, "queries": queries},
     )
-    if done.returncode != 0:
-        raise RuntimeError(done.stdout + done.stderr)
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-# -- in the process of their own -----------------------------------------------------------------
+def _what(name: str, known: dict[str, Any]) -> str:
+    if name == "poll":
+        return f"poll of an open {POLLED}"
+    return f"{name} ({known['tags']} tags)" if name == POLLED else name
 
 
-def main(place: str, tags: str = str(TAGS), repeats: str = str(REPEATS)) -> None:
-    os.environ |= {"BOATHOUSE_DATA": place, "DJANGO_SETTINGS_MODULE": "portal.settings"}
-    os.environ.pop("DATABASE_URL", None)  # SQLite in the data folder
-    import django
-
-    django.setup()
-    from django.core.management import call_command
-
-    from registryui.setup import static
-
-    call_command("migrate", verbosity=0)
-    static.gather()
-    _fill(int(tags))
-    for path in PAGES:
-        print(json.dumps(_measure(path, int(repeats))), flush=True)
-
-
-def _fill(tags: int) -> None:
-    """One repository of all tags and as many of one tag, written by the index's own code."""
-    from registryui.index.sync import sync
-    from tests.support.fake_source import FakeSource
-
-    source = FakeSource()
-    for number in range(tags):
-        own = f"layer {number}".encode()
-        source.push_image("team/app", f"v{number}", layers=(b"base", b"runtime", own))
-        if number:
-            source.push_image(f"many/app-{number}", "latest", layers=(b"base", own))
-    sync(source, by="bench")
-
-
-def _measure(path: str, repeats: int) -> dict[str, object]:
-    from django.db import connection
-    from django.test import Client
-    from django.test.utils import CaptureQueriesContext
-
-    from registryui.models import Operator, Role
-
-    operator, _new = Operator.objects.get_or_create(username="bench", role=Role.ADMIN)
-    client = Client(HTTP_HOST="localhost")
-    client.force_login(operator)
-    client.get(path, secure=True)  # what the process makes once
-    with CaptureQueriesContext(connection) as captured:
-        answer = client.get(path, secure=True)
-        # Counted here: the next request empties the log that the capture is a window on.
-        queries = len(captured)
-    if answer.status_code != 200 or not queries:
-        raise SystemExit(f"{path} answered {answer.status_code} with {queries} queries")
-    seconds = []
-    for _repeat in range(repeats):
-        start = time.perf_counter()
-        client.get(path, secure=True)
-        seconds.append(time.perf_counter() - start)
-    return {"path": path, "queries": queries, "times": seconds, "bytes": len(answer.content)}
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _aim(name: str, number: str) -> str:
+    if name == "poll":
+        return "≥ 60 %"
+    aims = ["≥ 25 %"]
+    if number == str(CLIENTS[-1]):
+        aims.append("p95 ≤ 200 ms")
+    if name == POLLED:
+        aims.append("≤ 40 kB")
+    return ", ".join(aims)
