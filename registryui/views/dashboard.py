@@ -56,9 +56,9 @@ class Push:
     note: str  # "3 platforms", "linux/amd64", "Helm chart"; "" if nothing is known
 
 
-def _stamp_of_htpasswd() -> list[int] | None:
+def _stamp_of_htpasswd() -> tuple[int, ...]:
     """What changes with an edit by hand, which the overview tells of."""
-    return publish.stamp() if settings.HTPASSWD_FILE.exists() else None
+    return tuple(publish.stamp()) if settings.HTPASSWD_FILE.exists() else ()
 
 
 @require_role(Role.VIEWER)

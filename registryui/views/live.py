@@ -4,6 +4,8 @@ shows, and gets 204 (nothing to swap) while nothing has changed.
 
 from __future__ import annotations
 
+import re
+
 from django.db import connection
 from django.http import HttpResponse
 from django.utils import timezone
@@ -20,7 +22,12 @@ def index_token(repositories: int) -> str:
     with connection.cursor() as cursor:  # each open page asks this every two seconds
         cursor.execute("SELECT MAX(changed_at) FROM registryui_repository")
         (at,) = cursor.fetchone()
-    return f"{at or 0}-{repositories}-{minute()}"
+    return f"{digits(at)}-{repositories}-{minute()}"
+
+
+def digits(at: object) -> str:
+    """Of a time as the database gives it; "" of None. It needs no escaping in an address."""
+    return re.sub(r"\D", "", str(at)) if at else ""
 
 
 def minute() -> int:

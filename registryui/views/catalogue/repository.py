@@ -42,7 +42,7 @@ from registryui.oci import media_types
 from registryui.views.access import Request, require_role
 from registryui.views.activity.actors import actor_of, actor_words, user_of
 from registryui.views.kept import keep
-from registryui.views.live import minute, not_changed, wants_fragment
+from registryui.views.live import digits, minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
 
 from . import image, related, tag_filter
@@ -168,7 +168,7 @@ def _token(name: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT changed_at FROM registryui_repository WHERE name = %s", [name])
         found = cursor.fetchone()
-    return f"{found[0]}-{minute()}" if found else ""
+    return f"{digits(found[0])}-{minute()}" if found else ""
 
 
 def _repositories() -> QuerySet[Repository]:
