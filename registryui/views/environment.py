@@ -55,10 +55,13 @@ def environment(**options: Any) -> Environment:
         "who": filters.who,
     }
     made.globals |= {
+        "as_typed": filters.AS_TYPED,
+        "box": filters.box,
         "flag": filters.flag,
         "get_current_language": translation.get_language,
         "htmx_script": htmx_script,
         "icon": filters.icon,
+        "live": filters.live,
         "logo": filters.logo,
         "namespace_legend": filters.namespace_legend,
         "querystring": querystring,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.utils import timezone
@@ -22,6 +23,8 @@ from registryui import formats
 from registryui.models import UNKNOWN, actor_name, portal_actor
 from registryui.setup import icons
 
+# Of a field whose text is no prose, such as a pattern: nothing corrects or completes it.
+AS_TYPED = SafeString('autocapitalize="none" autocomplete="off" spellcheck="false"')
 LEGEND = 5  # names that a line has room for
 HUES = 6  # data colours of portal.css; hue-0 is "no group"
 CHARGES = (  # what stands on a flag, in a field of 24 × 24
@@ -60,6 +63,24 @@ def icon(name: str, css: str = "") -> SafeString:
         f"icon {css}" if css else "icon",
         staticfiles_storage.url(icons.FILE),
         name,
+    )
+
+
+def box(shape: Any) -> SafeString:
+    """Where a rectangle of a drawing is, from its x, y, width and height."""
+    return format_html(
+        'x="{}" y="{}" width="{}" height="{}"', shape.x, shape.y, shape.width, shape.height
+    )
+
+
+def live(address: str, *, every: int = 2, first: str = "") -> SafeString:
+    """The attributes of an element that asks `address` for itself again, each `every` seconds, and
+    at the htmx trigger `first`; 204 leaves it as it is."""
+    return format_html(
+        ' data-live hx-get="{}" hx-trigger="{}" hx-target="this" hx-swap="outerHTML"'
+        ' hx-sync="this:drop"',
+        address,
+        f"{first}, every {every}s" if first else f"every {every}s",
     )
 
 

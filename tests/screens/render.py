@@ -20,7 +20,7 @@ from django.test.runner import DiscoverRunner
 from django.utils import translation
 
 from registryui.models import Operator, Run
-from registryui.setup import fonts
+from registryui.setup import fonts, icons
 from registryui.views.context import THEME_COOKIE
 from tests.support.frozen import frozen, same_accidents
 
@@ -44,8 +44,9 @@ class Shown:
 def render_all(folder: Path, *, only: str = "") -> list[Shown]:
     """All pages whose name has what this expression finds; their HTML is in the folder."""
     is_asked = re.compile(only).search
-    settings.STATICFILES_DIRS = [*settings.STATICFILES_DIRS, settings.DATA / "fonts"]
+    settings.STATICFILES_DIRS = [*settings.STATICFILES_DIRS, settings.DATA / "made"]
     fonts.make()
+    icons.make()
     folder.mkdir(parents=True, exist_ok=True)
     databases = DiscoverRunner(verbosity=0, interactive=False)
     before = databases.setup_databases()
