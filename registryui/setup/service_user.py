@@ -10,13 +10,16 @@ logs could become root. portal/manage.py calls this before Django is set up.
 import fcntl
 import os
 import pwd
+import re
 import stat
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 NAME = "boathouse"
 SETPRIV = "/usr/bin/setpriv"  # of util-linux, which every Debian has
@@ -25,7 +28,11 @@ AS_ROOT = ("units",)  # writes below /etc
 
 def leave_root(arguments: Sequence[str]) -> None:
     """Does not come back if the data folder belongs to another user than root: then the command is
-    begun anew as that user."""
+    begun anew as that user.
+
+    Raises ImproperlyConfigured if there is no such user, it cannot read our code, or the folder to
+    hand over holds what is not ours.
+    """
     command = arguments[0] if arguments else ""
     if os.geteuid() != 0 or command in AS_ROOT:
         return
@@ -33,13 +40,30 @@ def leave_root(arguments: Sequence[str]) -> None:
         _hand_over()
     try:
         owner = Path(settings.DATA).stat().st_uid
-    except FileNotFoundError:
+    except OSError:  # there is none; whoever needs it says what is in its place
         return
     if owner != 0:
-        user = pwd.getpwuid(owner)
+        user = _owner(owner)
         environment = {**os.environ, "HOME": str(settings.DATA), "USER": user.pw_name}
         own = [sys.executable, str(Path(sys.argv[0]).resolve()), *arguments]
         os.execve(SETPRIV, [*_as(user), *own], environment)  # noqa: S606
+
+
+def _owner(number: int) -> pwd.struct_passwd:
+    """The user of that number, who can read our code."""
+    try:
+        user = pwd.getpwuid(number)
+    except KeyError as unknown:
+        raise ImproperlyConfigured(
+            f"{settings.DATA} belongs to user {number}, whom this machine does not have: give it "
+            f"to root (chown root: {settings.DATA}), and ./boathouse up hands it over."
+        ) from unknown
+    if blocked := _blocked(user):
+        raise ImproperlyConfigured(
+            f"The user {user.pw_name}, to whom {settings.DATA} belongs, cannot read {blocked}: let "
+            "it (chmod -R go+rX), for example after an upgrade with a strict umask."
+        )
+    return user
 
 
 def _as(user: pwd.struct_passwd) -> list[str]:
@@ -56,7 +80,7 @@ def _hand_over() -> None:
     """Gives the data folder to the system user, unless it is another user's, or in use."""
     data = Path(settings.DATA)
     owner = data.stat().st_uid if data.exists() else 0
-    if _is_up():
+    if _is_up() or (data.exists() and not data.is_dir()):
         return
     try:
         user = _user()
@@ -71,15 +95,45 @@ def _hand_over() -> None:
     if owner == 0 and (elsewhere := _elsewhere(user)):
         _say(f"Warning: it runs as root, because {elsewhere} does not belong to the user {NAME}.")
         return
-    for place in [place for place in (*reversed(data.parents), data) if not place.exists()]:
-        place.mkdir()
-        place.chmod(0o711)
-    # What root has put back into it, such as a backup, too. Of a huge store once.
-    store = Path(settings.STORE_DIR)
-    is_given = owner == user.pw_uid and store.is_dir() and store.stat().st_uid == user.pw_uid
-    _give(data, user, but=store if is_given else None)
+    try:
+        _make_and_give(data, user, is_first=owner == 0)
+    except OSError as trouble:
+        raise ImproperlyConfigured(
+            f"{data} cannot be given to the user {NAME} ({trouble}): mend that, or choose another "
+            "BOATHOUSE_DATA."
+        ) from trouble
     if owner == 0:
         _say(f"{data} now belongs to the user {NAME}, as which all parts run.")
+
+
+def _make_and_give(data: Path, user: pwd.struct_passwd, *, is_first: bool) -> None:
+    for place in [place for place in (*reversed(data.parents), data) if not place.exists()]:
+        place.mkdir()
+        place.chmod(0o700 if place == data else 0o711)
+    # One folder from here on, also where the setting is a link to it; nothing else is opened.
+    top = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if is_first and (other := _others(top)):
+            raise ImproperlyConfigured(
+                f"{data} holds {other}, which is not Boathouse's, and the whole folder would go to "
+                f"the user {NAME}: choose one of its own, such as BOATHOUSE_DATA={data}/boathouse."
+            )
+        _give(top, user)
+    finally:
+        os.close(top)
+
+
+def _others(top: int) -> str:
+    """What lies in that folder before the first `up` and has no name of ours; "" if nothing."""
+    if (settings.SECRETS_DIR / "django-key").exists():
+        return ""  # set up; what people put beside it goes with it
+    return next((name for name in sorted(os.listdir(top)) if not _OURS.fullmatch(name)), "")
+
+
+_OURS = re.compile(
+    r"registry|tls|secrets|config|log|run|fonts|static|rights|guard|htpasswd.*|\.htpasswd.*|"
+    r"(?:index|jobs)\.sqlite3.*|\.?reserve|audit-newest|host-id|\.new-.*|lost\+found"
+)
 
 
 def _user() -> pwd.struct_passwd:
@@ -98,13 +152,17 @@ def _user() -> pwd.struct_passwd:
 
 
 def _blocked(user: pwd.struct_passwd) -> str:
-    """What of ours that user cannot read, or pass; "" if nothing."""
+    """What of ours that user cannot read, or pass; "" if nothing. Of Python's packages the folders
+    alone: they are many, and put there at once."""
     data = Path(settings.DATA)
     nearest = next(place for place in (data, *data.parents) if place.exists())
     files = (settings.TLS_CERTIFICATE, settings.TLS_KEY, settings.STORAGE_SECRET_FILE)
+    packages = Path(sysconfig.get_path("purelib"))
     wanted = [
+        str(packages),
         str(nearest.parent if nearest == data else nearest),  # itself it is handed over
         *(str(one) for one in (settings.BASE_DIR / name for name in _CODE) if one.exists()),
+        *map(str, packages.glob("[!_.]*")),
         *(str(Path(one).expanduser()) for one in files if one),
     ]
     done = subprocess.run(  # noqa: S603
@@ -120,12 +178,13 @@ _CODE = ("manage.py", "deploy", "portal", "registryui", "static", "templates")
 _PROBE = """
 import os, sys
 def blocked(path):
-    if not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
         return path
-    inside = os.scandir(path) if os.path.isdir(path) else ()
+    is_open = os.path.isdir(path) and os.path.dirname(path) != packages
+    inside = os.scandir(path) if is_open else ()
     found = (blocked(one.path) for one in inside if one.name != "__pycache__")
     return next(filter(None, found), "")
-top, *others = sys.argv[1:]
+packages, top, *others = sys.argv[1:]
 print(next(filter(None, map(blocked, others)), "" if os.access(top, os.X_OK) else top))
 """
 
@@ -144,29 +203,35 @@ def _elsewhere(user: pwd.struct_passwd) -> str:
 def _is_up() -> bool:
     """Whether an `up` has this data folder: one of an older release may run as root."""
     try:
-        with (settings.RUN_DIR / "up.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # Whoever owns the folder may have put a FIFO there, on which root would wait.
+        lock = os.open(settings.RUN_DIR / "up.lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
-        pass
+    finally:
+        os.close(lock)
     return False
 
 
-def _give(top: Path, user: pwd.struct_passwd, *, but: Path | None) -> None:
-    """Changes the owner of all below `top`, and last of `top`. Follows no symbolic link; what has
-    further names may lie elsewhere, too, and is left if it could have been put there by the user.
+def _give(top: int, user: pwd.struct_passwd) -> None:
+    """Changes the owner of all below that folder, and last its own. Follows no symbolic link; what
+    has further names may lie elsewhere, too, and is left if the user could have put it there.
+
+    A huge store is given once; what root has put back beside it, such as a backup, each time.
     """
-    is_ours = top.stat().st_uid == user.pw_uid
-    for folder, folders, files, handle in os.fwalk(top, topdown=True, follow_symlinks=False):
-        if but is not None and Path(folder) == but.parent and but.name in folders:
-            folders.remove(but.name)
+    is_ours = os.fstat(top).st_uid == user.pw_uid
+    for folder, folders, files, handle in os.fwalk(".", dir_fd=top, follow_symlinks=False):
         for name in (*files, *folders):
             found = os.stat(name, dir_fd=handle, follow_symlinks=False)
             may_be_linked = is_ours and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
             if found.st_uid != user.pw_uid and not may_be_linked:
                 os.chown(name, user.pw_uid, user.pw_gid, dir_fd=handle, follow_symlinks=False)
-    os.chown(top, user.pw_uid, user.pw_gid, follow_symlinks=False)
+            elif is_ours and (folder, name) == (".", settings.STORE_DIR.name) and name in folders:
+                folders.remove(name)
+    os.fchown(top, user.pw_uid, user.pw_gid)
 
 
 def _say(sentence: str) -> None:
