@@ -31,7 +31,7 @@ class Seldom(logging.Filter):
 
 # What a line has of names and addresses was typed by strangers: it must not end the line, nor
 # move the cursor of whoever reads it.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 class Line(logging.Formatter):
@@ -39,7 +39,7 @@ class Line(logging.Formatter):
     the database answered in one line: while it is away, each page that is open asks again."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return super().formatMessage(record).translate(_CONTROLS)
+        return super().formatMessage(record).translate(CONTROLS)
 
     def format(self, record: logging.LogRecord) -> str:
         request = getattr(record, "request", None)

@@ -33,6 +33,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from portal import logs
 from registryui import files, sockets
 
 from . import configuration, health
@@ -45,6 +46,7 @@ TURN = 0.1  # seconds between two looks at the parts, if they say nothing
 END_SECONDS = 5.0  # until what was told to end is killed, and what was killed is given up
 MOST_LINES = 10_000  # that wait for an output that takes none
 LONGEST_LINE = 1_000_000
+CONTROLS = {code: one for code, one in logs.CONTROLS.items() if code != ord("\n")}
 
 
 def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -160,7 +162,8 @@ class Lines:
         """Lines of that part. Never waits."""
         for secret in self._redacted:  # a part may print its configuration when it fails
             data = data.replace(secret, b"[hidden]")
-        lines = data.decode("utf-8", "replace").splitlines()
+        text = data.decode("utf-8", "replace").removesuffix("\n")
+        lines = text.translate(CONTROLS).split("\n")  # nginx prints names as strangers typed them
         self._last.setdefault(name, collections.deque(maxlen=8)).extend(lines)
         for line in lines:
             try:
