@@ -81,6 +81,25 @@ def test_no_socket_answers_another_user(boathouse: Product) -> None:
         assert name not in Path("/proc/net/unix").read_text()
 
 
+def test_another_user_does_not_learn_who_has_which_rights(boathouse: Product) -> None:
+    """Names of users and how their passwords are hashed stand in names of files."""
+    boathouse.add_user("quiet", pull=["*"])
+    known = [boathouse.data / name for name in ("run/logins/quick/quiet", "rights/quiet/pull/@all")]
+    assert all(one.is_file() for one in known)
+    look = "import os, sys; print(*(os.path.exists(one) for one in sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", look, *map(str, known)],
+        capture_output=True,
+        text=True,
+        check=True,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_the_port_of_notifications_wants_their_token(boathouse: Product) -> None:
     ports = json.loads((boathouse.data / "run" / "ports.json").read_text())
     hook = ("127.0.0.1", ports["hook"])
@@ -165,7 +184,6 @@ def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> 
         (data / "registry").mkdir(parents=True)
         elsewhere.mkdir()
         (elsewhere / "file").touch()
-        (data / "link").symlink_to(elsewhere)
         (data / "registry" / "link").symlink_to(elsewhere / "file")
         with product(data, "127.0.0.1") as one:
             mine = pwd.getpwnam("boathouse").pw_uid
@@ -176,6 +194,7 @@ def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> 
             one.down()
             (data / "htpasswd.old").unlink()
             (data / "htpasswd.old").touch()
+            (data / "link").symlink_to(elsewhere)
             os.link(elsewhere / "file", data / "hard")
             one.up()
             assert (data / "htpasswd.old").stat().st_uid == mine
