@@ -45,6 +45,17 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
+def without_login(name: str, default: str = "") -> str:
+    """An address that holds no user and password: it is shown, and stands in systemd's units."""
+    found = text(name, default)
+    if "@" in found.partition("://")[2].partition("/")[0]:
+        raise ImproperlyConfigured(
+            f"{name} must be an address without user and password: those belong into "
+            "BOATHOUSE_STORAGE_KEY and BOATHOUSE_STORAGE_SECRET."
+        )
+    return found
+
+
 def number(
     name: str,
     default: int,
