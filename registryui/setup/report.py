@@ -1,5 +1,6 @@
 """What `up` and `status` say: the same facts as lines for a person and as JSON for a program."""
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -23,8 +24,17 @@ def facts(
         "operator": _account(operator, "password"),
         "user": _account(user, "secret"),
         "parts": {name: asdict(part) for name, part in parts.items()},
-        "warnings": [one for one in (space.warning(), _of_database(parts)) if one],
+        "warnings": [one for one in (space.warning(), _of_database(parts), _of_root()) if one],
     }
+
+
+def _of_root() -> str:
+    if os.geteuid() != 0:
+        return ""
+    return (
+        "All parts run as root: whoever takes over one of them has this machine. Run ./boathouse "
+        "down, then ./boathouse up: it begins with why they cannot run as the user boathouse."
+    )
 
 
 def _of_database(parts: dict[str, Part]) -> str:

@@ -170,6 +170,7 @@ def test_no_part_runs_as_root(boathouse: Product) -> None:
     user = pwd.getpwnam("boathouse")
     users = {process.pid: process.uids().real for process in boathouse.processes()}
     assert {*users.values()} == {user.pw_uid}, users
+    assert "root" not in str(boathouse.status()["warnings"])
     owners = {path: path.lstat().st_uid for path in boathouse.data.rglob("*")}
     assert {*owners.values()} == {user.pw_uid}, [
         one for one in owners if owners[one] != user.pw_uid
@@ -210,6 +211,7 @@ def test_a_store_on_a_disk_of_root_is_not_handed_over() -> None:
         with product(data, "127.0.0.1") as one:
             assert {process.uids().real for process in one.processes()} >= {0}
             assert {path.lstat().st_uid for path in (data, disk)} == {0}
+            assert "All parts run as root" in str(one.status()["warnings"])
             assert one.status()["parts"]["registry"]["health"] == "ok"
 
 
