@@ -33,9 +33,20 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as a shell says of a program that SIGPIPE ended
     except Exception as error:
-        if not (words := space.advice(error) or database_errors.sentence(error)):
+        words = space.advice(error) or database_errors.sentence(error) or _closed(error)
+        if not words:
             raise
         _fail(words)
+
+
+def _closed(error: Exception) -> str:
+    """What to do, if this user may not enter the data folder; "" if that is not it."""
+    if isinstance(error, PermissionError) and not os.access(settings.DATA, os.X_OK):
+        return (
+            f"This user may not enter {settings.DATA}: run ./boathouse as the user to whom it "
+            "belongs, or as root."
+        )
+    return ""
 
 
 def _fail(sentence: str) -> NoReturn:

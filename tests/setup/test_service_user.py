@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as live
 from django.core.exceptions import ImproperlyConfigured
 
 from registryui.setup import service_user
@@ -149,6 +153,27 @@ def test_a_place_that_takes_no_folder_is_one_sentence(
     use(settings, Path("/proc/version/boathouse"))
     service_user.leave_root(["status"])
     assert begun == []
+
+
+@pytest.mark.parametrize("command", ["status", "up", "list"])
+def test_who_may_not_enter_the_folder_is_told_so(folder: Path, command: str) -> None:
+    data = folder / "data"
+    data.mkdir(0o700)
+    manage = live.BASE_DIR / "manage.py"
+    done = subprocess.run(
+        [sys.executable, str(manage), command, "--json"],
+        env={"BOATHOUSE_DATA": str(data), "BOATHOUSE_PORT": "1"},
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    if "can't open file" in done.stderr:
+        pytest.skip("nobody cannot read this checkout")
+    assert "Traceback" not in done.stderr
+    assert "may not enter" in json.loads(done.stdout)["error"]
 
 
 def at_once(act: Any) -> None:
