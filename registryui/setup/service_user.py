@@ -7,6 +7,7 @@ So no part of an instance runs as root, nginx included: who may write what a roo
 logs could become root. portal/manage.py calls this before Django is set up.
 """
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -225,12 +226,13 @@ def _give(top: int, user: pwd.struct_passwd) -> None:
     is_ours = os.fstat(top).st_uid == user.pw_uid
     for folder, folders, files, handle in os.fwalk(".", dir_fd=top, follow_symlinks=False):
         for name in (*files, *folders):
-            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            may_be_linked = is_ours and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
-            if found.st_uid != user.pw_uid and not may_be_linked:
-                os.chown(name, user.pw_uid, user.pw_gid, dir_fd=handle, follow_symlinks=False)
-            elif is_ours and (folder, name) == (".", settings.STORE_DIR.name) and name in folders:
-                folders.remove(name)
+            with contextlib.suppress(FileNotFoundError):  # a part, or another `up`, was faster
+                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                may_be_linked = is_ours and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+                if found.st_uid != user.pw_uid and not may_be_linked:
+                    os.chown(name, user.pw_uid, user.pw_gid, dir_fd=handle, follow_symlinks=False)
+                elif is_ours and (folder, name) == (".", settings.STORE_DIR.name):
+                    folders[:] = [one for one in folders if one != name]
     os.fchown(top, user.pw_uid, user.pw_gid)
 
 

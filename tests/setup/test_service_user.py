@@ -121,6 +121,25 @@ def test_a_huge_store_is_given_once_and_what_lies_beside_it_each_time(
     assert len(begun) == 2
 
 
+def test_what_is_gone_before_it_is_given_is_no_trouble(
+    data: Path, begun: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two begin at once, and the parts of the first write files already."""
+    data.mkdir()
+    (data / "htpasswd").touch()
+    look = os.stat
+
+    def stat(path: Any, **options: Any) -> os.stat_result:
+        if path == "htpasswd":
+            (data / "htpasswd").unlink()
+        return look(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    service_user.leave_root(["up"])
+    assert owners(data) == {NOBODY}
+    assert len(begun) == 1
+
+
 def test_a_user_who_is_not_on_this_machine_is_one_sentence(
     data: Path, begun: list[list[str]]
 ) -> None:
