@@ -301,7 +301,7 @@ class Parts:
         try:
             # setpriv: the part is told to end when this process is killed.
             part.process = subprocess.Popen(  # noqa: S603  (our own programs)
-                ["setpriv", "--pdeathsig", "TERM", "--", *part.command],  # noqa: S607
+                ["setpriv", "--pdeathsig", "TERM", *_given_up(part.name), "--", *part.command],  # noqa: S607
                 env=part.environment,
                 cwd=settings.BASE_DIR,
                 stdin=subprocess.DEVNULL,
@@ -373,6 +373,12 @@ class Parts:
 
     def _say(self, sentence: str) -> None:
         self._lines.write("up", sentence.encode())
+
+
+def _given_up(name: str) -> tuple[str, ...]:
+    """What a part does without that `up` may have from root: only nginx opens ports below 1024,
+    and the worker lets `nginx -t` try them after a renewal."""
+    return () if name in ("nginx", "worker") else ("--inh-caps=-all", "--ambient-caps=-all")
 
 
 def pids_file() -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from registryui.setup.ports import is_free
 from tests.support.folders import open_folder
 from tests.support.parts import free_port
 from tests.support.product import Product, product
@@ -177,6 +178,20 @@ def test_no_part_runs_as_root(boathouse: Product) -> None:
     ]
     boathouse.add_user("of-root", pull=["*"])  # what root types is that user's doing, too
     assert {path.lstat().st_uid for path in boathouse.data.rglob("*")} == {user.pw_uid}
+
+
+def test_only_nginx_and_the_worker_may_open_low_ports() -> None:
+    low = next(port for port in range(900, 1024) if is_free("127.0.0.1", port))
+    with (
+        open_folder("e2e") as folder,
+        product(folder / "data", "127.0.0.1", settings={"BOATHOUSE_HTTP_PORT": str(low)}) as one,
+    ):
+        may = {
+            name
+            for name, pid in one.pids().items()
+            if "CapEff:\t0000000000000400" in Path(f"/proc/{pid}/status").read_text()
+        }
+        assert may == {"nginx", "worker"}
 
 
 def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> None:
