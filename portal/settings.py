@@ -30,6 +30,7 @@ from portal.variables import (
     switch,
     text,
     time_zone,
+    without_login,
 )
 
 accept_old_names()
@@ -89,8 +90,8 @@ AUDIT_NOTE_FILE = DATA / "audit-newest"  # 0600: the newest row of the audit log
 # -- the store -----------------------------------------------------------------------------------
 # "filesystem": in STORE_DIR. Else the URL of an object store, such as s3://bucket/prefix, for the
 # registry and our own reader; see registryui/registry/storages.py.
-STORAGE = text("BOATHOUSE_STORAGE", "filesystem")
-STORAGE_ENDPOINT = text("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
+STORAGE = without_login("BOATHOUSE_STORAGE", "filesystem")
+STORAGE_ENDPOINT = without_login("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
 STORAGE_REGION = text("BOATHOUSE_STORAGE_REGION", "us-east-1")
 STORAGE_KEY = text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": the machine's own role
 STORAGE_SECRET_FILE = text("BOATHOUSE_STORAGE_SECRET_FILE")

@@ -45,6 +45,17 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
+def without_login(name: str, default: str = "") -> str:
+    """An address without user and password: pages and systemd's units show it."""
+    found = text(name, default)
+    if "@" in found.partition("://")[2].partition("/")[0]:
+        raise ImproperlyConfigured(
+            f"{name} must not contain a user and password: set "
+            "BOATHOUSE_STORAGE_KEY and BOATHOUSE_STORAGE_SECRET instead."
+        )
+    return found
+
+
 def number(
     name: str,
     default: int,
