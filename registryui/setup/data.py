@@ -34,8 +34,9 @@ from registryui import space, write_freeze
 from registryui.accounts import publish
 from registryui.refused import Refused
 
+from .data_path import check_path
+
 NGINX_USER = "www-data"
-LONGEST_PATH = 85  # bytes, of the data folder
 
 
 def make() -> None:
@@ -44,7 +45,7 @@ def make() -> None:
 
     Raises Refused when the place cannot be used.
     """
-    _check_name(settings.DATA)
+    check_path(settings.DATA)
     _check_place(settings.DATA)
     for folder, mode in _folders().items():
         _make_folder(folder, mode)
@@ -74,22 +75,6 @@ def _folders() -> dict[Path, int]:
         settings.RIGHTS_DIR: 0o711,
         settings.VERSIONS_DIR: 0o700,
     }
-
-
-def _check_name(folder: Path) -> None:
-    # A socket's path has 107 bytes, and our longest is run/sockets/manifests.
-    if len(os.fsencode(folder)) > LONGEST_PATH:
-        raise Refused(
-            f"The path of the data folder has more than {LONGEST_PATH} bytes, so no socket fits "
-            f"in it: choose a shorter BOATHOUSE_DATA than {folder}."
-        )
-    # The path goes into nginx.conf (where $ cannot be escaped) and into a database URL.
-    bad = [letter for letter in str(folder) if letter in "\"'$\\%?#;{}" or not letter.isprintable()]
-    if bad:
-        raise Refused(
-            f"The path of the data folder, {str(folder)!r}, has the character {bad[0]!r}, which "
-            "cannot be used in the configuration of nginx: choose another BOATHOUSE_DATA."
-        )
 
 
 def _check_place(folder: Path) -> None:

@@ -22,6 +22,10 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from registryui.refused import Refused
+
+from .data_path import check_path
+
 NAME = "boathouse"
 SETPRIV = "/usr/bin/setpriv"  # of util-linux, which every Debian has
 AS_ROOT = ("units",)  # writes below /etc
@@ -97,7 +101,10 @@ def _hand_over() -> None:
         _say(f"Warning: it runs as root, because {elsewhere} does not belong to the user {NAME}.")
         return
     try:
+        check_path(data)
         _make_and_give(data, user, is_first=owner == 0)
+    except Refused as bad:
+        raise ImproperlyConfigured(str(bad)) from bad
     except OSError as trouble:
         raise ImproperlyConfigured(
             f"{data} cannot be owned by the user {NAME} ({trouble}): correct that, or choose "

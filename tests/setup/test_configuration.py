@@ -11,7 +11,7 @@ from pytest_django.fixtures import Settings
 
 from registryui import sockets
 from registryui.refused import Refused
-from registryui.setup import configuration, data, parts, ports
+from registryui.setup import configuration, data, data_path, parts, ports
 from tests.support.data_folder import folder
 
 __all__ = ["folder"]  # the fixture
@@ -55,9 +55,9 @@ def test_only_nginx_may_enter_the_folder_of_the_sockets(folder: Path) -> None:
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused() -> None:
-    data._check_name(Path("/" + "x" * (data.LONGEST_PATH - 1)))
+    data_path.check_path(Path("/" + "x" * (data_path.LONGEST_PATH - 1)))
     with pytest.raises(Refused, match=r"more than 85 bytes.*BOATHOUSE_DATA"):
-        data._check_name(Path("/" + "x" * (data.LONGEST_PATH - 2) + "é"))
+        data_path.check_path(Path("/" + "x" * (data_path.LONGEST_PATH - 2) + "é"))
 
 
 def test_the_port_of_an_older_release_is_given_up(folder: Path, settings: object) -> None:

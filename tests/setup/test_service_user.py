@@ -163,6 +163,17 @@ def test_code_that_the_user_cannot_read_is_one_sentence(
     assert begun == []
 
 
+@pytest.mark.parametrize("name", ["x" * 86, "data;"])
+def test_a_path_that_cannot_be_used_is_refused_before_it_is_created(
+    folder: Path, settings: Any, begun: list[list[str]], name: str
+) -> None:
+    data = use(settings, folder / "above" / name)
+    with pytest.raises(ImproperlyConfigured, match="path of the data folder"):
+        service_user.leave_root(["up"])
+    assert not data.parent.exists()
+    assert begun == []
+
+
 def test_a_place_that_takes_no_folder_is_one_sentence(
     settings: Any, begun: list[list[str]]
 ) -> None:
