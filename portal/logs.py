@@ -31,7 +31,7 @@ class Seldom(logging.Filter):
 
 # Names and addresses in a line are untrusted: they must not contain line breaks or terminal control
 # characters.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 class Line(logging.Formatter):
@@ -39,7 +39,7 @@ class Line(logging.Formatter):
     one line: while it is down, each open page retries."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return super().formatMessage(record).translate(_CONTROLS)
+        return super().formatMessage(record).translate(CONTROLS)
 
     def format(self, record: logging.LogRecord) -> str:
         request = getattr(record, "request", None)

@@ -33,9 +33,20 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # the exit status of a program killed by SIGPIPE
     except Exception as error:
-        if not (words := space.advice(error) or database_errors.sentence(error)):
+        words = space.advice(error) or database_errors.sentence(error) or _closed(error)
+        if not words:
             raise
         _fail(words)
+
+
+def _closed(error: Exception) -> str:
+    """What to do if this user cannot access the data folder; "" for other errors."""
+    if isinstance(error, PermissionError) and not os.access(settings.DATA, os.X_OK):
+        return (
+            f"This user cannot access {settings.DATA}: run ./boathouse as the user that owns it, "
+            "or as root."
+        )
+    return ""
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -18,15 +18,19 @@ from portal.variables import (
     accept_old_names,
     addresses,
     database,
+    endpoint,
     host,
     names,
     networks,
     number,
     one_of,
     port,
+    program,
     public_url,
+    pull_scopes,
     registry_name,
     schedule,
+    store,
     switch,
     text,
     time_zone,
@@ -89,8 +93,8 @@ AUDIT_NOTE_FILE = DATA / "audit-newest"  # 0600: the newest row of the audit log
 # -- the store -----------------------------------------------------------------------------------
 # "filesystem": in STORE_DIR. Else the URL of an object store, such as s3://bucket/prefix, for the
 # registry and our own reader; see registryui/registry/storages.py.
-STORAGE = text("BOATHOUSE_STORAGE", "filesystem")
-STORAGE_ENDPOINT = text("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
+STORAGE = store("BOATHOUSE_STORAGE")
+STORAGE_ENDPOINT = endpoint("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
 STORAGE_REGION = text("BOATHOUSE_STORAGE_REGION", "us-east-1")
 STORAGE_KEY = text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": the machine's own role
 STORAGE_SECRET_FILE = text("BOATHOUSE_STORAGE_SECRET_FILE")
@@ -107,7 +111,7 @@ BIND = addresses("BOATHOUSE_BIND", ["*", "[::]"])
 NAMES = names("BOATHOUSE_NAMES")
 # Anonymous pulls: scopes such as public/*, on a separate port. Docker sends its login only to a
 # registry that requires one at /v2/, so one port cannot serve both.
-ANONYMOUS_PULL = text("BOATHOUSE_ANONYMOUS_PULL").replace(",", " ").split()
+ANONYMOUS_PULL = pull_scopes("BOATHOUSE_ANONYMOUS_PULL")
 ANONYMOUS_PORT = port("BOATHOUSE_ANONYMOUS_PORT", 0)  # 0: none
 # The address for clients with a proxy or load balancer in front; else our own.
 PUBLIC_HOST, PUBLIC_PORT = public_url("BOATHOUSE_PUBLIC_URL", HOST, PORT)
@@ -150,7 +154,7 @@ REGISTRY_URL = (
 )
 HOOK_TOKEN = _secret(SECRETS_DIR / "hook-token")  # the registry sends it with each notification
 PROXY_TOKEN = _secret(SECRETS_DIR / "proxy-token")  # nginx sends it with each request to the portal
-REGISTRY_PROGRAM = text("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
+REGISTRY_PROGRAM = program("BOATHOUSE_REGISTRY_PROGRAM")  # "": Debian's docker-registry
 SYNC_MINUTES = number("BOATHOUSE_SYNC_MINUTES", 15, least=1, unit="minutes")
 
 # -- deletion ------------------------------------------------------------------------------------

@@ -9,15 +9,20 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import shutil
 import sys
 import zoneinfo
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dj_database_url
 from cronsim import CronSim, CronSimError
 from django.core.exceptions import ImproperlyConfigured
+
+from registryui.oci import scopes
+from registryui.registry import storages
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")  # of an image reference, and of DNS
@@ -43,6 +48,71 @@ def accept_old_names() -> None:
 def text(name: str, default: str = "") -> str:
     """Its stripped value; the default if there is none."""
     return os.environ.get(name, "").strip() or default
+
+
+def store(name: str) -> str:
+    """`filesystem`, or the URL of an object store."""
+    found = _without_login(name) or storages.FILESYSTEM
+    try:
+        storages.parse(found)
+    except ValueError as bad:
+        raise ImproperlyConfigured(str(bad)) from None
+    return found
+
+
+def endpoint(name: str) -> str:
+    """The URL of an object store's service; "" for none. An invalid one may contain a password, and
+    is not printed."""
+    found = _without_login(name)
+    if found and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", found):
+        raise ImproperlyConfigured(f"{name} must be a URL, such as https://objects.example.net.")
+    return found
+
+
+def _without_login(name: str) -> str:
+    """A URL without user and password: pages and systemd's units show it."""
+    found = text(name)
+    if "@" in found.partition("://")[2].partition("/")[0]:
+        raise ImproperlyConfigured(
+            f"{name} must not contain a user and password: set BOATHOUSE_STORAGE_KEY and "
+            "BOATHOUSE_STORAGE_SECRET instead."
+        )
+    return found
+
+
+def program(name: str) -> str:
+    """The full path of a program; "" for none. Child processes, which run in another folder,
+    inherit the full path."""
+    wanted = text(name)
+    if not wanted:
+        return ""
+    if not (found := find_program(wanted)):
+        raise _bad(name, wanted, "is not a program that this user can run.")
+    os.environ[name] = found
+    return found
+
+
+def find_program(name: str) -> str:
+    """The full path of a program that this user can run; "" if there is none."""
+    # /usr/sbin is not in the PATH of a Debian user.
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
+    return str(Path(found).absolute()) if found else ""
+
+
+def pull_scopes(name: str) -> list[str]:
+    """Repositories and namespaces, separated by commas or blanks."""
+    found = text(name).replace(",", " ").split()
+    for one in found:
+        try:
+            scopes.parse(one)
+        except ValueError:
+            raise _bad(
+                name,
+                one,
+                f"must be *, a namespace of at most {scopes.MOST_PARTS} parts (team/*) or a "
+                "repository.",
+            ) from None
+    return found
 
 
 def number(
@@ -124,15 +194,26 @@ def public_url(name: str, host: str, port: int) -> tuple[str, int]:
 
 
 def networks(name: str) -> list[str]:
-    """Addresses and networks (10.0.0.0/8), comma separated."""
+    """Addresses and networks (10.0.0.0/8) to trust, comma separated; together not all of IPv4 or of
+    IPv6."""
     found = [one for one in map(str.strip, text(name).split(",")) if one]
+    parsed = []
     for one in found:
         try:
-            ipaddress.ip_network(one)
+            parsed.append(ipaddress.ip_network(one))
         except ValueError:
             raise _bad(
                 name, one, "must be an address or a network, such as 10.0.0.7 or 10.0.0.0/8."
             ) from None
+    four = ipaddress.collapse_addresses(n for n in parsed if isinstance(n, ipaddress.IPv4Network))
+    six = ipaddress.collapse_addresses(n for n in parsed if isinstance(n, ipaddress.IPv6Network))
+    if 0 in (*(one.prefixlen for one in four), *(one.prefixlen for one in six)):
+        raise _bad(
+            name,
+            text(name),
+            "includes every address, so any client could choose its own: write only those of your "
+            "proxies, such as 10.0.0.7 or 10.0.0.0/8.",
+        )
     return found
 
 

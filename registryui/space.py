@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
+from django.db import DatabaseError
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def give_back() -> bool:
     """Removes the reserve if the disk is full; True if it did. Raises nothing: each program calls
     this first, with any data folder."""
     with suppress(OSError):
-        if reserve().exists() and is_full():
+        # Not as root in a folder of another user, who could replace the gate with a link.
+        if reserve().stat().st_uid == os.geteuid() and is_full():
             reserve().unlink()
             _shut()
             return True
@@ -136,6 +138,12 @@ def advice(error: BaseException) -> str:
         chain = chain.__cause__ or chain.__context__
     if chain is None:
         return ""
+    if isinstance(chain, DatabaseError) and not is_low():
+        place = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108  (SQLite's own choice)
+        return (
+            f"{place}, where SQLite stores its temporary files, is full: free some space there, or "
+            "set SQLITE_TMPDIR to another folder, and try again."
+        )
     return (
         f"The disk of {settings.DATA} is full, and the reserve is used up: free some megabytes, "
         f"for example by removing old files in {settings.LOG_DIR}, then run ./boathouse gc "

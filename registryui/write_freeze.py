@@ -20,7 +20,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ from typing import Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from registryui import files, hosts, locks, proxy, sockets
+from registryui import files, hosts, locks, proxy, socket_owners, sockets
 from registryui.models import here
 from registryui.refused import Refused
 
@@ -234,12 +234,32 @@ def _connections(what: What) -> list[str]:
     return found
 
 
-def _over_sockets(paths: Container[str]) -> Iterator[str]:
+def _over_sockets(paths: Container[str]) -> list[str]:
     with Path("/proc/net/unix").open(errors="surrogateescape") as table:
-        for line in table:
-            *_others, state, inode, path = (*line.rstrip("\n").split(None, 7), "")[:8]
-            if state in _UNDER_WAY and path in paths:
-                yield inode
+        rows = ((*line.rstrip("\n").split(None, 7), "")[5:8] for line in table)
+        found = [row for row in rows if row[0] in _UNDER_WAY and row[2] in paths]
+    return _without_strangers([(inode, path) for _state, inode, path in found]) if found else []
+
+
+def _without_strangers(found: Sequence[tuple[str, str]]) -> list[str]:
+    """The names of these connections, without those at another user's socket with the same path,
+    which could delay us forever. Connections that cannot be distinguished count."""
+    paths = {path for _name, path in found}
+    try:
+        owned = [one for one in socket_owners.owned() if one.path in paths]
+    except OSError:
+        return [name for name, _path in found]
+    strangers = {str(one.inode) for one in owned if one.is_strangers}
+    ours = [one for one in owned if not one.is_strangers]
+    listening = [one for one in ours if one.state == socket_owners.LISTENS]
+    names = {name for name, _path in found if name not in strangers} - {_NAMELESS}
+    # What was waiting a moment ago may be accepted now.
+    names |= {str(one.inode) for one in ours if one not in listening}
+    nameless = [path for name, path in found if name == _NAMELESS]
+    known = {one.path for one in listening}
+    waiting = min(len(nameless), sum(one.waiting for one in listening))
+    unknown = sum(path not in known for path in nameless)
+    return [*names, *[_NAMELESS] * (waiting + unknown)]
 
 
 def _over_tcp(ours: Container[str]) -> Iterator[str]:

@@ -74,7 +74,7 @@ def test_the_map_names_every_room_in_the_order_that_is_held() -> None:
     rooms = re.findall(r"`registryui/(\w+)(?:/|\.py)`", table)
     assert [floor[room] for room in rooms] == sorted(floor[room] for room in rooms)
     packages = {path.parent.name for path in (ROOT / "registryui").glob("*/__init__.py")}
-    assert packages - {"migrations", "templatetags"} <= set(rooms)
+    assert packages - {"migrations"} <= set(rooms)
 
 
 def test_files_are_written_as_editorconfig_says() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from sqlite3 import OperationalError
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from registryui import space
 
@@ -100,6 +100,18 @@ def test_any_program_gives_it_back_when_it_starts(
     assert not space.give_back()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_root_removes_and_makes_nothing_in_the_folder_of_another_user(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look()
+    os.chown(space.reserve(), 65534, 65534)
+    space.gate().symlink_to(folder / "elsewhere")
+    leave(monkeypatch, 0)
+    assert not space.give_back()
+    assert not (folder / "elsewhere").exists()
+
+
 def test_another_size_is_made_anew(folder: Path, settings: Any) -> None:
     space.reserve().write_bytes(b"half")
     assert look() == (False, True)
@@ -125,3 +137,13 @@ def test_errors_of_a_full_disk_are_told_from_others(
             assert bool(space.advice(error)) is is_of_it
     leave(monkeypatch, 0)
     assert "gc --purge-now" in space.advice(OperationalError("disk I/O error"))
+
+
+def test_a_full_folder_for_temporary_files_is_not_taken_for_the_data_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/the/small/one")
+    full = OperationalError("database or disk is full")
+    assert "/the/small/one" in space.advice(full)
+    leave(monkeypatch, 0)
+    assert "gc --purge-now" in space.advice(full)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -55,6 +56,9 @@ REFUSED = [
     ("BOATHOUSE_PUBLIC_URL", "https://a.example:99999", "must be https://"),
     ("BOATHOUSE_TRUSTED_PROXIES", "10.0.0.7,proxy.example", "'proxy.example' must be an address"),
     ("BOATHOUSE_TRUSTED_PROXIES", "10.0.0.7/8", "an address or a network"),
+    ("BOATHOUSE_TRUSTED_PROXIES", "10.0.0.7,0.0.0.0/0", "includes every address"),
+    ("BOATHOUSE_TRUSTED_PROXIES", "0.0.0.0/1, 128.0.0.0/1", "includes every address"),
+    ("BOATHOUSE_TRUSTED_PROXIES", "::/0", "includes every address"),
     ("BOATHOUSE_PROXY_PORT", "http", "whole number"),
     ("BOATHOUSE_PROXY_PROTOCOL", "yes", "one of on, off"),
     ("BOATHOUSE_HSTS", "0", "one of on, off"),
@@ -64,6 +68,18 @@ REFUSED = [
     ("BOATHOUSE_LOG_DAYS", "x", "whole number of days"),
     ("BOATHOUSE_REQUESTS_PER_SECOND", "0", "between 1 and"),
     ("BOATHOUSE_CONNECTIONS_PER_ADDRESS", "0", "between 1 and"),
+    ("BOATHOUSE_ANONYMOUS_PULL", "public/*,../x", "'../x' must be *, a namespace"),
+    ("BOATHOUSE_ANONYMOUS_PULL", "a/b/c/d/e/f/g/h/i/*", "at most 8 parts"),
+    ("BOATHOUSE_REGISTRY_PROGRAM", "/no/such/registry", "not a program that this user can run"),
+    ("BOATHOUSE_REGISTRY_PROGRAM", "/etc/passwd", "not a program that this user can run"),
+    ("BOATHOUSE_STORAGE", "s3:/x", "must be like s3://bucket/prefix"),
+    ("BOATHOUSE_STORAGE", "s3://[x", "must be like s3://bucket/prefix"),
+    ("BOATHOUSE_STORAGE", "s3:key:geheim@images", "must be like s3://bucket/prefix"),
+    ("BOATHOUSE_STORAGE", "disk", "must be filesystem"),
+    ("BOATHOUSE_STORAGE", "oss://images", "no such driver"),
+    ("BOATHOUSE_STORAGE", "s3://key:geheim@images", "BOATHOUSE_STORAGE_SECRET"),
+    ("BOATHOUSE_STORAGE_ENDPOINT", "u:geheim@s3.example", "such as https://objects.example.net"),
+    ("BOATHOUSE_STORAGE_ENDPOINT", "https://u:geheim@s3.example", "BOATHOUSE_STORAGE_SECRET"),
     ("DATABASE_URL", "mysql://u:p@h/n", "postgresql://user:password@host/name"),
     ("DATABASE_URL", "postgresql://u:p#w@h/n", "as %XX"),
     ("DATABASE_URL", "nonsense", "postgresql://user:password@host/name"),
@@ -71,22 +87,21 @@ REFUSED = [
 # Any text may be right; what is done with it says what is wrong with it.
 FREE = {
     "BOATHOUSE_DATA",
-    "BOATHOUSE_STORAGE",
-    "BOATHOUSE_STORAGE_ENDPOINT",
     "BOATHOUSE_STORAGE_REGION",
     "BOATHOUSE_STORAGE_KEY",
     "BOATHOUSE_STORAGE_SECRET",
     "BOATHOUSE_STORAGE_SECRET_FILE",
-    "BOATHOUSE_ANONYMOUS_PULL",
     "BOATHOUSE_TLS_CERTIFICATE",
     "BOATHOUSE_TLS_KEY",
-    "BOATHOUSE_REGISTRY_PROGRAM",
 }
 ACCEPTED = [
     {"BOATHOUSE_HOST": "registry.example.net", "BOATHOUSE_PORT": "443"},
     {"BOATHOUSE_HOST": "[fd00::1]", "BOATHOUSE_NAMES": "fd00::2, *.example.net,10.0.0.1"},
     {"BOATHOUSE_HOST": "hub", "BOATHOUSE_BIND": "127.0.0.1,[::1]", "BOATHOUSE_AUDIT_DAYS": "0"},
     {"BOATHOUSE_PUBLIC_URL": "https://[fd00::1]:8443/", "BOATHOUSE_TRUSTED_PROXIES": "::1"},
+    {"BOATHOUSE_TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8", "BOATHOUSE_ANONYMOUS_PULL": "a/b, c/*  *"},
+    {"BOATHOUSE_STORAGE": "s3://images/deep/prefix", "BOATHOUSE_REGISTRY_PROGRAM": "nginx"},
+    {"BOATHOUSE_STORAGE": "swift://a.b", "BOATHOUSE_STORAGE_ENDPOINT": "https://[::1]:5000/v3"},
     {"BOATHOUSE_GC_SCHEDULE": "", "BOATHOUSE_TIME_ZONE": "Asia/Shanghai"},
 ]
 SHOW = "from django.conf import settings; settings.INSTALLED_APPS; print('read')"
@@ -120,13 +135,25 @@ def test_each_bad_value_is_one_sentence_that_names_its_variable(subtests: pytest
             assert part in said
             assert said.endswith(".")
             assert "\n" not in said
-            if name == "DATABASE_URL":
+            if name == "DATABASE_URL" or "geheim" in value:
                 assert value not in said
+                assert "geheim" not in said
 
 
 @pytest.mark.parametrize("environment", ACCEPTED)
 def test_what_can_be_is_taken(environment: dict[str, str]) -> None:
     assert run("-c", SHOW, **environment).stdout == "read\n"
+
+
+def test_child_processes_find_the_registry_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registry").write_text("#!/bin/sh\n")
+    (tmp_path / "registry").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOATHOUSE_REGISTRY_PROGRAM", "./registry")
+    assert variables.program("BOATHOUSE_REGISTRY_PROGRAM") == str(tmp_path / "registry")
+    assert os.environ["BOATHOUSE_REGISTRY_PROGRAM"] == str(tmp_path / "registry")
 
 
 def test_a_host_without_a_dot_needs_a_port_in_references(subtests: pytest.Subtests) -> None:

@@ -331,6 +331,56 @@ def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str
     assert "freeze off" in words.advice
 
 
+PRETEND = """
+import os, socket, sys
+path = sys.argv[1]
+os.makedirs(os.path.dirname(path))
+listening, first, second = (socket.socket(socket.AF_UNIX) for _ in range(3))
+listening.bind(path)
+listening.listen()
+first.connect(path)
+accepted = listening.accept()
+second.connect(path)
+print("connected", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_stranger_with_a_socket_of_the_same_path_holds_nobody_up(
+    instance: Instance, user: tuple[str, str]
+) -> None:
+    """/proc/net/unix has his connections, too: one that is accepted, one that is not."""
+    path = sockets.registry("manifests")
+    top = Path("/", path.parts[1])
+    mount = f'mount -t tmpfs none {top} && exec /usr/bin/python3 -I -c "$0" "$1"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
+    with subprocess.Popen(
+        [*command, PRETEND, str(path)],
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as stranger:
+        assert stranger.stdin
+        assert stranger.stdout
+        try:
+            if not stranger.stdout.readline():
+                pytest.skip("nobody may make namespaces here")
+            assert Path("/proc/net/unix").read_text().count(f" {path}\n") == 4 - bool(
+                settings.REGISTRY_PORT
+            )
+            assert write_freeze.in_flight("manifests") == 0
+            with frozen(instance):
+                give_up(user, f"/v2/team/api/manifests/{SOMETHING}", b"{}")
+                assert write_freeze.in_flight("manifests") == 1
+        finally:
+            stranger.stdin.close()
+
+
 # -- helpers ---------------------------------------------------------------------------------------
 @contextmanager
 def frozen(instance: Instance) -> Iterator[None]:

@@ -23,38 +23,27 @@ from django.db.models.functions import Left, Length
 from django.utils.translation import gettext as _
 
 from registryui.models import RegistryUser, Repository, Right, State
-from registryui.oci.names import check_repository
+from registryui.oci import scopes as grammar
 
-EVERYWHERE = "*"
-# Parts of a namespace that can be a scope: nginx needs as many stat calls for a refused request.
-MOST_PARTS = 8
+EVERYWHERE, MOST_PARTS = grammar.EVERYWHERE, grammar.MOST_PARTS
 
 Rights = frozenset[tuple[str, str]]  # (action, scope)
 
 
 def parse_scope(text: str) -> str:
-    """The scope in its one form: `*`, `team/*` or `team/api`. `team/` is `team/*`.
-
-    ValueError, with a sentence for a person, for anything else.
-    """
-    text = text.strip()
-    if text in (EVERYWHERE, "/*", "*/*"):
-        return EVERYWHERE
-    is_namespace = text.endswith(("/", "/*"))
-    name = text.removesuffix("*").removesuffix("/") if is_namespace else text
+    """The scope in its one form; ValueError, with a sentence for a person, if it has none."""
     try:
-        check_repository(name)
+        return grammar.parse(text)
+    except grammar.TooDeep as error:
+        raise ValueError(
+            _("“%(scope)s” is too deep: a namespace can have at most %(parts)d parts.")
+            % {"scope": text.strip()[:100], "parts": MOST_PARTS}
+        ) from error
     except ValueError as error:
         raise ValueError(
             _("“%(scope)s” is not a valid scope: enter *, a namespace (team/*) or a repository.")
-            % {"scope": text[:100]}
+            % {"scope": text.strip()[:100]}
         ) from error
-    if is_namespace and name.count("/") >= MOST_PARTS:
-        raise ValueError(
-            _("“%(scope)s” is too deep: a namespace can have at most %(parts)d parts.")
-            % {"scope": text[:100], "parts": MOST_PARTS}
-        )
-    return f"{name}/*" if is_namespace else name
 
 
 def parse(pairs: Iterable[tuple[str, str]]) -> Rights:

@@ -6,9 +6,9 @@ settings ── of_settings() ─► Storage ├ the `storage:` section of the r
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -32,25 +32,33 @@ class Storage:
 def of_settings() -> Storage:
     """The store of this instance; ValueError with a sentence for people if the settings are
     invalid."""
-    if settings.STORAGE == FILESYSTEM:
+    scheme, bucket, prefix = parse(settings.STORAGE)
+    if scheme == FILESYSTEM:
         root = str(settings.STORE_DIR)
         return Storage(FILESYSTEM, {"rootdirectory": root}, root)
-    url = urlsplit(settings.STORAGE)
-    make = {"s3": _s3, "gs": _gcs, "gcs": _gcs, "azure": _azure, "swift": _swift}.get(url.scheme)
-    if make is None:
-        raise ValueError(_refusal(url.scheme or settings.STORAGE.partition(":")[0]))
-    if not url.hostname or url.username or url.query or url.fragment:
-        raise ValueError(
-            "BOATHOUSE_STORAGE must be like s3://bucket/prefix: key and secret have settings of "
-            "their own."
-        )
     if settings.STORAGE_SECRET_FILE and not settings.STORAGE_SECRET:
         raise ValueError(
             "BOATHOUSE_STORAGE_SECRET_FILE names a file that is empty, or that this user may not "
             f"read: {settings.STORAGE_SECRET_FILE}"
         )
-    bucket, prefix = url.netloc, url.path.strip("/")
+    make = {"s3": _s3, "gs": _gcs, "gcs": _gcs, "azure": _azure, "swift": _swift}[scheme]
     return make(bucket, prefix)
+
+
+def parse(storage: str) -> tuple[str, str, str]:
+    """Scheme, bucket and prefix of BOATHOUSE_STORAGE; ValueError with a sentence for people."""
+    scheme, _colon, rest = storage.partition(":")
+    if storage == FILESYSTEM:
+        return FILESYSTEM, "", ""
+    if scheme not in ("s3", "gs", "gcs", "azure", "swift"):
+        raise ValueError(_refusal(scheme))
+    if not re.fullmatch(r"//[^\s/?#@\[\]]+(/[^?#]*)?", rest):
+        raise ValueError(
+            "BOATHOUSE_STORAGE must be like s3://bucket/prefix: key and secret have settings of "
+            "their own."
+        )
+    bucket, _slash, prefix = rest[2:].partition("/")
+    return scheme, bucket, prefix.strip("/")
 
 
 def _refusal(word: str) -> str:

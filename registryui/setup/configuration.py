@@ -8,7 +8,6 @@ import ipaddress
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from string import Template
 
 from django.conf import settings
 
+from portal.variables import find_program
 from registryui import files, sockets, tls, write_freeze
 from registryui.accounts import htpasswd, publish, rights
 from registryui.deletion import guard, guard_files
@@ -42,24 +42,14 @@ def nginx_program() -> str:
 
 def registry_program() -> str:
     """The path of the registry; Refused if it is not installed."""
-    chosen = settings.REGISTRY_PROGRAM
-    if chosen and not _found(chosen):
-        raise Refused(f"BOATHOUSE_REGISTRY_PROGRAM is {chosen}: there is no such program.")
-    return _program(chosen or "docker-registry")
+    return settings.REGISTRY_PROGRAM or _program("docker-registry")
 
 
 def _program(name: str) -> str:
-    found = _found(name)
+    found = find_program(name)
     if not found:
         raise Refused(f"{name} is not installed: run ./boathouse up, or apt-get install {name}.")
     return found
-
-
-def _found(name: str) -> str:
-    """The full path of a program that may be run; "" if there is none."""
-    # /usr/sbin is not in the PATH of a Debian user.
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
-    return str(Path(found).absolute()) if found else ""
 
 
 def nginx_file() -> Path:

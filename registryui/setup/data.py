@@ -1,6 +1,7 @@
 """The data folder: all files of one instance, and who may read them.
 
-    DATA/              0711  others may enter, not list (for nginx's workers)
+    DATA/              0700  0711 if nginx runs as root, because its workers must enter; names and
+                             modes of the files in it show the rights of users
       registry/        0700  the registry's store
       tls/             0700  CA, certificate, keys (0600)
       secrets/         0700  Django's key, the tokens between the parts
@@ -33,8 +34,9 @@ from registryui import space, write_freeze
 from registryui.accounts import publish
 from registryui.refused import Refused
 
+from .data_path import check_path
+
 NGINX_USER = "www-data"
-LONGEST_PATH = 85  # bytes, of the data folder
 
 
 def make() -> None:
@@ -43,10 +45,11 @@ def make() -> None:
 
     Raises Refused when the place cannot be used.
     """
-    _check_name(settings.DATA)
+    check_path(settings.DATA)
     _check_place(settings.DATA)
     for folder, mode in _folders().items():
         _make_folder(folder, mode)
+    _close_to_others(settings.DATA)
     _close_sockets()
     for file in [*settings.DATA.glob("*.sqlite3*"), *settings.LOG_DIR.iterdir()]:
         with contextlib.suppress(FileNotFoundError):  # it was rotated, or its database was removed
@@ -72,22 +75,6 @@ def _folders() -> dict[Path, int]:
         settings.RIGHTS_DIR: 0o711,
         settings.VERSIONS_DIR: 0o700,
     }
-
-
-def _check_name(folder: Path) -> None:
-    # A socket's path has 107 bytes, and our longest is run/sockets/manifests.
-    if len(os.fsencode(folder)) > LONGEST_PATH:
-        raise Refused(
-            f"The path of the data folder has more than {LONGEST_PATH} bytes, so no socket fits "
-            f"in it: choose a shorter BOATHOUSE_DATA than {folder}."
-        )
-    # The path goes into nginx.conf (where $ cannot be escaped) and into a database URL.
-    bad = [letter for letter in str(folder) if letter in "\"'$\\%?#;{}" or not letter.isprintable()]
-    if bad:
-        raise Refused(
-            f"The path of the data folder, {str(folder)!r}, has the character {bad[0]!r}, which "
-            "cannot be used in the configuration of nginx: choose another BOATHOUSE_DATA."
-        )
 
 
 def _check_place(folder: Path) -> None:
@@ -140,11 +127,19 @@ def _make_folder(folder: Path, mode: int) -> None:
     for place in missing:
         with contextlib.suppress(FileExistsError):  # a second `up` was faster
             place.mkdir()
-            place.chmod(mode if place == folder else 0o711)
+            place.chmod(mode if place == folder else 0o711)  # DATA: _close_to_others
     found = stat.S_IMODE(folder.stat().st_mode)
     # Too open, or inaccessible for nginx: after a restore, for example.
     if (mode == 0o700 and found & 0o077) or (mode == 0o711 and found & 0o111 != 0o111):
         folder.chmod(mode)
+
+
+def _close_to_others(folder: Path) -> None:
+    """Others need no access if nginx runs as the same user."""
+    found = folder.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid == os.geteuid() != 0 and mode & 0o007:
+        folder.chmod(mode & ~0o007)
 
 
 def _close_sockets() -> None:

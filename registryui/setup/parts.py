@@ -33,6 +33,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from portal import logs
 from registryui import files, sockets
 
 from . import configuration, health
@@ -45,6 +46,7 @@ TURN = 0.1  # seconds between two checks of the parts, if they print nothing
 END_SECONDS = 5.0  # until a part that was signalled is killed, and a killed one is given up
 MOST_LINES = 10_000  # queued while the output blocks
 LONGEST_LINE = 1_000_000
+CONTROLS = {code: one for code, one in logs.CONTROLS.items() if code != ord("\n")}
 
 
 def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -161,7 +163,8 @@ class Lines:
         """Lines of that part. Never waits."""
         for secret in self._redacted:  # a part may print its configuration when it fails
             data = data.replace(secret, b"[hidden]")
-        lines = data.decode("utf-8", "replace").splitlines()
+        text = data.decode("utf-8", "replace").removesuffix("\n")
+        lines = text.translate(CONTROLS).split("\n")  # nginx prints untrusted names
         self._last.setdefault(name, collections.deque(maxlen=8)).extend(lines)
         for line in lines:
             try:
@@ -299,7 +302,7 @@ class Parts:
         try:
             # setpriv: the part is signalled when this process is killed.
             part.process = subprocess.Popen(  # noqa: S603  (our own programs)
-                ["setpriv", "--pdeathsig", "TERM", "--", *part.command],  # noqa: S607
+                ["setpriv", "--pdeathsig", "TERM", *_given_up(part.name), "--", *part.command],  # noqa: S607
                 env=part.environment,
                 cwd=settings.BASE_DIR,
                 stdin=subprocess.DEVNULL,
@@ -371,6 +374,12 @@ class Parts:
 
     def _say(self, sentence: str) -> None:
         self._lines.write("up", sentence.encode())
+
+
+def _given_up(name: str) -> tuple[str, ...]:
+    """Options that drop the capability which `up` may have from root: only nginx needs it, and the
+    worker, whose `nginx -t` opens the ports after a renewal."""
+    return () if name in ("nginx", "worker") else ("--inh-caps=-all", "--ambient-caps=-all")
 
 
 def pids_file() -> Path:

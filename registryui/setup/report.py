@@ -1,5 +1,6 @@
 """What `up` and `status` print: the same facts as lines for people and as JSON for programs."""
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -23,8 +24,17 @@ def facts(
         "operator": _account(operator, "password"),
         "user": _account(user, "secret"),
         "parts": {name: asdict(part) for name, part in parts.items()},
-        "warnings": [one for one in (space.warning(), _of_database(parts)) if one],
+        "warnings": [one for one in (space.warning(), _of_database(parts), _of_root()) if one],
     }
+
+
+def _of_root() -> str:
+    if os.geteuid() != 0:
+        return ""
+    return (
+        "All processes run as root: whoever controls one of them controls this machine. Run "
+        "./boathouse down, then ./boathouse up, which says why the user boathouse cannot be used."
+    )
 
 
 def _of_database(parts: dict[str, Part]) -> str:

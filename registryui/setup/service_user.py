@@ -7,16 +7,24 @@ So no part of an instance runs as root, nginx included: whoever can write what n
 as root could become root. portal/manage.py calls this before Django is set up.
 """
 
+import contextlib
 import fcntl
 import os
 import pwd
+import re
 import stat
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from registryui.refused import Refused
+
+from .data_path import check_path
 
 NAME = "boathouse"
 SETPRIV = "/usr/bin/setpriv"  # of util-linux, which every Debian has
@@ -25,7 +33,11 @@ AS_ROOT = ("units",)  # writes below /etc
 
 def leave_root(arguments: Sequence[str]) -> None:
     """Does not return if the data folder belongs to another user than root: the command is then
-    executed again as that user."""
+    executed again as that user.
+
+    Raises ImproperlyConfigured if that user does not exist or cannot read our code, or if the data
+    folder contains other files than ours.
+    """
     command = arguments[0] if arguments else ""
     if os.geteuid() != 0 or command in AS_ROOT:
         return
@@ -33,13 +45,30 @@ def leave_root(arguments: Sequence[str]) -> None:
         _hand_over()
     try:
         owner = Path(settings.DATA).stat().st_uid
-    except FileNotFoundError:
+    except OSError:  # there is none; whoever needs it says what is in its place
         return
     if owner != 0:
-        user = pwd.getpwuid(owner)
+        user = _owner(owner)
         environment = {**os.environ, "HOME": str(settings.DATA), "USER": user.pw_name}
         own = [sys.executable, str(Path(sys.argv[0]).resolve()), *arguments]
         os.execve(SETPRIV, [*_as(user), *own], environment)  # noqa: S606
+
+
+def _owner(number: int) -> pwd.struct_passwd:
+    """The user with that id, who can read our code."""
+    try:
+        user = pwd.getpwuid(number)
+    except KeyError as unknown:
+        raise ImproperlyConfigured(
+            f"{settings.DATA} belongs to user {number}, who does not exist on this machine: change "
+            f"its owner to root (chown root: {settings.DATA}), then run ./boathouse up."
+        ) from unknown
+    if blocked := _blocked(user):
+        raise ImproperlyConfigured(
+            f"The user {user.pw_name}, to whom {settings.DATA} belongs, cannot read {blocked}: "
+            "allow it (chmod -R go+rX), for example after an upgrade with a strict umask."
+        )
+    return user
 
 
 def _as(user: pwd.struct_passwd) -> list[str]:
@@ -56,7 +85,7 @@ def _hand_over() -> None:
     """Gives the data folder to the system user, unless it is another user's, or in use."""
     data = Path(settings.DATA)
     owner = data.stat().st_uid if data.exists() else 0
-    if _is_up():
+    if _is_up() or (data.exists() and not data.is_dir()):
         return
     try:
         user = _user()
@@ -71,15 +100,48 @@ def _hand_over() -> None:
     if owner == 0 and (elsewhere := _elsewhere(user)):
         _say(f"Warning: it runs as root, because {elsewhere} does not belong to the user {NAME}.")
         return
+    try:
+        check_path(data)
+        _make_and_give(data, user, is_first=owner == 0)
+    except Refused as bad:
+        raise ImproperlyConfigured(str(bad)) from bad
+    except OSError as trouble:
+        raise ImproperlyConfigured(
+            f"{data} cannot be owned by the user {NAME} ({trouble}): correct that, or choose "
+            "another BOATHOUSE_DATA."
+        ) from trouble
+    if owner == 0:
+        _say(f"{data} now belongs to the user {NAME}, as which all processes run.")
+
+
+def _make_and_give(data: Path, user: pwd.struct_passwd, *, is_first: bool) -> None:
     for place in [place for place in (*reversed(data.parents), data) if not place.exists()]:
         place.mkdir()
-        place.chmod(0o711)
-    # Includes what root restored into it, such as a backup. A huge store only once.
-    store = Path(settings.STORE_DIR)
-    is_given = owner == user.pw_uid and store.is_dir() and store.stat().st_uid == user.pw_uid
-    _give(data, user, but=store if is_given else None)
-    if owner == 0:
-        _say(f"{data} now belongs to the user {NAME}, as which all parts run.")
+        place.chmod(0o700 if place == data else 0o711)
+    # The same folder from here on, even if the setting is a symbolic link that changes.
+    top = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if is_first and (other := _others(top)):
+            raise ImproperlyConfigured(
+                f"{data} contains {other}, which is not Boathouse's, and the user {NAME} would own "
+                f"all of it: choose a separate folder, such as BOATHOUSE_DATA={data}/boathouse."
+            )
+        _give(top, user)
+    finally:
+        os.close(top)
+
+
+def _others(top: int) -> str:
+    """The first name in that folder that is not ours, before the first `up`; "" if none."""
+    if (settings.SECRETS_DIR / "django-key").exists():
+        return ""  # set up; files that people added change their owner, too
+    return next((name for name in sorted(os.listdir(top)) if not _OURS.fullmatch(name)), "")
+
+
+_OURS = re.compile(
+    r"registry|tls|secrets|config|log|run|made|fonts|static|rights|guard|htpasswd.*|\.htpasswd.*|"
+    r"(?:index|jobs)\.sqlite3.*|\.?reserve|audit-newest|host-id|\.new-.*|lost\+found"
+)
 
 
 def _user() -> pwd.struct_passwd:
@@ -98,13 +160,17 @@ def _user() -> pwd.struct_passwd:
 
 
 def _blocked(user: pwd.struct_passwd) -> str:
-    """The first of our files that user cannot read, or folders it cannot access; "" if none."""
+    """The first of our files that user cannot read, or folders it cannot access; "" if none. Of
+    Python's packages only the folders: they are many, and installed at once."""
     data = Path(settings.DATA)
     nearest = next(place for place in (data, *data.parents) if place.exists())
     files = (settings.TLS_CERTIFICATE, settings.TLS_KEY, settings.STORAGE_SECRET_FILE)
+    packages = Path(sysconfig.get_path("purelib"))
     wanted = [
+        str(packages),
         str(nearest.parent if nearest == data else nearest),  # the folder itself changes its owner
         *(str(one) for one in (settings.BASE_DIR / name for name in _CODE) if one.exists()),
+        *map(str, packages.glob("[!_.]*")),
         *(str(Path(one).expanduser()) for one in files if one),
     ]
     done = subprocess.run(  # noqa: S603
@@ -120,12 +186,13 @@ _CODE = ("manage.py", "deploy", "portal", "registryui", "static", "templates")
 _PROBE = """
 import os, sys
 def blocked(path):
-    if not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
         return path
-    inside = os.scandir(path) if os.path.isdir(path) else ()
+    is_open = os.path.isdir(path) and os.path.dirname(path) != packages
+    inside = os.scandir(path) if is_open else ()
     found = (blocked(one.path) for one in inside if one.name != "__pycache__")
     return next(filter(None, found), "")
-top, *others = sys.argv[1:]
+packages, top, *others = sys.argv[1:]
 print(next(filter(None, map(blocked, others)), "" if os.access(top, os.X_OK) else top))
 """
 
@@ -144,29 +211,36 @@ def _elsewhere(user: pwd.struct_passwd) -> str:
 def _is_up() -> bool:
     """Whether an `up` runs on this data folder: one of an older release may run as root."""
     try:
-        with (settings.RUN_DIR / "up.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # The folder's owner may have created a FIFO there, which would block root.
+        lock = os.open(settings.RUN_DIR / "up.lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
-        pass
+    finally:
+        os.close(lock)
     return False
 
 
-def _give(top: Path, user: pwd.struct_passwd, *, but: Path | None) -> None:
-    """Changes the owner of all below `top`, and last of `top`. Follows no symbolic link; a file
-    with hard links may also be elsewhere, and is skipped if the user could have created it.
+def _give(top: int, user: pwd.struct_passwd) -> None:
+    """Changes the owner of all below that folder, and of the folder last. Follows no symbolic link;
+    a file with hard links may also be elsewhere, and is skipped if the user could have created it.
+
+    A huge store only once; what root restored beside it, such as a backup, each time.
     """
-    is_ours = top.stat().st_uid == user.pw_uid
-    for folder, folders, files, handle in os.fwalk(top, topdown=True, follow_symlinks=False):
-        if but is not None and Path(folder) == but.parent and but.name in folders:
-            folders.remove(but.name)
+    is_ours = os.fstat(top).st_uid == user.pw_uid
+    for folder, folders, files, handle in os.fwalk(".", dir_fd=top, follow_symlinks=False):
         for name in (*files, *folders):
-            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            may_be_linked = is_ours and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
-            if found.st_uid != user.pw_uid and not may_be_linked:
-                os.chown(name, user.pw_uid, user.pw_gid, dir_fd=handle, follow_symlinks=False)
-    os.chown(top, user.pw_uid, user.pw_gid, follow_symlinks=False)
+            with contextlib.suppress(FileNotFoundError):  # a process, or another `up`, was faster
+                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                may_be_linked = is_ours and stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+                if found.st_uid != user.pw_uid and not may_be_linked:
+                    os.chown(name, user.pw_uid, user.pw_gid, dir_fd=handle, follow_symlinks=False)
+                elif is_ours and (folder, name) == (".", settings.STORE_DIR.name):
+                    folders[:] = [one for one in folders if one != name]
+    os.fchown(top, user.pw_uid, user.pw_gid)
 
 
 def _say(sentence: str) -> None:

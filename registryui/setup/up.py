@@ -149,8 +149,6 @@ def _prepare_users() -> None:
         )
     try:
         first.prepare_files()
-    except ValueError as bad:
-        raise Refused(f"BOATHOUSE_ANONYMOUS_PULL: {bad}") from bad
     except OSError as trouble:
         raise Refused(
             f"The files of registry users cannot be written ({trouble}): give them to the user "

@@ -570,6 +570,14 @@ def test_no_request_line_reaches_what_was_not_checked(
         assert not [one for one in instance.heard if one.of("x-boathouse-user")], line
 
 
+def test_what_is_for_nginx_alone_is_not_there_for_others(instance: Instance) -> None:
+    """Nor does it look like a fault of ours: nobody makes a 5xx by asking for it."""
+    user = made("team", ("pull", "team/*"))
+    for path in ("_may", "_login", "_rights", "_guarded", "_rule/@all", "_rule/", "_down"):
+        assert ask("GET", f"/{path}").status == 404, path
+        assert ask("DELETE", f"/%5f{path[1:]}", user).status == 404, path
+
+
 def test_each_of_many_requests_of_a_connection_is_checked(
     instance: Instance, heard: list[Heard]
 ) -> None:

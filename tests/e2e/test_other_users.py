@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from registryui.setup.ports import is_free
 from tests.support.folders import open_folder
 from tests.support.parts import free_port
 from tests.support.product import Product, product
@@ -79,6 +80,25 @@ def test_no_socket_answers_another_user(boathouse: Product) -> None:
     assert told == ["PermissionError"] * len(found)
     for name in ("@" + one for one in found):  # nor is there an abstract one of that name
         assert name not in Path("/proc/net/unix").read_text()
+
+
+def test_another_user_does_not_learn_who_has_which_rights(boathouse: Product) -> None:
+    """Names of users and how their passwords are hashed stand in names of files."""
+    boathouse.add_user("quiet", pull=["*"])
+    known = [boathouse.data / name for name in ("run/logins/quick/quiet", "rights/quiet/pull/@all")]
+    assert all(one.is_file() for one in known)
+    look = "import os, sys; print(*(os.path.exists(one) for one in sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", look, *map(str, known)],
+        capture_output=True,
+        text=True,
+        check=True,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+    )
+    assert done.stdout.split() == ["False", "False"]
 
 
 def test_the_port_of_notifications_wants_their_token(boathouse: Product) -> None:
@@ -151,6 +171,7 @@ def test_no_part_runs_as_root(boathouse: Product) -> None:
     user = pwd.getpwnam("boathouse")
     users = {process.pid: process.uids().real for process in boathouse.processes()}
     assert {*users.values()} == {user.pw_uid}, users
+    assert "root" not in str(boathouse.status()["warnings"])
     owners = {path: path.lstat().st_uid for path in boathouse.data.rglob("*")}
     assert {*owners.values()} == {user.pw_uid}, [
         one for one in owners if owners[one] != user.pw_uid
@@ -159,13 +180,26 @@ def test_no_part_runs_as_root(boathouse: Product) -> None:
     assert {path.lstat().st_uid for path in boathouse.data.rglob("*")} == {user.pw_uid}
 
 
+def test_only_nginx_and_the_worker_may_open_low_ports() -> None:
+    low = next(port for port in range(900, 1024) if is_free("127.0.0.1", port))
+    with (
+        open_folder("e2e") as folder,
+        product(folder / "data", "127.0.0.1", settings={"BOATHOUSE_HTTP_PORT": str(low)}) as one,
+    ):
+        may = {
+            name
+            for name, pid in one.pids().items()
+            if "CapEff:\t0000000000000400" in Path(f"/proc/{pid}/status").read_text()
+        }
+        assert may == {"nginx", "worker"}
+
+
 def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> None:
     with open_folder("e2e") as folder:
         data, elsewhere = folder / "data", folder / "elsewhere"
         (data / "registry").mkdir(parents=True)
         elsewhere.mkdir()
         (elsewhere / "file").touch()
-        (data / "link").symlink_to(elsewhere)
         (data / "registry" / "link").symlink_to(elsewhere / "file")
         with product(data, "127.0.0.1") as one:
             mine = pwd.getpwnam("boathouse").pw_uid
@@ -176,6 +210,7 @@ def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> 
             one.down()
             (data / "htpasswd.old").unlink()
             (data / "htpasswd.old").touch()
+            (data / "link").symlink_to(elsewhere)
             os.link(elsewhere / "file", data / "hard")
             one.up()
             assert (data / "htpasswd.old").stat().st_uid == mine
@@ -191,6 +226,7 @@ def test_a_store_on_a_disk_of_root_is_not_handed_over() -> None:
         with product(data, "127.0.0.1") as one:
             assert {process.uids().real for process in one.processes()} >= {0}
             assert {path.lstat().st_uid for path in (data, disk)} == {0}
+            assert "All processes run as root" in str(one.status()["warnings"])
             assert one.status()["parts"]["registry"]["health"] == "ok"
 
 

@@ -85,7 +85,7 @@ CATALOGUE = [
     View("repository-chosen", f"/repositories/{API}?tag=2.14.0&tag=2.0.0"),
     View("repository-filtered", f"/repositories/{API}?q=2.14*"),
     View("repository-nothing", f"/repositories/{API}?q=there-is-none"),
-    View("repository-attachments", f"/repositories/{API}?show=attachments"),
+    View("repository-referrer-tags", f"/repositories/{API}?show=attachments"),
     View("repository-untagged", f"/repositories/{API}?show=untagged"),
     View("repository-odd", "/repositories/tools/odd-labels"),
     View("repository-problems", "/repositories/legacy/old"),
@@ -272,9 +272,10 @@ _UNFOLDED = (
 FULL = [*_FULL, *_opened(*(one for one in _FULL if one.name in _UNFOLDED))]
 
 _TRUNK = """
-dashboard dashboard-open repositories repository repository-chosen repository-attachments
-repository-untagged tag-layers tag-entries tag-dockerfile tag-config tag-labels tag-used
-tag-referrers tag-history tag-raw tag-restore tag-based tag-odd-labels manifest purge layer compare
+dashboard dashboard-open repositories repository repository-chosen
+repository-referrer-tags repository-untagged tag-layers tag-entries tag-dockerfile tag-config
+tag-labels tag-used tag-referrers tag-history tag-raw tag-restore tag-based tag-odd-labels
+manifest purge layer compare
 storage search search-found search-wrong activity delete delete-run recently-deleted
 restore-conflict protected retention retention-edit retention-ask-run retention-dry-run
 retention-run gc gc-running gc-purge gc-report integrity doctor users users-ask-remove user

@@ -89,6 +89,18 @@ def test_a_secret_is_in_no_line(tmp_path: Path) -> None:
     assert "s3cret" not in place.read_text()
 
 
+def test_what_strangers_typed_neither_ends_a_line_nor_moves_the_cursor(tmp_path: Path) -> None:
+    """nginx prints the name of a wrong login as it came."""
+    place = tmp_path / "log"
+    with place.open("wb") as output:
+        lines = Lines(output.fileno())
+        lines.write("nginx", 'user "é\x1b[2J\r\x85\u2028\x0bforged" was not found\n'.encode())
+        lines.close()
+    said = place.read_bytes().decode()
+    assert said.count("\n") == 1
+    assert said.endswith('| user "é\\x1b[2J\\x0d\\x85\\x2028\\x0bforged" was not found\n')
+
+
 HOLDS = """
 import signal, sys, time
 from registryui import locks
