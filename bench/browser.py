@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 from collections.abc import Iterator
 
 from tests.support.browser import Visit, chromium, visit
-from tests.support.product import product
+from tests.support.product import Product, product
 
 from . import index_work
 from .instance import LOOPBACK, folder
@@ -34,6 +36,7 @@ def measure() -> Iterator[Row]:
         index_work.work(one.data, "build", f"one:{TAGS}")
         saved = index_work.work(one.data, "save", str(one.data / "static" / STATIC))
         one.up()
+        _serve_page(one)
         (place / "browser").mkdir()
         with chromium(place / "browser", one) as browser, visit(browser, one) as tab:
             tab.login()
@@ -46,6 +49,15 @@ def measure() -> Iterator[Row]:
         f"aim: < 400 ms and ≤ 1.5×; the static file {p(plain, 50):.0f} / {p(plain, 95):.0f} ms",
         {"p50_ms": p(ours, 50), "p95_ms": p(ours, 95), "ratio": ratio},
     )
+
+
+def _serve_page(one: Product) -> None:
+    """By nginx, which gives only styles, scripts, pictures and fonts as static files otherwise."""
+    path = one.data / "config" / "nginx.conf"
+    plain = f'root "{one.data}"; add_header Cache-Control "max-age=60, public";'
+    text, where = path.read_text(), "location /static/ {"
+    path.write_text(text.replace(where, f"location = /static/{STATIC} {{ {plain} }}\n{where}"))
+    os.kill(one.pids()["nginx"], signal.SIGHUP)
 
 
 def _in_turn(tab: Visit, path: str, static: str) -> tuple[list[float], list[float]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 
+from csp.utils import build_policy
 from django.conf import settings
 
 from portal.variables import find_program
@@ -149,6 +150,8 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         "listen": _listen(settings.PORT, "ssl"),
         **_anonymous(),
         **_proxies(),
+        "static": settings.STATIC_ROOT,
+        "static_headers": _headers(*_static_headers()),
         "portal_headers": _headers(),
         "headers": _headers(_NO_PAGE),
         "plain": _plain(),
@@ -394,6 +397,15 @@ def _headers(*more: str) -> str:
     if settings.HSTS and speaks_for_a_name(settings.PUBLIC_HOST):
         lines.append('add_header Strict-Transport-Security "max-age=31536000" always;')
     return "\n".join(f"            {line}" for line in lines)
+
+
+def _static_headers() -> Iterator[str]:
+    """Those that Django's middleware gives pages."""
+    policy = "; ".join(sorted(build_policy().split("; ")))  # the same text each time
+    opener = settings.SECURE_CROSS_ORIGIN_OPENER_POLICY
+    yield f'add_header Content-Security-Policy "{policy}" always;'
+    yield f"add_header Referrer-Policy {settings.SECURE_REFERRER_POLICY} always;"
+    yield f"add_header Cross-Origin-Opener-Policy {opener} always;"
 
 
 def speaks_for_a_name(host: str) -> bool:

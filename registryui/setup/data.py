@@ -10,7 +10,8 @@
       run/             0711  locks, ports, process ids, nginx's temporary files
       run/sockets/     0700  where registry and portal listen; 2710 for nginx's group where root set
                              it up
-      fonts/ static/   0700  made by `up` for the pages
+      made/            0700  typefaces and icons, made by `up`
+      static/          0711  all that nginx serves below /static/, gathered by `up`
       rights/          0711  what each registry user may do, as files that nginx tests
       htpasswd         0640  registry users; the group is nginx's when root set it up
       htpasswd.old     0640  replaced secrets that are still valid
@@ -71,7 +72,7 @@ def _folders() -> dict[Path, int]:
         write_freeze.folder(): 0o711,
         **{publish.logins_folder() / name: 0o711 for name in ("", "quick", "slow")},
         settings.DATA / "made": 0o700,
-        settings.STATIC_ROOT: 0o700,
+        settings.STATIC_ROOT: 0o711,
         settings.RIGHTS_DIR: 0o711,
         settings.VERSIONS_DIR: 0o700,
     }

@@ -281,7 +281,9 @@ SECRETS = ("django-key", "hook-token", "proxy-token", "registry-key")
 
 
 # What nginx's own user, and so anybody on the machine, may read: nothing of these is a secret.
-OPEN_FILES = re.compile(r"config/pages/.*|rights/.*|run/(hold|logins)/.*|run/(ports|up)\.json")
+OPEN_FILES = re.compile(
+    r"config/pages/.*|rights/.*|static/.*|run/(hold|logins)/.*|run/(ports|up)\.json"
+)
 
 
 def test_others_on_the_machine_read_nothing_but_what_nginx_needs(boathouse: Product) -> None:

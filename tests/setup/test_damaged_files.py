@@ -171,7 +171,7 @@ def test_static_files_that_are_lost_are_collected_again(
     settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
     settings.STORAGES = {
         **settings.STORAGES,
-        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
     }
     monkeypatch.setattr(static.fonts, "make", lambda: None)
     settings.STATIC_ROOT.mkdir()
