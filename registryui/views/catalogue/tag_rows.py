@@ -56,7 +56,7 @@ class Lane:
     @property
     def child_part(self) -> str:
         """The part for rows below this one: the line goes by, or it has ended."""
-        return "none" if self.part == "end" else "by"
+        return "" if self.part == "end" else "by"
 
 
 @dataclass(frozen=True, slots=True)
