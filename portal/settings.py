@@ -180,6 +180,7 @@ INTEGRITY_SCHEDULE = schedule("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6")
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
 DEBUG = False
+DEVELOPER_PAGES = switch("BOATHOUSE_DEVELOPER_PAGES", default=False)  # /components
 ALLOWED_HOSTS = [HOST, PUBLIC_HOST, "localhost", "127.0.0.1", "[::1]", *NAMES]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]  # whatever Host a proxy in front sends
 ROOT_URLCONF = "portal.urls"

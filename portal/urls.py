@@ -11,6 +11,7 @@ from registryui.views.catalogue.repositories import repositories
 from registryui.views.catalogue.repository import repository
 from registryui.views.catalogue.tag import manifest, tag
 from registryui.views.catalogue.tag_history import restore_digest
+from registryui.views.components import components
 from registryui.views.dashboard import dashboard
 from registryui.views.deletion.bulk import delete_run, delete_stop
 from registryui.views.deletion.guard import guarded
@@ -109,6 +110,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("maintenance/runs/<int:pk>", retention_run, name="retention_run"),
     path("maintenance/runs/<int:pk>/stop", retention_stop, name="retention_stop"),
     path("maintenance/runs/<int:pk>.csv", retention_csv, name="retention_csv"),
+    path("components", components, name="components"),
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
     path("maintenance/gc", gc, name="gc"),

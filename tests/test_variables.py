@@ -62,6 +62,7 @@ REFUSED = [
     ("BOATHOUSE_PROXY_PORT", "http", "whole number"),
     ("BOATHOUSE_PROXY_PROTOCOL", "yes", "one of on, off"),
     ("BOATHOUSE_HSTS", "0", "one of on, off"),
+    ("BOATHOUSE_DEVELOPER_PAGES", "yes", "one of on, off"),
     ("BOATHOUSE_FLOOR_MB", "1GB", "whole number of megabytes, such as 500"),
     ("BOATHOUSE_RESERVE_MB", "-1", "at least 0 megabytes"),
     ("BOATHOUSE_LOG_MB", "0", "at least 1 megabytes"),

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.staticfiles.storage import staticfiles_storage
+from django.http import HttpRequest
 from django.template import defaultfilters
 from django.urls import NoReverseMatch, reverse
 from django.utils import translation
 from django_htmx.jinja import htmx_script
-from jinja2 import Environment, pass_context
-from jinja2.runtime import Context
+from jinja2 import Environment
 
 from registryui import formats
 from registryui.oci.digest import short
@@ -88,11 +88,10 @@ def url_if_any(name: str, *values: object) -> str:
         return ""
 
 
-@pass_context
-def querystring(context: Context, **changes: object) -> str:
+def querystring(request: HttpRequest, **changes: object) -> str:
     """`?…` of the page that is shown, with `changes`: a value, a list of them, or None, which
     takes the name out."""
-    asked = context["request"].GET
+    asked = request.GET
     wanted = {**dict(asked.lists()), **changes}
     pairs = {name: value for name, value in wanted.items() if value is not None}
     return f"?{urlencode(pairs, doseq=True)}" if pairs or asked else ""

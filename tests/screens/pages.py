@@ -264,7 +264,12 @@ ERRORS = [
     View("error-503", "/repositories/", given=states.failing(OperationalError("x"))),
 ]
 
-_FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *PEOPLE, *ERRORS]
+COMPONENTS = [
+    View("components", "/components", given=states.for_developers),
+    View("components-dialog", "/components?dialog=1", given=states.for_developers),
+]
+
+_FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *PEOPLE, *ERRORS, *COMPONENTS]
 _UNFOLDED = (
     *("dashboard", "repository", "tag-layers", "tag-odd-labels", "search", "search-found"),
     *("activity", "user", "user-setup", "users", "retention-edit", "gc", "doctor", "compare"),
@@ -281,7 +286,7 @@ restore-conflict protected retention retention-edit retention-ask-run retention-
 retention-run gc gc-running gc-purge gc-report integrity doctor users users-ask-remove user
 user-ask-remove user-setup htpasswd-history htpasswd-file operators operator operator-ask-remove
 password login login-locked trust-docker error-403 error-404 error-500 empty-dashboard
-empty-repositories empty-retention
+empty-repositories empty-retention components
 """
 MAIN = frozenset(_TRUNK.split())
 assert {one.name for one in (*EMPTY, *FULL)} >= MAIN

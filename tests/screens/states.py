@@ -9,6 +9,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 from django.conf import settings
+from django.test import override_settings
 
 from registryui import clock
 from registryui.deletion import bulk, restore
@@ -22,6 +23,12 @@ from tests.views.test_integrity import make_check
 from .content import API, NOW
 
 Given = Callable[[], AbstractContextManager[object]]
+
+
+@contextmanager
+def for_developers() -> Iterator[None]:
+    with override_settings(DEVELOPER_PAGES=True):
+        yield
 
 
 @contextmanager

@@ -59,6 +59,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "retention_run": ("/maintenance/runs/1", "maintainer", None),
     "retention_stop": ("/maintenance/runs/1/stop", None, "maintainer"),
     "retention_csv": ("/maintenance/runs/1.csv", "maintainer", None),
+    "components": ("/components", "viewer", None),
     "doctor": ("/doctor", "admin", None),
     "doctor_check": ("/doctor/check", None, "admin"),
     "gc": ("/maintenance/gc", "viewer", None),
