@@ -79,8 +79,8 @@ SERVER = replace(
 def fixed_surroundings() -> Iterator[None]:
     """Nothing on a page comes from this machine: no key, no certificate, no store, no worker."""
     settings.SECRET_KEY = "of the pictures"
-    settings.RIGHTS_DIR.mkdir()
-    settings.RUN_DIR.mkdir()
+    settings.RIGHTS_DIR.mkdir(exist_ok=True)
+    settings.RUN_DIR.mkdir(exist_ok=True)
 
     def certificate(path: Path) -> tls.Certificate:
         return AUTHORITY if path.name == "ca.crt" else SERVER

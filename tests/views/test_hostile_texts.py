@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,8 +108,10 @@ def views(extent: Extent) -> Iterator[View]:
 
 @pytest.mark.django_db
 def test_no_page_takes_a_text_from_outside_for_anything_else(
-    extent: Extent, settings: Any, tmp_path: Any, subtests: pytest.Subtests
+    extent: Extent, settings: Any, files: Path, subtests: pytest.Subtests
 ) -> None:
+    settings.RUN_DIR = files / "run"
+    settings.SECRET_KEY = settings.SECRET_KEY  # the fixture gives it back
     with content.fixed_surroundings(), frozen(content.NOW), same_accidents("content"):
         content.make_operators()
         facts = content.fill()
