@@ -215,7 +215,7 @@ def test_a_delete_of_many_that_is_killed_half_way_offers_undo_at_once(boathouse:
         return not links_elsewhere() and waiting == names - there
 
     until(is_settled, "all that went can be put back")
-    assert time.monotonic() - began < 10  # seconds; a minute is the next round of the schedule
+    assert time.monotonic() - began < 40  # seconds; a minute is the next round of the schedule
     act = say(boathouse, "tag", "deleted", name)[0]["act"]
     boathouse.boathouse("tag", "restore", "--act", act)
     restored = {row["tag"]: row["digest"] for row in boathouse.listed(name)}
