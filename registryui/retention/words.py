@@ -70,7 +70,7 @@ def because(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -> str
         return pgettext("between clauses", "; ").join(_why_it_goes(fate, policy, at))
     why = _why_it_stays(fate, at)
     if fate.policy:
-        return _("kept by the policy %(policy)s: %(why)s") % {"policy": fate.policy, "why": why}
+        return _("kept by the policy “%(policy)s”: %(why)s") % {"policy": fate.policy, "why": why}
     return why
 
 

@@ -57,6 +57,7 @@ def environment(**options: Any) -> Environment:
     made.globals |= {
         "as_typed": filters.AS_TYPED,
         "box": filters.box,
+        "comma": filters.comma,
         "flag": filters.flag,
         "get_current_language": translation.get_language,
         "htmx_script": htmx_script,

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from registryui import formats
 from registryui.models import UNKNOWN, actor_name, portal_actor
@@ -239,6 +239,11 @@ def took(seconds: float | None) -> str:
 def thousands(number: int) -> str:
     """12345 -> 12,345 in every language; columns of figures must line up."""
     return f"{number:,}"
+
+
+def comma() -> str:
+    """What stands between two facts of a line, in the language of the page."""
+    return pgettext("between facts", ", ")
 
 
 def cut(text: str, length: int) -> str:

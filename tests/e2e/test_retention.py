@@ -90,7 +90,7 @@ def test_a_policy_is_made_tried_switched_on_and_run_in_a_browser(
         assert all(digest(own, "team/app", tag) for tag in pushed)  # nothing was changed
 
         tab.page.click("button:has-text('Enable')")
-        tab.page.wait_for_selector(".badge:has-text('Active')")
+        tab.page.wait_for_selector(".badge:has-text('Enabled')")
         found += violations(tab.page)
         tab.page.click("a:has-text('Run policy…')")
         tab.page.click("dialog button:has-text('Run policy')")

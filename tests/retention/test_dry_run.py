@@ -80,7 +80,7 @@ def test_protections_and_other_active_policies_keep() -> None:
         for fate in run.fates.all()
     }
     assert said["v1"] == "protected: team/*:v1"
-    assert said["v2"] == "kept by the policy releases: kept by name: v*"
+    assert said["v2"] == "kept by the policy “releases”: kept by name: v*"
     assert said["pr-1"] == "pushed 90 days earlier; no pull recorded"
 
 

@@ -434,6 +434,7 @@ def test_a_new_secret_is_shown_once_and_the_old_one_works_as_long_as_chosen(admi
     text = page(admin, answer["Location"])
     assert "New secret for ci" in text
     assert "also valid, expires" in text
+    assert "never expires" in text
     row.refresh_from_db()
     assert htpasswd.verify(row.secret_hash, SECRET.findall(text)[0])
     assert row.old_hash == old

@@ -15,7 +15,7 @@ from registryui.models import RegistryUser, Role
 from registryui.views.access import Request, require_role
 
 from . import setup_commands
-from .words import hash_words, may_words, proof_words
+from .words import ends_word, hash_words, may_words, proof_words
 
 # What was just done waits here for the page after the redirect, which takes it out: the secret is
 # encrypted in the session's row for that moment, and in no address, cookie, message or log.
@@ -65,6 +65,7 @@ def user_setup(request: Request, pk: int) -> HttpResponse:
             _("Created %(name)s") % name if handed.is_new else _("New secret for %(name)s") % name
         ),
         "proof": proof_words(handed.proof),
+        "ends_word": ends_word(row),
         "may_words": may_words(may, most=None),
         "hash_words": hash_words(row),
         "clients": setup_commands.clients(row, may),
