@@ -17,6 +17,17 @@ PAGE = "/repositories/team/app"
 TOKEN = re.compile(r'csrfmiddlewaretoken" value="(\w+)"')
 
 
+@pytest.fixture(autouse=True)
+def _pages_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MOST_BYTES", 8_000_000)
+
+
+@pytest.fixture
+def nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL, tests beside this one do: to other databases of the same server."""
+    monkeypatch.setattr(kept, "state", lambda: "as it was")
+
+
 @pytest.fixture
 def app() -> Repository:
     row = make_repository("team/app")
@@ -36,7 +47,9 @@ def cost(client: Client, path: str = PAGE) -> int:
         return len(captured)
 
 
-def test_the_second_time_it_asks_for_the_session_and_its_operator_only(app: Repository) -> None:
+def test_the_second_time_it_asks_for_the_session_and_its_operator_only(
+    app: Repository, nobody_writes: None
+) -> None:
     client = signed_in("ada")
     first = client.get(PAGE).content.decode()
     assert cost(client) <= 3
@@ -44,6 +57,7 @@ def test_the_second_time_it_asks_for_the_session_and_its_operator_only(app: Repo
     assert TOKEN.sub("", again) == TOKEN.sub("", first)
 
 
+@pytest.mark.django_db(transaction=True)  # as the portal writes
 def test_a_write_ends_it(app: Repository) -> None:
     client = signed_in("ada")
     client.get(PAGE)
@@ -82,7 +96,7 @@ def test_a_message_is_shown_once(app: Repository) -> None:
 
 
 def test_the_oldest_go_when_there_are_too_many(
-    app: Repository, monkeypatch: pytest.MonkeyPatch
+    app: Repository, nobody_writes: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = signed_in("ada")
     monkeypatch.setattr(kept, "MOST_BYTES", 3 * len(client.get(PAGE).content))
