@@ -134,7 +134,7 @@ def _days() -> list[charts.Day]:
 
 
 def _latest() -> list[Push]:
-    """The newest tags that an event told of; attachments are their image's business."""
+    """The newest tags that an event told of; referrer tags are listed with their image."""
     tags = list(
         Tag.objects.filter(refers_to="", tagged_at__gt=UNKNOWN)
         .select_related("repository", "manifest")

@@ -21,7 +21,7 @@ from .gc.words import Report, counted, quarantine
 
 DAYS = 90
 TOP = 15  # repositories
-RUNS = 10  # newest ones of collecting, among which there is one that counted
+RUNS = 10  # newest ones of garbage collection, among which there is one that counted
 SORTS = {
     "name": "namespace",
     "repositories": "repository_count",
@@ -87,9 +87,9 @@ def measured() -> Storage | None:
 
 @dataclass(frozen=True, slots=True)
 class Freeable:
-    """What collecting would free and what waits hidden, by the runs that counted them last."""
+    """What garbage collection would free and what is in quarantine, as last counted."""
 
-    estimate: Report | None  # None: nobody made one since the last collection
+    estimate: Report | None  # None: none since the last garbage collection
     waiting: Report | None  # None: nothing waits
 
 

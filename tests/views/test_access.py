@@ -81,7 +81,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "healthz": ("/healthz", "", None),
     "old_address": ("/cleanup", "", None),
 }
-# A token or the front door's word instead: test_hooks.py, test_docker_search.py, test_guard.py.
+# A token or nginx's word instead: test_hooks.py, test_docker_search.py, test_guard.py.
 NOT_FOR_PEOPLE = {"hook", "docker_search", "catalog", "guarded"}
 ROLES = ["", "viewer", "maintainer", "admin"]
 REFUSED = {302, 403, 405}

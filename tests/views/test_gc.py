@@ -1,4 +1,4 @@
-"""The pages of collecting read the book of runs and ask the worker; nothing happens by GET."""
+"""The pages of garbage collection read the runs and ask the worker; nothing happens by GET."""
 
 from __future__ import annotations
 

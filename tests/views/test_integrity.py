@@ -1,4 +1,4 @@
-"""The check of all tags on the page of collecting, and its report."""
+"""The check of all tags on the page of garbage collection, and its report."""
 
 from __future__ import annotations
 

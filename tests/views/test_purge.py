@@ -1,4 +1,4 @@
-"""Delete for good, from its page, on a real registry."""
+"""Delete permanently, from its page, on a real registry."""
 
 from __future__ import annotations
 

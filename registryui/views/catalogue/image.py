@@ -472,7 +472,7 @@ def referrer(
 
 
 def is_signing(artifact_type: str, tag: str) -> bool:
-    """True if this attachment is a signature; whether it is a good one is the client's to check."""
+    """True if this referrer is a signature; whether it is a good one is the client's to check."""
     if tag:
         return tag.endswith(".sig")
     return media_types.words(artifact_type).endswith(" signature")

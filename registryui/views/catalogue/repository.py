@@ -124,8 +124,8 @@ def missing(request: Request, repository: str, *, reference: str = "") -> HttpRe
 
 
 def _tombstone(repository: str, reference: str) -> TagTombstone | None:
-    """What was deleted last under that name (of a repository: of all its names), if it can be put
-    back. One query."""
+    """What was deleted last under that name (of a repository: of all its names), if it can be
+    restored. One query."""
     found = TagTombstone.objects.kept(timezone.now()).filter(
         repository=repository, how=TagTombstone.How.DELETED
     )
@@ -306,7 +306,7 @@ def _platforms(row: Repository, manifests: Sequence[Manifest]) -> dict[int, list
     return found
 
 
-# -- attachments ---------------------------------------------------------------------------------
+# -- referrer tags -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Happening:
     address: str
     client: str
     is_now: bool  # what the tag names now
-    may_return: bool  # a former digest that this operator may put back
+    may_return: bool  # an earlier digest that this operator may restore
     tombstone: TagTombstone | None  # until undo ends, its image stays
 
 

@@ -103,7 +103,7 @@ def tag_rows(
     """`platforms` by manifest id; `protected` are names of tags; `goes_on`: a group may reach over
     the (upper, lower) edge.
 
-    Tags may carry `user`, as pushers.user_of annotates it.
+    Tags may carry `user`, as actors.user_of annotates it.
     """
     lanes = _lanes([tag.manifest_id for tag in tags], groups, goes_on)
     signatures = set(signed)

@@ -1,4 +1,4 @@
-"""Deleting from the pages: the plan of what was asked for, then the act, which takes off only that.
+"""Deleting from the pages: the plan of what was asked for, then the act, which deletes only that.
 
 Both are a POST to one address. The first has no fingerprint and shows the plan over the list of
 the repository; the second has the plan's. If the registry changed meanwhile, the plan made now is

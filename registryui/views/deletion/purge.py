@@ -1,4 +1,4 @@
-"""Delete for good: a digest that must not be pulled any more, such as one with a secret in it."""
+"""Delete permanently: a digest that must no longer be pulled, such as one with a secret."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ HOWS = ("deleted", "overwritten")
 @dataclass(frozen=True, slots=True)
 class Row:
     tombstone: TagTombstone
-    words: str  # what an attachment is, else ""
+    words: str  # what a referrer tag is, else ""
     by: str
     has_repository: bool
     is_known: bool  # its manifest has a page
@@ -103,7 +103,7 @@ def _found(query: str, how: str) -> TagTombstoneQuerySet:
 
 
 def _groups(rows: Sequence[Any]) -> list[Group]:
-    """One query: how many tags each act has that can still be put back."""
+    """One query: how many tags each act has that can still be restored."""
     acts = {row.act for row in rows if row.act}
     counts = (
         dict(
@@ -129,12 +129,12 @@ def _row(row: Any) -> Row:
     return Row(row, words, line(row.who, 80), row.has_repository, row.is_known)
 
 
-# -- putting back --------------------------------------------------------------------------------
+# -- restoring -----------------------------------------------------------------------------------
 
 
 @require_role(Role.MAINTAINER, methods=("POST",))
 def restore(request: Request) -> HttpResponse:
-    """Puts back one tag (`former`), or all that an act took off (`act`).
+    """Restores one tag (by its tombstone), or all that an act deleted (`act`).
 
     Asks first where somebody pushed the tag meanwhile; `expected` is the answer.
     """

@@ -1,4 +1,4 @@
-"""Is every tag whole? The newest check on the page of collecting, and each with what it found."""
+"""The integrity check: the newest one, on the page of garbage collection, and its report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from registryui.views.live import minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
 from registryui.views.runs import ShownRun
 
-FEW = 5  # broken tags that the page of collecting names
+FEW = 5  # broken tags that the page of garbage collection names
 LOG = 50_000  # characters of it that a page shows
 
 
@@ -97,7 +97,7 @@ def newest() -> Run | None:
 
 
 def panel(run: Run | None) -> dict[str, Any]:
-    """What the page of collecting shows of the newest check."""
+    """What the page of garbage collection shows of the newest check."""
     following = schedules.next_time(settings.INTEGRITY_SCHEDULE)
     found = check(run) if run else None
     return {

@@ -35,7 +35,9 @@ from .words import counted, quarantine, report
 SIZE = 10  # runs of a page
 LOG = 50_000  # characters of it that a page shows
 SKIPPED = 200  # repositories that a run's page names
-REGISTRY = "docker-registry"  # in the commands for the stock collector, if no setting names it
+REGISTRY = (
+    "docker-registry"  # in the commands for its own garbage collector, if no setting names it
+)
 PATIENCE = 15  # seconds until the worker should have taken up what was asked for
 
 
@@ -109,7 +111,7 @@ def gc_estimate(request: Request) -> HttpResponse:
 
 @require_role(Role.ADMIN, methods=("POST",))
 def gc_start(request: Request) -> HttpResponse:
-    """A run now: hides what nothing needs, and frees what has waited long enough."""
+    """A run now: quarantines what nothing needs, and purges what was in quarantine long enough."""
     return _ask(request, lambda: tasks.run_gc(request.user.actor))
 
 

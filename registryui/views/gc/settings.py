@@ -1,4 +1,4 @@
-"""The settings of collecting in words."""
+"""The settings of garbage collection in words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Setting:
 
 
 def settings_words() -> list[Setting]:
-    """The settings of collecting in words, in the order in which they matter to a blob."""
+    """The settings of garbage collection in words, in the order in which they matter to a blob."""
     return [
         Setting(
             _("Minimum age"),

@@ -1,4 +1,4 @@
-"""A run of collecting as people read it: its steps with times, its counts, what it is at."""
+"""A garbage collection as people read it: its steps with times, its counts, what it is at."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Report(ShownRun):
-    """A run of collecting, and its steps."""
+    """A garbage collection, and its steps."""
 
     counts: Result
     steps: tuple[Step, ...]

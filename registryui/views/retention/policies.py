@@ -1,4 +1,4 @@
-"""Retention policies: each as a sentence, made, changed and switched on by administrators; and what
+"""Retention policies: each as a sentence, created, changed and enabled by administrators; and what
 their runs did."""
 
 from __future__ import annotations

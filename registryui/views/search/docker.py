@@ -1,6 +1,6 @@
 """What `docker search` and `podman search` read, from the index: each user finds what he may pull.
 
-nginx has checked who asks and says it in a header that it takes off every other request. Docker
+nginx has checked who asks and says it in a header that it removes from every other request. Docker
 asks /v1/search with its login (Docker Registry HTTP API V1, Search). podman asks there without,
 is refused, and reads /v2/_catalog with its login (distribution-spec, Listing Repositories): that
 one comes to us only from users who may not pull everything, else the registry answers.

@@ -1,4 +1,4 @@
-"""After a registry user was made or got a new secret: the secret, this once, and ready lines."""
+"""A registry user was created or got a new secret: shows it once, with the setup commands."""
 
 from __future__ import annotations
 

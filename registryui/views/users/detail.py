@@ -90,7 +90,7 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
 @sensitive_post_parameters("password")
 @require_role(Role.MAINTAINER, methods=("POST",))
 def users_measure(request: Request) -> HttpResponse:
-    """What bcrypt of that cost does to the front door, measured now; a fragment or a message."""
+    """What bcrypt of that cost does to nginx, measured now; a fragment or a message."""
     try:
         words = measured_words(hash_cost.measure(_cost(request)))
     except Refused as error:
@@ -102,7 +102,7 @@ def users_measure(request: Request) -> HttpResponse:
 
 
 def measured_words(found: hash_cost.HashCost) -> str:
-    """A measurement, in words about the front door."""
+    """A measurement, in words about nginx."""
     return _(
         "Measured on this machine: cost %(cost)d takes %(ms)s ms of CPU time for each "
         "request of this user (a generated secret: %(quick)s ms). At most %(rate)s "

@@ -221,7 +221,7 @@ def owner_from(request: Request, row: RegistryUser | None = None) -> Operator | 
     if not request.user.has_role(Role.ADMIN):
         return request.user
     known = owners()
-    if row is not None:  # its owner may stay, even switched off meanwhile
+    if row is not None:  # its owner may stay, even disabled meanwhile
         known |= Operator.objects.filter(pk=row.owner_id or 0)
     return chosen_operator(request.POST, "owner", known, _("Choose an owner from the list."))
 

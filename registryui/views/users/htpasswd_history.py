@@ -67,7 +67,7 @@ def shown_drift() -> Drift | None:
 
 @require_role(Role.ADMIN, methods=("POST",))
 def users_drift(request: Request) -> HttpResponse:
-    """Takes over, puts back or leaves alone the line that was shown, or all of them."""
+    """Accepts, reverts or ignores the edit of the line that was shown, or all of them."""
     try:
         _act(request, _shown(request.POST.get("line", "")))
     except Refused as error:
@@ -139,7 +139,7 @@ class Version:
     number: int
     at: datetime  # when it was replaced
     count: int  # of users in it
-    added: int  # users who would come, change, go if it were put back now
+    added: int  # users who would come, change, go if it were restored now
     changed: int
     removed: int
 

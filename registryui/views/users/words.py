@@ -123,7 +123,7 @@ def ends_word(user: RegistryUser) -> str:
 
 
 def proof_words(proof: publish.Proof) -> str:
-    """How it is known that the front door follows, or why that is not known."""
+    """How it is known that nginx uses the change, or why that is not known."""
     if proof.is_proved:
         return _(
             "Written to htpasswd and verified with a login through the proxy, %(seconds)s s."
@@ -134,7 +134,7 @@ def proof_words(proof: publish.Proof) -> str:
 
 
 def say(request: Request, sentence: str, proof: publish.Proof, warning: str = "") -> None:
-    """A message: what was done, and whether the front door was seen to know."""
+    """A message: what was done, and whether nginx was seen to use it."""
     level = messages.SUCCESS if proof.is_proved else messages.WARNING
     messages.add_message(request, level, f"{sentence} {proof_words(proof)}")
     if warning:
