@@ -87,17 +87,28 @@ def _shoot(page: Page, camera: CDPSession, path: Path, width: int) -> None:
     """The whole page. By the browser's own means, in half of Playwright's time."""
     page.set_viewport_size({"width": width, "height": HEIGHT})
     page.evaluate(READY)
-    size = camera.send("Page.getLayoutMetrics")["cssContentSize"]
+    picture = _picture(camera, width)
+    # What sticks to an edge below a dialog moves there late: until two pictures are the same.
+    if page.locator("dialog[open]").count():
+        for _time in range(5):
+            before, picture = picture, _picture(camera, width)
+            if picture == before:
+                break
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture)
+
+
+def _picture(camera: CDPSession, width: int) -> bytes:
+    height = camera.send("Page.getLayoutMetrics")["cssContentSize"]["height"]
     answer = camera.send(
         "Page.captureScreenshot",
         {
             "captureBeyondViewport": True,
             "optimizeForSpeed": True,
-            "clip": {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1},
+            "clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
         },
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(base64.b64decode(answer["data"]))
+    return base64.b64decode(answer["data"])
 
 
 @contextmanager
