@@ -1,6 +1,7 @@
 """The icons of the pages, as one file of symbols that browsers keep: drawn by Lucide."""
 
 import re
+from importlib.metadata import version
 
 import lucide
 from django.conf import settings
@@ -26,13 +27,16 @@ NAMES = frozenset(_NAMES.split())
 
 
 def make() -> None:
-    """Makes the file below DATA/made, one of the static folders, if it is missing or another."""
+    """Makes the file below DATA/made, one of the static folders, unless it is there as it would be
+    made: to draw all icons takes a second, and each `up` asks."""
     target = settings.DATA / "made" / FILE
-    drawn = "".join(_symbol(name) for name in sorted(NAMES))
-    wanted = f'<svg xmlns="http://www.w3.org/2000/svg">{drawn}</svg>\n'
-    if not target.exists() or target.read_text() != wanted:
+    drawn_from = f"<!-- lucide {version('lucide')}: {_NAMES}-->"
+    if not target.exists() or not target.read_text().startswith(drawn_from):
+        symbols = "".join(_symbol(name) for name in sorted(NAMES))
         target.parent.mkdir(parents=True, exist_ok=True)
-        files.write(target, wanted)
+        files.write(
+            target, f'{drawn_from}<svg xmlns="http://www.w3.org/2000/svg">{symbols}</svg>\n'
+        )
 
 
 def _symbol(name: str) -> str:
