@@ -15,7 +15,10 @@ _SEEN = "boathouse_state"
 
 def state() -> str:
     """Equal for two moments of one process only if no transaction was committed in between,
-    whoever wrote. What is read from the database after asking is at least as new as the answer."""
+    whoever wrote. What is read from the database after asking is at least as new as the answer.
+
+    Raises django.db.DatabaseError. In a transaction of PostgreSQL its own writes do not change it.
+    """
     connection = connections[DEFAULT_DB_ALIAS]  # of this thread
     connection.ensure_connection()
     if connection.vendor == "postgresql":
@@ -32,7 +35,8 @@ def _of_sqlite(connection: BaseDatabaseWrapper) -> int:
     gives the state its number; another one that notices the same later gives it a new one."""
     global _newest
     raw: Any = connection.connection
-    (version,) = raw.execute("PRAGMA data_version").fetchone()
+    with connection.wrap_database_errors:  # else a damaged file is no error that pages know
+        (version,) = raw.execute("PRAGMA data_version").fetchone()
     now = (raw, version, raw.total_changes)  # `raw`: another connection begins to count anew
     if getattr(connection, _SEEN, None) != now:
         setattr(connection, _SEEN, now)

@@ -1,9 +1,10 @@
 """Whether anything was written: never missed, and the same for all threads while nothing was."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 
 from registryui.database_state import state
 from tests.support.factories import make_repository
@@ -45,3 +46,16 @@ def test_what_is_rolled_back_may_change_it_and_what_is_read_does_not() -> None:
         transaction.set_rollback(True)
     make_repository("team/api")
     assert state() not in (before, inside)
+
+
+@pytest.mark.one_database  # SQLite's own words
+def test_an_error_is_one_that_pages_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Damaged:
+        total_changes = 0
+
+        def execute(self, _sql: str) -> None:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(connections["default"], "connection", Damaged())
+    with pytest.raises(DatabaseError):
+        state()
