@@ -24,6 +24,7 @@ from registryui.index import sizes
 from registryui.index.sync import sync
 from registryui.models import (
     Manifest,
+    Operator,
     RegistryUser,
     Repository,
     RetentionFate,
@@ -102,6 +103,7 @@ def make_operators() -> None:
 def fill() -> dict[str, Any]:
     """What the addresses of pages.py name: ids and digests."""
     facts = _images()
+    facts |= dict(Operator.objects.values_list("username", "pk"))
     _past()
     facts |= _deleted()
     facts |= _users()
@@ -222,7 +224,7 @@ def _users() -> dict[str, Any]:
         used_at=NOW - timedelta(minutes=3), used_from="192.0.2.4", used_with="containerd/2.1"
     )
     RegistryUser.objects.filter(pk=soon.pk).update(made_at=NOW - timedelta(days=200))
-    anna.owner_id = 2
+    anna.owner = Operator.objects.get(username="mo")
     anna.save()
     with Path(settings.HTPASSWD_FILE).open("a") as file:
         file.write("by-hand:{SHA}" + "B" * 27 + "=\nodd name:whatever\n")

@@ -227,15 +227,15 @@ PEOPLE = [
     View("htpasswd-file", "/users/htpasswd-history/{version}"),
     View("operators", "/operators"),
     View("operators-wrong", "/operators/add", {"name": "a b", "role": "viewer"}),
-    View("operator", "/operators/2"),
-    View("operator-self", "/operators/1"),
-    View("operator-disabled", "/operators/4"),
+    View("operator", "/operators/{mo}"),
+    View("operator-self", "/operators/{ada}"),
+    View("operator-disabled", "/operators/{nils}"),
     *(
-        View(f"operator-ask-{ask}", f"/operators/2?ask={ask}")
+        View(f"operator-ask-{ask}", f"/operators/{{mo}}?ask={ask}")
         for ask in ("off", "remove", "viewer")
     ),
     View("operator-new", "/operators/add", {"name": "new-one", "role": "maintainer"}),
-    View("operator-password", "/operators/3/change", {"act": "password"}),
+    View("operator-password", "/operators/{vera}/change", {"act": "password"}),
     View("password", "/password"),
     View("password-wrong", "/password", {"old_password": "x", "new_password1": "y"}),
     View("login", "/login", who=""),
