@@ -9,8 +9,6 @@ from pathlib import Path
 import fontpkg_inter
 import fontpkg_jetbrains_mono
 from django.conf import settings
-from fontTools import subset
-from fontTools.ttLib import TTFont
 
 from registryui import files
 
@@ -46,6 +44,9 @@ def make() -> None:
 
 
 def _cut(source: Path) -> bytes:
+    from fontTools import subset  # each command would import them: a fifth of its start
+    from fontTools.ttLib import TTFont
+
     options = subset.Options(flavor="woff2", layout_features=["*"], notdef_outline=True)
     options.drop_tables += ["DSIG"]
     font = TTFont(source, lazy=True)

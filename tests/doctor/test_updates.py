@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ nginx/oldstable-security 1.22.1-9+deb12u3 amd64 [upgradable from: 1.22.1-9]
 
 
 @pytest.fixture
-def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def apt(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with what apt says; each time it is asked, a letter is added to `asked`."""
     listed = tmp_path / "listed"
     listed.write_text(LISTED)
@@ -29,7 +30,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("LISTS", "INSTALLED"):
         (tmp_path / name).touch()
         monkeypatch.setattr(updates, name, tmp_path / name)
-    updates._waiting.cache_clear()
+    settings.RUN_DIR = tmp_path
     return listed
 
 
@@ -54,12 +55,24 @@ def test_apt_is_asked_again_only_when_something_changed(apt: Path) -> None:
     assert asked.read_text() == "xx"
 
 
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"state": 1}'])
+def test_a_damaged_answer_is_asked_for_again(apt: Path, damage: str) -> None:
+    before = updates.check_updates()
+    apt.with_name(updates.ANSWER).write_text(damage)
+    assert updates.check_updates() == before
+    assert apt.with_name("asked").read_text() == "xx"
+
+
+def test_where_no_answer_can_be_kept_apt_is_asked(apt: Path, settings: Any) -> None:
+    settings.RUN_DIR = apt
+    assert updates.check_updates() is not None
+
+
 def test_without_apt_nothing_is_said(apt: Path) -> None:
     apt.with_name("apt").unlink()
     assert updates.check_updates() is None
 
 
 def test_the_real_apt_is_understood() -> None:
-    updates._waiting.cache_clear()
-    found = updates._waiting(0, 0)
+    found = updates._asked()
     assert all(name and "/" not in name for name in found)

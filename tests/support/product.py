@@ -21,15 +21,16 @@ from typing import Any
 
 import psutil
 
-from .waiting import LONGEST
+from .waiting import LONGEST, until
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = (
     "application/vnd.oci.image.manifest.v1+json,"
     "application/vnd.docker.distribution.manifest.v2+json"
 )
-# Below the data folder, made from the sources alone: it takes longer than the rest of an `up`.
+# Below the data folder, made from the sources alone: they take longer than the rest of an `up`.
 ALWAYS_THE_SAME = ("made", "static")
+EMPTY_DATABASE = "index.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +246,9 @@ class Connection(http.client.HTTPSConnection):
 
 
 @contextmanager
-def made_once(data: Path) -> Iterator[None]:
-    """While typefaces and static files are made in a data folder for the first time: the first of
-    a run, in whatever process, makes them; the others wait for that and have a copy."""
+def made_once(made: Product) -> Iterator[None]:
+    """While an instance is up for the first time: the first of a run, in whatever process, makes
+    typefaces, static files, tables and apt's answer; the others wait for that and have a copy."""
     place = os.environ.get("BOATHOUSE_TEST_DATA")
     if place is None:  # pytest alone
         yield
@@ -257,13 +258,25 @@ def made_once(data: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.is_dir():
             yield
-            half = kept.with_suffix(".half")
-            for name in ALWAYS_THE_SAME:
-                shutil.copytree(data / name, half / name, dirs_exist_ok=True)
-            half.rename(kept)
+            _keep(made, kept)
             return
-    shutil.copytree(kept, data, dirs_exist_ok=True)
+    shutil.copytree(kept, made.data, dirs_exist_ok=True)
+    if "DATABASE_URL" in made.settings:
+        (made.data / EMPTY_DATABASE).unlink()
     yield
+
+
+def _keep(made: Product, kept: Path) -> None:
+    half = kept.with_suffix(".half")
+    for name in ALWAYS_THE_SAME:
+        shutil.copytree(made.data / name, half / name, dirs_exist_ok=True)
+    made.boathouse("manage", "migrate", "--verbosity=0", BOATHOUSE_DATA=str(half), DATABASE_URL="")
+    (half / "jobs.sqlite3").unlink()
+    answer = made.data / "run" / "updates.json"
+    until(answer.exists, "the worker has asked apt")
+    (half / "run").mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(answer, half / "run")
+    half.rename(kept)
 
 
 @contextmanager
@@ -275,7 +288,7 @@ def product(
         data, host or address, address, free_port(address), settings=dict(settings or {})
     )
     try:
-        with made_once(data):
+        with made_once(made):
             made.up()
         yield made
     finally:
