@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -59,6 +60,16 @@ def _each_test_begins_in_english() -> Iterator[None]:
     """A page in another language leaves it on for the thread."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_worker_goes_on() -> Iterator[None]:
+    """Its endless threads would change files and rows of later tests."""
+    yield
+    from registryui import tasks
+
+    left = {one.name for one in threading.enumerate()} & {"follow", *tasks.WATCHES}
+    assert not left, f"threads of the worker: {left}"
 
 
 @pytest.fixture(autouse=True)

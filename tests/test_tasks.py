@@ -58,6 +58,9 @@ def test_all_is_looked_at_once_though_huey_has_several_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
+    # What goes on for ever would go on in the tests after this one.
+    monkeypatch.setattr(tasks, "here", lambda: False)
+    monkeypatch.setattr(tasks, "WATCHES", {})
     monkeypatch.setattr(tasks, "_started", threading.Lock())
     monkeypatch.setattr(tasks, "sync_at_start", lambda: asked.append("sync"))
     monkeypatch.setattr(tasks, "examine", lambda: asked.append("examine"))
