@@ -110,6 +110,7 @@ def web_command() -> list[str]:
         *("--bind", f"unix:{sockets.web()}"),
         *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
         *("--timeout", "60", "--graceful-timeout", "3"),
+        "--preload",  # Django is imported once; its pages of memory are shared
         *("--limit-request-line", "8190"),  # the address of a list names the tags that are chosen
         *("--log-level", "warning", "--no-control-socket"),
     ]
