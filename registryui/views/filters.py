@@ -42,15 +42,16 @@ CHARGES = (  # what stands on a flag, in a field of 24 × 24
     "M0 0h5v24H0zM9.500 0h5v24h-5zM19 0h5v24h-5z",
 )
 LOGO = (
-    '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true">'
+    '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><g id="mark">'
     '<path class="mark__wall" d="M6 13h20v10H6z"/>'
     '<path class="mark__door" d="M12 23v-5a4 4 0 0 1 8 0v5z"/>'
-    '<path class="mark__roof" d="M16 3 30 13.500h-4.500L16 7.500 6.500 13.500H2z"/>'
-    '<path class="mark__wave" d="M2.500 25.500c2.200 0 2.200-1.600 4.500-1.600s2.200 1.600 '
-    "4.500 1.600 2.200-1.600 4.500-1.600 2.200 1.600 4.500 1.600 2.200-1.600 4.500-1.600 2.200 "
-    "1.600 4.500 1.600M7 29.500c2.200 0 2.200-1.600 4.500-1.600s2.200 1.600 4.500 1.600 2.200"
-    '-1.600 4.500-1.600 2.200 1.600 4.500 1.600"/></svg>'
+    '<path class="mark__roof" d="M16 3 30 13.500h-4.500L16 7.5 6.5 13.500H2z"/>'
+    '<path class="mark__wave" d="M2.5 25.500c2.2 0 2.2-1.6 4.5-1.600s2.2 1.6 '
+    "4.5 1.6 2.2-1.6 4.5-1.6 2.2 1.6 4.5 1.6 2.2-1.6 4.5-1.6 2.2 "
+    "1.6 4.5 1.600M7 29.500c2.2 0 2.2-1.6 4.5-1.600s2.2 1.6 4.5 1.6 2.2"
+    '-1.6 4.5-1.6 2.2 1.6 4.5 1.6"/></g></svg>'
 )
+LOGO_AGAIN = '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><use href="#mark"/></svg>'
 
 
 @lru_cache(maxsize=512)
@@ -97,9 +98,9 @@ def flag(name: str, size: str = "") -> SafeString:
     )
 
 
-def logo() -> SafeString:
-    """Boathouse's own sign."""
-    return mark_safe(LOGO)  # noqa: S308 (a constant)
+def logo(*, again: bool = False) -> SafeString:
+    """Boathouse's own sign; `again`: it is on the page already."""
+    return mark_safe(LOGO_AGAIN if again else LOGO)  # noqa: S308 (constants)
 
 
 def repository_name(name: str, query: str = "") -> SafeString:

@@ -219,7 +219,7 @@ def test_figures_count_pulls_of_thirty_days(vera: Client) -> None:
     factories.make_activity(repository, today, pulls=1200)
     factories.make_activity(repository, today - timedelta(days=29), pulls=34)
     factories.make_activity(repository, today - timedelta(days=30), pulls=5000)
-    assert "<dd>1,234</dd>" in page(vera)
+    assert "<dd>1,234<" in page(vera)
 
 
 def test_names_from_outside_are_escaped(vera: Client) -> None:
