@@ -16,8 +16,8 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, ngettext, pgettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, pgettext
 
 from registryui import formats
 from registryui.models import UNKNOWN, actor_name, portal_actor
@@ -223,6 +223,11 @@ def rest(total: int, part: int) -> str:
     return formats.size((round(total / step) - round(part / step)) * step)
 
 
+def is_known(when: datetime | None) -> bool:
+    """Whether a time is one: what was never recorded is None, or 1970."""
+    return when not in (None, UNKNOWN)
+
+
 def took(seconds: float | None) -> str:
     """A duration as a clock shows it: 0.4 s, 12 s, 3 min 12 s, 2 h 5 min. None is a dash."""
     if seconds is None:
@@ -245,6 +250,11 @@ def thousands(number: int) -> str:
 def comma() -> str:
     """What stands between two facts of a line, in the language of the page."""
     return pgettext("between facts", ", ")
+
+
+def gap() -> str:
+    """What stands between two sentences, in the language of the page: nothing in Chinese."""
+    return "" if (get_language() or "").startswith("zh") else " "
 
 
 def cut(text: str, length: int) -> str:

@@ -165,7 +165,7 @@ def _past() -> None:
             actor=WHO[number % 3], address="192.0.2.7", client="docker/29.1.1 go/go1.25",
         )  # fmt: skip
     for number, repository in enumerate(Repository.objects.all()):
-        newest = repository.tags.order_by("-tagged_at").first()
+        newest = repository.tags.filter(refers_to="").order_by("-tagged_at").first()
         if newest is None:
             continue
         Repository.objects.filter(pk=repository.pk).update(

@@ -76,7 +76,7 @@ def test_before_the_first_check_the_page_says_what_it_does(settings: Any) -> Non
     said = text(client_of(Role.VIEWER).get(PAGE))
     assert "every tag down to its last layer" in said
     assert "Next scheduled check: Sat " in said
-    assert ", 04:00 (UTC)." in said
+    assert ", 04:00 UTC." in said
     assert "Run check" not in said
     settings.INTEGRITY_SCHEDULE = ""
     assert "Not scheduled" in text(client_of(Role.MAINTAINER).get(PAGE))

@@ -126,7 +126,7 @@ def test_switching_on_shows_the_next_runs_and_off_none() -> None:
     row = make_policy(schedule="0 4 * * SUN")
     said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "on"}, follow=True))
     assert "Enabled the policy mine." in said
-    assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 ; Sun .*04:00 ; Sun .*04:00 \(UTC\)", said)
+    assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 UTC(?: ; Sun .*04:00 UTC){2}", said)
     said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "off"}, follow=True))
     assert "next:" not in said
 
