@@ -164,4 +164,4 @@ def when(at: datetime) -> str:
     such as CST are ambiguous."""
     local = timezone.localtime(at, timezone.get_default_timezone())
     zone = f"UTC{local.isoformat()[-6:]}" if local.utcoffset() else "UTC"
-    return f"{date_format(local, _('D j M Y, H:i'))} {zone}"
+    return date_format(local, _("D j M Y, H:i")) + f" {zone}"
