@@ -48,8 +48,7 @@ from tests.support.factories import (
     make_tombstone,
 )
 from tests.support.fake_source import FakeSource
-from tests.views.test_gc import make_run
-from tests.views.test_integrity import make_check
+from tests.support.run_rows import make_check, make_run
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 API = "platform/api"
