@@ -160,6 +160,8 @@ def _explained(schedule: str) -> str:
 
 
 def when(at: datetime) -> str:
-    """A time in the instance's time zone: "Sun 29 Nov 2026, 04:00"."""
+    """A time in the instance's time zone, which it names: "Sun 29 Nov 2026, 04:00 UTC+08:00". Names
+    such as CST are ambiguous."""
     local = timezone.localtime(at, timezone.get_default_timezone())
-    return date_format(local, _("D j M Y, H:i"))
+    zone = f"UTC{local.isoformat()[-6:]}" if local.utcoffset() else "UTC"
+    return date_format(local, _("D j M Y, H:i")) + f" {zone}"

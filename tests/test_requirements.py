@@ -7,13 +7,9 @@ import re
 import pytest
 from django.conf import settings
 
+from tests.support.pins import pins
+
 GROUPS = ("", "-s3", "-test")
-PIN = re.compile(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==([^\s;\\]+)", re.MULTILINE)
-
-
-def pins(name: str) -> dict[str, str]:
-    """Package -> version, of one file."""
-    return dict(PIN.findall((settings.BASE_DIR / name).read_text()))
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -53,7 +53,7 @@ def test_the_next_times_are_those_of_the_instances_clock(settings: Settings) -> 
     (first, second) = schedules.next_times("0 4 * * SUN", 2, NOW)
     assert first == datetime(2026, 11, 28, 20, tzinfo=UTC)
     assert second == datetime(2026, 12, 5, 20, tzinfo=UTC)
-    assert schedules.when(first) == "Sun 29 Nov 2026, 04:00"
+    assert schedules.when(first) == "Sun 29 Nov 2026, 04:00 UTC+08:00"
 
 
 def test_a_time_that_does_not_exist_comes_later_and_one_that_exists_twice_once(
@@ -93,4 +93,4 @@ def test_a_schedule_in_words(schedule: str, english: str, chinese: str) -> None:
 def test_a_time_in_chinese(settings: Settings) -> None:
     settings.TIME_ZONE = "UTC"
     with translation.override("zh-hans"):
-        assert schedules.when(NOW) == "2026-11-24 星期二 12:30"
+        assert schedules.when(NOW) == "2026-11-24 星期二 12:30 UTC"

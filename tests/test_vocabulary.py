@@ -68,7 +68,10 @@ EXCEPTIONS = {
     ("templates/operators/login", "too_many"): "HTTP: 429 Too Many Requests",
     ("docs", "decisions"): "what everybody calls such records",
 }
-HEADING = re.compile(r"<h[12][^>]*>(.*?)</h[12]>|{% block (?:title|crumbs) %}(.*?){% endblock %}")
+HEADING = re.compile(
+    r"<h[12][^>]*>(.*?)</h[12]>|{% block (?:title|crumbs) %}(.*?){% endblock %}"
+    r'|panel_head\("[\w-]+", (.*?)\) [%}]}'
+)
 TAB = re.compile(r'<nav class="tabs"(.*?)</nav>')
 PROSE = re.compile(r'"""[\s\S]*?"""|^ *# .*(?:\n *# .*)*|  # .*', re.MULTILINE)
 ENGLISH = re.compile(r'_\("([^"]*)"|{% (?:trans|pluralize)[^%]*%}(.*?)(?={% (?:end|plural))')

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from portal import __version__
-from tests.test_requirements import pins
+from tests.support.pins import pins
 
 ROOT = Path(__file__).resolve().parents[1]
 INFO = f"boathouse-{__version__}.dist-info"

@@ -96,6 +96,16 @@ def add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
+def add_source(parser: Any) -> None:
+    """--source, of what reads all of the registry."""
+    parser.add_argument(
+        "--source",
+        choices=("http", "store"),
+        default="",
+        help="ask the registry, or read its store (default: BOATHOUSE_SOURCE)",
+    )
+
+
 def add_yes(parser: Any) -> None:
     """--yes, for `confirm`."""
     parser.add_argument("--yes", action="store_true", help="do not ask")

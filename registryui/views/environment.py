@@ -18,7 +18,7 @@ from django.utils import translation
 from django_htmx.jinja import htmx_script
 from jinja2 import Environment
 
-from registryui import formats
+from registryui import formats, schedules
 from registryui.oci.digest import short
 
 from . import filters
@@ -39,6 +39,7 @@ def environment(**options: Any) -> Environment:
         "date": defaultfilters.date,
         "highlight": filters.highlight,
         "hue": filters.hue,
+        "is_known": filters.is_known,
         "initials": filters.initials,
         "more_bytes": formats.difference,
         "portal_who": filters.portal_who,
@@ -52,6 +53,7 @@ def environment(**options: Any) -> Environment:
         "took": filters.took,
         "until": filters.until,
         "urlencode": defaultfilters.urlencode,
+        "when": schedules.when,
         "who": filters.who,
     }
     made.globals |= {
@@ -59,6 +61,7 @@ def environment(**options: Any) -> Environment:
         "box": filters.box,
         "comma": filters.comma,
         "flag": filters.flag,
+        "gap": filters.gap,
         "get_current_language": translation.get_language,
         "htmx_script": htmx_script,
         "icon": filters.icon,

@@ -16,8 +16,8 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, ngettext, pgettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, pgettext
 
 from registryui import formats
 from registryui.models import UNKNOWN, actor_name, portal_actor
@@ -42,15 +42,16 @@ CHARGES = (  # what stands on a flag, in a field of 24 × 24
     "M0 0h5v24H0zM9.500 0h5v24h-5zM19 0h5v24h-5z",
 )
 LOGO = (
-    '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true">'
+    '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><g id="mark">'
     '<path class="mark__wall" d="M6 13h20v10H6z"/>'
     '<path class="mark__door" d="M12 23v-5a4 4 0 0 1 8 0v5z"/>'
-    '<path class="mark__roof" d="M16 3 30 13.500h-4.500L16 7.500 6.500 13.500H2z"/>'
-    '<path class="mark__wave" d="M2.500 25.500c2.200 0 2.200-1.600 4.500-1.600s2.200 1.600 '
-    "4.500 1.600 2.200-1.600 4.500-1.600 2.200 1.600 4.500 1.600 2.200-1.600 4.500-1.600 2.200 "
-    "1.600 4.500 1.600M7 29.500c2.200 0 2.200-1.600 4.500-1.600s2.200 1.600 4.500 1.600 2.200"
-    '-1.600 4.500-1.600 2.200 1.600 4.500 1.600"/></svg>'
+    '<path class="mark__roof" d="M16 3 30 13.500h-4.500L16 7.5 6.5 13.500H2z"/>'
+    '<path class="mark__wave" d="M2.5 25.500c2.2 0 2.2-1.6 4.5-1.600s2.2 1.6 '
+    "4.5 1.6 2.2-1.6 4.5-1.6 2.2 1.6 4.5 1.6 2.2-1.6 4.5-1.6 2.2 "
+    "1.6 4.5 1.600M7 29.500c2.2 0 2.2-1.6 4.5-1.600s2.2 1.6 4.5 1.6 2.2"
+    '-1.6 4.5-1.6 2.2 1.6 4.5 1.6"/></g></svg>'
 )
+LOGO_AGAIN = '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><use href="#mark"/></svg>'
 
 
 @lru_cache(maxsize=512)
@@ -97,9 +98,9 @@ def flag(name: str, size: str = "") -> SafeString:
     )
 
 
-def logo() -> SafeString:
-    """Boathouse's own sign."""
-    return mark_safe(LOGO)  # noqa: S308 (a constant)
+def logo(*, again: bool = False) -> SafeString:
+    """Boathouse's own sign; `again`: it is on the page already."""
+    return mark_safe(LOGO_AGAIN if again else LOGO)  # noqa: S308 (constants)
 
 
 def repository_name(name: str, query: str = "") -> SafeString:
@@ -222,6 +223,11 @@ def rest(total: int, part: int) -> str:
     return formats.size((round(total / step) - round(part / step)) * step)
 
 
+def is_known(when: datetime | None) -> bool:
+    """Whether a time is one: what was never recorded is None, or 1970."""
+    return when not in (None, UNKNOWN)
+
+
 def took(seconds: float | None) -> str:
     """A duration as a clock shows it: 0.4 s, 12 s, 3 min 12 s, 2 h 5 min. None is a dash."""
     if seconds is None:
@@ -244,6 +250,11 @@ def thousands(number: int) -> str:
 def comma() -> str:
     """What stands between two facts of a line, in the language of the page."""
     return pgettext("between facts", ", ")
+
+
+def gap() -> str:
+    """What stands between two sentences, in the language of the page: nothing in Chinese."""
+    return "" if (get_language() or "").startswith("zh") else " "
 
 
 def cut(text: str, length: int) -> str:

@@ -4,6 +4,8 @@ A line break and the indentation after it are dropped, except where they separat
 attributes inside of a tag, or words of a text to translate: there they are one space. A space
 between two elements on different lines is written `{{ " " }}`. So a page is as small as if it was
 written on one line, and laying a template out anew changes nothing of it.
+
+End tags that HTML does not need are for readers, too: browsers read the same page without `</td>`.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ _PIECE = re.compile(
     r'|(?P<text>(?:(?!{[{%#]|[ \t]*\n)[^<>"])+|<)',
     re.DOTALL,
 )
+# The next such element or the end of the parent ends them (HTML, "Optional tags").
+_OPTIONAL_END = re.compile(r"</(?:td|th|tr|thead|tbody|li|dt|dd|option)>")
 _IS_TRANSLATED = re.compile(r"{%-?\s*(end)?trans\b")
 
 
 class LineBreaks(Extension):
-    """Drops line breaks before Jinja reads a template."""
+    """Drops line breaks and optional end tags before Jinja reads a template."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        return without_line_breaks(source)
+        return _OPTIONAL_END.sub("", without_line_breaks(source))
 
 
 def without_line_breaks(source: str) -> str:

@@ -41,7 +41,7 @@ def test_a_push_appears_on_the_open_pages_without_a_reload(
         link = repository.page.wait_for_selector("a:text-is('2-is-new')")
         assert link is not None
         assert is_marked(repository)
-        assert repository.page.locator(f"a[title='{digest}']").count() >= 1
+        assert repository.page.locator(f"a[href$='@{digest}']").count() >= 1
         overview.page.wait_for_selector("text=2-is-new")
         assert is_marked(overview)
         link.click()  # what came in works like the rest

@@ -10,9 +10,8 @@ import pytest
 
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import Unreachable
+from tests.support.client_push import push
 from tests.support.parts import running_registry
-
-from .test_client import push
 
 
 @pytest.fixture(scope="module")

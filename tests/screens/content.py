@@ -48,8 +48,7 @@ from tests.support.factories import (
     make_tombstone,
 )
 from tests.support.fake_source import FakeSource
-from tests.views.test_gc import make_run
-from tests.views.test_integrity import make_check
+from tests.support.run_rows import make_check, make_run
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 API = "platform/api"
@@ -165,7 +164,7 @@ def _past() -> None:
             actor=WHO[number % 3], address="192.0.2.7", client="docker/29.1.1 go/go1.25",
         )  # fmt: skip
     for number, repository in enumerate(Repository.objects.all()):
-        newest = repository.tags.order_by("-tagged_at").first()
+        newest = repository.tags.filter(refers_to="").order_by("-tagged_at").first()
         if newest is None:
             continue
         Repository.objects.filter(pk=repository.pk).update(

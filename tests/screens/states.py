@@ -17,8 +17,7 @@ from registryui.models import Repository, RetentionPolicy, Run
 from registryui.retention import runs
 from registryui.views.operators import login
 from tests.support.factories import digest_of
-from tests.views.test_gc import COUNTS, make_run
-from tests.views.test_integrity import make_check
+from tests.support.run_rows import COUNTS, make_check, make_run
 
 from .content import API, NOW
 

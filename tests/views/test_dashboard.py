@@ -138,7 +138,7 @@ def test_numbers_of_the_chart_stand_in_a_table(client: Client) -> None:
     today = timezone.now().date()
     make_activity(make_repository("a"), today, pulls=4321, pushes=7)
     page = client.get("/").content.decode()
-    assert f'<tr><td>{today}</td><td class="num">4,321</td><td class="num">7</td></tr>' in page
+    assert f'<tr><td>{today}<td class="num">4,321<td class="num">7' in page
     assert page.count('<svg class="chart ') == 2  # a wide one and a narrow one
 
 

@@ -22,47 +22,12 @@ from registryui.models import AuditEvent, Role, Run
 from registryui.refused import Refused
 from registryui.views.filters import took
 from tests.support.pages import HOSTILE, client_of, text
+from tests.support.run_rows import COUNTS, make_run
 
 pytestmark = pytest.mark.django_db
 
 FRAGMENT = {"HX-Request": "true"}
 PAGE = "/maintenance/gc"
-COUNTS: dict[str, Any] = {
-    "dry_run": False,
-    "stage": "done",
-    "stages": [
-        {"name": name, "seconds": seconds}
-        for name, seconds in [
-            *(("canary", 0.2), ("mark", 58.4), ("hide", 2.0)),
-            *(("review", 61.0), ("purge", 0.5), ("leftovers", 0.1)),
-        ]
-    ],
-    "repositories": 12,
-    "manifests": 340,
-    "blobs": 1904,
-    "bytes": 34_100_000_000,
-    "kept_blobs": 1180,
-    "kept_bytes": 21_300_000_000,
-    "candidate_manifests": 25,
-    "candidate_blobs": 700,
-    "candidate_bytes": 11_600_000_000,
-    "grace_bytes": 1_200_000_000,
-    "quarantined": 700,
-    "quarantined_manifests": 25,
-    "quarantined_bytes": 11_600_000_000,
-    "restored": 3,
-    "purged": 90,
-    "freed_bytes": 2_400_000_000,
-    "in_quarantine": 725,
-    "in_quarantine_bytes": 11_500_000_000,
-    "due_at": "",
-    "uploads": 4,
-    "upload_bytes": 7_000_000,
-    "empty_repositories": 2,
-    "skipped_repositories": [],
-    "freeze_seconds": 0.0,
-    "problem": "",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -77,25 +42,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(collecting, "run_gc", lambda **options: calls.append(options))
     return calls
-
-
-def make_run(state: Run.State = Run.State.DONE, *, minutes: float = 3, **fields: Any) -> Run:
-    """A run that began so many minutes ago; `fields` replace those of its result."""
-    now = timezone.now()
-    run = Run.objects.create(
-        kind=Run.Kind.GC,
-        state=state,
-        by=fields.pop("by", "operator:ada"),
-        heartbeat_at=now,
-        log=fields.pop("log", "kept 1180 blobs"),
-        done=fields.pop("done", 0),
-        total=fields.pop("total", 0),
-        result={**COUNTS, **fields},
-        finished_at=None if state == Run.State.RUNNING else now,
-    )
-    Run.objects.filter(pk=run.pk).update(started_at=now - timedelta(minutes=minutes))
-    run.refresh_from_db()
-    return run
 
 
 def steps(answer: Any) -> dict[str, str]:

@@ -39,7 +39,7 @@ def mika() -> Client:
 def listed(client: Client, **query: str) -> list[str]:
     """`repository:tag` of each row, in order."""
     text = text_of(client.get(PAGE, query))
-    rows = re.findall(r'<td class="cell--title"><div class="break">(.*?)</div></td>', text)
+    rows = re.findall(r'<td class="cell--title"><div class="break">(.*?)</div>', text)
     return [bare(row).strip() for row in rows]
 
 

@@ -126,7 +126,7 @@ def test_switching_on_shows_the_next_runs_and_off_none() -> None:
     row = make_policy(schedule="0 4 * * SUN")
     said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "on"}, follow=True))
     assert "Enabled the policy mine." in said
-    assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 ; Sun .*04:00 ; Sun .*04:00 \(UTC\)", said)
+    assert re.search(r"next: Sun \d+ \w+ \d{4}, 04:00 UTC(?: ; Sun .*04:00 UTC){2}", said)
     said = text(client().post(f"/maintenance/policies/{row.pk}", {"act": "off"}, follow=True))
     assert "next:" not in said
 
@@ -190,7 +190,7 @@ def test_the_report_is_filtered_and_paged() -> None:
     while True:
         page = admin.get(address, {"show": "goes", "after": after})
         seen += re.findall(r"<wbr>(v\d+)<", page.content.decode())
-        assert "Kept" not in re.findall(r"<tbody>.*</tbody>", page.content.decode(), re.S)[0]
+        assert "Kept" not in re.findall(r"<tbody>.*</table>", page.content.decode(), re.S)[0]
         after = page.context["page"].next
         if not after:
             break

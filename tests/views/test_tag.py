@@ -94,7 +94,7 @@ def test_bytes_that_only_this_image_needs_are_told(vera: Client) -> None:
     pushed.image("team/other", tags=["1"], layers=[("base", 1_000_000)], config={"author": "x"})
     html = get(vera, ":1")
     assert "2.0 MB unique" in html
-    assert "1.0 MB are shared with other images" in html
+    assert "1.0 MB shared with other images" in html
     assert re.search(r"</svg>1 image<", html)
 
 

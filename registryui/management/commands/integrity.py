@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from registryui import formats, runs
 from registryui.integrity import check
-from registryui.management.command import BY, BoathouseCommand, add_json
+from registryui.management.command import BY, BoathouseCommand, add_json, add_source
 from registryui.models import Run
 
 
@@ -26,12 +26,7 @@ class Command(BoathouseCommand):
             metavar="MB",
             help="megabytes per second that --deep reads (50); 0: unlimited",
         )
-        parser.add_argument(
-            "--source",
-            choices=("http", "store"),
-            default="",
-            help="ask the registry, or read its store (default: BOATHOUSE_SOURCE)",
-        )
+        add_source(parser)
         parser.add_argument(
             "--stop", action="store_true", help="stop the check that is in progress"
         )

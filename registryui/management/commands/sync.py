@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from registryui.index.progress import Result
 from registryui.index.sync import sync
 from registryui.index.verify import verify
-from registryui.management.command import BY, BoathouseCommand, add_json
+from registryui.management.command import BY, BoathouseCommand, add_json, add_source
 from registryui.models import Run
 from registryui.registry.choose import open_source
 from registryui.registry.errors import RegistryError
@@ -23,12 +23,7 @@ class Command(BoathouseCommand):
             action="store_true",
             help="read everything again, even if it seems unchanged",
         )
-        parser.add_argument(
-            "--source",
-            choices=("http", "store"),
-            default="",
-            help="ask the registry, or read its store (default: BOATHOUSE_SOURCE)",
-        )
+        add_source(parser)
         parser.add_argument(
             "--verify",
             action="store_true",

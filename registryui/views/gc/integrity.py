@@ -104,7 +104,6 @@ def panel(run: Run | None) -> dict[str, Any]:
         "check": found,
         "few": found.problems[:FEW] if found else (),
         "next": schedules.when(following) if following else "",
-        "zone": settings.TIME_ZONE,
     }
 
 

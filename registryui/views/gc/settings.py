@@ -74,7 +74,4 @@ def _next_words() -> str:
     when = schedules.next_time(settings.GC_SCHEDULE)
     if when is None:
         return _("Garbage collection runs only manually.")
-    return _("Next: %(time)s (%(zone)s).") % {
-        "time": schedules.when(when),
-        "zone": settings.TIME_ZONE,
-    }
+    return _("Next: %(time)s.") % {"time": schedules.when(when)}
