@@ -392,7 +392,7 @@ class Upstream:
         else:
             connection.close()
 
-    # -- log-ins -----------------------------------------------------------------------------------
+    # -- logins -----------------------------------------------------------------------------------
     def _authorization(self, scope: str) -> str:
         """What is known to be wanted; ""."""
         if self._wants_basic:
@@ -419,7 +419,7 @@ class Upstream:
         query = urlencode({"service": service, "scope": scope} if service else {"scope": scope})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         if self._origin.scheme == "https" and not url.startswith("https://"):
-            self._refuse_token("asks for a log-in without https")
+            self._refuse_token("asks for a login without https")
         login = {}
         if self.mirror.user:
             login["Authorization"] = _basic(self.mirror.user, self.mirror.password)
@@ -433,9 +433,9 @@ class Upstream:
             ) as answer:
                 content = answer.read(TOKEN_LIMIT)
         except (OSError, HTTPException, ValueError) as error:
-            raise self.health.failed(f"its log-in: {_words(error)}") from error
+            raise self.health.failed(f"its login: {_words(error)}") from error
         if answer.status == 429 or answer.status >= 500:
-            raise self.health.failed(f"its log-in answers {answer.status}")
+            raise self.health.failed(f"its login answers {answer.status}")
         if answer.status != 200:
             self._refuse_token("does not accept the mirror's user and password")
         try:
@@ -443,9 +443,9 @@ class Upstream:
             token = str(found.get("token") or found["access_token"])
             seconds = float(found.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):
-            self._refuse_token("has a log-in that gives no token")
+            self._refuse_token("has a login that gives no token")
         if not token.isascii() or not token.isprintable():
-            self._refuse_token("has a log-in that gives no token")
+            self._refuse_token("has a login that gives no token")
         if len(self._tokens) > 1000:
             self._tokens.clear()
         self._tokens[scope] = (token, time.monotonic() + min(max(seconds, 60), 3600) * 0.8)
