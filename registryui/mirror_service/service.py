@@ -1,7 +1,7 @@
 """The HTTP server that nginx asks (deploy/nginx.conf.template), on a Unix socket.
 
-Only GET and HEAD of manifests and blobs of a mirror come here: nginx has checked the user, the
-rights and the path. It says who the user is, for the registry's events; their secret stays there.
+Requests of manifests and blobs of a mirror come here: nginx has checked the user, the rights and
+the path. It says who the user is, for the registry's events; their secret stays there.
 """
 
 from __future__ import annotations
@@ -113,6 +113,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_PUT(self) -> None:
+        """Nothing can be changed. nginx says so itself, but for secrets that were replaced."""
+        self.close_connection = True
+        left = int(self.headers.get("Content-Length") or 0)
+        with suppress(OSError):  # a connection that is closed before could lose the answer
+            while left > 0 and (piece := self.rfile.read(min(left, PIECE))):
+                left -= len(piece)
+        name = self.path.removeprefix("/v2/").partition("/")[0]
+        upstream = self.server.service.upstream(name)
+        of = f" of {upstream.mirror.url}" if upstream else ""
+        words = f"{name} is a mirror{of}: nothing can be pushed or deleted here"
+        self._fail(Failure(405, "UNSUPPORTED", words))
+
+    do_POST = do_PATCH = do_DELETE = do_PUT
+
     def _answer(self) -> None:
         if self.path == "/healthz":
             self._send(200, {"Content-Type": "text/plain"}, b"ok")
@@ -136,16 +151,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # -- manifests ---------------------------------------------------------------------------------
     def _manifest(self, upstream: Upstream, repository: str, name: str, reference: str) -> None:
         manifests = self.server.service.manifests
-        if is_digest(reference):
-            found = manifests.by_digest(upstream, repository, name, reference)
-        else:
-            found = manifests.by_tag(upstream, repository, name, reference)
+        found = manifests.find(upstream, repository, name, reference)
         if found.raw and self.command == "HEAD":
             self._tell_of_pull()
         if self._from_registry(found):
             return
-        if not found.raw and not is_digest(reference):  # the store has it, but not the registry
-            found = manifests.by_tag(upstream, repository, name, reference, is_here=False)
+        if not found.raw:  # the store had it, but not the registry
+            found = manifests.find(upstream, repository, name, reference, is_here=False)
             if self._from_registry(found):
                 return
         if not found.raw:
@@ -203,14 +215,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             after=lambda: service.filling.add(upstream, repository, name, digest),
         )
         if download is None:
-            self._blob_from_registry()
+            self._blob_from_registry(upstream, name, digest)
             return
         try:
             size = download.wait_for_head()
             handle = download.open()
         except NotStored:
             if service.content.has_blob(repository, digest):  # it was complete in this moment
-                self._blob_from_registry()
+                self._blob_from_registry(upstream, name, digest)
             else:
                 self._pass_through(upstream, name, digest)
             return
@@ -282,12 +294,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return 0, size
         return start, size if last is None else min(last + 1, size)
 
-    def _blob_from_registry(self) -> None:
+    def _blob_from_registry(self, upstream: Upstream, name: str, digest: str) -> None:
         headers = self._client()
         if "Range" in self.headers:
             headers["Range"] = self.headers["Range"]
         response, connection = self.server.service.content.ask("GET", self.path, headers)
         with closing(connection):
+            if response.status == 404:  # it was deleted in this moment
+                self._pass_through(upstream, name, digest)
+                return
             told = _headers_of(response)
             self._begin(response.status, told, response.length)
             with suppress(HTTPException):
