@@ -154,22 +154,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         found = manifests.find(upstream, repository, name, reference)
         if found.raw and self.command == "HEAD":
             self._tell_of_pull()
-        if self._from_registry(found):
+        if self._from_registry(found, repository, reference):
             return
-        if not found.raw:  # the store had it, but not the registry
+        if not found.raw:  # it was deleted in this moment
             found = manifests.find(upstream, repository, name, reference, is_here=False)
-            if self._from_registry(found):
+            if self._from_registry(found, repository, reference):
                 return
-        if not found.raw:
-            raise Unknown("MANIFEST_UNKNOWN", f"{repository} does not have {reference}")
         headers = {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest}
         self._send(200, {**headers, **_freshness(found)}, found.raw)
 
-    def _from_registry(self, found: Found) -> bool:
-        """Sends the registry's answer; False if that is not one for the client: no manifest, and
-        the client's Accept is not the reason."""
+    def _from_registry(self, found: Found, repository: str, reference: str) -> bool:
+        """Sends the registry's answer; False if it does not have the manifest. Another 404 is the
+        answer to a client that does not accept the manifest's type."""
+        content = self.server.service.content
         accept = ", ".join(self.headers.get_all("Accept", []))
-        response, connection = self.server.service.content.ask(
+        response, connection = content.ask(
             self.command,
             self.path,
             {**self._client(), **({"Accept": accept} if accept else {})},
@@ -181,11 +180,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             except (OSError, HTTPException) as error:
                 raise Failure(503, "UNAVAILABLE", "the registry broke off") from error
         if response.status != 200:
-            return False
+            digest = reference if is_digest(reference) else content.tag(repository, reference)
+            if not digest or not content.has_manifest(repository, digest):
+                return False
         headers = _headers_of(response)
         if self.command == "HEAD":
             headers["Content-Length"] = response.headers.get("Content-Length", "0")
-        self._send(200, {**headers, **_freshness(found)}, body)
+        self._send(response.status, {**headers, **_freshness(found)}, body)
         return True
 
     def _tell_of_pull(self) -> None:
@@ -202,11 +203,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     # -- blobs -------------------------------------------------------------------------------------
     def _blob(self, upstream: Upstream, repository: str, name: str, digest: str) -> None:
-        if self.command == "HEAD":
-            with upstream.blob("HEAD", name, digest) as answer:
-                self._head_of_blob(digest, answer.size)
-            return
         service = self.server.service
+        if self.command == "HEAD":
+            if service.content.has_blob(repository, digest):
+                self._blob_from_registry(upstream, name, digest)
+            else:
+                self._head_of_blob(upstream, name, digest)
+            return
         download = service.downloads.join(
             upstream,
             repository,
@@ -214,14 +217,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             digest,
             after=lambda: service.filling.add(upstream, repository, name, digest),
         )
-        if download is None:
-            self._blob_from_registry(upstream, name, digest)
-            return
         try:
             size = download.wait_for_head()
             handle = download.open()
         except NotStored:
-            if service.content.has_blob(repository, digest):  # it was complete in this moment
+            if service.content.has_blob(repository, digest):
                 self._blob_from_registry(upstream, name, digest)
             else:
                 self._pass_through(upstream, name, digest)
@@ -231,7 +231,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         finally:
             os.close(handle)
 
-    def _head_of_blob(self, digest: str, size: int | None) -> None:
+    def _head_of_blob(self, upstream: Upstream, name: str, digest: str) -> None:
+        with upstream.blob("HEAD", name, digest) as answer:
+            size = answer.size
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         if size is not None:
             headers["Content-Length"] = str(size)
@@ -298,13 +300,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = self._client()
         if "Range" in self.headers:
             headers["Range"] = self.headers["Range"]
-        response, connection = self.server.service.content.ask("GET", self.path, headers)
+        response, connection = self.server.service.content.ask(self.command, self.path, headers)
         with closing(connection):
-            if response.status == 404:  # it was deleted in this moment
+            if response.status == 404 and self.command == "GET":  # it was deleted in this moment
                 self._pass_through(upstream, name, digest)
                 return
-            told = _headers_of(response)
-            self._begin(response.status, told, response.length)
+            length = int(response.headers.get("Content-Length", "0"))
+            self._begin(response.status, _headers_of(response), length)
             with suppress(HTTPException):
                 while piece := response.read1(PIECE):
                     self.wfile.write(piece)

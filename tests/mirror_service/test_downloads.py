@@ -250,6 +250,15 @@ def test_head_says_the_size_and_downloads_nothing(world: World, image: str) -> N
     assert missing.status == 404
 
 
+def test_head_of_what_is_here_asks_nobody(world: World) -> None:
+    world.upstream.push_image("team/app", "1", LAYER)
+    assert world.ask(PATH).body == LAYER
+    world.wait_for_blob("hub/team/app", DIGEST)
+    world.upstream.status = 503
+    answer = world.ask(PATH, method="HEAD")
+    assert (answer.status, answer.headers["content-length"]) == (200, str(len(LAYER)))
+
+
 def test_a_blob_that_the_upstream_does_not_have(world: World) -> None:
     answer = world.ask(f"/v2/hub/team/app/blobs/sha256:{'0' * 64}")
     assert (answer.status, answer.json()["errors"][0]["code"]) == (404, "BLOB_UNKNOWN")
