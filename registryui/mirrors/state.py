@@ -65,7 +65,7 @@ def read(name: str) -> State:
     try:
         with (settings.MIRRORS_DIR / name / "state.json").open("rb") as file:
             found = json.loads(file.read(MOST_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = {}
     return parse(found if isinstance(found, dict) else {})
 
