@@ -197,14 +197,29 @@ def test_a_changed_file_counts_within_a_second(world: World) -> None:
     until(lambda: world.ask(TAG).status == 403, "the new patterns count")
 
 
-def test_the_user_is_in_the_registrys_event_and_no_login_reaches_the_upstream(
+def test_the_registrys_events_name_the_user_and_no_login_reaches_the_upstream(
     world: World,
 ) -> None:
-    world.upstream.push_image("team/app", "1", b"layer")
+    digest = world.upstream.push_image("team/app", "1", b"layer")
     login = {"Authorization": "Basic c2VjcmV0", "Cookie": "a=b", "X-Boathouse-User": "ci"}
-    assert world.ask(TAG, headers=login).status == 200
+    assert world.ask(TAG, headers={**login, "X-Real-IP": "10.1.2.3"}).status == 200
     [(_line, headers)] = world.upstream.heard
-    assert not {"authorization", "cookie", "x-boathouse-user"} & headers.keys()
+    assert not {"authorization", "cookie", "x-boathouse-user", "x-real-ip"} & headers.keys()
+    until(lambda: world.sink.events("pull"), "the registry notifies")
+    [event] = world.sink.events("pull", "hub/team/app")
+    assert (event["target"]["tag"], event["target"]["digest"]) == ("1", digest)
+    assert event["actor"]["name"] == "ci"
+    assert event["request"]["addr"] == "10.1.2.3"
+
+
+def test_a_first_head_teaches_the_index_by_the_event_of_a_get(world: World) -> None:
+    world.upstream.push_image("team/app", "1", b"layer")
+    assert world.ask(TAG, method="HEAD").status == 200
+
+    def methods() -> list[str]:
+        return [one["request"]["method"] for one in world.sink.events("pull")]
+
+    until(lambda: "GET" in methods(), "the registry notifies of a GET")
 
 
 @pytest.mark.parametrize("gate", ["full", "blobs", "manifests"])
