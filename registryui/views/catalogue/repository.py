@@ -187,7 +187,7 @@ def _token(name: str) -> str:
 
 
 def _repositories() -> QuerySet[Repository]:
-    """Repositories with `referrer_tag_count` and `pulls` of 30 days, and of a mirrored one the id of
+    """Repositories with `referrer_tag_count`, `pulls` of 30 days, and of a mirrored one the id of
     its `mirror` and its `upstream`."""
     mirrors = Mirror.objects.filter(name=OuterRef("namespace"))
     attachments = (
