@@ -319,7 +319,7 @@ def _mirrors() -> dict[str, Any]:
         upstream_requests=113, upstream_bytes=1_912_000_000,
         limit={"limit": 200, "remaining": 14, "window": 21600}, refused=1,
         last_refusal={
-            "at": (NOW - timedelta(days=2)).isoformat(), "what": f"acme/<b>web@{digest_of('x')}",
+            "at": (NOW - timedelta(days=2)).isoformat(), "what": f"acme/web@{digest_of('x')}",
             "words": "the upstream sent a blob that does not have its digest",
         },
     )  # fmt: skip

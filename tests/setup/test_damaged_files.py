@@ -62,6 +62,7 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "tls/server.key": (RECREATED, RECREATED, RECREATED, REFUSED),
     "config/nginx.conf": (RECREATED, RECREATED, RECREATED, REFUSED),
     "config/registry.yml": (RECREATED, RECREATED, RECREATED, REFUSED),
+    "config/mirror.json": (RECREATED, RECREATED, RECREATED, REFUSED),
     "run/ports.json": (RECREATED, RECREATED, RECREATED, REFUSED),
     "run/up.lock": (RECREATED, RECREATED, RECREATED, REFUSED),
 }
