@@ -19,7 +19,7 @@ from registryui.refused import Refused
 from tests.support import pushed
 from tests.support.factories import make_operator
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA = "operator:ada"
 AT = "2026-12-01T10:00:00+00:00"
 FORM = {"name": "hub", "url": "docker.io"}
