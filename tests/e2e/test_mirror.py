@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from registryui import tls
 from tests.selection import Extent
 from tests.support import mirrors, upstreams
 from tests.support.fake_source import digest_of
@@ -338,7 +339,7 @@ def is_back(one: Upstream) -> None:
     """The upstream works again, with a certificate that holds."""
     one.kill()
     assert one.certificate
-    upstreams.tls.renew(one.certificate.parent, names=[LOOPBACK, "localhost"])
+    tls.renew(one.certificate.parent, names=[LOOPBACK, "localhost"])
     one.fail(None)
     one.start()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .engines import _busybox_tree
+from .engines import busybox_tree
 from .fake_source import CONFIG, IMAGE, digest_of
 from .hosts import Door, door
 from .product import ROOT, Product
@@ -69,7 +69,7 @@ def push_busybox(
 ) -> str:
     """An image that runs, of busybox and these layers; its digest."""
     return registry.push_image(
-        repository, *tags, layers=[_busybox_tree(), *more], media_types=(IMAGE, CONFIG, TAR)
+        repository, *tags, layers=[busybox_tree(), *more], media_types=(IMAGE, CONFIG, TAR)
     )
 
 
