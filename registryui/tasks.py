@@ -35,6 +35,7 @@ from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
 from .integrity import check as checking
+from .mirrors import publish as mirror_files
 from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
@@ -131,8 +132,9 @@ def publish_by_schedule() -> None:
 
 @db_periodic_task(crontab(minute="*"))
 def write_guard_files() -> None:
-    """What a crash left unfinished."""
+    """What a crash left unfinished, also of mirrors."""
     guard_files.write()
+    mirror_files.write()
 
 
 @once_for_all(crontab(minute="*"))
@@ -379,6 +381,7 @@ def _follow() -> None:
                     ask_to_apply_events()
             publish.catch_up()
             guard_files.catch_up()
+            mirror_files.catch_up()
             is_well = True
         except Exception as error:
             if is_well:
