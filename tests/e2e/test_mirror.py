@@ -56,23 +56,17 @@ def mirrored(place: Path) -> Iterator[Product]:
 def hub(place: Path, mirrored: Product) -> Iterator[Upstream]:
     """An upstream with tokens, and the mirror of it. Use tags of your own."""
     with upstream(place / "hub", auth="token") as made:
-        mirrors.add(mirrored, "hub", made)
+        mirrors.add(mirrored, "hub", made, "--library")
         yield made
 
 
 @pytest.fixture
 def working(hub: Upstream) -> Iterator[Upstream]:
-    """The same, without a fault before and after."""
-    recovers(hub)
+    """The same, without a fault before and after. Who kills an upstream has one of his own: the
+    mirror notices only some seconds later that it is back."""
+    hub.forget()
     yield hub
-    recovers(hub)
-
-
-def recovers(one: Upstream) -> None:
-    if one._server is None:
-        one.start()
-    one.fail(None)
-    one.forget()
+    hub.fail(None)
 
 
 @pytest.fixture
@@ -201,18 +195,20 @@ def leave_early(one: Product, client: Door, path: str) -> None:
 
 
 def test_what_was_pulled_in_part_is_complete_here_soon(
-    working: Upstream, mirrored: Product, client: Door
+    place: Path, mirrored: Product, client: Door
 ) -> None:
     """The image's other layers follow: an upstream that goes away then takes nothing along."""
     layers = [some_bytes(30 + number) for number in range(3)]
-    working.registry.push_image(APP, "partly", layers=layers)
-    client.get(MIRRORED, "partly")
-    first = client.ask("GET", f"/v2/{MIRRORED}/blobs/{digest_of(layers[0])}")
-    assert digest_of(first.body) == digest_of(layers[0])
-    for layer in layers:
-        until(mirrors.stored(mirrored, digest_of(layer)).exists, "the other layers are here")
-    working.kill()
-    assert pull(client, MIRRORED, "partly").broken == ""
+    with upstream(place / "partly") as one:
+        one.registry.push_image("team/app", "1", layers=layers)
+        mirrors.add(mirrored, "partly", one)
+        client.get("partly/team/app", "1")
+        first = client.ask("GET", f"/v2/partly/team/app/blobs/{digest_of(layers[0])}")
+        assert digest_of(first.body) == digest_of(layers[0])
+        for layer in layers:
+            until(mirrors.stored(mirrored, digest_of(layer)).exists, "the other layers are here")
+        until(lambda: one.count("GET", "/blobs/") == 4, "and the configuration")
+    assert pull(client, "partly/team/app", "1").broken == ""
 
 
 def test_a_part_of_a_blob_can_be_asked_for(working: Upstream, client: Door) -> None:
@@ -299,6 +295,7 @@ def cached(mirrored: Product, away: Upstream) -> list[str]:
 def test_all_that_is_cached_is_pulled_without_the_upstream(
     mirrored: Product, away: Upstream, cached: list[str], client: Door, extent: Extent, how: str
 ) -> None:
+    is_back(mirrored, away, client)
     goes_away(away, how)
     found = pulls(client, "away/team/app", cached, extent(30, 1000))
     check_pulls(found, how)
@@ -327,19 +324,28 @@ def test_the_same_after_a_restart_of_everything(
 ) -> None:
     """Dead and hanging upstreams, met by parts that have just started."""
     for how in extent(["hanging"], ["dead", "hanging", "429", "500"]):
-        is_back(away)
+        is_back(mirrored, away, client)
         goes_away(away, how)
         mirrored.down()
         mirrored.up()
         check_pulls(pulls(client, "away/team/app", cached, extent(30, 1000)), how)
-        is_back(away)
 
 
-def is_back(one: Upstream) -> None:
-    """The upstream works again, with a certificate that holds."""
+def is_back(mirrored: Product, one: Upstream, client: Door) -> None:
+    """The upstream works again, with a certificate that holds, and the mirror knows it."""
+    works_again(one)
+    mirrors.ask_again(mirrored, "away")
+
+    def is_checked() -> bool:
+        return "warning" not in client.get("away/team/app", "v0").headers
+
+    until(is_checked, "tags are checked again")
+
+
+def works_again(one: Upstream) -> None:
     one.kill()
     assert one.certificate
-    tls.renew(one.certificate.parent, names=[LOOPBACK, "localhost"])
+    tls.renew(one.certificate.parent, names=upstreams.NAMES)
     one.fail(None)
     one.start()
 
@@ -347,7 +353,10 @@ def is_back(one: Upstream) -> None:
 def test_an_upstream_that_is_back_is_asked_again(
     mirrored: Product, away: Upstream, cached: list[str], client: Door
 ) -> None:
-    is_back(away)
+    """Without any change of the mirror: it probes by itself."""
+    goes_away(away, "dead")
+    assert "warning" in pull(client, "away/team/app", cached[0]).headers
+    works_again(away)
     away.registry.push_image("team/app", "later", layers=[some_bytes(90)])
     until(lambda: client.get("away/team/app", "later").status == 200, "a new tag is fetched")
     assert pull(client, "away/team/app", "later").broken == ""

@@ -58,6 +58,12 @@ def is_ready(product: Product, name: str) -> bool:
     return answer.status in (403, 404) and "errors" in answer.json()
 
 
+def ask_again(product: Product, name: str) -> None:
+    """The service forgets that the upstream was away, as after a change of the mirror: its own
+    probe comes once in ten seconds."""
+    (product.data / "mirrors" / name / "upstream.json").touch()
+
+
 def state(product: Product, name: str) -> dict[str, Any]:
     """What the service wrote about itself last."""
     found: dict[str, Any] = json.loads((product.data / "mirrors" / name / "state.json").read_text())

@@ -45,6 +45,7 @@ from .registries import Registry
 from .waiting import LONGEST
 
 LOOPBACK = "127.0.0.1"
+NAMES = [LOOPBACK, "localhost"]  # in certificates
 PIECE = 65_536
 LOGIN = ("mirror-account", "a secret of the upstream")
 ISSUER, SERVICE = "tests", "upstream"
@@ -148,13 +149,7 @@ class Front:
         made = _Server((LOOPBACK, self.port), _handler_of(self))
         self.port = made.server_port
         if self.certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate, self.certificate.with_suffix(".key"))
-            # The handshake is made by the thread of the request: who does not finish his, holds
-            # nobody else up.
-            made.socket = context.wrap_socket(
-                made.socket, server_side=True, do_handshake_on_connect=False
-            )
+            _use_tls(made, self.certificate)
         # It looks so often whether it is to end.
         self._thread = threading.Thread(
             target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
@@ -190,19 +185,21 @@ def upstream(
     with ExitStack() as stack:
         filled = stack.enter_context(running_registry(folder / "open"))
         registry = Registry(filled, folder / "open" / "store")
+        certificate = folder / "tls" / "server.crt" if is_tls or is_expired else None
+        if certificate:
+            tls.ensure(folder / "tls", names=NAMES)
         tokens = None
         target = filled
         if auth:
             if auth == "token":
-                tokens = stack.enter_context(token_server(folder / "tokens"))
+                tokens = stack.enter_context(token_server(folder / "tokens", certificate))
             settings = _guarded(folder, registry.store, tokens)
             target = stack.enter_context(running_registry(folder / "guarded", settings=settings))
         made = Upstream(target, registry=registry, tokens=tokens, login=LOGIN if auth else None)
-        if is_tls or is_expired:
-            tls.ensure(folder / "tls", names=[LOOPBACK, "localhost"])
-            made.certificate, made.ca = folder / "tls/server.crt", folder / "tls/ca.crt"
-            if is_expired:
-                expire(made)
+        if certificate:
+            made.certificate, made.ca = certificate, folder / "tls" / "ca.crt"
+        if is_expired:
+            expire(made)
         made.start()
         stack.callback(made.kill)
         yield made
@@ -226,7 +223,7 @@ def expire(one: Upstream) -> None:
     ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
     ca_key = tls._signing_key(folder / "ca.key")
     key = tls._signing_key(folder / "server.key")
-    old = tls._make_leaf(key.public_key(), [LOOPBACK, "localhost"], ca=ca, ca_key=ca_key)
+    old = tls._make_leaf(key.public_key(), NAMES, ca=ca, ca_key=ca_key)
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(
         issuer_name=ca.subject,
@@ -286,6 +283,15 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that left, or that does not take our certificate, is no error of the test."""
+
+
+def _use_tls(server: ThreadingHTTPServer, certificate: Path) -> None:
+    """The handshake is made by the thread of the request: who never ends his, stops nobody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
 
 
 def _handler_of(front: Front) -> type[BaseHTTPRequestHandler]:
@@ -400,7 +406,7 @@ class TokenServer:
 
 
 @contextmanager
-def token_server(folder: Path) -> Iterator[TokenServer]:
+def token_server(folder: Path, tls_certificate: Path | None = None) -> Iterator[TokenServer]:
     """One on loopback, ended afterwards. Without LOGIN no token, unless it is anonymous."""
     folder.mkdir(parents=True)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -435,11 +441,12 @@ def token_server(folder: Path) -> Iterator[TokenServer]:
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    server.daemon_threads = True
+    server = _Server((LOOPBACK, 0), Handler)
+    if tls_certificate:
+        _use_tls(server, tls_certificate)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    made.url = f"http://{LOOPBACK}:{server.server_port}"
+    made.url = f"{'https' if tls_certificate else 'http'}://{LOOPBACK}:{server.server_port}"
     try:
         yield made
     finally:
