@@ -1,5 +1,5 @@
-"""Row 14 of the walkthrough with Docker, containerd and podman: an image of a mirror is run, changed
-and pushed; then a second client pulls it with the upstream killed."""
+"""Row 14 of the walkthrough with Docker, containerd and podman: an image of a mirror is run,
+changed and pushed; then a second client pulls it with the upstream killed."""
 
 from __future__ import annotations
 
