@@ -114,12 +114,13 @@ def _by_curl(place: Path, here: Product, one: Upstream) -> Iterator[Row]:
             warm["ordinary"],
             f"{note}; aim: 1.1×",
         )
-        small = [_small(way) for way in (through, ordinary)]
+        seconds, plain = _small(through), _small(ordinary)
         yield _ratio(
             f"{SMALL_REQUESTS} manifests by tag through the mirror against an ordinary repository: "
             "time",
-            *small,
-            f"one connection; {small[0][0] / SMALL_REQUESTS * 1000:.1f} ms each",
+            seconds,
+            plain,
+            f"one connection; {seconds[0] / SMALL_REQUESTS * 1000:.1f} ms each",
         )
     mirrors.command(here, "mirror", "change", "hub", f"--url={one.url}")
 

@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,15 @@ from tests.e2e.conftest import LOOPBACK
 from . import postgres
 from .fake_source import digest_of
 from .folders import open_folder
+from .parts import free_port, running_s3
 from .product import Answer, Product, product
 from .registries import Registry
 from .waiting import until
 
-SECRETS = ("secrets/django-key", "secrets/hook-token", "secrets/registry-key")
+SECRETS = (
+    *("secrets/django-key", "secrets/hook-token", "secrets/mirror-key"),
+    "secrets/registry-key",
+)
 AUTHORITY = ("tls/ca.crt", "tls/ca.key")
 OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -66,6 +71,22 @@ def door(host: Product, name: str, secret: str) -> Door:
 def status(host: Product, name: str, secret: str) -> int:
     """The answer to a login at that proxy."""
     return door(host, name, secret).ask("GET", "/v2/").status
+
+
+@contextmanager
+def s3_storage(folder: Path) -> Iterator[dict[str, str]]:
+    """Settings of a host whose images are in a bucket; the service and the bucket end with it.
+    `folder` is for the file with the secret."""
+    port, secret_file = free_port(), folder / "s3"
+    with running_s3(port, "images") as (key, secret):
+        secret_file.write_text(secret)
+        yield {
+            "BOATHOUSE_STORAGE": "s3://images/registry",
+            "BOATHOUSE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}",
+            "BOATHOUSE_STORAGE_REGION": "us-east-1",
+            "BOATHOUSE_STORAGE_KEY": key,
+            "BOATHOUSE_STORAGE_SECRET_FILE": str(secret_file),
+        }
 
 
 @contextmanager
