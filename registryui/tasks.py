@@ -28,7 +28,7 @@ from registryui.index import sync as index_sync
 from registryui.models import Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
-from registryui.setup import configuration, health, rotation
+from registryui.setup import configuration, health, mirror_ports, rotation
 
 from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
 from .deletion import bulk, guard_files, recovery
@@ -428,6 +428,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.check),
+    "ports of mirrors": (WATCH_SECONDS, mirror_ports.follow),
     "clock": (NOTE_SECONDS, clock.note),
 }
 

@@ -19,8 +19,9 @@ class Configuration:
     hold: str  # nothing is stored while a file is in it: write_freeze.py, space.py
     spool: str  # a folder for unfinished downloads, on the store's file system
     floor_bytes: int  # what a download leaves free
+    driver: str  # of the registry: filesystem, s3 …
     root: str  # of the store: a folder, or bucket and prefix
-    protocol: str = ""  # fsspec's name of the object service; "": a folder
+    protocol: str = ""  # fsspec's name of the object service; "": there is none
     options: dict[str, Any] = field(default_factory=dict, repr=False)  # for it
 
 

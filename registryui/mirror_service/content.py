@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from threading import Lock
@@ -30,8 +32,12 @@ from registryui.unix_http import connection_to
 from .configuration import Configuration
 from .failures import Failure
 
+log = logging.getLogger(__name__)
+
 ANSWER_SECONDS = 30.0  # of the registry
+FILESYSTEM = "filesystem"  # registry/storages.py, which needs Django
 MOST_IMAGES = 2000  # whose blobs are remembered
+_GATES = ("full", "blobs", "manifests")  # files of space.py and write_freeze.py
 MOST_REVISIONS = 5000  # of a repository that are looked at
 
 
@@ -41,14 +47,14 @@ class Content:
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._files, self._writer = _opened(configuration)
+        self._spool = _own_spool(Path(configuration.spool)) if self._writer else None
         self._layers: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._lock = Lock()
-        self.spool, self._spool_lock = _own_spool(Path(configuration.spool))
 
     def close(self) -> None:
         """Removes unfinished downloads."""
-        shutil.rmtree(self.spool, ignore_errors=True)
-        os.close(self._spool_lock)
+        if self._spool:
+            shutil.rmtree(self._spool.folder, ignore_errors=True)
 
     # -- reading -----------------------------------------------------------------------------------
     def tag(self, repository: str, tag: str) -> str | None:
@@ -135,63 +141,86 @@ class Content:
     def may_store(self, size: int = 0) -> bool:
         """Whether so many bytes may be written: no write freeze, and space left."""
         hold = Path(self._configuration.hold)
-        if any((hold / name).exists() for name in ("full", "blobs", "manifests")):
+        if not self._spool or any((hold / name).exists() for name in _GATES):
             return False
         try:
-            found = os.statvfs(self.spool)
+            found = os.statvfs(self._spool.folder)
         except OSError:
             return False
         return found.f_bavail * found.f_frsize - size >= self._configuration.floor_bytes
 
     def spooled(self) -> Path:
-        """The name of a new file for a download."""
-        return self.spool / secrets.token_hex(8)
+        """The name of a new file for a download. OSError: nothing can be stored."""
+        if not self._spool:
+            raise OSError("the store cannot be written")
+        return self._spool.folder / secrets.token_hex(8)
 
     def put_blob(self, repository: str, digest: str, canonical: str, spooled: Path) -> None:
         """A verified blob, whose sha256 is `canonical`. RegistryError or OSError."""
-        self._writer.put_blob(spooled, canonical)
+        writer = self._wanted_writer()
+        writer.put_blob(spooled, canonical)
         for one in {canonical, digest}:
-            self._writer.put_link(paths.layer_link(repository, one), canonical)
+            writer.put_link(paths.layer_link(repository, one), canonical)
 
     def put_manifest(self, repository: str, raw: bytes, *, tag: str = "") -> str:
         """A verified manifest, and its tag; its digest. RegistryError or OSError."""
-        digest = sha256(raw)
+        writer, digest = self._wanted_writer(), sha256(raw)
         if not self.has_manifest(repository, digest):
             spooled = self.spooled()
             try:
                 spooled.write_bytes(raw)
-                self._writer.put_blob(spooled, digest)
+                writer.put_blob(spooled, digest)
             finally:
                 spooled.unlink(missing_ok=True)
-            self._writer.put_link(paths.revision_link(repository, digest), digest)
+            writer.put_link(paths.revision_link(repository, digest), digest)
         if tag:
-            self._writer.put_link(paths.tag_index_link(repository, tag, digest), digest)
-            self._writer.put_link(paths.tag_link(repository, tag), digest)
+            writer.put_link(paths.tag_index_link(repository, tag, digest), digest)
+            writer.put_link(paths.tag_link(repository, tag), digest)
         return digest
 
+    def _wanted_writer(self) -> StoreWriter:
+        if not self._writer:
+            raise OSError("the store cannot be written")
+        return self._writer
 
-def _opened(configuration: Configuration) -> tuple[Files, StoreWriter]:
-    if not configuration.protocol:
+
+@dataclass(frozen=True, slots=True)
+class _Spool:
+    folder: Path
+    lock: int  # a handle, held while this process lives
+
+
+def _opened(configuration: Configuration) -> tuple[Files, StoreWriter | None]:
+    """The store. Without a writer nothing is stored: clients get all from the upstream."""
+    if configuration.driver == FILESYSTEM:
         files = LocalFiles(configuration.root, Problems())
         return files, LocalWriter(files)
-    from registryui.registry.objects import ObjectFiles  # fsspec: only where it is used
+    try:
+        from registryui.registry.objects import ObjectFiles  # fsspec: only where it is used
 
-    options = configuration.options
-    objects = ObjectFiles(configuration.protocol, configuration.root, options, Problems())
+        options = configuration.options
+        objects = ObjectFiles(configuration.protocol, configuration.root, options, Problems())
+    except (ImportError, ValueError) as error:
+        log.warning("nothing can be stored on %s: %s", configuration.driver, error)
+        return LocalFiles("/nonexistent", Problems()), None
     return objects, ObjectWriter(objects)
 
 
-def _own_spool(folder: Path) -> tuple[Path, int]:
+def _own_spool(folder: Path) -> _Spool | None:
     """A folder of this process, which holds its lock; those of processes that ended are removed.
-    Hosts may share a store."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in folder.iterdir():
-        _remove_left(left)
-    own = folder / secrets.token_hex(8)
-    own.mkdir(mode=0o700)
-    handle = os.open(own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return own, handle
+    Hosts may share a store. None if it cannot be made."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            _remove_left(left)
+        own = folder / secrets.token_hex(8)
+        own.mkdir(mode=0o700)
+        handle = os.open(own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        log.warning("nothing can be stored: %s", error)
+        return None
+    return _Spool(own, handle)
 
 
 def _remove_left(left: Path) -> None:

@@ -89,23 +89,22 @@ class Download:
                     raise Wrong(f"{self.upstream.mirror.url} stopped in the middle of a blob")
 
     # -- the thread --------------------------------------------------------------------------------
-    def run(self, content: Content, repository: str) -> None:
-        """Downloads, verifies and stores it. Raises nothing: clients get what went wrong."""
-        spooled = content.spooled()
+    def run(self, content: Content, repository: str) -> bool:
+        """Downloads, verifies and stores it; whether it is here now. Clients get any error."""
+        spooled = Path()
         try:
+            spooled = content.spooled()
             with self.upstream.blob("GET", self.name, self.digest) as answer:
                 canonical = self._spool(content, answer, spooled)
-            try:
-                content.put_blob(repository, self.digest, canonical, spooled)
-            except (RegistryError, OSError) as error:  # clients have it; the next one fetches it
-                log.warning("%s@%s was not stored: %s", repository, self.digest, error)
+            content.put_blob(repository, self.digest, canonical, spooled)
+            return True
         except Failure as failure:
             if isinstance(failure, Wrong):
                 self.upstream.state.refuse(f"{repository}@{self.digest}", str(failure))
             self._fail(failure)
-        except OSError as error:
+        except (RegistryError, OSError) as error:
             log.warning("%s@%s is not stored: %s", repository, self.digest, error)
-            self._fail(NotStored())
+            self._fail(NotStored())  # unless it was verified: then clients have it
         except Exception as error:
             self._fail(error)
             raise
@@ -115,7 +114,8 @@ class Download:
             if handle >= 0:
                 os.close(handle)
             with suppress(OSError):
-                spooled.unlink(missing_ok=True)
+                spooled.unlink()
+        return False
 
     def _spool(self, content: Content, answer: Answer, spooled: Path) -> str:
         """Writes the file; its sha256. Raises Wrong, or OSError of the disk."""
@@ -140,7 +140,6 @@ class Download:
                 if not content.may_store():
                     raise OSError("too little space")
         check.finish()
-        self.upstream.state.count(misses=1)
         with self._changed:
             self.size = self._written
             self._is_verified = True
@@ -201,7 +200,7 @@ class Downloads:
         after: Callable[[], None] | None = None,
     ) -> Download | None:
         """The running download, or a new one; None: the blob is here meanwhile. `after` is called
-        at the end of a new one; without it, it is not for a client."""
+        when a new one is stored; without it, it is not for a client."""
         # Not by the digest alone: who may pull one repository may not pull all.
         key = (repository, digest)
         with self._changed:
@@ -224,14 +223,15 @@ class Downloads:
             self._changed.wait_for(lambda: not self._of_clients, seconds)
 
     def _run(self, key: tuple[str, str], made: Download, after: Callable[[], None] | None) -> None:
+        is_here = False
         try:
-            made.run(self._content, key[0])
+            is_here = made.run(self._content, key[0])
         finally:
             with self._changed:
                 del self._running[key]
                 self._of_clients.discard(key)
                 self._changed.notify_all()
-        if after:
+        if after and is_here:
             after()
 
 

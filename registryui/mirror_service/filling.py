@@ -42,9 +42,12 @@ class Filling:
     def _run(self) -> None:
         while True:
             upstream, repository, name, digest = self._waiting.get()
-            for blobs in self._content.layers_with(repository, digest):
-                for one in blobs:
-                    self._fetch(upstream, repository, name, one)
+            try:
+                for blobs in self._content.layers_with(repository, digest):
+                    for one in blobs:
+                        self._fetch(upstream, repository, name, one)
+            finally:
+                self._waiting.task_done()
 
     def _fetch(self, upstream: Upstream, repository: str, name: str, digest: str) -> None:
         if self._content.has_blob(repository, digest) or not self._content.may_store():

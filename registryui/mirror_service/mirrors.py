@@ -130,6 +130,6 @@ class Mirrors:
     def _decrypted(self, secret: str) -> str:
         if not secret:
             return ""
-        from cryptography.fernet import Fernet  # 8 MB: not without a password
+        from registryui.encryption import decrypt  # 8 MB: not without a password
 
-        return Fernet(self._key_file.read_bytes().strip()).decrypt(secret.encode()).decode()
+        return decrypt(secret, self._key_file.read_text().strip())

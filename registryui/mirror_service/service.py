@@ -26,7 +26,7 @@ from .content import Content
 from .downloads import Download, Downloads, NotStored, passed_through
 from .failures import Denied, Failure, Unknown
 from .filling import Filling
-from .manifests import Found, Manifests
+from .manifests import ACCEPT, Found, Manifests
 from .mirrors import Mirror, Mirrors
 from .state import States
 from .upstream import Upstream
@@ -140,6 +140,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             found = manifests.by_digest(upstream, repository, name, reference)
         else:
             found = manifests.by_tag(upstream, repository, name, reference)
+        if found.raw and self.command == "HEAD":
+            self._tell_of_pull()
         if self._from_registry(found):
             return
         if not found.raw and not is_digest(reference):  # the store has it, but not the registry
@@ -173,6 +175,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Length"] = response.headers.get("Content-Length", "0")
         self._send(200, {**headers, **_freshness(found)}, body)
         return True
+
+    def _tell_of_pull(self) -> None:
+        """Lets the registry notify the index of content that is new here: a GET, whatever the
+        client asked."""
+        accept = {"Accept": ACCEPT}
+        response, connection = self.server.service.content.ask("GET", self.path, accept)
+        with closing(connection), suppress(OSError, HTTPException):
+            response.read()
 
     def _told(self) -> dict[str, str]:
         """What the registry's event says of the client."""

@@ -31,7 +31,7 @@ class State:
     error: str = ""  # the last one; "" after a success
     limit: dict[str, int] | None = None  # of Docker Hub: limit, remaining; window in seconds
     hits: int = 0  # tags answered from here
-    misses: int = 0  # manifests and blobs that were fetched
+    misses: int = 0  # manifests that were fetched
     stale: int = 0  # tags answered from here without a check: the upstream was away or slow
     upstream_requests: int = 0
     upstream_bytes: int = 0  # of manifests and blobs

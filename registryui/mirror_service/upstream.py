@@ -316,9 +316,13 @@ class Upstream:
             target = url.partition("#")[0]
             headers = {**headers, **_proxy_login(self.mirror.proxy)}
         while (kept := self._take(origin)) is not None:
-            with suppress(OSError, HTTPException):  # it was closed meanwhile: another one
+            try:
                 return self._sent(kept, method, target, origin, headers, timeout)
-            kept.close()
+            except TimeoutError:
+                kept.close()
+                raise
+            except (OSError, HTTPException):  # it was closed meanwhile: another one
+                kept.close()
         connection = self._connected(origin)
         try:
             return self._sent(connection, method, target, origin, headers, timeout)
