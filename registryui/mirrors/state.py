@@ -70,6 +70,14 @@ def read(name: str) -> State:
     return parse(found if isinstance(found, dict) else {})
 
 
+def stamp(name: str) -> str:
+    """Another text after each write of the service; "" before the first."""
+    try:
+        return str((settings.MIRRORS_DIR / name / "state.json").stat().st_mtime_ns)
+    except OSError:
+        return ""
+
+
 def parse(found: Mapping[str, Any]) -> State:
     """The state in a document of the service; what is of another type there is left out."""
     return State(

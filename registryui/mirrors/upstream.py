@@ -1,42 +1,44 @@
 """Asks an upstream now, for people who wait: can it be used, and which tags does a repository have.
 
-Pulls never come here; they are the mirror service's. Docker Hub counts neither request.
+By the same client as the mirror service's (mirror_service/upstream.py), so that what a check finds
+holds for pulls. Docker Hub counts none of these requests.
 """
 
 from __future__ import annotations
 
-import base64
 import json
+import os
 import re
-import ssl
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
+from pathlib import Path
+from threading import Event
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from registryui.failures import in_words
+from registryui.mirror_service import failures
+from registryui.mirror_service import mirrors as service_mirrors
+from registryui.mirror_service.state import StateFile
+from registryui.mirror_service.upstream import Upstream
 from registryui.models import Mirror
-from registryui.oci import names, patterns
+from registryui.oci import names
 from registryui.refused import Refused
 
-from . import mirrors, state
+from . import mirrors, publish, state
 from .presets import DOCKER_HUB
+from .words import error_words
 
-SECONDS = 10  # for each request
 MOST_BYTES = 4 * 1024 * 1024  # of an answer
 MOST_TAGS = 1000
 _PER_REQUEST = 100
 # Docker's own repository to ask for the limit by HEAD: docs.docker.com, "Docker Hub rate limit".
 _LIMIT_REPOSITORY = "ratelimitpreview/test"
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
-_ACCEPT = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,9 @@ def check(row: Mirror) -> Checked:
     began = time.monotonic()
     limit, error = None, ""
     try:
-        asking = _Upstream(row)
-        asking.login()
-        if row.url == DOCKER_HUB:
-            limit = asking.limit()
+        with _asking(row) as asking:
+            _login(asking, row)
+            limit = _limit(asking) if row.url == DOCKER_HUB else None
     except Refused as refused:
         error = str(refused)
     seconds = time.monotonic() - began
@@ -86,180 +87,112 @@ def tags(row: Mirror, repository: str) -> Tags:
         raise Refused(
             _("“%(name)s” is not a repository name.") % {"name": repository[:255]}
         ) from error
-    if not offers(row, repository):
-        raise Refused(
-            _(
-                "The mirror %(mirror)s does not offer %(name)s: see its allowed and denied "
-                "repositories."
+    with _asking(row) as asking:
+        if not asking.mirror.allows(repository):
+            raise Refused(
+                _(
+                    "The mirror %(mirror)s does not offer %(name)s: see its allowed and denied "
+                    "repositories."
+                )
+                % {"mirror": row.name, "name": repository}
             )
-            % {"mirror": row.name, "name": repository}
-        )
-    found, is_cut = _Upstream(row).tags(name_there(row, repository))
+        found, is_cut = _listed(asking, asking.mirror.upstream_name(repository))
     newest = sorted(filter(names.is_tag, found), key=names.version_key, reverse=True)
     return Tags(tuple(newest), is_cut)
 
 
-def name_there(row: Mirror, repository: str) -> str:
-    """What the upstream calls it: Docker Hub's nginx is library/nginx."""
-    return f"library/{repository}" if row.is_library and "/" not in repository else repository
+@contextmanager
+@sensitive_variables()
+def _asking(row: Mirror) -> Iterator[Upstream]:
+    """A client of the service of our own: what it notes is not the service's state. What goes wrong
+    is Refused, in words."""
+    facts: dict[str, Any] = publish.upstream(row)
+    del facts["secret"]
+    facts |= {name: tuple(facts[name]) for name in ("allow", "deny")}
+    made = service_mirrors.Mirror(**facts, password=mirrors.password(row))
+    asking = Upstream(made, StateFile(Path(os.devnull), Event()))
+    try:
+        yield asking
+    except failures.Denied as error:
+        words = _("The upstream requires a user and password.")
+        if row.user:
+            words = _("The upstream does not accept the user and password.")
+        raise Refused(words) from error
+    except failures.Failure as error:
+        raise Refused(
+            _("The upstream does not answer: %(reason)s.")
+            % {"reason": error_words(_reason(error))[:300]}
+        ) from error
+    finally:
+        asking.close()
 
 
-def offers(row: Mirror, repository: str) -> bool:
-    """Whether the mirror's patterns let clients pull it."""
-    if row.deny and patterns.matcher(row.deny)(repository):
-        return False
-    return not row.allow or patterns.matcher(row.allow)(repository)
+def _reason(error: failures.Failure) -> str:
+    """What stands in brackets in `URL is away (it refuses connections)`; else all of it."""
+    found = re.fullmatch(r"\S+ is away \((.*)\)", str(error), re.DOTALL)
+    return found[1] if found else str(error)
 
 
-class _Upstream:
-    """Requests to one upstream, with the login of its mirror. Each raises Refused."""
+def _login(asking: Upstream, row: Mirror) -> None:
+    """Refused unless /v2/ answers as a registry, and accepts the login if there is one."""
+    repository = _LIMIT_REPOSITORY if row.url == DOCKER_HUB else ""
+    status, headers, _body = _answer(asking, "/v2/", repository)
+    challenge = headers.get("www-authenticate", "").lower()
+    # A token for no repository may not open /v2/: that there is one is the proof.
+    if status == 401 and challenge.startswith("basic"):
+        raise failures.Denied("")
+    if status != 200 and not (status == 401 and challenge.startswith("bearer ")):
+        raise _unexpected(status)
 
-    @sensitive_variables()
-    def __init__(self, row: Mirror) -> None:
-        self._url, self._is_library = row.url, row.is_library
-        secret = mirrors.password(row)
-        pair = base64.b64encode(f"{row.user}:{secret}".encode()).decode()
-        self._basic = f"Basic {pair}" if row.user else ""
-        self._authorization = ""
-        trusted = ssl.create_default_context()
-        if row.ca:
-            trusted.load_verify_locations(cadata=row.ca)
-        proxies = {"http": row.proxy, "https": row.proxy} if row.proxy else {}
-        self._opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=trusted),
-            urllib.request.ProxyHandler(proxies),
-            _NoRedirects,
-        )
 
-    def login(self) -> None:
-        """Refused unless /v2/ answers as a registry, and accepts the login if there is one."""
-        status, headers, _body = self._get("/v2/")
-        if status == 401:
-            repository = _LIMIT_REPOSITORY if self._url == DOCKER_HUB else ""
-            self._authorize(headers, repository)
-            # A token without a scope may not open /v2/: the token itself is the proof.
-            if not self._authorization.startswith("Basic "):
-                return
-            status, headers, _body = self._get("/v2/")
+def _limit(asking: Upstream) -> state.Limit | None:
+    """Of Docker Hub; None for accounts without one."""
+    path = f"/v2/{_LIMIT_REPOSITORY}/manifests/latest"
+    _status, headers, _body = _answer(asking, path, _LIMIT_REPOSITORY, method="HEAD")
+    whole, window = _counted(headers.get("ratelimit-limit", ""))
+    left, _window = _counted(headers.get("ratelimit-remaining", ""))
+    return state.Limit(whole, left, window) if whole else None
+
+
+def _listed(asking: Upstream, repository: str) -> tuple[list[str], bool]:
+    """The tags as the upstream lists them, and whether there are more."""
+    path = f"/v2/{repository}/tags/list?n={_PER_REQUEST}"
+    found: list[str] = []
+    while path and len(found) < MOST_TAGS:
+        status, headers, body = _answer(asking, path, repository)
+        if status in (401, 403, 404):
+            raise Refused(
+                _("The upstream has no repository %(name)s, or it is not public.")
+                % {"name": repository}
+            )
         if status != 200:
             raise _unexpected(status)
+        found += _names(body)
+        path = _next(asking.mirror.url, headers.get("link", ""), path)
+    return found[:MOST_TAGS], bool(path) or len(found) > MOST_TAGS
 
-    def limit(self) -> state.Limit | None:
-        """Of Docker Hub; None for accounts without one."""
-        path = f"/v2/{_LIMIT_REPOSITORY}/manifests/latest"
-        _status, headers, _body = self._get(path, method="HEAD")
-        whole, window = _counted(headers.get("ratelimit-limit", ""))
-        left, _window = _counted(headers.get("ratelimit-remaining", ""))
-        return state.Limit(whole, left, window) if whole else None
 
-    def tags(self, repository: str) -> tuple[list[str], bool]:
-        """The tags as the upstream lists them, and whether there are more."""
-        path = f"/v2/{quote(repository)}/tags/list?n={_PER_REQUEST}"
-        found: list[str] = []
-        while path and len(found) < MOST_TAGS:
-            status, headers, body = self._get(path)
-            if status == 401 and not self._authorization:
-                self._authorize(headers, repository)
-                status, headers, body = self._get(path)
-            if status in (401, 403, 404):
-                raise Refused(
-                    _("The upstream has no repository %(name)s, or it is not public.")
-                    % {"name": repository}
-                )
-            if status != 200:
-                raise _unexpected(status)
-            found += _names(body)
-            path = self._next(headers.get("link", ""), path)
-        return found[:MOST_TAGS], bool(path) or len(found) > MOST_TAGS
+def _next(url: str, link: str, path: str) -> str:
+    """The path of the next page; "" for none, and for one on another host."""
+    target = re.match(r"<([^>]{1,2000})>", link)
+    parts = urlsplit(urljoin(url + path, target[1])) if target else None
+    if parts is None or f"{parts.scheme}://{parts.netloc}" != url:
+        return ""
+    following = f"{parts.path}?{parts.query}"
+    return following if following != path else ""
 
-    def _next(self, link: str, path: str) -> str:
-        """The path of the next page; "" for none, and for one on another host."""
-        target = re.match(r"<([^>]{1,2000})>", link)
-        parts = urlsplit(urljoin(self._url + path, target[1])) if target else None
-        if parts is None or f"{parts.scheme}://{parts.netloc}" != self._url:
-            return ""
-        following = f"{parts.path}?{parts.query}"
-        return following if following != path else ""
 
-    @sensitive_variables()
-    def _authorize(self, headers: Mapping[str, str], repository: str) -> None:
-        """What the upstream asks for in WWW-Authenticate (distribution-spec; token authentication:
-        distribution, docs/spec/auth/token.md)."""
-        said = headers.get("www-authenticate", "")
-        if said[:6].lower() == "basic ":
-            if not self._basic:
-                raise Refused(_("The upstream requires a user and password."))
-            self._authorization = self._basic
-            status, _headers, _body = self._get("/v2/")
-            if status in (401, 403):
-                raise _wrong_login()
-            return
-        asked = dict(_CHALLENGE.findall(said))
-        realm = urlsplit(asked.get("realm", ""))
-        is_safe = realm.scheme == "https" or self._url.startswith("http:")
-        if said[:7].lower() != "bearer " or not is_safe or not realm.netloc:
-            raise _unexpected(401)
-        query = {"service": asked.get("service", "")}
-        if repository:
-            query["scope"] = f"repository:{repository}:pull"
-        elif asked.get("scope"):
-            query["scope"] = asked["scope"]
-        url = f"{realm.scheme}://{realm.netloc}{realm.path}?{urlencode(query)}"
-        status, _headers, body = self._request(url, authorization=self._basic)
-        if status in (401, 403):
-            if self._basic:
-                raise _wrong_login()
-            raise Refused(_("The upstream requires a user and password."))
-        token = _json(body).get("token") or _json(body).get("access_token")
-        if status != 200 or not isinstance(token, str) or not token.isprintable():
-            raise _unexpected(status)
-        self._authorization = f"Bearer {token}"
-
-    def _get(self, path: str, *, method: str = "GET") -> tuple[int, Mapping[str, str], bytes]:
-        return self._request(self._url + path, authorization=self._authorization, method=method)
-
-    @sensitive_variables()
-    def _request(
-        self, url: str, *, authorization: str, method: str = "GET"
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers by their small names, and the body."""
-        request = urllib.request.Request(url, method=method)  # noqa: S310  (http or https: checked)
-        request.add_header("User-Agent", "boathouse")
-        request.add_header("Accept", f"{_ACCEPT}, application/json")
-        if authorization:
-            request.add_unredirected_header("Authorization", authorization)
+def _answer(
+    asking: Upstream, path: str, repository: str, *, method: str = "GET"
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Status, headers by their small names, and the body."""
+    with asking.ask(path, repository, method=method) as answer:
+        headers = {name.lower(): value for name, value in answer.headers.items()}
         try:
-            with self._opener.open(request, timeout=SECONDS) as answer:
-                return answer.status, _small(answer.headers), answer.read(MOST_BYTES)
-        except urllib.error.HTTPError as answer:
-            with answer:
-                return answer.code, _small(answer.headers), b""
-        except urllib.error.URLError as error:
-            raise _failure(error.reason) from error
+            body = answer.read(MOST_BYTES) if method == "GET" else b""
         except (OSError, HTTPException, ValueError) as error:
-            raise _failure(error) from error
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """An upstream's API does not redirect; a token must not follow if it does."""
-
-    def redirect_request(self, *_args: Any) -> None:
-        return None
-
-
-def _failure(error: object) -> Refused:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Refused(
-            _("The certificate of the upstream is not trusted (%(reason)s).")
-            % {"reason": error.verify_message}
-        )
-    return Refused(
-        _("The upstream does not answer (%(reason)s).") % {"reason": in_words(error)[:300]}
-    )
-
-
-def _wrong_login() -> Refused:
-    return Refused(_("The upstream does not accept the user and password."))
+            raise _unexpected(answer.status) from error
+        return answer.status, headers, body
 
 
 def _unexpected(status: int) -> Refused:
@@ -269,10 +202,6 @@ def _unexpected(status: int) -> Refused:
         _("The upstream does not answer like a registry (HTTP status %(status)d).")
         % {"status": status}
     )
-
-
-def _small(headers: Any) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in headers.items()}
 
 
 def _json(body: bytes) -> dict[str, Any]:

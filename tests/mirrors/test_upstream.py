@@ -147,10 +147,10 @@ def test_what_an_upstream_may_do_wrong(subtests: pytest.Subtests, there: Upstrea
         ((404, {}, {}), "not answer like a registry (HTTP status 404)"),
         ((500, {}, {}), "HTTP status 500"),
         ((429, {}, {}), "limit of the upstream is reached"),
-        ((302, {"Location": "https://127.0.0.1:1/v2/"}, {}), "HTTP status 302"),
+        ((302, {"Location": "https://127.0.0.1:1/v2/"}, {}), "connection refused"),
         ((401, {}, {}), "HTTP status 401"),
-        ((401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, {}), "HTTP status 401"),
-        ((401, {"WWW-Authenticate": 'Bearer realm="/token"'}, {}), "HTTP status 401"),
+        ((401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, {}), "no address"),
+        ((401, {"WWW-Authenticate": 'Bearer realm="/token"'}, {}), "no address"),
     ]
     row = add(there)
     for wrong, words in table:
@@ -161,9 +161,9 @@ def test_what_an_upstream_may_do_wrong(subtests: pytest.Subtests, there: Upstrea
 
 def test_nobody_answers(subtests: pytest.Subtests) -> None:
     nobody = mirrors.add("nobody", Wanted(f"http://127.0.0.1:{free_port()}"), by=ADA)
-    assert upstream.check(nobody).error == "The upstream does not answer (connection refused)."
+    assert upstream.check(nobody).error == "The upstream does not answer: connection refused."
     unknown = mirrors.add("unknown", Wanted("https://boathouse.invalid"), by=ADA)
-    assert upstream.check(unknown).error == "The upstream does not answer (host name not found)."
+    assert upstream.check(unknown).error == "The upstream does not answer: host name not found."
 
 
 def test_only_trusted_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_only_trusted_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tls.ensure(tmp_path, names=["127.0.0.1"])
     with running(tmp_path) as there:
         found = upstream.check(add(there))
-        assert found.error.startswith("The certificate of the upstream is not trusted (")
+        assert "certificate not trusted (" in found.error
         assert there.asked == []
         trusting = add(there, "trusting", ca=(tmp_path / "ca.crt").read_text())
         assert upstream.check(trusting).error == ""
