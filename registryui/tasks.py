@@ -29,7 +29,7 @@ from registryui.index import sync as index_sync
 from registryui.models import Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
-from registryui.setup import configuration, health, rotation
+from registryui.setup import configuration, health, mirror_ports, rotation
 
 from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
 from .deletion import bulk, guard_files, recovery
@@ -398,7 +398,8 @@ def _follow() -> None:
                     ask_to_apply_events()
             publish.catch_up()
             guard_files.catch_up()
-            mirror_files.catch_up()
+            if mirror_files.catch_up():
+                mirror_ports.follow()
             is_well = True
         except Exception as error:
             if is_well:

@@ -190,6 +190,7 @@ def examine(instance: Running) -> dict[str, Part]:
             for name in sockets.registries(instance.registry_port)
         },
         "passwords": passwords_trouble(),
+        "mirror": _ask(sockets.Connection(sockets.mirror(), timeout=SECONDS), "/healthz", 200),
         "nginx": _ask(_proxy(instance), "/v2/", 401),
         "web": _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
         "worker": "" if _is_worker(pids.get("worker", 0)) else "is not running",

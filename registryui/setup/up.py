@@ -35,7 +35,7 @@ from registryui.deletion import guard_files
 from registryui.mirrors import publish as mirror_files
 from registryui.refused import Refused
 
-from . import configuration, data, first, health, keys, parts, ports, report, static
+from . import configuration, data, first, health, keys, mirror_ports, parts, ports, report, static
 
 END_SECONDS = 15  # until the parts must have ended
 Say = Callable[[str], None]
@@ -127,6 +127,7 @@ def prepare(*, say: Say) -> ports.Chosen:
         if static.gather():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], hook_port=chosen.ports["hook"])
+        mirror_ports.follow()
         write_freeze.clear()
         with contextlib.suppress(OSError):  # the worker reports it
             space.check(uploads=lambda: 0)

@@ -37,7 +37,7 @@ ADDRESS = "127.0.0.1"
 MEGABYTE = 1_000_000
 FLOOR, RESERVE, LOGS = 24, 16, 4  # megabytes
 REQUESTS = 50  # a second, of a stranger
-PARTS = ("registry", "manifests", "blobs", "passwords", "nginx", "web", "worker")
+PARTS = ("registry", "manifests", "blobs", "passwords", "mirror", "nginx", "web", "worker")
 
 
 @pytest.fixture(scope="module")
