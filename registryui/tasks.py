@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,6 +43,8 @@ from .retention import runs as retention_runs
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25  # between two checks for changes by another host
+FILL_SECONDS = 0.5  # until a mirrored repository is looked at again, the first time
+FILL_LONGEST = 1800
 WATCH_SECONDS = 1  # between two checks of freezes, dead work, disk space, logs
 NOTE_SECONDS = 10  # between two records of the time
 BEAT_SECONDS = 2  # between two signs of this host, and checks for events without a job
@@ -66,8 +69,22 @@ def apply_events() -> None:
     """Applies new notifications; started by the hook."""
     pushed.restore_pending()
     with open_source() as source:
-        events.apply_pending(source, then=usage.note, later=_apply_again)
+        events.apply_pending(source, then=usage.note, later=_apply_again, absent=_fill_soon)
     measure_sizes()
+
+
+def _fill_soon(repository: str) -> None:
+    fill_mirrored.schedule((repository,), delay=FILL_SECONDS)
+
+
+@db_task()
+def fill_mirrored(repository: str, seconds: float = FILL_SECONDS) -> None:
+    """Looks again for what a mirrored repository had not pulled yet, and if that is not all, again
+    after twice the time, up to an hour. Then syncs do so."""
+    with open_source() as source, ThreadPoolExecutor(index_sync.AT_ONCE) as pool:
+        is_absent = index_sync.fill(source, repository, pool)
+    if is_absent and seconds < FILL_LONGEST:
+        fill_mirrored.schedule((repository, 2 * seconds), delay=2 * seconds)
 
 
 def _apply_again(seconds: float) -> None:
