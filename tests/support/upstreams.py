@@ -18,6 +18,7 @@ import contextlib
 import http.client
 import json
 import re
+import shutil
 import socket
 import ssl
 import threading
@@ -88,13 +89,14 @@ def slow(pace: int) -> Fault:
     return Fault(pace=pace, of="/blobs/")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """A request. Names of headers are in lower case, the path has no query."""
 
     method: str
     path: str
     headers: Mapping[str, str]
+    status: int = 0  # of the answer, once there is one
 
 
 @dataclass
@@ -188,6 +190,8 @@ def upstream(
         certificate = folder / "tls" / "server.crt" if is_tls or is_expired else None
         if certificate:
             tls.ensure(folder / "tls", names=NAMES)
+            # The product's own user reads it, and not the folder with the keys.
+            shutil.copyfile(folder / "tls" / "ca.crt", folder / "ca.crt")
         tokens = None
         target = filled
         if auth:
@@ -197,7 +201,7 @@ def upstream(
             target = stack.enter_context(running_registry(folder / "guarded", settings=settings))
         made = Upstream(target, registry=registry, tokens=tokens, login=LOGIN if auth else None)
         if certificate:
-            made.certificate, made.ca = certificate, folder / "tls" / "ca.crt"
+            made.certificate, made.ca = certificate, folder / "ca.crt"
         if is_expired:
             expire(made)
         made.start()
@@ -302,13 +306,15 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     front: ClassVar[Front]
+    _asked: Asked
 
     def _pass(self) -> None:
         front = self.front
         path = urlsplit(self.path).path
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): text for name, text in self.headers.items()}
-        front.asked.append(Asked(self.command, path, headers))
+        self._asked = Asked(self.command, path, headers)
+        front.asked.append(self._asked)
         fault = front.fault if front.fault and re.search(front.fault.of, path) else Fault()
         if fault.status:
             self._answer(fault.status, fault.headers)
@@ -328,6 +334,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, fault: Fault) -> None:
         with self._asking(self.command) as answer:
+            self._asked.status = answer.status
             self.send_response_only(answer.status)
             for name, text in {**dict(answer.getheaders()), **self.front.headers}.items():
                 if name.lower() not in ("connection", "transfer-encoding"):
@@ -368,6 +375,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang() if fault.hangs else self._cut()
 
     def _answer(self, status: int, headers: Mapping[str, str]) -> None:
+        self._asked.status = status
         self.send_response_only(status)
         body = json.dumps({"errors": [{"code": "UNKNOWN", "message": "made up"}]}).encode()
         for name, text in {**headers, "Content-Type": "application/json"}.items():
