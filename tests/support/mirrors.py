@@ -15,8 +15,7 @@ from .engines import busybox_tree
 from .fake_source import CONFIG, IMAGE, digest_of
 from .hosts import Door, door
 from .product import ROOT, Product
-from .pushing import whole
-from .registries import Registry
+from .registries import Registry, whole
 from .upstreams import Upstream
 from .waiting import LONGEST, until
 
