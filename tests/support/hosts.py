@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from . import postgres
 from .fake_source import digest_of
 from .folders import open_folder
 from .parts import free_port, running_s3
-from .product import Answer, Product, product
+from .product import Answer, Connection, Product, product
 from .registries import Registry
-from .waiting import until
+from .waiting import LONGEST, until
 
 SECRETS = (
     *("secrets/django-key", "secrets/hook-token", "secrets/mirror-key"),
@@ -60,6 +61,37 @@ class Door(Registry):
         return self.product.ask(
             path, method=method, body=body, headers={**self.headers, **(headers or {})}
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDoor(Door):
+    """The same over one connection that stays open, as clients have it; for one thread."""
+
+    connection: Connection | None = None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        assert self.connection
+        self.connection.request(method, path, body, {**self.headers, **(headers or {})})
+        answer = self.connection.getresponse()
+        names = {name.lower(): text for name, text in answer.getheaders()}
+        return Answer(answer.status, names, answer.read())
+
+
+@contextmanager
+def kept_open(one: Door) -> Iterator[KeptDoor]:
+    """That door with a connection of its own."""
+    assert one.product
+    made = Connection(one.product.host, one.product.port, timeout=LONGEST)
+    made.address = one.product.address
+    made.context = ssl.create_default_context(cafile=str(one.product.ca))
+    with closing(made):
+        yield KeptDoor(one.url, one.store, one.headers, one.product, made)
 
 
 def door(host: Product, name: str, secret: str) -> Door:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .engines import busybox_tree
 from .fake_source import CONFIG, IMAGE, digest_of
-from .hosts import Door, door
+from .hosts import Door, door, kept_open
 from .product import ROOT, Product
 from .registries import Registry, whole
 from .upstreams import Upstream
@@ -100,16 +100,19 @@ def pull(client: Registry, repository: str, reference: str) -> Pull:
 
 
 def pulls(
-    client: Door, repository: str, references: Sequence[str], count: int, *, at_once: int = 8
+    client: Door, repository: str, references: Sequence[str], count: int, *, at_once: int = 4
 ) -> list[Pull]:
-    """So many pulls, of these references in turn, some of them at the same time."""
+    """So many pulls, of these references in turn, by some clients at the same time."""
+
+    def work(first: int) -> list[Pull]:
+        with kept_open(client) as one:
+            return [
+                pull(one, repository, references[number % len(references)])
+                for number in range(first, count, at_once)
+            ]
+
     with ThreadPoolExecutor(at_once) as pool:
-        return list(
-            pool.map(
-                lambda number: pull(client, repository, references[number % len(references)]),
-                range(count),
-            )
-        )
+        return [one for some in pool.map(work, range(at_once)) for one in some]
 
 
 def stored(product: Product, digest: str) -> Path:
