@@ -160,7 +160,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         response, connection = self.server.service.content.ask(
             self.command,
             self.path,
-            {**self._told(), **({"Accept": accept} if accept else {})},
+            {**self._client(), **({"Accept": accept} if accept else {})},
             user=self.headers.get("X-Boathouse-User", ""),
         )
         with closing(connection):
@@ -170,7 +170,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise Failure(503, "UNAVAILABLE", "the registry broke off") from error
         if response.status != 200:
             return False
-        headers = _told_by(response)
+        headers = _headers_of(response)
         if self.command == "HEAD":
             headers["Content-Length"] = response.headers.get("Content-Length", "0")
         self._send(200, {**headers, **_freshness(found)}, body)
@@ -184,7 +184,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with closing(connection), suppress(OSError, HTTPException):
             response.read()
 
-    def _told(self) -> dict[str, str]:
+    def _client(self) -> dict[str, str]:
         """What the registry's event says of the client."""
         return {name: self.headers[name] for name in _OF_CLIENT if name in self.headers}
 
@@ -283,12 +283,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return start, size if last is None else min(last + 1, size)
 
     def _blob_from_registry(self) -> None:
-        headers = self._told()
+        headers = self._client()
         if "Range" in self.headers:
             headers["Range"] = self.headers["Range"]
         response, connection = self.server.service.content.ask("GET", self.path, headers)
         with closing(connection):
-            told = _told_by(response)
+            told = _headers_of(response)
             self._begin(response.status, told, response.length)
             with suppress(HTTPException):
                 while piece := response.read1(PIECE):
@@ -352,7 +352,7 @@ def _freshness(found: Found) -> dict[str, str]:
     return headers
 
 
-def _told_by(response: HTTPResponse) -> dict[str, str]:
+def _headers_of(response: HTTPResponse) -> dict[str, str]:
     return {name: response.headers[name] for name in _OF_REGISTRY if name in response.headers}
 
 

@@ -385,7 +385,7 @@ def render_mirror(*, registry_port: int) -> str:
         "registry": sockets.registry_address("registry", registry_port),
         "mirrors": str(settings.MIRRORS_DIR),
         "key": str(settings.MIRROR_KEY_FILE),
-        "hold": str(write_freeze.folder()),
+        "gates": str(write_freeze.folder()),
         "spool": str(spool),
         "floor_bytes": settings.FLOOR_BYTES,
         "driver": storage.driver,

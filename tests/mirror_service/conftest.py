@@ -45,7 +45,7 @@ class World:
             registry=f"unix:{self.folder}/registry",
             mirrors=str(self.folder / "mirrors"),
             key=str(self.folder / "key"),
-            hold=str(self.folder / "hold"),
+            gates=str(self.folder / "hold"),
             spool=str(self.folder / "store" / "boathouse-mirror"),
             floor_bytes=0,
             driver="filesystem",

@@ -115,7 +115,7 @@ def test_an_upstream_that_hangs_delays_no_tag_that_is_here(
     world.mirror(fresh_seconds=0)
     world.ask(TAG)
     monkeypatch.setattr(upstreams, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(upstreams, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(upstreams, "FIRST_PROBE_SECONDS", 0.2)
     world.upstream.hangs.set()
     began = time.monotonic()
     answer = world.ask(TAG)
@@ -133,6 +133,23 @@ def test_an_upstream_that_hangs_delays_no_tag_that_is_here(
     world.upstream.released.set()
     until(lambda: not world.state()["away_since"], "the service knows that it is back")
     assert world.ask(TAG).headers["docker-content-digest"] == second
+
+
+def test_errors_of_one_path_do_not_close_the_others(world: World) -> None:
+    world.upstream.push_image("team/app", "1", b"layer")
+    world.upstream.status = 500
+    for _number in range(upstreams.MOST_ERRORS - 1):
+        assert world.ask("/v2/hub/broken/manifests/1").status == 503
+    world.upstream.status = 0
+    assert world.ask(TAG).status == 200
+    world.upstream.status = 500
+    for _number in range(upstreams.MOST_ERRORS):
+        assert world.state()["away_since"] is None
+        assert world.ask("/v2/hub/broken/manifests/1").status == 503
+    assert world.state()["away_since"]
+    asked = world.upstream.gets("broken").total()
+    assert world.ask("/v2/hub/broken/manifests/1").status == 503
+    assert world.upstream.gets("broken").total() == asked
 
 
 def test_a_restart_without_an_upstream_changes_nothing(world: World) -> None:

@@ -1,4 +1,4 @@
-"""How upstreams are asked: log-ins, redirects, certificates, proxies; and no secret where it should
+"""How upstreams are asked: logins, redirects, certificates, proxies; and no secret where it should
 not be."""
 
 from __future__ import annotations
