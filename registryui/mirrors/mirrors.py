@@ -175,6 +175,7 @@ def pin(row: Mirror, text: str, *, by: str) -> Mirror:
             )
         row.pins = "\n".join([*some, found])
         _save(row, "mirror.pin", by, details={"pin": found})
+    _publish()
     return row
 
 
@@ -187,6 +188,7 @@ def unpin(row: Mirror, text: str, *, by: str) -> Mirror:
             raise Refused(_("%(what)s is not pinned.") % {"what": gone[:300]})
         row.pins = "\n".join(one for one in some if one != gone)
         _save(row, "mirror.unpin", by, details={"pin": gone})
+    _publish()
     return row
 
 

@@ -27,8 +27,8 @@ from .registries import Registry
 from .waiting import LONGEST, until
 
 SECRETS = (
-    *("secrets/django-key", "secrets/hook-token", "secrets/mirror-key"),
-    "secrets/registry-key",
+    *("secrets/django-key", "secrets/hook-token", "secrets/registry-key"),
+    "secrets/mirror-key",
 )
 AUTHORITY = ("tls/ca.crt", "tls/ca.key")
 OCTETS = {"Content-Type": "application/octet-stream"}

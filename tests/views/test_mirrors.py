@@ -306,6 +306,23 @@ def test_a_list_that_cannot_be_had_is_said(
     assert admin.get("/mirrors/99/tags").status_code == 404
 
 
+# -- repositories --------------------------------------------------------------------------------
+def test_mirrored_repositories_are_marked(admin: Client, hub: Mirror) -> None:
+    pushed.image("hub/library/nginx", tags=["1"])
+    pushed.image("other/nginx", tags=["1"])
+    mark, way = "Mirror of docker.io", f'href="/mirrors/{hub.pk}"'
+    assert text_of(admin.get("/repositories/")).count(mark) == 1
+    page = admin.get("/repositories/hub/library/nginx").content.decode()
+    assert mark in page
+    assert way in page
+    assert f"/mirrors/{hub.pk}/tags?repository=hub/library/nginx" in page
+    other = admin.get("/repositories/other/nginx").content.decode()
+    assert mark not in other
+    viewer = client_of(Role.VIEWER).get("/repositories/hub/library/nginx").content.decode()
+    assert f"/mirrors/{hub.pk}/tags" in viewer
+    assert "Delete repository" not in viewer
+
+
 # -- lines to copy -------------------------------------------------------------------------------
 def test_each_client_has_its_lines(
     admin: Client, hub: Mirror, settings: Any, subtests: pytest.Subtests
