@@ -208,6 +208,34 @@ def _apply(
         tombstones.note_passed(repository, passed, events)
 
 
+def _set_on(
+    source: Source, repository: str, pulls: Sequence[RegistryEvent], pool: Executor
+) -> dict[str, ingest.TagUpdate]:
+    """By tag, those of these pulls by digest that a tag is on now: some clients ask for a tag's
+    digest, which is no pull, and then pull that. One query; a request for each tag, unless image
+    indexes list all that was pulled."""
+    at = {one.digest: one.at for one in pulls}
+    listing = ImageIndexEntry.objects.filter(
+        digest__in=at, image_index__repository__name=repository
+    )
+    if not at.keys() - set(listing.values_list("digest", flat=True)):
+        return {}
+    tags = sorted(_listed(source, repository))
+    digests = pool.map(lambda tag: _resolved(source, repository, tag), tags)
+    return {
+        tag: ingest.TagUpdate(digest, at[digest], "")
+        for tag, digest in zip(tags, digests, strict=True)
+        if digest in at
+    }
+
+
+def _resolved(source: Source, repository: str, tag: str) -> str:
+    try:
+        return source.resolve(repository, tag) or ""
+    except (NotFound, BadAnswer, TooLarge):
+        return ""
+
+
 @transaction.atomic
 def _conclude(
     done: Mapping[str, Sequence[RegistryEvent]], mirrors: Mirrors | None = None
@@ -243,6 +271,8 @@ def _learn(
     newest = {
         one.tag: ingest.TagUpdate(one.digest, one.at, "") for one in sorted(pulls, key=_by_time)
     }
+    newest |= _set_on(source, repository, [one for one in pulls if not one.tag], pool)
+    tags |= newest.keys() - {""}
     for _attempt in PAUSES:  # a sync may be quicker
         tags = tags and _probe_tags(
             source, repository, tags, newest, pool, is_last=True, seen=seen, mirrors=mirrors

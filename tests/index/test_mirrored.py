@@ -138,6 +138,20 @@ def test_a_digest_that_was_pulled_alone_is_untagged(here: World, store: Here) ->
     assert manifest(digest).pull_count == Repository.objects.get(name=M).pull_count == 1
 
 
+def test_a_tag_whose_digest_was_only_asked_for_is_found(here: World, store: Here) -> None:
+    """As containerd pulls."""
+    child = store.upstream.image(b"one")
+    old, new = store.upstream.image_index(child), store.upstream.image(b"new")
+    store.manifest(M, old, "1", "2")
+    store.image(M, child)
+    pull(here, old, child)
+    assert here.known(M) == {"1": old, "2": old}
+    assert tag().tagged_at > UNKNOWN
+    store.image(M, new, "2")
+    pull(here, new)
+    assert here.known(M) == {"1": old, "2": new}
+
+
 @pytest.mark.parametrize("kind", ["http", "store"])
 def test_what_comes_after_its_manifest_is_found(here: World, store: Here, kind: str) -> None:
     digest = store.upstream.image(b"x" * 1000, b"y" * 2000, config={"Env": ["A=b"]})
