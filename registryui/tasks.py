@@ -26,7 +26,7 @@ from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
 from registryui.index import events, sizes
 from registryui.index import sync as index_sync
-from registryui.models import Run, here
+from registryui.models import Mirror, Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.registry.errors import RegistryError
@@ -37,7 +37,7 @@ from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
 from .integrity import check as checking
-from .mirrors import keeping
+from .mirrors import keeping, mirrors
 from .mirrors import publish as mirror_files
 from .retention import runs as retention_runs
 
@@ -282,6 +282,19 @@ def renew_certificate() -> None:
     connection."""
     if not settings.TLS_CERTIFICATE and tls.ensure(settings.TLS_DIR, names=tls.wanted_names()):
         configuration.reload()
+
+
+@db_task()
+def remove_mirror(pk: int, by: str, language: str) -> None:
+    """Removes a mirror and the tags in it, started by a page; a refusal is in the audit log."""
+    row = Mirror.objects.filter(pk=pk).first()
+    if row is None:
+        return
+    with translation.override(language):
+        try:
+            mirrors.remove(row, by=by, content=mirrors.DELETE)
+        except Refused as error:
+            mirrors.record_failure(row, str(error), by=by)
 
 
 @db_task()

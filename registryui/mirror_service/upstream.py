@@ -212,6 +212,11 @@ class Upstream:
         answer = self._ask(method, f"/v2/{name}/blobs/{digest}", name, headers, READ_SECONDS)
         return self._checked(answer, "BLOB_UNKNOWN", name, digest)
 
+    def ask(self, path: str, name: str = "", *, method: str = "GET") -> Answer:
+        """The answer for that path, which may have a query, whatever its status. `name`: of the
+        repository that a token is to be for; "": of none. Raises Failure."""
+        return self._ask(method, path, name, {"Accept": "*/*"}, ANSWER_SECONDS)
+
     def _checked(self, answer: Answer, code: str, name: str, reference: str) -> Answer:
         self._note_limit(answer)
         status = answer.status
@@ -261,8 +266,8 @@ class Upstream:
     def _ask(
         self, method: str, path: str, name: str, headers: Mapping[str, str], timeout: float
     ) -> Answer:
-        url = self.mirror.url + quote(path, safe="/:@+")
-        scope = f"repository:{name}:pull"
+        url = self.mirror.url + quote(path, safe="/:@+?=&%")
+        scope = f"repository:{name}:pull" if name else ""
         answer = self._follow(method, url, headers, self._authorization(scope), timeout)
         if answer.status != 401 or answer.origin != self._origin:
             return answer
@@ -412,7 +417,8 @@ class Upstream:
             return self._token(told.get("realm", ""), told.get("service", ""), scope)
 
     def _token(self, realm: str, service: str, scope: str) -> str:
-        query = urlencode({"service": service, "scope": scope} if service else {"scope": scope})
+        asked = {"service": service, "scope": scope}
+        query = urlencode({key: value for key, value in asked.items() if value})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         if self._origin.scheme == "https" and not url.startswith("https://"):
             self._refuse_token("asks for a log-in without https")

@@ -17,8 +17,10 @@ from registryui.models import AuditEvent, Manifest, Mirror, Tag, TagTombstone
 from registryui.refused import Refused
 from registryui.registry import choose, paths
 from registryui.registry.storages import of_settings
-from tests.gc.test_collector_objects import SmallObjects
-from tests.gc.test_collector_objects import bucket  # noqa: F401  (a fixture)
+from tests.gc.test_collector_objects import (
+    SmallObjects,
+    bucket,  # noqa: F401  (a fixture)
+)
 from tests.gc.test_collector_objects import small as small_objects  # noqa: F401  (a fixture)
 from tests.support.fake_source import digest_of
 from tests.support.mirrored import Here, M, mirror
