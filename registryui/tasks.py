@@ -29,6 +29,7 @@ from registryui.index import sync as index_sync
 from registryui.models import Mirror, Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
+from registryui.registry.errors import RegistryError
 from registryui.setup import configuration, health, mirror_ports, rotation
 
 from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
@@ -36,7 +37,7 @@ from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
 from .integrity import check as checking
-from .mirrors import mirrors
+from .mirrors import keeping, mirrors
 from .mirrors import publish as mirror_files
 from .retention import runs as retention_runs
 
@@ -354,6 +355,16 @@ def integrity_by_schedule() -> None:
     """When scheduled."""
     if checking.is_scheduled(timezone.now()):
         integrity("schedule")
+
+
+@once_for_all(crontab(minute="*/10"))
+def evict_from_mirrors() -> None:
+    """What mirrors need not keep."""
+    try:
+        if keeping.evict_all():
+            measure_sizes()
+    except (Refused, RegistryError) as error:
+        log.warning("nothing is evicted from mirrors: %s", error)
 
 
 @once_for_all(crontab(minute="47"))

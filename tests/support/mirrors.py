@@ -20,7 +20,9 @@ from .upstreams import Upstream
 from .waiting import LONGEST, until
 
 TAR = "application/vnd.oci.image.layer.v1.tar"
-FIRST_BYTE = 1.0  # seconds, of what is here already
+# Seconds until the first byte of what is here already. One second is the aim, which the bench
+# measures; a busy machine takes longer, and a mirror that waits for its upstream ten times as long.
+FIRST_BYTE = 4.0
 
 
 def add(product: Product, name: str, one: Upstream, *options: str, url: str = "") -> dict[str, Any]:
