@@ -208,17 +208,6 @@ def _apply(
         tombstones.note_passed(repository, passed, events)
 
 
-<<<<<<< HEAD
-def _of_any_tag(repository: str, update: ingest.TagUpdate | None) -> ingest.TagUpdate | None:
-    """That pull of a digest, if a tag may be on it that the index does not have there: no image
-    index lists it. One query."""
-    if update is None:
-        return None
-    listing = ImageIndexEntry.objects.filter(
-        digest=update.digest, image_index__repository__name=repository
-    )
-    return None if listing.exists() else update
-=======
 def _set_on(
     source: Source, repository: str, pulls: Sequence[RegistryEvent], pool: Executor
 ) -> dict[str, ingest.TagUpdate]:
@@ -245,7 +234,6 @@ def _resolved(source: Source, repository: str, tag: str) -> str:
         return source.resolve(repository, tag) or ""
     except (NotFound, BadAnswer, TooLarge):
         return ""
->>>>>>> know
 
 
 @transaction.atomic
@@ -283,16 +271,8 @@ def _learn(
     newest = {
         one.tag: ingest.TagUpdate(one.digest, one.at, "") for one in sorted(pulls, key=_by_time)
     }
-<<<<<<< HEAD
-    # Some clients ask which digest a tag has, which is no pull, and then pull that digest.
-    if update := _of_any_tag(repository, newest.get("")):
-        others = _listed(source, repository) - tags
-        tags |= others
-        newest |= dict.fromkeys(others, update)
-=======
     newest |= _set_on(source, repository, [one for one in pulls if not one.tag], pool)
     tags |= newest.keys() - {""}
->>>>>>> know
     for _attempt in PAUSES:  # a sync may be quicker
         tags = tags and _probe_tags(
             source, repository, tags, newest, pool, is_last=True, seen=seen, mirrors=mirrors
