@@ -69,6 +69,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "mirror.disable": ("ban", gettext_lazy("Disable mirror")),
             "mirror.pin": ("pin", gettext_lazy("Pin tags of a mirror")),
             "mirror.unpin": ("pin", gettext_lazy("Unpin tags of a mirror")),
+            "mirror.evict": ("trash-2", gettext_lazy("Evict unused images of a mirror")),
             "mirror.remove": ("trash-2", gettext_lazy("Remove mirror")),
         },
     ),

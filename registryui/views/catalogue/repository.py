@@ -38,6 +38,7 @@ from registryui.models import (
     Tag,
     TagTombstone,
 )
+from registryui.models.mirrored import is_mirrored
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.oci import media_types
@@ -255,6 +256,8 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         "chosen": chosen,
         "elsewhere": chosen.without({one.name for one in rows}),
         "is_full": chosen.length + sum(_length(one.name) for one in rows) > CHOSEN_BYTES,
+        "is_sparse": any(p.size is None for one in rows for p in one.platforms)
+        and is_mirrored(row.name),
     }
 
 
