@@ -43,14 +43,16 @@ def hub(place: Path, boathouse: Product) -> Iterator[Upstream]:
         try:
             yield made
         finally:
-            boathouse.boathouse("mirror", "remove", NAME, "--yes", check=False)
+            boathouse.boathouse("mirror", "remove", NAME, "--delete-content", "--yes", check=False)
 
 
 @pytest.fixture
-def there(hub: Upstream) -> Iterator[Upstream]:
+def there(hub: Upstream, boathouse: Product) -> Iterator[Upstream]:
     yield hub
     if hub._server is None:
         hub.start()
+        mirrors.ask_again(boathouse, NAME)
+        until(lambda: mirrors.is_ready(boathouse, NAME), "the mirror knows that it is there")
 
 
 def test_docker_runs_an_image_of_a_mirror_and_pushes_what_it_made_of_it(
@@ -194,4 +196,6 @@ def test_docker_pulls_docker_io_through_a_port_without_a_login(
                 docker.docker("tag", "for-everybody:1", there)
                 assert docker.docker("push", there, check=False).returncode != 0
         finally:
-            boathouse.boathouse("mirror", "remove", "open-hub", "--yes", check=False)
+            boathouse.boathouse(
+                "mirror", "remove", "open-hub", "--delete-content", "--yes", check=False
+            )
