@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 _TYPED = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s?([a-z]{0,3})")
-_FACTORS = {"": 1, "b": 1}
+_FACTORS: dict[str, int] = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _FACTORS |= {_letter: 1000**_power, f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
 
@@ -33,7 +33,7 @@ def bytes_in(text: str) -> int | None:
     whole, _point, fraction = match[1].partition(".")
     factor = _FACTORS[match[2]]
     # In whole numbers: a float would be off by one for what people compare exactly.
-    return int(whole) * factor + int(fraction or 0) * factor // 10 ** len(fraction)
+    return int(whole) * factor + int(int(fraction or 0) * factor // 10 ** len(fraction))
 
 
 def difference(count: int) -> str:

@@ -143,17 +143,21 @@ class Health:
 
     def answered(self, *, is_fine: bool = True) -> None:
         """The upstream answered."""
-        self._state.note(contact=now(), **({"error": ""} if is_fine else {}))
         with self._lock:
             was_away, self._away, self._errors = self._away, "", 0
+        if self.is_over.is_set():  # the state is that of a new address
+            return
+        # Also if it was away before its mirror was changed, which another Health has noted.
+        self._state.note(contact=now(), away_since=None, **({"error": ""} if is_fine else {}))
         if was_away:
             log.warning("mirror %s: %s answers again", self._mirror.name, self._mirror.url)
-            self._state.note(away_since=None)
 
     def failed(self, words: str) -> Away:
         """The upstream is away; returns what clients are told."""
         with self._lock:
             is_new, self._away = not self._away, words
+        if self.is_over.is_set():
+            return Away(f"{self._mirror.url} is away ({words})")
         self._state.note(error=words)
         if is_new:
             log.warning("mirror %s: %s is away: %s", self._mirror.name, self._mirror.url, words)
@@ -226,6 +230,11 @@ class Upstream:
         answer = self._ask(method, f"/v2/{name}/blobs/{digest}", name, headers, READ_SECONDS)
         return self._checked(answer, "BLOB_UNKNOWN", name, digest)
 
+    def ask(self, path: str, name: str = "", *, method: str = "GET") -> Answer:
+        """The answer for that path, which may have a query, whatever its status. `name`: of the
+        repository that a token is to be for; "": of none. Raises Failure."""
+        return self._ask(method, path, name, {"Accept": "*/*"}, ANSWER_SECONDS)
+
     def _checked(self, answer: Answer, code: str, name: str, reference: str) -> Answer:
         self._note_limit(answer)
         status = answer.status
@@ -275,8 +284,8 @@ class Upstream:
     def _ask(
         self, method: str, path: str, name: str, headers: Mapping[str, str], timeout: float
     ) -> Answer:
-        url = self.mirror.url + quote(path, safe="/:@+")
-        scope = f"repository:{name}:pull"
+        url = self.mirror.url + quote(path, safe="/:@+?=&%")
+        scope = f"repository:{name}:pull" if name else ""
         answer = self._follow(method, url, headers, self._authorization(scope), timeout)
         if answer.status != 401 or answer.origin != self._origin:
             return answer
@@ -430,7 +439,8 @@ class Upstream:
             return self._token(told.get("realm", ""), told.get("service", ""), scope)
 
     def _token(self, realm: str, service: str, scope: str) -> str:
-        query = urlencode({"service": service, "scope": scope} if service else {"scope": scope})
+        asked = {"service": service, "scope": scope}
+        query = urlencode({key: value for key, value in asked.items() if value})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         if self._origin.scheme == "https" and not url.startswith("https://"):
             self._refuse_token("asks for a login without https")

@@ -65,9 +65,17 @@ def read(name: str) -> State:
     try:
         with (settings.MIRRORS_DIR / name / "state.json").open("rb") as file:
             found = json.loads(file.read(MOST_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = {}
     return parse(found if isinstance(found, dict) else {})
+
+
+def stamp(name: str) -> str:
+    """Another text after each write of the service; "" before the first."""
+    try:
+        return str((settings.MIRRORS_DIR / name / "state.json").stat().st_mtime_ns)
+    except OSError:
+        return ""
 
 
 def parse(found: Mapping[str, Any]) -> State:
