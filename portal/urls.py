@@ -33,6 +33,9 @@ from registryui.views.gc.page import (
 )
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.mirrors.detail import mirror, mirror_change, mirror_check
+from registryui.views.mirrors.list import mirror_add, mirrors
+from registryui.views.mirrors.tags import mirror_tags
 from registryui.views.old_addresses import OLD_ADDRESSES, old_address
 from registryui.views.operators.login import login, logout
 from registryui.views.operators.page import operator, operator_add, operator_change, operators
@@ -87,6 +90,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("maintenance/protected", protected, name="protected"),
     path("maintenance/protected/add", protection_add, name="protection_add"),
     path("maintenance/protected/lift", protection_lift, name="protection_lift"),
+    path("mirrors", mirrors, name="mirrors"),
+    path("mirrors/add", mirror_add, name="mirror_add"),
+    path("mirrors/<int:pk>", mirror, name="mirror"),
+    path("mirrors/<int:pk>/change", mirror_change, name="mirror_change"),
+    path("mirrors/<int:pk>/check", mirror_check, name="mirror_check"),
+    path("mirrors/<int:pk>/tags", mirror_tags, name="mirror_tags"),
     path("activity", activity, name="activity"),
     path("activity/export", activity_export, name="activity_export"),
     path("activity/verify", activity_verify, name="activity_verify"),

@@ -1,8 +1,13 @@
 """How pages and commands format sizes and lists. Digests: oci/digest.py, `short`."""
 
+import re
 from collections.abc import Sequence
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
+_TYPED = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s?([a-z]{0,3})")
+_FACTORS: dict[str, int] = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _FACTORS |= {_letter: 1000**_power, f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
 
 
 def size(count: int | None) -> str:
@@ -18,6 +23,17 @@ def size(count: int | None) -> str:
             break
     # Three digits: 9.8, 84.6, 188.
     return f"{value:.1f} {unit}" if abs(value) < 99.95 else f"{value:,.0f} {unit}"
+
+
+def bytes_in(text: str) -> int | None:
+    """What somebody typed as a size: kB are 1000 as on the pages, KiB 1024; None if it is none."""
+    match = _TYPED.fullmatch(text.strip().lower())
+    if match is None or match[2] not in _FACTORS:
+        return None
+    whole, _point, fraction = match[1].partition(".")
+    factor = _FACTORS[match[2]]
+    # In whole numbers: a float would be off by one for what people compare exactly.
+    return int(whole) * factor + int(int(fraction or 0) * factor // 10 ** len(fraction))
 
 
 def difference(count: int) -> str:

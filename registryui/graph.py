@@ -2,6 +2,8 @@
 
     roots   a tag keeps the manifest that it names
             undo keeps what a tag named that can still be restored (TagTombstone)
+            a pull by digest keeps an untagged manifest of a mirrored repository for a time
+            (models/mirrored.py)
     edges   an image index keeps what it lists
             a manifest keeps its referrers: those that have it as their subject
             an image keeps its referrer tags (sha256-….sig, .att, .sbom, the fallback tag); where it

@@ -15,10 +15,22 @@ their source address.
 from __future__ import annotations
 
 import http.client
-import socket
 from pathlib import Path
 
 from django.conf import settings
+
+from .unix_http import Connection
+
+__all__ = [
+    "REGISTRIES",
+    "SOURCES",
+    "Connection",
+    "mirror",
+    "registries",
+    "registry",
+    "to_registry",
+    "web",
+]
 
 SOURCES = {"manifests": "127.0.0.3", "blobs": "127.0.0.2"}  # 127.0.0.0/8 is this machine
 REGISTRIES = ("registry", *SOURCES)
@@ -27,6 +39,11 @@ REGISTRIES = ("registry", *SOURCES)
 def web() -> Path:
     """Where gunicorn listens."""
     return Path(settings.SOCKETS_DIR / "web")
+
+
+def mirror() -> Path:
+    """Where the mirror service listens."""
+    return Path(settings.SOCKETS_DIR / "mirror")
 
 
 def registry(name: str) -> Path:
@@ -50,16 +67,3 @@ def to_registry(name: str, port: int, *, timeout: float) -> http.client.HTTPConn
         return Connection(registry(name), timeout=timeout)
     source = (SOURCES[name], 0) if name in SOURCES else None
     return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=source)
-
-
-class Connection(http.client.HTTPConnection):
-    """Over the socket at `path`."""
-
-    def __init__(self, path: Path | str, *, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,21 +26,26 @@ from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
 from registryui.index import events, sizes
 from registryui.index import sync as index_sync
-from registryui.models import Run, here
+from registryui.models import Mirror, Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
-from registryui.setup import configuration, health, rotation
+from registryui.registry.errors import RegistryError
+from registryui.setup import configuration, health, mirror_ports, rotation
 
 from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
 from .integrity import check as checking
+from .mirrors import keeping, mirrors
+from .mirrors import publish as mirror_files
 from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25  # between two checks for changes by another host
+FILL_SECONDS = 0.5  # until a mirrored repository is looked at again, the first time
+FILL_LONGEST = 1800
 WATCH_SECONDS = 1  # between two checks of freezes, dead work, disk space, logs
 NOTE_SECONDS = 10  # between two records of the time
 BEAT_SECONDS = 2  # between two signs of this host, and checks for events without a job
@@ -64,8 +70,22 @@ def apply_events() -> None:
     """Applies new notifications; started by the hook."""
     pushed.restore_pending()
     with open_source() as source:
-        events.apply_pending(source, then=usage.note, later=_apply_again)
+        events.apply_pending(source, then=usage.note, later=_apply_again, absent=_fill_soon)
     measure_sizes()
+
+
+def _fill_soon(repository: str) -> None:
+    fill_mirrored.schedule((repository,), delay=FILL_SECONDS)
+
+
+@db_task()
+def fill_mirrored(repository: str, seconds: float = FILL_SECONDS) -> None:
+    """Looks again for what a mirrored repository had not pulled yet, and if that is not all, again
+    after twice the time, up to an hour. Then syncs do so."""
+    with open_source() as source, ThreadPoolExecutor(index_sync.AT_ONCE) as pool:
+        is_absent = index_sync.fill(source, repository, pool)
+    if is_absent and seconds < FILL_LONGEST:
+        fill_mirrored.schedule((repository, 2 * seconds), delay=2 * seconds)
 
 
 def _apply_again(seconds: float) -> None:
@@ -131,8 +151,9 @@ def publish_by_schedule() -> None:
 
 @db_periodic_task(crontab(minute="*"))
 def write_guard_files() -> None:
-    """What a crash left unfinished."""
+    """What a crash left unfinished, also of mirrors."""
     guard_files.write()
+    mirror_files.write()
 
 
 @once_for_all(crontab(minute="*"))
@@ -264,6 +285,19 @@ def renew_certificate() -> None:
 
 
 @db_task()
+def remove_mirror(pk: int, by: str, language: str) -> None:
+    """Removes a mirror and the tags in it, started by a page; a refusal is in the audit log."""
+    row = Mirror.objects.filter(pk=pk).first()
+    if row is None:
+        return
+    with translation.override(language):
+        try:
+            mirrors.remove(row, by=by, content=mirrors.DELETE)
+        except Refused as error:
+            mirrors.record_failure(row, str(error), by=by)
+
+
+@db_task()
 def run_gc(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
     """A garbage collection, started by an operator or the schedule."""
     process.run_gc(by=by, dry_run=dry_run, purge_now=purge_now)
@@ -323,6 +357,16 @@ def integrity_by_schedule() -> None:
         integrity("schedule")
 
 
+@once_for_all(crontab(minute="*/10"))
+def evict_from_mirrors() -> None:
+    """What mirrors need not keep."""
+    try:
+        if keeping.evict_all():
+            measure_sizes()
+    except (Refused, RegistryError) as error:
+        log.warning("nothing is evicted from mirrors: %s", error)
+
+
 @once_for_all(crontab(minute="47"))
 def check_damaged_tags() -> None:
     """Checks damaged tags again, so that repaired ones are not shown as damaged for days."""
@@ -379,6 +423,7 @@ def _follow() -> None:
                     ask_to_apply_events()
             publish.catch_up()
             guard_files.catch_up()
+            mirror_files.catch_up()
             is_well = True
         except Exception as error:
             if is_well:
@@ -418,6 +463,11 @@ def _check_space() -> None:
     space.check(uploads=lambda: write_freeze.in_flight("writes"))
 
 
+def _open_ports_of_mirrors() -> None:
+    close_old_connections()
+    mirror_ports.follow()
+
+
 # Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
 # ends those whose process has ended, or whose time is over.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
@@ -425,6 +475,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.check),
+    "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
     "clock": (NOTE_SECONDS, clock.note),
 }
 

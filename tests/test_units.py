@@ -16,7 +16,7 @@ from registryui.management.commands import units
 
 NAMES = {"boathouse.target"} | {
     f"boathouse-{part}.service"
-    for part in ("registry", "manifests", "blobs", "passwords", "nginx", "web", "worker")
+    for part in ("registry", "manifests", "blobs", "passwords", "mirror", "nginx", "web", "worker")
 }
 
 

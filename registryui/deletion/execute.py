@@ -29,6 +29,7 @@ from registryui.index.events import OWN_ACT
 from registryui.index.fetch import TagProbe, probe
 from registryui.index.sync import write
 from registryui.models import AuditEvent, RegistryEvent, Tag, TagTombstone
+from registryui.models.mirrored import is_mirrored
 from registryui.oci import throw_away
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
@@ -253,6 +254,9 @@ class _Doing:
             )
             for one in deleted
         )
+        loose = [one.digest for one in deleted if not one.tag]
+        if loose and is_mirrored(self.repository):
+            ingest.let_go(self.repository, loose)
         stayed = [one for one in results if one.state != "deleted" and one.tag not in unsure]
         rows = TagTombstone.objects.filter(act=self.act, repository=self.repository)
         rows = rows.filter(tag__in=[one.tag for one in stayed if one.tag])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Case, Count, Exists, OuterRef, QuerySet, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
@@ -23,6 +23,7 @@ from registryui.models import (
     Tag,
     TagTombstone,
 )
+from registryui.models.mirrored import PULLED_ALONE, Mirrors
 
 Key = tuple[int, str]  # repository's id, digest
 
@@ -159,17 +160,21 @@ def reachable(keys: Collection[Key], *, with_undo: bool = False) -> set[Key]:
 
 
 def _above(level: set[Key], *, with_undo: bool) -> tuple[set[Key], list[tuple[Key, Key]]]:
-    """Those of these that a tag keeps, or undo; and (keeper, kept) of the others."""
+    """Those of these that a tag keeps, a pull or undo; and (keeper, kept) of the others."""
     rooted: set[Key] = set()
+    mirrors = Mirrors()
     edges: list[tuple[Key, Key]] = []
     for some in chunks(sorted({digest for _repository, digest in level})):
         rows = Manifest.objects.filter(digest__in=some)
-        for repository, digest, subject, untagged_at in rows.values_list(
-            "repository_id", "digest", "subject_digest", "untagged_at"
+        for repository, digest, subject, untagged_at, is_alone, name in rows.annotate(
+            is_alone=Case(When(PULLED_ALONE, then=True), default=False)
+        ).values_list(
+            *("repository_id", "digest", "subject_digest", "untagged_at", "is_alone"),
+            "repository__name",
         ):
             if (repository, digest) not in level:
                 continue
-            if untagged_at is None:
+            if untagged_at is None or (is_alone and mirrors.have(name)):
                 rooted.add((repository, digest))
             elif subject:
                 edges.append(((repository, subject), (repository, digest)))

@@ -39,11 +39,13 @@ from registryui.models import (
     TagTombstone,
 )
 from registryui.models.deletion import TagTombstoneQuerySet
+from registryui.models.mirrored import is_mirrored
 from registryui.oci import throw_away
 from registryui.oci.references import references
 from registryui.refused import Refused
+from registryui.registry import choose, paths
 from registryui.registry.client import RegistryClient
-from registryui.registry.errors import RegistryError
+from registryui.registry.errors import NotFound, RegistryError
 from registryui.registry.source import Stored
 
 from . import guard
@@ -243,6 +245,7 @@ class _Setting:
     ) -> None:
         self._registry, self._repository, self._stored = registry, repository, stored
         self._immutable = immutable  # tag to the rule
+        self._is_mirrored = is_mirrored(repository)  # threads have no connection to the database
         self.probes: dict[str, TagProbe] = {}  # what each tag is on now
         self.untagged: set[str] = set()  # digests that were restored by themselves
         self.unsure: set[_Wish] = set()  # no answer: it may have been done
@@ -251,6 +254,8 @@ class _Setting:
         try:
             return self._set(wish)
         except RegistryError as error:
+            if error.status in (400, 404) and self._is_mirrored:
+                return self._link(wish)
             if error.status in (400, 404):
                 return Refused(
                     _("The registry lacks part of this image; push it again: %s.")
@@ -260,6 +265,25 @@ class _Setting:
                 _("Unexpected response from the registry: %s. Check the tag again in a moment.")
                 % error
             )
+
+    def _link(self, wish: _Wish) -> Refused | None:
+        """Sets a tag of a mirrored repository of whose image only a part was pulled: the registry
+        takes no such manifest, so its link is written past it."""
+        stored = self._registry.manifest(self._repository, wish.digest)
+        try:
+            if stored is None or not wish.tag:
+                raise NotFound(wish.digest)
+            writer = choose.open_writer()
+            for path in (
+                paths.tag_index_link(self._repository, wish.tag, wish.digest),
+                paths.tag_link(self._repository, wish.tag),
+            ):
+                writer.put_link(path, wish.digest)
+        except (Refused, RegistryError) as error:
+            log.warning("%s:%s: not restored: %s", self._repository, wish.tag, error)
+            return Refused(_("Not all of this image was pulled: pull it through the mirror again."))
+        self.probes[wish.tag] = TagProbe(wish.tag, "", wish.digest, stored)
+        return None
 
     def _set(self, wish: _Wish) -> Refused | None:
         now = again(lambda: self._registry.resolve(self._repository, wish.reference)) or ""

@@ -381,7 +381,7 @@ class _GcRun(runs.Work[Result]):
             return key in mark.needed or key in mark.within_grace
         if place.kind == "revision":
             return (place.repository, place.digest) in mark.wanted
-        if place.kind == "upload":
+        if place.kind in ("upload", "tag"):  # a tag: mirrors/keeping.py
             return False
         if place.repository in mark.living or place.repository in mark.skipped:
             return True

@@ -7,7 +7,7 @@
 What a manifest needs is read from its bytes in the index, checked against its digest; a link that
 the index does not know is indexed first. Blobs are stored by sha256: what is named by another
 digest is what the repository's link for it says. Where a repository cannot be understood, or has
-no such link, all of it stays.
+no such link, all of it stays. Of a mirrored repository parts are not pulled yet: they have no link.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from registryui.graph import closure
 from registryui.index import processes, reconcile
 from registryui.index.blob_names import remembered
 from registryui.models import Manifest, ManifestTombstone, Repository, Tag, TagTombstone
+from registryui.models.mirrored import PULLED_ALONE, Mirrors
 from registryui.oci.digest import alike, is_canonical, matches
 from registryui.oci.references import References, references
 from registryui.oci.untrusted import MANIFEST_LIMIT
@@ -80,6 +81,7 @@ class Marker:
     quarantined: Sequence[Quarantined] = ()  # what waits in the quarantine
     found: Mark = field(init=False)
     _tombstones: dict[str, set[str]] = field(init=False)
+    _mirrors: Mirrors = field(init=False)
     _away: dict[str, set[str]] = field(init=False)  # quarantined manifests of each repository
 
     def mark(self) -> Mark:
@@ -90,6 +92,7 @@ class Marker:
         kept = TagTombstone.objects.kept(self.found.began)
         for name, digest in kept.values_list("repository", "digest"):
             self._tombstones[name].add(digest)
+        self._mirrors = Mirrors()
         self._away = defaultdict(set)
         for one in self.quarantined:
             place = paths.place_of(one.path)
@@ -202,7 +205,7 @@ class Marker:
         """Decides about all manifests of some repositories."""
         known = self._known(group)
         for here in known.values():
-            here.kept = closure(self._roots(here.links), here.keeps)
+            here.kept = closure(self._roots(here), here.keeps)
             here.within_grace = closure(self._within_grace(here), here.keeps) - here.kept
             self._skip(here)
         self._expand(known)
@@ -224,15 +227,16 @@ class Marker:
 
     def _known(self, group: Sequence[Links]) -> dict[str, _Known]:
         """The index of these repositories; what is on the disk and not in it is indexed first."""
-        known = _known(self.store, group)
+        known = _known(self.store, group, self._mirrors)
         late = [one.links for one in known.values() if set(one.links.manifests) - one.rows.keys()]
         for links in late:
             reconcile.read_again(self.store, links.name)
             self.go_on(0)
-        return known | _known(self.store, late)
+        return known | _known(self.store, late, self._mirrors)
 
-    def _roots(self, links: Links) -> set[str]:
-        roots = links.tags | self._tombstones.get(links.name, set())
+    def _roots(self, here: _Known) -> set[str]:
+        links = here.links
+        roots = links.tags | self._tombstones.get(links.name, set()) | here.pulled_alone
         return roots | set(links.manifests) if links.why else roots
 
     def _within_grace(self, here: _Known) -> set[str]:
@@ -316,6 +320,8 @@ class _Known:
 
     links: Links
     store: FileStore
+    is_mirrored: bool = False
+    pulled_alone: set[str] = field(default_factory=set)  # see models/mirrored.py
     kept: set[str] = field(default_factory=set)
     within_grace: set[str] = field(default_factory=set)  # and not kept
     rows: dict[str, _Row] = field(default_factory=dict)
@@ -327,11 +333,12 @@ class _Known:
 
     def stored(self, digests: Iterable[str]) -> set[str]:
         """What those of these that are no sha256 are stored under: by the repository's links, and
-        as the index remembers it. One without such a link may be any blob: then `why` says so."""
+        as the index remembers it. One without such a link may be any blob: then `why` says so, but
+        where a mirror may not have pulled it yet."""
         others = [one for one in digests if not is_canonical(one)]
         linked = self.store.stored_as(self.links.name, others)
         lost = sorted(set(others) - linked.keys())
-        if lost:
+        if lost and not self.is_mirrored:
             self.why = self.why or f"{lost[0]}: no link says which blob that is"
         return {*linked.values(), *remembered(others).values()}
 
@@ -373,9 +380,9 @@ class _Known:
         return content
 
 
-def _known(store: FileStore, group: Sequence[Links]) -> dict[str, _Known]:
+def _known(store: FileStore, group: Sequence[Links], mirrors: Mirrors) -> dict[str, _Known]:
     """What the index has of these repositories."""
-    known = {links.name: _Known(links, store) for links in group}
+    known = {links.name: _Known(links, store, mirrors.have(links.name)) for links in group}
     rows = Manifest.objects.filter(repository__name__in=list(known)).order_by()
     for name, digest, subject, untagged_at, kind in rows.values_list(
         "repository__name", "digest", "subject_digest", "untagged_at", "kind"
@@ -390,6 +397,10 @@ def _known(store: FileStore, group: Sequence[Links]) -> dict[str, _Known]:
     tombstones = ManifestTombstone.objects.filter(repository__in=list(known)).order_by()
     for name, digest, raw in tombstones.values_list("repository", "digest", "raw").iterator():
         known[name].buried[digest] = references(bytes(raw))
+    mirrored = [name for name, here in known.items() if here.is_mirrored]
+    alone = rows.filter(PULLED_ALONE, repository__name__in=mirrored)
+    for name, digest in alone.values_list("repository__name", "digest"):
+        known[name].pulled_alone.add(digest)
     for name, here in known.items():
         if others := [subject for subject in here.referrers if not is_canonical(subject)]:
             for subject, digest in named_otherwise(name, others).items():

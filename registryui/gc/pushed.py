@@ -24,7 +24,7 @@ from datetime import timedelta
 from typing import Self
 
 from django.db import DatabaseError, connection
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from registryui.graph import closure
@@ -32,6 +32,7 @@ from registryui.index import reconcile
 from registryui.integrity.completeness import NESTING, references_of
 from registryui.integrity.repair import repair_data
 from registryui.models import RegistryEvent, Run
+from registryui.models.mirrored import mirrored_names
 from registryui.oci.digest import is_canonical
 from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.refused import Refused
@@ -90,7 +91,7 @@ class Watch:
         connection.close()
 
     def _poll(self) -> None:
-        rows = RegistryEvent.objects.filter(pk__gt=self._after, action="push").exclude(digest="")
+        rows = RegistryEvent.objects.filter(_may_need(), pk__gt=self._after).exclude(digest="")
         pushed: dict[str, set[str]] = defaultdict(set)
         for pk, name, digest in rows.values_list("pk", "repository", "digest"):
             if pk not in self._seen:
@@ -108,13 +109,24 @@ class Watch:
             self._advanced_at = time.monotonic()
 
 
+def _may_need() -> Q:
+    """Events of what may be in use since: pushes, and pulls through mirrors, whose service writes
+    past the registry what is not there, and relies on what is. One query."""
+    wanted = Q(action="push")
+    for name in mirrored_names():
+        wanted |= Q(action="pull", repository__startswith=f"{name}/")
+    return wanted
+
+
 def restore_pending() -> None:
     """Restores what pushes need whose events wait to be applied; and makes data good that the
     registry could not read for one of them. Two queries where nothing was freed lately."""
-    waiting = RegistryEvent.objects.filter(applied_at=None, action="push").exclude(digest="")
+    waiting = RegistryEvent.objects.filter(applied_at=None).exclude(digest="")
     lately = Run.objects.filter(kind=Run.Kind.GC, heartbeat_at__gt=timezone.now() - LATELY).exists()
-    if not lately:
-        waiting = waiting.filter(attempts__gt=0)
+    if lately:
+        waiting = waiting.filter(_may_need())
+    else:
+        waiting = waiting.filter(action="push", attempts__gt=0)
     pushed: dict[str, set[str]] = defaultdict(set)
     unread: set[str] = set()
     rows = waiting.order_by("-pk").values_list("repository", "digest", "attempts")[:PUSHES]

@@ -26,6 +26,7 @@ from registryui.graph import closure
 from registryui.index import ingest, sync
 from registryui.index.progress import Result
 from registryui.models import ImageIndexEntry, Manifest, Repository, Run, TagTombstone
+from registryui.models.mirrored import PULLED_ALONE, is_mirrored
 from registryui.oci.digest import is_canonical
 from registryui.oci.references import references
 from registryui.refused import Refused
@@ -179,6 +180,9 @@ def _kept(client: RegistryClient, repository: Repository, may_go: set[str]) -> s
             roots.add(digest)
     if unknown := roots - known:
         raise _NotKnown(_("the index does not contain %(digest)s") % {"digest": min(unknown)})
+    if is_mirrored(repository.name):
+        alone = repository.manifests.filter(PULLED_ALONE)
+        roots |= set(alone.values_list("digest", flat=True))
     return closure(roots | former | (known - may_go), partial(_named_by, repository))
 
 

@@ -25,6 +25,7 @@ from registryui.models import (
     Repository,
     Tag,
 )
+from registryui.models.mirrored import Mirrors
 from registryui.registry.source import Store
 
 from . import bulk, counts, processes
@@ -128,7 +129,10 @@ def _room() -> Iterator[None]:
 
 def _batches(store: Store, names: Sequence[str], state: State) -> Iterator[Batch]:
     reported = reported_repositories(names)
-    tasks = (Task(name, pushes(name) if name in reported else {}) for name in names)
+    mirrors = Mirrors()
+    tasks = (
+        Task(name, pushes(name) if name in reported else {}, mirrors.have(name)) for name in names
+    )
     if len(names) < FEW:
         yield from batches(store, tasks, times_as_text=bulk.times_as_text())
     else:

@@ -32,6 +32,9 @@ class NewManifest:
     # Of digests that it names and that are no sha256: what they are stored under. Rows name content
     # by that alone, so that one blob with two names is one blob.
     stored: Mapping[str, str] = field(default_factory=dict)
+    # Of a mirrored repository: blobs that it names, by what they are stored under, and that were
+    # not pulled yet. None: any other repository, where that is a case for `missing`.
+    absent: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

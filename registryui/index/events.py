@@ -3,6 +3,9 @@
 An event is a hint. It is stored, then the registry is asked about the tag it names, so neither
 repeats nor the order of arrival matter. Only what cannot be asked is taken from the event itself:
 who pushed, when, and that somebody pulled. What got lost is found by the next sync.
+
+Into a mirrored repository nobody pushes: there the registry is asked when something was pulled that
+the index does not know.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from registryui.models import (
 )
 from registryui.models.activity import OWN_ACT as OWN_ACT
 from registryui.models.activity import OWN_CLIENT
+from registryui.models.mirrored import Mirrors
 from registryui.oci import media_types, throw_away
 from registryui.oci.event import Event, parse_events
 from registryui.oci.untrusted import MANIFEST_LIMIT
@@ -40,8 +44,8 @@ from registryui.registry.source import Source, Stored
 
 from . import client_deletes, counts, ingest, tombstones
 from .blob_names import remembered
-from .fetch import Known, TagProbe, complete, probe
-from .sync import AT_ONCE, is_store, known_elsewhere, known_here, write
+from .fetch import Known, TagProbe, complete, has_blob, probe
+from .sync import AT_ONCE, is_absent, is_store, known_elsewhere, known_here, write
 
 log = logging.getLogger(__name__)
 
@@ -114,15 +118,19 @@ def apply_pending(
     *,
     then: Callable[[Sequence[RegistryEvent]], None] = lambda events: None,
     later: Callable[[float], object] = lambda seconds: None,
+    absent: Callable[[str], object] = lambda repository: None,
 ) -> int:
     """Applies every stored event whose time has come, oldest first; returns how many. Waits for a
     run under way.
 
     `then` gets the events of each repository once they are applied. `later` is told in how many
     seconds to come again, if the registry did not answer for some; it stops none of the others.
+    `absent` is told of mirrored repositories that did not have all of what was pulled yet: see
+    sync.fill.
     """
     applied, last = 0, 0
     waits: list[float] = []
+    mirrors = Mirrors()
     with _one_at_a_time, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
         while batch := _due(last):
             last = batch[-1].pk
@@ -138,7 +146,19 @@ def apply_pending(
                     waits.append(_postpone(repository, events, error))
                 else:
                     done[repository] = events
-            _conclude(done)
+            learned: dict[str, list[RegistryEvent]] = {}
+            for repository, pulls in _conclude(done, mirrors).items():
+                try:
+                    is_absent = _learn(source, repository, pulls, pool, mirrors)
+                except RegistryError as error:
+                    waits.append(_postpone(repository, pulls, error))
+                    done[repository] = [one for one in done[repository] if one not in pulls]
+                else:
+                    learned[repository] = pulls
+                    if is_absent:
+                        absent(repository)
+            if learned:
+                _conclude(learned)
             counts.fold()
             for events in done.values():
                 applied += len(events)
@@ -188,18 +208,78 @@ def _apply(
         tombstones.note_passed(repository, passed, events)
 
 
+def _set_on(
+    source: Source, repository: str, pulls: Sequence[RegistryEvent], pool: Executor
+) -> dict[str, ingest.TagUpdate]:
+    """By tag, those of these pulls by digest that a tag is on now: some clients ask for a tag's
+    digest, which is no pull, and then pull that. One query; a request for each tag, unless image
+    indexes list all that was pulled."""
+    at = {one.digest: one.at for one in pulls}
+    listing = ImageIndexEntry.objects.filter(
+        digest__in=at, image_index__repository__name=repository
+    )
+    if not at.keys() - set(listing.values_list("digest", flat=True)):
+        return {}
+    tags = sorted(_listed(source, repository))
+    digests = pool.map(lambda tag: _resolved(source, repository, tag), tags)
+    return {
+        tag: ingest.TagUpdate(digest, at[digest], "")
+        for tag, digest in zip(tags, digests, strict=True)
+        if digest in at
+    }
+
+
+def _resolved(source: Source, repository: str, tag: str) -> str:
+    try:
+        return source.resolve(repository, tag) or ""
+    except (NotFound, BadAnswer, TooLarge):
+        return ""
+
+
 @transaction.atomic
-def _conclude(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
+def _conclude(
+    done: Mapping[str, Sequence[RegistryEvent]], mirrors: Mirrors | None = None
+) -> dict[str, list[RegistryEvent]]:
     """Counts the events of a batch that were applied, by repository, and marks them. Killed before
-    that, they are looked at again, which does no harm; each is counted once."""
+    that, they are looked at again, which does no harm; each is counted once.
+
+    Leaves out, and returns, pulls from mirrored repositories of what the index does not know. None:
+    it was looked for.
+    """
     wanted = [event.pk for events in done.values() for event in events]
     # Another host may have been at the same events.
     rows = RegistryEvent.objects.select_for_update().filter(pk__in=wanted, applied_at=None)
     ours = set(rows.values_list("pk", flat=True))
     settled = {name: [one for one in events if one.pk in ours] for name, events in done.items()}
-    _count(settled)
+    unknown = _count(settled, mirrors)
+    ours -= {event.pk for pulls in unknown.values() for event in pulls}
     RegistryEvent.objects.filter(pk__in=ours).update(applied_at=timezone.now(), error="")
     client_deletes.tell(event for events in settled.values() for event in events)
+    return unknown
+
+
+def _learn(
+    source: Source,
+    repository: str,
+    pulls: Sequence[RegistryEvent],
+    pool: Executor,
+    mirrors: Mirrors,
+) -> bool:
+    """Looks at what these pulls from a mirrored repository name; True if some of it was not pulled
+    yet."""
+    tags, seen = {one.tag for one in pulls if one.tag}, dict[str, str]()
+    newest = {
+        one.tag: ingest.TagUpdate(one.digest, one.at, "") for one in sorted(pulls, key=_by_time)
+    }
+    newest |= _set_on(source, repository, [one for one in pulls if not one.tag], pool)
+    tags |= newest.keys() - {""}
+    for _attempt in PAUSES:  # a sync may be quicker
+        tags = tags and _probe_tags(
+            source, repository, tags, newest, pool, is_last=True, seen=seen, mirrors=mirrors
+        )
+    digests = {one.digest for one in pulls} - set(seen.values())
+    probe_untagged(source, repository, digests, pool, mirrors=mirrors)
+    return is_absent(repository)
 
 
 def _note_replaced(repository: str, events: Sequence[RegistryEvent]) -> None:
@@ -259,6 +339,7 @@ def _probe_tags(
     *,
     is_last: bool,
     seen: dict[str, str],
+    mirrors: Mirrors | None = None,
 ) -> set[str]:
     """Returns the tags to look at again: those that changed in the index while we looked, and
     those that the registry has not finished writing. Raises its error only if this `is_last`.
@@ -296,7 +377,9 @@ def _probe_tags(
                     continue
         probes.append(one)
     if probes:
-        again |= set(write(source, repository, probes, pool, updates=updates).skipped)
+        again |= set(
+            write(source, repository, probes, pool, updates=updates, mirrors=mirrors).skipped
+        )
     return again
 
 
@@ -324,7 +407,14 @@ def _listed(source: Source, repository: str) -> set[str]:
         return set()
 
 
-def probe_untagged(source: Source, repository: str, digests: set[str], pool: Executor) -> None:
+def probe_untagged(
+    source: Source,
+    repository: str,
+    digests: set[str],
+    pool: Executor,
+    *,
+    mirrors: Mirrors | None = None,
+) -> None:
     """Manifests that were pushed and that no tag brought along: no list of the registry has
     them. Tags that lacked one are looked at again."""
     stored = []
@@ -337,7 +427,11 @@ def probe_untagged(source: Source, repository: str, digests: set[str], pool: Exe
             stored.append(one)
     if stored:
         known = Known(lambda some: known_here(repository, some), known_elsewhere)
-        ingest.save(repository, [], complete(source, repository, stored, known=known, pool=pool))
+        is_mirrored = (mirrors or Mirrors()).have(repository)
+        manifests = complete(
+            source, repository, stored, known=known, pool=pool, is_mirrored=is_mirrored
+        )
+        ingest.save(repository, [], manifests)
         probe_incomplete(source, repository, {one.digest for one in stored}, pool)
 
 
@@ -379,7 +473,7 @@ def _check_blobs(source: Source, repository: str, digests: set[str], pool: Execu
     )
     needed = set(blobs.order_by().values_list("blob__digest", flat=True))
     order = sorted(one for one in digests if stored.get(one, one) in needed)
-    there = pool.map(lambda digest: _has_blob(source, repository, digest), order)
+    there = pool.map(lambda digest: has_blob(source, repository, digest), order)
     lost = {
         stored.get(digest, digest)
         for digest, is_there in zip(order, there, strict=True)
@@ -387,15 +481,6 @@ def _check_blobs(source: Source, repository: str, digests: set[str], pool: Execu
     }
     if lost:
         ingest.lose_blobs(repository, lost)
-
-
-def _has_blob(source: Source, repository: str, digest: str) -> bool:
-    try:
-        return source.blob(repository, digest, limit=1) is not None
-    except NotFound:
-        return False
-    except (BadAnswer, TooLarge):
-        return True
 
 
 def _keep_unseen(source: Source, repository: str, pushes: Sequence[RegistryEvent]) -> None:
@@ -435,16 +520,25 @@ def _postpone(repository: str, events: Sequence[RegistryEvent], error: RegistryE
 # -- what only events know: pulls and pushes a day -----------------------------------------------
 
 
-def _count(done: Mapping[str, Sequence[RegistryEvent]]) -> None:
+def _count(
+    done: Mapping[str, Sequence[RegistryEvent]], mirrors: Mirrors | None
+) -> dict[str, list[RegistryEvent]]:
+    """Returns what `_conclude` does."""
     rows = {row.name: row for row in Repository.objects.filter(name__in=done.keys())}
     days: dict[tuple[int, date], list[int]] = defaultdict(lambda: [0, 0])
+    unknown: dict[str, list[RegistryEvent]] = {}
     for name, repository in rows.items():
         for event in done[name]:
             if event.action == "push" and event.tag:
                 days[repository.pk, event.at.date()][1] += 1
-        for event in _pulls_of_tags(repository, done[name]):
+        counted, unknown[name] = _pulls_of_tags(repository, done[name], mirrors)
+        for event in counted:
             days[repository.pk, event.at.date()][0] += 1
+    for name in done.keys() - rows.keys():
+        pulls = [event for event in done[name] if event.action == "pull"]
+        unknown[name] = pulls if pulls and mirrors and mirrors.have(name) else []
     _add_to_days(days)
+    return {name: pulls for name, pulls in unknown.items() if pulls}
 
 
 def _add_to_days(days: Mapping[tuple[int, date], Sequence[int]]) -> None:
@@ -476,8 +570,11 @@ def _add_to_days(days: Mapping[tuple[int, date], Sequence[int]]) -> None:
         )
 
 
-def _pulls_of_tags(repository: Repository, events: Sequence[RegistryEvent]) -> list[RegistryEvent]:
-    """Writes pulls to their manifests; returns those that count for the repository.
+def _pulls_of_tags(
+    repository: Repository, events: Sequence[RegistryEvent], mirrors: Mirrors | None
+) -> tuple[list[RegistryEvent], list[RegistryEvent]]:
+    """Writes pulls to their manifests; returns those that count for the repository, and those of
+    which nothing is written, because it is mirrored and what was pulled is not in the index.
 
     A client that pulls an image index fetches the index and then one child: one pull, not two.
     """
@@ -486,22 +583,33 @@ def _pulls_of_tags(repository: Repository, events: Sequence[RegistryEvent]) -> l
         if event.action == "pull":
             pulls[event.digest].append(event)
     if not pulls:
-        return []
+        return [], []
     children = set(
         ImageIndexEntry.objects.filter(
             image_index__repository=repository, digest__in=pulls.keys()
         ).values_list("digest", flat=True)
     )
-    tagged = set(
+    named = set(
         repository.tags.filter(manifest__digest__in=pulls.keys()).values_list(
-            "manifest__digest", flat=True
+            "name", "manifest__digest"
         )
     )
+    tagged = {digest for _name, digest in named}
     counted: list[RegistryEvent] = []
+    unknown: list[RegistryEvent] = []
     for digest, of_digest in pulls.items():
+        elsewhere = [one for one in of_digest if one.tag and (one.tag, digest) not in named]
+        if elsewhere and mirrors and mirrors.have(repository.name):
+            unknown += elsewhere
+            of_digest = [one for one in of_digest if one not in elsewhere]
+            if not of_digest:
+                continue
         newest = max(of_digest, key=lambda one: one.at)
         rows = repository.manifests.filter(digest=digest)
-        rows.update(pull_count=F("pull_count") + len(of_digest))
+        is_known = rows.update(pull_count=F("pull_count") + len(of_digest))
+        if not is_known and mirrors and mirrors.have(repository.name):
+            unknown += of_digest
+            continue
         rows.filter(pulled_at__lt=newest.at).update(pulled_at=newest.at, pulled_by=newest.actor)
         repository.tags.filter(manifest__digest=digest, pulled_at__lt=newest.at).update(
             pulled_at=newest.at
@@ -515,7 +623,7 @@ def _pulls_of_tags(repository: Repository, events: Sequence[RegistryEvent]) -> l
             pulled_at=newest_at,
             changed_at=timezone.now(),
         )
-    return counted
+    return counted, unknown
 
 
 def prune() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registryui.models import Tag
 from registryui.oci import manifest as oci
@@ -16,6 +16,7 @@ from registryui.registry.errors import BadAnswer, NotFound, TooLarge
 from registryui.registry.source import Source, Stored
 
 from .contents import CONFIG_LIMIT, NESTING_LIMIT, NewManifest, children, config_of, resolved
+from .rows import own_blobs
 
 Problem = Tag.Problem
 
@@ -80,11 +81,12 @@ def complete(
     *,
     known: Known,
     pool: Executor,
+    is_mirrored: bool,
 ) -> list[NewManifest]:
     """Everything that these manifests need and the index of the repository lacks, children first.
 
     Children of image indexes are fetched level by level, then all configs. What the registry
-    does not have is named in `missing`; it stops nothing.
+    does not have is named in `missing`, in a mirrored repository in `absent`; it stops nothing.
     """
     levels: list[list[NewManifest]] = []
     missing: set[str] = set()
@@ -107,7 +109,33 @@ def complete(
         level = [copies[digest] for digest in found.keys() & copies.keys()]
         level += _copy_or_parse((one for one in found.values() if one.raw), seen, known)
     flat = [one for level in reversed(levels) for one in level]
-    return _with_configs(source, repository, flat, missing, pool)
+    flat = _with_configs(source, repository, flat, missing, pool)
+    return _with_absent(source, repository, flat, pool) if is_mirrored else flat
+
+
+def _with_absent(
+    source: Source, repository: str, manifests: Sequence[NewManifest], pool: Executor
+) -> list[NewManifest]:
+    """The same, of a mirrored repository. A request for each blob."""
+    names = {stored: named for one in manifests for named, stored in one.stored.items()}
+    order = sorted({digest for one in manifests for digest in own_blobs(one)})
+    wanted = [names.get(digest, digest) for digest in order]
+    there = pool.map(lambda named: has_blob(source, repository, named), wanted)
+    absent = {digest for digest, is_there in zip(order, there, strict=True) if not is_there}
+    return [
+        replace(one, missing=(), absent=frozenset(absent & own_blobs(one).keys()))
+        for one in manifests
+    ]
+
+
+def has_blob(source: Source, repository: str, digest: str) -> bool:
+    """Whether the repository has this blob, in whatever state. Raises RegistryError."""
+    try:
+        return source.blob(repository, digest, limit=1) is not None
+    except NotFound:
+        return False
+    except (BadAnswer, TooLarge):
+        return True
 
 
 def _copy_or_parse(stored: Iterable[Stored], seen: set[str], known: Known) -> list[NewManifest]:

@@ -30,6 +30,7 @@ from registryui.models import (
     Tag,
     TagTombstone,
 )
+from registryui.models.mirrored import is_mirrored
 from registryui.oci import names, throw_away
 
 from . import bulk, client_deletes, tombstones
@@ -44,6 +45,7 @@ __all__ = [
     "drop_manifest",
     "drop_manifests",
     "drop_repository",
+    "let_go",
     "lose_blobs",
     "refresh",
     "save",
@@ -85,11 +87,14 @@ def save(
         name=name, defaults={"namespace": names.namespace_of(name)}
     )
     created = _add_manifests(repository, manifests)
+    filled = _fill(repository, manifests, {one.digest for one in created})
     changes = _set_tags(repository, probes, manifests, updates or {})
     changes.manifests = len(created)
-    if is_new or created or changes.added or changes.moved or changes.removed or changes.problems:
+    is_changed = changes.added or changes.moved or changes.removed or changes.problems
+    if is_new or created or filled or is_changed:
         refresh(repository)
-    client_deletes.note(name, changes.lost)
+    if changes.lost and not is_mirrored(name):
+        client_deletes.note(name, changes.lost)
     return changes
 
 
@@ -108,6 +113,7 @@ def drop_repository(name: str, *, with_undo: bool = False) -> int:
     if repository is None:
         return 0
     tags = repository.tags.count()
+    with_undo = with_undo and not is_mirrored(name)
     digests = set(repository.manifests.values_list("digest", flat=True)) if with_undo else set()
     lost: list[TagTombstone] = []
     for some in chunks(sorted(digests), CHUNK):
@@ -136,6 +142,8 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
     if repository is None:
         return 0
     every = set(digests)
+    is_sparse = is_mirrored(name)
+    with_undo = with_undo and not is_sparse
     children: set[str] = set()
     lost: list[TagTombstone] = []
     if_event: set[str] = set()
@@ -154,7 +162,10 @@ def drop_manifests(name: str, digests: Sequence[str], *, with_undo: bool = False
         Tag.objects.filter(manifest__in=found).update(problem=Tag.Problem.DANGLING, size=0)
         dropped += found.delete()[1].get(Manifest._meta.label, 0)
     if dropped:
-        _mark_incomplete(repository, every)
+        if is_sparse:
+            let_go(name, children)
+        else:
+            _mark_incomplete(repository, every)
         mark_listed(repository, children)
         repository.size = _measure(repository)
         refresh(repository)
@@ -187,6 +198,8 @@ def lose_blobs(name: str, digests: Collection[str]) -> list[str]:
     no more. Returns their names."""
     repository = Repository.objects.filter(name=name).first()
     if repository is None:
+        return []
+    if is_mirrored(name):  # whoever pulls them fetches them again
         return []
     edges = ManifestBlob.objects.filter(repository=repository, blob__digest__in=digests)
     users = set(edges.order_by().values_list("manifest__digest", flat=True))
@@ -262,6 +275,16 @@ def refresh(repository: Repository) -> None:
     )
 
 
+def let_go(name: str, digests: Collection[str]) -> int:
+    """Ends that these untagged manifests of a mirrored repository stay because they were pulled by
+    their digest (models/mirrored.py); how many these were."""
+    count = 0
+    for some in chunks(sorted(digests), CHUNK):
+        rows = Manifest.objects.filter(repository__name=name, digest__in=some)
+        count += rows.filter(untagged_at__isnull=False).update(untagged_at=timezone.now())
+    return count
+
+
 # -- manifests ---------------------------------------------------------------------------------
 
 
@@ -296,6 +319,8 @@ def _add_manifests(repository: Repository, manifests: Sequence[NewManifest]) -> 
         sorted((fact, row.pk) for row in rows for fact in columns[row.digest][1]),
     )
     _size_image_indexes(repository, [row for row in rows if row.kind == Manifest.Kind.IMAGE_INDEX])
+    if any(one.absent is not None for one in fresh.values()):
+        _size_listing(repository, fresh.keys())
     return rows
 
 
@@ -312,6 +337,7 @@ def _add_edges(
     # In one order: two that wait for each other's new blobs would be a deadlock.
     Blob.objects.bulk_create([wanted[one] for one in sorted(wanted)], ignore_conflicts=True)
     blobs = {blob.digest: blob for blob in Blob.objects.filter(digest__in=wanted)}
+    _grow(repository, blobs.values(), {one.digest: one.size for one in wanted.values()})
     bulk.add_names(
         (named, blobs[stored].pk)
         for one in fresh.values()
@@ -337,6 +363,59 @@ def _add_edges(
         ),
     )
     _count_manifests({(row.pk, blobs[digest].pk) for row, digest, *_rest in edges}, by=1)
+
+
+def _grow(repository: Repository, blobs: Iterable[Blob], sizes: Mapping[str, int]) -> list[Blob]:
+    """Writes the size of those of these blobs that are in the registry now and were not before.
+    Returns them. No query if there are none."""
+    grown = [one for one in blobs if not one.size and sizes.get(one.digest)]
+    if not grown:
+        return []
+    for one in grown:
+        one.size = sizes[one.digest]
+    Blob.objects.bulk_update(grown, ["size"], batch_size=200)
+    by_id = {one.pk: one.size for one in grown}
+    gained: dict[int, int] = defaultdict(int)
+    holders = ManifestBlob.objects.filter(blob__in=by_id).order_by()
+    for holder, blob in holders.values_list("repository_id", "blob_id").distinct():
+        gained[holder] += by_id[blob]
+    repository.size = capped(repository.size + gained.pop(repository.pk, 0))
+    for holder, size in gained.items():
+        Repository.objects.filter(pk=holder).update(size=F("size") + size)
+    return grown
+
+
+def _fill(
+    repository: Repository, manifests: Sequence[NewManifest], created: Collection[str]
+) -> bool:
+    """Writes what a mirrored repository has pulled of manifests that the index knew: sizes of
+    blobs, and configs. No query for others."""
+    known = {
+        one.digest: one for one in manifests if one.absent is not None and one.digest not in created
+    }
+    if not known:
+        return False
+    sizes = {edge.digest: edge.size for one in known.values() for edge in made.edges(one)}
+    grown = _grow(repository, Blob.objects.filter(digest__in=sizes, size=0), sizes)
+    rows = repository.manifests.filter(digest__in=known, config=None, kind=Manifest.Kind.IMAGE)
+    found: list[Manifest] = []
+    stated: list[tuple[int, int]] = []
+    for row in rows.only("pk", "digest"):
+        one = known[row.digest]
+        if one.config is None:
+            continue
+        columns, facts = made.manifest_row(one)
+        told = dict(zip(made.MANIFEST, columns, strict=True))
+        for name in _OF_CONFIG:
+            setattr(row, name, told[name])
+        found.append(row)
+        stated += [(fact, row.pk) for fact in facts]
+    Manifest.objects.bulk_update(found, _OF_CONFIG, batch_size=200)
+    bulk.insert(ImageFact, ("fact", "manifest"), sorted(stated))
+    return bool(grown or found)
+
+
+_OF_CONFIG = ("config", "os", "architecture", "variant", "created_at")
 
 
 def _count_manifests(pairs: Iterable[tuple[int, int]], *, by: int) -> None:
@@ -397,6 +476,17 @@ def _size_image_indexes(repository: Repository, rows: Sequence[Manifest]) -> Non
         row.size = made.image_index_size(len(row.raw), below)
         children[digest] = made.Child(row.kind, row.size, {})
     Manifest.objects.bulk_update(rows, ["size"])
+
+
+def _size_listing(repository: Repository, digests: Collection[str]) -> None:
+    """Writes the size of image indexes that list these, which came after them."""
+    above = with_listing(repository.name, digests).difference(digests)
+    if not above:
+        return
+    rows = list(repository.manifests.filter(digest__in=above).defer("config", "annotations"))
+    _size_image_indexes(repository, rows)
+    for row in rows:
+        Tag.objects.filter(manifest=row).exclude(size=row.size).update(size=row.size)
 
 
 def _children(repository: Repository, digests: set[str]) -> dict[str, made.Child]:
@@ -467,7 +557,8 @@ def _set_tags(
     Tag.objects.filter(pk__in=removed).delete()
     changes.removed, changes.skipped = len(removed), tuple(skipped)
     _write_tags(to_save)
-    tombstones.note(overwritten)
+    if overwritten and not is_mirrored(repository.name):  # there its upstream moved it
+        tombstones.note(overwritten)
     _mark_pushed(targets.values(), probes, updates)
     _regroup(repository, touched)
     return changes

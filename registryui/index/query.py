@@ -21,6 +21,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.utils.translation import gettext as _
 
+from registryui import formats
 from registryui.oci import names
 from registryui.oci.digest import is_digest
 
@@ -338,26 +339,17 @@ def _state(item: _Item) -> Term:
     return replace(item.term, value=value)
 
 
-_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s?([a-z]{0,3})")
-_UNITS = {"": 1, "b": 1}
-for _power, _letter in enumerate("kmgt", start=1):
-    _UNITS |= {_letter: 1000**_power, f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
-
-
 def _size(item: _Item) -> Term:
     """least, most: bytes. kB are 1000 as on the pages, KiB 1024."""
     operator = item.operator.lstrip(":")
     if not operator:
         raise item.wrong(_("Compare a size with >, >=, < or <=."), is_complete=True)
-    match = _SIZE.fullmatch(item.value.lower())
-    if match is None or match[2] not in _UNITS:
+    found = formats.bytes_in(item.value)
+    if found is None:
         raise item.wrong(
             _("A size is a number with a unit: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.")
         )
-    whole, _point, fraction = match[1].partition(".")
-    unit = _UNITS[match[2]]
-    # In whole numbers: a float would be off by one for what people compare exactly.
-    amount = min(int(whole) * unit + int(fraction or 0) * unit // 10 ** len(fraction), LARGEST)
+    amount = min(found, LARGEST)
     if operator.startswith(">"):
         return replace(item.term, least=amount + (operator == ">"))
     return replace(item.term, most=amount - (operator == "<"))

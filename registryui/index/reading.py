@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
@@ -85,12 +85,19 @@ class Found:
 
 
 def closure(
-    store: Store, repository: str, digests: Iterable[str], *, have: Mapping[str, Any], of: set[str]
+    store: Store,
+    repository: str,
+    digests: Iterable[str],
+    *,
+    have: Mapping[str, Any],
+    of: set[str],
+    is_mirrored: bool,
 ) -> Found:
     """These manifests and what they list, without those in `have`.
 
-    `of` are the revisions of the repository: only what is linked there is in it. Raises
-    RegistryError if the store does not answer; what cannot be read is a problem.
+    `of` are the revisions of the repository: only what is linked there is in it. `is_mirrored`:
+    nothing is missing there, but it may be absent. Raises RegistryError if the store does not
+    answer; what cannot be read is a problem.
     """
     found = Found()
     levels: list[list[NewManifest]] = []
@@ -104,6 +111,8 @@ def closure(
         level = sorted(child for child in wanted - seen if child not in have)
     flat = [one for some in reversed(levels) for one in some]
     found.manifests = _with_configs(store, repository, flat, found.problems)
+    if is_mirrored:
+        found.manifests = _with_absent(store, found.manifests)
     return found
 
 
@@ -186,6 +195,21 @@ def _with_configs(
     return done
 
 
+def _with_absent(store: Store, manifests: Sequence[NewManifest]) -> list[NewManifest]:
+    """The same, of a mirrored repository. One round."""
+    wanted = list({digest for one in manifests for digest in rows.own_blobs(one)})
+    absent = set()
+    for digest, content in zip(wanted, store.read_blobs(wanted, limit=0), strict=True):
+        if isinstance(content, RegistryError) and content.temporary:
+            raise content
+        if content is None:
+            absent.add(digest)
+    return [
+        replace(one, missing=(), absent=frozenset(absent & rows.own_blobs(one).keys()))
+        for one in manifests
+    ]
+
+
 # -- pieces ----------------------------------------------------------------------------------------
 
 
@@ -197,6 +221,7 @@ class _Repository:
     reported: Mapping[str, Sequence[TagUpdate]]
     times_as_text: bool  # as SQLite keeps them
     links: Sequence[TagLink]
+    is_mirrored: bool = False
     groups: dict[str, bytes] = field(default_factory=dict)
     pushed: dict[str, TagUpdate] = field(default_factory=dict)  # the newest move to each digest
     place: dict[str, int] = field(default_factory=dict)  # of each manifest that is made
@@ -209,7 +234,12 @@ class _Repository:
 
 
 def pieces(
-    store: Store, name: str, *, reported: Mapping[str, Sequence[TagUpdate]], times_as_text: bool
+    store: Store,
+    name: str,
+    *,
+    reported: Mapping[str, Sequence[TagUpdate]],
+    times_as_text: bool,
+    is_mirrored: bool = False,
 ) -> Iterator[Piece]:
     """Everything in a repository; at least one piece, the last of them with the stamp.
 
@@ -218,7 +248,7 @@ def pieces(
     stamp = store.stamp(name)  # before all else: what changes while we read, changes it again
     links = sorted(store.tag_links(name), key=lambda link: link.name)
     revisions = store.revisions(name)
-    here = _begin(_Repository(name, reported, times_as_text, links))
+    here = _begin(_Repository(name, reported, times_as_text, links, is_mirrored))
     of = set(revisions)
     waiting: Piece | None = None
     for some, digests in _portions(here, revisions):
@@ -284,6 +314,7 @@ def _closure(store: Store, here: _Repository, digests: Iterable[str], of: set[st
         (digest for digest in digests if digest not in here.problems),
         have=here.place,
         of=of,
+        is_mirrored=here.is_mirrored,
     )
 
 
@@ -393,6 +424,7 @@ class Task:
 
     name: str
     reported: Mapping[str, Sequence[TagUpdate]] = field(default_factory=dict)
+    is_mirrored: bool = False
 
 
 @dataclass(slots=True)
@@ -410,7 +442,13 @@ def batches(store: Store, tasks: Iterable[Task], *, times_as_text: bool) -> Iter
     weight = 0
     for task in tasks:
         try:
-            there = pieces(store, task.name, reported=task.reported, times_as_text=times_as_text)
+            there = pieces(
+                store,
+                task.name,
+                reported=task.reported,
+                times_as_text=times_as_text,
+                is_mirrored=task.is_mirrored,
+            )
             for piece in there:
                 batch.pieces.append(piece)
                 weight += piece.weight

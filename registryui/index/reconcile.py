@@ -18,6 +18,7 @@ from itertools import islice
 
 from registryui.chunks import chunks
 from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
+from registryui.models.mirrored import Mirrors
 from registryui.registry.errors import NotFound, RegistryError, Unreachable
 from registryui.registry.source import Store, Stored, TagLink
 
@@ -26,7 +27,7 @@ from .contents import NewManifest, TagUpdate
 from .fetch import TagProbe
 from .progress import Result, State
 from .push_history import reported_updates
-from .reading import DANGLING, UNREADABLE, closure
+from .reading import DANGLING, UNREADABLE, Found, closure
 
 TOGETHER = 500  # repositories whose rows are fetched at once
 CHUNK = 100  # tags, or manifests, of one transaction
@@ -82,12 +83,12 @@ def _listed(store: Store, state: State) -> list[str]:
 
 
 def _reconcile(store: Store, names: Sequence[str], state: State, *, full: bool) -> None:
-    queue = iter(names)
+    queue, mirrors = iter(names), Mirrors()
     total = state.run.done + Tag.objects.filter(repository__name__in=names).count()
     while some := list(islice(queue, TOGETHER)):
         for name, known in known_of(some).items():
             try:
-                looked = reconcile(store, name, known, state, full=full)
+                looked = reconcile(store, name, known, state, full=full, mirrors=mirrors)
             except RegistryError as error:
                 state.failed(name, error)
                 looked = len(known.tags)
@@ -109,7 +110,15 @@ def known_of(names: Sequence[str]) -> dict[str, Known]:
     return {name: found.get(name, Known("")) for name in names}
 
 
-def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool) -> int:
+def reconcile(
+    store: Store,
+    name: str,
+    known: Known,
+    state: State,
+    *,
+    full: bool,
+    mirrors: Mirrors | None = None,
+) -> int:
     """Looks at one repository and writes what differs; returns how many tags were looked at."""
     stamp = store.stamp(name)  # first: what changes while we read, changes it again
     links = {link.name: link for link in store.tag_links(name)}
@@ -119,8 +128,9 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
     if is_same and not changed and not gone:
         return len(links)
     revisions = set(store.revisions(name))
+    reader = _Reader(store, name, revisions, (mirrors or Mirrors()).have(name))
     for some in chunks(changed, CHUNK):
-        _save(store, name, some, known, revisions, state)
+        _save(reader, some, known, state)
         state.advance(0)
     for tags in chunks(gone, CHUNK):
         probes = [TagProbe(tag, known.tags[tag][0], "", is_gone=True) for tag in tags]
@@ -128,7 +138,7 @@ def reconcile(store: Store, name: str, known: Known, state: State, *, full: bool
         for tag in tags:
             state.note(f"{name}:{tag}: only the index had it")
     if not is_same:
-        _untagged(store, name, revisions, state)
+        _untagged(reader, state)
         ingest.set_stamp(name, stamp)
     return len(links)
 
@@ -158,17 +168,31 @@ def _is_there(store: Store, name: str, reference: str) -> bool:
         return True
 
 
-def _save(
-    store: Store,
-    name: str,
-    links: Sequence[TagLink],
-    known: Known,
-    revisions: set[str],
-    state: State,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A repository of a store."""
+
+    store: Store
+    name: str
+    revisions: set[str]
+    is_mirrored: bool
+
+    def closure(self, digests: Iterable[str], have: Mapping[str, object]) -> Found:
+        """See reading.py."""
+        return closure(
+            self.store,
+            self.name,
+            digests,
+            have=have,
+            of=self.revisions,
+            is_mirrored=self.is_mirrored,
+        )
+
+
+def _save(reader: _Reader, links: Sequence[TagLink], known: Known, state: State) -> None:
     """Writes some tags with the manifests that the index lacks."""
-    digests = [link.digest for link in links if link.digest]
-    found = closure(store, name, digests, have={}, of=revisions)
+    name = reader.name
+    found = reader.closure([link.digest for link in links if link.digest], {})
     by_digest = {one.digest: one for one in found.manifests}
     probes = [_probe(link, known, by_digest, found.problems) for link in links]
     updates = {
@@ -204,18 +228,19 @@ def _change(one: TagProbe) -> str:
     return f"moved to {one.digest}" if one.digest else f"is {one.problem} now"
 
 
-def _untagged(store: Store, name: str, revisions: set[str], state: State) -> None:
+def _untagged(reader: _Reader, state: State) -> None:
     """Manifests that no tag brought along come in, those that the store no longer has go."""
+    name, revisions = reader.name, reader.revisions
     have = set(Manifest.objects.filter(repository__name=name).values_list("digest", flat=True))
     for digests in chunks(sorted(revisions - have), CHUNK):
-        found = closure(store, name, digests, have=dict.fromkeys(have), of=revisions)
+        found = reader.closure(digests, dict.fromkeys(have))
         changes = ingest.save(name, [], found.manifests)
         have |= {one.digest for one in found.manifests}
         state.changes += changes
         state.advance(0)
         if changes.manifests:
             state.note(f"{name}: {changes.manifests} manifests without a tag were not in the index")
-    gone = _gone(store, name, have - revisions)
+    gone = _gone(reader.store, name, have - revisions)
     if ingest.drop_manifests(name, gone, with_undo=True):
         for digest in gone:
             state.note(f"{name}@{digest}: only the index had it")

@@ -35,7 +35,7 @@ class Edge(NamedTuple):
     role: str
     position: int
     digest: str
-    size: int  # 0 for a foreign layer: it is not in the registry
+    size: int  # 0 for what is not in the registry: foreign layers, what a mirror has not pulled
     media_type: str
 
 
@@ -108,21 +108,17 @@ def own_blobs(one: NewManifest) -> dict[str, int]:
 
 def edges(one: NewManifest) -> list[Edge]:
     """Every blob that it names: the config first, then the layers from the base up."""
-    parsed, stored = one.parsed, one.stored
+    parsed, stored, absent = one.parsed, one.stored, one.absent or ()
     if parsed is None:
         return []
     own = [("config", parsed.config, 0)] if parsed.config else []
     layers = [("layer", blob, position) for position, blob in enumerate(parsed.layer_blobs)]
-    return [
-        Edge(
-            role,
-            position,
-            stored.get(blob.digest, blob.digest),
-            0 if blob.urls else capped(blob.size),
-            blob.media_type[:255],
-        )
-        for role, blob, position in [*own, *layers]
-    ]
+    found = []
+    for role, blob, position in [*own, *layers]:
+        digest = stored.get(blob.digest, blob.digest)
+        size = 0 if blob.urls or digest in absent else capped(blob.size)
+        found.append(Edge(role, position, digest, size, blob.media_type[:255]))
+    return found
 
 
 def entry_digests(one: NewManifest) -> list[str]:

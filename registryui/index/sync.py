@@ -19,11 +19,12 @@ from typing import TypeGuard
 from django.db import IntegrityError
 
 from registryui import audit, runs
-from registryui.models import UNKNOWN, Manifest, Repository, Run, Tag
+from registryui.models import UNKNOWN, Manifest, ManifestBlob, Repository, Run, Tag
+from registryui.models.mirrored import Mirrors, mirrored_names
 from registryui.oci.manifest import parse_manifest
-from registryui.registry.errors import NotFound, RegistryError
+from registryui.registry.errors import BadAnswer, NotFound, RegistryError, TooLarge
 from registryui.registry.files import shown
-from registryui.registry.source import Source, Store, TagLink
+from registryui.registry.source import Source, Store, Stored, TagLink
 
 from . import bulk, ingest, reconcile
 from .contents import NewManifest
@@ -59,6 +60,7 @@ def sync(
                 with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sync") as pool:
                     repositories = _walk(source, state, pool, full=full)
             state.result.repositories = repositories
+            _fill_all(source, state)
         except RegistryError as error:
             state.failed("repositories", error)
         if state.result.errors and not state.result.repositories:
@@ -119,11 +121,12 @@ def _take(source: Source, state: State, pool: Executor, chunks: Iterator[_Chunk]
     that it answers while we write.
     """
     ahead: deque[_Chunk] = deque()
+    mirrors = Mirrors()
     while _ask_ahead(ahead, chunks):
         chunk = ahead.popleft()
         probes = _answers(state, chunk)
         try:
-            manifests = bring(source, chunk.repository, probes, pool)
+            manifests = bring(source, chunk.repository, probes, pool, mirrors)
         except RegistryError as error:  # a child or config did not come: the next run does it
             state.failed(chunk.repository, error)
         else:
@@ -252,26 +255,38 @@ def write(
     pool: Executor,
     *,
     updates: Mapping[str, ingest.TagUpdate] | None = None,
+    mirrors: Mirrors | None = None,
 ) -> ingest.Changes:
     """Fetches what these probes need and saves them. Raises RegistryError before writing."""
-    return save(repository, probes, bring(source, repository, probes, pool), updates=updates)
+    manifests = bring(source, repository, probes, pool, mirrors or Mirrors())
+    return save(repository, probes, manifests, updates=updates)
 
 
 def bring(
-    source: Source, repository: str, probes: Sequence[TagProbe], pool: Executor
+    source: Source,
+    repository: str,
+    probes: Sequence[TagProbe],
+    pool: Executor,
+    mirrors: Mirrors,
 ) -> list[NewManifest]:
     """Fetches what these probes need and the index lacks. Raises RegistryError."""
     stored = [one.stored for one in probes if one.stored is not None]
     again = {one.digest for one in probes if one.stored and one.digest == one.expected}
     fresh = {one.digest for one in stored} - known_here(repository, (s.digest for s in stored))
+    if not fresh | again:
+        return []
+    is_mirrored = mirrors.have(repository)
     if is_store(source):  # its files are as near as our tables: nothing is worth asking these first
-        return closure(source, repository, sorted(fresh | again), have={}, of=set()).manifests
+        wanted = sorted(fresh | again)
+        found = closure(source, repository, wanted, have={}, of=set(), is_mirrored=is_mirrored)
+        return found.manifests
     return complete(
         source,
         repository,
         [one for one in stored if one.digest in fresh | again],
         known=Known(lambda digests: known_here(repository, digests), known_elsewhere),
         pool=pool,
+        is_mirrored=is_mirrored,
     )
 
 
@@ -311,6 +326,59 @@ def _save_new(
     return ingest.Changes(
         added=len(piece.tags), manifests=len(piece.manifests), problems=piece.problems
     )
+
+
+def _fill_all(source: Source, state: State) -> None:
+    """Looks again for what mirrored repositories had not pulled yet. Two queries where that is
+    nothing."""
+    edges = ManifestBlob.objects.filter(
+        repository__namespace__in=mirrored_names(), blob__size=0
+    ).order_by()
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fill") as pool:
+        for name in edges.values_list("repository__name", flat=True).distinct():
+            try:
+                fill(source, name, pool)
+            except RegistryError as error:
+                state.failed(name, error)
+
+
+def fill(source: Source, repository: str, pool: Executor) -> bool:
+    """Looks again for blobs of a mirrored repository that it had not pulled yet; True if some are
+    still absent. One query if none is. Raises RegistryError."""
+    edges = ManifestBlob.objects.filter(repository__name=repository, blob__size=0).order_by()
+    digests = sorted(set(edges.values_list("manifest__digest", flat=True)))
+    absent = False
+    for start in range(0, len(digests), CHUNK):
+        some = digests[start : start + CHUNK]
+        if is_store(source):
+            have = dict.fromkeys(known_here(repository, digests) - set(some))
+            found = closure(source, repository, some, have=have, of=set(), is_mirrored=True)
+            manifests = found.manifests
+        else:
+            stored = pool.map(lambda digest: _manifest(source, repository, digest), some)
+            manifests = complete(
+                source,
+                repository,
+                [one for one in stored if one is not None],
+                known=Known(set, lambda digests: {}),
+                pool=pool,
+                is_mirrored=True,
+            )
+        ingest.save(repository, [], manifests)
+        absent |= any(one.absent for one in manifests)
+    return absent
+
+
+def is_absent(repository: str) -> bool:
+    """Whether a mirrored repository had not pulled everything when it was looked at. One query."""
+    return ManifestBlob.objects.filter(repository__name=repository, blob__size=0).exists()
+
+
+def _manifest(source: Source, repository: str, digest: str) -> Stored | None:
+    try:
+        return source.manifest(repository, digest)
+    except (NotFound, BadAnswer, TooLarge):
+        return None
 
 
 def known_here(repository: str, digests: Iterable[str]) -> set[str]:

@@ -23,13 +23,14 @@ from django.conf import settings
 from registryui import audit, runs, schedules
 from registryui.index import ingest
 from registryui.models import Run, Tag
+from registryui.models.mirrored import mirrored_names
 from registryui.refused import Refused
 from registryui.registry import choose
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
 
 from . import repair
-from .completeness import Broken, Deep, HttpProbe, Pace, Probe, Probed, StoreProbe
+from .completeness import Broken, Deep, HttpProbe, Mirrored, Pace, Probe, Probed, StoreProbe
 
 AT_ONCE = {"store": 4, "http": 16}  # threads: files are read by one almost as fast as by many
 AHEAD = 4  # tasks a thread
@@ -124,7 +125,8 @@ def recheck_damaged() -> int:
         return 0
     # By asking, also where there is a store: listing all of it is not worth a few tags.
     with RegistryClient(settings.REGISTRY_URL) as client:
-        probe = HttpProbe(client, Deep(Pace(0), is_deep=False, suspects=_damaged()))
+        deep = Deep(Pace(0), is_deep=False, suspects=_damaged())
+        probe = HttpProbe(client, deep, is_mirrored=_is_mirrored())
         for name, tags in by_name.items():
             found = probe.probe(name, tags)
             count += len(ingest.set_broken(name, {}, found.complete)[1])
@@ -144,6 +146,12 @@ def is_scheduled(minute: datetime) -> bool:
     return schedules.is_now(settings.INTEGRITY_SCHEDULE, minute, setting=setting)
 
 
+def _is_mirrored() -> Mirrored:
+    """Read now: the threads that ask have no connection to the database."""
+    names = mirrored_names()
+    return lambda repository: "/" in repository and repository.partition("/")[0] in names
+
+
 # -- one run ---------------------------------------------------------------------------------------
 def _everything(work: _Checking, opened: Any) -> None:
     kind = "http" if isinstance(opened, RegistryClient) else "store"
@@ -152,9 +160,9 @@ def _everything(work: _Checking, opened: Any) -> None:
     _repair(work, opened, None)
     probe: StoreProbe | HttpProbe
     if isinstance(opened, RegistryClient):
-        probe = HttpProbe(opened, work.deep)
+        probe = HttpProbe(opened, work.deep, is_mirrored=_is_mirrored())
     else:
-        probe = StoreProbe(opened, work.deep)
+        probe = StoreProbe(opened, work.deep, is_mirrored=_is_mirrored())
     with ThreadPoolExecutor(AT_ONCE[kind], thread_name_prefix="integrity") as pool:
         try:
             for found in _probed(work, probe, pool, AHEAD * AT_ONCE[kind]):

@@ -4,6 +4,7 @@
              ├ children of an image index: the same again
              └ config, layers: linked in the repository, there, and as long as the manifest says
 
+In a mirrored repository what is below the tag's manifest may be absent: it is not pulled yet.
 Asked of a store where it can be read (StoreProbe), else of the registry (HttpProbe). Both look
 again before they say that something is missing. No tables here: runs in threads.
 """
@@ -31,6 +32,7 @@ from registryui.registry.storage import FileStore
 TOGETHER = 200  # manifests that are read at once
 KNOWN = 20_000  # manifests whose contents are remembered: one in many repositories is read once
 NESTING = 8  # image indexes within image indexes
+ABSENT = ("missing", "unlinked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,13 @@ class Deep:
     def still(self) -> set[str]:
         """Those that were damaged at the last look, and were not looked at in this one."""
         return {one for one in self._suspects if key_of(one) not in self._hashed}
+
+
+Mirrored = Callable[[str], bool]  # of a repository
+
+
+def _no_mirrors(repository: str) -> bool:
+    return False
 
 
 class Probe(Protocol):
@@ -210,8 +219,11 @@ def key_of(digest: str) -> int:
 class StoreProbe:
     """See Probe."""
 
-    def __init__(self, store: FileStore, deep: Deep) -> None:
+    def __init__(
+        self, store: FileStore, deep: Deep, *, is_mirrored: Mirrored = _no_mirrors
+    ) -> None:
         self._store = store
+        self.is_mirrored = is_mirrored
         self._deep = deep
         self._pace = deep.pace
         self._sizes = Sizes(store)
@@ -310,6 +322,7 @@ class _Here:
     def __init__(self, probe: StoreProbe, repository: str) -> None:
         self._probe = probe
         self._repository = repository
+        self._is_mirrored = probe.is_mirrored(repository)
         store = probe._store
         # Manifests first: a push writes its layers' links before that of its manifest.
         self._manifests = {key_of(digest) for digest in store.revisions(repository)}
@@ -321,6 +334,7 @@ class _Here:
         }
         self._references: dict[str, References] = {}
         self._judged: dict[str, tuple[str, str] | None] = {}
+        self._absent: set[str] = set()  # children that were not pulled yet
 
     def read(self, digests: Iterable[str]) -> None:
         """Reads these manifests and all below them."""
@@ -340,6 +354,8 @@ class _Here:
             self._judged[digest] = None  # in a loop of image indexes
             self._judged[digest] = self._wrong(digest, role)
         found = self._judged[digest]
+        if digest in self._absent and role == "manifest":
+            return "manifest-missing", digest
         if found is not None and found[1] == digest:  # as a child it is called otherwise
             return f"{role}-{found[0].partition('-')[2]}", digest
         return found
@@ -350,15 +366,19 @@ class _Here:
         key = key_of(digest)
         if references.why or not (key in self._manifests or key in self._layers):
             references, why = self._again(digest)
+            if why in ABSENT and self._is_mirrored:
+                self._absent.add(digest)
+                return None
             if why:
                 return f"{role}-{why}", digest
         for kind, blob, size in references.blobs:
             self._probe._pace.go_on()
             stored = self._stored.get(blob, blob)
             is_linked = {key_of(blob), key_of(stored)} <= self._layers
-            if why := self._probe.blob_wrong(
+            why = self._probe.blob_wrong(
                 self._repository, blob, size, stored=stored, is_linked=is_linked
-            ):
+            )
+            if why and not (why in ABSENT and self._is_mirrored):
                 return f"{kind}-{why}", blob
         for child in references.children:
             if found := self.wrong(child, "child"):
@@ -385,8 +405,11 @@ class _Here:
 class HttpProbe:
     """See Probe: a GET for each manifest and a HEAD for each blob of a repository."""
 
-    def __init__(self, client: RegistryClient, deep: Deep) -> None:
+    def __init__(
+        self, client: RegistryClient, deep: Deep, *, is_mirrored: Mirrored = _no_mirrors
+    ) -> None:
         self._client = client
+        self._is_mirrored = is_mirrored
         self._deep = deep
         self._pace = deep.pace
         self._known = Known()
@@ -448,6 +471,8 @@ class HttpProbe:
             return judged[digest]
         judged[digest] = None  # in a loop of image indexes
         references = self._references(repository, digest)
+        if references.why in ABSENT and role == "child" and self._is_mirrored(repository):
+            return None
         if references.why:
             judged[digest] = f"{role}-{references.why}", digest
             return judged[digest]
@@ -486,7 +511,7 @@ class HttpProbe:
         self.blobs += 1
         told = self._client.blob_size(repository, digest)
         if told is None:
-            return "missing"
+            return "" if self._is_mirrored(repository) else "missing"
         if size and told not in (size, UNKNOWN_SIZE):
             return "size"
         pieces = self._client.pieces

@@ -6,6 +6,7 @@ from .audit import AuditEvent
 from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
 from .host import Host, Lease, Published, here
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
+from .mirror import Mirror
 from .operator import Operator, Role
 from .registry_user import NEVER, Grant, LineLeftAlone, RegistryUser, Right, State, new_generation
 from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
@@ -30,6 +31,7 @@ __all__ = [
     "Manifest",
     "ManifestBlob",
     "ManifestTombstone",
+    "Mirror",
     "NamespaceSize",
     "Operator",
     "Protection",

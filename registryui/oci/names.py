@@ -30,6 +30,7 @@ TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 REPOSITORY_LIMIT = 255  # characters; the registry answers 500 beyond
 
 _REPOSITORY = re.compile(REPOSITORY)
+_ONE_PART = re.compile(_PART)
 _TAG = re.compile(TAG)
 _REFERRER_TAG = re.compile(r"sha256-([0-9a-f]{64})(?![0-9A-Za-z]).*")
 
@@ -58,6 +59,11 @@ def check_repository(name: object) -> str:
     ):
         raise ValueError(f"not a repository name: {quoted(name)}")
     return name
+
+
+def is_part(name: str) -> bool:
+    """Whether it is one valid part of a repository name."""
+    return _ONE_PART.fullmatch(name) is not None
 
 
 def is_tag(name: str) -> bool:

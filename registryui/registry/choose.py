@@ -26,6 +26,7 @@ from .quarantine import FOLDER as QUARANTINE
 from .quarantine import LocalQuarantine, Quarantine
 from .storage import FileStore
 from .storages import FILESYSTEM, Storage, of_settings
+from .store_writer import LocalWriter, ObjectWriter, StoreWriter
 
 Kind = Literal["http", "store"]
 
@@ -95,6 +96,18 @@ def open_quarantine() -> Quarantine:
             )
         )
     return LocalQuarantine(root)
+
+
+def open_writer() -> StoreWriter:
+    """What writes into this store past the registry. Refused as above."""
+    open_quarantine()
+    storage = of_settings()
+    if storage.driver == FILESYSTEM:
+        return LocalWriter(LocalFiles(storage.root, Problems()))
+    from .objects import ObjectFiles  # imported only where it is used
+
+    files = ObjectFiles(storage.protocol, storage.root, storage.options, Problems())
+    return ObjectWriter(files)
 
 
 def unwritable() -> str:

@@ -55,6 +55,11 @@ def tag_link(name: str, tag: str) -> str:
     return f"{REPOSITORIES}/{name}/_manifests/tags/{tag}/{CURRENT}"
 
 
+def tag_index_link(name: str, tag: str, digest: str) -> str:
+    """The link that lists a digest among those which a tag has had."""
+    return f"{tags(name)}/{tag}/index/{digest.replace(':', '/', 1)}/{LINK}"
+
+
 def revisions(name: str) -> str:
     """The folder with one folder for each algorithm, and in it one for each manifest."""
     return f"{REPOSITORIES}/{name}/_manifests/revisions"

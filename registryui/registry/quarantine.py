@@ -32,8 +32,8 @@ from django.utils import timezone
 from registryui.files import sync_folder
 
 from . import paths
-from .errors import Unreachable
 from .files import LocalFiles, Problems, shown, unreachable
+from .store_writer import LocalWriter
 
 FOLDER = "boathouse/quarantine"  # below the registry's root directory
 DAMAGED = "damaged"  # Quarantined.run of damaged content: no review restores it
@@ -117,6 +117,7 @@ class LocalQuarantine:
         self.root = root
         self._base = f"{root}/{FOLDER}"
         self._files = LocalFiles(root, Problems())
+        self._writer = LocalWriter(self._files, change=lambda *act: self.change(*act))
         self._problems: list[str] = []
 
     def change(self, act: Callable[..., Any], *arguments: Any) -> Any:
@@ -174,22 +175,7 @@ class LocalQuarantine:
 
     def write(self, path: str, content: bytes) -> None:
         """Replaces the content of a file of the store, complete at every moment."""
-        with self._reported(path):
-            place = self._way(path)
-            self.change(os.makedirs, self._base, 0o777, True)
-            # A rename cannot cross file systems, and parts of a store may be on another one.
-            folder = place.rpartition("/")[0]
-            is_here = Path(folder).stat().st_dev == Path(self._base).stat().st_dev
-            new = Path(f"{self._base if is_here else folder}/.{secrets.token_hex(8)}")
-            try:
-                with new.open("xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                self.change(os.rename, str(new), place)
-            finally:
-                new.unlink(missing_ok=True)
-            sync_folder(folder)
+        self._writer.write(path, content)
 
     # -- reading -----------------------------------------------------------------------------------
     def contents(self) -> Iterator[Quarantined]:
@@ -263,7 +249,7 @@ class LocalQuarantine:
         with self._reported(one.path):
             if not os.path.lexists(here):
                 return False
-            place = self._way(one.path)
+            place = self._writer.way(one.path)
             if stat.S_ISDIR(os.lstat(here).st_mode):
                 came = self._link_folder(here, place)
             else:
@@ -273,19 +259,6 @@ class LocalQuarantine:
                     return False
             self._remove(here)
             return came
-
-    def _way(self, path: str) -> str:
-        """The target of `path`, after creating the folders above it."""
-        base = paths.BLOBS if path.startswith(f"{paths.BLOBS}/") else paths.REPOSITORIES
-        folder = str(self._files.place(f"{base}/x")).rpartition("/")[0]
-        *above, name = path.removeprefix(f"{base}/").split("/")
-        for part in above:
-            folder = f"{folder}/{part}"
-            with suppress(FileExistsError):
-                self.change(os.mkdir, folder)
-            if not stat.S_ISDIR(os.lstat(folder).st_mode) and not self._files.follows(folder):
-                raise Unreachable(f"{shown(path)}: lies behind a symbolic link, or in no folder")
-        return f"{folder}/{name}"
 
     def _link_folder(self, here: str, place: str) -> bool:
         came = False

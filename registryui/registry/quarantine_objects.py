@@ -167,7 +167,7 @@ class ObjectQuarantine:
     def age(self, path: str) -> datetime | None:
         """See Quarantine: LastModified."""
         place = paths.place_of(path)
-        if place is None or place.kind in ("upload", "repository"):
+        if place is None or place.kind in ("upload", "repository", "tag"):
             times = [modified(info) for _rest, info in self._files.found(path)]
         else:
             info = self._info(path)
@@ -195,7 +195,7 @@ class ObjectQuarantine:
     def _thing(self, path: str) -> _Thing:
         """What is at that path now."""
         place = paths.place_of(path)
-        is_folder = place is not None and place.kind in ("upload", "repository")
+        is_folder = place is not None and place.kind in ("upload", "repository", "tag")
         if self._keeps_versions:
             prefix = f"{path}/" if is_folder else path
             objects = [

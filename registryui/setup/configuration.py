@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -29,6 +29,7 @@ from .data import NGINX_USER, closed_folder
 
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
+TAG_PATIENCE = 75  # for the mirror service, which answers within 60 unless it hangs
 SEARCH_PATIENCE = 20  # shorter for a portal that hangs
 
 
@@ -85,9 +86,11 @@ def write(*, registry_port: int, hook_port: int) -> None:
     )
     _make_passwords_folder()
     put_nginx(render_passwords(), passwords_file())
+    files.write(mirror_ports_file(), "")  # mirror_ports.py opens them, as far as it can
     put_nginx(render_nginx(registry_port=registry_port, hook_port=hook_port))
     text = render_registry(registry_port=registry_port, hook_port=hook_port)
     files.write(registry_file(), text)
+    files.write(mirror_file(), render_mirror(registry_port=registry_port))
 
 
 def _make_passwords_folder() -> None:
@@ -141,6 +144,9 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         "key": tls.server_key(),
         "hook_port": hook_port,
         "web_socket": sockets.web(),
+        "mirror_socket": sockets.mirror(),
+        "mirrors": settings.MIRRORS_DIR,
+        "mirror_ports": mirror_ports_file(),
         "proxy_token": keys.read("proxy-token"),
         "public_url": settings.PUBLIC_URL,
         "registry_name": settings.REGISTRY_NAME,
@@ -157,7 +163,7 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         "plain": _plain(),
         "redirect_server": _redirect_server(),
     }
-    values |= _to_portal(values) | _checked(values) | _names_and_markers()
+    values |= _to_portal(values) | _checked(values) | _names_and_markers() | _to_mirror()
     return _render("nginx.conf.template", values)
 
 
@@ -188,8 +194,8 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
 
     def checked(users_file: Path, on_401: str, patience: int = BLOB_PATIENCE, **others: str) -> str:
         given = {**values, "users_file": users_file, "on_401": on_401, "patience": patience}
-        usual = {"largest": "0", "gather": "off"}
-        usual["on_down"] = "=503 @unavailable"
+        usual = {"largest": "0", "gather": "off", "intercept": "off"}
+        usual |= {"on_404": "@unknown", "on_down": "=503 @unavailable"}
         return _render("checked-location.template", {**given, **usual, **others}).rstrip()
 
     return {
@@ -205,8 +211,14 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
             gather="on",
             on_down="=403 /_rule$rule",
         ),
+        "checked_tag": checked(
+            settings.HTPASSWD_FILE, "$second_look", TAG_PATIENCE, on_down="= @without_mirror"
+        ),
+        "checked_digest": checked(
+            settings.HTPASSWD_FILE, "$second_look", on_404="= $not_here", intercept="on"
+        ),
         "pass": _lines(*_ready(), _GO, indent=16),
-        "guarded_pass": _lines(*_ready(), *_guards(), _GO, indent=16),
+        "guarded_pass": _lines(*_ready(), *_guards(), *_mirrored(), _GO, indent=16),
     }
 
 
@@ -218,6 +230,9 @@ def _ready() -> tuple[str, ...]:
         "set $backend $registry_pool;",
         'if ($action = "") {',
         "    return 405;",
+        "}",
+        f'if (-d "{settings.MIRRORS_DIR}/$changed_mirror") {{',
+        "    set $with_old_secret mirror; rewrite ^ /_mirror_change last;",
         "}",
         # Tested for each write, so that a freeze needs no reload; nothing else returns 512.
         f'if (-f "{write_freeze.folder()}/$write") {{',
@@ -237,6 +252,53 @@ def _guards() -> Iterator[str]:
         yield f'if (-f "{guard_files.folder()}{rule}") {{'
         yield f'    set $rule "{rule}"; set $backend portal; rewrite ^ /_guarded last;'
         yield "}"
+
+
+def _mirrored() -> tuple[str, ...]:
+    """Where a repository is in a mirror that is enabled."""
+    return (
+        f'if (-f "{settings.MIRRORS_DIR}/$mirror/active") {{',
+        "    set $with_old_secret mirror; rewrite ^ $mirrored last;",
+        "}",
+    )
+
+
+def _to_mirror() -> dict[str, object]:
+    """Proxying without a check of the user, who was checked before or cannot log in."""
+
+    def proxied(**given: str) -> str:
+        values = {
+            "registry_name": settings.REGISTRY_NAME,
+            "patience": BLOB_PATIENCE,
+            "headers": _headers(_NO_PAGE),
+        }
+        return _render("mirror-location.template", {**values, **given}).rstrip()
+
+    return {
+        "to_mirror": proxied(authorization='""', told_user="$verified_user"),
+        "to_cached": proxied(authorization="$http_authorization", told_user='""'),
+    }
+
+
+def mirror_ports_file() -> Path:
+    """The servers of mirrors that have a port for clients without a login."""
+    return Path(settings.CONFIG_DIR / "mirror-ports.conf")
+
+
+def render_mirror_port(name: str, port: int, networks: Sequence[str]) -> str:
+    """The server for one of them."""
+    values = {
+        **_to_mirror(),
+        "name": name,
+        "repository": f"{_PART}(?:/{_PART})*",
+        "listen": _listen(port, "ssl"),
+        "networks": _lines(*(f"allow {one};" for one in networks), indent=8),
+        "burst": 10 * settings.REQUESTS_PER_SECOND,
+        "address_connections": settings.CONNECTIONS_PER_ADDRESS,
+        "headers": _headers(_NO_PAGE),
+        "plain": _plain(),
+    }
+    return _render("mirror-port.template", values)
 
 
 _PART = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"  # of the name of a repository
@@ -306,6 +368,32 @@ def render_registry(*, registry_port: int, hook_port: int) -> str:
     return _render(
         "registry.yml.template", {name: json.dumps(value) for name, value in values.items()}
     )
+
+
+def mirror_file() -> Path:
+    """Where the configuration of the mirror service lies."""
+    return Path(settings.CONFIG_DIR / "mirror.json")
+
+
+def render_mirror(*, registry_port: int) -> str:
+    """The text of mirror.json (registryui/mirror_service/configuration.py); holds secrets."""
+    storage = wanted_storage()
+    is_here = storage.driver == storages.FILESYSTEM
+    spool = Path(storage.root, "boathouse-mirror") if is_here else settings.RUN_DIR / "mirror"
+    values = {
+        "socket": str(sockets.mirror()),
+        "registry": sockets.registry_address("registry", registry_port),
+        "mirrors": str(settings.MIRRORS_DIR),
+        "key": str(settings.MIRROR_KEY_FILE),
+        "gates": str(write_freeze.folder()),
+        "spool": str(spool),
+        "floor_bytes": settings.FLOOR_BYTES,
+        "driver": storage.driver,
+        "root": storage.root,
+        "protocol": storage.protocol,
+        "options": storage.options,
+    }
+    return json.dumps(values)
 
 
 def wanted_storage() -> storages.Storage:

@@ -13,6 +13,8 @@
       made/            0700  typefaces and icons, made by `up`
       static/          0711  all that nginx serves below /static/, gathered by `up`
       rights/          0711  what each registry user may do, as files that nginx tests
+      mirrors/         0711  what nginx and the mirror service read of each mirror; upstream.json
+                             and state.json in it: 0600
       htpasswd         0640  registry users; the group is nginx's when root set it up
       htpasswd.old     0640  replaced secrets that are still valid
       htpasswd-versions/ 0700  the file before each of its last changes
@@ -74,6 +76,7 @@ def _folders() -> dict[Path, int]:
         settings.DATA / "made": 0o700,
         settings.STATIC_ROOT: 0o711,
         settings.RIGHTS_DIR: 0o711,
+        settings.MIRRORS_DIR: 0o711,
         settings.VERSIONS_DIR: 0o700,
     }
 

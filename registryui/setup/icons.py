@@ -14,14 +14,14 @@ _NAMES = (
     "anchor archive arrow-left-right badge-check ban binary bot boxes calculator check "
     "chevron-down chevron-left chevron-right chevron-up circle circle-alert circle-check "
     "circle-dot circle-minus circle-question-mark circle-slash circle-stop circle-x "
-    "clipboard-list clock container copy cpu download ellipsis external-link eye file "
-    "file-badge file-check file-diff flame gauge git-compare hand hard-drive heart-pulse "
-    "history hourglass info key-round languages laptop layers layout-dashboard link "
-    "list-filter lock lock-keyhole lock-open log-in log-out menu minus monitor moon package "
-    "paperclip pencil play plus recycle refresh-cw rotate-cw save scan-search scissors "
-    "scroll-text search search-x server share-2 shield shield-alert shield-check ship-wheel "
-    "square-terminal sun tags terminal trash-2 triangle-alert undo-2 unlink upload user "
-    "user-cog user-plus user-x x "
+    "clipboard-list clock cloud-download container copy cpu download ellipsis external-link "
+    "eye file file-badge file-check file-diff flame gauge git-compare hand hard-drive "
+    "heart-pulse history hourglass info key-round languages laptop layers layout-dashboard "
+    "link list-filter lock lock-keyhole lock-open log-in log-out menu minus monitor moon "
+    "package paperclip pencil pin play plus recycle refresh-cw rotate-cw save scan-search "
+    "scissors scroll-text search search-x server share-2 shield shield-alert shield-check "
+    "ship-wheel square-terminal sun tags terminal trash-2 triangle-alert undo-2 unlink "
+    "upload user user-cog user-plus user-x x "
 )
 NAMES = frozenset(_NAMES.split())
 

@@ -3,6 +3,7 @@
     up ── registry            each leads its own process group
        ├─ manifests, blobs    (the registry again, for writes; see registryui/sockets.py)
        ├─ passwords ── worker (nginx)
+       ├─ mirror              (registryui/mirror_service/)
        ├─ nginx ── workers
        ├─ web ── workers      (gunicorn)
        └─ worker              (huey)
@@ -57,6 +58,7 @@ def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str]
             for name in sockets.registries(registry_port)
         },
         "passwords": (passwords_command(), dict(os.environ)),
+        "mirror": (mirror_command(), dict(os.environ)),
         "nginx": (nginx_command(), dict(os.environ)),
         "web": (web_command(), _python_environment(registry_port, hook_port)),
         "worker": (worker_command(), _python_environment(registry_port, hook_port)),
@@ -96,6 +98,13 @@ def passwords_command() -> list[str]:
         *("sh", "-c", 'rm -f "$0"; exec "$@"', str(configuration.passwords_socket())),
         *(configuration.nginx_program(), "-c", str(configuration.passwords_file())),
     ]
+
+
+def mirror_command() -> list[str]:
+    """The command line of the service that fetches what mirrored repositories lack. It always runs:
+    without mirrors it has 13 MB of memory and does nothing."""
+    module = "registryui.mirror_service"
+    return [sys.executable, "-m", module, str(configuration.mirror_file())]
 
 
 def nginx_command() -> list[str]:

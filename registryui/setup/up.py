@@ -32,6 +32,8 @@ from huey.contrib.djhuey import HUEY
 
 from registryui import database_errors, hosts, proxy, space, tls, write_freeze
 from registryui.deletion import guard_files
+from registryui.mirrors import publish as mirror_files
+from registryui.models import AuditEvent
 from registryui.refused import Refused
 
 from . import configuration, data, first, health, keys, parts, ports, report, static
@@ -158,13 +160,17 @@ def _prepare_users() -> None:
 
 def _prepare_guard(say: Say) -> None:
     try:
+        is_new = not AuditEvent.objects.exists()
         if count := guard_files.adopt_lost():
             say(f"The database is new: restored {count} protections of tags from the old one.")
         guard_files.write()
+        if is_new and (count := mirror_files.adopt_lost()):
+            say(f"The database is new: restored {count} mirrors from the old one.")
+        mirror_files.write()
     except OSError as trouble:
         raise Refused(
-            f"The files of protections cannot be written ({trouble}): give "
-            f"{guard_files.folder()} to the user that runs ./boathouse, or run it as that user."
+            f"The files of protections and mirrors cannot be written ({trouble}): give "
+            f"{settings.DATA} to the user that runs ./boathouse, or run it as that user."
         ) from trouble
 
 

@@ -37,6 +37,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
                     *("delete", "delete_run", "purge_manifest"),
                 ),
             ),
+            ("mirrors", "cloud-download", _("Mirrors"), ("mirror", "mirror_tags")),
             ("search", "search", _("Search"), ()),
             ("activity", "history", _("Activity"), ()),
         ),

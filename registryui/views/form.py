@@ -7,11 +7,13 @@ from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from registryui.refused import Refused
 
 MOST = 5  # mistakes that are told at once
+_LONGEST = 12  # digits of a number
 
 
 @sensitive_variables()
@@ -28,6 +30,18 @@ def read(post: QueryDict, /, **fields: forms.Field) -> dict[str, Any]:
 def text(*, strip: bool = True) -> forms.CharField:
     """Any text, "" if nothing was sent: the service checks it."""
     return forms.CharField(required=False, strip=strip)
+
+
+class Number(forms.CharField):
+    """Digits, or nothing: None."""
+
+    def clean(self, value: str | None) -> int | None:
+        typed = (value or "").strip()
+        if typed and not (typed.isascii() and typed.isdigit() and len(typed) <= _LONGEST):
+            raise forms.ValidationError(
+                _("“%(text)s” is not a number.") % {"text": typed[:_LONGEST]}
+            )
+        return int(typed) if typed else None
 
 
 def choice(

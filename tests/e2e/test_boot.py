@@ -17,7 +17,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.root]
 
-PARTS = ("registry", "manifests", "blobs", "passwords", "nginx", "web", "worker")
+PARTS = ("registry", "manifests", "blobs", "passwords", "mirror", "nginx", "web", "worker")
 NAME = "registry.example.net"
 
 

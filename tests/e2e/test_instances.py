@@ -79,7 +79,7 @@ def test_a_second_instance_runs_beside_the_first(boathouse: Product, second: Pro
     assert boathouse.user[1] != second.user[1]
 
 
-PARTS = ("registry", "manifests", "blobs", "passwords", "nginx", "web", "worker")
+PARTS = ("registry", "manifests", "blobs", "passwords", "mirror", "nginx", "web", "worker")
 ROUNDS = """
 from registryui.models import Run
 for result in Run.objects.filter(kind=Run.Kind.DOCTOR).order_by("pk").values_list("result"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,8 +23,11 @@ from registryui.demo.images import make_images
 from registryui.gc import access
 from registryui.index import sizes
 from registryui.index.sync import sync
+from registryui.mirrors import mirrors
+from registryui.mirrors.mirrors import Wanted as Upstream
 from registryui.models import (
     Manifest,
+    Mirror,
     Operator,
     RegistryUser,
     Repository,
@@ -107,6 +111,7 @@ def fill() -> dict[str, Any]:
     facts |= _deleted()
     facts |= _users()
     facts |= _work()
+    facts |= _mirrors()
     audit.record("audit.export", "", by="operator:ada", details={"form": "csv"})
     audit_check.check(by="schedule")
     return facts
@@ -282,6 +287,53 @@ def _work() -> dict[str, Any]:
         "draft": draft.pk, "active": active.pk, "dry": dry.pk, "failed": failed.pk,
         "deleted": deleted.pk, "gc": gc.pk, "check": check.pk, "round": f"{looked.pk}-ok",
     }  # fmt: skip
+
+
+def _mirrors() -> dict[str, Any]:
+    """One that works, one whose upstream is away, a disabled one, and one that nobody has used."""
+    settings.SECRETS_DIR.mkdir(exist_ok=True)
+    settings.MIRROR_KEY_FILE.write_text("of the pictures")
+    hub = mirrors.add(
+        "hub",
+        Upstream(
+            "docker.io", user="acme", password="sesame", deny="acme/secret-*", keep_days=90,
+            keep_bytes=5 * 10**11, open_port=5001, networks="10.0.0.0/8 192.168.7.0/24",
+        ),
+        by="operator:ada",
+    )  # fmt: skip
+    hub = mirrors.pin(hub, "library/debian:12*", by="operator:ada")
+    quay = mirrors.add(
+        "quay", Upstream("quay.io", proxy="http://proxy.example.net:3128"), by="operator:mo"
+    )
+    off = mirrors.add("k8s", Upstream("registry.k8s.io"), by="command line")
+    mirrors.set_active(off, is_active=False, by="operator:ada")
+    unused = mirrors.add("other", Upstream("registry.example.org:8443"), by="operator:ada")
+    Mirror.objects.update(made_at=NOW - timedelta(days=40), changed_at=NOW - timedelta(days=3))
+    pushed.image("hub/library/nginx", tags=["1.27", "latest"], layers=[("debian", 28_000_000)])
+    Manifest.objects.filter(repository__name="hub/library/nginx").update(pull_count=411)
+    Repository.objects.filter(name="hub/library/nginx").update(pull_count=411)
+    sizes.measure(by="schedule")
+    _say(
+        "hub", contact=NOW - timedelta(minutes=4), hits=1840, misses=27, stale=12,
+        upstream_requests=113, upstream_bytes=1_912_000_000,
+        limit={"limit": 200, "remaining": 14, "window": 21600}, refused=1,
+        last_refusal={
+            "at": (NOW - timedelta(days=2)).isoformat(), "what": f"acme/web@{digest_of('x')}",
+            "words": "the upstream sent a blob that does not have its digest",
+        },
+    )  # fmt: skip
+    _say(
+        "quay", contact=NOW - timedelta(hours=3), away_since=NOW - timedelta(hours=3),
+        error="it does not answer in time", hits=212, misses=9, upstream_bytes=88_000_000,
+    )  # fmt: skip
+    return {"hub": hub.pk, "quay": quay.pk, "k8s": off.pk, "other": unused.pk}
+
+
+def _say(name: str, **facts: Any) -> None:
+    """What the mirror service says of a mirror."""
+    path = settings.MIRRORS_DIR / name / "state.json"
+    path.write_text(json.dumps(facts, default=lambda at: at.isoformat()))
+    os.utime(path, (NOW.timestamp(), NOW.timestamp()))  # the page's token is made of it
 
 
 FINDINGS = [

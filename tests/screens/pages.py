@@ -56,6 +56,7 @@ EMPTY = [
     View("empty-gc", "/maintenance/gc"),
     View("empty-doctor", "/doctor"),
     View("empty-compare", "/compare"),
+    View("empty-mirrors", "/mirrors"),
 ]
 
 # -- with content --------------------------------------------------------------------------------
@@ -206,6 +207,26 @@ MAINTENANCE = [
     View("doctor-waiting", f"/doctor?seen={{round}}&asked={int(NOW.timestamp())}"),
 ]
 
+MIRRORS = [
+    View("mirrors", "/mirrors"),
+    View("mirrors-new", "/mirrors?new=1&preset=hub"),
+    View("mirrors-wrong", "/mirrors/add", {"name": "<b>", "url": "http://quay.io"}),
+    View("mirror", "/mirrors/{hub}"),
+    View("mirror-away", "/mirrors/{quay}"),
+    View("mirror-disabled", "/mirrors/{k8s}"),
+    View("mirror-unused", "/mirrors/{other}"),
+    View("mirror-edit", "/mirrors/{hub}?edit=1"),
+    View("mirror-ask-remove", "/mirrors/{hub}?remove=1"),
+    View("mirror-pin-wrong", "/mirrors/{hub}/change", {"act": "pin", "pin": "<b>"}),
+    View("mirror-tags", "/mirrors/{hub}/tags?repository=library/nginx", given=states.upstream_tags),
+    View(
+        "mirror-tags-refused",
+        "/mirrors/{quay}/tags?repository=not/there",
+        given=states.no_upstream_tags,
+    ),
+    View("mirror-checked", "/mirrors/{hub}/check", {"ok": "1"}, given=states.upstream_checked),
+]
+
 _MACHINES = ("docker", "containerd", "podman", "debian", "rhel", "macos", "windows", "kubernetes")
 _NEW_USER = {"name": "new-one", "preset": "push", "end": "183", "secret": "generated"}
 PEOPLE = [
@@ -269,10 +290,11 @@ COMPONENTS = [
     View("components-dialog", "/components?dialog=1", given=states.for_developers),
 ]
 
-_FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *PEOPLE, *ERRORS, *COMPONENTS]
+_FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *MIRRORS, *PEOPLE, *ERRORS, *COMPONENTS]
 _UNFOLDED = (
     *("dashboard", "repository", "tag-layers", "tag-odd-labels", "search", "search-found"),
     *("activity", "user", "user-setup", "users", "retention-edit", "gc", "doctor", "compare"),
+    *("mirror", "mirrors-new"),
 )
 FULL = [*_FULL, *_opened(*(one for one in _FULL if one.name in _UNFOLDED))]
 
@@ -285,6 +307,7 @@ storage search search-found search-wrong activity delete delete-run recently-del
 restore-conflict protected retention retention-edit retention-ask-run retention-dry-run
 retention-run gc gc-running gc-purge gc-report integrity doctor users users-ask-remove user
 user-ask-remove user-setup htpasswd-history htpasswd-file operators operator operator-ask-remove
+mirrors mirror mirror-away mirror-edit mirror-ask-remove mirror-tags empty-mirrors
 password login login-locked trust-docker error-403 error-404 error-500 empty-dashboard
 empty-repositories empty-retention components
 """

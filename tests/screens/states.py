@@ -13,7 +13,10 @@ from django.test import override_settings
 
 from registryui import clock
 from registryui.deletion import bulk, restore
+from registryui.mirrors import upstream
+from registryui.mirrors.state import Limit
 from registryui.models import Repository, RetentionPolicy, Run
+from registryui.refused import Refused
 from registryui.retention import runs
 from registryui.views.operators import login
 from tests.support.factories import digest_of
@@ -161,3 +164,24 @@ def failing(error: Exception) -> Given:
             yield
 
     return made
+
+
+@contextmanager
+def upstream_tags() -> Iterator[None]:
+    found = upstream.Tags(("1.29", "1.28.1", "1.28", "1.27", "latest", "alpine"), is_cut=True)
+    with patch.object(upstream, "tags", return_value=found):
+        yield
+
+
+@contextmanager
+def no_upstream_tags() -> Iterator[None]:
+    refused = Refused("The upstream has no repository not/there, or it is not public.")
+    with patch.object(upstream, "tags", side_effect=refused):
+        yield
+
+
+@contextmanager
+def upstream_checked() -> Iterator[None]:
+    found = upstream.Checked("", 0.043, has_login=True, limit=Limit(200, 14, 21600))
+    with patch.object(upstream, "check", return_value=found):
+        yield

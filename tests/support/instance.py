@@ -120,6 +120,7 @@ class Instance:
         for name in registries:
             wait_for(settings.REGISTRY_PORT or sockets.registry(name))
         wait_for(configuration.passwords_socket())
+        wait_for(sockets.mirror())
 
     @property
     def _first(self) -> Path:
@@ -128,6 +129,7 @@ class Instance:
 
 COMMANDS = {
     "passwords": parts.passwords_command,
+    "mirror": parts.mirror_command,
     "nginx": parts.nginx_command,
 }
 
@@ -197,6 +199,8 @@ def _settings(folder: Path, ports: dict[str, int], anonymous: Sequence[str]) -> 
         "HTPASSWD_FILE": folder / "htpasswd",
         "OVERLAP_FILE": folder / "htpasswd.old",
         "RIGHTS_DIR": folder / "rights",
+        "MIRRORS_DIR": folder / "mirrors",
+        "MIRROR_KEY_FILE": folder / "secrets" / "mirror-key",
         "VERSIONS_DIR": folder / "htpasswd-versions",
         "HOST": "localhost",
         "PORT": ports["front"],

@@ -14,6 +14,7 @@ from django.utils import timezone
 from registryui import audit
 from registryui.index import sizes
 from registryui.models import (
+    Mirror,
     NamespaceSize,
     RegistryEvent,
     RegistryUser,
@@ -59,6 +60,7 @@ LISTS: dict[str, list[str]] = {
     "users": ["/users", "/users?sort=-used&q=u"],
     "user": ["/users/{user}"],
     "operators": ["/operators"],
+    "mirrors": ["/mirrors"],
     "doctor": ["/doctor"],
 }
 # Pages of one thing, of a form, or of another kind of list: their own tests say what they cost.
@@ -77,6 +79,7 @@ OTHERS = {
     *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
     *("old_address", "delete", "delete_run", "delete_stop", "purge_manifest", "restore"),
+    *("mirror", "mirror_add", "mirror_change", "mirror_check", "mirror_tags"),
     *("retention", "retention_policies", "retention_policy", "retention_dry_run", "retention_run"),
     *("retention_stop", "retention_csv", "gc", "gc_estimate", "gc_start"),
     *("gc_stop", "gc_trust_clock", "gc_restore", "gc_purge"),
@@ -103,6 +106,7 @@ def grow(number: int) -> dict[str, str]:
         pushed.image(R, tags=[f"1.{name}"], layers=[base, (f"t {name}", 9)], by=f"u{n}")
         RegistryUser.objects.create(name=f"u{name}")
         make_operator(f"o{name}")
+        Mirror.objects.create(name=f"m{name}", url="https://quay.io")
         audit.record("user.create", f"u{name}", by="operator:ada")
         audit.record("operator.create", f"o{name}", by="operator:ada")
         make_tombstone("deleted/app", name, act=f"{number} {n // 2}")

@@ -65,6 +65,7 @@ def render(*, user: str, group: str) -> dict[str, str]:
         "secret_environment": str(SECRET_ENVIRONMENT),
         "registry": _command(parts.registry_command()),
         "passwords": _command(parts.passwords_command()),
+        "mirror": _command(parts.mirror_command()),
         "nginx": _command(parts.nginx_command()),
         "web": _command(parts.web_command()),
         "worker": _command(parts.worker_command()),

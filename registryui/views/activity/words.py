@@ -60,6 +60,19 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "protection.lift": ("lock-open", gettext_lazy("Remove protection")),
         },
     ),
+    "mirror": (
+        gettext_lazy("Mirrors"),
+        {
+            "mirror.add": ("cloud-download", gettext_lazy("Add mirror")),
+            "mirror.change": ("pencil", gettext_lazy("Change mirror")),
+            "mirror.enable": ("circle-check", gettext_lazy("Enable mirror")),
+            "mirror.disable": ("ban", gettext_lazy("Disable mirror")),
+            "mirror.pin": ("pin", gettext_lazy("Pin tags of a mirror")),
+            "mirror.unpin": ("pin", gettext_lazy("Unpin tags of a mirror")),
+            "mirror.evict": ("trash-2", gettext_lazy("Evict unused images of a mirror")),
+            "mirror.remove": ("trash-2", gettext_lazy("Remove mirror")),
+        },
+    ),
     "retention": (
         gettext_lazy("Retention policies"),
         {
@@ -229,6 +242,7 @@ def _ways_to_people(request: Request, rows: Iterable[AuditEvent]) -> dict[int, s
 
 
 _PAGES = {
+    "mirror": "mirrors",
     "protection": "protected",
     "retention": "retention",
     "store": "gc",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils.translation import gettext as _
@@ -51,8 +51,9 @@ class Read:
     trouble: tuple[Notice, ...] = ()
 
 
-def read(raw: bytes, media_type: str, config: bytes | None) -> Read:
-    """Parses both; what is wrong with them becomes words instead of an exception."""
+def read(raw: bytes, media_type: str, config: bytes | None, *, is_sparse: bool = False) -> Read:
+    """Parses both; what is wrong with them becomes words instead of an exception. `is_sparse`: the
+    config may not be pulled yet."""
     trouble: list[Notice] = []
     manifest = parsed_config = None
     try:
@@ -72,7 +73,7 @@ def read(raw: bytes, media_type: str, config: bytes | None) -> Read:
             trouble.append(
                 Notice(words, _("See Raw for the stored bytes. Clients may reject the image."))
             )
-    elif manifest is not None and manifest.kind == "image":
+    elif manifest is not None and manifest.kind == "image" and not is_sparse:
         words = _("The config of this image is not available.")
         advice = _("Its commands and settings cannot be shown; its layers are listed below.")
         trouble.append(Notice(words, advice))
@@ -135,11 +136,13 @@ def choices(entries: Iterable[Entry]) -> list[Choice]:
     return found
 
 
-def choose(found: Sequence[Choice], wanted: str) -> Choice | None:
-    """The wanted image, else linux/amd64, else the first that is there; None of an empty index."""
+def choose(found: Sequence[Choice], wanted: str, *, is_sparse: bool = False) -> Choice | None:
+    """The wanted image, else linux/amd64, else the first that is there; None of an empty index.
+    `is_sparse`: linux/amd64 only if it is there."""
     for key in (wanted, "linux/amd64"):
         for choice in found:
-            if key and key in (choice.key, choice.digest):
+            is_meant = key and key in (choice.key, choice.digest)
+            if is_meant and (key == wanted or choice.is_present or not is_sparse):
                 return choice
     return next((choice for choice in found if choice.is_present), found[0] if found else None)
 
@@ -173,6 +176,7 @@ class LayerRow:
     size: int = 0
     shared_with: int = 0  # other manifests of the whole registry
     is_foreign: bool = False
+    is_absent: bool = False  # of a mirrored repository: not pulled yet
     total: int = 0  # bytes up to and with this layer
     hue: int = 0
     bar_x: str = ""
@@ -202,7 +206,9 @@ class Layers:
         return [row for row in self.rows if row.bar_width]
 
 
-def layers(read: Read, users: Mapping[str, int]) -> Layers:
+def layers(
+    read: Read, users: Mapping[str, int], *, absent: Collection[str] = frozenset()
+) -> Layers:
     """The history with its layers, base first. `users` counts the manifests that need a blob."""
     if read.manifest is None:
         return Layers((), 0, 0, 0)
@@ -214,7 +220,10 @@ def layers(read: Read, users: Mapping[str, int]) -> Layers:
     rows = [
         _step_row(step)
         if index is None
-        else _layer_row(index, step, blobs[index], users, before[index], total, bars[index])
+        else replace(
+            _layer_row(index, step, blobs[index], users, before[index], total, bars[index]),
+            is_absent=blobs[index].digest in absent,
+        )
         for index, step in steps
     ]
     shared = {b.digest: s for b, s in zip(blobs, sizes, strict=True) if users.get(b.digest, 0) > 1}
@@ -549,6 +558,7 @@ class Notice:
     words: str
     advice: str
     is_bad: bool = False
+    is_normal: bool = False
 
 
 def problem_notice(problem: str) -> Notice | None:
@@ -577,8 +587,22 @@ def problem_notice(problem: str) -> Notice | None:
     }.get(problem, lambda: None)()
 
 
-def platform_notice(wanted: str, chosen: Choice | None, missing: int) -> list[Notice]:
-    """Notices of an image index: no such platform, or children that the registry does not have."""
+def absent_notice(count: int) -> Notice:
+    """Of an image that a mirror has not pulled in full: so many of its blobs are absent."""
+    words = ngettext(
+        "%d blob of this image has not been pulled yet.",
+        "%d blobs of this image have not been pulled yet.",
+        count,
+    )
+    advice = _("The mirror fetches it from its upstream when a client pulls it.")
+    return Notice(words % count, advice, is_normal=True)
+
+
+def platform_notice(
+    wanted: str, chosen: Choice | None, missing: int, *, is_sparse: bool = False
+) -> list[Notice]:
+    """Notices of an image index: no such platform, or children that the registry does not have.
+    `is_sparse`: these are not pulled yet."""
     found = []
     if wanted and chosen is not None and wanted not in (chosen.key, chosen.digest):
         found.append(
@@ -587,7 +611,12 @@ def platform_notice(wanted: str, chosen: Choice | None, missing: int) -> list[No
                 _("Showing %s instead.") % chosen.label,
             )
         )
-    if missing:
+    if is_sparse:
+        if chosen is not None and not chosen.is_present:
+            words = _("The image for %s has not been pulled yet.") % chosen.label
+            advice = _("The mirror fetches it from its upstream when a client pulls it.")
+            found.append(Notice(words, advice, is_normal=True))
+    elif missing:
         words = ngettext(
             "%d image listed in this image index is missing.",
             "%d images listed in this image index are missing.",

@@ -115,6 +115,7 @@ class Blobs:
     top: tuple[int, int] | None  # (blob id, position) of the uppermost layer
     top_digest: str  # of it, if other manifests need it too
     layer_ids: tuple[int, ...]  # blob ids from the base up
+    absent: frozenset[str] = frozenset()  # not in the registry: foreign, or not pulled yet
 
 
 def blobs(manifest: Manifest | None) -> Blobs:
@@ -139,6 +140,7 @@ def blobs(manifest: Manifest | None) -> Blobs:
         top=stack[-1] if stack and not is_cut else None,
         top_digest=layers[-1][3] if layers and layers[-1][5] > 1 and not is_cut else "",
         layer_ids=tuple(blob for blob, _at in stack),
+        absent=frozenset(digest for _role, _at, _blob, digest, size, _count in rows if not size),
     )
 
 

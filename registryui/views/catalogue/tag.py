@@ -21,6 +21,7 @@ from registryui.models import (
     Role,
     Tag,
 )
+from registryui.models.mirrored import is_mirrored
 from registryui.oci import media_types
 from registryui.oci.digest import short
 from registryui.views.access import Request, may_open, require_role
@@ -96,46 +97,52 @@ class Chosen:
     is_by_name: bool = False  # the address names the platform
     attestations: tuple[image.Referrer, ...] = ()
     notices: tuple[image.Notice, ...] = ()
+    is_sparse: bool = False  # what it lacks is not pulled yet
     listed: tuple[image.Entry, ...] = ()
 
 
 def _answer(request: Request, subject: Subject) -> HttpResponse:
-    chosen = _choose(subject.manifest, request.GET.get("platform", ""))
+    chosen = _choose(subject, request.GET.get("platform", ""))
     if request.GET.get("tab") == "raw" and "download" in request.GET:
         return _download(subject, chosen, request.GET.get("part", ""))
     return render(request, "catalogue/tag/page.html", _context(request, subject, chosen))
 
 
-def _choose(top: Manifest | None, wanted: str) -> Chosen:
+def _choose(subject: Subject, wanted: str) -> Chosen:
     """The image to show, with its manifest and config parsed."""
+    top, name = subject.manifest, subject.repository.name
     if top is None:
         return Chosen(None, image.Read(None, None))
     if top.kind != IMAGE_INDEX:
-        return Chosen(top, _read(top))
+        return Chosen(top, _read(top, name))
     listed = related.entries(top)
     choices = image.choices(listed)
-    choice = image.choose(choices, wanted)
+    absent = sum(not one.is_present for one in choices)
+    is_sparse = absent > 0 and is_mirrored(name)
+    choice = image.choose(choices, wanted, is_sparse=is_sparse)
     child = (
         Manifest.objects.filter(repository=top.repository_id, digest=choice.digest).first()
         if choice and choice.is_present
         else None
     )
     shown = child or top
-    absent = sum(not one.is_present for one in choices)
     return Chosen(
         manifest=shown,
-        read=_read(shown),
+        read=_read(shown, name),
         choices=tuple(choices),
         choice=choice,
         is_by_name=choice is not None and wanted in (choice.key, choice.digest),
         attestations=tuple(_attestations(listed, choice)),
-        notices=tuple(image.platform_notice(wanted, choice, absent)),
+        notices=tuple(image.platform_notice(wanted, choice, absent, is_sparse=is_sparse)),
+        is_sparse=is_sparse,
         listed=tuple(listed),
     )
 
 
-def _read(row: Manifest) -> image.Read:
-    return image.read(bytes(row.raw), row.media_type, bytes(row.config) if row.config else None)
+def _read(row: Manifest, repository: str) -> image.Read:
+    config = bytes(row.config) if row.config else None
+    is_sparse = config is None and row.kind == IMAGE and is_mirrored(repository)
+    return image.read(bytes(row.raw), row.media_type, config, is_sparse=is_sparse)
 
 
 def _attestations(
@@ -189,8 +196,9 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "is_old_schema": shown is not None and media_types.is_schema1(shown.media_type),
         "aliases": related.aliases(top, subject.tag),
         "choices": chosen.choices,
+        "is_sparse": chosen.is_sparse,
         "choice": chosen.choice,
-        "notices": _notices(subject, chosen),
+        "notices": _notices(subject, chosen, len(_absent(chosen, usage))),
         "pulls": _pulls(subject, chosen),
         "config": config,
         "built": image.believable(config.created) if config else None,
@@ -239,8 +247,17 @@ def _restorable(request: Request, subject: Subject) -> Manifest | None:
     return found.only("digest", "size", "pushed_at").first()
 
 
-def _notices(subject: Subject, chosen: Chosen) -> list[image.Notice]:
-    found: list[image.Notice | None] = []
+def _absent(chosen: Chosen, usage: related.Blobs) -> set[str]:
+    """Config and layers of the image that a mirror has not pulled yet."""
+    manifest = chosen.read.manifest
+    if manifest is None or not usage.absent:
+        return set()
+    every = (*((manifest.config,) if manifest.config else ()), *manifest.layer_blobs)
+    return {one.digest for one in every if one.size and not one.urls} & usage.absent
+
+
+def _notices(subject: Subject, chosen: Chosen, absent: int) -> list[image.Notice]:
+    found: list[image.Notice | None] = [image.absent_notice(absent)] if absent else []
     if subject.tag is not None:
         found.append(image.problem_notice(subject.tag.problem))
     found += chosen.notices
@@ -330,7 +347,11 @@ def _tab_context(
         users = related.used_by(chosen.manifest, usage, top_digest=subject.digest)
         has_base = chosen.manifest is not None and chosen.manifest.kind == IMAGE and bool(config)
         return {
-            "layers": image.layers(read, related.users_by_name(usage, read.manifest)),
+            "layers": image.layers(
+                read,
+                related.users_by_name(usage, read.manifest),
+                absent=_absent(chosen, usage),
+            ),
             "users": users,
             "has_base": has_base,
         }

@@ -10,8 +10,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import ValidationError
-from django.forms import CharField
 from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -22,13 +20,12 @@ from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.retention import policies, runs, words
 from registryui.views.access import Request, require_role
-from registryui.views.form import read, text
+from registryui.views.form import Number, read, text
 from registryui.views.live import minute, wants_fragment
 from registryui.views.runs import ShownRun
 
 NEXT_TIMES = 3  # that a policy shows
 RUNS = 10  # on a page
-_LONGEST = 12  # digits of a number in the form
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +163,6 @@ def _wanted(post: QueryDict) -> policies.Wanted:
         **{name: Number() for name in ("keep_newest", "keep_pushed_days", "keep_pulled_days")},
     )
     return policies.Wanted(**asked)
-
-
-class Number(CharField):
-    """Digits, or nothing: None."""
-
-    def clean(self, value: str | None) -> int | None:
-        typed = (value or "").strip()
-        if typed and not (typed.isascii() and typed.isdigit() and len(typed) <= _LONGEST):
-            raise ValidationError(_("“%(text)s” is not a number.") % {"text": typed[:_LONGEST]})
-        return int(typed) if typed else None
 
 
 def _policy_or_404(pk: int) -> RetentionPolicy:

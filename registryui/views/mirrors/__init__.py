@@ -1,0 +1,1 @@
+"""Mirrors: other registries in a namespace of this one."""
