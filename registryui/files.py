@@ -1,7 +1,7 @@
 """Atomic file writes: a reader finds the old file or the new one, also after a power failure.
 
 A temporary file in the same folder is synced to the disk, then renamed. Files of the registry's
-store are written by registry/quarantine.py instead.
+store are written by registry/store_writer.py instead.
 """
 
 import os

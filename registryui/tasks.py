@@ -429,8 +429,7 @@ def _follow() -> None:
                     ask_to_apply_events()
             publish.catch_up()
             guard_files.catch_up()
-            if mirror_files.catch_up():
-                mirror_ports.follow()
+            mirror_files.catch_up()
             is_well = True
         except Exception as error:
             if is_well:
@@ -477,6 +476,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.check),
+    "ports of mirrors": (WATCH_SECONDS, mirror_ports.follow),
     "clock": (NOTE_SECONDS, clock.note),
 }
 

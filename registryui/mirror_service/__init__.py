@@ -9,7 +9,7 @@
     downloads.py      blobs: one download for all clients
     filling.py        the other blobs of an image of which a layer was pulled
     content.py        what is here: the store, and the registry's answers
-    upstream.py       the registry that is mirrored: log-ins, redirects, limits, whether it is away
+    upstream.py       the registry that is mirrored: logins, redirects, limits, whether it is away
     mirrors.py        the files of registryui/mirrors/publish.py, in MIRRORS_DIR
     state.py          counters and errors, which the portal reads
 

@@ -16,7 +16,7 @@ class Configuration:
     registry: str  # unix:/PATH or host:port
     mirrors: str  # MIRRORS_DIR
     key: str  # the file with the key of the passwords
-    hold: str  # nothing is stored while a file is in it: write_freeze.py, space.py
+    gates: str  # nothing is stored while a file is in it: write_freeze.py, space.py
     spool: str  # a folder for unfinished downloads, on the store's file system
     floor_bytes: int  # what a download leaves free
     driver: str  # of the registry: filesystem, s3 …

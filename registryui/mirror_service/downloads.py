@@ -5,7 +5,7 @@
                               ▼
                             the store
 
-The last HELD bytes are only sent when the digest was right: of wrong content no client gets all.
+The last TAIL bytes are only sent when the digest was right: of wrong content no client gets all.
 Clients that leave do not end a download. Where nothing may be written (a full disk, a write
 freeze), or writing fails in the middle, each client goes on from the upstream by itself.
 """
@@ -29,8 +29,8 @@ from .upstream import Answer, Upstream
 
 log = logging.getLogger(__name__)
 
-HELD = 64 * 1024  # bytes that are held back until the digest is known to be right
-LOOK_BYTES = 16 * 1024 * 1024  # after so many it is checked again whether there is space
+TAIL = 64 * 1024  # bytes that are held back until the digest is known to be right
+CHECK_BYTES = 16 * 1024 * 1024  # after so many it is checked again whether there is space
 SILENCE = 120.0  # seconds without a byte after which a client gives up
 
 
@@ -78,7 +78,7 @@ class Download:
         Raises Failure or NotStored."""
         with self._changed:
             while True:
-                end = self._written - (0 if self._is_verified else HELD)
+                end = self._written - (0 if self._is_verified else TAIL)
                 if end > position:
                     return end - position
                 if self._is_verified:
@@ -128,15 +128,15 @@ class Download:
             self._has_head = True
             self._changed.notify_all()
         check = Check(self.digest)
-        looked_at = 0
+        checked_at = 0
         for piece in received(self.upstream, answer):
             check.update(piece)
             _write(handle, piece)
             with self._changed:
                 self._written += len(piece)
                 self._changed.notify_all()
-            if self._written - looked_at > LOOK_BYTES:
-                looked_at = self._written
+            if self._written - checked_at > CHECK_BYTES:
+                checked_at = self._written
                 if not content.may_store():
                     raise OSError("too little space")
         check.finish()
@@ -253,7 +253,7 @@ def passed_through(
     start: int = 0,
     before: Iterable[bytes] = (),
 ) -> tuple[int | None, Iterator[bytes]]:
-    """The size of a blob, and its content from `start` on, without storing it; the last HELD bytes
+    """The size of a blob, and its content from `start` on, without storing it; the last TAIL bytes
     come when the digest is right. `before` are the first bytes, if they are here. Raises Failure,
     also in the middle."""
     check = Check(digest)
@@ -276,8 +276,8 @@ def passed_through(
                     piece, skipped = piece[skipped:], max(0, skipped - len(piece))
                 check.update(piece)
                 held += piece
-                if len(held) > HELD:
-                    out, held = held[:-HELD], held[-HELD:]
+                if len(held) > TAIL:
+                    out, held = held[:-TAIL], held[-TAIL:]
                     yield from _from(out, position, start)
                     position += len(out)
         try:

@@ -24,7 +24,7 @@ from registryui.oci import patterns
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
 
 
@@ -63,7 +63,7 @@ def _match(some: Sequence[str], names: set[str]) -> bool:
 class _Known:
     mirror: Mirror | None
     stamp: tuple[int, ...]
-    looked_at: float
+    checked_at: float
 
 
 class Mirrors:
@@ -82,7 +82,7 @@ class Mirrors:
             return None
         with self._lock:
             known = self._known.get(name)
-            if known and time.monotonic() - known.looked_at < LOOK_SECONDS:
+            if known and time.monotonic() - known.checked_at < CHECK_SECONDS:
                 return known.mirror
             stamp = self._stamp(name)
             if not stamp:
@@ -91,7 +91,7 @@ class Mirrors:
             if known is None or known.stamp != stamp:
                 known = _Known(self._read(name), stamp, 0)
                 self._known[name] = known
-            known.looked_at = time.monotonic()
+            known.checked_at = time.monotonic()
             return known.mirror
 
     def _stamp(self, name: str) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from .content import Content
 from .downloads import Download, Downloads, NotStored, passed_through
 from .failures import Denied, Failure, Unknown
 from .filling import Filling
-from .manifests import Found, Manifests
+from .manifests import ACCEPT, Found, Manifests
 from .mirrors import Mirror, Mirrors
 from .state import States
 from .upstream import Upstream
@@ -140,6 +140,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             found = manifests.by_digest(upstream, repository, name, reference)
         else:
             found = manifests.by_tag(upstream, repository, name, reference)
+        if found.raw and self.command == "HEAD":
+            self._tell_of_pull()
         if self._from_registry(found):
             return
         if not found.raw and not is_digest(reference):  # the store has it, but not the registry
@@ -158,7 +160,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         response, connection = self.server.service.content.ask(
             self.command,
             self.path,
-            {**self._told(), **({"Accept": accept} if accept else {})},
+            {**self._client(), **({"Accept": accept} if accept else {})},
             user=self.headers.get("X-Boathouse-User", ""),
         )
         with closing(connection):
@@ -168,13 +170,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise Failure(503, "UNAVAILABLE", "the registry broke off") from error
         if response.status != 200:
             return False
-        headers = _told_by(response)
+        headers = _headers_of(response)
         if self.command == "HEAD":
             headers["Content-Length"] = response.headers.get("Content-Length", "0")
         self._send(200, {**headers, **_freshness(found)}, body)
         return True
 
-    def _told(self) -> dict[str, str]:
+    def _tell_of_pull(self) -> None:
+        """Lets the registry notify the index of content that is new here: a GET, whatever the
+        client asked."""
+        accept = {"Accept": ACCEPT}
+        response, connection = self.server.service.content.ask("GET", self.path, accept)
+        with closing(connection), suppress(OSError, HTTPException):
+            response.read()
+
+    def _client(self) -> dict[str, str]:
         """What the registry's event says of the client."""
         return {name: self.headers[name] for name in _OF_CLIENT if name in self.headers}
 
@@ -273,12 +283,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return start, size if last is None else min(last + 1, size)
 
     def _blob_from_registry(self) -> None:
-        headers = self._told()
+        headers = self._client()
         if "Range" in self.headers:
             headers["Range"] = self.headers["Range"]
         response, connection = self.server.service.content.ask("GET", self.path, headers)
         with closing(connection):
-            told = _told_by(response)
+            told = _headers_of(response)
             self._begin(response.status, told, response.length)
             with suppress(HTTPException):
                 while piece := response.read1(PIECE):
@@ -342,7 +352,7 @@ def _freshness(found: Found) -> dict[str, str]:
     return headers
 
 
-def _told_by(response: HTTPResponse) -> dict[str, str]:
+def _headers_of(response: HTTPResponse) -> dict[str, str]:
     return {name: response.headers[name] for name in _OF_REGISTRY if name in response.headers}
 
 

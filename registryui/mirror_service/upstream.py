@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0  # between two pieces of a blob
 ANSWER_SECONDS = 10.0  # for a manifest, a token, a probe
+MOST_ERRORS = 3  # 5xx in a row, after which an upstream is away
+FIRST_PROBE_SECONDS = 2.0  # after which an upstream that is away is probed
 PROBE_SECONDS = 10.0  # between two probes of an upstream that is away
 IDLE_SECONDS = 20.0  # for so long a connection is used again
 LIMITED_SECONDS = 60  # after a 429 that says nothing
@@ -126,6 +128,7 @@ class Health:
         self._probe = probe
         self._lock = threading.Lock()
         self._away = ""
+        self._errors = 0  # answers in a row that were a 5xx
         self._limited_until = 0.0
         self.is_over = threading.Event()  # its mirror was changed or removed
 
@@ -142,7 +145,7 @@ class Health:
         """The upstream answered."""
         self._state.note(contact=now(), **({"error": ""} if is_fine else {}))
         with self._lock:
-            was_away, self._away = self._away, ""
+            was_away, self._away, self._errors = self._away, "", 0
         if was_away:
             log.warning("mirror %s: %s answers again", self._mirror.name, self._mirror.url)
             self._state.note(away_since=None)
@@ -158,6 +161,16 @@ class Health:
             threading.Thread(target=self._probe_always, name="probe", daemon=True).start()
         return Away(f"{self._mirror.url} is away ({words})")
 
+    def erred(self, words: str) -> Away:
+        """The upstream answered with an error of its own. One may be that of a single path."""
+        with self._lock:
+            self._errors += 1
+            is_away = self._errors >= MOST_ERRORS
+        if is_away:
+            return self.failed(words)
+        self._state.note(error=words)
+        return Away(f"{self._mirror.url} has an error ({words})")
+
     def limited(self, seconds: int) -> Limited:
         """The upstream answered 429."""
         self._limited_until = time.monotonic() + seconds
@@ -168,12 +181,13 @@ class Health:
         return Limited(f"{self._mirror.url} limits requests; try again in {seconds} s", seconds)
 
     def _probe_always(self) -> None:
-        while self._away and not self.is_over.is_set():
+        pause = FIRST_PROBE_SECONDS
+        while self._away and not self.is_over.wait(pause):
             began = time.monotonic()
             if self._probe():
                 self.answered()
                 return
-            self.is_over.wait(max(0.0, PROBE_SECONDS - (time.monotonic() - began)))
+            pause = max(1.0, PROBE_SECONDS - (time.monotonic() - began))
 
 
 class Upstream:
@@ -240,7 +254,7 @@ class Upstream:
             seconds = int(retry_after) if re.fullmatch("[0-9]{1,9}", retry_after) else 0
             raise self.health.limited(min(max(1, seconds or LIMITED_SECONDS), 3600))
         if status >= 500:
-            raise self.health.failed(f"it answers {status}")
+            raise self.health.erred(f"it answers {status}")
         raise Wrong(f"{url} answers {status} to a request for {name}")
 
     def _note_limit(self, answer: Answer) -> None:
@@ -321,9 +335,13 @@ class Upstream:
             target = url.partition("#")[0]
             headers = {**headers, **_proxy_login(self.mirror.proxy)}
         while (kept := self._take(origin)) is not None:
-            with suppress(OSError, HTTPException):  # it was closed meanwhile: another one
+            try:
                 return self._sent(kept, method, target, origin, headers, timeout)
-            kept.close()
+            except TimeoutError:
+                kept.close()
+                raise
+            except (OSError, HTTPException):  # it was closed meanwhile: another one
+                kept.close()
         connection = self._connected(origin)
         try:
             return self._sent(connection, method, target, origin, headers, timeout)
@@ -393,7 +411,7 @@ class Upstream:
         else:
             connection.close()
 
-    # -- log-ins -----------------------------------------------------------------------------------
+    # -- logins -----------------------------------------------------------------------------------
     def _authorization(self, scope: str) -> str:
         """What is known to be wanted; ""."""
         if self._wants_basic:
@@ -421,7 +439,7 @@ class Upstream:
         query = urlencode({key: value for key, value in asked.items() if value})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
         if self._origin.scheme == "https" and not url.startswith("https://"):
-            self._refuse_token("asks for a log-in without https")
+            self._refuse_token("asks for a login without https")
         login = {}
         if self.mirror.user:
             login["Authorization"] = _basic(self.mirror.user, self.mirror.password)
@@ -435,9 +453,9 @@ class Upstream:
             ) as answer:
                 content = answer.read(TOKEN_LIMIT)
         except (OSError, HTTPException, ValueError) as error:
-            raise self.health.failed(f"its log-in: {_words(error)}") from error
+            raise self.health.failed(f"its login: {_words(error)}") from error
         if answer.status == 429 or answer.status >= 500:
-            raise self.health.failed(f"its log-in answers {answer.status}")
+            raise self.health.erred(f"its login answers {answer.status}")
         if answer.status != 200:
             self._refuse_token("does not accept the mirror's user and password")
         try:
@@ -445,9 +463,9 @@ class Upstream:
             token = str(found.get("token") or found["access_token"])
             seconds = float(found.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):
-            self._refuse_token("has a log-in that gives no token")
+            self._refuse_token("has a login that gives no token")
         if not token.isascii() or not token.isprintable():
-            self._refuse_token("has a log-in that gives no token")
+            self._refuse_token("has a login that gives no token")
         if len(self._tokens) > 1000:
             self._tokens.clear()
         self._tokens[scope] = (token, time.monotonic() + min(max(seconds, 60), 3600) * 0.8)

@@ -5,6 +5,7 @@
     DATA/mirrors/NAME/upstream.json   0600: what the service needs, the password encrypted
     DATA/mirrors/NAME/active          is there if the upstream may be asked
     DATA/mirrors/NAME/state.json      written by the service: state.py
+    DATA/mirrors/rows.json            0600: the rows themselves, for a database that was lost
 
 nginx looks at every request and the service at least once a second, so a change counts from then
 on, also on hosts where the portal is down. On each of several hosts the worker writes them, four
@@ -21,10 +22,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
+from django.db import transaction
 
-from registryui import files, locks
+from registryui import audit, files, locks
 from registryui.models import Mirror
 from registryui.oci import names, patterns
+
+# Of a row, in rows.json.
+_KEPT = (
+    *("name", "url", "user", "secret", "allow", "deny", "fresh_minutes", "keep_days", "keep_bytes"),
+    *("pins", "ca", "proxy", "is_library", "is_active", "open_port", "networks", "made_by"),
+)
 
 _written: list[tuple[object, ...]] = []  # the mirrors that this process wrote last
 
@@ -53,7 +61,30 @@ def write() -> None:
             _write(row)
         for gone in _removable({row.name for row in rows}):
             _remove(gone)
+        kept = [{name: getattr(row, name) for name in _KEPT} for row in rows]
+        _put(_rows_file(), json.dumps(kept).encode(), mode=0o600)
     _written[:] = _key(rows)
+
+
+def adopt_lost() -> int:
+    """Adds the mirrors of a database that was lost to one that has never been used, as the caller
+    knows; returns how many. To be called before `write`: a mirror that no row has becomes an
+    ordinary namespace."""
+    if Mirror.objects.exists():
+        return 0
+    try:
+        found = [Mirror(**facts) for facts in json.loads(_rows_file().read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return 0
+    with transaction.atomic():
+        Mirror.objects.bulk_create(found)
+        for row in found:
+            audit.record("mirror.add", row.name, by="command line", details={"url": row.url})
+    return len(found)
+
+
+def _rows_file() -> Path:
+    return folder() / "rows.json"
 
 
 def _write(row: Mirror) -> None:
@@ -99,7 +130,7 @@ def _rows() -> list[Mirror]:
 
 def _key(rows: Sequence[Mirror]) -> list[tuple[object, ...]]:
     """What the files depend on."""
-    return [(json.dumps(upstream(row)), row.is_active, row.open_port, row.networks) for row in rows]
+    return [tuple(getattr(row, name) for name in _KEPT) for row in rows]
 
 
 def _removable(kept: set[str]) -> list[Path]:

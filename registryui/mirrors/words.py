@@ -23,6 +23,9 @@ _PHRASES = (
     (r".*has a log-in that gives no token", _("login without a token")),
     (r".* refuses (\S+): it does not exist there.*", _("no such repository, or not public")),
     (r".* redirects .*", _("unexpected redirect")),
+    (r"the upstream sent a (?:blob|manifest) that does not have its digest", _("wrong content")),
+    (r"the upstream sent only a part of a manifest", _("incomplete content")),
+    (r"the upstream broke off in the middle of a blob: .*", _("incomplete content")),
 )
 
 

@@ -29,6 +29,7 @@ from .data import NGINX_USER, closed_folder
 
 TEMPLATES = settings.BASE_DIR / "deploy"
 BLOB_PATIENCE = 900  # seconds between two pieces of an answer: the registry may work on a big blob
+TAG_PATIENCE = 75  # for the mirror service, which answers within 60 unless it hangs
 SEARCH_PATIENCE = 20  # shorter for a portal that hangs
 
 
@@ -210,7 +211,9 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
             gather="on",
             on_down="=403 /_rule$rule",
         ),
-        "checked_tag": checked(settings.HTPASSWD_FILE, "$second_look", on_down="= @without_mirror"),
+        "checked_tag": checked(
+            settings.HTPASSWD_FILE, "$second_look", TAG_PATIENCE, on_down="= @without_mirror"
+        ),
         "checked_digest": checked(
             settings.HTPASSWD_FILE, "$second_look", on_404="= $not_here", intercept="on"
         ),
@@ -382,7 +385,7 @@ def render_mirror(*, registry_port: int) -> str:
         "registry": sockets.registry_address("registry", registry_port),
         "mirrors": str(settings.MIRRORS_DIR),
         "key": str(settings.MIRROR_KEY_FILE),
-        "hold": str(write_freeze.folder()),
+        "gates": str(write_freeze.folder()),
         "spool": str(spool),
         "floor_bytes": settings.FLOOR_BYTES,
         "driver": storage.driver,

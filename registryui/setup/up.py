@@ -33,9 +33,10 @@ from huey.contrib.djhuey import HUEY
 from registryui import database_errors, hosts, proxy, space, tls, write_freeze
 from registryui.deletion import guard_files
 from registryui.mirrors import publish as mirror_files
+from registryui.models import AuditEvent
 from registryui.refused import Refused
 
-from . import configuration, data, first, health, keys, mirror_ports, parts, ports, report, static
+from . import configuration, data, first, health, keys, parts, ports, report, static
 
 END_SECONDS = 15  # until the parts must have ended
 Say = Callable[[str], None]
@@ -127,7 +128,6 @@ def prepare(*, say: Say) -> ports.Chosen:
         if static.gather():
             say("Made the typefaces and static files.")
         configuration.write(registry_port=chosen.ports["registry"], hook_port=chosen.ports["hook"])
-        mirror_ports.follow()
         write_freeze.clear()
         with contextlib.suppress(OSError):  # the worker reports it
             space.check(uploads=lambda: 0)
@@ -160,9 +160,12 @@ def _prepare_users() -> None:
 
 def _prepare_guard(say: Say) -> None:
     try:
+        is_new = not AuditEvent.objects.exists()
         if count := guard_files.adopt_lost():
             say(f"The database is new: restored {count} protections of tags from the old one.")
         guard_files.write()
+        if is_new and (count := mirror_files.adopt_lost()):
+            say(f"The database is new: restored {count} mirrors from the old one.")
         mirror_files.write()
     except OSError as trouble:
         raise Refused(

@@ -277,12 +277,12 @@ def test_secrets_are_readable_by_their_owner_only(boathouse: Product) -> None:
         assert (boathouse.data / name).stat().st_mode & 0o077 == 0, name
 
 
-SECRETS = ("django-key", "hook-token", "proxy-token", "registry-key")
+SECRETS = ("django-key", "hook-token", "mirror-key", "proxy-token", "registry-key")
 
 
 # What nginx's own user, and so anybody on the machine, may read: nothing of these is a secret.
 OPEN_FILES = re.compile(
-    r"config/pages/.*|rights/.*|static/.*|run/(hold|logins)/.*|run/(ports|up)\.json"
+    r"config/pages/.*|rights/.*|static/.*|mirrors/[^/]+/(active|refusal\.json)|run/(hold|logins)/.*|run/(ports|up)\.json"
 )
 
 

@@ -18,6 +18,7 @@ from registryui.mirror_service.configuration import Configuration
 from registryui.mirror_service.service import Server, Service
 from registryui.unix_http import Connection
 from tests.support.folders import open_folder
+from tests.support.notifications import Sink
 from tests.support.parts import running_registry
 from tests.support.product import Answer, exchange
 from tests.support.registries import ACCEPT, Registry
@@ -35,6 +36,7 @@ class World:
     folder: Path
     upstream: FakeUpstream
     service: Service = field(init=False)
+    sink: Sink = field(default_factory=Sink)  # of the registry's notifications
 
     @property
     def configuration(self) -> Configuration:
@@ -43,7 +45,7 @@ class World:
             registry=f"unix:{self.folder}/registry",
             mirrors=str(self.folder / "mirrors"),
             key=str(self.folder / "key"),
-            hold=str(self.folder / "hold"),
+            gates=str(self.folder / "hold"),
             spool=str(self.folder / "store" / "boathouse-mirror"),
             floor_bytes=0,
             driver="filesystem",
@@ -128,15 +130,17 @@ def upstream() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def world(upstream: FakeUpstream) -> Iterator[World]:
+def world(upstream: FakeUpstream, sink: tuple[Sink, str]) -> Iterator[World]:
     """With the mirror `hub`."""
     with ExitStack() as stack:
         folder = stack.enter_context(open_folder("mirror"))
-        made = World(folder, upstream)
+        made = World(folder, upstream, sink=sink[0])
         for name in ("mirrors", "hold", "store"):
             (folder / name).mkdir()
         (folder / "key").write_text(KEY)
-        stack.enter_context(running_registry(folder, place=folder / "registry"))
+        told = {"url": sink[1]}
+        place = folder / "registry"
+        stack.enter_context(running_registry(folder, place=place, notifications=told))
         stack.enter_context(made.serving())
         stack.callback(upstream.released.set)
         made.mirror()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,6 +33,7 @@ class FakeUpstream:
     is_wrong: bool = False  # other bytes than the digest's
     cut_at: int = -1  # bytes of a blob after which the connection breaks
     is_chunked: bool = False  # does not say how long a blob is
+    is_closing: bool = False  # after each answer
     redirects_to: str = ""  # blobs are there
     token: str = ""  # it wants this one, from its own /token
     login: tuple[str, str] | None = None  # of Basic, or for a token
@@ -175,12 +178,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**headers, **self.upstream.headers}.items():
+        told = {"Content-Length": str(len(body)), **headers, **self.upstream.headers}
+        for name, value in told.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+        self.close_connection = self.close_connection or self.upstream.is_closing
 
     def log_message(self, *_arguments: object) -> None:
         pass
@@ -192,12 +196,17 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def fake_upstream(port: int = 0) -> Iterator[FakeUpstream]:
-    """One that runs, ended afterwards."""
+def fake_upstream(certificates: Path | None = None) -> Iterator[FakeUpstream]:
+    """One that runs, ended afterwards; over TLS with server.crt and server.key of that folder."""
     made = FakeUpstream()
     handler = type("Handler", (_Handler,), {"upstream": made})
-    with _Server(("127.0.0.1", port), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         made.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if certificates:
+            made.url = made.url.replace("http:", "https:")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -115,7 +115,7 @@ def test_an_upstream_that_hangs_delays_no_tag_that_is_here(
     world.mirror(fresh_seconds=0)
     world.ask(TAG)
     monkeypatch.setattr(upstreams, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(upstreams, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(upstreams, "FIRST_PROBE_SECONDS", 0.2)
     world.upstream.hangs.set()
     began = time.monotonic()
     answer = world.ask(TAG)
@@ -133,6 +133,23 @@ def test_an_upstream_that_hangs_delays_no_tag_that_is_here(
     world.upstream.released.set()
     until(lambda: not world.state()["away_since"], "the service knows that it is back")
     assert world.ask(TAG).headers["docker-content-digest"] == second
+
+
+def test_errors_of_one_path_do_not_close_the_others(world: World) -> None:
+    world.upstream.push_image("team/app", "1", b"layer")
+    world.upstream.status = 500
+    for _number in range(upstreams.MOST_ERRORS - 1):
+        assert world.ask("/v2/hub/broken/manifests/1").status == 503
+    world.upstream.status = 0
+    assert world.ask(TAG).status == 200
+    world.upstream.status = 500
+    for _number in range(upstreams.MOST_ERRORS):
+        assert world.state()["away_since"] is None
+        assert world.ask("/v2/hub/broken/manifests/1").status == 503
+    assert world.state()["away_since"]
+    asked = world.upstream.gets("broken").total()
+    assert world.ask("/v2/hub/broken/manifests/1").status == 503
+    assert world.upstream.gets("broken").total() == asked
 
 
 def test_a_restart_without_an_upstream_changes_nothing(world: World) -> None:
@@ -197,14 +214,29 @@ def test_a_changed_file_counts_within_a_second(world: World) -> None:
     until(lambda: world.ask(TAG).status == 403, "the new patterns count")
 
 
-def test_the_user_is_in_the_registrys_event_and_no_login_reaches_the_upstream(
+def test_the_registrys_events_name_the_user_and_no_login_reaches_the_upstream(
     world: World,
 ) -> None:
-    world.upstream.push_image("team/app", "1", b"layer")
+    digest = world.upstream.push_image("team/app", "1", b"layer")
     login = {"Authorization": "Basic c2VjcmV0", "Cookie": "a=b", "X-Boathouse-User": "ci"}
-    assert world.ask(TAG, headers=login).status == 200
+    assert world.ask(TAG, headers={**login, "X-Real-IP": "10.1.2.3"}).status == 200
     [(_line, headers)] = world.upstream.heard
-    assert not {"authorization", "cookie", "x-boathouse-user"} & headers.keys()
+    assert not {"authorization", "cookie", "x-boathouse-user", "x-real-ip"} & headers.keys()
+    until(lambda: world.sink.events("pull"), "the registry notifies")
+    [event] = world.sink.events("pull", "hub/team/app")
+    assert (event["target"]["tag"], event["target"]["digest"]) == ("1", digest)
+    assert event["actor"]["name"] == "ci"
+    assert event["request"]["addr"] == "10.1.2.3"
+
+
+def test_a_first_head_teaches_the_index_by_the_event_of_a_get(world: World) -> None:
+    world.upstream.push_image("team/app", "1", b"layer")
+    assert world.ask(TAG, method="HEAD").status == 200
+
+    def methods() -> list[str]:
+        return [one["request"]["method"] for one in world.sink.events("pull")]
+
+    until(lambda: "GET" in methods(), "the registry notifies of a GET")
 
 
 @pytest.mark.parametrize("gate", ["full", "blobs", "manifests"])

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from registryui.mirrors import publish
 from registryui.models import Mirror
+from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.setup import configuration, mirror_ports
 from tests.support.fake_source import digest_of
@@ -278,7 +279,8 @@ def test_a_port_that_is_in_use_stays_closed_and_the_others_open(
         Mirror.objects.create(
             name="quay", url=upstream.url, open_port=taken, networks="127.0.0.0/8"
         )
-        mirror_ports.follow()
+        with pytest.raises(Refused, match=f"{taken} of quay"):
+            mirror_ports.follow()
         assert f":{taken} " not in configuration.mirror_ports_file().read_text()
         restart_nginx(instance)
         wait_for(port)

@@ -20,14 +20,18 @@ from registryui.models import AuditEvent, Mirror
 from registryui.refused import Refused
 from tests.support import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA = "operator:ada"
 HUB = Wanted(presets.DOCKER_HUB)
 LOGIN = Wanted("https://quay.io", user="robot", password="sesame opens")
 
 
 def there(folder: Path) -> set[str]:
-    return {str(one.relative_to(folder)) for one in folder.rglob("*") if one.name != ".lock"}
+    return {
+        str(one.relative_to(folder))
+        for one in folder.rglob("*")
+        if one.name not in (".lock", "rows.json")
+    }
 
 
 def upstream(folder: Path, name: str) -> dict[str, Any]:
@@ -96,6 +100,22 @@ def test_each_minute_lost_files_are_written_again(folder: Path) -> None:
     tasks.write_guard_files.call_local()
     assert (folder / "hub/refusal.json").exists()
     assert not (folder / "left-over").exists()
+
+
+def test_a_new_database_gets_the_mirrors_of_the_lost_one(folder: Path) -> None:
+    row = mirrors.add("quay", replace(LOGIN, keep_days=90, proxy="http://p:3128"), by=ADA)
+    row = mirrors.set_active(mirrors.pin(row, "a/b:1", by=ADA), is_active=False, by=ADA)
+    assert stat.S_IMODE((folder / "rows.json").stat().st_mode) == 0o600
+    assert publish.adopt_lost() == 0
+    Mirror.objects.all().delete()  # as if its file had been removed
+    assert publish.adopt_lost() == 1
+    found = Mirror.objects.get()
+    assert mirrors.facts(found) == mirrors.facts(row)
+    assert mirrors.password(found) == "sesame opens"
+    for damaged in ("", "{", "[5]", '[{"unknown": 1}]'):
+        Mirror.objects.all().delete()
+        (folder / "rows.json").write_text(damaged)
+        assert publish.adopt_lost() == 0
 
 
 def test_a_disk_that_refuses_is_said_and_tried_again(

@@ -17,6 +17,8 @@ SAID = {
     "limits our requests for 60 s": "pull limit reached; seconds to wait (60)",
     "https://a does not accept the mirror's user and password": "user or password not accepted",
     "No route to host": "no route to host",
+    "the upstream sent a blob that does not have its digest": "wrong content",
+    "the upstream broke off in the middle of a blob: it ended early": "incomplete content",
     "something new": "something new",
 }
 

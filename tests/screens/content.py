@@ -312,12 +312,14 @@ def _mirrors() -> dict[str, Any]:
     Mirror.objects.update(made_at=NOW - timedelta(days=40), changed_at=NOW - timedelta(days=3))
     pushed.image("hub/library/nginx", tags=["1.27", "latest"], layers=[("debian", 28_000_000)])
     Manifest.objects.filter(repository__name="hub/library/nginx").update(pull_count=411)
+    Repository.objects.filter(name="hub/library/nginx").update(pull_count=411)
+    sizes.measure(by="schedule")
     _say(
         "hub", contact=NOW - timedelta(minutes=4), hits=1840, misses=27, stale=12,
         upstream_requests=113, upstream_bytes=1_912_000_000,
         limit={"limit": 200, "remaining": 14, "window": 21600}, refused=1,
         last_refusal={
-            "at": (NOW - timedelta(days=2)).isoformat(), "what": f"acme/<b>web@{digest_of('x')}",
+            "at": (NOW - timedelta(days=2)).isoformat(), "what": f"acme/web@{digest_of('x')}",
             "words": "the upstream sent a blob that does not have its digest",
         },
     )  # fmt: skip

@@ -56,11 +56,13 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "secrets/hook-token": (RECREATED, RECREATED, RECREATED, RECREATED),
     "secrets/proxy-token": (RECREATED, RECREATED, RECREATED, RECREATED),
     "secrets/registry-key": (RECREATED, RECREATED, RECREATED, RECREATED),
+    "secrets/mirror-key": (RECREATED, RECREATED, RECREATED, RECREATED),
     "tls/ca.crt": (REFUSED, REFUSED, RECREATED, REFUSED),
     "tls/server.crt": (RECREATED, RECREATED, RECREATED, REFUSED),
     "tls/server.key": (RECREATED, RECREATED, RECREATED, REFUSED),
     "config/nginx.conf": (RECREATED, RECREATED, RECREATED, REFUSED),
     "config/registry.yml": (RECREATED, RECREATED, RECREATED, REFUSED),
+    "config/mirror.json": (RECREATED, RECREATED, RECREATED, REFUSED),
     "run/ports.json": (RECREATED, RECREATED, RECREATED, REFUSED),
     "run/up.lock": (RECREATED, RECREATED, RECREATED, REFUSED),
 }

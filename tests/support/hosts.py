@@ -23,7 +23,10 @@ from .product import Answer, Product, product
 from .registries import Registry
 from .waiting import until
 
-SECRETS = ("secrets/django-key", "secrets/hook-token", "secrets/registry-key")
+SECRETS = (
+    *("secrets/django-key", "secrets/hook-token", "secrets/registry-key"),
+    "secrets/mirror-key",
+)
 AUTHORITY = ("tls/ca.crt", "tls/ca.key")
 OCTETS = {"Content-Type": "application/octet-stream"}
 

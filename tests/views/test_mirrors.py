@@ -19,7 +19,7 @@ from registryui.refused import Refused
 from tests.support import pushed
 from tests.support.factories import make_operator
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA = "operator:ada"
 AT = "2026-12-01T10:00:00+00:00"
 FORM = {"name": "hub", "url": "docker.io"}
@@ -304,6 +304,23 @@ def test_a_list_that_cannot_be_had_is_said(
     assert "The upstream &lt;b&gt; has none." in text_of(answer)
     assert admin.get(f"/mirrors/{hub.pk}/tags").status_code == 200
     assert admin.get("/mirrors/99/tags").status_code == 404
+
+
+# -- repositories --------------------------------------------------------------------------------
+def test_mirrored_repositories_are_marked(admin: Client, hub: Mirror) -> None:
+    pushed.image("hub/library/nginx", tags=["1"])
+    pushed.image("other/nginx", tags=["1"])
+    mark, way = "Mirror of docker.io", f'href="/mirrors/{hub.pk}"'
+    assert text_of(admin.get("/repositories/")).count(mark) == 1
+    page = admin.get("/repositories/hub/library/nginx").content.decode()
+    assert mark in page
+    assert way in page
+    assert f"/mirrors/{hub.pk}/tags?repository=hub/library/nginx" in page
+    other = admin.get("/repositories/other/nginx").content.decode()
+    assert mark not in other
+    viewer = client_of(Role.VIEWER).get("/repositories/hub/library/nginx").content.decode()
+    assert f"/mirrors/{hub.pk}/tags" in viewer
+    assert "Delete repository" not in viewer
 
 
 # -- lines to copy -------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from registryui.index import counts
 from registryui.index.counts import Counted
-from registryui.models import DailyActivity, Repository, Role
+from registryui.mirrors import presets
+from registryui.models import DailyActivity, Mirror, Repository, Role
 from registryui.models.paging import page
 from registryui.views.access import Request, require_role
 from registryui.views.charts import spark_line
@@ -79,6 +80,9 @@ def repositories(request: Request) -> HttpResponse:
         "found": found.count() if query or namespace else total,
         "sort": sort,
         "token": token,
+        "upstreams": {
+            name: presets.host_of(url) for name, url in Mirror.objects.values_list("name", "url")
+        },
     }
     template = "_fragment" if wants_fragment(request) else "page"
     return render(request, f"catalogue/repositories/{template}.html", context)

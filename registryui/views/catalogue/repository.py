@@ -27,10 +27,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from registryui.deletion import protection
+from registryui.mirrors import presets
 from registryui.models import (
     DailyActivity,
     ImageIndexEntry,
     Manifest,
+    Mirror,
     Repository,
     Role,
     Tag,
@@ -88,10 +90,23 @@ def repository(request: Request, repository: str) -> HttpResponse:
         "counts": _counts(row),
         "pull": _pull(row),
         "push": f"docker push {_host(row)}:TAG",
+        "mirror": _mirror(row),
         **_LISTS[show](request, row),
     }
     template = "_live" if wants_fragment(request) else "page"
     return render(request, f"catalogue/repository/{template}.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOf:
+    """The mirror that a repository is in."""
+
+    pk: int
+    host: str  # of the upstream, as it stands before names of images
+
+
+def _mirror(row: Any) -> MirrorOf | None:
+    return MirrorOf(row.mirror, presets.host_of(row.upstream)) if row.mirror else None
 
 
 def _counts(row: Any) -> dict[str, int]:
@@ -173,7 +188,9 @@ def _token(name: str) -> str:
 
 
 def _repositories() -> QuerySet[Repository]:
-    """Repositories with `referrer_tag_count` and `pulls` of 30 days."""
+    """Repositories with `referrer_tag_count`, `pulls` of 30 days, and of a mirrored one the id of
+    its `mirror` and its `upstream`."""
+    mirrors = Mirror.objects.filter(name=OuterRef("namespace"))
     attachments = (
         Tag.objects.filter(repository=OuterRef("pk"), refers_to__gt="")
         .order_by()
@@ -195,6 +212,8 @@ def _repositories() -> QuerySet[Repository]:
             Subquery(attachments), Value(0), output_field=BigIntegerField()
         ),
         pulls=Coalesce(Subquery(pulls), Value(0), output_field=BigIntegerField()),
+        mirror=Subquery(mirrors.values("pk")),
+        upstream=Subquery(mirrors.values("url")),
     )
 
 
