@@ -273,19 +273,19 @@ def _learn(
     }
     newest |= _set_on(source, repository, [one for one in pulls if not one.tag], pool)
     tags |= newest.keys() - {""}
-    _look(source, repository, tags, {one.digest for one in pulls}, newest, pool, mirrors)
+    _probe_all(source, repository, tags, {one.digest for one in pulls}, newest, pool, mirrors)
     return is_absent(repository)
 
 
-def look_at(source: Source, repository: str, tags: set[str], digests: set[str]) -> None:
-    """Looks at these in a mirrored repository, and again at what was absent. RegistryError: no
+def probe_mirrored(source: Source, repository: str, tags: set[str], digests: set[str]) -> None:
+    """Probes these in a mirrored repository, and again what was absent. RegistryError: no
     answer."""
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
-        _look(source, repository, tags, digests, {}, pool, Mirrors())
+        _probe_all(source, repository, tags, digests, {}, pool, Mirrors())
         fill(source, repository, pool)
 
 
-def _look(
+def _probe_all(
     source: Source,
     repository: str,
     tags: set[str],

@@ -91,7 +91,9 @@ def refresh(repository: str, tag: str) -> None:
             if not registry.has_blob(repository, blob):
                 _read(f"/v2/{repository}/blobs/{blob}")
     with open_source() as source:
-        events.look_at(source, repository, {tag}, {one.digest for one in images if one is not top})
+        events.probe_mirrored(
+            source, repository, {tag}, {one.digest for one in images if one is not top}
+        )
 
 
 @dataclass(frozen=True, slots=True)

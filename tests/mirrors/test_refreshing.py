@@ -66,7 +66,7 @@ def test_of_an_image_index_come_the_platforms_that_were_here(here: World) -> Non
     here.ask(f"/v2/hub/team/app/manifests/{old['arm64']}")
     Manifest.objects.filter(digest=old["amd64"]).delete()
     with RegistryClient(f"unix:{here.folder}/registry") as registry:
-        events.look_at(registry, R, set(), {old["arm64"]})
+        events.probe_mirrored(registry, R, set(), {old["arm64"]})
     new = push_index(here, "new")
     refreshing.refresh(R, "1")
     assert known().manifest.digest == new["index"]  # type: ignore[union-attr]
