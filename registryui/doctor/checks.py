@@ -41,6 +41,7 @@ from registryui.setup import health
 
 from . import gc
 from .findings import NAMES, Finding, from_json, latest, worker
+from .mirrors import check_mirrors
 from .updates import check_updates
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def examine(*, is_thorough: bool = False) -> list[Finding]:
         "certificate": check_certificate,
         "store": lambda: check_store(is_thorough=is_thorough),
         "disk": check_disk,
+        "mirrors": check_mirrors,
         "packages": check_updates,
     }
     waiting = {name: _start(name, check) for name, check in apart.items()}

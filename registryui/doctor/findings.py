@@ -22,6 +22,7 @@ NAMES = (
     "events",
     "index",
     "store",
+    "mirrors",  # only with an enabled one
     "disk",
     "clock",  # only if it jumped
     "gc",

@@ -70,6 +70,7 @@ _TITLES = {
     "events": _("Events"),
     "index": _("Index"),
     "store": _("Store"),
+    "mirrors": _("Mirror service"),
     "disk": _("Disk"),
     "clock": _("Clock"),
     "gc": _("Garbage collection"),
@@ -480,6 +481,28 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
             "Restart Boathouse. With systemd, regenerate the units first: ./boathouse "
             "manage units /etc/systemd/system"
         ),
+    ),
+    "mirrors-ok": (
+        ngettext_lazy(
+            "%(count)d mirror can fetch new content",
+            "%(count)d mirrors can fetch new content",
+            "count",
+        ),
+        "",
+        "",
+    ),
+    "mirrors-down": (
+        _("Mirrors cannot fetch new content"),
+        _("Component mirror: %(trouble)s. What was pulled before is served."),
+        _(
+            "Restart Boathouse. With systemd, regenerate the units first: ./boathouse "
+            "manage units /etc/systemd/system"
+        ),
+    ),
+    "mirrors-away": (
+        _("Upstreams that do not answer: %(names)s"),
+        _("%(name)s: %(error)s. What was pulled before is served."),
+        _("Check the network and the upstream: ./boathouse mirror check %(name)s"),
     ),
     "htpasswd-slow": (
         ngettext_lazy(

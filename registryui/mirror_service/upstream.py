@@ -143,17 +143,21 @@ class Health:
 
     def answered(self, *, is_fine: bool = True) -> None:
         """The upstream answered."""
-        self._state.note(contact=now(), **({"error": ""} if is_fine else {}))
         with self._lock:
             was_away, self._away, self._errors = self._away, "", 0
+        if self.is_over.is_set():  # the state is that of a new address
+            return
+        # Also if it was away before its mirror was changed, which another Health has noted.
+        self._state.note(contact=now(), away_since=None, **({"error": ""} if is_fine else {}))
         if was_away:
             log.warning("mirror %s: %s answers again", self._mirror.name, self._mirror.url)
-            self._state.note(away_since=None)
 
     def failed(self, words: str) -> Away:
         """The upstream is away; returns what clients are told."""
         with self._lock:
             is_new, self._away = not self._away, words
+        if self.is_over.is_set():
+            return Away(f"{self._mirror.url} is away ({words})")
         self._state.note(error=words)
         if is_new:
             log.warning("mirror %s: %s is away: %s", self._mirror.name, self._mirror.url, words)

@@ -190,7 +190,7 @@ def examine(instance: Running) -> dict[str, Part]:
             for name in sockets.registries(instance.registry_port)
         },
         "passwords": passwords_trouble(),
-        "mirror": _ask(sockets.Connection(sockets.mirror(), timeout=SECONDS), "/healthz", 200),
+        "mirror": mirror_trouble(),
         "nginx": _ask(_proxy(instance), "/v2/", 401),
         "web": _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
         "worker": "" if _is_worker(pids.get("worker", 0)) else "is not running",
@@ -212,6 +212,11 @@ def passwords_trouble() -> str:
     """ "" if slow passwords are checked, else the problem in a few words."""
     place = configuration.passwords_socket()
     return _ask(sockets.Connection(place, timeout=SECONDS), "/healthz", 200)
+
+
+def mirror_trouble() -> str:
+    """ "" if the mirror service answers, else the problem in a few words."""
+    return _ask(sockets.Connection(sockets.mirror(), timeout=SECONDS), "/healthz", 200)
 
 
 def _proxy(instance: Running) -> http.client.HTTPConnection:

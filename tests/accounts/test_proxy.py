@@ -22,6 +22,8 @@ from django.utils import timezone
 
 from registryui import proxy, sockets
 from registryui.accounts import htpasswd, publish, rights, users
+from registryui.mirrors import publish as mirror_files
+from registryui.models import Mirror
 from registryui.registry.client import RegistryClient
 from registryui.setup import keys
 from tests.support.instance import (
@@ -45,7 +47,11 @@ from tests.support.proxy_client import (
 from tests.support.waiting import LONGEST, until
 
 SECRET = b"a layer that only other/x has"
-REPOSITORIES = ("team/api", "team/deep/er/api", "team", "teams/api", "other/x", "single")
+MIRRORED = ("hub/api", "hub/x")  # in a mirror whose upstream is away
+REPOSITORIES = (
+    *("team/api", "team/deep/er/api", "team", "teams/api", "other/x", "single"),
+    *MIRRORED,
+)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
@@ -56,7 +62,10 @@ def filled(standing: Instance) -> Instance:
     with RegistryClient(settings.REGISTRY_URL) as client:
         for repository in REPOSITORIES:
             push(client, repository)
-        client.upload_blob("other/x", SECRET)
+        for repository in ("other/x", "hub/x"):
+            client.upload_blob(repository, SECRET)
+    # Its row is nowhere: nginx and the service read these files alone.
+    mirror_files._write(Mirror(name="hub", url="http://127.0.0.1:9"))
     standing.remember()
     return standing
 
@@ -78,6 +87,9 @@ USERS: dict[str, tuple[tuple[str, str], ...]] = {
     "one": (("pull", "team/api"), ("push", "team/api"), ("delete", "team/api")),
     "deep": (("pull", "team/deep/er/*"),),
     "sum": (("pull", "*"), ("push", "other/x"), ("delete", "single")),
+    "pull-hub": (("pull", "hub/*"),),
+    "all-hub": (("pull", "hub/*"), ("push", "hub/*"), ("delete", "hub/*")),
+    "one-hub": (("pull", "hub/api"), ("push", "hub/api")),
     "äöü 名": (("pull", "team"),),
 }
 
@@ -97,7 +109,8 @@ ACTIONS = {
 
 
 def test_the_table_of_rights(instance: Instance) -> None:
-    """nginx answers for each user, action and repository as accounts/rights.py says."""
+    """nginx answers for each user, action and repository as accounts/rights.py says; who may change
+    something in a mirror is told that nobody can."""
     wrong = []
     over, headers = connected(), {"Content-Type": TYPE}
     for name, pairs in USERS.items():
@@ -109,7 +122,13 @@ def test_the_table_of_rights(instance: Instance) -> None:
                     method, path.format(repository), user, body=body, headers=headers, over=over
                 )
                 allowed = any(rights.may(pairs, one, repository) for one in needed.split(" or "))
-                if (answer.status == 403) is allowed or answer.status in (401, 500, 502):
+                is_refused = answer.status == 403
+                is_change = allowed and method not in ("GET", "HEAD") and repository in MIRRORED
+                if (
+                    is_refused is allowed
+                    or answer.status in (401, 500, 502, 503)
+                    or is_change is not (answer.status == 405)
+                ):
                     wrong.append(f"{name}: {what} {repository} -> {answer.status}")
     over.close()
     assert wrong == []
@@ -229,17 +248,34 @@ PATHS = [
 ]
 
 
-def test_no_spelling_of_a_path_opens_another_repository(instance: Instance) -> None:
-    user = made("team", ("pull", "team/*"), ("push", "team/*"))
+@pytest.mark.parametrize(
+    ("own", "other"), [("team", "other"), ("hub", "other"), ("team", "hub")], ids=str
+)
+def test_no_spelling_of_a_path_opens_another_repository(
+    instance: Instance, own: str, other: str
+) -> None:
+    """Nor one of another namespace by way of a mirror, nor one of a mirror."""
+    user = made("team", ("pull", f"{own}/*"), ("push", f"{own}/*"))
     wrong = []
-    for path in PATHS:
+    for spelling in PATHS:
+        path = _respelled(spelling, own, other)
         for method in ("GET", "HEAD"):
             answer = ask(method, path, user)
-            told = answer.body.replace(path.encode(), b"").replace(b"may not pull other/x", b"")
-            is_open = b"layers" in told or b"other" in told or "other" in str(answer.headers)
-            if answer.status not in (302, 400, 403, 404) or is_open:
+            told = answer.body.replace(path.encode(), b"")
+            told = told.replace(f"may not pull {other}/x".encode(), b"")
+            is_open = b"layers" in told or other.encode() in told or other in str(answer.headers)
+            # 503: a repository of the mirror that was never pulled, whose upstream is away
+            fine = (302, 400, 403, 404, *([503] if own == "hub" else []))
+            if answer.status not in fine or is_open:
                 wrong.append((method, path, answer))
     assert wrong == []
+
+
+def _respelled(text: str, own: str, other: str) -> str:
+    """With these namespaces instead of team and other."""
+    text = text.replace("%6fther", f"%{ord(other[0]):x}{other[1:]}")
+    text = text.replace("OTHER", other.upper()).replace("other", other)
+    return text.replace("team", own)
 
 
 def test_the_head_of_a_list_is_for_those_who_may_pull(instance: Instance) -> None:
@@ -257,7 +293,11 @@ def test_the_head_of_a_list_is_for_those_who_may_pull(instance: Instance) -> Non
 )
 def test_a_method_is_not_a_way_around(instance: Instance, method: str) -> None:
     user = made("puller", ("pull", "*"))
-    for path in ("/v2/team/api/manifests/1", f"/v2/team/api/blobs/{digest(LAYER)}", "/v2/"):
+    blob = f"blobs/{digest(LAYER)}"
+    paths = [
+        f"/v2/{name}/{rest}" for name in ("team/api", "hub/api") for rest in ("manifests/1", blob)
+    ]
+    for path in (*paths, "/v2/"):
         answer = ask(method, path, user)
         assert answer.status in (400, 403, 405), (method, path, answer)
     sent = ask("GET", "/v2/other/x/manifests/1", user, headers={"X-HTTP-Method-Override": "DELETE"})
@@ -292,27 +332,36 @@ MOUNTS = [
 ]
 
 
+@pytest.mark.parametrize("other", ["other", "hub"])
 def test_a_mount_from_a_repository_one_may_not_pull_is_an_ordinary_upload(
-    instance: Instance,
+    instance: Instance, other: str
 ) -> None:
     """201 would be the blob of the other repository; 202 begins an upload."""
     user = made("team", ("pull", "team/*"), ("push", "team/*"))
     for mount in MOUNTS:
-        assert _mount(mount, user) in (202, 400), mount
+        assert _mount(mount, user, other=other) in (202, 400), mount
         assert ask("HEAD", f"/v2/team/new/blobs/{digest(SECRET)}", user).status == 404, mount
 
 
-def _mount(mount: Mapping[str, Any], user: tuple[str, str]) -> int:
+def _mount(
+    mount: Mapping[str, Any],
+    user: tuple[str, str],
+    *,
+    target: str = "team/new",
+    other: str = "other",
+) -> int:
     query = mount.get("raw", urlencode(mount.get("query", {})))
     form = urlencode(mount.get("form", {})).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
-    path = "/v2/team/new/blobs/uploads/" + (f"?{query}" if query else "")
+    query = _respelled(query, "team", other)
+    form = _respelled(form.decode(), "team", other).encode()
+    path = f"/v2/{target}/blobs/uploads/" + (f"?{query}" if query else "")
     return ask("POST", path, user, body=form, headers=headers).status
 
 
-@pytest.mark.parametrize("source", ["team/api", "team/deep/er/api"])
+@pytest.mark.parametrize("source", ["team/api", "team/deep/er/api", "hub/api"])
 def test_a_mount_from_a_repository_one_may_pull_works(instance: Instance, source: str) -> None:
-    user = made("team", ("pull", "team/*"), ("push", "team/*"))
+    user = made("team", ("pull", "team/*"), ("push", "team/*"), ("pull", "hub/*"))
     query = urlencode({"mount": digest(LAYER), "from": source})
     assert ask("POST", f"/v2/team/new/blobs/uploads/?{query}", user).status == 201
     # And for one who may push only: nothing is read.
@@ -434,6 +483,103 @@ def test_a_mount_that_was_not_understood_is_not_passed_on(
         # Of two repositories the first counts; from that one this user may mount.
         assert one.line in (begin, f"{begin}?mount={digest(SECRET)}&from=team/api")
         assert one.of("content-type") == ["application/octet-stream"]
+
+
+def test_nothing_of_a_mirror_is_changed_by_way_of_the_registry(
+    instance: Instance, heard: list[Heard]
+) -> None:
+    """Whatever is mounted or uploaded, and however the path is written."""
+    user = made("all", *((action, "*") for action in ("pull", "push", "delete")))
+    for mount in MOUNTS:
+        for target in ("hub/new", "hub", "hub/ever/so/deep"):
+            assert _mount(mount, user, target=target) == 405, mount
+    headers = {"Content-Type": TYPE}
+    for path in PATHS:
+        for method in ("PUT", "DELETE", "POST", "PATCH"):
+            respelled = _respelled(path, "team", "hub")
+            answer = ask(method, respelled, user, body=manifest(), headers=headers)
+            assert answer.status >= 300, (method, respelled)
+    upload = "hub/api/blobs/uploads/a?_state=b"
+    for method in ("PUT", "PATCH", "DELETE", "GET", "HEAD"):
+        assert ask(method, f"/v2/{upload}", user).status in (404, 405), method
+    changes = [one.line for one in heard if not one.line.startswith(("GET ", "HEAD "))]
+    assert [line for line in changes if line.split()[1].startswith("/v2/hub/")] == []
+
+
+@pytest.fixture
+def asked(instance: Instance) -> Iterator[list[Heard]]:
+    """All that the mirror service is asked, which is a listener."""
+    instance.stop("mirror")
+    with listener(sockets.mirror()) as requests:
+        yield requests
+
+
+def test_the_mirror_service_hears_who_may_pull_and_no_secret(
+    instance: Instance, asked: list[Heard]
+) -> None:
+    user, absent = made("hub", ("pull", "hub/*")), digest(b"absent")
+    stranger = made("team", ("pull", "team/*"), ("push", "*"), ("delete", "*"))
+    lines = [
+        "GET /v2/hub/api/manifests/1",
+        "HEAD /v2/hub/api/manifests/1",
+        f"GET /v2/hub/api/manifests/{absent}",
+        f"GET /v2/hub/api/blobs/{absent}",
+        f"HEAD /v2/hub/api/blobs/{absent}",
+        "GET /v2/hub/never/pulled/manifests/1",
+    ]
+    forged = {"X-Boathouse-User": "boss", "X-Boathouse-Proxy": "guessed", "Cookie": "a=b"}
+    for line in lines:
+        method, path = line.split()
+        ask(method, path, user, headers=forged)
+        if method == "GET":
+            assert ask(method, path, stranger).status == 403
+        for nobody in (None, ("hub", "wrong")):
+            assert ask(method, path, nobody).status == 401
+    assert [one.line for one in asked] == lines
+    for one in asked:
+        assert one.of("authorization") == one.of("cookie") == one.of("x-boathouse-proxy") == []
+        assert one.of("x-boathouse-user") == ["hub"]
+    # What is here by its digest, and what is no mirror, is the registry's alone.
+    asked.clear()
+    for path in (
+        f"/v2/hub/api/manifests/{digest(manifest())}",
+        f"/v2/hub/api/blobs/{digest(LAYER)}",
+        "/v2/hub/api/tags/list",
+    ):
+        assert ask("GET", path, user).status == 200, path
+    assert ask("GET", f"/v2/team/api/blobs/{absent}", stranger).status == 404
+    assert ask("GET", "/v2/team/api/manifests/absent", stranger).status == 404
+    assert asked == []
+
+
+def test_a_secret_that_was_replaced_reaches_the_mirror_as_the_new_one(
+    instance: Instance, asked: list[Heard]
+) -> None:
+    user = made("hub", ("pull", "hub/*"))
+    users.rotate(users.RegistryUser.objects.get(name="hub"), by="tests", overlap=timedelta(hours=1))
+    lines = [
+        "GET /v2/hub/api/manifests/1",
+        f"GET /v2/hub/api/blobs/{digest(b'absent')}",
+        f"HEAD /v2/hub/api/manifests/{digest(b'absent')}",
+    ]
+    for line in lines:
+        ask(*line.split(), user)
+    told = [(one.line, one.of("x-boathouse-user"), one.of("authorization")) for one in asked]
+    assert told == [(line, ["hub"], []) for line in lines]
+    with_push = ask("POST", "/v2/hub/api/blobs/uploads/", user)
+    assert (with_push.status, with_push.message) == (403, "hub may not push hub/api")
+
+
+def test_without_the_mirror_service_what_is_here_is_pulled(instance: Instance) -> None:
+    user = made("hub", ("pull", "hub/*"))
+    instance.stop("mirror")
+    found = ask("GET", "/v2/hub/api/manifests/1", user)
+    assert (found.status, found.body) == (200, manifest())
+    assert found.headers["warning"].startswith("111")
+    assert ask("GET", f"/v2/hub/api/blobs/{digest(LAYER)}", user).body == LAYER
+    for path in ("manifests/2", f"blobs/{digest(b'absent')}", f"manifests/{digest(b'absent')}"):
+        answer = ask("GET", f"/v2/hub/api/{path}", user)
+        assert (answer.status, "mirror service" in answer.message) == (503, True), path
 
 
 HEADERS = [

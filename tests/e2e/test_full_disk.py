@@ -22,13 +22,17 @@ import psutil
 import pytest
 
 from tests.selection import Extent
+from tests.support import mirrors, upstreams
 from tests.support.clients import copy
 from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.support.full_disk import fill
+from tests.support.hosts import Door, door
 from tests.support.layouts import Layout
 from tests.support.portal import Visitor
 from tests.support.product import Product, product
+from tests.support.pushing import CUT_OFF
 from tests.support.short_times import short_times
+from tests.support.upstreams import Upstream, upstream
 from tests.support.waiting import LONGEST, until
 
 pytestmark = pytest.mark.e2e
@@ -212,6 +216,58 @@ def test_uploads_are_refused_below_the_floor_and_nothing_else(
     filler.unlink()
     until(lambda: may_push(roomy) == 202, "uploads are let in again")
     assert push(roomy, "floor/app", "2", b"two") == 201
+
+
+# -- a mirror --------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def hub(small: Product, folder: Path) -> Iterator[Upstream]:
+    """An upstream on another disk, mirrored by the product on the small one."""
+    with upstream(folder / "hub") as made:
+        is_roomy(small)
+        mirrors.add(small, "hub", made)
+        yield made
+        small.boathouse("mirror", "remove", "hub", "--delete-content", "--yes", check=False)
+
+
+def test_a_mirror_passes_through_what_it_has_no_space_for(roomy: Product, hub: Upstream) -> None:
+    client, layer = door(roomy, *roomy.user), os.urandom(2 * MEGABYTE)
+    digest = hub.registry.push_image("team/app", "full", layers=[layer])
+    fill_but(roomy, (FLOOR - 2) * MEGABYTE)
+    until(lambda: may_push(roomy) == 507, "the disk is full")
+    assert mirrors.pull(client, "hub/team/app", "full").broken == ""
+    assert not mirrors.stored(roomy, digest_of(layer)).exists()
+    assert mirrors.pull(client, "hub/team/app", digest).broken == ""  # again from the upstream
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_pull_leaves_nothing_half(
+    roomy: Product, hub: Upstream
+) -> None:
+    """The client has all of it, or notices; later it is complete."""
+    client, layer = door(roomy, *roomy.user), os.urandom(6 * MEGABYTE)
+    digest = hub.registry.push_image("team/app", "middle", layers=[layer])
+    hub.fail(upstreams.slow(4 * MEGABYTE))
+    with ThreadPoolExecutor(1) as pool:
+        pulling = pool.submit(noticed, client, "hub/team/app", "middle")
+        until(lambda: hub.count("GET", digest_of(layer)), "the layer is on its way")
+        fill_to_the_last_byte(roomy)
+        hub.fail(None)
+        print(f"a pull while the disk became full: {pulling.result() or 'complete'}")
+    for path in (roomy.data / "registry/docker/registry/v2/blobs").rglob("data"):
+        assert digest_of(path.read_bytes()).removeprefix("sha256:") == path.parent.name
+    for one in roomy.data.parent.glob("filler*"):
+        one.unlink()
+    is_roomy(roomy)
+    assert mirrors.pull(client, "hub/team/app", digest).broken == ""
+    until(mirrors.stored(roomy, digest_of(layer)).exists, "it is stored")
+    assert mirrors.pull(client, "hub/team/app", "middle").broken == ""
+
+
+def noticed(client: Door, repository: str, tag: str) -> str:
+    """What a client sees of a pull that may be cut off."""
+    try:
+        return mirrors.pull(client, repository, tag).broken
+    except CUT_OFF as error:
+        return repr(error)
 
 
 # -- nothing is left -------------------------------------------------------------------------------

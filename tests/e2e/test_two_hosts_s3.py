@@ -14,11 +14,11 @@ from tests.support.hosts import (
     Hosts,
     door,
     push_through_each,
+    s3_storage,
     status,
     two_hosts,
     upload_through_both,
 )
-from tests.support.parts import free_port, running_s3
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -26,19 +26,8 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    port = free_port()
-    secret_file: Path = tmp_path_factory.mktemp("secret") / "s3"
-    with running_s3(port, "images") as (key, secret):
-        secret_file.write_text(secret)
-        storage = {
-            "BOATHOUSE_STORAGE": "s3://images/registry",
-            "BOATHOUSE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}",
-            "BOATHOUSE_STORAGE_REGION": "us-east-1",
-            "BOATHOUSE_STORAGE_KEY": key,
-            "BOATHOUSE_STORAGE_SECRET_FILE": str(secret_file),
-        }
-        with two_hosts(storage) as both:
-            yield both
+    with s3_storage(tmp_path_factory.mktemp("secret")) as storage, two_hosts(storage) as both:
+        yield both
 
 
 @pytest.mark.usefixtures("short_form")

@@ -49,7 +49,7 @@ class Engine:
         """An image of busybox alone, made on the spot."""
         done = subprocess.run(
             self.machine.command([DOCKER, "import", "-", name]),
-            input=_busybox_tree(),
+            input=busybox_tree(),
             env=self.machine.environment,
             capture_output=True,
             timeout=LONGEST,
@@ -87,14 +87,15 @@ class Engine:
 
 
 @contextmanager
-def engine(machine: Machine) -> Iterator[Engine]:
-    """A running engine on the machine; its log is in the machine's folder."""
+def engine(machine: Machine, *options: str) -> Iterator[Engine]:
+    """A running engine on the machine, with more options; its log is in the machine's folder."""
     folder = machine.folder
     command: Sequence[str] = [
         DOCKERD,
         *("--iptables=false", "--bridge=none", "--ip-forward=false", "--ip-masq=false"),
         *("--storage-driver=vfs", f"--data-root={folder}/data", f"--exec-root={folder}/exec"),
         *(f"--pidfile={folder}/docker.pid", f"--host=unix://{folder}/docker.sock"),
+        *options,
     ]
     with (folder / "dockerd.log").open("wb") as log:
         process = subprocess.Popen(
@@ -124,7 +125,7 @@ def _answers(made: Engine, process: subprocess.Popen[bytes], log: Path) -> bool:
     return made.docker("version", check=False).returncode == 0
 
 
-def _busybox_tree() -> bytes:
+def busybox_tree() -> bytes:
     """A tar of a root file system with busybox and its most needed names."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tree:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import shutil
+import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +21,10 @@ from tests.e2e.conftest import LOOPBACK
 from . import postgres
 from .fake_source import digest_of
 from .folders import open_folder
-from .product import Answer, Product, product
+from .parts import free_port, running_s3
+from .product import Answer, Connection, Product, product
 from .registries import Registry
-from .waiting import until
+from .waiting import LONGEST, until
 
 SECRETS = (
     *("secrets/django-key", "secrets/hook-token", "secrets/registry-key"),
@@ -60,6 +63,37 @@ class Door(Registry):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class KeptDoor(Door):
+    """The same over one connection that stays open, as clients have it; for one thread."""
+
+    connection: Connection | None = None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        assert self.connection
+        self.connection.request(method, path, body, {**self.headers, **(headers or {})})
+        answer = self.connection.getresponse()
+        names = {name.lower(): text for name, text in answer.getheaders()}
+        return Answer(answer.status, names, answer.read())
+
+
+@contextmanager
+def kept_open(one: Door) -> Iterator[KeptDoor]:
+    """That door with a connection of its own."""
+    assert one.product
+    made = Connection(one.product.host, one.product.port, timeout=LONGEST)
+    made.address = one.product.address
+    made.context = ssl.create_default_context(cafile=str(one.product.ca))
+    with closing(made):
+        yield KeptDoor(one.url, one.store, one.headers, one.product, made)
+
+
 def door(host: Product, name: str, secret: str) -> Door:
     """The registry as that user reaches it through that host."""
     login = b64encode(f"{name}:{secret}".encode()).decode()
@@ -69,6 +103,22 @@ def door(host: Product, name: str, secret: str) -> Door:
 def status(host: Product, name: str, secret: str) -> int:
     """The answer to a login at that proxy."""
     return door(host, name, secret).ask("GET", "/v2/").status
+
+
+@contextmanager
+def s3_storage(folder: Path) -> Iterator[dict[str, str]]:
+    """Settings of a host whose images are in a bucket; the service and the bucket end with it.
+    `folder` is for the file with the secret."""
+    port, secret_file = free_port(), folder / "s3"
+    with running_s3(port, "images") as (key, secret):
+        secret_file.write_text(secret)
+        yield {
+            "BOATHOUSE_STORAGE": "s3://images/registry",
+            "BOATHOUSE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}",
+            "BOATHOUSE_STORAGE_REGION": "us-east-1",
+            "BOATHOUSE_STORAGE_KEY": key,
+            "BOATHOUSE_STORAGE_SECRET_FILE": str(secret_file),
+        }
 
 
 @contextmanager

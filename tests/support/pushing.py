@@ -25,29 +25,12 @@ from registryui.gc import collector as collecting
 from registryui.models import Run
 
 from .fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
-from .registries import Registry
+from .registries import Registry, whole
 from .registry_habits import habits
 from .waiting import LONGEST
 
 AT_MOST = 5 * LONGEST  # seconds of one attack
 CUT_OFF = (OSError, http.client.HTTPException)  # no answer, or half of one
-
-
-def whole(registry: Registry, repository: str, reference: str) -> str:
-    """ "" if all of it can be pulled, every byte as its digest says; else what cannot."""
-    answer = registry.get(repository, reference)
-    if answer.status != 200:
-        return f"manifest {reference}: {answer.status}"
-    told = answer.json()
-    for child in told.get("manifests", ()):
-        if missing := whole(registry, repository, child["digest"]):
-            return missing
-    for blob in [*filter(None, [told.get("config")]), *told.get("layers", ())]:
-        got = registry.ask("GET", f"/v2/{repository}/blobs/{blob['digest']}")
-        algorithm = blob["digest"].partition(":")[0]
-        if got.status != 200 or digest_of(got.body, algorithm) != blob["digest"]:
-            return f"blob {blob['digest']}: {got.status}"
-    return ""
 
 
 def untag(registry: Registry, repository: str, tag: str) -> None:

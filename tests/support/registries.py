@@ -182,6 +182,23 @@ class Registry:
         return self.store / "docker/registry/v2/repositories" / repository
 
 
+def whole(registry: Registry, repository: str, reference: str) -> str:
+    """ "" if all of it can be pulled, every byte as its digest says; else what cannot."""
+    answer = registry.get(repository, reference)
+    if answer.status != 200:
+        return f"manifest {reference}: {answer.status}"
+    told = answer.json()
+    for child in told.get("manifests", ()):
+        if missing := whole(registry, repository, child["digest"]):
+            return missing
+    for blob in [*filter(None, [told.get("config")]), *told.get("layers", ())]:
+        got = registry.ask("GET", f"/v2/{repository}/blobs/{blob['digest']}")
+        algorithm = blob["digest"].partition(":")[0]
+        if got.status != 200 or digest_of(got.body, algorithm) != blob["digest"]:
+            return f"blob {blob['digest']}: {got.status}"
+    return ""
+
+
 def pretty(value: Any) -> bytes:
     """JSON as people write it: other bytes, so another digest, than `encode`."""
     return json.dumps(value, indent=3).encode()
