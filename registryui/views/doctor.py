@@ -15,6 +15,7 @@ from registryui import tasks
 from registryui.models import Role, Run
 
 from .access import Request, require_role
+from .form import Number, read_or_default
 
 PATIENCE = 15  # seconds until a round that was asked for should have come
 
@@ -27,7 +28,7 @@ def doctor(request: Request) -> HttpResponse:
     """
     run = the_doctor.latest()
     token = _token(run)
-    waited = time.time() - _number(request.GET.get("asked", ""))
+    waited = time.time() - read_or_default(request.GET, asked=Number(initial=0))["asked"]
     is_same = request.GET.get("seen", "") == token
     is_waiting = is_same and waited < PATIENCE
     is_late = is_same and PATIENCE <= waited < 10 * PATIENCE
@@ -64,7 +65,3 @@ def _context(run: Run | None, token: str, *, is_waiting: bool, is_late: bool) ->
 def _token(run: Run | None) -> str:
     """Changes with each round, and when the worker falls silent."""
     return f"{run.pk if run else 0}-{the_doctor.worker(run).state}"
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0

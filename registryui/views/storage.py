@@ -17,18 +17,15 @@ from registryui.models.paging import page
 
 from . import charts
 from .access import Request, require_role
+from .form import both_ways, one_of, read_or_default
 from .gc.words import Report, counted, quarantine
 
 DAYS = 90
 TOP = 15  # repositories
 RUNS = 10  # newest ones of garbage collection, among which there is one that counted
-SORTS = {
-    "name": "namespace",
-    "repositories": "repository_count",
-    "tags": "tag_count",
-    "size": "size",
-    "own": "own_size",
-}
+SORTS = both_ways(
+    name="namespace", repositories="repository_count", tags="tag_count", size="size", own="own_size"
+)
 SORT = "-size"
 
 
@@ -105,11 +102,10 @@ def freeable() -> Freeable:
 
 @require_role(Role.VIEWER)
 def storage(request: Request) -> HttpResponse:
-    asked = request.GET.get("sort", "")
-    sort = asked if asked.lstrip("-") in SORTS and not asked.startswith("--") else SORT
-    column = sort.lstrip("-")
-    order = [f"-{SORTS[column]}" if sort.startswith("-") else SORTS[column]]
-    shown = page(NamespaceSize.objects.all(), order, after=request.GET.get("after", ""), size=25)
+    fields = {"sort": one_of(SORTS, SORT), "top": one_of(["own"], "size")}
+    sort, top = read_or_default(request.GET, **fields).values()
+    after = request.GET.get("after", "")
+    shown = page(NamespaceSize.objects.all(), [SORTS[sort]], after=after, size=25)
     days = _days()
     context: dict[str, Any] = {
         "storage": measured(),
@@ -117,8 +113,8 @@ def storage(request: Request) -> HttpResponse:
         "page": shown,
         "sort": sort,
         "namespaces": _namespaces(shown.rows),
-        "repositories": _top_repositories(request.GET.get("top", "")),
-        "top": "own" if request.GET.get("top") == "own" else "size",
+        "repositories": _top_repositories(top),
+        "top": top,
         "days": days[::-1],
         "grown": days[-1][1] - days[0][1] if days else 0,
         "chart": charts.size_chart(days, width=720, height=200) if len(days) > 1 else None,

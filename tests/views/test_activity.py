@@ -102,6 +102,11 @@ def test_a_range_of_days_has_both_of_its_ends(viewer: Client, log: None) -> None
     assert targets(viewer, since=day(0)) == ["ada"]
     assert targets(viewer, until=day(4)) == ["team/app:1"]
     assert targets(viewer, since=day(2), until=day(3)) == []
+    form = viewer.get("/activity", {"since": day(3), "until": "0002-11-23"}).content.decode()
+    assert re.findall(r'name="(since|until)" value="(.*?)"', form) == [
+        ("since", day(3)),
+        ("until", ""),
+    ]
 
 
 def test_a_clock_that_was_set_back_hides_no_row(

@@ -3,14 +3,13 @@ checked, by administrators."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import QuerySet
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -21,32 +20,33 @@ from registryui.audit.check import newest_check
 from registryui.models import AuditEvent, RegistryEvent, Role
 from registryui.models.paging import Listing, Walk, walk_together
 from registryui.views.access import Request, require_role
+from registryui.views.form import Words, day, one_of, read_or_default
 from registryui.views.live import wants_fragment
 
 from . import words
 from .actors import Actor
 
 FAR = 50_000  # rows that one page walks over for a part of a target: no index knows parts
-LONGEST = 255
+FIRST_DAY = date(1970, 1, 1)  # a year that is only half typed is before it
 FORMS = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the form asks for, as it was typed; what cannot be meant is ""."""
+    """What the form asks for."""
 
     actor: str = ""
     act: str = ""
     target: str = ""
     result: str = ""
-    since: str = ""  # days, in the portal's time zone; both belong to it
-    until: str = ""
+    since: date | None = None  # in the portal's time zone; both days belong to it
+    until: date | None = None
 
     @property
     def query(self) -> dict[str, str]:
         """Those that ask for something."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in found.items() if value}
+        return {name: str(value) for name, value in found.items() if value}
 
     @property
     def rows(self) -> QuerySet[AuditEvent]:
@@ -120,8 +120,7 @@ def activity_export(request: Request) -> StreamingHttpResponse:
     """All rows that the filters let through, the oldest first, while they are read. A form, because
     an export stands in the log itself."""
     asked = _filters(request.POST)
-    form = request.POST.get("form", "")
-    form = form if form in FORMS else "jsonl"
+    form = read_or_default(request.POST, form=one_of(FORMS, "jsonl"))["form"]
     details = {"form": form, **asked.query}
     last = audit.record("audit.export", "", by=request.user.actor, details=details)
     rows = asked.rows.filter(id__lte=last.pk).order_by("id")
@@ -164,31 +163,17 @@ def _checked() -> dict[str, Any] | None:
     return {"at": found.at, "rows": found.rows, "count": found.count, "flaws": flaws}
 
 
-def _filters(sent: Mapping[str, str]) -> Filters:
-    def text(name: str) -> str:
-        return sent.get(name, "").replace("\0", "").strip()[:LONGEST]
-
-    result = text("result")
-    return Filters(
-        actor=text("actor"),
-        act=text("act"),
-        target=text("target"),
-        result=result if result in AuditEvent.Result.values else "",
-        since=text("since") if _day(text("since")) else "",
-        until=text("until") if _day(text("until")) else "",
+def _filters(sent: QueryDict) -> Filters:
+    asked = read_or_default(
+        sent,
+        **{name: Words() for name in ("actor", "act", "target")},
+        **{name: day(first=FIRST_DAY) for name in ("since", "until")},
+        result=one_of(AuditEvent.Result.values),
     )
+    return Filters(**asked)
 
 
-def _day(text: str) -> date | None:
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
+def _midnight(of: date | None, *, days: int = 0) -> datetime | None:
+    if of is None:
         return None
-    return found if 1970 <= found.year < 9999 else None
-
-
-def _midnight(text: str, *, days: int = 0) -> datetime | None:
-    day = _day(text)
-    if day is None:
-        return None
-    return timezone.make_aware(datetime.combine(day + timedelta(days=days), time()))
+    return timezone.make_aware(datetime.combine(of + timedelta(days=days), time()))

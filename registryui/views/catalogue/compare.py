@@ -18,6 +18,7 @@ from registryui.oci.digest import short
 from registryui.oci.names import version_key
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
+from registryui.views.form import Words, read_or_default
 from registryui.views.plain_text import Shown, line, shown
 
 from . import image
@@ -59,7 +60,8 @@ def compare(request: Request) -> HttpResponse:
     the same, too. ?repository= with two &tag= is how a list of tags asks."""
     if "repository" in request.GET or "swap" in request.GET:
         return redirect(f"{reverse('compare')}?{_asked(request.GET).urlencode()}")
-    left, right = (request.GET.get(name, "").strip()[:LONGEST] for name in ("a", "b"))
+    fields = {name: Words(max_length=LONGEST) for name in ("a", "b", "platform", "platform_b")}
+    left, right, *platforms = read_or_default(request.GET, **fields).values()
     context: dict[str, Any] = {
         "a": left,
         "b": right,
@@ -70,7 +72,7 @@ def compare(request: Request) -> HttpResponse:
     status = 200
     if left and right:
         try:
-            context |= _compared(request, left, right)
+            context |= _compared(left, right, platforms, shows_all="all" in request.GET)
         except Refused as error:
             context["error"], status = str(error), 404
     return render(request, "catalogue/compare/page.html", context, status=status)
@@ -106,11 +108,9 @@ def _offered(*references: str) -> list[str]:
     ]
 
 
-def _compared(request: Request, left: str, right: str) -> dict[str, Any]:
+def _compared(left: str, right: str, platforms: list[str], *, shows_all: bool) -> dict[str, Any]:
     """Raises Refused."""
-    asked = [request.GET.get(name, "")[:LONGEST] for name in ("platform", "platform_b")]
-    one, other, found = comparison.both((left, right), asked)
-    shows_all = "all" in request.GET
+    one, other, found = comparison.both((left, right), platforms)
     settings = _setting_rows(found, shows_all=shows_all)
     steps = [
         StepRow(step, SIGNS[step.sign], _words(step.sign), shown(step.text))
@@ -134,7 +134,7 @@ def _compared(request: Request, left: str, right: str) -> dict[str, Any]:
         "steps": steps[: image.ENTRY_LIMIT],
         "steps_left": max(len(steps) - image.ENTRY_LIMIT, 0),
         "steps_changed": sum(step.sign != "same" for step in found.steps),
-        "notices": _notices(one, other, asked),
+        "notices": _notices(one, other, platforms),
     }
 
 

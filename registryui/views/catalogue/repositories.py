@@ -21,20 +21,16 @@ from registryui.models.paging import page
 from registryui.views.access import Request, require_role
 from registryui.views.charts import spark_line
 from registryui.views.context import totals
+from registryui.views.form import Words, both_ways, one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import index_token, not_changed, wants_fragment
 
-SORTS = {
-    "name": "name",
-    "tags": "tag_count",
-    "size": "size",
-    "pulls": "pull_count",
-    "pushed": "pushed_at",
-}
+SORTS = both_ways(
+    name="name", tags="tag_count", size="size", pulls="pull_count", pushed="pushed_at"
+)
 SORT = "-size"
 SPARK_DAYS = 30
 NAMESPACE_CHIPS = 24  # chips that help; more of them are a wall
-LONGEST = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +50,12 @@ def repositories(request: Request) -> HttpResponse:
     token = index_token(total)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
-    query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
-    namespace = request.GET.get("namespace", "").strip("/ ").replace("\0", "")[:LONGEST]
-    sort = _sort(request.GET.get("sort", ""))
+    fields = {"q": Words(), "namespace": Words(), "sort": one_of(SORTS, SORT)}
+    query, namespace, sort = read_or_default(request.GET, **fields).values()
+    namespace = namespace.strip("/ ")
     below = namespaces(namespace, counted)
     found = _filtered(query, namespace)
-    column = sort.lstrip("-")
-    order = [f"-{SORTS[column]}" if sort.startswith("-") else SORTS[column]]
-    shown = page(found, order, after=request.GET.get("after", ""))
+    shown = page(found, [SORTS[sort]], after=request.GET.get("after", ""))
     sparks = _sparks(shown.rows)
     biggest = Repository.objects.order_by("-size").values_list("size", flat=True).first()
     totals(request).repositories = total
@@ -110,10 +104,6 @@ def _below(parent: str) -> list[Namespace]:
         .annotate(Count("pk"))
     )
     return [Namespace(f"{parent}/{part}", part, count) for part, count in found]
-
-
-def _sort(asked: str) -> str:
-    return asked if asked.lstrip("-") in SORTS and not asked.startswith("--") else SORT
 
 
 def _filtered(query: str, namespace: str) -> QuerySet[Repository]:

@@ -44,6 +44,7 @@ from registryui.models.paging import page as keyset_page
 from registryui.oci import media_types
 from registryui.views.access import Request, require_role
 from registryui.views.activity.actors import actor_of, actor_words, user_of
+from registryui.views.form import Words, one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import digits, minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
@@ -79,8 +80,7 @@ def repository(request: Request, repository: str) -> HttpResponse:
     if request.htmx and request.htmx.target == "chosen":
         chosen = {"chosen": _chosen(request, row)}
         return render(request, "catalogue/repository/_chosen.html", chosen)
-    show = request.GET.get("show", "")
-    show = show if show in SHOWS else "tags"
+    show = read_or_default(request.GET, show=one_of(SHOWS, "tags"))["show"]
     context = {
         "repository": row,
         "last_part": last_part(row),
@@ -221,9 +221,8 @@ def _repositories() -> QuerySet[Repository]:
 
 
 def _tags(request: Request, row: Repository) -> dict[str, Any]:
-    query = tag_filter.cleaned(request.GET.get("q", ""))
-    sort = request.GET.get("sort", "")
-    sort = sort if sort in SORTS else "version"
+    fields = {"q": Words(max_length=tag_filter.LONGEST), "sort": one_of(SORTS, "version")}
+    query, sort = read_or_default(request.GET, **fields).values()
     wanted = Tag.objects.filter(tag_filter.condition(query), repository=row, refers_to="")
     page = keyset_page(
         wanted.select_related("manifest")

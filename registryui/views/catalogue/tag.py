@@ -27,6 +27,7 @@ from registryui.oci.digest import short
 from registryui.views.access import Request, may_open, require_role
 from registryui.views.activity.actors import Actor, actor_of, user_of
 from registryui.views.bar_chart import Chart, daily_chart
+from registryui.views.form import one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.plain_text import line
 
@@ -179,8 +180,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
     referrers = related.referrers(subject.repository, digests) if digests else []
     referrers += chosen.attestations
     tabs = _tabs(chosen, referrers)
-    tab = request.GET.get("tab", "")
-    tab = tab if tab in [one.key for one in tabs] else tabs[0].key
+    tab = read_or_default(request.GET, tab=one_of((one.key for one in tabs), tabs[0].key))["tab"]
     restorable = _restorable(request, subject)
     return {
         "repository": subject.repository,

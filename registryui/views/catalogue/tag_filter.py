@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import F, Q, Value
 from django.db.models.lookups import Lookup
 
-TEXT_LIMIT = 200
+LONGEST = 200  # characters
 TERM_LIMIT = 8
 
 
@@ -41,13 +41,8 @@ def condition(text: str) -> Q:
     return found
 
 
-def cleaned(text: str) -> str:
-    """The text as the page puts it back into its field."""
-    return text.replace("\x00", "").strip()[:TEXT_LIMIT]
-
-
 def _terms(text: str) -> list[str]:
-    return cleaned(text).split()[:TERM_LIMIT]
+    return text[:LONGEST].split()[:TERM_LIMIT]
 
 
 def _pattern(word: str) -> str:

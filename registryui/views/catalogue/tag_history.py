@@ -24,6 +24,7 @@ from registryui.refused import Refused
 from registryui.tasks import apply_events
 from registryui.views.access import Request, may_open, require_role, safe_next
 from registryui.views.activity.actors import Actor, actor_of, user_of
+from registryui.views.form import Words, read_or_default
 from registryui.views.plain_text import line
 
 
@@ -126,18 +127,10 @@ def _words(event: RegistryEvent) -> tuple[str, str]:
 @require_role(Role.MAINTAINER, methods=("POST",))
 def restore_digest(request: Request) -> HttpResponse:
     """Sets the tag on the digest that the form names, if it is still where the page showed it."""
-    asked = {
-        name: request.POST.get(name, "")[:600]
-        for name in ("repository", "tag", "digest", "expected")
-    }
+    fields = {name: Words() for name in ("repository", "tag", "digest", "expected")}
+    asked = read_or_default(request.POST, **fields)
     try:
-        restore.restore_digest(
-            asked["repository"],
-            asked["tag"],
-            asked["digest"],
-            expected=asked["expected"],
-            by=request.user.actor,
-        )
+        restore.restore_digest(**asked, by=request.user.actor)
     except Refused as error:
         messages.error(request, str(error))
     else:

@@ -32,6 +32,7 @@ from registryui.refused import Refused
 from registryui.views.access import Request, require_role, safe_next
 from registryui.views.catalogue import tag_filter
 from registryui.views.catalogue.repository import behind
+from registryui.views.form import Words, read_or_default
 from registryui.views.plain_text import line
 
 from .words import plan_words
@@ -75,7 +76,7 @@ def _asked(request: Request) -> Asked:
     if is_all:
         fields.append(("all", "1"))
     if "matching" in post:
-        query = tag_filter.cleaned(post.get("q", ""))
+        query = read_or_default(post, q=Words(max_length=tag_filter.LONGEST))["q"]
         fields += [("q", query), ("matching", "1")]
         tags += _matching(repository, query)
     if "untagged" in post:
@@ -174,7 +175,7 @@ def _act(request: Request, asked: Asked) -> HttpResponse:
     plan = execute.plan(asked.selection)
     if post["fingerprint"] != plan.fingerprint:
         return _plan_page(request, asked, plan, error=_moved_words())
-    typed = post.get("number", "").strip()[:20]
+    typed = read_or_default(post, number=Words(max_length=20))["number"]
     if len(plan.going) >= TYPED_FROM and typed != str(len(plan.going)):
         error = _(
             "The number does not match the number of tags to be deleted. Nothing was deleted."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import QuerySet
+from django.forms import ModelChoiceField
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -20,7 +20,7 @@ from registryui.oci import patterns
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
 from registryui.views.activity.words import actor
-from registryui.views.form import read, text
+from registryui.views.form import Words, read, read_or_default, text
 
 COUNTING_SECONDS = 1.0  # in a large index a pattern may have to be compared with every tag
 FIELDS = ("repositories", "tags", "note", "immutable")
@@ -41,8 +41,8 @@ class Line:
 def protected(request: Request) -> HttpResponse:
     """The list, or one `rule` by its number. `repositories` and `tags` in the address fill the form
     in."""
-    form = {name: request.GET.get(name, "")[: patterns.LIMIT] for name in FIELDS}
-    return _list(request, form=form)
+    fields = {name: Words(max_length=patterns.LIMIT) for name in FIELDS}
+    return _list(request, form=read_or_default(request.GET, **fields))
 
 
 @require_role(Role.ADMIN, methods=("POST",))
@@ -62,7 +62,8 @@ def protection_add(request: Request) -> HttpResponse:
 
 @require_role(Role.ADMIN, methods=("POST",))
 def protection_lift(request: Request) -> HttpResponse:
-    row = _numbered(request.POST.get("protection", "")).first()
+    field = ModelChoiceField(Protection.objects.all())
+    row = read_or_default(request.POST, protection=field)["protection"]
     try:
         if row is None:
             raise Refused(_("This protection has already been removed."))
@@ -77,14 +78,15 @@ def protection_lift(request: Request) -> HttpResponse:
 def _list(
     request: Request, *, form: Mapping[str, str], error: str = "", status: int = 200
 ) -> HttpResponse:
-    one = _numbered(request.GET.get("rule", ""))
-    rules_shown = one if one.exists() else Protection.objects.all()
-    shown = page(rules_shown, ["-id"], after=request.GET.get("after", ""))
+    rules = Protection.objects.all()
+    one = read_or_default(request.GET, rule=ModelChoiceField(rules))["rule"]
+    rules = rules.filter(pk=one.pk) if one else rules
+    shown = page(rules, ["-id"], after=request.GET.get("after", ""))
     end = time.monotonic() + COUNTING_SECONDS
     rows = [_line(row, may_count=time.monotonic() < end) for row in shown.rows]
     context: dict[str, Any] = {
         "page": shown,
-        "is_one": rules_shown is one,
+        "is_one": one is not None,
         "rows": rows,
         "is_counted": all(row.count is not None for row in rows),
         "form": form,
@@ -92,12 +94,6 @@ def _list(
         "longest": patterns.LIMIT,
     }
     return render(request, "deletion/protection/page.html", context, status=status)
-
-
-def _numbered(text: str) -> QuerySet[Protection]:
-    """The protection of that number; none for what is no number."""
-    is_number = text.isascii() and text.isdigit() and len(text) < 19
-    return Protection.objects.filter(pk=int(text)) if is_number else Protection.objects.none()
 
 
 def _line(row: Protection, *, may_count: bool) -> Line:

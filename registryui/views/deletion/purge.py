@@ -16,6 +16,7 @@ from registryui.oci.digest import short
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
 from registryui.views.catalogue.repository import last_part, missing
+from registryui.views.form import Words, read_or_default
 
 from .plan import failed_words
 
@@ -41,7 +42,7 @@ def _act(request: Request, plan: Purge) -> HttpResponse:
     if request.POST.get("fingerprint", "") != plan.fingerprint:
         error = _("The content has changed since this page was loaded. Nothing was deleted.")
         return _page(request, plan, error=error)
-    if request.POST.get("name", "").strip() != plan.repository:
+    if read_or_default(request.POST, name=Words())["name"] != plan.repository:
         error = _("The name does not match the name of the repository. Nothing was deleted.")
         return _page(request, plan, error=error)
     try:

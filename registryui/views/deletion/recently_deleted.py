@@ -27,12 +27,12 @@ from registryui.refused import Refused
 from registryui.views.access import Request, require_role, safe_next
 from registryui.views.activity.actors import actor_words
 from registryui.views.catalogue import image
+from registryui.views.form import Number, Words, one_of, read_or_default
 from registryui.views.live import wants_fragment
 from registryui.views.plain_text import line
 
 from .plan import failed_words
 
-LONGEST = 255
 HOWS = ("deleted", "overwritten")
 
 
@@ -60,9 +60,7 @@ class Group:
 @require_role(Role.VIEWER)
 def recently_deleted(request: Request) -> HttpResponse:
     """The page, or for htmx its list. ?q= is a part of the repository's name or of the tag."""
-    query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
-    how = request.GET.get("how", "")
-    how = how if how in HOWS else ""
+    query, how = read_or_default(request.GET, q=Words(), how=one_of(HOWS)).values()
     found = _found(query, how)
     shown = page(
         found.annotate(
@@ -140,7 +138,7 @@ def restore(request: Request) -> HttpResponse:
     """
     back = safe_next(request, request.POST.get("back", ""), default=reverse("recently_deleted"))
     try:
-        if act := request.POST.get("act", "").replace("\0", "")[:32]:
+        if act := read_or_default(request.POST, act=Words(max_length=32))["act"]:
             return _restore_act(request, act, back)
         return _restore_one(request, back)
     except Refused as error:
@@ -149,11 +147,11 @@ def restore(request: Request) -> HttpResponse:
 
 
 def _restore_one(request: Request, back: str) -> HttpResponse:
-    key = request.POST.get("former", "")
-    if not (key.isascii() and key.isdecimal() and len(key) < 19):
+    asked = read_or_default(request.POST, former=Number(), expected=Words())
+    if asked["former"] is None:
         raise Refused(_("Nothing selected that can be restored."))
-    row = get_object_or_404(TagTombstone, pk=int(key))
-    expected = request.POST.get("expected", "")[:255] or None
+    row = get_object_or_404(TagTombstone, pk=asked["former"])
+    expected = asked["expected"] or None
     try:
         restoring.restore(row, by=request.user.actor, expected=expected)
     except restoring.Taken as taken:

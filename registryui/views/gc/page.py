@@ -26,6 +26,7 @@ from registryui.gc.result import Result
 from registryui.models import Role, Run
 from registryui.models.paging import page as keyset_page
 from registryui.views.access import Request, may_open, require_role
+from registryui.views.form import Number, read_or_default
 from registryui.views.live import minute, not_changed, wants_fragment
 
 from . import integrity
@@ -48,7 +49,7 @@ def gc(request: Request) -> HttpResponse:
     newest = recent[0] if recent else None
     newest_check = integrity.newest()
     token = f"{_token(newest)}-{integrity.token_of(newest_check)}"
-    waited = time.time() - _number(request.GET.get("asked", ""))
+    waited = time.time() - read_or_default(request.GET, asked=Number(initial=0))["asked"]
     is_same = request.GET.get("was", "") == _key(newest)
     is_late = is_same and PATIENCE <= waited < 10 * PATIENCE
     if not is_late and (unchanged := not_changed(request, token)) is not None:
@@ -119,7 +120,7 @@ def gc_start(request: Request) -> HttpResponse:
 def gc_stop(request: Request) -> HttpResponse:
     """Asks the run that the form names to end; what it did is consistent, the next one goes on.
     A maintainer may end an estimate only."""
-    run = _runs().filter(pk=_number(request.POST.get("run", ""))).first()
+    run = _runs().filter(pk=read_or_default(request.POST, run=Number())["run"]).first()
     if run is None or run.state != Run.State.RUNNING:
         messages.info(request, _("It has already ended."))
     elif not Result.of(run).dry_run and not may_open(request.user, "gc_start"):
@@ -198,7 +199,3 @@ def _token(run: Run | None) -> str:
     if run.state == Run.State.RUNNING:
         return f"{run.pk}-{int(time.time())}"
     return f"{run.pk}-{run.state}-{minute()}"
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0

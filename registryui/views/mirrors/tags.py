@@ -10,15 +10,15 @@ from registryui.mirrors import presets, upstream
 from registryui.models import Mirror, Role, Tag
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
-
-LONGEST = 255
+from registryui.views.form import LONGEST, Words, read_or_default
 
 
 @require_role(Role.VIEWER)
 def mirror_tags(request: Request, pk: int) -> HttpResponse:
     """The tags of ?repository= at the upstream, and which of them are here."""
     row = get_object_or_404(Mirror, pk=pk)
-    repository = request.GET.get("repository", "").strip()[:LONGEST].removeprefix(f"{row.name}/")
+    asked = read_or_default(request.GET, repository=Words())["repository"]
+    repository = asked.removeprefix(f"{row.name}/")
     found, error = None, ""
     if repository:
         try:

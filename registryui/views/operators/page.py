@@ -20,7 +20,7 @@ from registryui.models import Operator, Role
 from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
-from registryui.views.form import choice, read, text
+from registryui.views.form import Words, choice, one_of, read, read_or_default, text
 from registryui.views.users import forms
 from registryui.views.users.words import may_words, proof_words
 
@@ -37,7 +37,7 @@ def operators(request: Request) -> HttpResponse:
         "page": shown,
         "rows": shown.rows,
         "roles": _roles(),
-        "name": request.GET.get("name", "")[:150],
+        "name": read_or_default(request.GET, name=Words(max_length=150))["name"],
     }
     return render(request, "operators/page.html", context)
 
@@ -88,10 +88,10 @@ def _page(
 
 def _ask(request: Request, row: Operator) -> str:
     """Which act the dialog is about: off, remove, viewer; "" for no dialog."""
-    asked = request.GET.get("ask", "")
+    asked = read_or_default(request.GET, ask=one_of(("off", "remove", "viewer")))["ask"]
     if "remove" in request.GET:
         asked = "remove"
-    return asked if asked in ("off", "remove", "viewer") and row.pk != request.user.pk else ""
+    return asked if row.pk != request.user.pk else ""
 
 
 @require_role(Role.ADMIN, methods=("POST",))

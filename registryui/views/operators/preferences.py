@@ -6,6 +6,7 @@ from django.urls import reverse
 
 from registryui.views.access import public, safe_next
 from registryui.views.context import THEME_COOKIE, THEMES
+from registryui.views.form import one_of, read_or_default
 
 YEAR = 365 * 24 * 3600  # seconds
 
@@ -16,14 +17,14 @@ def preferences(request: HttpRequest) -> HttpResponse:
     home = reverse("dashboard")
     came_from = request.headers.get("Referer", "") or request.POST.get("next", "")
     response = HttpResponseRedirect(safe_next(request, came_from, default=home))
-    language = request.POST.get("language", "")
-    if language in dict(settings.LANGUAGES):
+    fields = {"language": one_of(dict(settings.LANGUAGES)), "theme": one_of((*THEMES, "auto"))}
+    language, theme = read_or_default(request.POST, **fields).values()
+    if language:
         _keep(response, settings.LANGUAGE_COOKIE_NAME, language)
-    theme = request.POST.get("theme", "")
-    if theme in THEMES:
-        _keep(response, THEME_COOKIE, theme)
-    elif theme == "auto":
+    if theme == "auto":
         response.delete_cookie(THEME_COOKIE, samesite="Lax")
+    elif theme:
+        _keep(response, THEME_COOKIE, theme)
     return response
 
 

@@ -17,6 +17,7 @@ from registryui.models.paging import page
 from registryui.retention import words
 from registryui.retention.runs import Result
 from registryui.views.access import Request, require_role
+from registryui.views.form import one_of, read_or_default
 from registryui.views.live import wants_fragment
 from registryui.views.runs import ShownRun
 
@@ -67,8 +68,7 @@ def _run_or_404(pk: int) -> Run:
 def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
     is_dry, result = run.kind == Run.Kind.DRY_RUN, Result.of(run)
     filters = _filters(result, is_dry=is_dry)
-    kind = request.GET.get("show", "")
-    kind = kind if kind in {key for key, _word, _count in filters} else ""
+    kind = read_or_default(request.GET, show=one_of(key for key, _word, _count in filters))["show"]
     found = run.fates.filter(kind=kind) if kind else run.fates.all()
     shown = page(found, ["id"], after=request.GET.get("after", ""))
     return {

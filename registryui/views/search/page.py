@@ -14,6 +14,7 @@ from registryui.index.query import Query, QueryError, Term, storable
 from registryui.models import Manifest, Role, Tag
 from registryui.views.access import Request, require_role
 from registryui.views.catalogue.tag_rows import kind_words
+from registryui.views.form import one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import wants_fragment
 from registryui.views.plain_text import line, shown
@@ -60,8 +61,7 @@ class Sort:
 @keep()
 def search(request: Request) -> HttpResponse:
     text = storable(request.GET.get("q", ""))
-    sort = request.GET.get("sort", "")
-    sort = sort if sort in index.ORDERS else "newest"
+    sort = read_or_default(request.GET, sort=one_of(index.ORDERS, "newest"))["sort"]
     context: dict[str, Any] = {"text": text, "sort": sort, "help": help_lines()}
     try:
         query = index.parse(text)

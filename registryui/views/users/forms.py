@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
 from django.forms import ModelChoiceField, RegexField
 from django.http import QueryDict
 from django.utils import timezone
-from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -19,10 +18,9 @@ from registryui.accounts import grants, rights
 from registryui.models import NEVER, Operator, RegistryUser, Right, Role
 from registryui.refused import Refused
 from registryui.views.access import Request
-from registryui.views.form import choice, read, text
+from registryui.views.form import choice, day, read, text
 
 MOST_SCOPES = 200  # in one form: each is a file that nginx may look for
-LAST_YEAR = 9000  # of an end: far enough, and every time zone can show it
 OVERLAPS = ("0", "1", "24", "168")  # hours that old and new secret both work
 
 
@@ -131,27 +129,20 @@ def ends(giver: grants.Giver) -> list[End]:
 def end_from(post: QueryDict) -> datetime:
     """The end that was chosen: a time to come, NEVER, or now for `now`. Raises Refused."""
     ends = ("never", "now", "date", "30", "183", "365")
-    asked = read(post, end=choice(ends, _("Choose an expiry date.")), day=text())
-    match asked["end"]:
+    match read(post, end=choice(ends, _("Choose an expiry date.")))["end"]:
         case "never":
             return NEVER
         case "now":
             return timezone.now()
         case "date":
-            return _end_of_day(asked["day"])
+            return _end_of_day(read(post, day=day(_("Choose the last day of access.")))["day"])
         case days:
             return timezone.now() + timedelta(days=int(days))
 
 
-def _end_of_day(typed: str) -> datetime:
-    try:
-        day = parse_date(typed)
-    except ValueError:
-        day = None
-    if day is None or day.year > LAST_YEAR:
-        raise Refused(_("Choose the last day of access."))
+def _end_of_day(last_day: date) -> datetime:
     here = timezone.get_current_timezone()
-    last = datetime.combine(day + timedelta(days=1), time.min, tzinfo=here)
+    last = datetime.combine(last_day + timedelta(days=1), time.min, tzinfo=here)
     if last <= timezone.now():
         raise Refused(_("This date is in the past: choose a later one, or end the access now."))
     return last

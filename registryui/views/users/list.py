@@ -21,7 +21,7 @@ from registryui.models.paging import page
 from registryui.models.registry_user import RegistryUserQuerySet, State
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
-from registryui.views.form import read, text
+from registryui.views.form import Words, both_ways, one_of, read, read_or_default, text
 from registryui.views.live import wants_fragment
 
 from . import forms
@@ -29,10 +29,9 @@ from .created import hand_over
 from .htpasswd_history import shown_drift
 from .words import SOON_DAYS, row_of, say
 
-SORTS = {"name": "name", "used": "used_at", "ends": "expires_at", "made": "made_at"}
+SORTS = both_ways(name="name", used="used_at", ends="expires_at", made="made_at")
 SORT = "name"
 UNUSED_DAYS = 90
-LONGEST = 255
 NAMES_SHOWN = 12  # before several are removed
 
 
@@ -124,18 +123,15 @@ def _list(
     doomed: list[RegistryUser] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    query = request.GET.get("q", "").strip().replace("\0", "")[:LONGEST]
-    asked = request.GET.get("sort", "")
-    sort = asked if asked.lstrip("-") in SORTS and not asked.startswith("--") else SORT
     mine = RegistryUser.objects.visible_to(request.user)
     states = _states(mine)
-    state = request.GET.get("state", "")
-    state = state if state in states else ""
+    fields = {"q": Words(), "sort": one_of(SORTS, SORT), "state": one_of(states)}
+    query, sort, state = read_or_default(request.GET, **fields).values()
     found = states[state].matching(query) if query else states[state]
-    column = sort.lstrip("-")
-    order = f"-{SORTS[column]}" if sort.startswith("-") else SORTS[column]
     shown = page(
-        found.prefetch_related("rights").with_pending(), [order], after=request.GET.get("after", "")
+        found.prefetch_related("rights").with_pending(),
+        [SORTS[sort]],
+        after=request.GET.get("after", ""),
     )
     giver = grants.of(request.user)
     context: dict[str, Any] = {
