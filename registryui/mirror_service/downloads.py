@@ -35,7 +35,8 @@ SILENCE = 120.0  # seconds without a byte after which a client gives up
 
 
 class NotStored(Exception):
-    """The download cannot go on to the disk: clients ask the upstream themselves."""
+    """There is no file to follow: the blob is here, or cannot be stored. Then clients ask the
+    upstream themselves."""
 
 
 class Download:
@@ -93,6 +94,8 @@ class Download:
         """Downloads, verifies and stores it; whether it is here now. Clients get any error."""
         spooled = Path()
         try:
+            if content.has_blob(repository, self.digest):  # the one before has just ended
+                raise NotStored
             spooled = content.spooled()
             with self.upstream.blob("GET", self.name, self.digest) as answer:
                 canonical = self._spool(content, answer, spooled)
@@ -102,6 +105,8 @@ class Download:
             if isinstance(failure, Wrong):
                 self.upstream.state.refuse(f"{repository}@{self.digest}", str(failure))
             self._fail(failure)
+        except NotStored as known:
+            self._fail(known)
         except (RegistryError, OSError) as error:
             log.warning("%s@%s is not stored: %s", repository, self.digest, error)
             self._fail(NotStored())  # unless it was verified: then clients have it
@@ -198,9 +203,9 @@ class Downloads:
         digest: str,
         *,
         after: Callable[[], None] | None = None,
-    ) -> Download | None:
-        """The running download, or a new one; None: the blob is here meanwhile. `after` is called
-        when a new one is stored; without it, it is not for a client."""
+    ) -> Download:
+        """The running download, or a new one. `after` is called when a new one is stored; without
+        it, it is not for a client."""
         # Not by the digest alone: who may pull one repository may not pull all.
         key = (repository, digest)
         with self._changed:
@@ -208,9 +213,6 @@ class Downloads:
                 self._of_clients.add(key)
             if key in self._running:
                 return self._running[key]
-            if self._content.has_blob(repository, digest):
-                self._of_clients.discard(key)
-                return None
             made = self._running[key] = Download(upstream, name, digest)
         threading.Thread(
             target=self._run, args=(key, made, after), name="download", daemon=True

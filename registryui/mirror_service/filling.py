@@ -55,7 +55,6 @@ class Filling:
         self._downloads.wait_for_clients(LONGEST_WAIT)
         download = self._downloads.join(upstream, repository, name, digest)
         with suppress(Failure, NotStored):  # the next pull tries again
-            if download:
-                position = 0
-                while some := download.available(position):
-                    position += some
+            position = 0
+            while some := download.available(position):
+                position += some

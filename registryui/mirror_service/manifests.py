@@ -58,28 +58,40 @@ class Manifests:
         self._lock = threading.Lock()
         self._checked: OrderedDict[tuple[str, str], float] = OrderedDict()  # by time.monotonic
 
-    def by_digest(self, upstream: Upstream, repository: str, name: str, digest: str) -> Found:
-        """The manifest that the registry does not have. Raises Failure. `name`: the upstream's
-        name of the repository."""
+    def find(
+        self,
+        upstream: Upstream,
+        repository: str,
+        name: str,
+        reference: str,
+        *,
+        is_here: bool = True,
+    ) -> Found:
+        """The manifest of a tag or digest. Raises Failure if it is neither here nor there. `name`:
+        the upstream's name of the repository. `is_here`: False if the registry just said that it is
+        not, whatever the store says."""
+        by = self._by_digest if is_digest(reference) else self._by_tag
+        return by(upstream, repository, name, reference, is_here=is_here)
 
+    def _by_digest(
+        self, upstream: Upstream, repository: str, name: str, digest: str, *, is_here: bool
+    ) -> Found:
         def fetch() -> Found:
-            if self._content.has_manifest(repository, digest):
+            if is_here and self._content.has_manifest(repository, digest):  # fetched just now
                 return Found()
             return self._fetch(upstream, repository, name, digest)
 
-        return _result(self._flights.join((repository, digest), fetch), upstream)
+        return _result(self._flights.join((repository, digest, is_here), fetch), upstream)
 
-    def by_tag(
-        self, upstream: Upstream, repository: str, name: str, tag: str, *, is_here: bool = True
+    def _by_tag(
+        self, upstream: Upstream, repository: str, name: str, tag: str, *, is_here: bool
     ) -> Found:
-        """What the tag is now, as far as is known. Raises Failure if it is not here. `is_here`:
-        False if the registry just said that it is not, whatever the store says."""
         known = self._content.tag(repository, tag) if is_here else None
         key = (repository, tag)
         if known is None:
             return _result(
                 self._flights.join(
-                    (*key, "cold"),
+                    (*key, is_here),
                     lambda: self._fetch_tag(upstream, repository, name, tag, is_lost=not is_here),
                 ),
                 upstream,

@@ -1,7 +1,7 @@
 """The HTTP server that nginx asks (deploy/nginx.conf.template), on a Unix socket.
 
-Only GET and HEAD of manifests and blobs of a mirror come here: nginx has checked the user, the
-rights and the path. It says who the user is, for the registry's events; their secret stays there.
+Requests of manifests and blobs of a mirror come here: nginx has checked the user, the rights and
+the path. It says who the user is, for the registry's events; their secret stays there.
 """
 
 from __future__ import annotations
@@ -113,6 +113,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_PUT(self) -> None:
+        """Nothing can be changed. nginx says so itself, but for secrets that were replaced."""
+        self.close_connection = True
+        left = int(self.headers.get("Content-Length") or 0)
+        with suppress(OSError):  # a connection that is closed before could lose the answer
+            while left > 0 and (piece := self.rfile.read(min(left, PIECE))):
+                left -= len(piece)
+        name = self.path.removeprefix("/v2/").partition("/")[0]
+        upstream = self.server.service.upstream(name)
+        of = f" of {upstream.mirror.url}" if upstream else ""
+        words = f"{name} is a mirror{of}: nothing can be pushed or deleted here"
+        self._fail(Failure(405, "UNSUPPORTED", words))
+
+    do_POST = do_PATCH = do_DELETE = do_PUT
+
     def _answer(self) -> None:
         if self.path == "/healthz":
             self._send(200, {"Content-Type": "text/plain"}, b"ok")
@@ -136,28 +151,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # -- manifests ---------------------------------------------------------------------------------
     def _manifest(self, upstream: Upstream, repository: str, name: str, reference: str) -> None:
         manifests = self.server.service.manifests
-        if is_digest(reference):
-            found = manifests.by_digest(upstream, repository, name, reference)
-        else:
-            found = manifests.by_tag(upstream, repository, name, reference)
+        found = manifests.find(upstream, repository, name, reference)
         if found.raw and self.command == "HEAD":
             self._tell_of_pull()
-        if self._from_registry(found):
+        if self._from_registry(found, repository, reference):
             return
-        if not found.raw and not is_digest(reference):  # the store has it, but not the registry
-            found = manifests.by_tag(upstream, repository, name, reference, is_here=False)
-            if self._from_registry(found):
+        if not found.raw:  # it was deleted in this moment
+            found = manifests.find(upstream, repository, name, reference, is_here=False)
+            if self._from_registry(found, repository, reference):
                 return
-        if not found.raw:
-            raise Unknown("MANIFEST_UNKNOWN", f"{repository} does not have {reference}")
         headers = {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest}
         self._send(200, {**headers, **_freshness(found)}, found.raw)
 
-    def _from_registry(self, found: Found) -> bool:
-        """Sends the registry's answer; False if that is not one for the client: no manifest, and
-        the client's Accept is not the reason."""
+    def _from_registry(self, found: Found, repository: str, reference: str) -> bool:
+        """Sends the registry's answer; False if it does not have the manifest. Another 404 is the
+        answer to a client that does not accept the manifest's type."""
+        content = self.server.service.content
         accept = ", ".join(self.headers.get_all("Accept", []))
-        response, connection = self.server.service.content.ask(
+        response, connection = content.ask(
             self.command,
             self.path,
             {**self._client(), **({"Accept": accept} if accept else {})},
@@ -169,11 +180,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             except (OSError, HTTPException) as error:
                 raise Failure(503, "UNAVAILABLE", "the registry broke off") from error
         if response.status != 200:
-            return False
+            digest = reference if is_digest(reference) else content.tag(repository, reference)
+            if not digest or not content.has_manifest(repository, digest):
+                return False
         headers = _headers_of(response)
         if self.command == "HEAD":
             headers["Content-Length"] = response.headers.get("Content-Length", "0")
-        self._send(200, {**headers, **_freshness(found)}, body)
+        self._send(response.status, {**headers, **_freshness(found)}, body)
         return True
 
     def _tell_of_pull(self) -> None:
@@ -190,11 +203,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     # -- blobs -------------------------------------------------------------------------------------
     def _blob(self, upstream: Upstream, repository: str, name: str, digest: str) -> None:
-        if self.command == "HEAD":
-            with upstream.blob("HEAD", name, digest) as answer:
-                self._head_of_blob(digest, answer.size)
-            return
         service = self.server.service
+        if self.command == "HEAD":
+            if service.content.has_blob(repository, digest):
+                self._blob_from_registry(upstream, name, digest)
+            else:
+                self._head_of_blob(upstream, name, digest)
+            return
         download = service.downloads.join(
             upstream,
             repository,
@@ -202,15 +217,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             digest,
             after=lambda: service.filling.add(upstream, repository, name, digest),
         )
-        if download is None:
-            self._blob_from_registry()
-            return
         try:
             size = download.wait_for_head()
             handle = download.open()
         except NotStored:
-            if service.content.has_blob(repository, digest):  # it was complete in this moment
-                self._blob_from_registry()
+            if service.content.has_blob(repository, digest):
+                self._blob_from_registry(upstream, name, digest)
             else:
                 self._pass_through(upstream, name, digest)
             return
@@ -219,7 +231,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         finally:
             os.close(handle)
 
-    def _head_of_blob(self, digest: str, size: int | None) -> None:
+    def _head_of_blob(self, upstream: Upstream, name: str, digest: str) -> None:
+        with upstream.blob("HEAD", name, digest) as answer:
+            size = answer.size
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         if size is not None:
             headers["Content-Length"] = str(size)
@@ -282,14 +296,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return 0, size
         return start, size if last is None else min(last + 1, size)
 
-    def _blob_from_registry(self) -> None:
+    def _blob_from_registry(self, upstream: Upstream, name: str, digest: str) -> None:
         headers = self._client()
         if "Range" in self.headers:
             headers["Range"] = self.headers["Range"]
-        response, connection = self.server.service.content.ask("GET", self.path, headers)
+        response, connection = self.server.service.content.ask(self.command, self.path, headers)
         with closing(connection):
-            told = _headers_of(response)
-            self._begin(response.status, told, response.length)
+            if response.status == 404 and self.command == "GET":  # it was deleted in this moment
+                self._pass_through(upstream, name, digest)
+                return
+            length = int(response.headers.get("Content-Length", "0"))
+            self._begin(response.status, _headers_of(response), length)
             with suppress(HTTPException):
                 while piece := response.read1(PIECE):
                     self.wfile.write(piece)

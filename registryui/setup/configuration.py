@@ -232,7 +232,7 @@ def _ready() -> tuple[str, ...]:
         "    return 405;",
         "}",
         f'if (-d "{settings.MIRRORS_DIR}/$changed_mirror") {{',
-        "    rewrite ^ /_mirror_change last;",
+        "    set $with_old_secret mirror; rewrite ^ /_mirror_change last;",
         "}",
         # Tested for each write, so that a freeze needs no reload; nothing else returns 512.
         f'if (-f "{write_freeze.folder()}/$write") {{',
@@ -258,7 +258,7 @@ def _mirrored() -> tuple[str, ...]:
     """Where a repository is in a mirror that is enabled."""
     return (
         f'if (-f "{settings.MIRRORS_DIR}/$mirror/active") {{',
-        "    rewrite ^ $mirrored last;",
+        "    set $with_old_secret mirror; rewrite ^ $mirrored last;",
         "}",
     )
 

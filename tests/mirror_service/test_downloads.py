@@ -55,6 +55,51 @@ def test_the_other_blobs_of_the_image_follow(world: World, image: str) -> None:
     until(lambda: not world.spooled(), "nothing is left in the spool")
 
 
+def test_a_restart_between_manifest_and_layers_changes_nothing(world: World, image: str) -> None:
+    with world.serving():
+        assert world.ask(PATH).body == LAYER
+        for blob in (b"another", b'{"os":"linux"}'):
+            world.wait_for_blob("hub/team/app", digest_of(blob))
+
+
+def test_content_that_was_deleted_is_fetched_again(world: World, image: str) -> None:
+    assert world.ask(PATH).body == LAYER
+    world.wait_for_blob("hub/team/app", DIGEST)
+    world.registry.blob(DIGEST).unlink()
+    assert world.registry.ask("GET", PATH).status == 404  # nginx asks the service then
+    assert world.ask(PATH).body == LAYER
+    world.wait_for_blob("hub/team/app", DIGEST)
+    assert world.upstream.gets(DIGEST).total() == 2
+
+
+def test_pulls_beside_deletes_are_whole_or_errors(world: World, image: str) -> None:
+    """Each answer that is complete has its digest, whatever is deleted meanwhile."""
+    is_over = threading.Event()
+    store = world.folder / "store/docker/registry/v2"
+
+    def delete() -> None:
+        while not is_over.is_set():
+            for pattern in ("blobs/*/*/*/data", "repositories/hub/**/link"):
+                for one in store.glob(pattern):
+                    one.unlink(missing_ok=True)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    try:
+        for _number in range(10):
+            for answer in world.at_once(PATH, 4):
+                assert answer.status == 200
+                assert digest_of(answer.body) == DIGEST
+            for answer in world.at_once("/v2/hub/team/app/manifests/1", 4):
+                assert answer.status == 200
+                assert digest_of(answer.body) == image
+    finally:
+        is_over.set()
+        deleting.join()
+    assert world.ask(PATH).body == LAYER
+    world.wait_for_blob("hub/team/app", DIGEST)
+
+
 def test_the_config_alone_is_no_reason_to_fetch_layers(world: World, image: str) -> None:
     config = digest_of(b'{"os":"linux"}')
     assert world.ask(f"/v2/hub/team/app/blobs/{config}").status == 200
@@ -203,6 +248,15 @@ def test_head_says_the_size_and_downloads_nothing(world: World, image: str) -> N
     assert not world.upstream.gets("/blobs/")
     missing = world.ask(f"/v2/hub/team/app/blobs/sha256:{'0' * 64}", method="HEAD")
     assert missing.status == 404
+
+
+def test_head_of_what_is_here_asks_nobody(world: World) -> None:
+    world.upstream.push_image("team/app", "1", LAYER)
+    assert world.ask(PATH).body == LAYER
+    world.wait_for_blob("hub/team/app", DIGEST)
+    world.upstream.status = 503
+    answer = world.ask(PATH, method="HEAD")
+    assert (answer.status, answer.headers["content-length"]) == (200, str(len(LAYER)))
 
 
 def test_a_blob_that_the_upstream_does_not_have(world: World) -> None:

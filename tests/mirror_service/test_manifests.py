@@ -253,6 +253,15 @@ def test_nothing_is_stored_while_it_may_not_be(world: World, gate: str) -> None:
     assert world.blobs() == {digest}
 
 
+def test_a_client_that_accepts_no_image_costs_no_request(world: World) -> None:
+    world.upstream.push_image("team/app", "1", b"layer")
+    for _number in range(3):
+        answer = world.ask(TAG, headers={"Accept": "text/html"})
+        assert (answer.status, answer.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
+    assert world.upstream.asked.total() == 1
+    assert world.ask(TAG).status == 200
+
+
 def test_content_that_was_deleted_is_fetched_again(world: World) -> None:
     digest = world.upstream.push_image("team/app", "1", b"layer")
     world.ask(TAG)

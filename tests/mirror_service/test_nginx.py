@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
+from registryui.accounts import users
 from registryui.mirrors import publish
-from registryui.models import Mirror
+from registryui.models import Mirror, RegistryUser
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.setup import configuration, mirror_ports
@@ -139,6 +141,29 @@ def test_nobody_changes_a_mirror(
     assert ask("PUT", TAG).status == 401
     assert ask("GET", TAG, user).headers["docker-content-digest"] == digest
     assert list((settings.STORE_DIR / "docker/registry/v2/repositories/hub").glob("_*")) == []
+
+
+def test_a_secret_that_was_replaced_does_the_same(
+    upstream: FakeUpstream, user: tuple[str, str]
+) -> None:
+    users.rotate(RegistryUser.objects.get(name="ci"), by="tests", overlap=timedelta(hours=1))
+    assert ask("GET", TAG, user).status == 200
+    digest = ask("HEAD", TAG, user).headers["docker-content-digest"]
+    for _number in range(2):
+        assert ask("GET", BLOB, user).body == LAYER
+        found = ask("GET", f"/v2/hub/team/app/manifests/{digest}", user)
+        assert digest_of(found.body) == digest
+    assert set(upstream.gets().values()) == {1}
+    for method, path in (
+        ("PUT", TAG),
+        ("DELETE", f"/v2/hub/team/app/manifests/{digest}"),
+        ("POST", "/v2/hub/team/app/blobs/uploads/"),
+        ("PATCH", "/v2/hub/team/app/blobs/uploads/some-session"),
+    ):
+        refused = ask(method, path, user, body=manifest())
+        assert (refused.status, refused.message) == (405, words(upstream))
+    assert ask("POST", "/v2/team/api/blobs/uploads/", user).status == 202
+    assert not [one for _line, one in upstream.heard if "authorization" in one]
 
 
 def test_names_beside_a_mirror_are_ordinary(upstream: FakeUpstream, user: tuple[str, str]) -> None:
