@@ -12,6 +12,8 @@ from registryui.models import Mirror
 
 from . import presets
 
+CA_FILE = "boathouse-ca.crt"  # what the page of trust calls it
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -87,7 +89,16 @@ def _docker(names: _Names, *, is_hub: bool) -> list[Step]:
         "For docker.io without changing image names, in /etc/docker/daemon.json; then restart "
         "Docker:"
     )
-    return [*steps, Step("daemon", words, _daemon(names.open))]
+    return [*steps, *_trust(names), Step("daemon", words, _daemon(names.open))]
+
+
+def _trust(names: _Names) -> list[Step]:
+    """Docker looks for an authority by host and port."""
+    folder = f"/etc/docker/certs.d/{names.open}"
+    text = f"sudo mkdir -p {folder}\nsudo cp {CA_FILE} {folder}/ca.crt"
+    return (
+        [Step("trust", _("Trust the registry on the open port, too:"), text)] if _has_ca() else []
+    )
 
 
 def _daemon(address: str) -> str:
@@ -114,15 +125,23 @@ def _containerd(names: _Names) -> list[Step]:
 
 
 def _hosts(names: _Names) -> str:
-    """containerd, docs/hosts.md. `server` is the mirror itself, so that nobody pulls from the
-    upstream without it."""
+    """containerd, docs/hosts.md. The mirror is the server as well, which is asked last: nobody
+    pulls from the upstream without it. containerd 1.6 ignores a file without a host."""
+    place = f"https://{names.host}/v2/{names.mirror}"
+    ca = f'ca = "/etc/containerd/certs.d/{names.host}/ca.crt"\n' if _has_ca() else ""
+    authorization = 'authorization = "Basic BASE64"'
     return (
-        f'server = "https://{names.host}/v2/{names.mirror}"\n'
-        'capabilities = ["pull", "resolve"]\n'
-        "override_path = true\n\n"
-        "[header]\n"
-        'authorization = "Basic BASE64"'
+        f'server = "{place}"\n{ca}override_path = true\n'
+        f"[header]\n  {authorization}\n\n"
+        f'[host."{place}"]\n  capabilities = ["pull", "resolve"]\n'
+        f"{'  ' if ca else ''}{ca}  override_path = true\n"
+        f'  [host."{place}".header]\n    {authorization}'
     )
+
+
+def _has_ca() -> bool:
+    """Whether clients have to trust an authority of ours: the page of trust installs it."""
+    return not settings.TLS_CERTIFICATE
 
 
 def _podman(names: _Names) -> list[Step]:
@@ -157,7 +176,8 @@ def _k3s(names: _Names) -> list[Step]:
             f'  "{names.host}":\n'
             "    auth:\n"
             "      username: USER\n"
-            "      password: SECRET",
+            "      password: SECRET"
+            + (f"\n    tls:\n      ca_file: /etc/rancher/k3s/{CA_FILE}" if _has_ca() else ""),
         )
     ]
 
@@ -188,7 +208,8 @@ def _buildkit(names: _Names) -> list[Step]:
         Step(
             "toml",
             _("In buildkitd.toml; BuildKit uses the login of docker login:"),
-            f'[registry."{names.upstream}"]\n  mirrors = ["{names.here}"]',
+            f'[registry."{names.upstream}"]\n  mirrors = ["{names.here}"]'
+            + (f'\n[registry."{names.host}"]\n  ca = ["/etc/ssl/{CA_FILE}"]' if _has_ca() else ""),
         ),
         Step(
             "builder",

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from registryui import audit, encryption
@@ -231,21 +232,24 @@ def _delete_content(row: Mirror, *, by: str) -> int:
 
 
 def _has_content(row: Mirror, count: int, *, was_deleted: bool) -> Refused:
+    facts = {"count": count, "name": row.name}
     if was_deleted:
-        return Refused(
-            _(
-                "%(count)d tags in %(name)s were not deleted, because they are protected or the "
-                "registry refused. The mirror was not removed and is disabled."
-            )
-            % {"count": count, "name": row.name}
+        said = ngettext(
+            "%(count)d tag in %(name)s was not deleted, because it is protected or the registry "
+            "refused. The mirror was not removed and is disabled.",
+            "%(count)d tags in %(name)s were not deleted, because they are protected or the "
+            "registry refused. The mirror was not removed and is disabled.",
+            count,
         )
-    return Refused(
-        _(
+    else:
+        said = ngettext(
+            "The mirror %(name)s has %(count)d tag. Choose whether to delete it or to keep it in "
+            "an ordinary repository.",
             "The mirror %(name)s has %(count)d tags. Choose whether to delete them or to keep them "
-            "as ordinary repositories."
+            "as ordinary repositories.",
+            count,
         )
-        % {"count": count, "name": row.name}
-    )
+    return Refused(said % facts)
 
 
 # -- what may be a mirror ------------------------------------------------------------------------

@@ -17,10 +17,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from registryui import tls
+from registryui.mirrors.client_lines import CA_FILE
 
 from .access import public
 
-FILE = "boathouse-ca.crt"  # what the download is called, and the commands after it
+FILE = CA_FILE  # what the download is called, and the commands after it
 
 # Key of ?machine=, label, icon, the client that logs in there.
 _MACHINES = (

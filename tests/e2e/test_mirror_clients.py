@@ -3,11 +3,15 @@ changed and pushed; then a second client pulls it with the upstream killed."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from registryui.mirrors import client_lines, presets
+from registryui.models import Mirror
 from tests.support import mirrors
 from tests.support.containerds import CONTAINERD, CTR, containerd
 from tests.support.engines import NO_SOCKET_TO_THE_WORLD, Engine, engine
@@ -89,20 +93,25 @@ def test_docker_is_told_in_words_that_nothing_can_be_pushed(
     assert "unknown" in absent.stdout + absent.stderr
 
 
-def hosts_toml(boathouse: Product, ca: Path) -> str:
-    """What a node of Kubernetes has for docker.io."""
-    place = f"https://{boathouse.name}/v2/{NAME}"
-    return (
-        'server = "https://registry-1.docker.io"\n\n'
-        f'[host."{place}"]\n  capabilities = ["pull", "resolve"]\n'
-        f'  override_path = true\n  ca = "{ca}"\n'
-    )
+def lines(boathouse: Product, settings: Any, client: str, step: str) -> str:
+    """What the mirror's page would say for Docker Hub, with the user's secret filled in."""
+    settings.REGISTRY_NAME, settings.TLS_CERTIFICATE = boathouse.name, ""
+    mirror = Mirror(name=NAME, url=presets.DOCKER_HUB)
+    found = {one.key: one.steps for one in client_lines.clients(mirror)}[client]
+    text = next(one.text for one in found if one.name == step)
+    login = b64encode(":".join(boathouse.user).encode()).decode()
+    ca = f"/etc/containerd/certs.d/{boathouse.name}/ca.crt"
+    return text.replace("BASE64", login).replace(ca, str(boathouse.ca))
 
 
 def test_containerd_pulls_docker_io_through_the_mirror(
-    boathouse: Product, there: Upstream, first_machine: Machine, second_machine: Machine
+    boathouse: Product,
+    there: Upstream,
+    first_machine: Machine,
+    second_machine: Machine,
+    settings: Any,
 ) -> None:
-    """It has no commit: what it pulled is pushed as it is."""
+    """It has no commit: what it pulled is pushed as it is. The login is in the file."""
     needs(CONTAINERD, CTR)
     mirrors.push_busybox(there.registry, "library/for-containerd", "1")
     image, login = "docker.io/library/for-containerd:1", f"--user={':'.join(boathouse.user)}"
@@ -110,9 +119,9 @@ def test_containerd_pulls_docker_io_through_the_mirror(
     for machine in (first_machine, second_machine):
         with containerd(machine) as daemon:
             (daemon.hosts / "docker.io").mkdir()
-            toml = hosts_toml(boathouse, boathouse.ca)
+            toml = lines(boathouse, settings, "containerd", "hosts")
             (daemon.hosts / "docker.io" / "hosts.toml").write_text(toml)
-            done = daemon.pull(image, login)
+            done = daemon.pull(image)
             assert done.returncode == 0, done.stdout + done.stderr
             assert daemon.run(image, "hello", "echo", "hello") == "hello\n"
             if machine is first_machine:
@@ -125,15 +134,6 @@ def test_containerd_pulls_docker_io_through_the_mirror(
                 assert done.returncode == 0, done.stdout + done.stderr
 
 
-def registries_conf(boathouse: Product) -> str:
-    """What podman and buildah have for docker.io."""
-    return (
-        'unqualified-search-registries = ["docker.io"]\n'
-        '[[registry]]\nprefix = "docker.io"\nlocation = "docker.io"\n'
-        f'[[registry.mirror]]\nlocation = "{boathouse.name}/{NAME}"\n'
-    )
-
-
 def podman(machine: Machine, *arguments: str, check: bool = True, stdin: str = "") -> str:
     """Both streams of podman on that machine."""
     command = ["podman", "--cgroup-manager=cgroupfs", "--runtime=runc", *arguments]
@@ -142,12 +142,16 @@ def podman(machine: Machine, *arguments: str, check: bool = True, stdin: str = "
 
 
 def test_podman_runs_an_image_of_a_mirror_and_pushes_what_it_made_of_it(
-    boathouse: Product, there: Upstream, first_machine: Machine, second_machine: Machine
+    boathouse: Product,
+    there: Upstream,
+    first_machine: Machine,
+    second_machine: Machine,
+    settings: Any,
 ) -> None:
     name, secret = boathouse.user
     for machine in (first_machine, second_machine):
         conf = machine.folder / "etc/containers/registries.conf"
-        conf.write_text(registries_conf(boathouse))
+        conf.write_text(lines(boathouse, settings, "podman", "registries"))
         podman(
             machine,
             *("login", "--username", name, "--password-stdin", boathouse.name),

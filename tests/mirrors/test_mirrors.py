@@ -20,7 +20,7 @@ from registryui.models import AuditEvent, Mirror
 from registryui.refused import Refused
 from tests.support import pushed
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA = "operator:ada"
 HUB = Wanted(presets.DOCKER_HUB)
 LOGIN = Wanted("https://quay.io", user="robot", password="sesame opens")

@@ -19,7 +19,7 @@ from registryui.refused import Refused
 from tests.support import pushed
 from tests.support.factories import make_operator
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA = "operator:ada"
 AT = "2026-12-01T10:00:00+00:00"
 FORM = {"name": "hub", "url": "docker.io"}
@@ -331,7 +331,7 @@ def test_each_client_has_its_lines(
     table = {
         "docker-pull": "docker pull r.example.net/hub/library/nginx:latest",
         "docker-daemon": '"registry-mirrors": ["https://r.example.net:PORT"]',
-        "containerd-hosts": 'server = "https://r.example.net/v2/hub"',
+        "containerd-hosts": 'ca = "/etc/containerd/certs.d/r.example.net/ca.crt"',
         "podman-registries": 'location = "r.example.net/hub"',
         "podman-pull": "podman pull docker.io/library/nginx:latest",
         "k3s-registries": '"^(.*)$": "hub/$1"',
@@ -354,6 +354,11 @@ def test_an_open_port_is_in_the_lines_of_docker(admin: Client, settings: Any) ->
     row = mirrors.add("hub", Wanted("docker.io", open_port=5001, networks="10.0.0.0/8"), by=ADA)
     page = admin.get(f"/mirrors/{row.pk}")
     assert "https://r.example.net:5001" in page.content.decode()
+    assert "/etc/docker/certs.d/r.example.net:5001/ca.crt" in page.content.decode()
+    settings.TLS_CERTIFICATE = "/etc/ssl/of-a-public-authority.crt"
+    page = admin.get(f"/mirrors/{row.pk}")
+    for part in ("ca.crt", "ca_file", "ca ="):
+        assert part not in page.content.decode()
     assert "without a login, from 10.0.0.0/8" in text_of(page)
     other = mirrors.add("quay", Wanted("quay.io"), by=ADA)
     assert "registry-mirrors" not in admin.get(f"/mirrors/{other.pk}").content.decode()
