@@ -37,7 +37,7 @@ from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
 from .integrity import check as checking
-from .mirrors import keeping, mirrors
+from .mirrors import keeping, mirrors, refreshing
 from .mirrors import publish as mirror_files
 from .retention import runs as retention_runs
 
@@ -365,6 +365,12 @@ def evict_from_mirrors() -> None:
             measure_sizes()
     except (Refused, RegistryError) as error:
         log.warning("nothing is evicted from mirrors: %s", error)
+
+
+@once_for_all(crontab(minute="23"))
+def refresh_pinned_tags() -> None:
+    """Pinned tags of mirrors, each hour."""
+    refreshing.refresh_all()
 
 
 @once_for_all(crontab(minute="47"))

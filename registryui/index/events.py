@@ -45,7 +45,7 @@ from registryui.registry.source import Source, Stored
 from . import client_deletes, counts, ingest, tombstones
 from .blob_names import remembered
 from .fetch import Known, TagProbe, complete, has_blob, probe
-from .sync import AT_ONCE, is_absent, is_store, known_elsewhere, known_here, write
+from .sync import AT_ONCE, fill, is_absent, is_store, known_elsewhere, known_here, write
 
 log = logging.getLogger(__name__)
 
@@ -267,19 +267,39 @@ def _learn(
 ) -> bool:
     """Looks at what these pulls from a mirrored repository name; True if some of it was not pulled
     yet."""
-    tags, seen = {one.tag for one in pulls if one.tag}, dict[str, str]()
+    tags = {one.tag for one in pulls if one.tag}
     newest = {
         one.tag: ingest.TagUpdate(one.digest, one.at, "") for one in sorted(pulls, key=_by_time)
     }
     newest |= _set_on(source, repository, [one for one in pulls if not one.tag], pool)
     tags |= newest.keys() - {""}
+    _probe_all(source, repository, tags, {one.digest for one in pulls}, newest, pool, mirrors)
+    return is_absent(repository)
+
+
+def probe_mirrored(source: Source, repository: str, tags: set[str], digests: set[str]) -> None:
+    """Probes these in a mirrored repository, and again what was absent. RegistryError: no
+    answer."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="events") as pool:
+        _probe_all(source, repository, tags, digests, {}, pool, Mirrors())
+        fill(source, repository, pool)
+
+
+def _probe_all(
+    source: Source,
+    repository: str,
+    tags: set[str],
+    digests: set[str],
+    newest: dict[str, ingest.TagUpdate],
+    pool: Executor,
+    mirrors: Mirrors,
+) -> None:
+    seen: dict[str, str] = {}
     for _attempt in PAUSES:  # a sync may be quicker
         tags = tags and _probe_tags(
             source, repository, tags, newest, pool, is_last=True, seen=seen, mirrors=mirrors
         )
-    digests = {one.digest for one in pulls} - set(seen.values())
-    probe_untagged(source, repository, digests, pool, mirrors=mirrors)
-    return is_absent(repository)
+    probe_untagged(source, repository, digests - set(seen.values()), pool, mirrors=mirrors)
 
 
 def _note_replaced(repository: str, events: Sequence[RegistryEvent]) -> None:
