@@ -469,6 +469,11 @@ def _check_space() -> None:
     space.check(uploads=lambda: write_freeze.in_flight("writes"))
 
 
+def _open_ports_of_mirrors() -> None:
+    close_old_connections()
+    mirror_ports.follow()
+
+
 # Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
 # ends those whose process has ended, or whose time is over.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
@@ -476,7 +481,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.check),
-    "ports of mirrors": (WATCH_SECONDS, mirror_ports.follow),
+    "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
     "clock": (NOTE_SECONDS, clock.note),
 }
 

@@ -118,9 +118,19 @@ class World:
             server.shutdown()
             thread.join()
             server.server_close()
+            self._wait_for_threads()
             for one in self.service._upstreams.values():
                 one.close()
             self.service.states.write()
+            self.service.content.close()
+
+    def _wait_for_threads(self) -> None:
+        """A process would end them; here they would write into a folder that is being removed."""
+        downloads, filling = self.service.downloads, self.service.filling
+        self.service.manifests._flights._pool.shutdown()
+        for _number in range(2):  # a download may have asked for the rest of its image
+            until(lambda: not downloads._running, "the downloads end")
+            filling._waiting.join()
 
 
 @pytest.fixture
