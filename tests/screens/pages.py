@@ -91,6 +91,7 @@ CATALOGUE = [
     View("repository-odd", "/repositories/tools/odd-labels"),
     View("repository-problems", "/repositories/legacy/old"),
     View("repository-cache", "/repositories/tools/ci-runner"),
+    View("repository-mirrored", "/repositories/hub/library/nginx"),
     View("repository-missing", "/repositories/not/there"),
     View("repository-deleted", "/repositories/gone/away"),
     *(View(f"tag-{tab}", f"{_TAG}?tab={tab}") for tab in _TABS),
