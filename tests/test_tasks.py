@@ -1,6 +1,7 @@
 """Background jobs, called as the worker calls them."""
 
 import threading
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,3 +96,25 @@ def test_deletes_that_died_are_settled_each_minute() -> None:
     assert all(
         settle.validate_datetime(datetime(2026, 11, 29, 3, one, tzinfo=UTC)) for one in range(60)
     )
+
+
+def test_a_mirrored_repository_is_probed_less_and_less_often_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What of an image was absent when its manifest was pulled."""
+    answers = [True, True, False]
+    monkeypatch.setattr(tasks, "open_source", lambda: nullcontext())
+    monkeypatch.setattr(tasks.index_sync, "fill", lambda _source, _name, _pool: answers.pop(0))
+    HUEY.storage.flush_all()
+    tasks._fill_soon("hub/app")
+    arguments = []
+    while HUEY.scheduled():
+        (job,) = HUEY.scheduled()
+        HUEY.storage.flush_all()
+        arguments.append(job.args)
+        job.eta = None
+        HUEY.execute(job)
+    assert arguments == [("hub/app",), ("hub/app", 1.0), ("hub/app", 2.0)]
+    answers.append(True)
+    tasks.fill_mirrored.call_local("hub/app", tasks.FILL_LONGEST)
+    assert HUEY.scheduled() == []

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from registryui.models import Tag
 from registryui.oci import manifest as oci
+from registryui.registry.client import RegistryClient
 from registryui.registry.errors import BadAnswer, NotFound, TooLarge
 from registryui.registry.source import Source, Stored
 
@@ -131,6 +132,8 @@ def _with_absent(
 def has_blob(source: Source, repository: str, digest: str) -> bool:
     """Whether the repository has this blob, in whatever state. Raises RegistryError."""
     try:
+        if isinstance(source, RegistryClient):
+            return source.has_blob(repository, digest)
         return source.blob(repository, digest, limit=1) is not None
     except NotFound:
         return False

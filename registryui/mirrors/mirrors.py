@@ -104,11 +104,6 @@ def repositories(row: Mirror) -> QuerySet[Repository]:
     return _in_namespace(row.name).order_by("name")
 
 
-def names_of_all() -> frozenset[str]:
-    """The namespaces that are mirrors. One query."""
-    return frozenset(Mirror.objects.values_list("name", flat=True))
-
-
 @sensitive_variables()
 def password(row: Mirror) -> str:
     """In clear, for a request to the upstream; "" if there is none. Raises Refused if it was
