@@ -177,8 +177,8 @@ def _by_docker(place: Path, here: Product, one: Upstream) -> Iterator[Row]:
         return
     direct = one.registry.url.removeprefix("http://")
     pulls: dict[str, list[float]] = {"cold": [], "warm": [], "direct": []}
-    (place / "home").mkdir()
-    with engine(Machine(place, os.getpid())) as docker:
+    (place / "docker" / "home").mkdir(parents=True)
+    with engine(Machine(place / "docker", os.getpid())) as docker:
         docker.login(here.name, *here.user)
         for number in range(ROUNDS):
             image = {

@@ -566,8 +566,26 @@ def test_a_secret_that_was_replaced_reaches_the_mirror_as_the_new_one(
         ask(*line.split(), user)
     told = [(one.line, one.of("x-boathouse-user"), one.of("authorization")) for one in asked]
     assert told == [(line, ["hub"], []) for line in lines]
-    with_push = ask("POST", "/v2/hub/api/blobs/uploads/", user)
-    assert (with_push.status, with_push.message) == (403, "hub may not push hub/api")
+    refused = ask("POST", "/v2/hub/api/blobs/uploads/", user)
+    assert (refused.status, refused.message) == (403, "hub may not push hub/api")
+
+
+def test_a_secret_that_was_replaced_changes_nothing_in_a_mirror(instance: Instance) -> None:
+    user = made("all", *((action, "*") for action in ("pull", "push", "delete")))
+    users.rotate(users.RegistryUser.objects.get(name="all"), by="tests", overlap=timedelta(hours=1))
+    for method, path in (
+        ("POST", "blobs/uploads/"),
+        ("PUT", "manifests/1"),
+        ("DELETE", f"manifests/{digest(manifest())}"),
+        ("DELETE", f"blobs/{digest(LAYER)}"),
+    ):
+        body = manifest() if method == "PUT" else b""
+        answer = ask(method, f"/v2/hub/api/{path}", user, body=body, headers={"Content-Type": TYPE})
+        assert (answer.status, "is a mirror of" in answer.message) == (405, True), (method, answer)
+    assert ask("POST", "/v2/team/api/blobs/uploads/", user).status == 202
+    assert ask("GET", "/v2/hub/api/manifests/1", user).body == manifest()
+    instance.stop("mirror")
+    assert ask("POST", "/v2/hub/api/blobs/uploads/", user).status == 503
 
 
 def test_without_the_mirror_service_what_is_here_is_pulled(instance: Instance) -> None:

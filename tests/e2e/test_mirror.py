@@ -529,7 +529,7 @@ def test_an_idle_service_is_small(mirrored: Product) -> None:
     family = [first, *first.children(recursive=True)]
     megabytes = sum(one.memory_full_info().pss for one in family) / 10**6
     print(f"memory of the service, after the tests before: {megabytes:.1f} MB (PSS)")
-    assert megabytes < 60
+    assert megabytes < 30
 
 
 def test_a_service_that_is_killed_in_a_download_leaves_nothing_half(
