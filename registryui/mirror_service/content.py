@@ -211,12 +211,14 @@ def _own_spool(folder: Path) -> _Spool | None:
     Hosts may share a store. None if it cannot be made."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            _remove_left(left)
-        own = folder / secrets.token_hex(8)
-        own.mkdir(mode=0o700)
-        handle = os.open(own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with folder.with_suffix(".lock").open("w") as starting:  # a new folder has none yet
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            for left in folder.iterdir():
+                _remove_left(left)
+            own = folder / secrets.token_hex(8)
+            own.mkdir(mode=0o700)
+            handle = os.open(own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
         log.warning("nothing can be stored: %s", error)
         return None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
 
 from registryui.mirror_service import downloads
-from registryui.mirror_service.content import Content
+from registryui.mirror_service.content import Content, _own_spool
 from registryui.unix_http import Connection
 from tests.support.fake_source import digest_of
 from tests.support.waiting import LONGEST, until
@@ -315,3 +316,15 @@ def test_a_store_that_cannot_be_written_is_passed_by(
     assert digest_of(world.ask("/v2/hub/team/app/manifests/1").body) == digest
     assert world.ask(PATH).body == LAYER
     assert not world.blobs()
+
+
+def test_services_that_start_at_once_on_one_store_keep_their_folders(tmp_path: Path) -> None:
+    spools = tmp_path / "boathouse-mirror"
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(_own_spool, [spools] * 64))
+    try:
+        assert {one.folder for one in made if one} == set(spools.iterdir())
+        assert len(list(spools.iterdir())) == 64
+    finally:
+        for one in filter(None, made):
+            os.close(one.lock)
