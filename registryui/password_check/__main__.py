@@ -62,7 +62,7 @@ class Asked:
         self._timer.cancel()
 
 
-class Door:
+class Logins:
     """Answers logins: at once if it remembers them, else in turn."""
 
     def __init__(self, users: Users) -> None:
@@ -147,8 +147,8 @@ def network(address: bytes) -> bytes:
 class Connection(asyncio.Protocol):
     """One of nginx's connections: a request after the other, without a body."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, logins: Logins) -> None:
+        self._logins = logins
         self._head = b""
         self._transport: asyncio.Transport
         self._asked: Asked | None = None
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
         match first.split(b" "):
             case [_method, b"/login", _version]:
                 sent, address = headers.get(b"authorization", b""), headers.get(b"x-real-ip", b"")
-                self._asked = self._door.ask(sent, address, self)
+                self._asked = self._logins.ask(sent, address, self)
             case [_method, b"/healthz", _version]:
                 self.answer(OK)
             case [_method, _other, _version]:
@@ -202,8 +202,8 @@ async def serve(socket: Path, users: Users) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, ended.set)
-    door = Door(users)
-    await loop.create_unix_server(lambda: Connection(door), str(socket), backlog=1024)
+    logins = Logins(users)
+    await loop.create_unix_server(lambda: Connection(logins), str(socket), backlog=1024)
     await ended.wait()
 
 
