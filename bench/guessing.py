@@ -72,12 +72,12 @@ def _beside_guessing(one: Product) -> Iterator[Row]:
         user = one.user if what == generated else (PERSON, PASSWORD)
         users = partial(_first_logins, one) if what == first else partial(repeat, user)
         for count in GUESSING:
-            before = _asked(one, users())
+            idle = _asked(one, users())
             with _guessing(one, PERSON, count, addresses):
                 time.sleep(1)
                 beside = _asked(one, users())
             time.sleep(DRAINED)  # who was queued
-            quiet = p(before, 95)
+            quiet = p(idle + _asked(one, users()), 95)
             ratio = p(beside, 95) / quiet
             yield Row(
                 f"p95 of {what} beside {count} connections from {how} that guess {PERSON},"

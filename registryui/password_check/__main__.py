@@ -71,7 +71,8 @@ class Logins:
         self._check = Check()
         self._turns: Turns[Asked] = Turns()
         self._loop = asyncio.get_running_loop()
-        self._free = max(1, (os.cpu_count() or 1) // 2)  # threads without work
+        # Threads without work. The last one is for addresses that do not guess.
+        self._free = max(1, (os.cpu_count() or 1) // 2) + 1
         self._pool = concurrent.futures.ThreadPoolExecutor(self._free, initializer=_step_back)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -93,15 +94,18 @@ class Logins:
         return asked
 
     def _go_on(self) -> None:
-        while self._free and (asked := self._turns.next(self._loop.time())):
+        while self._free and (asked := self._next()):
             if asked.login in self._memory:
                 asked.answer(RIGHT)
                 continue
             self._free -= 1
             checked = self._loop.run_in_executor(self._pool, self._check.is_right, asked.login)
             checked.add_done_callback(partial(self._checked, asked))
-        if self._free and self._turns:
+        if self._free > 1 and self._turns:
             self._wake_in(self._turns.pause(self._loop.time()))
+
+    def _next(self) -> Asked | None:
+        return self._turns.next(self._loop.time(), but_guessers=self._free == 1)
 
     def _checked(self, asked: Asked, checked: asyncio.Future[bool]) -> None:
         self._free += 1

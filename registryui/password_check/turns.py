@@ -59,9 +59,12 @@ class Turns(Generic[One]):
             return self._lose(max(self._queues, key=lambda address: self._queues[address].count))
         return None
 
-    def next(self, now: float) -> One | None:
-        """Takes the next one; None if nobody may have a turn now."""
+    def next(self, now: float, *, but_guessers: bool = False) -> One | None:
+        """Takes the next one; None if nobody may have a turn now. `but_guessers`: of an address
+        without a wrong login in the last moments."""
         for address in list(self._queues):
+            if but_guessers and self._settled.get(address, now) > now:
+                continue
             while address in self._queues and self._pause(address, now) <= 0:
                 if not (one := self._take(address)).is_over:
                     return one

@@ -68,6 +68,17 @@ def test_who_was_wrong_too_often_waits_and_nobody_else() -> None:
     assert all_of(made, 100.01 + 1 / turns.WRONG_PER_SECOND) == [one]
 
 
+def test_an_address_that_guesses_is_passed_over_if_asked_for() -> None:
+    made: Turns[Asked] = Turns()
+    made.count_wrong(b"guesser", 100)
+    add(made, one := Asked(b"guesser"), other := Asked(b"other"))
+    assert made.next(100, but_guessers=True) is other
+    assert made.next(100, but_guessers=True) is None
+    assert made.next(100) is one
+    add(made, one)
+    assert made.next(100.01 + 1 / turns.WRONG_PER_SECOND, but_guessers=True) is one
+
+
 def test_wrong_logins_are_forgotten() -> None:
     made: Turns[Asked] = Turns()
     for number in range(1000):
