@@ -71,8 +71,9 @@ class Logins:
         self._check = Check()
         self._turns: Turns[Asked] = Turns()
         self._loop = asyncio.get_running_loop()
-        # Threads without work. The last one is for addresses that do not guess.
-        self._free = max(1, (os.cpu_count() or 1) // 2) + 1
+        # Threads without work, for addresses that guess, and for all: one more.
+        self._free_of_guessers = max(1, (os.cpu_count() or 1) // 2)
+        self._free = self._free_of_guessers + 1
         self._pool = concurrent.futures.ThreadPoolExecutor(self._free, initializer=_step_back)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -94,21 +95,24 @@ class Logins:
         return asked
 
     def _go_on(self) -> None:
-        while self._free and (asked := self._next()):
+        now = self._loop.time()
+        while self._free and (
+            asked := self._turns.next(now, but_guessers=not self._free_of_guessers)
+        ):
             if asked.login in self._memory:
                 asked.answer(RIGHT)
                 continue
+            is_guesser = self._turns.is_guesser(asked.address, now)
             self._free -= 1
+            self._free_of_guessers -= is_guesser
             checked = self._loop.run_in_executor(self._pool, self._check.is_right, asked.login)
-            checked.add_done_callback(partial(self._checked, asked))
-        if self._free > 1 and self._turns:
-            self._wake_in(self._turns.pause(self._loop.time()))
+            checked.add_done_callback(partial(self._checked, asked, is_guesser))
+        if self._free and self._free_of_guessers and self._turns:
+            self._wake_in(self._turns.pause(now))
 
-    def _next(self) -> Asked | None:
-        return self._turns.next(self._loop.time(), but_guessers=self._free == 1)
-
-    def _checked(self, asked: Asked, checked: asyncio.Future[bool]) -> None:
+    def _checked(self, asked: Asked, is_guesser: bool, checked: asyncio.Future[bool]) -> None:
         self._free += 1
+        self._free_of_guessers += is_guesser
         if checked.exception():
             asked.answer(FAILED)
         elif checked.result():

@@ -60,15 +60,18 @@ class Turns(Generic[One]):
         return None
 
     def next(self, now: float, *, but_guessers: bool = False) -> One | None:
-        """Takes the next one; None if nobody may have a turn now. `but_guessers`: of an address
-        without a wrong login in the last moments."""
+        """Takes the next one; None if nobody may have a turn now, or only guessers."""
         for address in list(self._queues):
-            if but_guessers and self._settled.get(address, now) > now:
+            if but_guessers and self.is_guesser(address, now):
                 continue
             while address in self._queues and self._pause(address, now) <= 0:
                 if not (one := self._take(address)).is_over:
                     return one
         return None
+
+    def is_guesser(self, address: bytes, now: float) -> bool:
+        """True if a login from there was wrong a moment ago."""
+        return self._settled.get(address, now) > now
 
     def pause(self, now: float) -> float:
         """Seconds until one of those that wait may have a turn. ValueError if nobody waits."""
