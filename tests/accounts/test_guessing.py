@@ -190,7 +190,7 @@ def test_who_guesses_is_told_to_wait_and_pipelines_are_not(instance: Instance) -
         assert ask("GET", "/v2/", secret).status == 200
         told = [one.result() for one in guesses if one.done()]
         busy = [one for one in told if one.status == 429]
-        assert len(busy) >= 5
+        assert len(busy) >= 4  # two at once are checked before the first is counted
         instance.stop("passwords")  # ends those that wait
     assert busy[0].headers["retry-after"] == "10"
     assert busy[0].message.startswith("too many logins at once")
