@@ -321,7 +321,7 @@ def test_what_cannot_be_made_says_why_keeps_the_form_and_changes_nothing(
 
 
 def test_who_chooses_or_has_an_own_password_is_told_what_it_costs(admin: Client) -> None:
-    costs = "slows down while someone guesses passwords"
+    costs = "guesses from the same address can delay"
     form = page(admin, "/users?new=1")
     assert 'value="generated" checked' in form
     assert costs in form
