@@ -13,6 +13,7 @@ MOST = 1000  # that wait
 MOST_OF_ADDRESS = 300
 WRONG_PER_SECOND = 5.0  # of one address, after so many at once:
 WRONG_AT_ONCE = 20
+GUESSER_SECONDS = 60.0  # after a wrong login
 
 
 class Waiting(Protocol):
@@ -42,7 +43,7 @@ class Turns(Generic[One]):
     def __init__(self) -> None:
         self._queues: OrderedDict[bytes, _Queue[One]] = OrderedDict()  # the next one first
         self._count = 0
-        # When the wrong logins of an address are forgotten. In order of the last wrong one.
+        # When an address has used up none of its allowance. In order of the last wrong login.
         self._settled: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -70,8 +71,8 @@ class Turns(Generic[One]):
         return None
 
     def is_guesser(self, address: bytes, now: float) -> bool:
-        """True if a login from there was wrong a moment ago."""
-        return self._settled.get(address, now) > now
+        """True if a login from there was wrong in the last minute."""
+        return address in self._settled and self._settled[address] > now - GUESSER_SECONDS
 
     def pause(self, now: float) -> float:
         """Seconds until one of those that wait may have a turn. ValueError if nobody waits."""
@@ -81,7 +82,7 @@ class Turns(Generic[One]):
         """Counts a wrong login."""
         settled = max(self._settled.pop(address, now), now)
         self._settled[address] = settled + 1 / WRONG_PER_SECOND
-        while next(iter(self._settled.values())) <= now:
+        while next(iter(self._settled.values())) <= now - GUESSER_SECONDS:
             self._settled.popitem(last=False)
 
     def of_same(self, one: One) -> list[One]:
