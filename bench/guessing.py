@@ -13,9 +13,12 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import cycle, repeat
 from tempfile import NamedTemporaryFile
 from urllib.parse import urlencode
 
+from registryui.accounts import htpasswd
 from tests.support.portal import TOKEN, Visitor
 from tests.support.product import ROOT, Product
 
@@ -27,6 +30,7 @@ OWN, OTHERS = "127.0.0.1", [f"127.0.0.{10 + number}" for number in range(8)]  # 
 SECONDS = 6.0
 PAUSE = 0.02  # between two requests of the one who is measured
 GUESSES = 40
+PASSWORDS = 8  # that are guessed at once: 8 connections, or that many each
 LOG_INS, BURSTS = 30, 6  # at once, by unknown users; each time after nginx has accepted them again
 DRAINED = 16.0  # seconds between two such bursts
 PERSON, PASSWORD = "person", "four boats on a lake"
@@ -54,36 +58,52 @@ def _add_person(one: Product) -> None:
 
 def _beside_guessing(one: Product) -> Iterator[Row]:
     """Measured without guessing before and after each, so that the ratio is of one time."""
-    for victim, how, addresses in (
-        (one.user, "another address", OTHERS[:1]),
-        (one.user, f"{len(OTHERS)} addresses", OTHERS),
-        ((PERSON, PASSWORD), "another address", OTHERS[:1]),
-        ((PERSON, PASSWORD), "the same address", [OWN]),
+    generated, own, first = "a generated secret", "an own password", "a first login, own password"
+    for what, how, addresses in (
+        (generated, "another address", OTHERS[:1]),
+        (generated, f"{len(OTHERS)} addresses", OTHERS),
+        (own, "another address", OTHERS[:1]),
+        (own, f"{len(OTHERS)} addresses", OTHERS),
+        (own, "the same address", [OWN]),
+        (first, "another address", OTHERS[:1]),
+        (first, f"{len(OTHERS)} addresses", OTHERS),
+        (first, "the same address", [OWN]),
     ):
+        user = one.user if what == generated else (PERSON, PASSWORD)
+        users = partial(_first_logins, one) if what == first else partial(repeat, user)
         for count in GUESSING:
-            before = _asked(one, victim)
+            idle = _asked(one, users())
             with _guessing(one, PERSON, count, addresses):
                 time.sleep(1)
-                beside = _asked(one, victim)
+                beside = _asked(one, users())
             time.sleep(DRAINED)  # who was queued
-            quiet = p(before, 95)
+            quiet = p(idle + _asked(one, users()), 95)
             ratio = p(beside, 95) / quiet
             yield Row(
-                f"p95 of {'a generated secret' if victim == one.user else 'an own password'}"
-                f" beside {count} connections from {how} that guess {PERSON}, compared to idle",
+                f"p95 of {what} beside {count} connections from {how} that guess {PERSON},"
+                " compared to idle",
                 f"{ratio:.2f}×",
                 f"{quiet * 1000:.1f} to {p(beside, 95) * 1000:.1f} ms, "
-                f"worst {max(beside) * 1000:.0f} ms",
+                f"worst {max(beside) * 1000:.0f} ms of {len(beside)}",
                 {"ratio": ratio, "p95_ms": p(beside, 95) * 1000},
             )
 
 
-def _asked(one: Product, user: tuple[str, str]) -> list[float]:
-    """Seconds of each answer, over one connection."""
-    connection, header = _connection(one, OWN), _basic(*user)
+def _first_logins(one: Product) -> Iterator[tuple[str, str]]:
+    """Users who did not log in yet: each time their lines, written by hand, are others."""
+    line, file = htpasswd.hash_password(PASSWORD), one.data / "htpasswd"
+    users = [(f"person-{number}", PASSWORD) for number in range(int(SECONDS / PAUSE) + 1)]
+    file.write_bytes(htpasswd.change(file.read_bytes(), {name: line for name, _secret in users}))
+    return iter(users)
+
+
+def _asked(one: Product, users: Iterator[tuple[str, str]]) -> list[float]:
+    """Seconds of each answer, over one connection, each to the next of these users."""
+    connection = _connection(one, OWN)
     found, end = [], time.monotonic() + SECONDS
     while time.monotonic() < end:
-        found.append(timed(lambda: _ask(connection, header, 200)))
+        header = _basic(*next(users))
+        found.append(timed(lambda header=header: _ask(connection, header, 200)))
         time.sleep(PAUSE)
     connection.close()
     return found
@@ -94,16 +114,18 @@ def _guessing(one: Product, name: str, count: int, addresses: Sequence[str]) -> 
     """Wrong passwords for that name over so many connections, until the end."""
     guesser = [
         *("nice", "-n", "19", "/usr/bin/ab", "-q", "-k", "-r", "-t", "60", "-n", "10000000"),
-        *("-c", str(max(1, count // len(addresses)))),
-        *("-H", f"Authorization: {_basic(name, 'wrong')}"),
+        *("-c", str(count // PASSWORDS)),
     ]
     started = [
         subprocess.Popen(  # noqa: S603
-            [*guesser, "-B", address, f"https://{one.name}/v2/"],
+            [
+                *(*guesser, "-H", f"Authorization: {_basic(name, f'wrong {number}')}"),
+                *("-B", address, f"https://{one.name}/v2/"),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for address in addresses
+        for number, address in zip(range(PASSWORDS), cycle(addresses), strict=False)
     ]
     try:
         yield

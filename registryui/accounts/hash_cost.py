@@ -1,4 +1,5 @@
-"""What a hash costs the proxy, measured on this machine: nginx computes it at every request.
+"""What a hash costs, measured on this machine: of a user-chosen password password_check computes it
+at the first login, of a generated secret nginx at every request.
 
 A user-chosen password needs a slow hash; a generated secret has a quick one (docs/decisions/0001).
 """
@@ -9,26 +10,19 @@ from dataclasses import dataclass
 
 from . import htpasswd
 
-REQUESTS_OF_A_PUSH = 100  # about so many for an image of 20 layers
-
 
 @dataclass(frozen=True, slots=True)
 class HashCost:
-    """What one request costs, in seconds of the processor."""
+    """What one check costs, in seconds of the processor."""
 
     cost: int  # of bcrypt, as a power of two
     seconds: float  # to check a user-chosen password
     quick_seconds: float  # to check a generated secret
 
     @property
-    def requests_per_second(self) -> float:
-        """Of one nginx worker, for that user alone."""
+    def logins_per_second(self) -> float:
+        """First logins that one processor can check."""
         return 1 / self.seconds
-
-    @property
-    def seconds_of_a_push(self) -> float:
-        """Spent on hashing alone, in a push of about 100 requests."""
-        return self.seconds * REQUESTS_OF_A_PUSH
 
 
 def measure(cost: int) -> HashCost:

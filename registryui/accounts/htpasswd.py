@@ -10,14 +10,14 @@ ngx_http_auth_basic_module does.
 import base64
 import contextlib
 import hashlib
-import hmac
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 import bcrypt
-from passlib.context import CryptContext
+
+from . import nginx_crypt
 
 MOST_NAME_BYTES = 255
 # A line with a new secret at each of our writes: a login with it proves that nginx reads what we
@@ -25,11 +25,6 @@ MOST_NAME_BYTES = 255
 CANARY = "boathouse-canary"
 MOST_PASSWORD_BYTES = 72  # bcrypt reads no further
 ROUNDS = 8  # of bcrypt, as a power of two
-
-# What other programs write into such files. No plain text, although nginx would take {PLAIN}.
-_OTHERS = CryptContext(
-    schemes=["apr_md5_crypt", "sha256_crypt", "sha512_crypt", "ldap_sha1", "md5_crypt", "des_crypt"]
-)
 
 
 def check_name(name: str) -> str:
@@ -82,32 +77,7 @@ def hash_clear(password: str, *, rounds: int) -> str:
 
 def verify(line_hash: str, secret: str) -> bool:
     """True if nginx would accept `secret` for that hash; False for an unknown kind of hash."""
-    if line_hash.startswith("{SSHA}"):
-        return _verify_ssha(line_hash, secret)
-    if line_hash.startswith(("$2y$", "$2a$", "$2b$")):
-        return _verify_bcrypt(line_hash, secret)
-    try:
-        return bool(_OTHERS.verify(secret, line_hash))
-    except (ValueError, TypeError):
-        return False
-
-
-def _verify_ssha(line_hash: str, secret: str) -> bool:
-    try:
-        salt = base64.b64decode(line_hash.removeprefix("{SSHA}"), validate=True)[20:]
-    except ValueError:
-        return False
-    mixed = hashlib.sha1(secret.encode() + salt).digest()  # noqa: S324  (a random secret)
-    # Like nginx, as text: it does not accept every encoding of the same bytes.
-    again = "{SSHA}" + base64.b64encode(mixed + salt).decode()
-    return hmac.compare_digest(again, line_hash)
-
-
-def _verify_bcrypt(line_hash: str, secret: str) -> bool:
-    try:
-        return bcrypt.checkpw(secret.encode()[:MOST_PASSWORD_BYTES], line_hash.encode())
-    except ValueError:
-        return False
+    return nginx_crypt.accepts(line_hash.encode(), secret.encode())
 
 
 class Kind(Enum):
@@ -186,11 +156,19 @@ def parse(content: bytes) -> dict[str, str]:
     kept by `change`. What is not UTF-8 in a hash is U+FFFD here.
     """
     users: dict[str, str] = {}
+    for name, line_hash in parse_bytes(content).items():
+        with contextlib.suppress(UnicodeDecodeError):
+            users[name.decode()] = line_hash.decode(errors="replace")
+    return users
+
+
+def parse_bytes(content: bytes) -> dict[bytes, bytes]:
+    """The same as bytes, with the names that are not UTF-8."""
+    users: dict[bytes, bytes] = {}
     before: list[bytes] = []
     for line in _lines(content):
         if (found := _LINE.fullmatch(line)) and not _is_shadowed(found[1], before):
-            with contextlib.suppress(UnicodeDecodeError):
-                users.setdefault(found[1].decode(), found[2].decode(errors="replace"))
+            users.setdefault(found[1], found[2])
         before.append(line)
     return users
 

@@ -3,7 +3,7 @@
     DATA/htpasswd       who: one line a user who may log in now, and every line that is not ours
     DATA/htpasswd.old   who, with the previous secret after a rotation, while that is valid
     DATA/rights/…       what: see rights.py
-    DATA/run/logins/quick, slow   whose hash nginx may compute itself, and whose takes long
+    DATA/run/logins/quick   whose hash nginx may compute itself
 
 nginx opens them at every request, so a change applies to the next request, without a reload.
 `write` takes the lock, reads what is there, changes the lines of some users, writes temporary files
@@ -660,22 +660,19 @@ def _take(folder: Path, *, but: Collection[str]) -> None:
 
 
 def _mark_cost(name: str, hashes: Sequence[str]) -> None:
-    """Marks the cost of a login with that name; `hashes`: new and old, "" for none.
+    """Marks a name whose hashes are all quick; `hashes`: new and old, "" for none.
 
     Only a hint: without a marker a login takes longer. So disk errors are ignored.
     """
     if _folder(name) is None or "\0" in name:
         return
     found = [one for one in hashes if one]
-    for folder, is_one in (
-        (logins_folder() / "slow", any(htpasswd.takes_as_long_as_ours(one) for one in found)),
-        (logins_folder() / "quick", found and all(htpasswd.kind(one).is_quick for one in found)),
-    ):
-        with contextlib.suppress(OSError):
-            if is_one:
-                (folder / name).touch()
-            else:
-                (folder / name).unlink(missing_ok=True)
+    marker = logins_folder() / "quick" / name
+    with contextlib.suppress(OSError):
+        if found and all(htpasswd.kind(one).is_quick for one in found):
+            marker.touch()
+        else:
+            marker.unlink(missing_ok=True)
 
 
 def _mark_costs_of(rows: Sequence[RegistryUser], lines: Mapping[str, str]) -> None:
@@ -690,7 +687,7 @@ def _mark_costs() -> None:
     try:
         seen = stamp()
         old = htpasswd.parse(settings.OVERLAP_FILE.read_bytes())
-        before = [path.name for folder in logins_folder().iterdir() for path in folder.iterdir()]
+        before = [path.name for path in (logins_folder() / "quick").iterdir()]
     except OSError:
         return  # the next round tries again
     now = htpasswd.parse(read())
@@ -700,7 +697,7 @@ def _mark_costs() -> None:
 
 
 def logins_folder() -> Path:
-    """The markers of login costs: quick/NAME, slow/NAME."""
+    """The markers of login costs: quick/NAME."""
     return Path(settings.RUN_DIR / "logins")
 
 

@@ -39,7 +39,7 @@ from . import grants, htpasswd, publish, rights
 log = logging.getLogger(__name__)
 
 LEAST_PASSWORD_BYTES = 8
-COST = htpasswd.ROUNDS  # the cost of a guess, and of each request of that user
+COST = htpasswd.ROUNDS  # the cost of a guess, and of a first login of that user
 COSTS = range(5, COST + 1)  # above, a guess costs the machine more than the attacker
 LONGEST_HASH = 512
 LONGEST_OVERLAP = timedelta(days=30)

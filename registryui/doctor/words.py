@@ -512,7 +512,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         ),
         "%(names)s",
         _(
-            "Their logins share one slow queue. Create new secrets for these users: "
+            "Their first logins delay those of others. Create new secrets for these users: "
             "./boathouse user rotate NAME"
         ),
     ),

@@ -183,13 +183,13 @@ def _password(parser: Any, *, required: bool) -> None:
         "--password-stdin",
         action="store_true",
         required=required,
-        help="the person's own, from the first line of the input: computed at every request, and "
-        "is queued while somebody guesses passwords; a generated secret is neither slow nor queued",
+        help="the person's own, from the first line of the input: hashed at the first login in ten "
+        "minutes, which guesses from the same address delay; a generated secret is not delayed",
     )
     parser.add_argument(
         "--cost",
         type=int,
         default=users.COST,
         metavar="N",
-        help="bcrypt cost, 5 to 8; each step doubles the time of each request (%(default)s)",
+        help="bcrypt cost, 5 to 8; each step doubles the time of a first login (%(default)s)",
     )

@@ -19,7 +19,7 @@ from django.conf import settings
 
 from portal.variables import find_program
 from registryui import files, sockets, tls, write_freeze
-from registryui.accounts import htpasswd, publish, rights
+from registryui.accounts import publish, rights
 from registryui.deletion import guard, guard_files
 from registryui.refused import Refused
 from registryui.registry import storages
@@ -64,13 +64,9 @@ def registry_file() -> Path:
     return Path(settings.CONFIG_DIR / "registry.yml")
 
 
-def passwords_file() -> Path:
-    """Where the configuration of the nginx that checks slow passwords lies."""
-    return Path(settings.CONFIG_DIR / "passwords.conf")
-
-
 def passwords_socket() -> Path:
-    """Where it listens; only we and nginx can access the folder."""
+    """Where the process that checks slow passwords listens; only we and nginx can access the
+    folder."""
     return Path(settings.RUN_DIR / "passwords" / "socket")
 
 
@@ -85,7 +81,6 @@ def write(*, registry_port: int, hook_port: int) -> None:
         mode=0o644,
     )
     _make_passwords_folder()
-    put_nginx(render_passwords(), passwords_file())
     files.write(mirror_ports_file(), "")  # mirror_ports.py opens them, as far as it can
     put_nginx(render_nginx(registry_port=registry_port, hook_port=hook_port))
     text = render_registry(registry_port=registry_port, hook_port=hook_port)
@@ -94,32 +89,9 @@ def write(*, registry_port: int, hook_port: int) -> None:
 
 
 def _make_passwords_folder() -> None:
-    """With a line of an unknown user and password: the cost of our own hashes."""
     folder = passwords_socket().parent
     folder.mkdir(mode=0o700, exist_ok=True)
     publish.let_nginx_pass(folder)
-    line = htpasswd.hash_password(htpasswd.new_secret())
-    files.write(_nobody(), f"nobody:{line}\n")
-    publish.let_nginx_read(_nobody())
-
-
-def _nobody() -> Path:
-    return passwords_socket().with_name("nobody")
-
-
-def render_passwords() -> str:
-    """The text of passwords.conf."""
-    values = {
-        "user": _user_line(),
-        **_limits(),
-        "run": settings.RUN_DIR,
-        "logins": publish.logins_folder(),
-        "passwords_socket": passwords_socket(),
-        "htpasswd": settings.HTPASSWD_FILE,
-        "htpasswd_old": settings.OVERLAP_FILE,
-        "nobody": _nobody(),
-    }
-    return _render("passwords.conf.template", values)
 
 
 def render_nginx(*, registry_port: int, hook_port: int) -> str:
@@ -532,10 +504,9 @@ def _plain() -> str:
     )
 
 
-def put_nginx(text: str, place: Path | None = None) -> None:
-    """Puts `text` in place, as nginx.conf or there, if `nginx -t` accepts it; else Refused, and no
-    change."""
-    place = place or nginx_file()
+def put_nginx(text: str) -> None:
+    """Puts `text` in place as nginx.conf, if `nginx -t` accepts it; else Refused, and no change."""
+    place = nginx_file()
     with files.written_beside(place, text) as trial:
         if complaint := test(trial):
             raise Refused(

@@ -2,7 +2,7 @@
 
     up ── registry            each leads its own process group
        ├─ manifests, blobs    (the registry again, for writes; see registryui/sockets.py)
-       ├─ passwords ── worker (nginx)
+       ├─ passwords           (registryui/password_check)
        ├─ mirror              (registryui/mirror_service/)
        ├─ nginx ── workers
        ├─ web ── workers      (gunicorn)
@@ -92,12 +92,9 @@ def registry_socket(name: str) -> dict[str, str]:
 
 
 def passwords_command() -> list[str]:
-    """The command line of the nginx that checks slow passwords."""
-    # One that was killed leaves its socket, and nginx does not listen on an existing one.
-    return [
-        *("sh", "-c", 'rm -f "$0"; exec "$@"', str(configuration.passwords_socket())),
-        *(configuration.nginx_program(), "-c", str(configuration.passwords_file())),
-    ]
+    """The command line of the process that checks slow passwords."""
+    files = (configuration.passwords_socket(), settings.HTPASSWD_FILE, settings.OVERLAP_FILE)
+    return [sys.executable, "-m", "registryui.password_check", *map(str, files)]
 
 
 def mirror_command() -> list[str]:

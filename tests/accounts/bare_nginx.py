@@ -47,8 +47,11 @@ class Door:
     def takes(self, name: str | bytes, secret: str | bytes) -> bool:
         """True if nginx lets in whoever logs in like that."""
         pair = b":".join(one.encode() if isinstance(one, str) else one for one in (name, secret))
-        header = {"Authorization": "Basic " + b64encode(pair).decode()}
-        self.connection.request("GET", "/", headers=header)
+        return self.takes_header(b"Basic " + b64encode(pair))
+
+    def takes_header(self, authorization: bytes) -> bool:
+        """The same for that header."""
+        self.connection.request("GET", "/", headers={"Authorization": authorization})
         answer = self.connection.getresponse()
         answer.read()
         return answer.status == 204

@@ -90,7 +90,7 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
 @sensitive_post_parameters("password")
 @require_role(Role.MAINTAINER, methods=("POST",))
 def users_measure(request: Request) -> HttpResponse:
-    """What bcrypt of that cost does to nginx, measured now; a fragment or a message."""
+    """What bcrypt of that cost takes, measured now; a fragment or a message."""
     try:
         words = measured_words(hash_cost.measure(_cost(request)))
     except Refused as error:
@@ -102,19 +102,16 @@ def users_measure(request: Request) -> HttpResponse:
 
 
 def measured_words(found: hash_cost.HashCost) -> str:
-    """A measurement, in words about nginx."""
+    """A measurement, in words."""
     return _(
-        "Measured on this machine: cost %(cost)d takes %(ms)s ms of CPU time for each "
-        "request of this user (a generated secret: %(quick)s ms). At most %(rate)s "
-        "such requests per second can be checked for all users together. A push of "
-        "about %(requests)d requests takes %(push)s s of it."
+        "Measured on this machine: cost %(cost)d takes %(ms)s ms of CPU time for the first "
+        "login in ten minutes (a generated secret: %(quick)s ms). One processor can check at "
+        "most %(rate)s such logins per second."
     ) % {
         "cost": found.cost,
         "ms": _number(found.seconds * 1000),
         "quick": _number(found.quick_seconds * 1000),
-        "rate": _number(found.requests_per_second),
-        "requests": hash_cost.REQUESTS_OF_A_PUSH,
-        "push": _number(found.seconds_of_a_push),
+        "rate": _number(found.logins_per_second),
     }
 
 

@@ -1,0 +1,123 @@
+"""Who is next for a hash: in turn by address, and of one address by name.
+
+So a crowd of guesses from one address, or for one name, hardly delays the first login of others. An
+address whose logins were wrong is limited. If too many wait, the longest queue loses its newest.
+Pure.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+MOST = 1000  # that wait
+MOST_OF_ADDRESS = 300
+WRONG_PER_SECOND = 5.0  # of one address, after so many at once:
+WRONG_AT_ONCE = 20
+GUESSER_SECONDS = 60.0  # after a wrong login
+
+
+class Waiting(Protocol):
+    """One that waits. `is_over`: it needs no turn any more."""
+
+    address: bytes
+    name: bytes
+
+    @property
+    def is_over(self) -> bool: ...
+
+
+One = TypeVar("One", bound=Waiting)
+
+
+@dataclass(slots=True)
+class _Queue(Generic[One]):
+    """Of one address: a queue for each name, the next one first."""
+
+    names: OrderedDict[bytes, deque[One]]
+    count: int = 0
+
+
+class Turns(Generic[One]):
+    """All that wait. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[bytes, _Queue[One]] = OrderedDict()  # the next one first
+        self._count = 0
+        # When an address has used up none of its allowance. In order of the last wrong login.
+        self._settled: OrderedDict[bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, one: One) -> One | None:
+        """Queues it; returns the one that lost its place, if too many wait."""
+        queue = self._queues.setdefault(one.address, _Queue(OrderedDict()))
+        queue.names.setdefault(one.name, deque()).append(one)
+        self._add(queue, 1)
+        if queue.count > MOST_OF_ADDRESS:
+            return self._lose(one.address)
+        if self._count > MOST:
+            return self._lose(max(self._queues, key=lambda address: self._queues[address].count))
+        return None
+
+    def next(self, now: float, *, but_guessers: bool = False) -> One | None:
+        """Takes the next one; None if nobody may have a turn now, or only guessers."""
+        for address in list(self._queues):
+            if but_guessers and self.is_guesser(address, now):
+                continue
+            while address in self._queues and self._pause(address, now) <= 0:
+                if not (one := self._take(address)).is_over:
+                    return one
+        return None
+
+    def is_guesser(self, address: bytes, now: float) -> bool:
+        """True if a login from there was wrong in the last minute."""
+        return address in self._settled and self._settled[address] > now - GUESSER_SECONDS
+
+    def pause(self, now: float) -> float:
+        """Seconds until one of those that wait may have a turn. ValueError if nobody waits."""
+        return min(self._pause(address, now) for address in self._queues)
+
+    def count_wrong(self, address: bytes, now: float) -> None:
+        """Counts a wrong login."""
+        settled = max(self._settled.pop(address, now), now)
+        self._settled[address] = settled + 1 / WRONG_PER_SECOND
+        while next(iter(self._settled.values())) <= now - GUESSER_SECONDS:
+            self._settled.popitem(last=False)
+
+    def of_same(self, one: One) -> list[One]:
+        """Those of the same address and name that wait."""
+        queue = self._queues.get(one.address)
+        return list(queue.names.get(one.name, ())) if queue else []
+
+    def _pause(self, address: bytes, now: float) -> float:
+        # Half a turn earlier: sums of floating point numbers are not exact.
+        return self._settled.get(address, now) - now - (WRONG_AT_ONCE - 0.5) / WRONG_PER_SECOND
+
+    def _take(self, address: bytes) -> One:
+        queue = self._queues[address]
+        name = next(iter(queue.names))
+        one = queue.names[name].popleft()
+        queue.names.move_to_end(name)
+        self._queues.move_to_end(address)
+        self._taken(address, name)
+        return one
+
+    def _lose(self, address: bytes) -> One:
+        names = self._queues[address].names
+        name = max(names, key=lambda name: len(names[name]))
+        one = names[name].pop()
+        self._taken(address, name)
+        return one
+
+    def _taken(self, address: bytes, name: bytes) -> None:
+        queue = self._queues[address]
+        self._add(queue, -1)
+        if not queue.names[name]:
+            del queue.names[name]
+        if not queue.count:
+            del self._queues[address]
+
+    def _add(self, queue: _Queue[One], number: int) -> None:
+        queue.count += number
+        self._count += number

@@ -1,0 +1,108 @@
+"""Who is next, who is told to wait, and who loses a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from registryui.password_check import turns
+from registryui.password_check.turns import Turns
+
+
+@dataclass
+class Asked:
+    address: bytes
+    name: bytes = b"person"
+    number: int = 0
+    is_over: bool = False
+
+
+def add(made: Turns[Asked], *asked: Asked) -> list[Asked]:
+    return [lost for one in asked if (lost := made.add(one))]
+
+
+def all_of(made: Turns[Asked], now: float = 0.0) -> list[Asked]:
+    found = []
+    while one := made.next(now):
+        found.append(one)
+    return found
+
+
+def test_an_address_has_its_turn_behind_one_of_each_other() -> None:
+    made: Turns[Asked] = Turns()
+    crowd = [Asked(b"crowd", number=number) for number in range(100)]
+    add(made, *crowd)
+    assert made.next(0) is crowd[0]
+    add(made, late := Asked(b"late"))
+    assert all_of(made) == [crowd[1], late, *crowd[2:]]
+    assert not made
+    assert not made.of_same(late)
+
+
+def test_a_name_has_its_turn_behind_one_of_each_other_of_its_address() -> None:
+    made: Turns[Asked] = Turns()
+    crowd = [Asked(b"office", b"guessed", number) for number in range(100)]
+    add(made, *crowd)
+    assert made.next(0) is crowd[0]
+    add(made, late := Asked(b"office", b"late"))
+    assert all_of(made)[:2] == [crowd[1], late]
+
+
+def test_whose_answer_is_given_takes_no_turn() -> None:
+    made: Turns[Asked] = Turns()
+    add(made, *(Asked(b"gone", number=n, is_over=True) for n in range(250)), here := Asked(b"here"))
+    assert all_of(made) == [here]
+    assert not made
+
+
+def test_who_was_wrong_too_often_waits_and_nobody_else() -> None:
+    made: Turns[Asked] = Turns()
+    for _ in range(turns.WRONG_AT_ONCE):
+        add(made, Asked(b"guesser"))
+        assert made.next(100) is not None
+        made.count_wrong(b"guesser", 100)
+    add(made, one := Asked(b"guesser"), other := Asked(b"other"))
+    assert all_of(made, 100) == [other]
+    assert 0 < made.pause(100) <= 1 / turns.WRONG_PER_SECOND
+    assert all_of(made, 100.01 + 1 / turns.WRONG_PER_SECOND) == [one]
+
+
+def test_an_address_that_guesses_is_passed_over_if_asked_for() -> None:
+    made: Turns[Asked] = Turns()
+    made.count_wrong(b"guesser", 100)
+    add(made, one := Asked(b"guesser"), other := Asked(b"other"))
+    assert made.next(100, but_guessers=True) is other
+    assert made.next(100, but_guessers=True) is None
+    assert made.next(100) is one
+    add(made, one)
+    assert made.next(101 + turns.GUESSER_SECONDS, but_guessers=True) is one
+
+
+def test_wrong_logins_are_forgotten() -> None:
+    made: Turns[Asked] = Turns()
+    for number in range(1000):
+        made.count_wrong(b"%d" % number, number)
+    assert len(made._settled) <= turns.GUESSER_SECONDS + 1
+
+
+def test_if_too_many_wait_the_longest_queue_loses_its_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "MOST", 6)
+    monkeypatch.setattr(turns, "MOST_OF_ADDRESS", 4)
+    made: Turns[Asked] = Turns()
+    crowd = [Asked(b"crowd", b"guessed", number) for number in range(5)]
+    assert add(made, *crowd) == [crowd[4]]
+    # Another name of that address, another address: they get in.
+    assert add(made, Asked(b"crowd", b"late")) == [crowd[3]]
+    assert add(made, Asked(b"late"), Asked(b"later"), Asked(b"last")) == [crowd[2]]
+    assert len(made) == 6
+    assert len(all_of(made)) == 6
+
+
+def test_those_of_the_same_address_and_name_are_found() -> None:
+    made: Turns[Asked] = Turns()
+    add(made, one := Asked(b"a"), two := Asked(b"a"), Asked(b"a", b"other"), Asked(b"b"))
+    assert made.of_same(one) == [one, two]
+    assert made.of_same(Asked(b"nobody")) == []
