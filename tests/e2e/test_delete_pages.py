@@ -226,7 +226,8 @@ def test_axe_finds_nothing_on_the_pages_of_deleting(
         tab.page.click("button[name=all]")
         look(tab, "repository")
         tab.page.click("dialog .dialog__foot a")
-        digest = tab.page.locator("td.cell--corner a").first.get_attribute("title")
+        link = tab.page.locator("td.cell--corner a").first.get_attribute("href") or ""
+        digest = link.partition("@")[2]
         tab.open(f"{repository}@{digest}/delete-permanently")
         look(tab, "for-good")
         tab.open(f"{repository}?show=untagged")
