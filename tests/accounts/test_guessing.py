@@ -205,11 +205,12 @@ def test_a_crowd_that_guesses_makes_nobody_else_wait(instance: Instance) -> None
     assert ask_from(crowd, ("person", PASSWORD)) == 200
     with ThreadPoolExecutor(12) as pool:
         guesses = [pool.submit(ask_from, crowd, ("person", "wrong")) for _ in range(12)]
-        until(lambda: sum(one.done() for one in guesses) == 4, "four of them are answered")
+        # One more if it got its turn before the fourth was found wrong.
+        until(lambda: sum(one.done() for one in guesses) >= 4, "four of them are answered")
         for _ in range(2):
             assert ask_from(crowd, ("person", PASSWORD)) == 200
             assert ask("GET", "/v2/", ("other", PASSWORD)).status == 200
-        assert sum(one.done() for one in guesses) == 4
+        assert sum(one.done() for one in guesses) <= 5
         instance.stop("passwords")  # ends those that wait
 
 

@@ -152,7 +152,7 @@ def test_pulls_and_pushes_of_a_day_are_kept_for_the_whole_store() -> None:
             make_event(name, action="pull", tag="1", digest=manifest.digest),
             make_event(name, action="pull", tag="1", digest=manifest.digest),
         ]
-        events._count({name: found})
+        events._count({name: found}, None)
     assert list(StoreDay.objects.values_list("pulls", "pushes")) == [(4, 2)]
     assert DailyActivity.objects.count() == 2
     assert sizes.newest() is None  # counted, not measured

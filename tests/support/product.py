@@ -260,9 +260,9 @@ def made_once(made: Product) -> Iterator[None]:
             yield
             _keep(made, kept)
             return
-    shutil.copytree(kept, made.data, dirs_exist_ok=True)
-    if "DATABASE_URL" in made.settings:
-        (made.data / EMPTY_DATABASE).unlink()
+    has_database = "DATABASE_URL" in made.settings or (made.data / EMPTY_DATABASE).exists()
+    without = shutil.ignore_patterns(*[EMPTY_DATABASE] if has_database else [])
+    shutil.copytree(kept, made.data, ignore=without, dirs_exist_ok=True)
     yield
 
 
