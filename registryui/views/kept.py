@@ -27,18 +27,20 @@ from .context import THEME_COOKIE
 from .live import minute
 
 MOST_BYTES = 8_000_000  # in each process
+ENTRY = 1000  # bytes that an entry takes besides its page: what it is found by, headers
 _TOKEN = re.compile(rb'(?<=name="csrfmiddlewaretoken" value=")\w+')
 _ASKED_BY_HTMX = ("HX-Request", "HX-Target", "HX-History-Restore-Request")
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
+    status: int  # 204: a page that asks for changes is told that there are none
     parts: tuple[bytes, ...]  # the tokens go between them
     headers: dict[str, str]
 
     @property
     def length(self) -> int:
-        return sum(map(len, self.parts))
+        return ENTRY + sum(map(len, self.parts))
 
 
 class _Pages:
@@ -81,9 +83,10 @@ def keep(also: Callable[[], object] = lambda: None) -> Callable[[View[P]], View[
             if (page := _pages.get(key)) is not None:
                 return _again(request, page)
             response = view(request, *args, **kwargs)
-            if isinstance(response, HttpResponse) and response.status_code == 200:
+            status = response.status_code
+            if isinstance(response, HttpResponse) and status in (200, 204):
                 parts = tuple(_TOKEN.split(response.content))
-                _pages.put(key, _Page(parts, dict(response.headers)))
+                _pages.put(key, _Page(status, parts, dict(response.headers)))
             return response
 
         return answer  # type: ignore[return-value]  # a name of the first parameter that is none
@@ -107,4 +110,4 @@ def _again(request: Request, page: _Page) -> HttpResponse:
     content = page.parts[0]
     if len(page.parts) > 1:
         content = get_token(request).encode().join(page.parts)
-    return HttpResponse(content, headers=page.headers)
+    return HttpResponse(content, status=page.status, headers=page.headers)

@@ -57,6 +57,18 @@ def test_the_second_time_it_asks_for_the_session_and_its_operator_only(
     assert TOKEN.sub("", again) == TOKEN.sub("", first)
 
 
+def test_that_nothing_changed_is_kept_as_well(app: Repository, nobody_writes: None) -> None:
+    client = signed_in("ada")
+    seen = re.search(r"[?&]seen=([^&\"]+)", client.get(PAGE).content.decode())
+    assert seen
+    for most in (20, cost(client)):
+        with CaptureQueriesContext(connection) as captured:
+            answer = client.get(f"{PAGE}?seen={seen[1]}", headers={"HX-Request": "true"})
+        assert answer.status_code == 204
+        assert answer.content == b""
+        assert len(captured) <= most
+
+
 @pytest.mark.django_db(transaction=True)  # as the portal writes
 def test_a_write_ends_it(app: Repository) -> None:
     client = signed_in("ada")
