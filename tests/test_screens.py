@@ -14,8 +14,8 @@ from playwright.sync_api import Page
 from tests.screens import pages
 from tests.screens.compare import compare, share_of
 from tests.screens.render import normalised
+from tests.support.access_table import DIGEST, TABLE
 from tests.support.browser import CHROMIUM, chromium
-from tests.views.test_access import DIGEST, TABLE
 
 needs_chromium = pytest.mark.skipif(
     not Path(CHROMIUM).exists(), reason="chromium is not installed: ./boathouse test does that."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,11 @@ def test_files_are_spread_with_a_cache_of_pytest_and_without(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+
+
+def test_nothing_imports_from_a_test_module() -> None:
+    """What several tests need is in tests/support."""
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    assert len(files) > 200
+    of_tests = re.compile(r"^\s*(from|import) (tests|\.)\S*\btest_\w+", re.MULTILINE)
+    assert [str(file) for file in files if of_tests.search(file.read_text())] == []

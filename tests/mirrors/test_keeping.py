@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,18 +18,28 @@ from registryui.models import AuditEvent, Manifest, Mirror, Tag, TagTombstone
 from registryui.refused import Refused
 from registryui.registry import choose, paths
 from registryui.registry.storages import of_settings
-from tests.gc.test_collector_objects import (
-    SmallObjects,
-    bucket,  # noqa: F401  (a fixture)
-)
-from tests.gc.test_collector_objects import small as small_objects  # noqa: F401  (a fixture)
+from tests.registry.places import Objects, running_bucket
 from tests.support.fake_source import digest_of
 from tests.support.mirrored import Here, M, mirror
+from tests.support.small_objects import SmallObjects, small_in
 from tests.support.stores import Small, done
 
 pytestmark = pytest.mark.django_db
 
 BASE = b"b" * 100_000
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Objects]:
+    with running_bucket() as made:
+        yield made
+
+
+@pytest.fixture(params=["plain", "versions"])
+def small_objects(
+    request: pytest.FixtureRequest, bucket: Objects, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> SmallObjects:
+    return small_in(bucket, settings, monkeypatch, has_versions=request.param == "versions")
 
 
 @pytest.fixture
@@ -247,7 +258,7 @@ def test_a_store_that_cannot_be_written_loses_nothing(
 
 @pytest.mark.one_database
 @pytest.mark.usefixtures("extent")
-def test_on_an_object_store_too(small_objects: SmallObjects, row: Mirror) -> None:  # noqa: F811
+def test_on_an_object_store_too(small_objects: SmallObjects, row: Mirror) -> None:
     old = small_objects.image(M, "1", "2", layers=(b"base", b"old"))
     small_objects.image(M, "new", layers=(b"base", b"new"))
     index()
