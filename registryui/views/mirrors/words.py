@@ -55,7 +55,7 @@ def _badge(row: Mirror, found: State) -> tuple[str, str, str]:
     if not row.is_active:
         return _("Disabled"), "bad", "ban"
     if found.is_away:
-        return _("Upstream away"), "warn", "triangle-alert"
+        return _("Upstream unavailable"), "warn", "triangle-alert"
     if found.contact:
         return _("Available"), "ok", "circle-check"
     return _("Not used yet"), "", "circle"
