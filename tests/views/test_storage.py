@@ -52,7 +52,7 @@ def test_totals_repositories_and_namespaces(client: Client) -> None:
     )
 
 
-def test_what_collecting_would_free_stands_there_if_somebody_counted(client: Client) -> None:
+def test_what_gc_would_free_is_shown_if_somebody_counted(client: Client) -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now(), size=10**9)
     assert "reclaimable, according" not in text(client)
     made = {"in_quarantine": 3, "in_quarantine_bytes": 2 * 10**9, "candidate_bytes": 7 * 10**9}
