@@ -92,7 +92,7 @@ def test_a_dry_run_in_words(tags: None) -> None:
         "time, only the newest 2 are kept; no pull recorded"
     )
     assert lines[-1].startswith(
-        "3 of 5 tags would be deleted, 12 bytes reclaimable by garbage collection; 0 kept"
+        "3 of 5 tags would be deleted, 12 B reclaimable by garbage collection; 0 kept"
     )
     assert len(lines) == 4
     every = said("dry-run", "old builds", "--all").splitlines()
