@@ -64,9 +64,10 @@ IN_DATA = (
 )
 # Sentences may use still more in their plain sense. These were terms of ours, or metaphors.
 IN_SENTENCES = re.compile(
-    r"\b((?<!garbage[ -])(collecting|collections?)|hid(e|es|ing)|put(s|ting)? back|power cuts?"
-    r"|(taken?|takes|took) off|for good|former|attachments?|switch(es|ed|ing)? (off|on)|pushers?"
-    r"|front doors?|upkeep|log-ins?|ready lines?|hold(s|ing)? writes|hand edits?|stock collector"
+    r"\b((?<!garbage[ -])(collecting|collections?)|hid(e|es|ing)?|power cuts?|waiting to be undone"
+    r"|put(s|ting)? (it |them |all |(a|the) \w+ )?back|(taken?|takes|took) off|for good|former"
+    r"|attachments?|switch(es|ed|ing)? (off|on)|pushers?|front doors?|upkeep|log-ins?|ready lines?"
+    r"|hold(s|ing)? writes|hand edits?|(stock|own) collector"
     r")\b",
     re.IGNORECASE,
 )
@@ -213,13 +214,16 @@ def headings() -> Iterator[tuple[str, str]]:
 
 
 def sentences() -> Iterator[tuple[str, str]]:
-    """Comments and docstrings of Python; documents and the files of deploy/ as they are."""
+    """Comments and docstrings of Python, comments of templates; documents and deploy/ whole."""
     for folder in ("bench", "portal", "registryui", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             if path == Path(__file__) or "migrations" in path.parts:
                 continue
             for one in PROSE.findall(path.read_text()):
                 yield str(path.relative_to(ROOT)), one
+    for path in templates():
+        for one in re.findall(r"{#.*?#}", path.read_text(), re.DOTALL):
+            yield str(path.relative_to(ROOT)), one
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*")]:
         if path.is_file() and path.name != "CHANGELOG.md":
             yield str(path.relative_to(ROOT)), path.read_text()

@@ -51,7 +51,7 @@ SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
 NEWEST = 20  # newest runs
 TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
-IDLE = timedelta(minutes=6)  # nginx ends a body that stands still after five, and while the disk is
+IDLE = timedelta(minutes=6)  # nginx ends a body without progress after five, and while the disk is
 # low it refuses to go on with an upload: nobody writes to this one any more
 
 StageName = Literal["canary", "mark", "quarantine", "review", "purge", "leftovers", "done"]
@@ -156,7 +156,7 @@ def newest_runs(count: int) -> list[Run]:
 
 
 def wants_review(now: datetime) -> bool:
-    """Whether a run was ended after it hid something and before it looked again; some minutes
+    """Whether a run was ended between its quarantine and its review; some minutes
     later again if a review of it failed."""
     found = newest_runs(NEWEST)
     if not found or runs.is_alive(found[0]):

@@ -122,7 +122,7 @@ class _NotKnown(Exception):
 
 
 def _check_digests() -> None:
-    """Refused if a manifest names a digest that is no sha256: the registry's collector takes what
+    """Refused if a manifest names a digest that is no sha256: the registry's own gc takes what
     manifests name for what blobs are stored by, and would delete the blob. Reads all manifests."""
     rows = Manifest.objects.order_by().values_list("repository__name", "raw")
     for name, raw in rows.iterator(chunk_size=500):

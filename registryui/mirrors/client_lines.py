@@ -19,7 +19,7 @@ CA_FILE = "boathouse-ca.crt"  # what the page of trust calls it
 class _Names:
     host: str  # of this registry
     mirror: str
-    upstream: str  # what stands before an image's name there: "docker.io"
+    upstream: str  # the host in an image's name there: "docker.io"
     image: str  # an example of it, with its tag
     open: str  # address of the open port; "": none
 

@@ -128,7 +128,7 @@ def _asking(row: Mirror) -> Iterator[Upstream]:
 
 
 def _reason(error: failures.Failure) -> str:
-    """What stands in brackets in `URL is unavailable (it refuses connections)`; else all of it."""
+    """What is in brackets in `URL is unavailable (it refuses connections)`; else all of it."""
     found = re.fullmatch(r"\S+ is unavailable \((.*)\)", str(error), re.DOTALL)
     return found[1] if found else str(error)
 

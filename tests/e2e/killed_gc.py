@@ -167,7 +167,7 @@ def die_at(number: int) -> int:
 
 
 def is_unreviewed() -> bool:
-    """Whether the killed run hid something that was in use until then, and says so."""
+    """Whether the killed run quarantined something that was in use until then, and says so."""
     wants = collector.wants_review(timezone.now())
     connections.close_all()
     return wants

@@ -169,7 +169,7 @@ class Cleaning(RuleBasedStateMachine):
     @rule()
     def run_gc(self) -> None:
         run_gc()
-        run_gc()  # what the first one hid is deleted now
+        run_gc()  # what the first one quarantined is deleted now
         kept = self._files()
         for one in self.images:
             for blob in (one.raw, *one.blobs[:1], one.layers[1]):

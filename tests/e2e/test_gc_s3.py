@@ -177,7 +177,8 @@ def test_the_same_image_is_pushed_again_after(bucket: Bucket, settings: Any, mom
 def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     bucket: Bucket, settings: Any, extent: Extent
 ) -> None:
-    """Against a control without collector. moto has one processor for all of us: two clients."""
+    """Against a control without garbage collection. moto has one processor for all of us:
+    two clients."""
     pushes = extent(6, 90)
     settings.GC_GRACE = timedelta(seconds=1)
     settings.QUARANTINE_TIME = timedelta(seconds=1)

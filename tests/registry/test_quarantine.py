@@ -1,4 +1,4 @@
-"""What leaves the store can come back; nothing is deleted that was not hidden first."""
+"""What leaves the store can come back; nothing is deleted that was not in quarantine first."""
 
 from __future__ import annotations
 

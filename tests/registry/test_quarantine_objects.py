@@ -283,7 +283,7 @@ def test_killed_while_quarantining_nothing_is_lost_and_the_next_run_goes_on(plac
 
 
 def test_killed_while_purging_what_is_in_the_store_stays(place: Objects) -> None:
-    """One was only going to be hidden when the process ended; it is in the store."""
+    """One was only going to be quarantined when the process ended; it is in the store."""
     for changes in range(20):
         for blob in BLOBS:
             put_blob(place, blob)
@@ -324,7 +324,7 @@ def kept(bucket: Objects) -> Objects:
 def test_what_is_written_while_it_is_in_quarantine_is_shown_again(
     kept: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at a version and the marker there is a new version: the marker hid that."""
+    """Between the look at a version and the marker there is a new version, which it shadows."""
     link = paths.revision_link("a", sha256(b"1"))
     kept.put(link, b"old")
     made = quarantine(kept)

@@ -1,4 +1,4 @@
-"""A real registry under a collector: images that are pushed and pulled as clients do it."""
+"""A real registry beside garbage collection: images that are pushed and pulled as clients do it."""
 
 from __future__ import annotations
 

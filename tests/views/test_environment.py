@@ -1,4 +1,4 @@
-"""The environment of the templates: nothing is hidden, escaped twice, or not escaped."""
+"""The environment of the templates: nothing is shadowed, escaped twice, or not escaped."""
 
 import pytest
 from django.conf import settings

@@ -61,7 +61,7 @@ def test_what_gc_would_free_is_shown_if_somebody_counted(client: Client) -> None
     assert "7.0 GB reclaimable, according to the estimate of" in text(client)
     Run.objects.create(**done, result={**made, "dry_run": False})
     found = text(client)
-    assert "reclaimable, according" not in found  # it is hidden by now
+    assert "reclaimable, according" not in found  # it is in quarantine by now
     assert "2.0 GB in quarantine, to be purged when due" in found
 
 

@@ -252,7 +252,7 @@ def signed(repository: Repository, digests: Iterable[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An image that stands on this one, or an image index that lists it."""
+    """An image based on this one, or an image index that lists it."""
 
     repository: str
     digest: str

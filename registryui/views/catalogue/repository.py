@@ -102,7 +102,7 @@ class MirrorOf:
     """The mirror that a repository is in."""
 
     pk: int
-    host: str  # of the upstream, as it stands before names of images
+    host: str  # of the upstream, as in names of images
 
 
 def _mirror(row: Any) -> MirrorOf | None:
@@ -110,7 +110,7 @@ def _mirror(row: Any) -> MirrorOf | None:
 
 
 def _counts(row: Any) -> dict[str, int]:
-    """What stands beside the tabs. One query."""
+    """The counts beside the tabs. One query."""
     return {
         "tags": row.tag_count,
         "referrer_tags": row.referrer_tag_count,
@@ -408,7 +408,7 @@ _LISTS = {"tags": _tags, "referrer-tags": _referrer_tags, "untagged": _untagged}
 
 
 def behind(request: Request, name: str) -> dict[str, Any]:
-    """What stands behind a question about a repository: its tags, as the page shows them first.
+    """The page behind a question about a repository: its tags, as the page shows them first.
 
     {} if the index does not have it.
     """

@@ -1,4 +1,4 @@
-"""Waiting to be undone: deleted and overwritten tags, newest first, and putting them back."""
+"""Recently deleted: deleted and overwritten tags, newest first, and their restore."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows of one act that stand together; `count`: of the whole act, 1 for what stands alone."""
+    """Adjacent rows of one act; `count`: of the whole act, 1 for a single row."""
 
     rows: tuple[Row, ...]
     count: int

@@ -17,11 +17,11 @@ from registryui.views.plain_text import line
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One mirror. `css`, `icon`: of its badge; `trouble`: a sentence, "" if all is well."""
+    """One mirror. `css`, `icon`: of its badge; `trouble`: a sentence, "" if there is none."""
 
     row: Mirror
     state: State
-    host: str  # what stands before an image's name at the upstream
+    host: str  # the host in an image's name at the upstream
     word: str
     css: str
     icon: str

@@ -1,7 +1,7 @@
 """Lines to paste on a client: how a registry user logs in, pushes and pulls, without the secret.
 
 No line holds the secret: it is typed into `read`, or kept by the CI as a variable, so that it
-stands in no shell history. Names are quoted: a registry user may be called "$(reboot)".
+is in no shell history. Names are quoted: a registry user may be called "$(reboot)".
 """
 
 from __future__ import annotations
