@@ -136,6 +136,10 @@ def test_what_a_run_had_no_need_of_and_where_it_was_stopped() -> None:
     assert list(steps(client.get(PAGE))) == ["mark", "purge"]
     make_run(Run.State.STOPPED, minutes=1, stage="quarantine", stages=COUNTS["stages"][:3])
     assert steps(client.get(PAGE))["quarantine"] == "stopped"
+    # As 0.5 called that stage.
+    before = [*COUNTS["stages"][:2], {"name": "hide", "seconds": 2}]
+    make_run(minutes=0, stage="done", stages=before)
+    assert steps(client.get(PAGE))["quarantine"] == "done"
 
 
 def test_a_run_that_ended_badly_still_says_what_waits() -> None:
