@@ -10,12 +10,12 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-P = ParamSpec("P")
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 MOST_ROWS = 1000  # kept in each process: two of each open browser and state
@@ -60,24 +60,24 @@ def written() -> None:
         moment.clear()
 
 
-def while_unwritten(read: Callable[P, T], *asked: P.args, **named: P.kwargs) -> T:
-    """What `read` gives for these values, from the database and nothing else; read again if
+def while_unwritten(read: Callable[[K], T], asked: K) -> T:
+    """What `read` gives for this value, from the database and nothing else; read again if
     anything was written since. The result is shared: nobody changes it.
 
     Only a row is kept, never what follows from it: the clock is asked by the caller.
     """
     if connections[DEFAULT_DB_ALIAS].in_atomic_block:  # it may be rolled back
-        return read(*asked, **named)
-    found: T = _read(state(), read, *asked, **named)
+        return read(asked)
+    found: T = _read(state(), read, asked)
     return found
 
 
 @lru_cache(maxsize=MOST_ROWS)
-def _read(_state: str, read: Callable[..., T], *asked: Hashable, **named: Hashable) -> T:
-    return read(*asked, **named)
+def _read(_state: str, read: Callable[[K], T], asked: K) -> T:
+    return read(asked)
 
 
-def _of_postgresql(connection: BaseDatabaseWrapper) -> str:
+def _of_postgresql(connection: Any) -> str:
     """The transactions that are visible, of all hosts, since the server's start: a backup may
     number its own anew. https://www.postgresql.org/docs/15/functions-info.html
 
