@@ -88,7 +88,7 @@ class Logins:
             connection.answer(RIGHT)
             return None
         asked = Asked(login, network(address), connection)
-        if lost := self._turns.add(asked):
+        if lost := self._turns.add(asked, self._loop.time()):
             lost.answer(BUSY)
         self._go_on()
         return asked

@@ -2,7 +2,7 @@
 
 So a crowd of guesses from one address, or for one name, hardly delays the first login of others. An
 address whose logins were wrong is limited, and waits apart from all others. So do new addresses
-while too many of them guess. If too many wait, the longest queue loses its newest. Pure.
+while too many of them guess. If too many wait, the longest queue of those loses its newest. Pure.
 """
 
 from collections import OrderedDict, deque
@@ -54,7 +54,7 @@ class Turns(Generic[One]):
     def __len__(self) -> int:
         return self._count
 
-    def add(self, one: One) -> One | None:
+    def add(self, one: One, now: float) -> One | None:
         """Queues it; returns the one that lost its place, if too many wait."""
         queue = self._queues.setdefault(one.address, _Queue(OrderedDict()))
         queue.names.setdefault(one.name, deque()).append(one)
@@ -62,7 +62,8 @@ class Turns(Generic[One]):
         if queue.count > MOST_OF_ADDRESS:
             return self._lose(one.address)
         if self._count > MOST:
-            return self._lose(max(self._queues, key=lambda address: self._queues[address].count))
+            sizes = {address: queue.count for address, queue in self._queues.items()}
+            return self._lose(max(sizes, key=lambda one: (self.is_guesser(one, now), sizes[one])))
         return None
 
     def next(self, now: float, *, guessers: bool) -> One | None:

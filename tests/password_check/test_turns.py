@@ -19,7 +19,7 @@ class Asked:
 
 
 def add(made: Turns[Asked], *asked: Asked) -> list[Asked]:
-    return [lost for one in asked if (lost := made.add(one))]
+    return [lost for one in asked if (lost := made.add(one, 0))]
 
 
 def all_of(made: Turns[Asked], now: float = 0.0) -> list[Asked]:
@@ -131,6 +131,15 @@ def test_if_too_many_wait_the_longest_queue_loses_its_newest(
     assert add(made, Asked(b"late"), Asked(b"later"), Asked(b"last")) == [crowd[2]]
     assert len(made) == 6
     assert len(all_of(made)) == 6
+
+
+def test_who_does_not_guess_keeps_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "MOST", 3)
+    made: Turns[Asked] = Turns()
+    made.count_wrong(b"guesser", 0)
+    push = [Asked(b"office", number=number) for number in range(3)]
+    assert add(made, *push, guess := Asked(b"guesser")) == [guess]
+    assert add(made, more := Asked(b"office")) == [more]
 
 
 def test_those_of_the_same_address_and_name_are_found() -> None:
