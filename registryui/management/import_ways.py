@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from registryui import formats
@@ -55,7 +55,7 @@ def _open_registry(words: Words, options: Options) -> RegistrySource:
 
 
 def _about_registry(words: Words) -> dict[str, Any]:
-    return {"url": words["url"], "user": words["user"]}
+    return {"url": words["url"], "user": words["user"], **asdict(options_of(words))}
 
 
 def add_patterns(parser: Any) -> None:
