@@ -36,7 +36,7 @@ from .source import Found, Options, Source
 from .target import Job, Registry
 
 AT_ONCE = 8  # tags
-LOOK = 0.25  # seconds between two looks at a stop, at the disk
+POLL = 0.25  # seconds between two checks for a stop, of the disk
 REPORTS = 20  # newest imports whose reports are kept
 RULES_SECONDS = 5.0  # after which protections are read again
 MOST_FAILURES = 20  # tags in a row that failed for a moment: then the source or target is away
@@ -286,7 +286,7 @@ def _together(work: _Import, asking: Asking, jobs: Iterable[Job], pool: ThreadPo
             work.waiting[pool.submit(asking.fate, job)] = job
         if not work.waiting:
             return
-        done, _rest = wait(work.waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
+        done, _rest = wait(work.waiting, timeout=POLL, return_when=FIRST_COMPLETED)
         for one in done:
             fate = one.result()
             _take(work, work.waiting.pop(one), fate)
