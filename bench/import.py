@@ -10,12 +10,11 @@ import os
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.support.mirrors import command
 from tests.support.parts import running_registry
-from tests.support.product import Product, product
+from tests.support.product import ROOT, Product, product
 from tests.support.registries import Registry
 
 from .instance import LOOPBACK, REQUESTS, folder
@@ -77,16 +76,15 @@ def _small(source: Registry, here: Product, login: Path) -> Row:
 
 
 def _import(here: Product, source: Registry, repository: str, namespace: str) -> None:
-    done = command(here, "import", "registry", source.url, repository, "--to", namespace, "--json")
-    found = json.loads(done.stdout)
-    if done.returncode or found["taken"] != found["found"]:
-        raise RuntimeError(f"{done.stdout[-2000:]}{done.stderr}")
+    words = ("import", "registry", source.url, repository, "--to", namespace, "--json")
+    found = json.loads(_run(str(ROOT / "boathouse"), *words, environment=here.environment))
+    if found["taken"] != found["found"]:
+        raise RuntimeError(str(found)[:2000])
 
 
 def _copy(source: Registry, here: Product, login: Path, repository: str) -> None:
     there = source.url.removeprefix("http://")
     _skopeo(
-        here,
         login,
         *("copy", "--src-tls-verify=false", "--preserve-digests"),
         *(f"docker://{there}/{repository}:1", f"docker://{here.name}/theirs/{repository}:1"),
@@ -96,43 +94,35 @@ def _copy(source: Registry, here: Product, login: Path, repository: str) -> None
 def _sync(source: Registry, here: Product, login: Path, repository: str) -> None:
     there = source.url.removeprefix("http://")
     _skopeo(
-        here,
         login,
         *("sync", "--src-tls-verify=false", "--src=docker", "--dest=docker", "--scoped"),
         *(f"{there}/{repository}", f"{here.name}/theirs"),
     )
 
 
-def _skopeo(here: Product, login: Path, act: str, *words: str) -> None:
-    assert here.ca
+def _skopeo(login: Path, act: str, *words: str) -> None:
     options = ("--dest-cert-dir", str(login.parent / "certificates"), "--dest-authfile", str(login))
-    subprocess.run(
-        ["skopeo", "--insecure-policy", act, *options, *words],
-        check=True,
-        capture_output=True,
-        timeout=3600,
-    )
+    _run("skopeo", "--insecure-policy", act, *options, *words)
 
 
 def _login(place: Path, here: Product) -> Path:
     """What skopeo is let in by."""
-    assert here.ca
     certificates = place / "certificates"
     certificates.mkdir()
-    shutil.copyfile(here.ca, certificates / "ca.crt")
-    file = place / "auth.json"
-    name, secret = here.user
-    subprocess.run(
-        [
-            *("skopeo", "login", here.name, "--username", name, "--password-stdin"),
-            *("--authfile", str(file), "--cert-dir", str(certificates)),
-        ],
-        input=secret,
-        text=True,
-        check=True,
-        capture_output=True,
-    )
+    shutil.copyfile(here.data / "tls" / "ca.crt", certificates / "ca.crt")
+    file, (name, secret) = place / "auth.json", here.user
+    options = ("--authfile", str(file), "--cert-dir", str(certificates))
+    _run(*("skopeo", "login", here.name, *options, "-u", name, "--password-stdin"), stdin=secret)
     return file
+
+
+def _run(*words: str, stdin: str = "", environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(  # noqa: S603  (our own commands)
+        words, input=stdin, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{words[:3]}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return done.stdout
 
 
 def _empty(here: Product) -> None:

@@ -100,8 +100,8 @@ def test_what_cannot_be_a_user_is_listed(files: Path, tmp_path: Path) -> None:
     (files / "htpasswd").open("a").write(f"foreign:{APR1}\n")
     other = tmp_path / "other"
     other.write_text(
-        f"anna:{APR1}\nbert:{APR1}\nforeign:{APR1}\nodd:not-a-hash\na b\nclear:{{PLAIN}}secret word\n"
-        f"# comment\n{htpasswd.CANARY}:{APR1}\n"
+        f"anna:{APR1}\nbert:{APR1}\nforeign:{APR1}\nodd:not-a-hash\na b\n"
+        f"clear:{{PLAIN}}secret word\n# comment\n{htpasswd.CANARY}:{APR1}\n"
     )
     found = json.loads(run("htpasswd", str(other), "--json"))
     states = {one["name"]: (one["state"], one["note"]) for one in found["users"]}
