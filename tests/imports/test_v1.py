@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -268,7 +269,7 @@ def test_the_search_database_is_compared(tmp_path: Path, ours: Registry) -> None
             imported(made.root, index=tmp_path / wrong)
 
 
-def test_the_folder_is_the_store_or_has_it(tmp_path: Path) -> None:
+def test_the_folder_is_the_store_or_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     V1Files(tmp_path / "data" / "registry")
     (tmp_path / "link").symlink_to(tmp_path / "data")
     for folder in ("data", "data/registry", "link"):
@@ -287,3 +288,6 @@ def test_the_folder_is_the_store_or_has_it(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(Refused, match=words):
             find_root(tmp_path / folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "images")  # not as root
+    with pytest.raises(Refused, match=r"registry/images cannot be read: Permission denied"):
+        find_root(tmp_path / "data" / "registry")

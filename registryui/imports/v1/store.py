@@ -84,6 +84,7 @@ class Chain:
 def find_root(folder: Path) -> Path:
     """The folder that has `images` and `repositories`: `folder` itself, or one in it. Refused: it
     is no v1 store."""
+    folder = folder.absolute()
     root = Path(os.path.realpath(folder))
     try:
         found = [one for one in [root, *sorted(root.iterdir())] if _is_root(one)]
@@ -126,6 +127,8 @@ def _closed(root: Path) -> Path:
                 )
                 % {"folder": root / name}
             )
+        if not os.access(root / name, os.R_OK | os.X_OK):
+            raise Refused(_unreadable(str(root / name), PermissionError(errno.EACCES, "")))
     return root
 
 
@@ -281,7 +284,7 @@ class V1Store:
             except OSError as error:
                 raise Refused(_unreadable(path, error)) from error
         if len(content) > limit:
-            raise Refused(_("%s is too large.") % quoted(path)[1:-1])
+            raise Refused(_("%s is too large.") % _shown(path))
         return content
 
     def _open(self, path: str) -> int:
@@ -293,7 +296,7 @@ class V1Store:
             raise Refused(_unreadable(path, error)) from error
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise Refused(_("%s is no file.") % quoted(path)[1:-1])
+            raise Refused(_("%s is no file.") % _shown(path))
         return handle
 
     def _place(self, path: str) -> str:
@@ -301,7 +304,7 @@ class V1Store:
         place = os.path.realpath(self.root / path)
         if not _is_within(self.root, place):
             words = _("%s is behind a symbolic link that leaves the store.")
-            raise Refused(words % quoted(path)[1:-1])
+            raise Refused(words % _shown(path))
         return place
 
     def _has(self, path: str) -> bool:
@@ -355,6 +358,11 @@ def _is_within(root: Path, place: str) -> bool:
 
 def _unreadable(path: str, error: OSError) -> str:
     if error.errno == errno.ENOENT:
-        return _("%s is missing.") % quoted(path)[1:-1]
+        return _("%s is missing.") % _shown(path)
     words = _("%(path)s cannot be read: %(error)s.")
-    return words % {"path": quoted(path)[1:-1], "error": os.strerror(error.errno or 0)}
+    return words % {"path": _shown(path), "error": os.strerror(error.errno or 0)}
+
+
+def _shown(path: str) -> str:
+    """For a terminal: without control characters and halves of characters."""
+    return repr(path[-200:])[1:-1]
