@@ -47,8 +47,8 @@ def measure() -> Iterator[Row]:
             rounds = [a / b for a, b in zip(ours, raw, strict=True)]
             mine, other = (statistics.median(one) / 1e6 for one in (ours, raw))
             yield Row(
-                f"import of a v1 image of {count} layers of {LAYER_KILOBYTES / 1000:.0f} MB against"
-                " gunzip | gzip on one core: speed",
+                f"import of a v1 image of {count} × {LAYER_KILOBYTES / 1000:.0f} MB against gunzip"
+                " and gzip on one core: speed",
                 f"{statistics.median(rounds):.2f}×",
                 f"{mine:.0f} MB/s against {other:.0f}{aims[count]};"
                 f" rounds {', '.join(f'{one:.2f}' for one in rounds)}",
