@@ -37,7 +37,7 @@ from registryui.imports.v1.source import V1Source
 from registryui.models import Run
 from tests.support import v1_stores
 from tests.support.pushing import in_child
-from tests.support.registries import Registry, whole
+from tests.support.registries import Registry, what_is_missing
 
 hub = Registry(HUB, FOLDER / "hub/store")
 ours = Registry(OURS, FOLDER / "ours/store")
@@ -145,7 +145,7 @@ def looked_at(tags: list[str], *, is_all: bool) -> list[str]:
         repository, _colon, tag = name.partition(":")
         if not is_here(name):
             broken += [f"{name} is not here"] * is_all
-        elif problem := whole(ours, repository, tag):
+        elif problem := what_is_missing(ours, repository, tag):
             broken.append(f"{name}: {problem}")
         elif ours.get(repository, tag).body != wanted[name]:
             broken.append(f"{name} differs")

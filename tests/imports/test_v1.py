@@ -19,7 +19,7 @@ from registryui.imports.v1.store import find_root
 from registryui.models import ImportedTag, Run
 from registryui.refused import Refused
 from tests.selection import Extent
-from tests.support.registries import Registry, whole
+from tests.support.registries import Registry, what_is_missing
 from tests.support.v1_stores import EMPTY_TAR, V1Files, full, gz, tar
 
 # Of team/app:latest in that store, on any machine.
@@ -56,7 +56,7 @@ def test_all_that_can_be_is_imported_and_the_rest_is_named(tmp_path: Path, ours:
         row = found[name]
         if becomes == "taken":
             assert row.state == "taken", (name, row.note)
-            assert whole(ours, row.target, row.target_tag) == ""
+            assert what_is_missing(ours, row.target, row.target_tag) == ""
         else:
             assert (row.state, becomes in row.note) == ("skipped", True), (name, row.note)
 
@@ -70,7 +70,7 @@ def digests(registry: Registry, below: str = "") -> dict[str, str]:
         for tag in registry.tags(repository).json().get("tags") or ():
             answer = registry.get(repository, tag)
             found[f"{repository}:{tag}"] = answer.headers["docker-content-digest"]
-            assert whole(registry, repository, tag) == ""
+            assert what_is_missing(registry, repository, tag) == ""
     return found
 
 
@@ -134,7 +134,7 @@ def test_what_is_remembered_counts_only_if_the_registry_has_it(
     for layer in ours.get("team/app", "1").json()["layers"]:
         ours.ask("DELETE", f"/v2/team/app/blobs/{layer['digest']}")
     ours.delete("team/app", digest)
-    assert whole(ours, "team/app", digest) != ""
+    assert what_is_missing(ours, "team/app", digest) != ""
     assert rows(imported(made.root))["team/app:1"].state == "taken"
     assert digests(ours) == {"team/app:1": digest}
 
@@ -174,7 +174,7 @@ def test_an_image_of_a_hundred_layers(tmp_path: Path, ours: Registry) -> None:
     steps = config["history"]
     assert [one["created_by"] for one in steps] == [f"/bin/sh -c step {n}" for n in range(100)]
     assert [one.get("empty_layer", False) for one in steps] == [n % 4 == 3 for n in range(100)]
-    assert whole(ours, "team/app", "1") == ""
+    assert what_is_missing(ours, "team/app", "1") == ""
 
 
 def test_a_dry_run_reports_the_same_and_writes_nothing(tmp_path: Path, ours: Registry) -> None:
