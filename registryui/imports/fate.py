@@ -87,7 +87,7 @@ class Asking:
         stored = self.source.copy(job.found, target)
         if here and names.is_fallback(job.tag) and (known := target.manifest(job.tag)):
             stored = copy.merged(known, stored)
-        if here == stored.digest:
+        if here and here == stored.digest:  # a dry run may not know it
             self._refer(job, stored.digest)
             return Fate(State.THERE, digest=here)
         kept = self._tag(job, stored, here)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from registryui import formats
 from registryui.imports.registry import RegistrySource, access
 from registryui.imports.source import Options, Source
+from registryui.imports.v1.source import V1Source
 from registryui.management.command import Usage, given_password
 from registryui.management.mirror_arguments import certificate
 
@@ -58,6 +60,28 @@ def _about_registry(words: Words) -> dict[str, Any]:
     return {"url": words["url"], "user": words["user"], **asdict(options_of(words))}
 
 
+def _v1_arguments(parser: Any) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="docker-registry's storage_path")
+    add_patterns(parser)
+    parser.add_argument(
+        "--index", default="", metavar="SQLITE", help="its search database, to compare"
+    )
+
+
+def _open_v1(words: Words, options: Options) -> V1Source:
+    index = Path(words["index"]) if words["index"] else None
+    return V1Source(Path(words["folder"]), options, index_file=index)
+
+
+def _about_v1(words: Words) -> dict[str, Any]:
+    index = str(Path(words["index"]).absolute()) if words["index"] else ""
+    return {
+        "folder": str(Path(words["folder"]).absolute()),
+        "index": index,
+        **asdict(options_of(words)),
+    }
+
+
 def add_patterns(parser: Any) -> None:
     """PATTERN…, of what a source has."""
     parser.add_argument(
@@ -103,4 +127,5 @@ WAYS: dict[str, Way] = {
         _open_registry,
         _about_registry,
     ),
+    "v1": Way("import a store of docker-registry 0.x", _v1_arguments, _open_v1, _about_v1),
 }

@@ -8,20 +8,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.selection import Extent
 from tests.support.parts import running_registry
 from tests.support.waiting import LONGEST
 
 
+@pytest.mark.parametrize("kind", ["registry", "v1"])
 def test_a_killed_import_leaves_nothing_half_and_the_next_one_nothing_twice(
-    tmp_path: Path, extent: Extent
+    tmp_path: Path, extent: Extent, kind: str
 ) -> None:
     points = extent(5, 50)
     with running_registry(tmp_path / "hub") as hub, running_registry(tmp_path / "ours") as ours:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "tests.imports.killed_import"),
-                *(str(tmp_path), hub, ours, str(points)),
+                *(str(tmp_path), hub, ours, str(points), kind),
             ],
             env={**os.environ, "BOATHOUSE_DATA": str(tmp_path / "data")},
             capture_output=True,
