@@ -19,7 +19,7 @@ from registryui.refused import Refused
 from registryui.registry import choose, paths, storages
 
 # What may stand beside docker/ in the folder: ours, and what a file system brings.
-_BESIDE = {"docker", "boathouse", "boathouse-mirror", "lost+found"}
+_BESIDE = {"docker", "boathouse", "boathouse-mirror", "boathouse-mirror.lock", "lost+found"}
 
 
 def is_adopted() -> bool:
@@ -38,18 +38,19 @@ def check() -> None:
             f"BOATHOUSE_STORAGE is {place} and the data folder is {data}: neither may be in the "
             "other. Choose another BOATHOUSE_DATA, or leave BOATHOUSE_STORAGE out."
         )
-    if not place.is_dir():
+    if not os.access(place, os.F_OK) or not place.is_dir():
         raise Refused(
-            f"BOATHOUSE_STORAGE is {place}, and there is no such folder: create it, mount its disk "
-            "or correct the setting."
+            f"BOATHOUSE_STORAGE is {place}, and the user {_own_name()} finds no such folder: "
+            "create it, mount its disk, let this user enter the folders above it, or correct the "
+            "setting."
         )
+    if blocked := choose.unreadable():
+        raise Refused(f"The user {_own_name()} may not read {blocked}. {_owner_advice(place)}")
     if near := _root_near(place):
         raise Refused(
             f"BOATHOUSE_STORAGE must be the folder that contains {paths.ROOT}: set "
             f"BOATHOUSE_STORAGE={near} instead of {place}."
         )
-    if blocked := choose.unreadable():
-        raise Refused(f"The user {_own_name()} may not read {blocked}. {_owner_advice(place)}")
     others = sorted({one.name for one in place.iterdir()} - _BESIDE)
     if others and not (place / "docker").exists():
         raise Refused(

@@ -44,7 +44,7 @@ def test_a_folder_near_the_store_is_refused_with_the_right_one(
 
 def test_a_folder_that_is_no_store_is_refused(folder: Path, tmp_path: Path, settings: Any) -> None:
     adopt(tmp_path / "unmounted", settings)
-    with pytest.raises(Refused, match="no such folder"):
+    with pytest.raises(Refused, match="finds no such folder"):
         store.check()
     home = tmp_path / "home"
     home.mkdir()
