@@ -77,6 +77,8 @@ REFUSED = [
     ("BOATHOUSE_STORAGE", "s3://[x", "must be like s3://bucket/prefix"),
     ("BOATHOUSE_STORAGE", "s3:key:geheim@images", "must be like s3://bucket/prefix"),
     ("BOATHOUSE_STORAGE", "disk", "must be filesystem"),
+    ("BOATHOUSE_STORAGE", "/", "the path of a folder"),
+    ("BOATHOUSE_STORAGE", "var/lib/registry", "the path of a folder"),
     ("BOATHOUSE_STORAGE", "oss://images", "no such driver"),
     ("BOATHOUSE_STORAGE", "s3://key:geheim@images", "BOATHOUSE_STORAGE_SECRET"),
     ("BOATHOUSE_STORAGE_ENDPOINT", "u:geheim@s3.example", "such as https://objects.example.net"),
@@ -103,6 +105,7 @@ ACCEPTED = [
     {"BOATHOUSE_TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8", "BOATHOUSE_ANONYMOUS_PULL": "a/b, c/*  *"},
     {"BOATHOUSE_STORAGE": "s3://images/deep/prefix", "BOATHOUSE_REGISTRY_PROGRAM": "nginx"},
     {"BOATHOUSE_STORAGE": "swift://a.b", "BOATHOUSE_STORAGE_ENDPOINT": "https://[::1]:5000/v3"},
+    {"BOATHOUSE_STORAGE": "/var/lib/registry/"},
     {"BOATHOUSE_GC_SCHEDULE": "", "BOATHOUSE_TIME_ZONE": "Asia/Shanghai"},
 ]
 SHOW = "from django.conf import settings; settings.INSTALLED_APPS; print('read')"

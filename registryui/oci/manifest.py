@@ -11,6 +11,7 @@ raw bytes ── parse_manifest ─► Manifest
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from . import media_types
@@ -268,15 +269,24 @@ def _subject(found: dict[str, Any]) -> str:
 def _descriptor(item: object) -> Descriptor:
     if not isinstance(item, dict):
         raise ValueError(f"not a descriptor: {quoted(item)}")
+    media_type, digest, length = item.get("mediaType"), item.get("digest"), item.get("size")
+    is_plain = len(item) == 3 and type(digest) is str and type(length) is int
+    if is_plain and isinstance(media_type, str) and len(media_type) <= NAME_LIMIT:
+        return _plain_descriptor(media_type, digest, length)
     return Descriptor(
-        media_type=_cut(text(item.get("mediaType"), limit=NAME_LIMIT)),
-        digest=check_digest(item.get("digest")),
-        size=size(item.get("size")),
+        media_type=_cut(text(media_type, limit=NAME_LIMIT)),
+        digest=check_digest(digest),
+        size=size(length),
         annotations=text_map(item.get("annotations")),
         platform=_platform(item.get("platform")),
         urls=texts(item.get("urls"), limit=_URL_LIMIT)[:16],
         artifact_type=_cut(text(item.get("artifactType"), limit=NAME_LIMIT)),
     )
+
+
+@lru_cache(maxsize=4096)  # most layers lie in many images
+def _plain_descriptor(media_type: str, digest: str, length: int) -> Descriptor:
+    return Descriptor(_cut(text(media_type)), check_digest(digest), size(length))
 
 
 def _platform(value: object) -> Platform | None:

@@ -7,6 +7,7 @@ like an endpoint (`a/manifests/b`): paths are parsed from the right.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .digest import DIGEST, check_digest
 from .untrusted import quoted
@@ -141,6 +142,7 @@ _PRE_RELEASE, _VARIANT, _FINAL, _REVISION, _NUMBER = (bytes([n]) for n in (1, 2,
 _WORDS, _VERSIONS = b"\x01", b"\x02"
 
 
+@lru_cache(maxsize=4096)  # the same names stand in many repositories
 def version_key(tag: str) -> bytes:
     """Bytes that sort tags as a person would: compare them bytewise, the newest is the greatest.
 

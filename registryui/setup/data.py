@@ -38,6 +38,7 @@ from registryui.accounts import publish
 from registryui.formats import size
 from registryui.refused import Refused
 
+from . import store
 from .data_path import check_path
 
 NGINX_USER = "www-data"
@@ -62,8 +63,10 @@ def make() -> None:
 
 
 def _folders() -> dict[Path, int]:
+    """Without a store that was there before, which stays as it is."""
+    own_store = {} if store.is_adopted() else {settings.STORE_DIR: 0o700}
     return {
-        settings.STORE_DIR: 0o700,
+        **own_store,
         settings.TLS_DIR: 0o700,
         settings.SECRETS_DIR: 0o700,
         settings.CONFIG_DIR: 0o711,

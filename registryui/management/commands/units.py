@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from registryui import files, sockets
 from registryui.management.command import BoathouseCommand
-from registryui.setup import configuration, parts
+from registryui.setup import configuration, parts, store
 
 TEMPLATES = settings.BASE_DIR / "deploy" / "systemd"
 SECRET_ENVIRONMENT = Path("/etc/boathouse/environment")
@@ -47,7 +47,7 @@ class Command(BoathouseCommand):
                 "units can be read by everybody, so they hold no secret."
             )
         self.stdout.write(
-            f"Next: chown -R {options['user']} {settings.DATA}; systemctl daemon-reload; "
+            f"Next: chown -R {options['user']} {_writable()}; systemctl daemon-reload; "
             "systemctl enable --now boathouse.target"
         )
 
@@ -59,6 +59,7 @@ def render(*, user: str, group: str) -> dict[str, str]:
         "group": group,
         "base": _plain(settings.BASE_DIR),
         "data": _plain(settings.DATA),
+        "writable": _writable(),
         "protect_home": _protect_home(),
         "environment": "\n".join(f"Environment={_quoted(line)}" for line in _environment()),
         "secret_environment": str(SECRET_ENVIRONMENT),
@@ -111,10 +112,18 @@ def _environment() -> list[str]:
     return [f"{name}={value}" for name, value in sorted(chosen.items())]
 
 
+def _writable() -> str:
+    """The data folder, and a store that is elsewhere on this disk."""
+    folders = [settings.DATA, *([settings.STORE_DIR] if store.is_adopted() else [])]
+    return " ".join(_plain(Path(one)) for one in folders)
+
+
 def _protect_home() -> str:
     """How much of /home and /root may be hidden: not what we run from or write to."""
     registry = Path(configuration.registry_program())
-    ours = [path.resolve() for path in (settings.BASE_DIR, Path(settings.DATA), registry)]
+    ours = [
+        path.resolve() for path in (settings.BASE_DIR, settings.DATA, settings.STORE_DIR, registry)
+    ]
     homes = (Path("/home"), Path("/root"), Path("/run/user"))
     return (
         "read-only" if any(path.is_relative_to(home) for path in ours for home in homes) else "yes"
