@@ -26,10 +26,10 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = (
     *("start", "push", "memory", "first_sync", "pages", "browser", "proxy", "guessing"),
-    *("mirror", "gc"),
+    *("mirror", "gc", "backup"),
 )
 ON_DEMAND = "million"  # with --tags: it takes long
-LARGER = ("million", "gc", "pages")  # take a number of tags
+LARGER = ("million", "gc", "pages", "backup")  # take a number of tags
 ON_BOTH = ("million", "pages")  # take a database
 FAILED = "failed"
 HEAD = """# Benchmarks

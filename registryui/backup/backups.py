@@ -178,12 +178,12 @@ def verify(repository: Repository, *, is_quick: bool = False) -> Verified:
     damaged = [
         one.id[:8]
         for one in found
-        if not short or one.id[:8] in short or _needs(repository, one, short)
+        if not short or one.id[:8] in short or _depends_on(repository, one, short)
     ]
     return Verified(len(found), tuple(damaged), tuple(problems[:50]))
 
 
-def _needs(repository: Repository, one: Snapshot, short: set[str]) -> bool:
+def _depends_on(repository: Repository, one: Snapshot, short: set[str]) -> bool:
     try:
         parts = facts(repository, one).parts
     except Refused:

@@ -255,6 +255,14 @@ def trouble(target: Target, error: str) -> Refused:
             )
             % words
         )
+    if "permission denied" in error:
+        return Refused(
+            _(
+                "This user may not read or write %(target)s: give it to the user that runs "
+                "./boathouse."
+            )
+            % words
+        )
     if "unable to open config file" in error or "Is there a repository" in error:
         return Absent(_("There are no backups in %(target)s.") % words)
     if "already locked" in error:

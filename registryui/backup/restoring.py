@@ -74,7 +74,7 @@ def restore(
             aside.mkdir(mode=0o700)
             _check_space(data, facts)
             _assemble(repository, done, aside, progress)
-        _move(aside, data)
+        _rename_into(aside, data)
     except BaseException:
         if not (aside / "complete").exists():
             shutil.rmtree(aside, ignore_errors=True)
@@ -218,7 +218,7 @@ def _make(folder: str, made: set[str]) -> None:
     made.add(folder)
 
 
-def _move(aside: Path, data: Path) -> None:
+def _rename_into(aside: Path, data: Path) -> None:
     for one in sorted((aside / "data").iterdir()):
         os.rename(one, data / one.name)  # noqa: PTH104  (replaces nothing: it is empty)
     shutil.rmtree(aside)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from registryui.refused import Refused
 
 AMAZON = "https://s3.amazonaws.com"
-REACH_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def check_reachable(target: Target) -> None:
     parts = urlsplit(target.endpoint)
     address = (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443))
     try:
-        socket.create_connection(address, timeout=REACH_SECONDS).close()
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise Refused(
             _("%(target)s cannot be reached (%(error)s): check the network and the endpoint.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+def kept(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Kept:
     """With one image, and files of which one is empty, one closed."""
     data = tmp_path / "data"
     for name, place in {
@@ -69,4 +68,4 @@ def kept(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
     publish.write([])
     store = Small(data / "registry")
     store.image("team/app", "1.0", layers=(b"one", b"two"))
-    yield Kept(data, tmp_path / "to", store)
+    return Kept(data, tmp_path / "to", store)
