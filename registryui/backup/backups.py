@@ -155,6 +155,11 @@ def folder() -> Path:
     return Path(settings.DATA) / "backup"
 
 
+def _note(target: targets.Target) -> Path:
+    """Where the chain in that place is noted."""
+    return folder() / f"{target.key}.chain"
+
+
 # -- verify and prune ------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -211,7 +216,8 @@ def prune(repository: Repository, *, keep: int = 0, keep_days: int = 0) -> Prune
             if place == 0 or place < keep or (keep_days and one.made_at > since)
         ]
         removed = [one for one in found if one not in kept]
-        needed = _needed_parts(repository, kept)
+        # Also what a killed backup has stored, for the next one.
+        needed = _needed_parts(repository, kept) | set(Chain.read(_note(repository.target)).parts)
         streams = [
             one.id
             for one in repository.snapshots(BLOBS)
@@ -254,7 +260,7 @@ def _everything(work: _Backup, target: targets.Target, password_file: Path | Non
     repository, known = _open(work, target, password_file)
     store = _store()
     _prepare_login()
-    chain_file = folder() / f"{target.key}.chain"
+    chain_file = _note(target)
     with _state_folder() as place:
         work.stage("database")
         state.write_files(place)
@@ -281,7 +287,7 @@ def _open(
     """The repository, made with a new password the first time, and its streams."""
     folder().mkdir(mode=0o700, exist_ok=True)
     place = password_file or default_password_file()
-    was_used = (folder() / f"{target.key}.chain").exists()
+    was_used = _note(target).exists()
     is_new = not place.exists()
     if is_new:
         if password_file or settings.BACKUP_PASSWORD_FILE:
@@ -300,7 +306,7 @@ def _open(
                     "The backups in %(target)s are gone: is the share mounted? For a new start "
                     "there, remove %(note)s."
                 )
-                % {"target": target.text, "note": folder() / f"{target.key}.chain"}
+                % {"target": target.text, "note": _note(target)}
             )
         repository.make()
     except BaseException:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from registryui.refused import Refused
 
-from .targets import Target
+from .targets import Target, closed
 
 HOST = "boathouse"  # in its snapshots, on whatever machine they are made
 STATE, BLOBS = "state", "blobs"  # tags
@@ -65,6 +65,8 @@ class Repository:
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 is_filled = any(folder.iterdir())
+            except PermissionError as error:
+                raise closed(self.target) from error
             except OSError as error:
                 raise Refused(
                     _("%(path)s cannot be written (%(error)s): choose another folder for backups.")
@@ -256,13 +258,7 @@ def trouble(target: Target, error: str) -> Refused:
             % words
         )
     if "permission denied" in error:
-        return Refused(
-            _(
-                "This user may not read or write %(target)s: give it to the user that runs "
-                "./boathouse."
-            )
-            % words
-        )
+        return closed(target)
     if "unable to open config file" in error or "Is there a repository" in error:
         return Absent(_("There are no backups in %(target)s.") % words)
     if "already locked" in error:

@@ -78,11 +78,23 @@ def _bucket(text: str) -> Target:
     return Target(text, f"s3:{endpoint}/{place}", None, endpoint, environment)
 
 
+def closed(target: Target) -> Refused:
+    """The sentence for a folder of another user."""
+    return Refused(
+        _("This user may not read or write %(target)s: give it to the user that runs ./boathouse.")
+        % {"target": target.text}
+    )
+
+
 def check_reachable(target: Target) -> None:
     """Refused if nobody answers there: restic itself tries again for a quarter of an hour."""
     if target.folder is not None:
-        nearest = next(one for one in (target.folder, *target.folder.parents) if one.exists())
-        if not nearest.is_dir():
+        try:
+            nearest = next(one for one in (target.folder, *target.folder.parents) if one.exists())
+            is_folder = nearest.is_dir()
+        except PermissionError as error:
+            raise closed(target) from error
+        if not is_folder:
             raise Refused(_("%(path)s is no folder: choose another one.") % {"path": nearest})
         return
     parts = urlsplit(target.endpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +34,23 @@ def own(request: pytest.FixtureRequest, folder: Path) -> Iterator[Product]:
             yield _filled(made)
 
 
+def _place(own: Product, name: str) -> Path:
+    """An empty folder beside the data folder, of the user that the product runs as."""
+    made = own.data.with_name(name)
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(mode=0o700)
+    os.chown(made, own.data.stat().st_uid, -1)
+    return made
+
+
 def _filled(made: Product) -> Product:
     Registry(made.registry_url, made.data).push_image("team/app", "1.0", layers=(b"a" * 100_000,))
     until(lambda: made.tag("team/app", "1.0"), "the push is in the index")
     return made
 
 
-def test_a_backup_is_rehearsed_and_restored(own: Product, tmp_path: Path) -> None:
-    to = str(tmp_path / "to")
+def test_a_backup_is_rehearsed_and_restored(own: Product) -> None:
+    to = str(_place(own, "to"))
     made = own.boathouse("backup", to)
     assert "Password of these backups: " in made.stderr
     password = (own.data / "secrets" / "backup-password").read_text().strip()
@@ -75,7 +85,7 @@ def test_a_backup_is_rehearsed_and_restored(own: Product, tmp_path: Path) -> Non
     shutil.rmtree(lost)
 
 
-def test_into_a_bucket(folder: Path, tmp_path: Path) -> None:
+def test_into_a_bucket(folder: Path) -> None:
     port = free_port(LOOPBACK)
     with (
         running_s3(port, "backups") as (access, secret),
@@ -90,7 +100,7 @@ def test_into_a_bucket(folder: Path, tmp_path: Path) -> None:
         to = "s3://backups/one"
         made.boathouse("backup", to)
         made.boathouse("backup", "verify", to)
-        new, key = tmp_path / "new", made.data / "secrets" / "backup-password"
+        new, key = _place(made, "new"), made.data / "secrets" / "backup-password"
         made.boathouse("restore", to, f"--to={new}", f"--password-file={key}")
         assert (new / "index.sqlite3").exists()
         assert list((new / "registry").rglob("data"))
