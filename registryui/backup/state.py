@@ -223,11 +223,11 @@ def run_postgresql(*command: str) -> None:
             _("This needs %(program)s: as root, type apt-get install postgresql-client.")
             % {"program": command[0]}
         )
-    found = settings.DATABASES["default"]
-    given: dict[str, Any] = found["OPTIONS"]
-    options = {f"PG{name.upper()}": str(value) for name, value in given.items()}
-    wanted = {
-        **{name: options[name] for name in ("PGSSLMODE", "PGSSLROOTCERT") if name in options},
+    found: dict[str, Any] = settings.DATABASES["default"]
+    options: dict[str, Any] = found["OPTIONS"]
+    wanted: dict[str, Any] = {
+        "PGSSLMODE": options.get("sslmode"),
+        "PGSSLROOTCERT": options.get("sslrootcert"),
         "PGHOST": found.get("HOST"),
         "PGPORT": found.get("PORT"),
         "PGUSER": found.get("USER"),

@@ -36,8 +36,8 @@ def check_backup(*, now: datetime | None = None) -> Finding | None:
     ended = next((run for run in found if not runs.is_alive(run)), None)
     if ended is not None and ended.state != Run.State.DONE:
         result = backups.Result.of(ended)
-        at = (ended.finished_at or ended.heartbeat_at).isoformat()
-        return _finding("bad", "backup-failed", at=at, error=(result.problem or runs.DIED)[:300])
+        over_at = (ended.finished_at or ended.heartbeat_at).isoformat()
+        return _finding("bad", "backup-failed", at=over_at, error=(result.problem or runs.DIED)[:300])
     if done is None:
         return _finding("warn", "backup-none", next=_next(now))
     at = done.started_at

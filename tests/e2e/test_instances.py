@@ -340,9 +340,7 @@ def documented(heading: str) -> list[str]:
     return re.findall(r"^```\n(.*?)^```", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
 
 
-def test_the_documented_backup_is_whole_though_images_are_pushed(
-    second: Product, tmp_path: Path
-) -> None:
+def test_the_documented_backup_is_whole_though_images_are_pushed(second: Product) -> None:
     """The very lines of docs/operate.md, on an instance that is pushed to all the time."""
     pushed = door(second, *second.user)
     before = {f"t{number}": pushed.push_image("backup/app", f"t{number}") for number in range(5)}
