@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ HOST = "boathouse"  # in its snapshots, on whatever machine they are made
 STATE, BLOBS = "state", "blobs"  # tags
 PRIORITY = "10"  # nice: pushes and pulls come first
 MOST_WORDS = 300  # of an error
+END_SECONDS = 10.0  # until it has removed its lock
 
 
 class Absent(Refused):
@@ -123,10 +125,9 @@ class Repository:
                 with suppress(BrokenPipeError):
                     process.stdin.close()
             except BaseException:
-                process.kill()  # before its input ends, which would complete the snapshot
+                _end(process)  # before its input ends, which would complete the snapshot
                 with suppress(BrokenPipeError):
                     process.stdin.close()
-                process.wait()
                 raise
             process.wait()
             for file in (said, error):
@@ -149,10 +150,9 @@ class Repository:
             if process.wait():
                 raise self._trouble(error)
         finally:
-            process.kill()
+            _end(process)
             process.stdout.close()
             process.stderr.close()
-            process.wait()
 
     def read(self, snapshot: str, path: str) -> bytes:
         """A small file of a snapshot."""
@@ -174,6 +174,7 @@ class Repository:
         """What is wrong with the repository, in restic's words; "" if it is sound. Reads all data,
         unless `is_quick`."""
         words = [] if is_quick else ["--read-data"]
+        self.ask("unlock")  # of processes that have ended
         process = self._start("check", *words)
         said, error = process.communicate()
         if not process.returncode:
@@ -221,8 +222,8 @@ class Repository:
             "RESTIC_CACHE_DIR": str(self.cache),
             "LC_ALL": "C.UTF-8",
         }
-        # It ends with this process, whatever ends that.
-        before = ("nice", "-n", PRIORITY, "setpriv", "--pdeathsig", "TERM", "--")
+        # It ends with this process, whatever ends that: by INT, at which it removes its lock.
+        before = ("nice", "-n", PRIORITY, "setpriv", "--pdeathsig", "INT", "--")
         return subprocess.Popen(  # noqa: S603  (a program of Debian, and no shell)
             [*before, program, *words],
             env=environment,
@@ -236,6 +237,17 @@ class Repository:
 
     def _trouble(self, error: bytes) -> Refused:
         return trouble(self.target, error.decode(errors="replace"))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends it, and lets it remove its lock."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def trouble(target: Target, error: str) -> Refused:
