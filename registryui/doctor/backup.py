@@ -37,7 +37,8 @@ def check_backup(*, now: datetime | None = None) -> Finding | None:
     if ended is not None and ended.state != Run.State.DONE:
         result = backups.Result.of(ended)
         over_at = (ended.finished_at or ended.heartbeat_at).isoformat()
-        return _finding("bad", "backup-failed", at=over_at, error=(result.problem or runs.DIED)[:300])
+        why = (result.problem or runs.DIED)[:300]
+        return _finding("bad", "backup-failed", at=over_at, error=why)
     if done is None:
         return _finding("warn", "backup-none", next=_next(now))
     at = done.started_at
