@@ -86,7 +86,7 @@ def test_a_backup_is_rehearsed_and_restored(own: Product) -> None:
 
 
 def test_into_a_bucket(folder: Path) -> None:
-    port = free_port(LOOPBACK)
+    port = free_port()
     with (
         running_s3(port, "backups") as (access, secret),
         product(folder / "kept-s3", LOOPBACK) as made,
