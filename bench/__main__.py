@@ -26,11 +26,11 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = (
     *("start", "push", "memory", "first_sync", "pages", "browser", "proxy", "guessing"),
-    *("mirror", "import", "import_v1", "gc"),
+    *("mirror", "import", "import_v1", "gc", "backup"),
 )
 ON_DEMAND = "million"  # with --tags: it takes long
 ALONE = ("adopt", ON_DEMAND)  # only if they are asked for
-LARGER = ("million", "gc", "pages")  # take a number of tags
+LARGER = ("million", "gc", "pages", "backup")  # take a number of tags
 ON_BOTH = ("adopt", "million", "pages")  # take a database
 FAILED = "failed"
 HEAD = """# Benchmarks

@@ -63,7 +63,7 @@ def _secret_text(name: str) -> str:
 
 
 # Variables that contain a secret: they are only written to files that others cannot read.
-SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET")
+SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET", "BOATHOUSE_BACKUP_SECRET")
 
 # -- the data folder -----------------------------------------------------------------------------
 # A wheel's own folder is replaced by its next version: images are stored elsewhere.
@@ -180,6 +180,21 @@ GC_SCHEDULE = schedule("BOATHOUSE_GC_SCHEDULE", "0 2 * * 0")
 
 # The integrity check: weekly. The same format.
 INTEGRITY_SCHEDULE = schedule("BOATHOUSE_INTEGRITY_SCHEDULE", "0 4 * * 6")
+
+# -- backups -------------------------------------------------------------------------------------
+# A folder or s3://BUCKET/PREFIX; empty: no scheduled backups.
+BACKUP_TO = text("BOATHOUSE_BACKUP_TO")
+BACKUP_SCHEDULE = schedule("BOATHOUSE_BACKUP_SCHEDULE", "30 1 * * *")
+# After a scheduled one, older snapshots are removed; 0: none are.
+BACKUP_KEEP_DAYS = number(
+    "BOATHOUSE_BACKUP_KEEP_DAYS", 30, least=1, most=36500, unit="days", zero=True
+)
+BACKUP_PASSWORD_FILE = text("BOATHOUSE_BACKUP_PASSWORD_FILE")  # "": SECRETS_DIR/backup-password
+# For a bucket; "": as the store's own.
+BACKUP_ENDPOINT = endpoint("BOATHOUSE_BACKUP_ENDPOINT")
+BACKUP_REGION = text("BOATHOUSE_BACKUP_REGION")
+BACKUP_KEY = text("BOATHOUSE_BACKUP_KEY")
+BACKUP_SECRET = _secret_text("BOATHOUSE_BACKUP_SECRET")
 
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")

@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, path, re_path, register_convert
 
 from registryui.views import converters
 from registryui.views.activity.page import activity, activity_export, activity_verify
+from registryui.views.backups import backup_start, backup_stop, backups
 from registryui.views.catalogue.base_image import base_image
 from registryui.views.catalogue.compare import compare
 from registryui.views.catalogue.layer import layer
@@ -136,6 +137,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("maintenance/gc/restore", gc_restore, name="gc_restore"),
     path("maintenance/gc/purge", gc_purge, name="gc_purge"),
     path("maintenance/gc/<int:pk>", gc_run, name="gc_run"),
+    path("maintenance/backups", backups, name="backups"),
+    path("maintenance/backups/start", backup_start, name="backup_start"),
+    path("maintenance/backups/stop", backup_stop, name="backup_stop"),
     path("maintenance/integrity/start", integrity_start, name="integrity_start"),
     path("maintenance/integrity/stop", integrity_stop, name="integrity_stop"),
     path("maintenance/integrity/<int:pk>", integrity_run, name="integrity_run"),

@@ -33,6 +33,8 @@ from registryui.registry.errors import RegistryError
 from registryui.setup import configuration, health, mirror_ports, rotation
 
 from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
+from .backup import backups
+from .backup import process as backup_process
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
@@ -366,6 +368,19 @@ def integrity_by_schedule() -> None:
     """When scheduled."""
     if checking.is_scheduled(timezone.now()):
         integrity("schedule")
+
+
+@db_task()
+def run_backup(by: str) -> None:
+    """A backup to BOATHOUSE_BACKUP_TO, started by an operator or the schedule."""
+    backup_process.run(by=by)
+
+
+@once_for_all(crontab(minute="*"))
+def backup_by_schedule() -> None:
+    """When scheduled."""
+    if backups.is_scheduled(timezone.now()):
+        run_backup("schedule")
 
 
 @once_for_all(crontab(minute="*/10"))

@@ -35,6 +35,9 @@ REFUSED = [
     ("BOATHOUSE_UPLOAD_HOURS", "23", "between 24 and 87600 hours"),
     ("BOATHOUSE_GC_SCHEDULE", "never", "cron's five fields"),
     ("BOATHOUSE_INTEGRITY_SCHEDULE", "61 * * * *", "cron's five fields"),
+    ("BOATHOUSE_BACKUP_SCHEDULE", "nightly", "cron's five fields"),
+    ("BOATHOUSE_BACKUP_KEEP_DAYS", "-1", "between 1 and 36500 days"),
+    ("BOATHOUSE_BACKUP_ENDPOINT", "u:geheim@s3.example", "such as https://objects.example.net"),
     ("BOATHOUSE_TIME_ZONE", "Mars", "no time zone"),
     ("BOATHOUSE_TIME_ZONE", "../../etc/passwd", "no time zone"),
     ("BOATHOUSE_SOURCE", "disk", "one of auto, store, http"),
@@ -90,6 +93,12 @@ REFUSED = [
 # Any text may be right; what is done with it says what is wrong with it.
 FREE = {
     "BOATHOUSE_DATA",
+    "BOATHOUSE_BACKUP_TO",
+    "BOATHOUSE_BACKUP_PASSWORD_FILE",
+    "BOATHOUSE_BACKUP_REGION",
+    "BOATHOUSE_BACKUP_KEY",
+    "BOATHOUSE_BACKUP_SECRET",
+    "BOATHOUSE_BACKUP_SECRET_FILE",
     "BOATHOUSE_STORAGE_REGION",
     "BOATHOUSE_STORAGE_KEY",
     "BOATHOUSE_STORAGE_SECRET",

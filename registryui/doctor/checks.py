@@ -50,6 +50,7 @@ from registryui.registry.errors import RegistryError, Unreachable
 from registryui.setup import health
 
 from . import gc
+from .backup import check_backup
 from .findings import NAMES, Finding, from_json, latest, worker
 from .mirrors import check_mirrors
 from .updates import check_updates
@@ -102,6 +103,8 @@ def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
         found["hosts"] = several
     if jumped := _safely("clock", check_clock):
         found["clock"] = jumped
+    if saved := _safely("backup", check_backup):
+        found["backup"] = saved
     if broken := _safely("integrity", gc.check_integrity):
         found["integrity"] = broken
     if changed := _safely("audit log", check_audit_log):

@@ -74,6 +74,7 @@ _TITLES = {
     "disk": _("Disk"),
     "clock": _("Clock"),
     "gc": _("Garbage collection"),
+    "backup": _("Backups"),
     "integrity": _("Integrity check"),
     "audit log": _("Audit log"),
     "packages": _("Debian packages"),
@@ -748,6 +749,35 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
             "Skipped repositories free no space. ./boathouse integrity repairs half-written files "
             "and lists the tags; the report of the run lists the others."
         ),
+    ),
+    # -- backups --
+    "backup-ok": (_("Last backup %(age)s ago"), "%(size)s", ""),
+    "backup-none": (
+        _("No backup yet"),
+        _next_gc,
+        _("Run ./boathouse backup, or wait for the schedule, and keep its password elsewhere."),
+    ),
+    "backup-late": (
+        _("Last backup %(age)s ago"),
+        _next_gc,
+        _("Run ./boathouse backup, and check whether the worker is running."),
+    ),
+    "backup-failed": (
+        _("The last backup failed %(age)s ago"),
+        "%(error)s",
+        _("Fix the cause, then run ./boathouse backup. Earlier snapshots are intact."),
+    ),
+    "backup-missing": (
+        ngettext_lazy(
+            "The last backup lacks %(count)d blob", "The last backup lacks %(count)d blobs", "count"
+        ),
+        _("%(age)s ago"),
+        _("The store lacks them, too. ./boathouse integrity lists the incomplete tags."),
+    ),
+    "backup-no-program": (
+        _("restic is not installed"),
+        "",
+        _("As root, run apt-get install restic."),
     ),
     "clock-jumped": _clock_jumped,
     "integrity-broken": (

@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 
 from registryui import audit, clock, runs, schedules, space, write_freeze
 from registryui.chunks import chunks
+from registryui.deletion.locks import locked
 from registryui.failures import in_words
 from registryui.index import ingest, reconcile
 from registryui.integrity.repair import repair
@@ -50,6 +51,10 @@ FORGOTTEN = 100  # rows of manifests that go in one transaction: an event may wa
 SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
 NEWEST = 20  # newest runs
+# The lock that a run has from its first quarantine to the end of its review: meanwhile something
+# needed may be away. A backup has it while it lists the store.
+MOVING = "quarantine"
+LISTING = 600.0  # seconds that a backup may take for that
 TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
 IDLE = timedelta(minutes=6)  # nginx ends a body without progress after five, and while the disk is
 # low it refuses to go on with an upload: nobody writes to this one any more
@@ -239,7 +244,8 @@ class _GcRun(runs.Work[Result]):
             self.result.reviewed = True
             self._tell(mark)
         if unproved is None:
-            mark = self._quarantine_and_review(mark)
+            with locked(alone=[MOVING], seconds=LISTING):
+                mark = self._quarantine_and_review(mark)
         if freeze is not None:  # what is left over may be what fills the disk
             with self._stage("leftovers"):
                 self._leftovers(mark, IDLE if space.is_low() else settings.UPLOAD_TIME)

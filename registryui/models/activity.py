@@ -100,6 +100,7 @@ class Run(models.Model):
         GC = "gc"  # garbage collection
         INTEGRITY = "integrity"
         IMPORT = "import"  # of images: registryui/imports/
+        BACKUP = "backup"
 
     class State(models.TextChoices):
         RUNNING = "running"

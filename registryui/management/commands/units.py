@@ -60,6 +60,7 @@ def render(*, user: str, group: str) -> dict[str, str]:
         "base": _plain(settings.BASE_DIR),
         "data": _plain(settings.DATA),
         "writable": _writable(),
+        "backup_folder": _backup_folder(),
         "protect_home": _protect_home(),
         "environment": "\n".join(f"Environment={_quoted(line)}" for line in _environment()),
         "secret_environment": str(SECRET_ENVIRONMENT),
@@ -118,12 +119,23 @@ def _writable() -> str:
     return " ".join(_plain(Path(one)) for one in folders)
 
 
+def _backup_folder() -> str:
+    """The line by which the worker may write backups; "" if they go to a bucket, or nowhere. The
+    folder may be a share that is mounted later."""
+    folder = settings.BACKUP_TO
+    if not folder or "://" in folder:
+        return ""
+    return f"ReadWritePaths=-{_plain(Path(folder).expanduser().absolute())}"
+
+
 def _protect_home() -> str:
     """How much of /home and /root may be hidden: not what we run from or write to."""
     registry = Path(configuration.registry_program())
     ours = [
         path.resolve() for path in (settings.BASE_DIR, settings.DATA, settings.STORE_DIR, registry)
     ]
+    if _backup_folder():
+        ours.append(Path(settings.BACKUP_TO).expanduser().absolute())
     homes = (Path("/home"), Path("/root"), Path("/run/user"))
     return (
         "read-only" if any(path.is_relative_to(home) for path in ours for home in homes) else "yes"

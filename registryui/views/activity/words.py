@@ -100,6 +100,10 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "store.remove_untagged": ("trash-2", gettext_lazy("Remove untagged manifests")),
         },
     ),
+    "backup": (
+        gettext_lazy("Backups"),
+        {"backup.run": ("archive", gettext_lazy("Run backup"))},
+    ),
     "hold": (
         gettext_lazy("Write freeze"),
         {
