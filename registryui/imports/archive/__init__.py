@@ -1,0 +1,180 @@
+"""Archives of images as a source of an import: what `docker save`, podman and skopeo write.
+
+    a file ─ compression.py ─ tar.py ┐            ┌ OciLayout   index.json: every byte is kept
+                     a folder ───────┴─ box.py ───┴ DockerSave  manifest.json: layers are compressed
+
+Whoever wrote an archive is a stranger: sizes, names and depths are limited, nothing is unpacked to
+a name that it gives, and nothing is tagged before its digest is checked. Memory does not grow with
+the archive's size.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from registryui import locks
+from registryui.imports.source import Found, Source, Target
+from registryui.refused import Refused
+from registryui.registry.source import Stored
+
+from . import compression, tar
+from .box import PIECE, Box, FolderBox, TarBox
+from .compression import Check
+from .docker_save import MANIFEST, DockerSave
+from .naming import Name, wanted
+from .oci_layout import OciLayout
+
+__all__ = ["Archives", "Name", "check_beginning", "open_archives", "spool_folder", "wanted"]
+
+STDIN = "-"
+UNPACKED = "unpacked-"  # begins the names of folders with what is unpacked
+OLDEST = "repositories"  # Docker before 1.10: no manifest.json
+
+
+@contextmanager
+def open_archives(
+    places: Sequence[Path], *, name: Name, check: Check | None = None
+) -> Iterator[Archives]:
+    """These files and folders as one source. Compressed ones are unpacked into the data folder;
+    `check` is told of each piece, and may raise. Refused: one of them is no archive of images."""
+    with ExitStack() as stack:
+        sources = [stack.enter_context(_opened(place, name, check)) for place in places]
+        yield Archives(sources)
+
+
+class Archives:
+    """Several sources as one. A key of theirs gets the number of its source in front."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self.name = ", ".join(one.name for one in sources)
+
+    def survey(self) -> Iterator[Found]:
+        """See Source."""
+        each = [self._marked(number, one.survey()) for number, one in enumerate(self._sources)]
+        return heapq.merge(*each, key=lambda found: (found.repository, found.tag))
+
+    def digest(self, found: Found) -> str:
+        """See Source."""
+        source, own = self._own(found)
+        return source.digest(own)
+
+    def copy(self, found: Found, target: Target) -> Stored:
+        """See Source."""
+        source, own = self._own(found)
+        return source.copy(own, target)
+
+    def referrers(self, found: Found, digest: str) -> Iterator[Found]:
+        """See Source."""
+        source, own = self._own(found)
+        return self._marked(self._sources.index(source), source.referrers(own, digest))
+
+    def _marked(self, number: int, every: Iterable[Found]) -> Iterator[Found]:
+        for found in every:
+            yield replace(found, key=f"{number} {found.key}")
+
+    def _own(self, found: Found) -> tuple[Source, Found]:
+        number, _blank, key = found.key.partition(" ")
+        return self._sources[int(number)], replace(found, key=key)
+
+
+def check_beginning(head: bytes) -> None:
+    """Refused: no archive of images begins with these bytes (512, if it has so many)."""
+    if not compression.kind(head) and not tar.is_tar(head):
+        raise _no_archive()
+
+
+@contextmanager
+def spool_folder() -> Iterator[Path]:
+    """A folder for what is unpacked, removed afterwards; `remove_left` removes it after a kill."""
+    settings.IMPORTS_DIR.mkdir(mode=0o700, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=UNPACKED, dir=settings.IMPORTS_DIR))
+    try:
+        with _handle_of(folder) as handle:
+            locks.take(handle)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_left() -> None:
+    """Removes what processes have unpacked that were killed."""
+    for folder in settings.IMPORTS_DIR.glob(f"{UNPACKED}*"):
+        with suppress(OSError), _handle_of(folder) as handle:
+            locks.take(handle, seconds=0)  # TimeoutError: it is in use
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _handle_of(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _opened(place: Path, name: Name, check: Check | None) -> Iterator[Source]:
+    with ExitStack() as stack:
+        box: Box
+        if place.is_dir():
+            box = FolderBox(place)
+        else:
+            box = TarBox(stack.enter_context(_uncompressed(place, check)))
+        stack.callback(box.close)
+        yield _source(box, "stdin" if str(place) == STDIN else place.name, name)
+
+
+@contextmanager
+def _uncompressed(place: Path, check: Check | None) -> Iterator[Path]:
+    """That file, or one with its content if it is compressed, or cannot be read twice."""
+    with ExitStack() as stack:
+        is_stdin = str(place) == STDIN
+        file = sys.stdin.buffer if is_stdin else stack.enter_context(place.open("rb"))
+        head = file.peek(compression.HEAD)  # type: ignore[attr-defined]  # both are buffered
+        check_beginning(head)
+        how = compression.kind(head)
+        if not how and not is_stdin:
+            yield place
+            return
+        unpacked = stack.enter_context(spool_folder()) / "archive.tar"
+        pieces = compression.unpacked(file, how) if how else iter(partial(file.read, PIECE), b"")
+        compression.spool(pieces, unpacked, check)
+        yield unpacked
+
+
+def _source(box: Box, title: str, name: Name) -> Source:
+    if box.size("index.json") is not None:
+        return OciLayout(box, title, name)
+    if box.size(MANIFEST) is not None:
+        return DockerSave(box, title, name)
+    if box.size(OLDEST) is not None:
+        raise Refused(
+            _(
+                "This archive was written by Docker before 1.10: load it into a newer Docker, and "
+                "save it again."
+            )
+        )
+    raise _no_archive()
+
+
+def _no_archive() -> Refused:
+    return Refused(
+        _(
+            "This is not an archive of images: docker save, podman save and skopeo write one, with "
+            "an index.json or manifest.json."
+        )
+    )
