@@ -111,7 +111,7 @@ def password(row: Mirror) -> str:
     if not row.secret:
         return ""
     try:
-        return encryption.decrypt(row.secret, _key())
+        return encryption.decrypt(row.secret, key())
     except ValueError as error:
         raise Refused(
             _(
@@ -280,7 +280,7 @@ def _fill(row: Mirror, wanted: Wanted) -> None:
     row.fresh_minutes = _number(wanted.fresh_minutes, 0, MOST_MINUTES) or 0
     row.keep_days = _number(wanted.keep_days, 1, MOST_DAYS)
     row.keep_bytes = _number(wanted.keep_bytes, 1_000_000, MOST_BYTES)
-    row.ca, row.proxy = _ca(wanted.ca), _proxy(wanted.proxy)
+    row.ca, row.proxy = checked_ca(wanted.ca), _proxy(wanted.proxy)
     row.is_library = url == DOCKER_HUB if wanted.is_library is None else wanted.is_library
     row.open_port, row.networks = _open_port(row, wanted.open_port, wanted.networks)
 
@@ -348,7 +348,7 @@ def _secret(row: Mirror, wanted: Wanted, url: str) -> str:
     if wanted.password:
         if not wanted.password.isprintable():
             raise Refused(_("A password must not contain control characters."))
-        return encryption.encrypt(wanted.password, _key())
+        return encryption.encrypt(wanted.password, key())
     # A stored password goes to nobody else: else another address would reveal it.
     if not row.secret or row.url != url or row.user != user:
         raise Refused(
@@ -357,7 +357,8 @@ def _secret(row: Mirror, wanted: Wanted, url: str) -> str:
     return row.secret
 
 
-def _key() -> str:
+def key() -> str:
+    """What passwords at upstreams are encrypted with. Raises Refused."""
     try:
         return str(settings.MIRROR_KEY_FILE.read_text().strip())
     except OSError as error:
@@ -409,7 +410,8 @@ def _number(value: int | None, least: int, most: int) -> int | None:
     return value
 
 
-def _ca(text: str) -> str:
+def checked_ca(text: str) -> str:
+    """A CA certificate as PEM text; "" for none. Raises Refused."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
         return ""

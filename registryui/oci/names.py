@@ -61,6 +61,11 @@ def check_repository(name: object) -> str:
     return name
 
 
+def is_repository(name: str) -> bool:
+    """Whether it is a valid repository name."""
+    return len(name) <= REPOSITORY_LIMIT and _REPOSITORY.fullmatch(name) is not None
+
+
 def is_part(name: str) -> bool:
     """Whether it is one valid part of a repository name."""
     return _ONE_PART.fullmatch(name) is not None
@@ -104,6 +109,12 @@ def referrer_subject(tag: str) -> str:
     """
     match = _REFERRER_TAG.fullmatch(tag)
     return f"sha256:{match[1]}" if match else ""
+
+
+def is_fallback(tag: str) -> bool:
+    """Whether it is the referrers fallback tag of distribution-spec, whose image index lists what
+    refers to an image."""
+    return len(tag) == len("sha256-") + 64 and bool(referrer_subject(tag))
 
 
 # -- the order of tags ---------------------------------------------------------------------------
