@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from registryui import formats
+from registryui.imports import archive
 from registryui.imports.registry import RegistrySource, access
 from registryui.imports.source import Options, Source
 from registryui.management.command import Usage, given_password
@@ -58,6 +60,31 @@ def _about_registry(words: Words) -> dict[str, Any]:
     return {"url": words["url"], "user": words["user"]}
 
 
+def _archive_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="an archive of docker save, podman save or skopeo, an OCI folder, or - for stdin; "
+        "gzip, xz and bzip2 are unpacked",
+    )
+    parser.add_argument(
+        "--name",
+        default="",
+        metavar="REPOSITORY[:TAG]",
+        help="what the archive's image is called here; without a tag, the repository of its tags",
+    )
+
+
+def _open_archive(words: Words, options: Options) -> AbstractContextManager[Source]:
+    name = archive.wanted(words["name"]) if words["name"] else archive.Name()
+    return archive.open_archives([Path(one) for one in words["files"]], name=name)
+
+
+def _about_archive(words: Words) -> dict[str, Any]:
+    return {"files": words["files"], "name": words["name"]}
+
+
 def add_patterns(parser: Any) -> None:
     """PATTERN…, of what a source has."""
     parser.add_argument(
@@ -102,5 +129,11 @@ WAYS: dict[str, Way] = {
         _registry_arguments,
         _open_registry,
         _about_registry,
+    ),
+    "archive": Way(
+        "import images of archives: docker save, podman save, skopeo, OCI folders",
+        _archive_arguments,
+        _open_archive,
+        _about_archive,
     ),
 }

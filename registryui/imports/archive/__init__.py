@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -34,9 +34,17 @@ from .box import PIECE, Box, FolderBox, TarBox
 from .compression import Check
 from .docker_save import MANIFEST, DockerSave
 from .naming import Name, wanted
-from .oci_layout import OciLayout
+from .oci_layout import OciLayout, blob_place
 
-__all__ = ["Archives", "Name", "check_beginning", "open_archives", "spool_folder", "wanted"]
+__all__ = [
+    "Archives",
+    "Name",
+    "check_beginning",
+    "layout_blobs",
+    "open_archives",
+    "remove_left",
+    "wanted",
+]
 
 STDIN = "-"
 UNPACKED = "unpacked-"  # begins the names of folders with what is unpacked
@@ -127,7 +135,25 @@ def _handle_of(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
+def layout_blobs(place: Path) -> Iterator[Callable[[str], bool]]:
+    """Whether that archive or folder has a blob, by its digest. Refused: it is no OCI layout."""
+    with _box(place, None) as box:
+        if box.size("index.json") is None:
+            raise Refused(
+                _("%(name)s is not an OCI archive: --since needs one of ./boathouse export.")
+                % {"name": place.name}
+            )
+        yield lambda digest: box.size(blob_place(digest)) is not None
+
+
+@contextmanager
 def _opened(place: Path, name: Name, check: Check | None) -> Iterator[Source]:
+    with _box(place, check) as box:
+        yield _source(box, "stdin" if str(place) == STDIN else place.name, name)
+
+
+@contextmanager
+def _box(place: Path, check: Check | None) -> Iterator[Box]:
     with ExitStack() as stack:
         box: Box
         if place.is_dir():
@@ -135,7 +161,7 @@ def _opened(place: Path, name: Name, check: Check | None) -> Iterator[Source]:
         else:
             box = TarBox(stack.enter_context(_uncompressed(place, check)))
         stack.callback(box.close)
-        yield _source(box, "stdin" if str(place) == STDIN else place.name, name)
+        yield box
 
 
 @contextmanager
@@ -143,8 +169,9 @@ def _uncompressed(place: Path, check: Check | None) -> Iterator[Path]:
     """That file, or one with its content if it is compressed, or cannot be read twice."""
     with ExitStack() as stack:
         is_stdin = str(place) == STDIN
-        file = sys.stdin.buffer if is_stdin else stack.enter_context(place.open("rb"))
-        head = file.peek(compression.HEAD)  # type: ignore[attr-defined]  # both are buffered
+        file = os.fdopen(sys.stdin.fileno(), "rb", closefd=False) if is_stdin else place.open("rb")
+        stack.enter_context(file)
+        head = file.peek(compression.HEAD)
         check_beginning(head)
         how = compression.kind(head)
         if not how and not is_stdin:

@@ -11,7 +11,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -27,6 +27,14 @@ XZ_MEMORY = 256 * 1024 * 1024  # bytes; xz -9 wants 65 MB
 _GZIP = 31  # window bits that mean: with gzip's header
 
 Check = Callable[[int], None]
+
+
+class Readable(Protocol):
+    """What has bytes to read."""
+
+    def read(self, most: int, /) -> bytes:
+        """At most so many; b"" at the end."""
+        ...
 
 
 class _Unpacker(Protocol):
@@ -117,7 +125,7 @@ def kind(head: bytes) -> str:
     return found
 
 
-def unpacked(file: BinaryIO, how: str) -> Iterator[bytes]:
+def unpacked(file: Readable, how: str) -> Iterator[bytes]:
     """The content of a compressed file, in pieces of PIECE bytes at most. Refused: it is damaged,
     or cut off."""
     unpacker, data = _UNPACKERS[how](), file.read(PIECE)

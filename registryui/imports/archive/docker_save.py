@@ -87,7 +87,7 @@ class DockerSave:
             raise missing(absent)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             pairs = zip(image.layers, diff_ids, strict=True)
-            layers = list(pool.map(lambda pair: self._layer(*pair, target), pairs))
+            layers = list(pool.map(lambda pair: self._layer(pair[0], pair[1], target), pairs))
         digest = sha256(config)
         if not target.has_blob(digest, len(config)):
             target.upload([config], digest=digest, size=len(config))

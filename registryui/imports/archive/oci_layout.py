@@ -24,7 +24,7 @@ from registryui.oci.digest import matches, short
 from registryui.oci.manifest import Manifest
 from registryui.oci.untrusted import LIST_LIMIT, MANIFEST_LIMIT, quoted, read_object
 from registryui.refused import Refused
-from registryui.registry.errors import NotFound
+from registryui.registry.errors import BadAnswer, NotFound
 from registryui.registry.source import Stored
 
 from .box import Box, read
@@ -65,10 +65,15 @@ class OciLayout:
 
     def copy(self, found: Found, target: Target) -> Stored:
         """See Source. Refused with the blobs that neither the archive nor the target has."""
-        absent = [one for one in self._blobs(found.key) if self._box.size(_path(one)) is None]
-        if lacking := [one for one in absent if not target.has_blob(one)]:
+        absent = [one for one in self._blobs(found.key) if self._box.size(blob_place(one)) is None]
+        if lacking := [one for one in absent if not target.find(one)]:
             raise _lacking(lacking)
-        return copy.copy(self, found.repository, found.key, target)
+        try:
+            return copy.copy(self, found.repository, found.key, target)
+        except BadAnswer as error:
+            raise Refused(
+                _("The archive is damaged: a blob has other content than its digest says.")
+            ) from error
 
     def referrers(self, found: Found, digest: str) -> Iterator[Found]:
         """See Source: entries without a name."""
@@ -79,7 +84,7 @@ class OciLayout:
     # -- content -----------------------------------------------------------------------------------
     def manifest(self, repository: str, reference: str) -> Stored:
         """See Content."""
-        raw = read(self._box, _path(reference), limit=MANIFEST_LIMIT)
+        raw = read(self._box, blob_place(reference), limit=MANIFEST_LIMIT)
         if raw is None:
             raise NotFound(
                 _("The manifest %(digest)s is missing in the archive.") % _shown(reference)
@@ -90,14 +95,14 @@ class OciLayout:
 
     def blob(self, repository: str, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
         """See Content."""
-        size = self._box.size(_path(descriptor.digest))
+        size = self._box.size(blob_place(descriptor.digest))
         if size is None:
             raise NotFound(
                 _("The blob %(digest)s is missing in the archive.") % _shown(descriptor.digest)
             )
         if descriptor.size > 0 and size != descriptor.size:
             raise wrong_digest(descriptor.digest)
-        return self._box.open(_path(descriptor.digest))
+        return self._box.open(blob_place(descriptor.digest))
 
     # -- helpers -----------------------------------------------------------------------------------
     def _found(self, image: _Image) -> Found:
@@ -114,12 +119,13 @@ class OciLayout:
         waiting, seen = [digest], {digest}
         while waiting:
             parsed = self._parsed(waiting.pop())
-            children = [one for one in parsed.entries if media_types.is_manifest(one.media_type)]
-            fresh = [one.digest for one in children if one.digest not in seen]
+            children, others = [], []
+            for entry in parsed.entries:
+                (children if media_types.is_manifest(entry.media_type) else others).append(entry)
+            fresh = dict.fromkeys(one.digest for one in children if one.digest not in seen)
             seen.update(fresh)
             waiting += fresh
-            config = [parsed.config] if parsed.config else []
-            for blob in (*config, *parsed.layers, *(set(parsed.entries) - set(children))):
+            for blob in (*filter(None, [parsed.config]), *parsed.layers, *others):
                 if not blob.is_foreign:
                     found[blob.digest] = blob.size
             if len(seen) > LIST_LIMIT:
@@ -169,7 +175,8 @@ def _images(box: Box) -> Iterator[_Image]:
         ) from error
 
 
-def _path(digest: str) -> str:
+def blob_place(digest: str) -> str:
+    """Where a layout has that content."""
     return f"blobs/{digest.replace(':', '/', 1)}"
 
 
