@@ -409,7 +409,8 @@ class _Asking:
         for one in self.source.referrers(job.found, digest):
             below = Job(one, job.repository, one.tag)
             try:
-                if one.key and self._is_here(below, one.key):
+                known = self.source.digest(one)
+                if known and self._is_here(below, known):
                     continue
                 target = self.registry.target(below)
                 stored = self.source.copy(one, target)
