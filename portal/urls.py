@@ -33,6 +33,8 @@ from registryui.views.gc.page import (
 )
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.imports.list import import_begin, imports
+from registryui.views.imports.run import import_run, import_stop
 from registryui.views.mirrors.detail import mirror, mirror_change, mirror_check
 from registryui.views.mirrors.list import mirror_add, mirrors
 from registryui.views.mirrors.tags import mirror_tags
@@ -96,6 +98,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("mirrors/<int:pk>/change", mirror_change, name="mirror_change"),
     path("mirrors/<int:pk>/check", mirror_check, name="mirror_check"),
     path("mirrors/<int:pk>/tags", mirror_tags, name="mirror_tags"),
+    path("imports", imports, name="imports"),
+    path("imports/begin", import_begin, name="import_begin"),
+    path("imports/<int:pk>", import_run, name="import_run"),
+    path("imports/<int:pk>/stop", import_stop, name="import_stop"),
     path("activity", activity, name="activity"),
     path("activity/export", activity_export, name="activity_export"),
     path("activity/verify", activity_verify, name="activity_verify"),

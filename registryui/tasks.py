@@ -36,6 +36,7 @@ from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_wa
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
+from .imports import asked
 from .integrity import check as checking
 from .mirrors import keeping, mirrors, refreshing
 from .mirrors import publish as mirror_files
@@ -295,6 +296,14 @@ def remove_mirror(pk: int, by: str, language: str) -> None:
             mirrors.remove(row, by=by, content=mirrors.DELETE)
         except Refused as error:
             mirrors.record_failure(row, str(error), by=by)
+
+
+@db_task()
+def import_registry(run: int, secrets: str, language: str) -> None:
+    """An import of another registry, begun by a page; the report is in the operator's language.
+    `secrets` are encrypted."""
+    with translation.override(language):
+        asked.carry_out(Run.objects.get(pk=run), secrets)
 
 
 @db_task()

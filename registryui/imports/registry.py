@@ -231,9 +231,13 @@ class RegistrySource:
             return
         if names.referrer_subject(found.tag) or not found.tag:
             return
+        own = list(self._listed(found.repository, digest, REFERRERS_DEEP))
+        if self._has_api is False and not left_out:
+            return
         for subject in (digest, *self._children(found.repository, digest)):
             prefix = f"sha256-{subject.partition(':')[2]}"
-            api = list(self._listed(found.repository, subject, REFERRERS_DEEP))
+            is_own = subject == digest
+            api = own if is_own else list(self._listed(found.repository, subject, REFERRERS_DEEP))
             yield from (Found(found.repository, "", key=one["digest"]) for _tag, one in api)
             for tag in dict.fromkeys(tag for tag, _one in api):
                 mine = [one for other, one in api if other == tag]

@@ -113,7 +113,7 @@ def _check(options: Options) -> None:
         )
     if options.namespace and is_mirrored(f"{options.namespace}/x"):
         raise Refused(
-            _("%(name)s is the namespace of a mirror: choose another one with --to.")
+            _("%(name)s is the namespace of a mirror: choose another namespace.")
             % {"name": options.namespace}
         )
     if options.dry_run:
@@ -228,7 +228,7 @@ def _surveyed(work: _Import) -> list[Job]:
         work.beat()
         problem, repository, tag = _named(found, work.options)
         if not problem and mirrors.have(repository):
-            problem = _("The namespace is a mirror's here: choose another one with --to.")
+            problem = _("Here its namespace is a mirror's: choose another namespace.")
         if problem:
             work.report(found, _State.SKIPPED, problem)
             continue
@@ -384,7 +384,7 @@ class _Asking:
         if self.rules.immutable(job.repository, job.tag):
             return _("Another image has this tag here, and the tag is immutable.")
         if not self.options.replace and not names.is_fallback(job.tag):  # those are merged
-            return _("Another image has this tag here: --replace moves the tag.")
+            return _("Another image has this tag here: import it with “replace” to move the tag.")
         return ""
 
     def _tag(self, job: Job, stored: Stored, here: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def _open_registry(words: Words, options: Options) -> RegistrySource:
 
 
 def _about_registry(words: Words) -> dict[str, Any]:
-    return {"url": words["url"], "user": words["user"]}
+    return {"url": words["url"], "user": words["user"], **asdict(options_of(words))}
 
 
 def _archive_arguments(parser: Any) -> None:
@@ -82,7 +82,7 @@ def _open_archive(words: Words, options: Options) -> AbstractContextManager[Sour
 
 
 def _about_archive(words: Words) -> dict[str, Any]:
-    return {"files": words["files"], "name": words["name"]}
+    return {"files": words["files"], "name": words["name"], **asdict(options_of(words))}
 
 
 def add_patterns(parser: Any) -> None:

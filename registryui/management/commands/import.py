@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 
 from registryui import runs
 from registryui.imports import run as importing
-from registryui.management import import_facts, import_ways
+from registryui.management import import_facts, import_htpasswd, import_ways
 from registryui.management.command import (
     BY,
     BoathouseCommand,
@@ -33,6 +33,7 @@ class Command(BoathouseCommand):
             one = add_act(acts, name, way.help)
             way.add_arguments(one)
             import_ways.add_common(one)
+        import_htpasswd.add_to(acts)
         add_act(acts, "list", "list imports")
         add_act(acts, "show", "show an import with its report").add_argument(
             "id", type=int, metavar="ID"
@@ -42,6 +43,8 @@ class Command(BoathouseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["act"] in import_ways.WAYS:
             self._import(import_ways.WAYS[options["act"]], options)
+        elif options["act"] == "htpasswd":
+            self.say(*import_htpasswd.take(options))
         else:
             {"list": self._list, "show": self._show, "stop": self._stop}[options["act"]](options)
 

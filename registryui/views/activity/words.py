@@ -73,6 +73,13 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "mirror.remove": ("trash-2", gettext_lazy("Remove mirror")),
         },
     ),
+    "import": (
+        gettext_lazy("Imports"),
+        {
+            "import.begin": ("download", gettext_lazy("Start import")),
+            "import.end": ("circle-check", gettext_lazy("End import")),
+        },
+    ),
     "retention": (
         gettext_lazy("Retention policies"),
         {
@@ -242,6 +249,7 @@ def _ways_to_people(request: Request, rows: Iterable[AuditEvent]) -> dict[int, s
 
 
 _PAGES = {
+    "import": "imports",
     "mirror": "mirrors",
     "protection": "protected",
     "retention": "retention",
