@@ -409,8 +409,8 @@ class _Asking:
         for one in self.source.referrers(job.found, digest):
             below = Job(one, job.repository, one.tag)
             try:
-                known = self.source.digest(one)
-                if known and self._is_here(below, known):
+                own = self.source.digest(one)
+                if own and self._is_here(below, own):
                     continue
                 target = self.registry.target(below)
                 stored = self.source.copy(one, target)

@@ -20,18 +20,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from registryui import locks
-from registryui.imports.source import Found, Source, Target
+from registryui.imports.source import Found, Target
 from registryui.refused import Refused
 from registryui.registry.source import Stored
 
 from . import compression, tar
 from .box import PIECE, Box, FolderBox, TarBox
-from .compression import Check
 from .docker_save import MANIFEST, DockerSave
 from .naming import Name, wanted
 from .oci_layout import OciLayout, blob_place
@@ -52,25 +52,39 @@ OLDEST = "repositories"  # Docker before 1.10: no manifest.json
 
 
 @contextmanager
-def open_archives(
-    places: Sequence[Path], *, name: Name, check: Check | None = None
-) -> Iterator[Archives]:
-    """These files and folders as one source. Compressed ones are unpacked into the data folder;
-    `check` is told of each piece, and may raise. Refused: one of them is no archive of images."""
-    with ExitStack() as stack:
-        sources = [stack.enter_context(_opened(place, name, check)) for place in places]
-        yield Archives(sources)
+def open_archives(places: Sequence[Path], *, name: Name) -> Iterator[Archives]:
+    """These files and folders as one source. Refused: one of them is no archive of images."""
+    with Archives(places, name=name) as found:
+        found.open()
+        yield found
 
 
 class Archives:
-    """Several sources as one. A key of theirs gets the number of its source in front."""
+    """A Source of several archives, to be used in a `with`. Compressed ones are unpacked into the
+    data folder when they are opened. A key of theirs gets the number of its source in front."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
-        self.name = ", ".join(one.name for one in sources)
+    def __init__(self, places: Sequence[Path], *, name: Name) -> None:
+        self.name = ", ".join("stdin" if str(one) == STDIN else one.name for one in places)
+        self._places, self._wanted = places, name
+        self._sources: list[OciLayout | DockerSave] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def open(self) -> None:
+        """Opens all of them. Refused: one of them is no archive of images."""
+        for place in self._places:
+            source = _source(self._stack.enter_context(_box(place)), self._wanted)
+            self._sources.append(source)
 
     def survey(self) -> Iterator[Found]:
-        """See Source."""
+        """See Source. Opens them if that was not done: unpacking may take minutes."""
+        if not self._sources:
+            self.open()
         each = [self._marked(number, one.survey()) for number, one in enumerate(self._sources)]
         return heapq.merge(*each, key=lambda found: (found.repository, found.tag))
 
@@ -93,7 +107,7 @@ class Archives:
         for found in every:
             yield replace(found, key=f"{number} {found.key}")
 
-    def _own(self, found: Found) -> tuple[Source, Found]:
+    def _own(self, found: Found) -> tuple[OciLayout | DockerSave, Found]:
         number, _blank, key = found.key.partition(" ")
         return self._sources[int(number)], replace(found, key=key)
 
@@ -137,7 +151,7 @@ def _handle_of(folder: Path) -> Iterator[int]:
 @contextmanager
 def layout_blobs(place: Path) -> Iterator[Callable[[str], bool]]:
     """Whether that archive or folder has a blob, by its digest. Refused: it is no OCI layout."""
-    with _box(place, None) as box:
+    with _box(place) as box:
         if box.size("index.json") is None:
             raise Refused(
                 _("%(name)s is not an OCI archive: --since needs one of ./boathouse export.")
@@ -147,26 +161,22 @@ def layout_blobs(place: Path) -> Iterator[Callable[[str], bool]]:
 
 
 @contextmanager
-def _opened(place: Path, name: Name, check: Check | None) -> Iterator[Source]:
-    with _box(place, check) as box:
-        yield _source(box, "stdin" if str(place) == STDIN else place.name, name)
-
-
-@contextmanager
-def _box(place: Path, check: Check | None) -> Iterator[Box]:
+def _box(place: Path) -> Iterator[Box]:
     with ExitStack() as stack:
         box: Box
         if place.is_dir():
             box = FolderBox(place)
+        elif place.exists() or str(place) == STDIN:
+            box = TarBox(stack.enter_context(_uncompressed(place)))
         else:
-            box = TarBox(stack.enter_context(_uncompressed(place, check)))
+            raise Refused(_("%(name)s does not exist.") % {"name": place})
         stack.callback(box.close)
         yield box
 
 
 @contextmanager
-def _uncompressed(place: Path, check: Check | None) -> Iterator[Path]:
-    """That file, or one with its content if it is compressed, or cannot be read twice."""
+def _uncompressed(place: Path) -> Iterator[Path]:
+    """That file, or one with its content if it is compressed, or can only be read once."""
     with ExitStack() as stack:
         is_stdin = str(place) == STDIN
         file = os.fdopen(sys.stdin.fileno(), "rb", closefd=False) if is_stdin else place.open("rb")
@@ -179,15 +189,15 @@ def _uncompressed(place: Path, check: Check | None) -> Iterator[Path]:
             return
         unpacked = stack.enter_context(spool_folder()) / "archive.tar"
         pieces = compression.unpacked(file, how) if how else iter(partial(file.read, PIECE), b"")
-        compression.spool(pieces, unpacked, check)
+        compression.spool(pieces, unpacked)
         yield unpacked
 
 
-def _source(box: Box, title: str, name: Name) -> Source:
+def _source(box: Box, name: Name) -> OciLayout | DockerSave:
     if box.size("index.json") is not None:
-        return OciLayout(box, title, name)
+        return OciLayout(box, name)
     if box.size(MANIFEST) is not None:
-        return DockerSave(box, title, name)
+        return DockerSave(box, name)
     if box.size(OLDEST) is not None:
         raise Refused(
             _(

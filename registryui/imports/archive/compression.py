@@ -26,8 +26,6 @@ HEAD = 512  # bytes that `kind` wants to see
 XZ_MEMORY = 256 * 1024 * 1024  # bytes; xz -9 wants 65 MB
 _GZIP = 31  # window bits that mean: with gzip's header
 
-Check = Callable[[int], None]
-
 
 class Readable(Protocol):
     """What has bytes to read."""
@@ -154,15 +152,13 @@ def _next(unpacker: _Unpacker, data: bytes) -> bytes:
         raise _damaged() from error
 
 
-def spool(pieces: Iterable[bytes], place: Path, check: Check | None = None) -> None:
-    """Writes them to that new file, as long as the floor of free space stays. `check` is told how
-    many bytes were written. Refused: there is too little space."""
+def spool(pieces: Iterable[bytes], place: Path) -> None:
+    """Writes them to that new file, as long as the floor of free space stays. Refused: there is too
+    little space."""
     with place.open("xb") as file:
         for piece in pieces:
             need_space(place.parent, len(piece))
             file.write(piece)
-            if check:
-                check(len(piece))
 
 
 def need_space(folder: Path, size: int) -> None:

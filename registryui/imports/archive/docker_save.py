@@ -49,11 +49,10 @@ class _Image:
 
 
 class DockerSave:
-    """A Source of an archive of `docker save`."""
+    """What a Source has, of an archive of `docker save`."""
 
-    def __init__(self, box: Box, name: str, wanted: Name) -> None:
-        """As OciLayout."""
-        self.name = name
+    def __init__(self, box: Box, wanted: Name) -> None:
+        """`wanted`: what the administrator calls it."""
         self._box = box
         images = renamed([(one, one.config) for one in _images(box)], wanted)
         self._images = {str(i): one for i, one in enumerate(images)}

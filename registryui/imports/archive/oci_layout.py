@@ -44,11 +44,10 @@ class _Image:
 
 
 class OciLayout:
-    """A Source of an OCI layout, and the Content of its images."""
+    """What a Source has, of an OCI layout, and the Content of its images."""
 
-    def __init__(self, box: Box, name: str, wanted: Name) -> None:
-        """`name`: the archive's, for the report; `wanted`: what the administrator calls it."""
-        self.name = name
+    def __init__(self, box: Box, wanted: Name) -> None:
+        """`wanted`: what the administrator calls it."""
         self._box = box
         self._images = renamed([(one, one.digest) for one in _images(box)], wanted)
 
@@ -119,9 +118,8 @@ class OciLayout:
         waiting, seen = [digest], {digest}
         while waiting:
             parsed = self._parsed(waiting.pop())
-            children, others = [], []
-            for entry in parsed.entries:
-                (children if media_types.is_manifest(entry.media_type) else others).append(entry)
+            children = [one for one in parsed.entries if media_types.is_manifest(one.media_type)]
+            others = [one for one in parsed.entries if not media_types.is_manifest(one.media_type)]
             fresh = dict.fromkeys(one.digest for one in children if one.digest not in seen)
             seen.update(fresh)
             waiting += fresh

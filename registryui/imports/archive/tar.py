@@ -47,14 +47,23 @@ def members(handle: int, size: int) -> dict[str, Member]:
     return {member.name: member for member in _walk(handle, size)}
 
 
+def check(handle: int, size: int, *, arrived: int) -> None:
+    """What can be said of an archive of that size of which only the beginning has arrived. Refused
+    as `members`."""
+    for _member in _walk(handle, size, arrived):
+        pass
+
+
 def is_tar(head: bytes) -> bool:
     """Whether a file that begins with these 512 bytes can be a tar archive."""
     return len(head) >= BLOCK and (head[:BLOCK] == bytes(BLOCK) or _sum_is_right(head[:BLOCK]))
 
 
-def _walk(handle: int, size: int) -> Iterator[Member]:
+def _walk(handle: int, size: int, arrived: int | None = None) -> Iterator[Member]:
     offset, count, said = 0, 0, _Said()
     while (head := os.pread(handle, BLOCK, offset)) and head != bytes(BLOCK):
+        if arrived is not None and offset + BLOCK + HEADER_LIMIT > arrived < size:
+            return  # it may say more about the next one
         count += 1
         if count > MOST_HEADERS:
             raise Refused(_("The archive has more than %(count)d files.") % {"count": MOST_HEADERS})

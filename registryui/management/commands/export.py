@@ -86,7 +86,7 @@ class Command(BoathouseCommand):
         with _opened(to, mode=0o600) as file:
             for line in portal_settings.lines():
                 file.write(line.encode())
-        audit.record("settings.export", _shown(to), by=BY)
+        audit.record("archive.settings", _shown(to), by=BY)
         if to != STDOUT:
             self.say({"file": to}, f"Wrote {to}: it has the hashes of all registry users.")
 
