@@ -26,7 +26,7 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = (
     *("start", "push", "memory", "first_sync", "pages", "browser", "proxy", "guessing"),
-    *("mirror", "archive", "gc"),
+    *("mirror", "import", "archive", "gc"),
 )
 ON_DEMAND = "million"  # with --tags: it takes long
 LARGER = ("million", "gc", "pages")  # take a number of tags
