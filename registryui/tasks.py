@@ -364,8 +364,10 @@ def take_up(name: str) -> None:
     if kind == "delete":
         recovery.recover_act(id)
     elif kind == "gc":
-        collector.close_dead(int(id))
+        runs.close_dead(int(id))
         review_gc.call_local("schedule")
+    elif kind == "import":
+        runs.close_dead(int(id))
 
 
 @db_task()

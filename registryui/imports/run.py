@@ -26,7 +26,7 @@ from django.db import connection
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from registryui import audit, runs, space, write_freeze
+from registryui import audit, runs, space, under_way, write_freeze
 from registryui.deletion.guard import locked_for_push
 from registryui.deletion.protection import Protections, protections
 from registryui.failures import in_words
@@ -80,6 +80,7 @@ def begin(kind: str, source: str, options: Options, *, by: str, about: dict[str,
     result = Result(
         act=uuid.uuid4().hex, kind=kind, source=source, about=about, dry_run=options.dry_run
     )
+    _close_dead()
     run = runs.begin(Run.Kind.IMPORT, by=by, result=result)
     if run is None:
         raise Refused(_("Another import is in progress. Wait until it is done, or stop it."))
@@ -97,12 +98,22 @@ def carry_out(
     if run.state != Run.State.RUNNING:  # it waited so long that it was taken for dead
         return run
     result = Result.of(run)
-    with _Import(run, result, progress, source=source, options=options) as work:
+    work = _Import(run, result, progress, source=source, options=options)
+    with under_way.under_way(f"import-{run.pk}"), work:
         registry = Registry(act=result.act, rate=options.rate, dry_run=options.dry_run)
         with registry:
             _everything(work, registry)
         work.state = Run.State.FAILED if result.failed else Run.State.DONE
     return run
+
+
+def _close_dead() -> None:
+    """An import on this host that was killed a moment ago can be run again at once."""
+    for name in under_way.dead():
+        kind, _dash, pk = name.partition("-")
+        if kind == "import":
+            runs.close_dead(int(pk))
+            under_way.forget(name)
 
 
 def _check(options: Options) -> None:
@@ -118,7 +129,7 @@ def _check(options: Options) -> None:
         )
     if options.dry_run:
         return
-    if any(write_freeze.is_frozen(what) for what in ("writes", "manifests")):  # type: ignore[arg-type]
+    if any(write_freeze.is_frozen(what) for what in ("writes", "manifests")):
         raise Refused(_("Writes are frozen: try again when the write freeze has ended."))
     if low := space.warning():
         raise Refused(low)
@@ -169,9 +180,9 @@ class _Import(runs.Work[Result]):
         """So many tags more are done. Stopped; Refused: the disk is full."""
         result, now = self.result, time.monotonic()
         result.seconds = round(now - self.began, 3)
-        under_way = list(self.waiting.values())
-        result.bytes = self.sent + sum(one.sent for one in under_way)
-        part = sum(self.weight(one) * one.share for one in under_way)
+        waiting = list(self.waiting.values())
+        result.bytes = self.sent + sum(one.sent for one in waiting)
+        part = sum(self.weight(one) * one.share for one in waiting)
         took = now - (self.copied_from or now)
         result.seconds_left = None
         if took > 2 and self.copied + part > 0:  # what was here already says nothing

@@ -29,7 +29,6 @@ django.setup()
 from django.conf import settings
 from django.core.management import call_command
 
-from registryui import runs
 from registryui.imports import run
 from registryui.imports.registry import Access, RegistrySource
 from registryui.imports.source import Options
@@ -44,7 +43,6 @@ COUNT = FOLDER / "count"
 
 def main() -> None:
     settings.REGISTRY_URL = OURS
-    runs.STALE = runs.STALE * 0  # a dead run is known to be dead at once
     call_command("migrate", verbosity=0)
     tags = fill()
     if in_child(counted) != 0:
