@@ -53,13 +53,12 @@ def pieces(plan: Plan, client: RegistryClient, *, registry: str) -> Iterator[byt
 
 
 @contextmanager
-def new_file(path: Path, *, mode: int) -> Iterator[BinaryIO]:
-    """A file that has this name once all of it is on the disk; nothing is left if that fails. Its
-    mode is never more open than `mode`."""
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that has this name once all of it is on the disk; nothing is left if that fails. Only
+    its owner can read it."""
     handle, name = tempfile.mkstemp(prefix=files.TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, mode)
             yield file
             file.flush()
             os.fsync(handle)

@@ -30,11 +30,43 @@ MARK = "carried by hand"
 BIG = 40_000_000  # bytes: more than nginx takes for a piece, or in memory
 
 
-def imported(boathouse: Product, *words: str) -> dict[str, str]:
-    """What became of each tag."""
-    done = boathouse.boathouse("import", "archive", *words, "--json")
+def imported(boathouse: Product, place: Path, *words: str) -> dict[str, str]:
+    """What became of each tag. A file comes from stdin: tests run as root, Boathouse does not."""
+    is_folder = place.is_dir()
+    line = [str(ROOT / "boathouse"), "import", "archive", str(place) if is_folder else "-"]
+    with (Path(os.devnull) if is_folder else place).open("rb") as file:
+        done = subprocess.run(
+            [*line, *words, "--json"],
+            env=boathouse.environment,
+            stdin=file,
+            capture_output=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     facts = json.loads(done.stdout)
     return {one["target"] or one["source"]: one["state"] for one in facts["tags"]}
+
+
+def exported(boathouse: Product, place: Path, *words: str) -> None:
+    """The archive or the settings, over stdout."""
+    with place.open("wb") as file:
+        done = subprocess.run(
+            [str(ROOT / "boathouse"), "export", *words],
+            env=boathouse.environment,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.fixture
+def shared(folder: Path) -> Path:
+    """A folder that the user of Boathouse may read and write."""
+    made = folder / "shared"
+    made.mkdir(exist_ok=True)
+    made.chmod(0o777)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +81,7 @@ def test_what_docker_saves_is_imported_and_runs(
 ) -> None:
     place = carried.machine.folder / "saved.tar"
     carried.docker("save", "--output", str(place), "carried/app:1", "base:latest")
-    assert imported(boathouse, str(place), "--to", "saved") == {
+    assert imported(boathouse, place, "--to", "saved") == {
         "saved/base:latest": "taken",
         "saved/carried/app:1": "taken",
     }
@@ -58,7 +90,7 @@ def test_what_docker_saves_is_imported_and_runs(
     said = second_docker.docker("run", "--rm", "--network=none", reference, "cat", "/said")
     assert said.stdout.strip() == MARK
     packed = write(carried.machine.folder / "saved.tar.gz", gzip.compress(place.read_bytes(), 1))
-    assert set(imported(boathouse, str(packed), "--to", "saved").values()) == {"there"}
+    assert set(imported(boathouse, packed, "--to", "saved").values()) == {"there"}
 
 
 def test_an_image_that_docker_pushed_is_the_same_as_the_saved_one(
@@ -69,7 +101,7 @@ def test_an_image_that_docker_pushed_is_the_same_as_the_saved_one(
     digest = carried.push(reference)
     place = carried.machine.folder / "both.tar"
     carried.docker("save", "--output", str(place), reference)
-    assert imported(boathouse, str(place)) == {"both/app:1": "there"}
+    assert imported(boathouse, place) == {"both/app:1": "there"}
     row = until(lambda: boathouse.tag("both/app", "1"), "the index knows it")
     assert row is not None
     assert row["digest"] == digest
@@ -83,8 +115,7 @@ def test_docker_loads_what_was_exported(
     carried.push(reference)
     until(lambda: boathouse.tag("out/app", "1"), "the index knows it")
     place = second_docker.machine.folder / "out.tar"
-    done = boathouse.boathouse("export", str(place), "out/*", "--json")
-    assert json.loads(done.stdout)["tags"] == 1
+    exported(boathouse, place, "-", "out/*")
     loaded = second_docker.docker("load", "--input", str(place)).stdout
     assert reference in loaded
     said = second_docker.docker("run", "--rm", "--network=none", reference, "cat", "/said")
@@ -93,7 +124,7 @@ def test_docker_loads_what_was_exported(
 
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci-dir", "docker-dir"])
 def test_what_podman_saves_is_imported(
-    form: str, carried: Engine, boathouse: Product, folder: Path, tmp_path: Path
+    form: str, carried: Engine, boathouse: Product, folder: Path, shared: Path, tmp_path: Path
 ) -> None:
     home = tmp_path
     (home / "storage.conf").write_text(podman_storage(folder))
@@ -101,16 +132,17 @@ def test_what_podman_saves_is_imported(
     carried.docker("save", "--output", str(source), "carried/app:1")
     podman = ("podman", "--cgroup-manager=cgroupfs")
     assert run(home, *podman, "load", "--input", str(source)).returncode == 0
-    place = tmp_path / form
+    place = shared / form
     words = (*podman, "save", "--format", form, "--output", str(place), "carried/app:1")
     done = run(home, *words)
     assert done.returncode == 0, done.stderr
+    subprocess.run(["chmod", "-R", "a+rX", place], check=True)
     if form == "docker-dir":  # a folder of skopeo's own, which no other program reads
         refused = boathouse.boathouse("import", "archive", str(place), check=False)
         assert "not an archive of images" in refused.stderr
         return
     name = f"podman/{form}"
-    found = imported(boathouse, str(place), "--to", name)
+    found = imported(boathouse, place, "--to", name)
     assert found == {f"{name}/carried/app:1": "taken"}
 
 
@@ -123,13 +155,13 @@ def test_skopeo_reads_and_writes_the_archives(
     made = tmp_path / "made.tar"
     done = run(tmp_path, *skopeo, f"docker-archive:{saved_by_docker}", f"oci-archive:{made}:x/y:7")
     assert done.returncode == 0, done.stderr
-    assert imported(boathouse, str(made)) == {"x/y:7": "taken"}
+    assert imported(boathouse, made) == {"x/y:7": "taken"}
     until(lambda: boathouse.tag("x/y", "7"), "the index knows it")
     out, copied = tmp_path / "out.tar", tmp_path / "copied.tar"
-    boathouse.boathouse("export", str(out), "x/y:7")
+    exported(boathouse, out, "-", "x/y:7")
     done = run(tmp_path, *skopeo, f"oci-archive:{out}:x/y:7", f"oci-archive:{copied}:x/y:7")
     assert done.returncode == 0, done.stderr
-    assert imported(boathouse, str(copied)) == {"x/y:7": "there"}
+    assert imported(boathouse, copied) == {"x/y:7": "there"}
 
 
 def test_an_archive_comes_in_over_a_pipe(boathouse: Product, tmp_path: Path) -> None:
@@ -141,10 +173,22 @@ def test_an_archive_comes_in_over_a_pipe(boathouse: Product, tmp_path: Path) -> 
     assert json.loads(done.stdout)["tags"][0]["state"] == "taken"
 
 
-def test_settings_leave_as_json_that_only_its_owner_reads(
+def test_what_this_user_cannot_read_or_write_is_said_with_the_way_around(
     boathouse: Product, tmp_path: Path
 ) -> None:
-    place = tmp_path / "settings.json"
+    place = write(tmp_path / "saved.tar", tar_of(saved([layer(a=b"a")], "piped/app:2")))
+    tmp_path.chmod(0o700)
+    if os.geteuid() != 0:
+        pytest.skip("This user is the one that runs Boathouse.")
+    done = boathouse.boathouse("import", "archive", str(place), check=False)
+    assert "./boathouse import archive - < FILE" in done.stderr
+    done = boathouse.boathouse("export", str(tmp_path / "out.tar"), check=False)
+    assert "./boathouse export - … > FILE" in done.stderr
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_settings_leave_as_json_that_only_its_owner_reads(boathouse: Product, shared: Path) -> None:
+    place = shared / "settings.json"
     boathouse.boathouse("export", "settings", str(place))
     assert place.stat().st_mode & 0o777 == 0o600
     found = json.loads(place.read_text())
@@ -229,7 +273,7 @@ def test_a_tag_is_downloaded_as_an_archive(
     boathouse: Product, browser: Browser, tmp_path: Path
 ) -> None:
     place = _big(tmp_path, "load/app:1")
-    imported(boathouse, str(place))
+    imported(boathouse, place)
     until(lambda: boathouse.tag("load/app", "1"), "the index knows it")
     got = tmp_path / "got.tar"
     with visit(browser, boathouse, accept_downloads=True) as made:
@@ -240,5 +284,5 @@ def test_a_tag_is_downloaded_as_an_archive(
         begun.value.save_as(got)
         assert begun.value.suggested_filename == "load-app-1.tar"
     written = tmp_path / "written.tar"
-    boathouse.boathouse("export", str(written), "load/app:1")
+    exported(boathouse, written, "-", "load/app:1")
     assert got.read_bytes() == written.read_bytes()

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import heapq
 import os
+import pwd
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -162,21 +164,35 @@ def layout_blobs(place: Path) -> Iterator[Callable[[str], bool]]:
 
 @contextmanager
 def _box(place: Path) -> Iterator[Box]:
-    with ExitStack() as stack:
-        box: Box
-        if place.is_dir():
-            box = FolderBox(place)
-        elif place.exists() or str(place) == STDIN:
-            box = TarBox(stack.enter_context(_uncompressed(place)))
-        else:
+    if str(place) != STDIN:
+        _check(place)
+    if place.is_dir():
+        yield FolderBox(place)
+    else:
+        with _uncompressed(place) as handle:
+            yield TarBox(handle)
+
+
+def _check(place: Path) -> None:
+    """Refused: it does not exist, or this user may not read it."""
+    try:
+        if not place.exists():
             raise Refused(_("%(name)s does not exist.") % {"name": place})
-        stack.callback(box.close)
-        yield box
+        if not place.is_dir():
+            place.open("rb").close()
+    except PermissionError as error:
+        raise Refused(
+            _(
+                "%(name)s cannot be read by the user %(user)s, as which this runs: "
+                "./boathouse import archive - < FILE"
+            )
+            % {"name": place, "user": pwd.getpwuid(os.geteuid()).pw_name}
+        ) from error
 
 
 @contextmanager
-def _uncompressed(place: Path) -> Iterator[Path]:
-    """That file, or one with its content if it is compressed, or can only be read once."""
+def _uncompressed(place: Path) -> Iterator[int]:
+    """A handle of that file, or of one with its content if it is compressed, or a pipe."""
     with ExitStack() as stack:
         is_stdin = str(place) == STDIN
         file = os.fdopen(sys.stdin.fileno(), "rb", closefd=False) if is_stdin else place.open("rb")
@@ -184,13 +200,13 @@ def _uncompressed(place: Path) -> Iterator[Path]:
         head = file.peek(compression.HEAD)
         check_beginning(head)
         how = compression.kind(head)
-        if not how and not is_stdin:
-            yield place
+        if not how and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            yield file.fileno()
             return
         unpacked = stack.enter_context(spool_folder()) / "archive.tar"
         pieces = compression.unpacked(file, how) if how else iter(partial(file.read, PIECE), b"")
         compression.spool(pieces, unpacked)
-        yield unpacked
+        yield stack.enter_context(unpacked.open("rb")).fileno()
 
 
 def _source(box: Box, name: Name) -> OciLayout | DockerSave:

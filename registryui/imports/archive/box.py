@@ -36,10 +36,6 @@ class Box(Protocol):
         """Its content. Refused: there is none."""
         ...
 
-    def close(self) -> None:
-        """Closes the archive."""
-        ...
-
 
 def read(box: Box, name: str, *, limit: int) -> bytes | None:
     """The complete content of a small file; None: there is none. Refused: it is over `limit`."""
@@ -56,15 +52,11 @@ def read(box: Box, name: str, *, limit: int) -> bytes | None:
 
 
 class TarBox:
-    """A Box of a tar archive."""
+    """A Box of the tar archive that is open at `handle`, and stays open."""
 
-    def __init__(self, path: Path) -> None:
-        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._members = tar.members(self._handle, os.fstat(self._handle).st_size)
-        except BaseException:
-            os.close(self._handle)
-            raise
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._members = tar.members(handle, os.fstat(handle).st_size)
 
     def size(self, name: str) -> int | None:
         """See Box."""
@@ -77,10 +69,6 @@ class TarBox:
         if member is None:
             raise missing(name)
         return io.BufferedReader(_Part(self._handle, member.offset, member.size), PIECE)
-
-    def close(self) -> None:
-        """See Box."""
-        os.close(self._handle)
 
     def _member(self, name: str) -> tar.Member | None:
         """Of a link what it links to. Links that lead nowhere are missing files."""
@@ -111,9 +99,6 @@ class FolderBox:
         if place is None:
             raise missing(name)
         return place.open("rb", PIECE)
-
-    def close(self) -> None:
-        """See Box."""
 
     def _place(self, name: str) -> Path | None:
         with suppress(OSError, ValueError, RuntimeError):  # a loop of links, a NUL, no such file

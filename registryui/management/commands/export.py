@@ -5,6 +5,7 @@ words that do not fit together.
 """
 
 import os
+import pwd
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +84,7 @@ class Command(BoathouseCommand):
         if len(options["patterns"]) != 1 or not is_alone:
             raise Usage("export settings takes one word more: the file to write.")
         to = options["patterns"][0]
-        with _opened(to, mode=0o600) as file:
+        with _opened(to) as file:
             for line in portal_settings.lines():
                 file.write(line.encode())
         audit.record("archive.settings", _shown(to), by=BY)
@@ -99,7 +100,7 @@ class Command(BoathouseCommand):
             size = archive.size(found, registry=registry)
             if not options["dry_run"]:
                 _check_space(to, size)
-                file = stack.enter_context(_opened(to, mode=_usual_mode()))
+                file = stack.enter_context(_opened(to))
                 say = self._progress(lambda done: f"{formats.size(done)} of {formats.size(size)}")
                 done = 0
                 for piece in archive.pieces(found, client, registry=registry):
@@ -166,7 +167,7 @@ class Command(BoathouseCommand):
 
 
 @contextmanager
-def _opened(to: str, *, mode: int) -> Iterator[BinaryIO]:
+def _opened(to: str) -> Iterator[BinaryIO]:
     if to == STDOUT:
         if sys.stdout.isatty():
             raise Usage("Standard output is a terminal: name a file, or redirect it.")
@@ -176,7 +177,12 @@ def _opened(to: str, *, mode: int) -> Iterator[BinaryIO]:
     path = Path(to)
     if path.is_dir() or not path.parent.is_dir():
         raise Refused(f"{to} is a folder, or below a folder that does not exist: name a file.")
-    with archive.new_file(path, mode=mode) as file:
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Refused(
+            f"{path.parent} cannot be written by the user {pwd.getpwuid(os.geteuid()).pw_name}, "
+            "as which this runs: ./boathouse export - … > FILE"
+        )
+    with archive.new_file(path) as file:
         yield file
 
 
@@ -189,13 +195,6 @@ def _check_space(to: str, size: int) -> None:
             f"The archive would have {formats.size(size)}, and {formats.size(free)} are free "
             "there: choose another disk, fewer tags, or --since an earlier archive."
         )
-
-
-def _usual_mode() -> int:
-    """That of any new file of this user."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask
 
 
 def _shown(to: str) -> str:
