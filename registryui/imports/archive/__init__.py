@@ -50,6 +50,7 @@ __all__ = [
 
 STDIN = "-"
 UNPACKED = "unpacked-"  # begins the names of folders with what is unpacked
+SKOPEO_DIR = "version"  # beside a manifest.json of another kind
 OLDEST = "repositories"  # Docker before 1.10: no manifest.json
 
 
@@ -212,6 +213,10 @@ def _uncompressed(place: Path) -> Iterator[int]:
 def _source(box: Box, name: Name) -> OciLayout | DockerSave:
     if box.size("index.json") is not None:
         return OciLayout(box, name)
+    if box.size(SKOPEO_DIR) is not None and box.size(MANIFEST) is not None:
+        raise Refused(
+            _("This is a folder of skopeo's dir:, copy it first: skopeo copy dir:… oci-archive:…")
+        )
     if box.size(MANIFEST) is not None:
         return DockerSave(box, name)
     if box.size(OLDEST) is not None:

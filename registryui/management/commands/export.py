@@ -175,9 +175,13 @@ def _opened(to: str) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     path = Path(to)
-    if path.is_dir() or not path.parent.is_dir():
-        raise Refused(f"{to} is a folder, or below a folder that does not exist: name a file.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            raise Refused(f"{to} is a folder, or below a folder that does not exist: name a file.")
+        may_write = os.access(path.parent, os.W_OK | os.X_OK)
+    except PermissionError:
+        may_write = False
+    if not may_write:
         raise Refused(
             f"{path.parent} cannot be written by the user {pwd.getpwuid(os.geteuid()).pw_name}, "
             "as which this runs: ./boathouse export - … > FILE"
@@ -187,9 +191,12 @@ def _opened(to: str) -> Iterator[BinaryIO]:
 
 
 def _check_space(to: str, size: int) -> None:
-    if to == STDOUT or not Path(to).parent.is_dir():
+    if to == STDOUT:
         return
-    found = os.statvfs(Path(to).parent)
+    try:
+        found = os.statvfs(Path(to).parent)
+    except OSError:
+        return  # `_opened` says what is wrong with it
     if (free := found.f_bavail * found.f_frsize) < size:
         raise Refused(
             f"The archive would have {formats.size(size)}, and {formats.size(free)} are free "
