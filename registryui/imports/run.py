@@ -13,50 +13,41 @@ Only this module writes ImportedTag.
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection
 from django.utils import translation
 from django.utils.translation import gettext as _
 
 from registryui import audit, runs, space, under_way, write_freeze
-from registryui.deletion.guard import locked_for_push
-from registryui.deletion.protection import Protections, protections
-from registryui.failures import in_words
+from registryui.deletion.protection import protections
 from registryui.models import ImportedTag, Run
 from registryui.models.mirrored import Mirrors, is_mirrored
 from registryui.oci import names
 from registryui.refused import Refused
-from registryui.registry.errors import RegistryError
-from registryui.registry.source import Stored
-from registryui.runs import Stopped
 
-from . import copy, naming
+from . import naming
+from .fate import Asking, Fate, State
 from .source import Found, Options, Source
-from .target import PAUSES, Job, Registry
-
-log = logging.getLogger(__name__)
+from .target import Job, Registry
 
 AT_ONCE = 8  # tags
-LOOK = 0.25  # seconds between two looks at a stop, at the disk
+POLL = 0.25  # seconds between two checks for a stop, of the disk
+REPORTS = 20  # newest imports whose reports are kept
 RULES_SECONDS = 5.0  # after which protections are read again
 MOST_FAILURES = 20  # tags in a row that failed for a moment: then the source or target is away
 ROWS = 200  # of the report that are written at once
-_State = ImportedTag.State
 
 
 @dataclass(slots=True)
 class Result(runs.Result):
     """Run.result of an IMPORT."""
 
-    act: str = ""  # by which events of its pushes are recognised: audit/imports
+    act: str = ""  # by which events of its pushes are recognised: index/events.py
     kind: str = ""  # "registry", "archive", "v1": which command
     source: str = ""  # Source.name
     about: dict[str, Any] = field(default_factory=dict)  # to begin it again: no secret
@@ -151,7 +142,7 @@ class _Import(runs.Work[Result]):
     began: float = field(default_factory=time.monotonic)
     copied_from: float = 0.0  # when the survey was done
 
-    def report(self, found: Found, state: _State, note: str = "", **facts: Any) -> None:
+    def report(self, found: Found, state: State, note: str = "", **facts: Any) -> None:
         """One line of the report."""
         self.rows.append(
             ImportedTag(
@@ -197,9 +188,17 @@ class _Import(runs.Work[Result]):
         self.result.bytes = self.sent + sum(one.sent for one in self.waiting.values())
         self.result.seconds_left = None
         self.write()
+        _prune()
         if self.options.dry_run:
             return None
         return self.entry("import.end", self.source.name, _details(self.result, self.options))
+
+
+def _prune() -> None:
+    """An import that is run each night has a line for each tag each time."""
+    every = Run.objects.filter(kind=Run.Kind.IMPORT).order_by("-started_at", "-id")
+    old = every.values_list("pk", flat=True)[REPORTS : 2 * REPORTS]
+    ImportedTag.objects.filter(run__in=list(old)).delete()
 
 
 def _details(result: Result, options: Options) -> dict[str, Any]:
@@ -216,7 +215,7 @@ def _everything(work: _Import, registry: Registry) -> None:
     work.by_size = bool(jobs) and all(job.found.size for job in jobs)
     work.left = sum(map(work.weight, jobs))
     work.beat()
-    asking = _Asking(work.source, registry, work.options)
+    asking = Asking(work.source, registry, work.options)
     language = translation.get_language()
     try:
         with ThreadPoolExecutor(AT_ONCE, "import", translation.activate, (language,)) as pool:
@@ -241,7 +240,7 @@ def _surveyed(work: _Import) -> list[Job]:
         if not problem and mirrors.have(repository):
             problem = _("Here its namespace is a mirror's: choose another namespace.")
         if problem:
-            work.report(found, _State.SKIPPED, problem)
+            work.report(found, State.SKIPPED, problem)
             continue
         job, other = Job(found, repository, tag), jobs.get((repository, tag))
         if other is not None and _is_named_so(job):  # who has the name itself keeps it
@@ -252,7 +251,7 @@ def _surveyed(work: _Import) -> list[Job]:
         else:
             name = f"{other.found.repository}:{other.found.tag}"
             words = _("%(name)s has the same name here.") % {"name": name}
-            work.report(job.found, _State.SKIPPED, words, target=repository, target_tag=tag)
+            work.report(job.found, State.SKIPPED, words, target=repository, target_tag=tag)
     work.run.total = work.result.found
     work.run.done = work.result.skipped
     return list(jobs.values())
@@ -276,19 +275,7 @@ def _is_named_so(job: Job) -> bool:
 
 
 # -- copying ---------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What became of a tag."""
-
-    state: _State
-    note: str = ""
-    digest: str = ""
-    is_temporary: bool = False  # it failed, and may be taken in a moment
-
-
-def _together(
-    work: _Import, asking: _Asking, jobs: Iterable[Job], pool: ThreadPoolExecutor
-) -> None:
+def _together(work: _Import, asking: Asking, jobs: Iterable[Job], pool: ThreadPoolExecutor) -> None:
     """Copies them, several at once. Stopped; Refused: there is no sense in going on."""
     todo = iter(jobs)
     read_at = float("-inf")
@@ -299,7 +286,7 @@ def _together(
             work.waiting[pool.submit(asking.fate, job)] = job
         if not work.waiting:
             return
-        done, _rest = wait(work.waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
+        done, _rest = wait(work.waiting, timeout=POLL, return_when=FIRST_COMPLETED)
         for one in done:
             fate = one.result()
             _take(work, work.waiting.pop(one), fate)
@@ -318,7 +305,7 @@ def _take(work: _Import, job: Job, fate: Fate) -> None:
     """Reports it."""
     work.sent += job.sent
     work.left -= work.weight(job)
-    if fate.state == _State.TAKEN:
+    if fate.state == State.TAKEN:
         work.copied += work.weight(job)
     here = {"target": job.repository, "target_tag": job.tag}
     mapped = "" if _is_named_so(job) else _("Its name was changed.")
@@ -335,105 +322,3 @@ def _take_rest(work: _Import) -> None:
             _take(work, job, one.result())
             work.run.done += 1
     work.write()
-
-
-@dataclass(slots=True)
-class _Asking:
-    """What the threads do. They write nothing into the database."""
-
-    source: Source
-    registry: Registry
-    options: Options
-    rules: Protections = field(default_factory=lambda: Protections(()))
-
-    def fate(self, job: Job) -> Fate:
-        """Copies a tag if it is to be; Stopped."""
-        for pause in (*PAUSES[1:], None):
-            try:
-                return self._fate(job)
-            except Refused as error:
-                return Fate(_State.SKIPPED, str(error))
-            except RegistryError as error:
-                if pause is None or not error.temporary:
-                    words = in_words(str(error))
-                    return Fate(_State.FAILED, words, is_temporary=error.temporary)
-                job.expected, job.there, job.sent = 0, 0, 0
-                self.registry.pace.wait(pause)
-            except Stopped:
-                raise
-            except Exception as error:  # a stranger's content: the others are still to be taken
-                log.exception("import of %s:%s", job.repository, job.tag)
-                return Fate(_State.FAILED, f"{type(error).__name__}: {error}")
-        raise AssertionError
-
-    def _fate(self, job: Job) -> Fate:
-        self.registry.pace.wait()
-        here = self.registry.reads.resolve(job.repository, job.tag) or ""
-        digest = self.source.digest(job.found) if here else ""
-        if here and digest:
-            if here == digest:
-                self._refer(job, digest)
-                return Fate(_State.THERE, digest=digest)
-            if kept := self._kept(job):
-                return Fate(_State.SKIPPED, kept, here)
-        target = self.registry.target(job)
-        stored = self.source.copy(job.found, target)
-        if here and names.is_fallback(job.tag) and (known := target.manifest(job.tag)):
-            stored = copy.merged(known, stored)
-        if here == stored.digest:
-            self._refer(job, stored.digest)
-            return Fate(_State.THERE, digest=here)
-        kept = self._tag(job, stored, here)
-        if kept:
-            return Fate(_State.SKIPPED, kept, here)
-        with suppress(Stopped):  # it is tagged; the next run takes what refers to it
-            self._refer(job, stored.digest)
-        return Fate(_State.TAKEN, digest=stored.digest)
-
-    def _kept(self, job: Job) -> str:
-        """Why a tag that has another digest here is not moved; "": it may be."""
-        if self.rules.immutable(job.repository, job.tag):
-            return _("Another image has this tag here, and the tag is immutable.")
-        if not self.options.replace and not names.is_fallback(job.tag):  # those are merged
-            return _("Another image has this tag here: import it with “replace” to move the tag.")
-        return ""
-
-    def _tag(self, job: Job, stored: Stored, here: str) -> str:
-        """Tags it, or says why not. An immutable tag is not set meanwhile by anybody else; of
-        another one, a push in these milliseconds is replaced, and can be restored."""
-        is_fixed = self.rules.immutable(job.repository, job.tag) is not None
-        try:
-            with locked_for_push(job.repository, [job.tag]) if is_fixed else nullcontext():
-                if is_fixed:
-                    here = self.registry.reads.resolve(job.repository, job.tag) or ""
-                if here and here != stored.digest and (kept := self._kept(job)):
-                    return kept
-                if not self.options.dry_run:
-                    self.registry.put_tag(job, stored)
-        finally:
-            if is_fixed:
-                connection.close()  # of this thread
-        return ""
-
-    def _refer(self, job: Job, digest: str) -> None:
-        """Signatures and attestations of that image."""
-        for one in self.source.referrers(job.found, digest):
-            below = Job(one, job.repository, one.tag)
-            try:
-                own = self.source.digest(one)
-                if own and self._is_here(below, own):
-                    continue
-                target = self.registry.target(below)
-                stored = self.source.copy(one, target)
-                if names.is_fallback(one.tag) and (known := target.manifest(one.tag)):
-                    stored = copy.merged(known, stored)
-                if not (self.options.dry_run or self._is_here(below, stored.digest)):
-                    self.registry.put_tag(below, stored)
-            except Refused as error:
-                job.notices.append(f"{one.tag or one.key}: {error}")
-            finally:
-                job.sent += below.sent
-                job.notices += below.notices
-
-    def _is_here(self, job: Job, digest: str) -> bool:
-        return self.registry.reads.resolve(job.repository, job.tag or digest) == digest

@@ -31,7 +31,7 @@ from .source import Descriptor, Found
 
 CONNECTIONS = 32
 PAUSES = (0.5, 2.0, 8.0)  # seconds before a request that failed for a moment is sent again
-_WAIT = 0.25  # seconds between two looks at a write freeze
+_WAIT = 0.25  # seconds between two checks of a write freeze
 _T = TypeVar("_T")
 
 

@@ -1,8 +1,11 @@
-"""An import into a running product: by the command and by the page, as clients and people see it."""
+"""An import into a running product: by the command and by the page, as people see it."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,9 @@ import pytest
 from tests.support import clients, mirrors
 from tests.support.hosts import door
 from tests.support.portal import TOKEN, Visitor
-from tests.support.product import Product
+from tests.support.product import ROOT, Product
 from tests.support.upstreams import LOGIN, Upstream, upstream
-from tests.support.waiting import until
+from tests.support.waiting import LONGEST, until
 
 pytestmark = pytest.mark.e2e
 
@@ -75,6 +78,32 @@ def test_the_page_imports_and_shows_each_tag(boathouse: Product, hub: Upstream) 
     kept = [*boathouse.data.glob("*.sqlite3*"), *boathouse.data.glob("log/*")]
     assert len(kept) > 3
     assert [one.name for one in kept if LOGIN[1].encode() in one.read_bytes()] == []
+
+
+def test_ctrl_c_ends_it_and_the_next_one_goes_on(boathouse: Product, hub: Upstream) -> None:
+    hub.registry.push_image("slow/app", "1", layers=[os.urandom(2_000_000)])
+    words = ("import", "registry", hub.url, "slow/app", "--user", LOGIN[0], "--password-stdin")
+    slow = subprocess.Popen(
+        [str(ROOT / "boathouse"), *words, "--rate", "200 kB"],
+        env=boathouse.environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert slow.stdin
+    slow.stdin.write(LOGIN[1])
+    slow.stdin.close()
+    until(lambda: hub.count("GET", "/blobs/"), "a blob is on its way")
+    slow.send_signal(signal.SIGINT)
+    assert slow.wait(timeout=LONGEST) == 1
+    assert slow.stderr
+    assert "Run it again to continue" in slow.stderr.read()
+    there = door(boathouse, *boathouse.user)
+    assert there.get("slow/app", "1").status == 404
+    done = mirrors.command(boathouse, *words, stdin=LOGIN[1])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert there.get("slow/app", "1").status == 200
 
 
 def _tags(product: Product, repository: str) -> list[str]:

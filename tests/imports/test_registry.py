@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from registryui import runs, write_freeze
 from registryui.deletion import protection
-from registryui.imports import run
+from registryui.imports import fate, registry, run
 from registryui.imports.registry import RegistrySource, access
 from registryui.imports.source import Found, Options, Target
 from registryui.models import AuditEvent, ImportedTag, Mirror, Run
@@ -156,7 +157,7 @@ def test_names_of_old_registries_are_made_legal_and_clashes_said() -> None:
 def test_a_broken_upstream_tags_nothing_and_the_next_run_completes(
     tmp_path: Path, ours: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(fate, "PAUSES", (0.0, 0.0))
     with upstream(tmp_path / "hub") as hub:
         hub.registry.push_image("team/app", "1", layers=[b"x" * 300_000])
         hub.fail(WRONG)
@@ -220,6 +221,32 @@ def test_the_password_is_nowhere(tmp_path: Path, ours: Registry, caplog: Any) ->
     assert done.state == Run.State.DONE
     said = [caplog.text, str(Run.objects.values()), str(AuditEvent.objects.values())]
     assert not any(LOGIN[1] in one for one in said)
+
+
+def test_referrers_of_the_api_get_fallback_tags_here(
+    tmp_path: Path, ours: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No registry of Debian's has the referrers API, so its answers are made here."""
+    with upstream(tmp_path / "hub") as hub:
+        digest = hub.registry.push_image("team/app", "1")
+        signature = _signature(hub.registry, "team/app", digest)
+        of_signature = _signature(hub.registry, "team/app", signature["digest"], b"of it")
+        listed = {digest: [signature], signature["digest"]: [of_signature]}
+        ask = registry.upstream.answer
+
+        def answer(asking: Any, path: str, *about: Any, **more: Any) -> Any:
+            if "/referrers/" not in path:
+                return ask(asking, path, *about, **more)
+            found = listed.get(path.rpartition("/")[2], [])
+            return 200, {}, json.dumps({"manifests": found}).encode()
+
+        monkeypatch.setattr(registry.upstream, "answer", answer)
+        assert states(imported(hub)) == {"team/app:1": "taken"}
+        for subject, one in ((digest, signature), (signature["digest"], of_signature)):
+            tag = ours.get("team/app", f"sha256-{subject[7:]}")
+            assert [each["digest"] for each in tag.json()["manifests"]] == [one["digest"]]
+            assert whole(ours, "team/app", one["digest"]) == ""
+        assert states(imported(hub)) == {"team/app:1": "there"}
 
 
 def _signature(

@@ -115,3 +115,11 @@ def _push(id: str, agent: str) -> dict[str, Any]:
         "request": {"addr": "", "method": "PUT", "useragent": agent},
         "actor": {},
     }
+
+
+def test_only_the_newest_reports_are_kept(
+    hub: Upstream, ours: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "REPORTS", 2)
+    done = [carried_out(hub, begun(hub)) for _number in range(4)]
+    assert [one.imported.count() for one in done] == [0, 0, 1, 1]
