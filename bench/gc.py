@@ -89,7 +89,7 @@ def _stages(data: Path, files: Path, url: str, tags: int, gone: int) -> Iterator
         f" memory {first['mib']:.0f} MiB, each reading process {first['reader_mib']:.0f} MiB",
         {"seconds": statistics.median(marks), "ratio": ratio},
     )
-    yield _per_second(f"gc of {tags:,} tags: quarantine", first, "hide", _quarantined(first))
+    yield _per_second(f"gc of {tags:,} tags: quarantine", first, "quarantine", _quarantined(first))
     yield _per_second(f"gc of {tags:,} tags: purge", first, "purge", int(first["purged"]))
     seconds = sum(float(stage["seconds"]) for stage in first["stages"])
     yield Row(

@@ -20,7 +20,7 @@ from registryui import proxy
 from tests.support import mirrors, upstreams
 from tests.support.engines import DOCKER, DOCKERD, engine
 from tests.support.fake_source import digest_of
-from tests.support.hosts import door
+from tests.support.hosts import proxied
 from tests.support.machines import Machine
 from tests.support.parts import free_port, running_registry
 from tests.support.product import IMAGES, Product, product
@@ -205,7 +205,7 @@ def _by_docker(place: Path, here: Product, one: Upstream) -> Iterator[Row]:
 # -- an upstream that hangs ------------------------------------------------------------------------
 def _first_byte(here: Product, one: Upstream) -> Iterator[Row]:
     """Each tag is asked for when it is due to be checked."""
-    client = door(here, *here.user)
+    client = proxied(here, *here.user)
     tags = [f"hang{number}" for number in range(10)]
     mirrors.command(here, "mirror", "change", "hub", "--fresh-minutes=0")
     for tag in tags:

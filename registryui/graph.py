@@ -17,7 +17,7 @@ leave their repository. A missing manifest is reached, and keeps its referrers, 
     purge               the same with undo; the purged digest goes whatever keeps it
     garbage collection  all tags are roots, referrer tags too: a delete takes those with their
                         image. Undo counts. What is within the grace period stays, with all that it
-                        keeps. The same before the registry's own collector runs
+                        keeps. The same before the registry's own gc runs
     freed bytes         a blob stays if a manifest names it that stays
 
 No I/O: callers read the edges, a level at once, from SQL or from manifests.

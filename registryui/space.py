@@ -18,6 +18,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import DatabaseError
 
+from registryui.formats import size
+
 log = logging.getLogger(__name__)
 
 FEWEST_ENTRIES = 1000  # free inodes; a push needs a dozen
@@ -61,9 +63,9 @@ def warning() -> str:
     if not is_low():
         return ""
     return (
-        f"Only {free(settings.DATA) // 1_000_000} MB are free below {settings.DATA}, so pushes are "
-        f"refused until {settings.FLOOR_BYTES // 1_000_000} MB are: free some space, for example "
-        "by ./boathouse gc --purge-now."
+        f"Only {size(free(settings.DATA))} are free below {settings.DATA}, so pushes are refused "
+        f"until {size(settings.FLOOR_BYTES)} are: free some space, for example by ./boathouse gc "
+        "--purge-now."
     )
 
 

@@ -503,7 +503,7 @@ def _open_ports_of_mirrors() -> None:
 # Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
 # ends those whose process has ended, or whose time is over.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
-    "hold": (WATCH_SECONDS, write_freeze.clear),
+    "freeze": (WATCH_SECONDS, write_freeze.clear),
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.check),

@@ -64,6 +64,7 @@ class Freeze:
 
 def folder() -> Path:
     """The folder of the gates, as in nginx's configuration."""
+    # As in 0.5: a freeze survives an upgrade, and the nginx of before tests for the same gates.
     return Path(settings.RUN_DIR / "hold")
 
 
@@ -95,7 +96,7 @@ def on(what: What, *, by: str, until: datetime, pid: int = 0) -> Freeze:
     except BaseException:
         off(one.id)
         raise
-    log.info("hold %s: %s held by %s until %s", one.id, what, by, until)
+    log.info("write freeze %s of %s by %s until %s", one.id, what, by, until)
     return one
 
 
@@ -105,7 +106,7 @@ def off(id: str = "") -> int:
         gone = [one for one in _records() if one.id == id or not (id or one.pid)]
         for one in gone:
             _record(one.id).unlink(missing_ok=True)
-            log.info("hold %s: ended", one.id)
+            log.info("write freeze %s ended", one.id)
         _set_gates()
     return len(gone)
 
@@ -119,7 +120,7 @@ def clear() -> list[Freeze]:
         over = [one for one in _records() if one.is_over(now)]
         for one in over:
             _record(one.id).unlink(missing_ok=True)
-            log.warning("hold %s of %s is over: the door is open again", one.id, one.by)
+            log.warning("write freeze %s of %s is over: writes are accepted again", one.id, one.by)
         _set_gates()
     return over
 
@@ -195,7 +196,7 @@ def frozen(
     began = time.monotonic()
     one = on(what, by=by, until=datetime.now(UTC) + at_most, pid=os.getpid())
     ended = threading.Event()
-    beats = threading.Thread(target=_beat, args=(one, ended), name="hold", daemon=True)
+    beats = threading.Thread(target=_beat, args=(one, ended), name="write-freeze", daemon=True)
     beats.start()
     try:
         if not wait(what, seconds=patience):
@@ -336,7 +337,7 @@ def _set_gates() -> None:
 def _prove() -> None:
     """Sends a write to nginx. If nobody listens, writes are frozen, too."""
     try:
-        told = proxy.ask("/v2/boathouse/hold/manifests/proof", {}, method="DELETE").status
+        told = proxy.ask("/v2/boathouse/freeze/manifests/proof", {}, method="DELETE").status
     except ConnectionRefusedError:
         return
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -80,7 +80,7 @@ def _each_page_is_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _collecting_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def _gc_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process does not see a test's tables; that it is one, e2e tests see."""
     from registryui.gc import process
 

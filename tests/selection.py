@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -109,6 +110,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if names & {*TOGETHER}
         }
         config.cache.set(CACHE, together)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Names a failure at once: with --all its report comes an hour later."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\nFAILED {report.nodeid}", file=sys.__stderr__, flush=True)
 
 
 def _is_chosen(item: pytest.Item, config: pytest.Config) -> bool:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from registryui import clock, doctor, tasks
 from registryui.deletion import restore
 from registryui.doctor import checks
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.models import AuditEvent, RetentionPolicy, Run, TagTombstone
 from registryui.refused import Refused
 from registryui.retention import runs as retention_runs
@@ -112,7 +112,7 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     machine.is_set(8 * DAY)
     TagTombstone.objects.update(keep_until=now + timedelta(days=7))
     with pytest.raises(Refused, match="trust-clock"):
-        collecting.run_gc(by="test")
+        collector.run_gc(by="test")
     with pytest.raises(CommandError, match="trust-clock"):
         call_command("gc", "--purge-now", stdout=StringIO())
     policy = RetentionPolicy.objects.create(

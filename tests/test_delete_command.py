@@ -51,7 +51,7 @@ def run_json(*words: str, ends: int = 0) -> Any:
     return json.loads(run(*words, "--json", ends=ends))
 
 
-def test_a_tag_is_shown_deleted_listed_and_put_back(here: World) -> None:
+def test_a_tag_is_shown_deleted_listed_and_restored(here: World) -> None:
     digest = here.digest("1")
     (plan,) = run_json("tag", "delete", f"{R}:1", "--dry-run")
     assert [one["tag"] for one in plan["going"]] == ["1"]
@@ -130,7 +130,7 @@ def test_odd_words_are_refused(here: World, subtests: pytest.Subtests) -> None:
             assert len(here.tags()) == 14
 
 
-def test_a_repository_goes_whole_and_comes_back(here: World) -> None:
+def test_a_repository_goes_as_one_and_comes_back(here: World) -> None:
     (done,) = run_json("repository", "delete", R, "--yes")
     assert len(done["results"]) == 14
     assert here.tags() == set()
@@ -149,7 +149,7 @@ def test_what_was_pushed_meanwhile_is_replaced_on_demand(here: World) -> None:
     assert here.digest("1") == digest
 
 
-def test_a_manifest_is_marked_or_goes_for_good(here: World) -> None:
+def test_a_manifest_is_marked_or_purged(here: World) -> None:
     loose = here.real.push_image(R, layers=[b"loose"])
     here.hear_all()
     run("manifest", "delete", f"{R}@{loose}")

@@ -182,7 +182,7 @@ def test_a_renewal_without_reload_is_seen(instance: Instance, mend: Callable[[],
     assert checks.check_proxy().code == "proxy-old-certificate"
     said(checks.check_proxy())
     mend()
-    until(lambda: checks.check_proxy().code == "proxy-ok", "the door is seen to be well")
+    until(lambda: checks.check_proxy().code == "proxy-ok", "the proxy is seen to be healthy")
 
 
 @pytest.mark.parametrize("is_hanging", [True, False])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shlex
 import tomllib
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from django.core.management import load_command_class
 
 from portal import __version__
 
@@ -22,6 +24,7 @@ TEXTS = {
 }
 PAGES = [path for path in TEXTS if path.suffix == ".md"]
 MAP = (ROOT / "docs" / "map.md").read_text()
+COMMANDS = ROOT / "registryui" / "management" / "commands"
 KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
@@ -66,15 +69,34 @@ def test_the_map_is_a_page_whose_files_are_there() -> None:
     assert [name for name in named if not fnmatch.filter(paths, f"*/{name.strip('./')}")] == []
 
 
-def test_the_map_names_every_room_in_the_order_that_is_held() -> None:
+def test_the_map_names_every_room_in_the_order_of_the_contracts() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
     layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
-    floor = {room: at for at, layer in enumerate(layers) for room in re.findall(r"\.(\w+)", layer)}
+    floor = {room: at for at, layer in enumerate(layers) for room in re.findall(r"\w+", layer)}
     table = MAP.partition("## Rooms")[2].partition("## What surprises")[0]
     rooms = re.findall(r"`registryui/(\w+)(?:/|\.py)`", table)
     assert [floor[room] for room in rooms] == sorted(floor[room] for room in rooms)
     packages = {path.parent.name for path in (ROOT / "registryui").glob("*/__init__.py")}
     assert packages - {"migrations"} <= set(rooms)
+
+
+def test_commands_of_the_documents_are_words_that_the_commands_know(
+    subtests: pytest.Subtests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of a code block that begins with ./boathouse, up to its comment or redirection."""
+    block = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    blocks = "".join(one for page in PAGES for one in block.findall(TEXTS[page]))
+    lines = re.findall(r"^\./boathouse (.+)$", blocks.replace("\\\n", ""), re.MULTILINE)
+    assert len(lines) > 80
+    monkeypatch.chdir(tmp_path)
+    Path("office-ca.crt").touch()  # an option reads it
+    for line in lines:
+        name, *words = shlex.split(re.split(r" [|<>] | \|\| ", line)[0], comments=True)
+        if name == "manage" or not (COMMANDS / f"{name}.py").exists():
+            continue  # Django's, or of ./boathouse itself
+        with subtests.test(line):
+            parser = load_command_class("registryui", name).create_parser("boathouse", name)
+            parser.parse_args(words)
 
 
 def test_files_are_written_as_editorconfig_says() -> None:

@@ -10,12 +10,12 @@ from pytest_django import DjangoDbBlocker
 from tests.support.instance import Instance, running_instance
 from tests.support.parts import free_port
 from tests.support.writes_under_way import (  # noqa: F401  (tests)
-    pusher,
     renewed,
     test_a_slow_upload_is_waited_for,
     test_a_write_that_its_client_gave_up_counts_until_the_registry_is_done,
     test_only_what_is_under_way_now_is_waited_for,
     test_what_the_registry_has_not_answered_is_counted,
+    user_with_push,
 )
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
@@ -35,4 +35,4 @@ def instance(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
 
 @pytest.fixture
 def user(instance: Instance) -> tuple[str, str]:
-    return pusher()
+    return user_with_push()

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.utils import timezone
 
 from registryui.models import AuditEvent, RetentionPolicy, Run
 from registryui.retention import runs
+from tests.support.commands import Command
 
 from .support.factories import make_manifest, make_repository, make_tag
 
 pytestmark = pytest.mark.django_db
 
+COMMAND = Command("retention")
+said, facts, refused = COMMAND.said, COMMAND.facts, COMMAND.refused
+
 ADD = ["add", "old builds", "--repositories", "team/*", "--keep-newest", "2"]
-
-
-def said(*words: str) -> str:
-    out = io.StringIO()
-    call_command("retention", *words, stdout=out, stderr=io.StringIO())
-    return out.getvalue()
-
-
-def facts(*words: str) -> Any:
-    return json.loads(said(*words, "--json"))
-
-
-def refused(*words: str) -> tuple[int, str]:
-    """Exit code and the sentence, which the JSON has as well."""
-    out = io.StringIO()
-    with pytest.raises(CommandError) as end:
-        call_command("retention", *words, stdout=out)
-    if "--json" in words:
-        assert json.loads(out.getvalue()) == {"error": str(end.value)}
-    return end.value.returncode, str(end.value)
 
 
 @pytest.fixture
@@ -110,7 +92,7 @@ def test_a_dry_run_in_words(tags: None) -> None:
         "time, only the newest 2 are kept; no pull recorded"
     )
     assert lines[-1].startswith(
-        "3 of 5 tags would be deleted, 12 bytes reclaimable by garbage collection; 0 kept"
+        "3 of 5 tags would be deleted, 12 B reclaimable by garbage collection; 0 kept"
     )
     assert len(lines) == 4
     every = said("dry-run", "old builds", "--all").splitlines()

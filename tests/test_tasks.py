@@ -94,10 +94,10 @@ def test_a_sync_that_was_cut_off_does_not_stop_the_next_start_from_reading(
     assert (newest.state, newest.by) == (Run.State.DONE, "start")
 
 
-def test_deletes_that_died_are_settled_each_minute() -> None:
-    (settle,) = [one for one in HUEY._registry.periodic_tasks if one.name == "recover_deletes"]
+def test_deletes_that_died_are_recovered_each_minute() -> None:
+    (recover,) = [one for one in HUEY._registry.periodic_tasks if one.name == "recover_deletes"]
     assert all(
-        settle.validate_datetime(datetime(2026, 11, 29, 3, one, tzinfo=UTC)) for one in range(60)
+        recover.validate_datetime(datetime(2026, 11, 29, 3, one, tzinfo=UTC)) for one in range(60)
     )
 
 

@@ -22,9 +22,9 @@ def folder(tmp_path: Path, settings: Any) -> Path:
 
 def test_what_lives_or_ended_is_not_dead() -> None:
     assert dead() == []
-    with under_way("collect-1"):
+    with under_way("gc-1"):
         assert dead() == []
-    with pytest.raises(ValueError, match="no"), under_way("collect-2"):
+    with pytest.raises(ValueError, match="no"), under_way("gc-2"):
         raise ValueError("no")
     assert dead() == []
 
@@ -45,6 +45,6 @@ def test_what_was_killed_is_dead_until_it_is_taken_up() -> None:
 def test_a_disk_that_takes_no_file_ends_no_work(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("no folder")
     done = []
-    with under_way("collect-1"):
+    with under_way("gc-1"):
         done.append(1)
     assert done == [1]

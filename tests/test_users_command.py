@@ -25,6 +25,7 @@ from registryui import proxy
 from registryui.accounts import drift, htpasswd, publish, users
 from registryui.management import user_arguments
 from registryui.models import NEVER, Operator, RegistryUser, Role
+from tests.support.commands import Command
 
 from .support.instance import Instance
 from .support.waiting import LONGEST
@@ -48,14 +49,8 @@ def instance(standing: Instance) -> Instance:
     return standing
 
 
-def run(*words: str) -> str:
-    printed = io.StringIO()
-    call_command("user", *words, stdout=printed, stderr=io.StringIO())
-    return printed.getvalue()
-
-
-def facts(*words: str) -> Any:
-    return json.loads(run(*words, "--json"))
+COMMAND = Command("user")
+run, facts = COMMAND.said, COMMAND.facts
 
 
 def refused(*words: str, code: int = 1) -> str:
@@ -232,7 +227,7 @@ def test_what_drift_does_not_understand_is_refused(no_parts: Path) -> None:
     assert everything() == before
 
 
-def test_a_line_that_no_row_can_stand_for_is_refused_whole(no_parts: Path) -> None:
+def test_a_line_that_no_row_can_stand_for_is_refused_with_all_others(no_parts: Path) -> None:
     run("add", "a")
     with live.HTPASSWD_FILE.open("ab") as file:
         file.write(b"good:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\nodd\x07:x\n")

@@ -24,13 +24,13 @@ from tests.support.writes_under_way import (  # noqa: F401  (tests, too)
     TYPE,
     frozen,
     give_up,
-    pusher,
     renewed,
     test_a_slow_upload_is_waited_for,
     test_a_write_that_its_client_gave_up_counts_until_the_registry_is_done,
     test_only_what_is_under_way_now_is_waited_for,
     test_what_the_registry_has_not_answered_is_counted,
     until_under_way,
+    user_with_push,
 )
 
 from .support.instance import Instance, restart_nginx
@@ -64,7 +64,7 @@ def instance(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
 
 @pytest.fixture
 def user(instance: Instance) -> tuple[str, str]:
-    return pusher()
+    return user_with_push()
 
 
 def soon(minutes: float = 5) -> datetime:
@@ -77,7 +77,7 @@ def run(*words: str) -> Any:
     return json.loads(printed.getvalue())
 
 
-def test_every_write_is_held_and_says_why_while_reads_go_on(user: tuple[str, str]) -> None:
+def test_every_write_is_rejected_and_says_why_while_reads_go_on(user: tuple[str, str]) -> None:
     write_freeze.on("writes", by="tests", until=soon())
     for method, path in WRITES:
         for who in (user, None):
@@ -94,7 +94,7 @@ def test_every_write_is_held_and_says_why_while_reads_go_on(user: tuple[str, str
         assert ask(method, path, user).status not in (401, 403, 503), (method, path)
 
 
-def test_a_hold_on_manifests_lets_blobs_through(user: tuple[str, str]) -> None:
+def test_a_freeze_of_manifests_lets_blobs_through(user: tuple[str, str]) -> None:
     write_freeze.on("manifests", by="tests", until=soon())
     for method, path in WRITES:
         answer = ask(method, path, user, body=b"x" if method[0] == "P" else b"")
@@ -106,17 +106,17 @@ def test_a_hold_on_manifests_lets_blobs_through(user: tuple[str, str]) -> None:
 
 
 def test_the_proxy_opens_when_the_work_is_done_or_fails(user: tuple[str, str]) -> None:
-    with write_freeze.frozen("manifests", by="tests") as held:
+    with write_freeze.frozen("manifests", by="tests") as frozen:
         assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest()).status == 503
-        held.check()
-        assert held.seconds > 0
+        frozen.check()
+        assert frozen.seconds > 0
     assert ask("PUT", "/v2/team/app/manifests/1", user, body=manifest(), headers=TYPE).status == 201
     with pytest.raises(RuntimeError), write_freeze.frozen("writes", by="tests"):
         raise RuntimeError
     assert not any(write_freeze.is_frozen(what) for what in ("writes", "manifests"))
 
 
-def test_two_holds_end_one_after_the_other(instance: Instance) -> None:
+def test_two_freezes_end_one_after_the_other(instance: Instance) -> None:
     write_freeze.on("writes", by="an admin", until=soon())
     with write_freeze.frozen("manifests", by="tests"):
         assert write_freeze.off() == 1  # by hand: not that of the work that goes on
@@ -162,15 +162,15 @@ with freeze.frozen("writes", by="tests"):
 """
 
 
-def test_a_hold_that_was_lost_stops_its_work(instance: Instance) -> None:
-    with write_freeze.frozen("manifests", by="tests") as held:
-        held.check()
+def test_a_freeze_that_was_lost_stops_its_work(instance: Instance) -> None:
+    with write_freeze.frozen("manifests", by="tests") as frozen:
+        frozen.check()
         (
-            write_freeze.folder() / f"{held.freeze.id}.json"
+            write_freeze.folder() / f"{frozen.freeze.id}.json"
         ).unlink()  # as whoever cleared it, because it slept
         assert write_freeze.clear() == []
         with pytest.raises(Refused, match="ended before the work was done"):
-            held.check()
+            frozen.check()
 
 
 def test_it_ends_at_its_time(instance: Instance) -> None:
@@ -183,7 +183,7 @@ def test_it_ends_at_its_time(instance: Instance) -> None:
 
 def test_an_nginx_that_does_not_look_is_noticed(instance: Instance) -> None:
     place = configuration.nginx_file()
-    place.write_text(place.read_text().replace("return 512;", "set $held_words x;"))
+    place.write_text(place.read_text().replace("return 512;", "set $freeze_words x;"))
     restart_nginx(instance)
     with pytest.raises(Refused, match=r"it returns 401\).*boathouse up"):
         write_freeze.on("manifests", by="tests", until=soon())
@@ -196,14 +196,14 @@ def test_a_proxy_that_nobody_opens_is_shut(instance: Instance) -> None:
     assert write_freeze.is_frozen("writes")
 
 
-def test_the_doors_of_other_hosts_cannot_be_shut_from_here(instance: Instance) -> None:
+def test_other_hosts_cannot_be_frozen_from_here(instance: Instance) -> None:
     Host.objects.create(id="1234", name="second:8443")
     with pytest.raises(Refused, match="second:8443"), write_freeze.frozen("manifests", by="tests"):
         pass
     assert run("on", "--wait", "5")["others"] == ["second:8443"]
 
 
-def test_the_command_holds_tells_and_opens(instance: Instance, user: tuple[str, str]) -> None:
+def test_the_command_freezes_tells_and_ends(instance: Instance, user: tuple[str, str]) -> None:
     assert run("status") == {"frozen": []}
     told = run("on", "--minutes", "5")
     assert (told["what"], told["by"], told["quiet"]) == ("writes", "command line", True)
@@ -230,7 +230,7 @@ def test_the_folder_can_be_passed_by_nginx_alone(instance: Instance) -> None:
     assert Path(write_freeze.folder()).stat().st_mode & 0o777 == 0o711
 
 
-def test_the_doctor_says_who_holds_what(instance: Instance, user: tuple[str, str]) -> None:
+def test_the_doctor_says_who_froze_what(instance: Instance, user: tuple[str, str]) -> None:
     assert doctor.checks.check_proxy().code == "proxy-ok"
     write_freeze.on("writes", by="vera", until=soon())
     found = doctor.checks.check_proxy()

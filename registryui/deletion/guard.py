@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from django.db import DatabaseError
 
 from registryui import sockets, write_freeze
 from registryui.chunks import chunks
+from registryui.graph import closure
 from registryui.models import BlobName, Manifest, Protection, Tag
 from registryui.oci.digest import is_digest, sha256
 from registryui.oci.names import is_tag
@@ -238,24 +239,20 @@ def _names(source: FileStore | RegistryClient, repository: str, digest: str) -> 
 def _contains(
     source: FileStore | RegistryClient, repository: str, digest: str, names: set[str]
 ) -> bool:
-    """Whether one of `names` is a part of that manifest, read from the registry."""
-    seen: set[str] = set()
-    queue = [digest]
-    while queue:
-        one = queue.pop()
-        if one in names:
-            return True
-        if one in seen or not one:
-            continue
-        seen.add(one)
-        try:
-            stored = source.manifest(repository, one)
-        except BadAnswer:
-            continue
-        if stored is not None:
-            parts = references(stored.raw)
-            others = source.stored_as(repository, parts.digests)
-            if names.intersection([*parts.digests, *others.values()]):
-                return True
-            queue += parts.manifests
-    return False
+    """Whether one of `names` is reachable from that manifest, read from the registry."""
+    found = {digest}
+
+    def below(level: set[str]) -> Iterator[str]:
+        for one in level:
+            if not one or found & names:
+                continue
+            with suppress(BadAnswer):
+                if stored := source.manifest(repository, one):
+                    parts = references(stored.raw)
+                    found.update(
+                        parts.digests, source.stored_as(repository, parts.digests).values()
+                    )
+                    yield from parts.manifests
+
+    closure([digest], below)
+    return bool(found & names)

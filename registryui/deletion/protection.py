@@ -114,8 +114,8 @@ def _strengthened(row: Protection, asked: Protection, *, by: str) -> Protection:
     if row.is_immutable and not asked.is_immutable:
         raise Refused(
             _(
-                "These tags are immutable already, which also forbids deleting them. To let pushes "
-                "move them, lift that protection first."
+                "These tags are already immutable, so they cannot be deleted either. To allow "
+                "pushes to change them, remove that protection first."
             )
         )
     if row.is_immutable == asked.is_immutable:

@@ -210,7 +210,7 @@ def _begin(planned: Purge, dead: Sequence[str], act: str, by: str) -> None:
         "delete.begin",
         f"{planned.repository}@{planned.digest}",
         by=by,
-        details={"act": act, "for_good": True, "tags": list(planned.tags)},
+        details={"act": act, "permanently": True, "tags": list(planned.tags)},
     )
 
 

@@ -74,7 +74,7 @@ def _recover_all(tags: Iterable[tuple[str, str]], throw_aways: Iterable[tuple[st
             try:
                 _recover(registry, name, sorted(wanted[name]), sorted(left_over[name]))
             except RegistryError as error:
-                log.warning("deletes of %s are not settled: %s", name, error)
+                log.warning("deletes of %s are not recovered: %s", name, error)
     return sum(map(len, wanted.values()))
 
 

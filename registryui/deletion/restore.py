@@ -136,8 +136,8 @@ def restore_digest(repository: str, tag: str, digest: str, *, expected: str, by:
 
 
 def bring_back(registry: RegistryClient) -> None:
-    """Puts the manifests that undo keeps and that clients deleted back, without a tag: else the
-    registry's own collector takes their blobs. RegistryError: it does not answer."""
+    """Restores the manifests that undo keeps and that clients deleted, without a tag: else the
+    registry's own garbage collector deletes their blobs. RegistryError: it does not answer."""
     kept: dict[str, set[str]] = defaultdict(set)
     rows = TagTombstone.objects.kept(timezone.now()).exclude(digest="")
     for repository, digest in rows.values_list("repository", "digest"):

@@ -29,7 +29,17 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from registryui import clock, database_errors, hosts, proxy, sockets, space, tls, write_freeze
+from registryui import (
+    clock,
+    database_errors,
+    hosts,
+    proxy,
+    runs,
+    sockets,
+    space,
+    tls,
+    write_freeze,
+)
 from registryui.accounts import drift, htpasswd, publish
 from registryui.audit.check import newest_check
 from registryui.index.progress import Result
@@ -479,8 +489,8 @@ def changes_without_event(newest: datetime | None) -> int:
 
     The first sync finds everything by itself, so it does not count.
     """
-    runs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
-    pair = list(runs[:2])
+    syncs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
+    pair = list(syncs[:2])
     if len(pair) < 2 or pair[1].finished_at is None or (newest and newest >= pair[1].finished_at):
         return 0
     result = Result.of(pair[0])
@@ -506,17 +516,17 @@ def check_audit_log() -> Finding | None:
 
 
 # -- index ---------------------------------------------------------------------------------------
-def check_index(*, now: datetime | None = None) -> Finding:
+def check_index() -> Finding:
     """How long ago was the last complete sync?"""
-    now = now or timezone.now()
-    runs = Run.objects.filter(kind=Run.Kind.SYNC).order_by("-started_at")
-    done = runs.filter(state=Run.State.DONE).values_list("finished_at", flat=True).first()
-    last = runs.values_list("state", "done", "log", "heartbeat_at").first()
+    now = timezone.now()
+    syncs = Run.objects.filter(kind=Run.Kind.SYNC).order_by("-started_at")
+    done = syncs.filter(state=Run.State.DONE).values_list("finished_at", flat=True).first()
+    last = syncs.defer("result").first()
     params: dict[str, Any] = {"every": settings.SYNC_MINUTES}
-    if last and last[0] == Run.State.RUNNING and now - last[3] < timedelta(minutes=1):
-        return Finding("index", "ok", "index-running", {"done": last[1]})
-    if last and last[0] == Run.State.FAILED:
-        params["error"] = last[2].strip().splitlines()[-1][:200] if last[2].strip() else ""
+    if last and runs.is_alive(last):
+        return Finding("index", "ok", "index-running", {"done": last.done})
+    if last and last.state == Run.State.FAILED:
+        params["error"] = last.log.strip().splitlines()[-1][:200] if last.log.strip() else ""
         params["at"] = done.isoformat() if done else ""
         return Finding("index", "bad", "index-failed", params)
     if done is None:
@@ -550,8 +560,8 @@ def check_store(*, is_thorough: bool = False) -> Finding:
         told = {"path": blocked, "user": _own_name()}
         return Finding("store", "bad", "store-unwritable", told)
     milliseconds = round((time.monotonic() - start) * 1000)
-    runs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
-    newest = runs.first()
+    syncs = Run.objects.filter(kind=Run.Kind.SYNC, state=Run.State.DONE).order_by("-started_at")
+    newest = syncs.first()
     synced = Result.of(newest) if newest else Result()
     for code, links in (
         ("store-links", synced.unfollowed),

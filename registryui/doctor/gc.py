@@ -31,15 +31,15 @@ def check_gc(*, now: datetime | None = None) -> Finding:
     """How did the newest run end, and is quarantined content purged in time? Two queries."""
     now = now or timezone.now()
     found = collector.newest_runs(NEWEST)
-    collections = [run for run in found if not Result.of(run).dry_run]
+    gc_runs = [run for run in found if not Result.of(run).dry_run]
     ended = (Result.of(run) for run in found if run.state != Run.State.RUNNING)
     waiting = next((one for one in ended if one.in_quarantine is not None), Result())
-    newest = collections[0] if collections else None
+    newest = gc_runs[0] if gc_runs else None
     if newest is None:
         return _none_yet(now)
     if runs.is_alive(newest):
         return _finding("ok", "gc-running", at=newest.started_at.isoformat())
-    if collector.is_unreviewed(collections):
+    if collector.is_unreviewed(gc_runs):
         ended_at = newest.finished_at or newest.heartbeat_at
         return _finding("warn", "gc-unreviewed", at=ended_at.isoformat())
     if newest.state in (Run.State.FAILED, Run.State.RUNNING):
@@ -82,7 +82,7 @@ def with_gc_estimate(disk: Finding) -> Finding:
         return Finding(disk.name, disk.state, disk.code, {**disk.params, "uncounted": True})
     # After a run its candidates are in quarantine.
     more = counted.candidate_bytes if counted.dry_run else 0
-    counts = {"waiting": counted.in_quarantine_bytes, "collectable": more}
+    counts = {"waiting": counted.in_quarantine_bytes, "reclaimable": more}
     return Finding(disk.name, disk.state, disk.code, {**disk.params, **counts})
 
 

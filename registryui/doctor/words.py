@@ -214,7 +214,7 @@ def _would_free(p: Params) -> str:
     """What garbage collection could free; "" if nothing, or unknown."""
     if p.get("uncounted"):
         return gettext("To see what garbage collection would free, run ./boathouse gc --dry-run.")
-    waiting, more = int(p.get("waiting", 0)), int(p.get("collectable", 0))
+    waiting, more = int(p.get("waiting", 0)), int(p.get("reclaimable", 0))
     words = []
     if waiting:
         words.append(

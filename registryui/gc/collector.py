@@ -51,10 +51,10 @@ SKEW = timedelta(minutes=10)  # between our clock and that of the store's disk
 PAUSE = timedelta(hours=1)  # between a run and one that only purges what has become due
 NEWEST = 20  # newest runs
 TRY_AGAIN = timedelta(minutes=10)  # after a review that failed
-IDLE = timedelta(minutes=6)  # nginx ends a body that stands still after five, and while the disk is
+IDLE = timedelta(minutes=6)  # nginx ends a body without progress after five, and while the disk is
 # low it refuses to go on with an upload: nobody writes to this one any more
 
-StageName = Literal["canary", "mark", "hide", "review", "purge", "leftovers", "done"]
+StageName = Literal["canary", "mark", "quarantine", "review", "purge", "leftovers", "done"]
 
 
 class Frozen(Protocol):
@@ -88,7 +88,7 @@ def run_gc(
     """One run; None if another one is under way. Refused: it may not begin (the reason).
 
     `dry_run` changes nothing and only counts. `purge_now` also purges what is not due; while it
-    looks and purges, `freeze` keeps manifests from being written, and without one it is refused.
+    marks and purges, `freeze` keeps manifests from being written, and without one it is refused.
     `review` only restores what is needed.
     """
     freeze = freeze or FREEZE
@@ -149,7 +149,7 @@ def newest_runs(count: int) -> list[Run]:
 
 
 def wants_review(now: datetime) -> bool:
-    """Whether a run was ended after it hid something and before it looked again; some minutes
+    """Whether a run was ended between its quarantine and its review; some minutes
     later again if a review of it failed."""
     found = newest_runs(NEWEST)
     if not found or runs.is_alive(found[0]):
@@ -162,7 +162,7 @@ def wants_review(now: datetime) -> bool:
 
 
 def is_unreviewed(recent: Iterable[Run]) -> bool:
-    """Whether something may be hidden that a push needs, by the newest runs, newest first."""
+    """Whether something in quarantine may be needed by a push, by the newest runs, newest first."""
     told = (Result.of(run).reviewed for run in recent)
     return next((one for one in told if one is not None), True) is False
 
@@ -209,8 +209,8 @@ class _GcRun(runs.Work[Result]):
 
     def everything(self, freeze: Freeze | None) -> None:
         """All stages. `freeze`: purge all, also what is not due."""
-        looks = 1 if self.result.dry_run else 2
-        self.run.total = looks * (Manifest.objects.count() + Blob.objects.count())
+        marks = 1 if self.result.dry_run else 2
+        self.run.total = marks * (Manifest.objects.count() + Blob.objects.count())
         if self.result.dry_run:
             with self._stage("mark"):
                 mark = self._stable_mark()
@@ -251,11 +251,11 @@ class _GcRun(runs.Work[Result]):
                 self._leftovers(mark, settings.UPLOAD_TIME)
 
     def _quarantine_and_review(self, mark: Mark) -> Mark:
-        """Quarantines the candidates, and looks again whatever ended that; the newest mark."""
+        """Quarantines the candidates, then reviews, whatever ended that; the newest mark."""
         manifests: list[tuple[str, str]] = []
         self.result.reviewed = not (mark.manifests or mark.blobs)
         try:
-            with self._stage("hide"):
+            with self._stage("quarantine"):
                 self._quarantine(mark, manifests)
             self.result.reviewed = not (self.result.quarantined or manifests)
         finally:
@@ -438,12 +438,12 @@ class _GcRun(runs.Work[Result]):
                 self.result.purged += 1
 
     def _purge_now(self, freeze: Freeze) -> None:
-        """Purges all, with manifests held from before a new look until the last is gone."""
+        """Purges all, with manifests frozen from before a new mark until the last is gone."""
         began = time.monotonic()
         try:
-            with freeze() as held:
+            with freeze() as frozen:
                 mark = self._stable_mark()
-                self._purge(mark, mark.began, check=held.check)
+                self._purge(mark, mark.began, check=frozen.check)
         finally:
             self.result.freeze_seconds = time.monotonic() - began
 

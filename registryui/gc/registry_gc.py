@@ -1,9 +1,9 @@
-"""The registry's own collector, for a store that cannot be reached from here.
+"""The registry's own garbage collector, for a store that cannot be reached from here.
 
-It believes that nobody writes from its first read to its last delete, so all writes are held at
+It believes that nobody writes from its first read to its last delete, so all writes are frozen at
 the proxy, and it is never told `--delete-untagged`, which destroys children of image indexes.
 Without that it keeps every manifest that has lost its tags. `delete_untagged` takes those away
-before, by digest, while writes are held: what nothing keeps (see graph.py).
+before, by digest, while writes are frozen: what nothing keeps (see graph.py).
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def delete_untagged(
     """Deletes from the registry the manifests that nothing needs, by digest, which is only safe
     while nobody can set a tag. Reads the registry first, so that the index has every tag.
 
-    Refused: writes are not held, or some that began before are still under way; the registry could
-    not be read.
+    Refused: writes are not frozen, or some that began before are still in progress; the registry
+    could not be read.
     """
     if not dry_run:
         _check_frozen()
@@ -122,7 +122,7 @@ class _NotKnown(Exception):
 
 
 def _check_digests() -> None:
-    """Refused if a manifest names a digest that is no sha256: the registry's collector takes what
+    """Refused if a manifest names a digest that is no sha256: the registry's own gc takes what
     manifests name for what blobs are stored by, and would delete the blob. Reads all manifests."""
     rows = Manifest.objects.order_by().values_list("repository__name", "raw")
     for name, raw in rows.iterator(chunk_size=500):
@@ -165,17 +165,17 @@ def _removed(
 
 
 def _kept(client: RegistryClient, repository: Repository, may_go: set[str]) -> set[str]:
-    """Digests that tags need, by the registry's own word now, or undo, or what is too young to go;
-    and all that these need."""
+    """Digests that tags need, by the registry's own word now, or undo, or what is within the grace
+    period; and all that these need."""
     known = set(repository.manifests.values_list("digest", flat=True))
     try:
         tags = client.tags(repository.name)
     except NotFound:
         tags = []
     undoable = TagTombstone.objects.kept(timezone.now()).filter(repository=repository.name)
-    former = set(undoable.values_list("digest", flat=True))
+    restorable = set(undoable.values_list("digest", flat=True))
     roots = {client.resolve(repository.name, tag) or "" for tag in tags} - {""}
-    for digest in former - known:
+    for digest in restorable - known:
         if client.resolve(repository.name, digest):
             roots.add(digest)
     if unknown := roots - known:
@@ -183,7 +183,7 @@ def _kept(client: RegistryClient, repository: Repository, may_go: set[str]) -> s
     if is_mirrored(repository.name):
         alone = repository.manifests.filter(PULLED_ALONE)
         roots |= set(alone.values_list("digest", flat=True))
-    return closure(roots | former | (known - may_go), partial(_named_by, repository))
+    return closure(roots | restorable | (known - may_go), partial(_named_by, repository))
 
 
 def _named_by(repository: Repository, digests: set[str]) -> set[str]:

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from registryui import runs
 
+_BEFORE = {"hide": "quarantine"}  # what runs of 0.5 call a stage
+
 
 @dataclass(slots=True)
 class Stage:
@@ -14,6 +16,9 @@ class Stage:
 
     name: str = ""
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.name = _BEFORE.get(self.name, self.name)
 
 
 @dataclass(slots=True)
@@ -47,12 +52,15 @@ class Result(runs.Result):
     empty_repositories: int = 0
     skipped_repositories: list[tuple[str, str]] = field(default_factory=list)  # of which nothing
     # went: name, why
-    freeze_seconds: float = 0.0  # how long manifest writes were held
-    is_review: bool = False  # it only looks again, after a run that ended before it could
-    # False: something may be hidden that a push needs; True: not, after a full look; None: it
-    # neither hid nor looked.
+    freeze_seconds: float = 0.0  # how long manifest writes were frozen
+    is_review: bool = False  # only a review, after a run that ended before its own
+    # False: something in quarantine may be needed by a push; True: not, after a full mark; None: it
+    # neither quarantined nor marked.
     reviewed: bool | None = None
     repaired: list[str] = field(default_factory=list)  # half-written files made good, a line each
+
+    def __post_init__(self) -> None:
+        self.stage = _BEFORE.get(self.stage, self.stage)
 
     @property
     def due(self) -> datetime | None:

@@ -1,4 +1,4 @@
-"""What an image stands on, and what stands on an image: by layers, not by what somebody wrote.
+"""What an image is based on, and what is based on an image: by layers, not by what somebody wrote.
 
 The base image of an image is the tagged image whose layers are all found at the bottom of it, in
 their order, and of which there are most. The page of a tag shows it (`base_of`); search asks the
@@ -90,7 +90,7 @@ def standing_on(layers: Sequence[int]) -> QuerySet[Manifest]:
 
 
 def is_on(layers: Sequence[int], manifest: str = "pk") -> Q:
-    """The condition that the manifest whose id is in the column `manifest` stands on these."""
+    """The condition that the manifest whose id is in the column `manifest` is based on these."""
     edges = ManifestBlob.objects.filter(
         manifest=OuterRef(manifest), role=ManifestBlob.Role.LAYER
     ).order_by()

@@ -227,7 +227,7 @@ _NAMED = ("pk", "digest")
 
 
 def _by_digest(term: Term) -> Condition:
-    # "g" stands behind every hex digit: a range is read from the index, LIKE is not.
+    # "g" sorts after every hex digit: a range is read from the index, LIKE is not.
     within = {"digest__gte": term.digest, "digest__lt": f"{term.digest}g"}
     rows = Manifest.objects.filter(**within).values_list(*_NAMED)
     return _of_manifests(term, _that(**within), rows, rank=0)
@@ -311,7 +311,7 @@ def _platform(term: Term) -> Condition:
 def _media(term: Term) -> Condition:
     """A part of the media type or of the words that the pages have for it (`helm`, `signature`)."""
     found = {*_values("media_type"), *_values("artifact_type")}
-    # The type itself too: it may stand behind the TYPES that were looked through.
+    # The type itself too: it may come after the TYPES that were looked through.
     types = [*sorted(one for one in found if _is_meant(term, one))[:TYPES], term.value]
 
     def says(column: str) -> Q:

@@ -268,11 +268,11 @@ def _conclude(
     # Another host may have been at the same events.
     rows = RegistryEvent.objects.select_for_update().filter(pk__in=wanted, applied_at=None)
     ours = set(rows.values_list("pk", flat=True))
-    settled = {name: [one for one in events if one.pk in ours] for name, events in done.items()}
-    unknown = _count(settled, mirrors)
+    counted = {name: [one for one in events if one.pk in ours] for name, events in done.items()}
+    unknown = _count(counted, mirrors)
     ours -= {event.pk for pulls in unknown.values() for event in pulls}
     RegistryEvent.objects.filter(pk__in=ours).update(applied_at=timezone.now(), error="")
-    client_deletes.tell(event for events in settled.values() for event in events)
+    client_deletes.tell(event for events in counted.values() for event in events)
     return unknown
 
 

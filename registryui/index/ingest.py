@@ -701,7 +701,7 @@ def _mark_pushed(
 
 
 def _regroup(repository: Repository, manifests: set[int]) -> None:
-    """Tags on one digest share a group_key, so that they stand together in natural order."""
+    """Tags on one digest share a group_key, so that they are adjacent in natural order."""
     groups: dict[int, list[Tag]] = defaultdict(list)
     for tag in repository.tags.filter(manifest__in=manifests).only(
         "id", "manifest_id", "version_key", "group_key", "repository_id"

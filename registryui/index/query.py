@@ -99,7 +99,7 @@ class QueryError(ValueError):
 def parse(text: str, *, now: datetime, registry: str = "") -> Query:
     """The query in `text`; QueryError if it is none. An empty text gives a query of no terms.
 
-    registry: the name that stands before repositories in references, and is left out.
+    registry: the name before repositories in references, and is left out.
     now: for ages; its time zone is the one of dates.
     """
     text = storable(text)
@@ -237,7 +237,7 @@ def _near(term: Term) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A qualifier with what stands behind it."""
+    """A qualifier with its value."""
 
     term: Term
     operator: str  # ":", "<", ">=", ":<" …

@@ -132,7 +132,7 @@ def manifests(
     asked = [term for term in query.terms if term.digest and not term.is_negated]
     if not asked or any(term.field not in (*_ON_REPOSITORIES, "digest") for term in query.terms):
         return Found([])
-    # "g" stands behind every hex digit: a range is read from the index, LIKE is not.
+    # "g" sorts after every hex digit: a range is read from the index, LIKE is not.
     least = asked[0].digest
     fitting = _light(fitting.filter(digest__gte=least, digest__lt=f"{least}g"))
     rows = list(fitting.order_by("digest", "pk")[: size + 1])
@@ -209,7 +209,7 @@ def _named_repositories(items: Sequence[Condition]) -> tuple[list[int] | None, i
 
 
 def _is_repository(term: Term) -> bool:
-    """Whether the value stands in the name of the repository; a tag has no slash."""
+    """Whether the value is in the name of the repository; a tag has no slash."""
     return term.field in (REFERENCE, "repo") or (term.field == WORD and "/" in term.value)
 
 

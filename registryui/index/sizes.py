@@ -130,7 +130,7 @@ def _own_sizes() -> dict[int, int]:
 
 
 def _namespace_sizes() -> dict[str, tuple[int, int]]:
-    """Size and own size by namespace; repositories without one stand together under ""."""
+    """Size and own size by namespace; repositories without one are under ""."""
     with connection.cursor() as cursor:
         cursor.execute(_NAMESPACES)
         return {name: (int(size), int(own)) for name, size, own in cursor.fetchall()}

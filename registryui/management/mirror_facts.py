@@ -147,7 +147,7 @@ def limit_words(found: dict[str, int] | None) -> str:
 def _state_words(fact: dict[str, Any]) -> str:
     if fact["state"] == "away":
         because = f": {fact['error']}" if fact["error"] else ""
-        return formats.cell(f"upstream away since {fact['away_since']}{because}")
+        return formats.cell(f"upstream unavailable since {fact['away_since']}{because}")
     words = {
         "disabled": "disabled: only what is stored here can be pulled",
         "unused": "enabled, not used yet",

@@ -140,8 +140,8 @@ class Content:
     # -- writing -----------------------------------------------------------------------------------
     def may_store(self, size: int = 0) -> bool:
         """Whether so many bytes may be written: no write freeze, and space left."""
-        hold = Path(self._configuration.gates)
-        if not self._spool or any((hold / name).exists() for name in _GATES):
+        gates = Path(self._configuration.gates)
+        if not self._spool or any((gates / name).exists() for name in _GATES):
             return False
         try:
             found = os.statvfs(self._spool.folder)

@@ -135,7 +135,7 @@ class Health:
     def obstacle(self, *, is_manifest: bool) -> Failure | None:
         """Why the upstream is not to be asked now; None if it may be."""
         if self._away:
-            return Away(f"{self._mirror.url} is away ({self._away})")
+            return Away(f"{self._mirror.url} is unavailable ({self._away})")
         left = self._limited_until - time.monotonic()
         if is_manifest and left > 0:
             return self._limited(int(left) + 1)
@@ -157,13 +157,15 @@ class Health:
         with self._lock:
             is_new, self._away = not self._away, words
         if self.is_over.is_set():
-            return Away(f"{self._mirror.url} is away ({words})")
+            return Away(f"{self._mirror.url} is unavailable ({words})")
         self._state.note(error=words)
         if is_new:
-            log.warning("mirror %s: %s is away: %s", self._mirror.name, self._mirror.url, words)
+            log.warning(
+                "mirror %s: %s is unavailable: %s", self._mirror.name, self._mirror.url, words
+            )
             self._state.note(away_since=now())
             threading.Thread(target=self._probe_always, name="probe", daemon=True).start()
-        return Away(f"{self._mirror.url} is away ({words})")
+        return Away(f"{self._mirror.url} is unavailable ({words})")
 
     def erred(self, words: str) -> Away:
         """The upstream answered with an error of its own. One may be that of a single path."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from registryui.client_steps import Client, Step
 from registryui.models import Mirror
 
 from . import presets
@@ -16,28 +16,10 @@ CA_FILE = "boathouse-ca.crt"  # what the page of trust calls it
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One box to copy and what it does."""
-
-    name: str
-    title: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """All the steps for one kind of client."""
-
-    key: str
-    label: str
-    steps: Sequence[Step]
-
-
-@dataclass(frozen=True, slots=True)
 class _Names:
     host: str  # of this registry
     mirror: str
-    upstream: str  # what stands before an image's name there: "docker.io"
+    upstream: str  # the host in an image's name there: "docker.io"
     image: str  # an example of it, with its tag
     open: str  # address of the open port; "": none
 

@@ -305,8 +305,8 @@ def checked_url(text: str, *, may_be_plain: bool) -> str:
     if parts.scheme == "http" and not may_be_plain and not _is_loopback(host):
         raise Refused(
             _(
-                "http:// is not encrypted: passwords and images could be read and changed on the "
-                "way. Use https://, or confirm that the connection may be unencrypted."
+                "http:// is not encrypted: passwords and images could be read and changed in "
+                "transit. Use https://, or confirm that the connection may be unencrypted."
             )
         )
     netloc = f"[{host}]" if ":" in host else host

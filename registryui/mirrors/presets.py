@@ -45,7 +45,7 @@ def of_url(url: str) -> Preset | None:
 
 
 def host_of(url: str) -> str:
-    """What stands before an image's name at that upstream: "docker.io", "quay.io",
+    """The host in an image's name at that upstream: "docker.io", "quay.io",
     "registry.example.net:8443"."""
     found = of_url(url)
     return found.host if found else urlsplit(url).netloc

@@ -128,8 +128,8 @@ def _asking(row: Mirror) -> Iterator[Upstream]:
 
 
 def reason(error: failures.Failure) -> str:
-    """What stands in brackets in `URL is away (it refuses connections)`; else all of it."""
-    found = re.fullmatch(r"\S+ is away \((.*)\)", str(error), re.DOTALL)
+    """What is in brackets in `URL is unavailable (it refuses connections)`; else all of it."""
+    found = re.fullmatch(r"\S+ is unavailable \((.*)\)", str(error), re.DOTALL)
     return found[1] if found else str(error)
 
 

@@ -67,7 +67,7 @@ _PLAIN_AT = Coalesce(F("at"), F("at"), output_field=models.DateTimeField())
 
 
 def _beginning(act: str) -> Q:
-    return Q(act__gte=f"{act}.", act__lt=f"{act}/")  # "/" stands behind "."; an index finds it
+    return Q(act__gte=f"{act}.", act__lt=f"{act}/")  # "/" sorts after "."; an index finds it
 
 
 class AuditEvent(models.Model):

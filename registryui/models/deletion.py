@@ -1,4 +1,4 @@
-"""What goes away, what may not, and what can still be brought back. Only deletion/ writes here, and
+"""What is deleted, what may not be, and what can still be restored. Only deletion/ writes here, and
 index/ notes what a push overwrote and what a client deleted."""
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Listing:
         return _columns(self.queryset.model, self.order)
 
     def ahead(self, values: Sequence[Any] | None, size: int, most: int, *, is_back: bool) -> _Ahead:
-        """What stands behind that edge; going back, from the row at the edge itself on."""
+        """What follows that edge; going back, from the row at the edge itself on."""
         columns = self.columns
         if is_back:
             if values is None:
@@ -248,7 +248,7 @@ def _merged(ahead: Sequence[_Ahead], size: int, *, is_back: bool) -> list[Any]:
         waiting = [one for one in ahead if one.head is not None]
         if not waiting:
             break
-        # Of the same moment the first list's stands before the other's, whence ever one comes.
+        # Of the same moment the first list's comes before the other's, whence ever one comes.
         one = nearest(waiting[::-1] if is_back else waiting, key=lambda some: some.head.at)
         stops = [some.stop_at for some in ahead if some.head is None and some.stop_at is not None]
         if any(nearest(stop, one.head.at) == stop for stop in stops):
@@ -394,7 +394,7 @@ def _rows(
 def _behind(
     queryset: QuerySet[Row], columns: Sequence[_Column], values: Sequence[Any]
 ) -> QuerySet[Row]:
-    """Rows behind the edge: first column not before it, and no tie that stands before it.
+    """Rows behind the edge: first column not before it, and no tie that comes before it.
 
     Written as OR of AND the database walks the whole index: 70 ms against 0.9 ms at 1 M rows.
     """

@@ -129,7 +129,7 @@ class Tag(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repository", "name"], name="tag_once")]
         indexes = [
-            # the page of a repository, one for each order; tags of one digest stand together
+            # the page of a repository, one for each order; tags of one digest are adjacent
             models.Index(
                 fields=["repository", "refers_to", "group_key", "version_key", "id"],
                 name="tag_version",

@@ -78,7 +78,7 @@ class Comparison:
     settings: tuple[Setting, ...]
     steps: tuple[Step, ...]
     shared_prefix: int  # layers that both begin with
-    shared_size: int  # bytes of the distinct layers that both have, wherever they stand
+    shared_size: int  # bytes of the distinct layers that both have, in any place
     download: int  # bytes that somebody who has the left image fetches for the right one
     difference: int  # bytes that the right image (config and distinct layers) has more
 

@@ -44,7 +44,7 @@ class Turns(Generic[One]):
         self._queues: OrderedDict[bytes, _Queue[One]] = OrderedDict()  # the next one first
         self._count = 0
         # When an address has used up none of its allowance. In order of the last wrong login.
-        self._settled: OrderedDict[bytes, float] = OrderedDict()
+        self._free_at: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         return self._count
@@ -72,7 +72,7 @@ class Turns(Generic[One]):
 
     def is_guesser(self, address: bytes, now: float) -> bool:
         """True if a login from there was wrong in the last minute."""
-        return address in self._settled and self._settled[address] > now - GUESSER_SECONDS
+        return address in self._free_at and self._free_at[address] > now - GUESSER_SECONDS
 
     def pause(self, now: float) -> float:
         """Seconds until one of those that wait may have a turn. ValueError if nobody waits."""
@@ -80,10 +80,10 @@ class Turns(Generic[One]):
 
     def count_wrong(self, address: bytes, now: float) -> None:
         """Counts a wrong login."""
-        settled = max(self._settled.pop(address, now), now)
-        self._settled[address] = settled + 1 / WRONG_PER_SECOND
-        while next(iter(self._settled.values())) <= now - GUESSER_SECONDS:
-            self._settled.popitem(last=False)
+        free_at = max(self._free_at.pop(address, now), now)
+        self._free_at[address] = free_at + 1 / WRONG_PER_SECOND
+        while next(iter(self._free_at.values())) <= now - GUESSER_SECONDS:
+            self._free_at.popitem(last=False)
 
     def of_same(self, one: One) -> list[One]:
         """Those of the same address and name that wait."""
@@ -92,7 +92,7 @@ class Turns(Generic[One]):
 
     def _pause(self, address: bytes, now: float) -> float:
         # Half a turn earlier: sums of floating point numbers are not exact.
-        return self._settled.get(address, now) - now - (WRONG_AT_ONCE - 0.5) / WRONG_PER_SECOND
+        return self._free_at.get(address, now) - now - (WRONG_AT_ONCE - 0.5) / WRONG_PER_SECOND
 
     def _take(self, address: bytes) -> One:
         queue = self._queues[address]

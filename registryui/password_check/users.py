@@ -47,8 +47,8 @@ class _File:
         stamp = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         if stamp != self._seen:
             self._lines = htpasswd.parse_bytes(self._path.read_bytes())
-            is_settled = abs(time.time_ns() - found.st_ctime_ns) > _TICK
-            self._seen = stamp if is_settled else None
+            is_final = abs(time.time_ns() - found.st_ctime_ns) > _TICK
+            self._seen = stamp if is_final else None
         return self._lines
 
 

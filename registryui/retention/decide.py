@@ -141,9 +141,9 @@ def decide(
             (repository, fate.tag.name): fate
             for fate in _decide_in(repository, there, policy, others, moment)
         }
-    attached = Reason(Code.REFERRER)
+    referrer = Reason(Code.REFERRER)
     return [
-        Fate(tag, attached) if tag.refers_to else found[tag.repository, tag.name] for tag in known
+        Fate(tag, referrer) if tag.refers_to else found[tag.repository, tag.name] for tag in known
     ]
 
 

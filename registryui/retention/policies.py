@@ -1,4 +1,4 @@
-"""Retention policies: the only writer of RetentionPolicy. Each change stands in the audit log.
+"""Retention policies: the only writer of RetentionPolicy. Each change is in the audit log.
 
     draft ──enable──► active ──disable, or a change of what it deletes──► draft
 

@@ -101,7 +101,7 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         **_limits(),
         "run": settings.RUN_DIR,
         "log": settings.LOG_DIR,
-        "hold": write_freeze.folder(),
+        "freeze": write_freeze.folder(),
         "guard": guard_files.folder(),
         **{
             f"to_{name}": sockets.registry_address(name, registry_port)

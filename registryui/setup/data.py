@@ -36,6 +36,7 @@ from django.conf import settings
 
 from registryui import space, write_freeze
 from registryui.accounts import publish
+from registryui.formats import size
 from registryui.refused import Refused
 
 from .data_path import check_path
@@ -110,9 +111,8 @@ def _check_place(folder: Path) -> None:
     # An existing one starts on a full disk, too, so that space can be freed.
     if free < settings.FLOOR_BYTES and not _is_set_up():
         raise Refused(
-            f"Only {free // 1_000_000} MB are free at {folder}, and "
-            f"{settings.FLOOR_BYTES // 1_000_000} MB are needed: free some space or choose another "
-            "BOATHOUSE_DATA."
+            f"Only {size(free)} are free at {folder}, and {size(settings.FLOOR_BYTES)} are needed: "
+            "free some space or choose another BOATHOUSE_DATA."
         )
 
 

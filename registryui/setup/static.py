@@ -22,7 +22,7 @@ def gather() -> bool:
     icons.make()
     shutil.rmtree(settings.DATA / "fonts", ignore_errors=True)  # where 0.5 had them
     state = _state()
-    stamp = settings.STATIC_ROOT / ".collected"
+    stamp = settings.STATIC_ROOT / ".state"
     manifest = settings.STATIC_ROOT / "staticfiles.json"
     is_new = not (_is_sound(manifest) and stamp.is_file() and stamp.read_bytes() == state.encode())
     if is_new:

@@ -21,7 +21,7 @@ from .access import may_open
 THEME_COOKIE = "__Host-boathouse_theme"
 THEMES = ("light", "dark")  # no cookie: as the system says
 
-# Group, then the pages in it: URL name, icon, label, other pages that stand below it. A name that
+# Group, then the pages in it: URL name, icon, label, other pages below it. A name that
 # portal/urls.py lacks is left out.
 _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]], ...] = (
     (

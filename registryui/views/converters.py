@@ -1,4 +1,4 @@
-"""How names stand in an address. The patterns are the registry's own, from oci.names."""
+"""How names are written in an address. The patterns are the registry's own, from oci.names."""
 
 from registryui.oci.names import DIGEST, REPOSITORY, TAG
 

@@ -146,7 +146,7 @@ def _latest() -> list[Push]:
         .order_by("-tagged_at", "-id")[:LATEST]
     )
     platforms = dict(
-        # BuildKit's attestations stand in an image index as platform unknown/unknown.
+        # BuildKit's attestations are in an image index as platform unknown/unknown.
         ImageIndexEntry.objects.filter(image_index__in=[tag.manifest_id for tag in tags])
         .exclude(os__in=("", "unknown"))
         .order_by()

@@ -27,7 +27,7 @@ from registryui.setup import icons
 AS_TYPED = SafeString('autocapitalize="none" autocomplete="off" spellcheck="false"')
 LEGEND = 5  # names that a line has room for
 HUES = 6  # data colours of portal.css; hue-0 is "no group"
-CHARGES = (  # what stands on a flag, in a field of 24 × 24
+CHARGES = (  # drawn on a flag, in a field of 24 × 24
     "M0 0h24v12H0z",
     "M8 0h8v24H8z",
     "M9 0h6v9h9v6h-9v9H9v-9H0V9h9z",
@@ -106,7 +106,7 @@ def logo(*, again: bool = False) -> SafeString:
 def repository_name(name: str, query: str = "") -> SafeString:
     """`<span>team/</span>api`: the last part stands out; what matches `query` is marked."""
     head, slash, tail = name.rpartition("/")
-    if "/" in query:  # it may stand across both parts
+    if "/" in query:  # it may span both parts
         return highlight(name, query)
     if query:
         return format_html(
@@ -248,12 +248,12 @@ def thousands(number: int) -> str:
 
 
 def comma() -> str:
-    """What stands between two facts of a line, in the language of the page."""
+    """The separator of two facts on a line, in the language of the page."""
     return pgettext("between facts", ", ")
 
 
 def gap() -> str:
-    """What stands between two sentences, in the language of the page: nothing in Chinese."""
+    """The separator of two sentences, in the language of the page: nothing in Chinese."""
     return "" if (get_language() or "").startswith("zh") else " "
 
 
@@ -263,7 +263,7 @@ def cut(text: str, length: int) -> str:
 
 
 def highlight(text: str, query: str | Sequence[str]) -> SafeString:
-    """`text` with each place where `query`, or one of several, stands (in any case) in <mark>; all
+    """`text` with each place where `query`, or one of several, occurs (in any case) in <mark>; all
     are escaped."""
     queries = [query] if isinstance(query, str) else query
     wanted = "|".join(re.escape(one) for one in sorted(queries, key=len, reverse=True) if one)

@@ -93,10 +93,10 @@ class Freeable:
 def freeable() -> Freeable:
     """By the newest runs. One query."""
     recent = newest_runs(RUNS)
-    newest, hidden = counted(recent), quarantine(recent)
+    newest, waiting = counted(recent), quarantine(recent)
     return Freeable(
         newest if newest and newest.counts.dry_run and newest.counts.candidate_bytes else None,
-        hidden if hidden and hidden.counts.in_quarantine_bytes else None,
+        waiting if waiting and waiting.counts.in_quarantine_bytes else None,
     )
 
 

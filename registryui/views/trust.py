@@ -113,7 +113,7 @@ def _certificates() -> dict[str, Any]:
 
 
 def steps(machine: Machine) -> list[Step]:
-    """What to do on that machine, in order. The commands run as they stand."""
+    """What to do on that machine, in order. The commands run unchanged."""
     install = _INSTALL[machine.key]()
     secret = [_secret()] if machine.key == "kubernetes" else []
     return [_fetch(machine.key), _compare(machine.key), install, *secret, _try(machine)]

@@ -38,7 +38,7 @@ http {{
 
 
 @dataclass
-class Door:
+class BareNginx:
     """Reads `file` at every request."""
 
     file: Path
@@ -58,9 +58,9 @@ class Door:
 
 
 @contextmanager
-def bare_nginx() -> Iterator[Door]:
-    """A door with an empty file."""
-    with open_folder("door") as folder:
+def bare_nginx() -> Iterator[BareNginx]:
+    """One with an empty file."""
+    with open_folder("nginx") as folder:
         port = free_port()
         user = "user root;" if os.geteuid() == 0 else ""
         configuration = folder / "nginx.conf"
@@ -70,7 +70,7 @@ def bare_nginx() -> Iterator[Door]:
         try:
             wait_for(port)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST)
-            yield Door(folder / "htpasswd", connection)
+            yield BareNginx(folder / "htpasswd", connection)
             connection.close()
         finally:
             process.terminate()

@@ -214,7 +214,7 @@ def test_a_name_that_was_made_meanwhile_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 # -- restore ---------------------------------------------------------------------------------------
-def test_put_back_the_file_says_what_the_tables_say() -> None:
+def test_reverted_the_file_says_what_the_tables_say() -> None:
     before = publish.lines()
     by_hand(a=ONE, b="", hand=TWO, off=ONE)
     drift.restore_lines(drift.find(), by="tests")
@@ -225,7 +225,7 @@ def test_put_back_the_file_says_what_the_tables_say() -> None:
     assert inconsistent() == []
 
 
-def test_only_what_was_chosen_is_put_back() -> None:
+def test_only_what_was_chosen_is_reverted() -> None:
     by_hand(a=ONE, hand=TWO)
     drift.restore_lines([one for one in drift.find() if one.name == "a"], by="tests")
     assert found() == [("hand", "added")]
@@ -300,7 +300,7 @@ def test_a_version_with_an_odd_line_that_was_left_alone_comes_back() -> None:
     assert inconsistent() == []
 
 
-def test_a_version_that_cannot_be_put_back_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_cannot_be_restored_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     users.rotate(row("a"), by="tests")
     by_hand(hand=TWO)
     content, rows = publish.read(), list(RegistryUser.objects.values())

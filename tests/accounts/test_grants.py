@@ -236,7 +236,7 @@ def test_an_administrator_and_the_command_line_give_everything(files: Path) -> N
         users.rotate(row, by=by)
 
 
-def test_a_grant_is_replaced_whole_and_is_in_the_log(mo: Operator) -> None:
+def test_a_grant_is_replaced_as_one_and_is_in_the_log(mo: Operator) -> None:
     operators.set_grant(mo, OUTSIDE["everything"], longest_days=None, by="operator:ada")
     mo.refresh_from_db()
     assert grants.of(mo) == grants.Giver(mo.pk, False, OUTSIDE["everything"], None)

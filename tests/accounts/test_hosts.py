@@ -103,7 +103,7 @@ def test_who_was_removed_while_a_host_was_away_goes_there_too(pair: Path) -> Non
     assert not Published.objects.exists()
 
 
-def test_the_same_name_again_is_another_decision(pair: Path) -> None:
+def test_the_same_name_again_is_another_generation(pair: Path) -> None:
     first = make(pair, "one")
     follow(pair, "two")
     with at(pair, "one"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registryui.accounts import htpasswd
 from registryui.accounts.htpasswd import Kind, change, kind, parse, verify
 
-from .bare_nginx import Door, bare_nginx
+from .bare_nginx import BareNginx, bare_nginx
 from .hashes import OF_EACH_KIND, OF_NO_KIND, PASSWORD
 
 GOOD = "{SHA}L55TUjtiq8FBorTWAZ0jy6g129A="  # of PASSWORD
@@ -22,52 +22,52 @@ BAD = "{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[Door]:
+def nginx() -> Iterator[BareNginx]:
     with bare_nginx() as made:
         yield made
 
 
-def let_in(door: Door, content: bytes, name: str | bytes, secret: str = PASSWORD) -> bool:
-    door.file.write_bytes(content)
-    return door.takes(name, secret)
+def let_in(nginx: BareNginx, content: bytes, name: str | bytes, secret: str = PASSWORD) -> bool:
+    nginx.file.write_bytes(content)
+    return nginx.takes(name, secret)
 
 
 # -- kinds of hashes -------------------------------------------------------------------------------
 @pytest.mark.parametrize("line_hash", OF_EACH_KIND)
-def test_every_kind_of_hash_is_known_as_nginx_takes_it(door: Door, line_hash: str) -> None:
+def test_every_kind_of_hash_is_known_as_nginx_takes_it(nginx: BareNginx, line_hash: str) -> None:
     found = OF_EACH_KIND[line_hash]
     assert kind(line_hash) == found
-    assert let_in(door, f"a:{line_hash}\n".encode(), "a")
-    assert not door.takes("a", PASSWORD + "x") or found in (Kind.DES, Kind.RARE)  # 8 bytes count
-    assert not door.takes("a", "wrong")
+    assert let_in(nginx, f"a:{line_hash}\n".encode(), "a")
+    assert not nginx.takes("a", PASSWORD + "x") or found in (Kind.DES, Kind.RARE)  # 8 bytes count
+    assert not nginx.takes("a", "wrong")
     assert verify(line_hash, PASSWORD)
-    assert verify(line_hash, PASSWORD + "x") is door.takes("a", PASSWORD + "x")
+    assert verify(line_hash, PASSWORD + "x") is nginx.takes("a", PASSWORD + "x")
     assert not verify(line_hash, "wrong")
 
 
 @pytest.mark.parametrize("line_hash", OF_NO_KIND)
-def test_nobody_gets_in_with_what_is_called_unknown(door: Door, line_hash: str) -> None:
+def test_nobody_gets_in_with_what_is_called_unknown(nginx: BareNginx, line_hash: str) -> None:
     assert kind(line_hash) == Kind.UNKNOWN or line_hash.startswith("{SSHA}")
-    assert not let_in(door, f"a:{line_hash}\n".encode(), "a")
+    assert not let_in(nginx, f"a:{line_hash}\n".encode(), "a")
     assert not verify(line_hash, PASSWORD)
 
 
-def test_an_empty_password_in_clear_lets_in_without_one(door: Door) -> None:
+def test_an_empty_password_in_clear_lets_in_without_one(nginx: BareNginx) -> None:
     assert kind("{PLAIN}") == Kind.PLAIN
-    assert let_in(door, b"a:{PLAIN}\n", "a", "")
+    assert let_in(nginx, b"a:{PLAIN}\n", "a", "")
     hashed = htpasswd.hash_clear("", rounds=5)
-    assert let_in(door, f"a:{hashed}\n".encode(), "a", "")
+    assert let_in(nginx, f"a:{hashed}\n".encode(), "a", "")
 
 
 @pytest.mark.parametrize("secret", ["x", "pässwörd 名", "y" * 72, "with:colon"])
-def test_what_we_make_nginx_and_apache_take(door: Door, tmp_path: Path, secret: str) -> None:
+def test_what_we_make_nginx_and_apache_take(nginx: BareNginx, tmp_path: Path, secret: str) -> None:
     for made in (
         htpasswd.hash_secret(secret),
         htpasswd.hash_password(secret, rounds=5),
         htpasswd.hash_clear(secret, rounds=5),
     ):
-        assert let_in(door, f"a:{made}\n".encode(), "a", secret)
-        assert not door.takes("a", secret + "x") or len(secret.encode()) == 72
+        assert let_in(nginx, f"a:{made}\n".encode(), "a", secret)
+        assert not nginx.takes("a", secret + "x") or len(secret.encode()) == 72
         assert verify(made, secret)
         if made.startswith("$2y$"):  # Apache's program knows no {SSHA}
             (tmp_path / "file").write_text(f"a:{made}\n")
@@ -75,21 +75,21 @@ def test_what_we_make_nginx_and_apache_take(door: Door, tmp_path: Path, secret: 
             assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_a_password_in_clear_of_any_length_works_after_it_was_hashed(door: Door) -> None:
+def test_a_password_in_clear_of_any_length_works_after_it_was_hashed(nginx: BareNginx) -> None:
     long = "é" * 100
-    assert let_in(door, f"a:{{PLAIN}}{long}\n".encode(), "a", long)
+    assert let_in(nginx, f"a:{{PLAIN}}{long}\n".encode(), "a", long)
     hashed = htpasswd.hash_clear(long, rounds=5)
-    assert let_in(door, f"a:{hashed}\n".encode(), "a", long)
+    assert let_in(nginx, f"a:{hashed}\n".encode(), "a", long)
     with pytest.raises(ValueError, match="72"):
         htpasswd.hash_password("x" * 73)
 
 
-def test_a_salted_hash_in_another_spelling_is_taken_by_neither(door: Door) -> None:
+def test_a_salted_hash_in_another_spelling_is_taken_by_neither(nginx: BareNginx) -> None:
     """The last letter of base64 has bits that say nothing; nginx compares the text."""
     made = "{SSHA}ua6N/fCd4la954HsMzWu42bRsfJhYmNkZWZnaA=="
     again = made.replace("aA==", "aB==")
-    assert verify(made, PASSWORD) is let_in(door, f"a:{made}\n".encode(), "a") is True
-    assert verify(again, PASSWORD) is let_in(door, f"a:{again}\n".encode(), "a") is False
+    assert verify(made, PASSWORD) is let_in(nginx, f"a:{made}\n".encode(), "a") is True
+    assert verify(again, PASSWORD) is let_in(nginx, f"a:{again}\n".encode(), "a") is False
 
 
 # -- lines -----------------------------------------------------------------------------------------
@@ -161,19 +161,19 @@ def by_parse(content: bytes, name: str) -> bool:
 
 
 @pytest.mark.parametrize("what", ODD_FILES)
-def test_parse_sees_in_an_odd_file_whom_nginx_sees(door: Door, what: str) -> None:
+def test_parse_sees_in_an_odd_file_whom_nginx_sees(nginx: BareNginx, what: str) -> None:
     content = ODD_FILES[what]
-    door.file.write_bytes(content)
-    seen = {name: door.takes(name, PASSWORD) for name in NAMES}
+    nginx.file.write_bytes(content)
+    seen = {name: nginx.takes(name, PASSWORD) for name in NAMES}
     # A login of two lines matches two lines; it needs the second one's secret and has no rights.
     del seen["a\nab"]
     assert seen == {name: by_parse(content, name) for name in seen}
 
 
-def test_a_name_that_is_no_text_is_nobody_here(door: Door) -> None:
+def test_a_name_that_is_no_text_is_nobody_here(nginx: BareNginx) -> None:
     content = b"\xff:" + HASH + b"\nb:" + HASH + b"\n"
     assert parse(content) == {"b": GOOD}
-    assert let_in(door, content, b"\xff")
+    assert let_in(nginx, content, b"\xff")
     assert change(content, {"b": BAD}) == b"\xff:" + HASH + b"\nb:" + BAD.encode() + b"\n"
 
 
@@ -192,10 +192,10 @@ changes = st.dictionaries(names, st.sampled_from([GOOD, BAD, ""]), max_size=4)
 
 @how(max_examples=300, deadline=None)
 @given(files)
-def test_parse_sees_in_any_file_whom_nginx_sees(door: Door, content: bytes) -> None:
-    door.file.write_bytes(content)
+def test_parse_sees_in_any_file_whom_nginx_sees(nginx: BareNginx, content: bytes) -> None:
+    nginx.file.write_bytes(content)
     for name in ("a", "ab", "abc", "b", "é", " a"):
-        assert door.takes(name, PASSWORD) is by_parse(content, name), name
+        assert nginx.takes(name, PASSWORD) is by_parse(content, name), name
 
 
 @how(max_examples=200, deadline=None)
@@ -203,13 +203,13 @@ def test_parse_sees_in_any_file_whom_nginx_sees(door: Door, content: bytes) -> N
 @example(b"abc", {"abc": GOOD})
 @example(b"a\nb:x\nab:" + HASH, {"b": ""})
 def test_after_a_change_nginx_sees_what_was_asked_and_nobody_else_lost_or_won(
-    door: Door, content: bytes, asked: dict[str, str]
+    nginx: BareNginx, content: bytes, asked: dict[str, str]
 ) -> None:
     after = change(content, asked)
-    door.file.write_bytes(after)
+    nginx.file.write_bytes(after)
     for name in ("a", "ab", "abc", "b", "é", " a"):
         wanted = verify(asked[name], PASSWORD) if name in asked else by_parse(content, name)
-        assert door.takes(name, PASSWORD) is wanted, name
+        assert nginx.takes(name, PASSWORD) is wanted, name
 
 
 # -- any bytes -------------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ def test_the_wrong_password_is_401_and_no_right_is_403(instance: Instance) -> No
     assert ask("GET", "/v2/", (name, secret)).status == 200  # a login needs no right
 
 
-def test_the_whole_catalogue_is_for_those_who_may_pull_everything(instance: Instance) -> None:
+def test_the_full_catalogue_is_for_those_who_may_pull_everything(instance: Instance) -> None:
     """All others are the portal's: it tells each what he may pull."""
     everything = made("everything", ("pull", "*"))
     listed = ask("GET", "/v2/_catalog?n=2", everything)
@@ -369,7 +369,7 @@ def test_a_mount_from_a_repository_one_may_pull_works(instance: Instance, source
     assert ask("POST", f"/v2/team/newer/blobs/uploads/?{query}", pusher).status == 202
 
 
-def test_a_whole_blob_in_one_post_still_works(instance: Instance) -> None:
+def test_a_blob_in_one_post_still_works(instance: Instance) -> None:
     user = made("team", ("push", "team/*"))
     blob = b"in one go"
     path = f"/v2/team/new/blobs/uploads/?digest={digest(blob)}"

@@ -342,20 +342,20 @@ def test_undoing_a_failed_change_keeps_what_another_one_changed(
     assert publish.lines() == {}
 
 
-def test_who_is_switched_on_while_he_is_removed_stays(
+def test_who_is_enabled_while_he_is_removed_stays(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line without a row would be nobody's, and nobody could switch it off."""
     row = make(may=PULL)
     real, left = publish.prove, [True]
 
-    def switched_on(canary: str) -> publish.Proof:
+    def enabled(canary: str) -> publish.Proof:
         if left:
             left.pop()
             users.set_active([row], is_active=True, by="another")
         return real(canary)
 
-    monkeypatch.setattr(publish, "prove", switched_on)
+    monkeypatch.setattr(publish, "prove", enabled)
     with pytest.raises(Refused, match="in the meantime"):
         users.remove([row], by="tests")
     assert list(publish.lines()) == ["ci"]

@@ -32,7 +32,7 @@ def rows() -> list[Row]:
 
 
 @pytest.fixture(autouse=True)
-def _whole_at_the_end() -> Any:
+def _complete_at_the_end() -> Any:
     yield
     assert chain.verify().is_complete
 

@@ -70,7 +70,7 @@ def test_rows_cannot_be_deleted_whatever_their_age(written: Any) -> None:
     assert AuditEvent.objects.count() == 2
 
 
-def test_also_after_a_pruning_young_rows_and_later_ones_stay(written: Any) -> None:
+def test_also_after_a_pruning_recent_rows_and_later_ones_stay(written: Any) -> None:
     rows = written(500, 31, 29)
     audit.record("audit.prune", "", by="schedule", details={"through": rows[2].pk})
     assert refused(rows[2].delete)  # said to go, and too young
@@ -116,7 +116,7 @@ def test_nothing_is_pruned_if_the_setting_is_0(written: Any, settings: Any) -> N
     assert prune.prune() == 0
 
 
-def test_a_clock_that_was_wrong_lets_no_young_row_go(written: Any, settings: Any) -> None:
+def test_a_clock_that_was_wrong_prunes_no_recent_row(written: Any, settings: Any) -> None:
     """One row from the future stands first: what follows it is not at the beginning any more."""
     settings.AUDIT_DAYS = 100
     written(-3, 500, 1)

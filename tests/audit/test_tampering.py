@@ -162,7 +162,7 @@ def test_all_rows_gone_is_found(rows: list[AuditEvent]) -> None:
     assert flaws() == [(rows[9].pk, What.END)]
 
 
-def test_a_pruning_by_hand_of_young_rows_is_found(rows: list[AuditEvent]) -> None:
+def test_a_pruning_by_hand_of_recent_rows_is_found(rows: list[AuditEvent]) -> None:
     """With its row about it, as the rule asks, and nothing that the rule allows."""
     details = {
         "through": rows[4].pk,
@@ -226,7 +226,7 @@ def test_verify_takes_the_same_memory_for_many_rows_as_for_few(
     assert peak() < few * 1.5
 
 
-def test_the_doctor_raises_an_alarm_until_a_check_finds_the_log_whole(
+def test_the_doctor_raises_an_alarm_until_a_check_finds_the_log_intact(
     rows: list[AuditEvent],
 ) -> None:
     assert check_audit_log() is None  # never checked

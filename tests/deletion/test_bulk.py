@@ -33,7 +33,7 @@ def begin(world: World, tags: list[str]) -> tuple[Run, Selection, str]:
     return run, selection, execute.plan(selection).fingerprint
 
 
-def test_a_run_deletes_and_another_one_puts_back(world: World, tags: list[str]) -> None:
+def test_a_run_deletes_and_another_one_restores(world: World, tags: list[str]) -> None:
     run, selection, fingerprint = begin(world, tags)
     bulk.delete(run, selection, fingerprint=fingerprint)
     run.refresh_from_db()

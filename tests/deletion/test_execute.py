@@ -25,7 +25,7 @@ from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_o
 from tests.support.faulty import AWAY, way_to
 from tests.support.registries import Registry
 from tests.support.registry_habits import habits
-from tests.support.worlds import BY, R, World, assert_whole, stays
+from tests.support.worlds import BY, R, World, assert_complete, stays
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +75,7 @@ def test_a_tag_goes_alone_and_comes_back_as_it_was(here: World) -> None:
     assert states(outcome) == {"1": "deleted"}
     assert (here.digest("1"), here.digest("latest"), here.digest(digest)) == ("", digest, digest)
     assert (here.tags(), here.known()) == ({"latest"}, {"latest": digest})
-    assert_whole(here.real, R, "latest")
+    assert_complete(here.real, R, "latest")
     row = TagTombstone.objects.get()
     assert (row.tag, row.digest, row.how, row.by, row.act) == (
         *("1", digest, "deleted", BY, outcome.act),
@@ -141,12 +141,12 @@ def test_image_indexes_that_share_children_go_one_by_one(here: World) -> None:
     outcome = here.delete("1", "amd")
     assert states(outcome) == {"1": "deleted", "amd": "deleted"}
     assert here.tags() == {"2"}
-    assert_whole(real, R, "2")
-    assert_whole(real, R, first)  # undo keeps it whole
+    assert_complete(real, R, "2")
+    assert_complete(real, R, first)  # undo keeps it whole
     undo.restore_act(outcome.act, by=BY)
     assert (here.digest("1"), here.digest("amd")) == (first, amd)
     for tag in ("1", "2", "amd"):
-        assert_whole(real, R, tag)
+        assert_complete(real, R, tag)
 
 
 def test_signatures_and_fallback_tags_go_with_the_last_tag_and_come_back(here: World) -> None:
@@ -169,13 +169,13 @@ def test_signatures_and_fallback_tags_go_with_the_last_tag_and_come_back(here: W
     assert {one.state for one in undo.restore_act(outcome.act, by=BY)} == {"restored"}
     assert here.digest(fallback(image, ".sig")) == signature
     assert here.digest(fallback(image)) == listing
-    assert_whole(real, R, fallback(image))
+    assert_complete(real, R, fallback(image))
     assert here.digest("1") == ""  # of an earlier act
     restore("1")
     assert here.digest("1") == image
 
 
-def test_an_attachment_stays_if_its_image_did_not_go(here: World) -> None:
+def test_a_referrer_tag_stays_if_its_image_did_not_go(here: World) -> None:
     image = here.real.push_image(R, "1")
     push_artifact(here.real, fallback(image, ".sig"))
     here.sync()
@@ -192,7 +192,7 @@ def test_a_digest_of_two_repositories_goes_from_one(here: World) -> None:
     here.delete("1")
     deletion.purge_manifest(R, digest, by=BY)
     assert here.digest(digest) == ""
-    assert_whole(here.real, "other/app", "1")
+    assert_complete(here.real, "other/app", "1")
     assert here.known("other/app") == {"1": digest}
 
 
@@ -276,7 +276,7 @@ def test_protected_tags_are_deleted_by_nobody(here: World) -> None:
 # -- overwritten -----------------------------------------------------------------------------------
 
 
-def test_an_overwritten_tag_can_be_put_back(here: World) -> None:
+def test_an_overwritten_tag_can_be_restored(here: World) -> None:
     old = here.real.push_image(R, "latest")
     here.hear_all()
     newer = here.real.push_image(R, "latest", layers=[b"newer"])
@@ -287,7 +287,7 @@ def test_an_overwritten_tag_can_be_put_back(here: World) -> None:
     assert (here.digest("latest"), here.known()) == (old, {"latest": old})
 
 
-def test_each_push_of_a_quick_sequence_can_be_put_back(here: World) -> None:
+def test_each_push_of_a_quick_sequence_can_be_restored(here: World) -> None:
     pushed = [here.real.push_image(R, "latest", layers=[b"%d" % n]) for n in range(4)]
     here.hear_all()
     assert here.known() == {"latest": pushed[-1]}
@@ -314,10 +314,10 @@ def test_an_untagged_manifest_is_marked_and_can_be_kept_after_all(here: World) -
     again = here.delete(manifests=(digest,))
     here.real.delete(R, digest)  # as garbage collection would
     assert [one.state for one in undo.restore_act(again.act, by=BY)] == ["restored"]
-    assert_whole(here.real, R, digest)
+    assert_complete(here.real, R, digest)
 
 
-def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) -> None:
+def test_a_purged_manifest_is_unpullable_with_all_that_only_it_uses(here: World) -> None:
     real = here.real
     shared = real.push_image(R, layers=[b"shared", b"public"])
     secret = real.push_image(R, architecture="arm64", layers=[b"shared", b"secret"])
@@ -333,7 +333,7 @@ def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) 
     assert here.tags() == {"good"}
     assert (here.digest(bad), here.digest(secret)) == ("", "")
     assert real.ask("GET", f"/v2/{R}/blobs/{digest_of(b'secret')}").status == 404
-    assert_whole(real, R, "good")
+    assert_complete(real, R, "good")
     assert here.known() == {"good": here.digest("good")}
     assert not stays(bad)
     assert not stays(secret)
@@ -347,10 +347,10 @@ def test_deleted_for_good_is_unpullable_with_all_that_only_it_uses(here: World) 
     assert not RegistryEvent.objects.filter(action="delete").exclude(actor=BY).exists()
     # The same image can be pushed again.
     real.push_image(R, architecture="arm64", layers=[b"shared", b"secret"])
-    assert_whole(real, R, secret)
+    assert_complete(real, R, secret)
 
 
-def test_for_good_asks_anew_if_it_changed_and_refuses_what_is_protected(here: World) -> None:
+def test_a_purge_asks_anew_if_it_changed_and_refuses_what_is_protected(here: World) -> None:
     digest = here.real.push_image(R, "1")
     here.sync()
     shown = deletion.plan_purge(R, digest)
@@ -385,7 +385,7 @@ def assert_consistent(here: World) -> None:
     rows = {row.tag: row.digest for row in undo.restorable()}
     for number in range(10):
         digest = here.digest(f"s{number}")
-        assert_whole(here.real, R, f"s{number}")
+        assert_complete(here.real, R, f"s{number}")
         assert here.digest(f"t{number}") == digest or rows[f"t{number}"] == digest
         assert here.known().get(f"t{number}", "") == here.digest(f"t{number}")
 
@@ -488,7 +488,7 @@ def test_a_process_that_dies_before_the_end_loses_nothing(
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["not synced", "synced"])
-def test_what_a_dead_delete_left_can_be_deleted_again_and_put_back(
+def test_what_a_dead_delete_left_can_be_deleted_again_and_restored(
     ten: World, monkeypatch: pytest.MonkeyPatch, is_known: bool
 ) -> None:
     """At once, without the worker; whether or not a sync has seen the throw-away meanwhile."""

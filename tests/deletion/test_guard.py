@@ -24,8 +24,8 @@ from registryui.oci.untrusted import MANIFEST_LIMIT
 from registryui.refused import Refused
 from registryui.registry import forward
 from registryui.registry.choose import open_source
-from tests.support.collecting import use
 from tests.support.fake_source import IMAGE, digest_of, encode
+from tests.support.gc_runs import use
 from tests.support.parts import free_port, running_registry
 from tests.support.registries import Registry
 from tests.support.registry_habits import habits
@@ -238,7 +238,7 @@ def test_what_cannot_be_looked_up_is_not_touched(
     assert ask("PUT", "manifests", "v7", manifest(real, "x")).status == 503
 
 
-def test_a_hold_that_came_meanwhile_counts(real: Registry, filled: dict[str, str]) -> None:
+def test_a_freeze_that_came_meanwhile_counts(real: Registry, filled: dict[str, str]) -> None:
     protection.add("team/*", "v*", note="", by=BY)
     write_freeze.folder().mkdir(parents=True)
     (write_freeze.folder() / "manifests").touch()
@@ -251,11 +251,11 @@ def test_undo_moves_no_immutable_tag(real: Registry, filled: dict[str, str]) -> 
     old = real.get(R, "v1").headers["docker-content-digest"]
     real.put(R, "v1", manifest(real, "newer"), IMAGE)
     index()
-    former = TagTombstone.objects.get(tag="v1")
+    tombstone = TagTombstone.objects.get(tag="v1")
     now = real.get(R, "v1").headers["docker-content-digest"]
     rule = protection.add("team/*", "v*", note="", by=BY, is_immutable=True)
     with pytest.raises(Refused, match="makes the tag"):
-        restore.restore(former, by=BY, expected=now)
+        restore.restore(tombstone, by=BY, expected=now)
     with pytest.raises(Refused, match="makes the tag"):
         restore.restore_digest(R, "v1", old, expected=now, by=BY)
     assert real.get(R, "v1").headers["docker-content-digest"] == now
@@ -264,7 +264,7 @@ def test_undo_moves_no_immutable_tag(real: Registry, filled: dict[str, str]) -> 
     assert real.get(R, "v1").headers["docker-content-digest"] == old
 
 
-def test_nor_is_a_part_deleted_for_good(real: Registry, filled: dict[str, str]) -> None:
+def test_nor_is_a_part_purged(real: Registry, filled: dict[str, str]) -> None:
     index()
     protection.add("team/*", "v*", note="", by=BY)
     for part in ("kept", "inner", "child"):

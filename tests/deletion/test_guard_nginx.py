@@ -168,7 +168,7 @@ def test_without_the_portal_nothing_protected_moves_and_the_rest_goes_on(
     assert ask("DELETE", f"/v2/teams/api/manifests/{DIGEST}", user).status == 202
 
 
-def test_a_hold_comes_first(instance: Instance, user: tuple[str, str]) -> None:
+def test_a_freeze_comes_first(instance: Instance, user: tuple[str, str]) -> None:
     protection.add("*", "*", note="", by=BY, is_immutable=True)
     gate = settings.RUN_DIR / "hold" / "manifests"
     gate.parent.mkdir(mode=0o711, exist_ok=True)

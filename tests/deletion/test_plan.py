@@ -148,7 +148,7 @@ def test_an_image_index_within_a_kept_one_stays(repository: Repository) -> None:
     assert plan_of("inner", "top").freed == 10 + own(child, inner, outer, top)
 
 
-def test_attachments_go_with_the_last_tag_of_their_image(repository: Repository) -> None:
+def test_referrer_tags_go_with_the_last_tag_of_their_image(repository: Repository) -> None:
     one = image(repository, "a", "1", "latest", layers=(100,))
     signature = attach(repository, one)
     nested = attach(repository, signature, ".att")
@@ -160,7 +160,7 @@ def test_attachments_go_with_the_last_tag_of_their_image(repository: Repository)
     assert made.freed == 100 + 7 + own(one, signature, nested)
 
 
-def test_attachments_of_a_child_go_with_it_and_stay_with_it(repository: Repository) -> None:
+def test_referrer_tags_of_a_child_go_with_it_and_stay_with_it(repository: Repository) -> None:
     child = image(repository, "child", layers=(10,))
     attach(repository, child)
     image_index(repository, "first", [child], "1")
@@ -205,7 +205,7 @@ def test_the_fallback_tag_goes_with_its_image_and_its_referrers(repository: Repo
     assert made.freed == 105 + own(one, note, fallback)
 
 
-def test_an_attachment_whose_image_is_not_here_is_a_tag_like_any_other(
+def test_a_referrer_tag_whose_image_is_not_here_is_a_tag_like_any_other(
     repository: Repository,
 ) -> None:
     image(repository, "a", "1", layers=(100,))
@@ -232,7 +232,7 @@ def test_protected_tags_are_left_out_and_keep_their_image(repository: Repository
     assert plan_of("1").staying[0].staying == ("latest",)
 
 
-def test_a_whole_repository_goes_with_what_is_attached_to_anything(repository: Repository) -> None:
+def test_a_repository_goes_with_all_referrers_in_it(repository: Repository) -> None:
     one = image(repository, "a", "1", layers=(100,))
     left_behind = image(repository, "b", layers=(50,))
     signatures = [attach(repository, one), attach(repository, left_behind)]
@@ -270,7 +270,7 @@ def test_what_is_not_there_is_said(repository: Repository) -> None:
         plan_of(pattern="a?b")
 
 
-def test_a_pattern_means_whole_names_and_no_attachments(repository: Repository) -> None:
+def test_a_pattern_means_full_names_and_no_referrer_tags(repository: Repository) -> None:
     one = image(repository, "a", "pr-1", "pr-2", "my-pr-3", layers=(1,))
     attach(repository, one)
     assert set(names(plan_of(pattern="pr-*"))) == {"pr-1", "pr-2"}
@@ -350,7 +350,7 @@ def test_a_thousand_tags_are_planned_with_as_many_queries_as_three(
     assert plan_of(*tags, "base").freed == 2 * count + 3 + own(base)
 
 
-def test_for_good_takes_what_only_that_digest_uses_and_leaves_what_undo_needs(
+def test_a_purge_takes_what_only_that_digest_uses_and_leaves_what_undo_needs(
     repository: Repository,
 ) -> None:
     shared, lone = image(repository, "s", layers=(10,)), image(repository, "l", layers=(20, 30))

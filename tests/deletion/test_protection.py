@@ -67,7 +67,7 @@ def test_the_same_patterns_become_immutable_and_never_less() -> None:
     plain = protection.add("team/*", "v*", note="releases", by="operator:ada")
     fixed = protection.add("team/*", "v*", note="", by="operator:vera", is_immutable=True)
     assert fixed == plain
-    with pytest.raises(Refused, match="immutable already"):
+    with pytest.raises(Refused, match="already immutable"):
         protection.add("team/*", "v*", note="", by="operator:ada")
     with pytest.raises(Refused, match="already exists"):
         protection.add("team/*", "v*", note="", by="operator:ada", is_immutable=True)

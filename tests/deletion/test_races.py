@@ -18,7 +18,7 @@ from tests.selection import Extent
 from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST, until
-from tests.support.worlds import BY, R, World, assert_whole
+from tests.support.worlds import BY, R, World, assert_complete
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
@@ -120,12 +120,12 @@ def test_a_tag_that_is_pushed_all_the_time_loses_no_push(here: World, extent: Ex
     lost = [one for one in other.pushed if one not in noted and one != here.digest("1")]
     assert lost == []
     for tag in here.tags():
-        assert_whole(here.real, R, tag)
+        assert_complete(here.real, R, tag)
     assert set(other.kept) <= here.tags()
     last = restore.restorable().filter(tag="1").first()
     assert last is not None
     restore.restore(last, by=BY, expected=here.digest("1"))
-    assert_whole(here.real, R, "1")
+    assert_complete(here.real, R, "1")
 
 
 def test_pushes_of_images_that_share_layers_are_not_broken(here: World, extent: Extent) -> None:
@@ -158,6 +158,6 @@ def test_pushes_of_images_that_share_layers_are_not_broken(here: World, extent: 
                 here.delete("mine")
     here.hear_all()
     for tag in here.tags():
-        assert_whole(here.real, R, tag)
+        assert_complete(here.real, R, tag)
     assert set(other.kept) <= here.tags()
     assert here.known() == {tag: here.digest(tag) for tag in here.tags()}

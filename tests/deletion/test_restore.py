@@ -94,7 +94,7 @@ def world(
         yield World(url, tmp_path / "registry" / "store", told, old, new, mika)
 
 
-def test_a_tag_is_put_back_under_the_name_of_the_operator_and_back_again(world: World) -> None:
+def test_a_tag_is_restored_under_the_name_of_the_operator_and_back_again(world: World) -> None:
     world.restore_digest(world.old, expected=world.new)
     assert world.now() == world.old
     tag = Tag.objects.get(name="1")
@@ -143,7 +143,7 @@ def lose_manifest(world: World) -> None:
     shutil.rmtree(blob_folder(world.store, world.old))
 
 
-def test_without_its_layer_an_image_is_not_put_back(world: World) -> None:
+def test_without_its_layer_an_image_is_not_restored(world: World) -> None:
     lose_layer(world)
     with pytest.raises(Refused, match="lacks part of this image"):
         world.restore_digest(world.old, expected=world.new)

@@ -54,7 +54,7 @@ def said(finding: doctor.Finding) -> str:
     return " | ".join((words.title, words.value, words.note, words.advice)).replace("\xa0", " ")
 
 
-def test_a_young_store_without_a_collection_is_well() -> None:
+def test_a_new_store_without_a_gc_run_is_healthy() -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now())
     finding = gc.check_gc()
     assert (finding.state, finding.code) == ("ok", "gc-none")

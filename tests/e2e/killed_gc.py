@@ -31,14 +31,14 @@ from django.db import connections
 from django.utils import timezone
 
 from registryui import runs
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index.sync import sync
 from registryui.models import Manifest, Repository, Run, Tag
 from registryui.registry import paths
 from registryui.registry.choose import open_store
 from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storages import FILESYSTEM, Storage
-from tests.support.pushing import in_child, run_once, untag, whole
+from tests.support.pushing import in_child, run_once, untag, what_is_missing
 from tests.support.registries import Registry
 
 STORE = FOLDER / "registry/store"
@@ -96,7 +96,7 @@ def prepare() -> list[tuple[str, str]]:
         untag(REGISTRY, name, tag)
     index()
     settings.QUARANTINE_TIME = timedelta(hours=1)
-    run = collecting.run_gc(by="test")  # these wait in the quarantine now, and are due below
+    run = collector.run_gc(by="test")  # these wait in the quarantine now, and are due below
     assert run is not None
     assert run.state == Run.State.DONE, run.result
     settings.QUARANTINE_TIME = timedelta(0)
@@ -167,15 +167,15 @@ def die_at(number: int) -> int:
 
 
 def is_unreviewed() -> bool:
-    """Whether the killed run hid something that was in use until then, and says so."""
-    wants = collecting.wants_review(timezone.now())
+    """Whether the killed run quarantined something that was in use until then, and says so."""
+    wants = collector.wants_review(timezone.now())
     connections.close_all()
     return wants
 
 
 def review() -> int:
     """What the worker does at once."""
-    run = collecting.run_gc(by="test", review=True)
+    run = collector.run_gc(by="test", review=True)
     return 0 if run is not None and run.state == Run.State.DONE else 1
 
 
@@ -187,13 +187,17 @@ def finish() -> int:
 
 def looked_at(kept: list[tuple[str, str]]) -> list[str]:
     """What of these cannot be pulled."""
-    return [f"{name}:{tag}: {what}" for name, tag in kept if (what := whole(REGISTRY, name, tag))]
+    return [
+        f"{name}:{tag}: {what}"
+        for name, tag in kept
+        if (what := what_is_missing(REGISTRY, name, tag))
+    ]
 
 
 def left_over() -> list[str]:
     """What should have gone, and what of the index is not as the store."""
     index()
-    found = [f"waits: {one.path}" for one in collecting.quarantined()]
+    found = [f"waits: {one.path}" for one in collector.quarantined()]
     found += [str(one) for one in (STORE / "boathouse/quarantine").iterdir()]
     datas = {one.read_bytes() for one in STORE.rglob("data")}
     found += [

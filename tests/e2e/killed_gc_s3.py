@@ -1,7 +1,7 @@
 """Kills a garbage collection at its changes of a bucket; run by test_gc_s3.py.
 
 A bucket with versions cannot be set back to what it was, so each kill has images of its own: one
-that is purged, one that comes back, one that is hidden. A child dies just before its n-th change;
+that is purged, one that comes back, one that is quarantined. A child dies before its n-th change;
 all that is kept is pulled; a run to its end; all that is kept is pulled, and the others have left
 the bucket. The parent never speaks S3: its driver has threads, which do not survive a fork.
 """
@@ -30,7 +30,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from registryui import runs
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry import paths, storages
@@ -38,7 +38,7 @@ from registryui.registry.choose import open_store
 from registryui.registry.files import Problems
 from registryui.registry.objects import ObjectFiles
 from tests.support.fake_source import digest_of
-from tests.support.pushing import in_child, run_once, untag, whole
+from tests.support.pushing import in_child, run_once, untag, what_is_missing
 from tests.support.registries import Registry
 
 REGISTRY = Registry(URL, Path("/nonexistent"))
@@ -91,15 +91,15 @@ def prepare(number: int) -> list[str]:
     }
     for what in digests:
         untag(REGISTRY, "team/app", f"{what}{number}")
-    if status := in_child(lambda: hide(number, digests["back"])):
-        raise SystemExit(f"{number}: the run that hides ended with {status}")
-    REGISTRY.push_image("team/app", f"hidden{number}", layers=[BASE, layer("quarantined", number)])
-    untag(REGISTRY, "team/app", f"hidden{number}")
+    if status := in_child(lambda: quarantine(number, digests["back"])):
+        raise SystemExit(f"{number}: the run that quarantines ended with {status}")
+    REGISTRY.push_image("team/app", f"new{number}", layers=[BASE, layer("quarantined", number)])
+    untag(REGISTRY, "team/app", f"new{number}")
     return [digest_of(layer(what, number)) for what in ("purged", "quarantined")]
 
 
 def missing(one: tuple[str, str]) -> list[str]:
-    what = whole(REGISTRY, *one)
+    what = what_is_missing(REGISTRY, *one)
     return [f"{one[0]}:{one[1]}: {what}"] if what else []
 
 
@@ -117,7 +117,7 @@ def index() -> None:
     assert run.state == Run.State.DONE, run.log
 
 
-def hide(number: int, digest: str) -> int:
+def quarantine(number: int, digest: str) -> int:
     """Quarantines both images; then a tag on one of them, as of a push that had looked before."""
     index()
     settings.QUARANTINE_TIME = timedelta(hours=1)
@@ -151,11 +151,11 @@ def finish(gone: list[str]) -> int:
     of = files()
     there = [rest for rest, _info in of.found(paths.BLOBS)]
     left = [one for one in there if any(digest.partition(":")[2] in one for digest in gone)]
-    hidden = [rest for rest, _info in of.found("boathouse/quarantine")]
-    waiting = [one.path for one in collecting.quarantined()]
-    records = [one for one in hidden if one.endswith("/record")]  # kept for some days
-    if left or waiting or len(records) != len(hidden):
-        print({"left": left, "in_quarantine": waiting, "quarantined": hidden})
+    quarantined = [rest for rest, _info in of.found("boathouse/quarantine")]
+    waiting = [one.path for one in collector.quarantined()]
+    records = [one for one in quarantined if one.endswith("/record")]  # kept for some days
+    if left or waiting or len(records) != len(quarantined):
+        print({"left": left, "in_quarantine": waiting, "quarantined": quarantined})
         return 2
     return 0
 

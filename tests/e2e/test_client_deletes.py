@@ -19,12 +19,12 @@ from registryui.models import Manifest, Tag, TagTombstone
 from registryui.registry import storages
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
-from tests.support.collecting import collect, use
 from tests.support.events import event, receive
 from tests.support.fake_source import digest_of
-from tests.support.other_digests import check, index, run_stock_collector
+from tests.support.gc_runs import run_gc, use
+from tests.support.other_digests import check, index, run_registry_gc
 from tests.support.parts import free_port, running_registry, running_s3
-from tests.support.pushing import whole
+from tests.support.pushing import what_is_missing
 from tests.support.registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
@@ -102,7 +102,7 @@ def _comes_back(registry: Registry, way: str, learned: str) -> None:
     lonely = registry.push_blob(NAME, b"lonely")
     index(way)
     told = client_deletes(registry, digest, "1", "latest")
-    collect()  # nobody has told yet, and nothing of it goes
+    run_gc()  # nobody has told yet, and nothing of it goes
     assert registry.ask("HEAD", f"/v2/{NAME}/blobs/{digest_of(OWN)}").status == 200
     if learned == "events":
         learn(told, way)
@@ -112,14 +112,14 @@ def _comes_back(registry: Registry, way: str, learned: str) -> None:
         *(("1", digest), ("latest", digest)),
     }
     assert {row.by for row in restore.restorable()} == {"robot" if learned == "events" else ""}
-    collect()
-    collect()
+    run_gc()
+    run_gc()
     assert registry.ask("HEAD", f"/v2/{NAME}/blobs/{lonely}").status == 404
     restore_all()
     assert not restore.restorable().exists()
     for tag in ("1", "latest"):
         assert registry.get(NAME, tag).headers["docker-content-digest"] == digest
-        assert whole(registry, NAME, tag) == ""
+        assert what_is_missing(registry, NAME, tag) == ""
     assert set(Tag.objects.filter(repository__name=NAME).values_list("name", "problem")) == {
         *(("1", ""), ("latest", "")),
     }
@@ -127,9 +127,9 @@ def _comes_back(registry: Registry, way: str, learned: str) -> None:
     index(way)
     end_of_undo()
     index(way)
-    collect()
+    run_gc()
     assert registry.ask("HEAD", f"/v2/{NAME}/blobs/{digest_of(OWN)}").status == 404
-    assert whole(registry, "other/app", "1") == ""
+    assert what_is_missing(registry, "other/app", "1") == ""
 
 
 @pytest.fixture
@@ -157,10 +157,10 @@ def test_a_promised_undo_holds_whatever_of_it_a_client_deletes(
         learn(told, "store")
     else:
         index("store")
-    collect()
-    collect()
+    run_gc()
+    run_gc()
     restore.restore(restore.restorable().get(tag="all"), by="mika")
-    assert whole(served, NAME, "all") == ""
+    assert what_is_missing(served, NAME, "all") == ""
     assert served.get(NAME, "all").headers["docker-content-digest"] == multi["all"]
     assert Tag.objects.get().problem == ""
     assert Manifest.objects.filter(digest__in=multi.values()).count() == 3
@@ -175,9 +175,9 @@ def test_a_child_that_is_deleted_under_a_tag_shows_at_once_and_comes_back(
 ) -> None:
     learn(client_deletes(served, multi["arm64"]), way)
     assert Tag.objects.get().problem == "incomplete"
-    collect()
+    run_gc()
     restore_all()
-    assert whole(served, NAME, "all") == ""
+    assert what_is_missing(served, NAME, "all") == ""
     assert Tag.objects.get().problem == ""
 
 
@@ -197,11 +197,11 @@ def test_what_was_pushed_and_deleted_before_anybody_looked_comes_back(served: Re
     assert {(row.digest, row.how, row.by) for row in restore.restorable()} == {
         *((one, "overwritten", "ci"), (two, "deleted", "robot")),
     }
-    collect()
+    run_gc()
     restore.restore(restore.restorable().get(digest=two), by="mika")
-    assert whole(served, NAME, "1") == ""
+    assert what_is_missing(served, NAME, "1") == ""
     restore.restore(restore.restorable().get(digest=one), by="mika", expected=two)
-    assert whole(served, NAME, "1") == ""
+    assert what_is_missing(served, NAME, "1") == ""
     assert served.get(NAME, "1").headers["docker-content-digest"] == one
 
 
@@ -210,22 +210,22 @@ def test_content_that_is_named_by_sha512_comes_back(served: Registry) -> None:
     served.push_image("other/app", "1", layers=[BASE])
     index("store")
     learn(client_deletes(served, digest, "1"), "store")
-    collect()
+    run_gc()
     restore_all()
-    assert whole(served, NAME, "1") == ""
+    assert what_is_missing(served, NAME, "1") == ""
     assert check() == []
 
 
-def test_delete_for_good_takes_no_layer_that_undo_needs(served: Registry) -> None:
+def test_a_purge_takes_no_layer_that_undo_needs(served: Registry) -> None:
     digest = served.push_image(NAME, "1", layers=[BASE, OWN])
     secret = served.push_image(NAME, "2", layers=[BASE, OWN, b"secret"])
     index("store")
     learn(client_deletes(served, digest, "1"), "store")
     purge.purge_manifest(NAME, secret, by="mika")
     assert served.ask("HEAD", f"/v2/{NAME}/blobs/{digest_of(b'secret')}").status == 404
-    collect()
+    run_gc()
     restore_all()
-    assert whole(served, NAME, "1") == ""
+    assert what_is_missing(served, NAME, "1") == ""
 
 
 def test_the_registrys_own_collector_leaves_what_was_brought_back(
@@ -235,6 +235,6 @@ def test_the_registrys_own_collector_leaves_what_was_brought_back(
     learn(told, "http")
     with RegistryClient(now.REGISTRY_URL) as client:
         restore.bring_back(client)
-    run_stock_collector(served)
+    run_registry_gc(served)
     restore.restore(restore.restorable().get(tag="all"), by="mika")
-    assert whole(served, NAME, "all") == ""
+    assert what_is_missing(served, NAME, "all") == ""

@@ -62,7 +62,7 @@ def test_a_deleted_tag_is_gone_for_docker_and_its_sibling_works(
     assert (row["digest"], row["by"]) == (digest, boathouse.user[0])
 
 
-def test_an_image_index_goes_and_another_one_with_the_same_child_stays_whole(
+def test_an_image_index_goes_and_another_one_with_the_same_child_stays_complete(
     boathouse: Product, certificates: Path, tmp_path: Path
 ) -> None:
     layout = Layout(tmp_path / "layout")
@@ -209,12 +209,12 @@ def test_a_delete_of_many_that_is_killed_half_way_offers_undo_at_once(boathouse:
     assert [*tags.glob("t*")]
     began = time.monotonic()
 
-    def is_settled() -> bool:
+    def is_recovered() -> bool:
         there = {one.name for one in tags.glob("t*")}
         waiting = {row["tag"] for row in say(boathouse, "tag", "deleted", name)}
         return not links_elsewhere() and waiting == names - there
 
-    until(is_settled, "all that went can be put back")
+    until(is_recovered, "all that went can be put back")
     assert time.monotonic() - began < 40  # seconds; a minute is the next round of the schedule
     act = say(boathouse, "tag", "deleted", name)[0]["act"]
     boathouse.boathouse("tag", "restore", "--act", act)

@@ -135,7 +135,7 @@ def test_all_that_match_more_than_fifty_are_a_run_with_its_undo(
 
 
 @pytest.mark.root
-def test_deleted_for_good_cannot_be_pulled_by_its_digest(
+def test_purged_it_cannot_be_pulled_by_its_digest(
     boathouse: Product, browser: Browser, docker: Engine, second_docker: Engine
 ) -> None:
     repository = "deleted/secret"

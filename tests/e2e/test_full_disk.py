@@ -27,7 +27,7 @@ from tests.support import mirrors, upstreams
 from tests.support.clients import copy
 from tests.support.fake_source import CONFIG, IMAGE, LAYER, descriptor, digest_of, encode
 from tests.support.full_disk import fill
-from tests.support.hosts import Door, door
+from tests.support.hosts import Proxied, proxied
 from tests.support.layouts import Layout
 from tests.support.portal import Visitor
 from tests.support.product import Product, product
@@ -231,7 +231,7 @@ def hub(small: Product, folder: Path) -> Iterator[Upstream]:
 
 
 def test_a_mirror_passes_through_what_it_has_no_space_for(roomy: Product, hub: Upstream) -> None:
-    client, layer = door(roomy, *roomy.user), os.urandom(2 * MEGABYTE)
+    client, layer = proxied(roomy, *roomy.user), os.urandom(2 * MEGABYTE)
     digest = hub.registry.push_image("team/app", "full", layers=[layer])
     fill_but(roomy, (FLOOR - 2) * MEGABYTE)
     until(lambda: may_push(roomy) == 507, "the disk is full")
@@ -244,7 +244,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_pull_leaves_nothing_half(
     roomy: Product, hub: Upstream
 ) -> None:
     """The client has all of it, or notices; later it is complete."""
-    client, layer = door(roomy, *roomy.user), os.urandom(6 * MEGABYTE)
+    client, layer = proxied(roomy, *roomy.user), os.urandom(6 * MEGABYTE)
     digest = hub.registry.push_image("team/app", "middle", layers=[layer])
     hub.fail(upstreams.slow(4 * MEGABYTE))
     with ThreadPoolExecutor(1) as pool:
@@ -263,7 +263,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_pull_leaves_nothing_half(
     assert mirrors.pull(client, "hub/team/app", "middle").broken == ""
 
 
-def noticed(client: Door, repository: str, tag: str) -> str:
+def noticed(client: Proxied, repository: str, tag: str) -> str:
     """What a client sees of a pull that may be cut off."""
     try:
         return mirrors.pull(client, repository, tag).broken
@@ -277,7 +277,7 @@ def test_who_must_be_locked_out_can_be_and_the_space_comes_back(roomy: Product) 
     assert push(roomy, "full/app", "1", os.urandom(3 * MEGABYTE)) == 201
     until(lambda: roomy.tag("full/app", "1"), "the push is in the index")
     roomy.boathouse("tag", "delete", "full/app:1", "--yes")
-    hidden = until(lambda: hide(roomy), "garbage collection hid the image")
+    quarantined = until(lambda: quarantine(roomy), "garbage collection has quarantined the image")
     fill(roomy.data.parent)
 
     until(lambda: free(roomy) > 0, "the reserve is given back")
@@ -294,10 +294,10 @@ def test_who_must_be_locked_out_can_be_and_the_space_comes_back(roomy: Product) 
 
     freed = json.loads(roomy.boathouse("gc", "--purge-now", "--json").stdout)
     assert freed["state"] == "done"
-    assert freed["freed_bytes"] >= 3 * MEGABYTE, (hidden, freed)
+    assert freed["freed_bytes"] >= 3 * MEGABYTE, (quarantined, freed)
 
 
-def hide(one: Product) -> dict[str, Any]:
+def quarantine(one: Product) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(one.boathouse("gc", "--json").stdout)
     return told if told["in_quarantine_bytes"] >= 3 * MEGABYTE else {}
 

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from registryui.doctor.checks import check_store
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.gc.store_scan import ELSEWHERE
 from registryui.index.verify import verify
 from registryui.models import Run, Tag
@@ -32,10 +32,10 @@ from registryui.registry.quarantine import LocalQuarantine
 from registryui.registry.storage import FileStore
 from registryui.registry.storages import FILESYSTEM, Storage
 from tests.selection import Extent
-from tests.support.collecting import collect, data_size, index, use
 from tests.support.folders import other_disk
+from tests.support.gc_runs import data_size, index, run_gc, use
 from tests.support.parts import free_port, running_registry
-from tests.support.pushing import Client, attack, image, print_counts, untag, whole
+from tests.support.pushing import Client, attack, image, print_counts, untag, what_is_missing
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
 
@@ -49,7 +49,7 @@ def served(tmp_path: Path, settings: Any) -> Iterator[Registry]:
         yield Registry(url, tmp_path / "registry/store")
 
 
-def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
+def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_complete(
     served: Registry, settings: Any, tmp_path: Path
 ) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
@@ -70,20 +70,18 @@ def test_the_disk_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     index(served)
     before = data_size(served.store)
 
-    plan = collect(dry_run=True)
+    plan = run_gc(dry_run=True)
     assert data_size(served.store) == before
-    hidden = collect()
-    assert data_size(served.store) == before + 71 * hidden["quarantined_manifests"]
+    first = run_gc()
+    assert data_size(served.store) == before + 71 * first["quarantined_manifests"]
     assert served.ask("HEAD", f"/v2/other/app/blobs/{lonely}").status == 404
     settings.QUARANTINE_TIME = timedelta(0)
-    purged = collect()
-    assert (
-        before - data_size(served.store) == plan["candidate_bytes"] == hidden["quarantined_bytes"]
-    )
+    purged = run_gc()
+    assert before - data_size(served.store) == plan["candidate_bytes"] == first["quarantined_bytes"]
     assert plan["candidate_bytes"] > 250_000
-    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["quarantined_manifests"]
+    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * first["quarantined_manifests"]
     for repository, tag in (("team/app", "1"), ("other/app", "2")):
-        assert whole(served, repository, tag) == ""
+        assert what_is_missing(served, repository, tag) == ""
         skopeo_copy(f"docker://{name_of(served)}/{repository}:{tag}", f"dir:{tmp_path / tag}")
     assert [name for name in served.catalogue() if "canary" in name] == []
 
@@ -121,13 +119,13 @@ def test_a_namespace_behind_a_symbolic_link_is_one_like_any_other(
     untag(served, "team/app", "2")
     index(served)
     assert not Tag.objects.filter(repository__name="team/app", name="2").exists()
-    assert collect()["skipped_repositories"] == []
+    assert run_gc()["skipped_repositories"] == []
     assert not served.blob(gone).exists()
     assert list(verify(opened(served))) == []
     assert served.get("team/app", kept).status == 200
     served.push_image("team/new", "1", layers=[b"two", b"base"])
     for name in ("team/app", "other/app", "team/new"):
-        assert whole(served, name, "1") == ""
+        assert what_is_missing(served, name, "1") == ""
     assert link.is_symlink()
     assert check_store().code == "store-ok"
 
@@ -145,10 +143,10 @@ def test_a_namespace_on_another_file_system_is_served_and_kept(served: Registry)
         index(served)
         assert served.catalogue() == list(opened(served).repositories())
         assert list(verify(opened(served))) == []
-        assert collect()["skipped_repositories"] == [["team/app", ELSEWHERE]]
+        assert run_gc()["skipped_repositories"] == [["team/app", ELSEWHERE]]
         assert not served.blob(gone).exists()
         for reference in ("1", loose):
-            assert whole(served, "team/app", reference) == ""
+            assert what_is_missing(served, "team/app", reference) == ""
         assert (check_store().state, check_store().code) == ("warn", "store-elsewhere")
 
 
@@ -162,7 +160,7 @@ def test_a_second_name_is_told_and_counted_once(served: Registry) -> None:
     base = served.store / paths.REPOSITORIES
     (base / "twin").symlink_to(base / "team")
     (base / "team/circle").symlink_to(base / "team")
-    assert whole(served, "twin/app", "1") == ""
+    assert what_is_missing(served, "twin/app", "1") == ""
     index(served)
     assert list(Tag.objects.values_list("repository__name", "name")) == [("team/app", "1")]
     assert sorted(verify(opened(served))) == [
@@ -171,7 +169,7 @@ def test_a_second_name_is_told_and_counted_once(served: Registry) -> None:
     ]
     found = check_store()
     assert (found.state, found.code) == ("warn", "store-links")
-    run = collecting.run_gc(by="test")
+    run = collector.run_gc(by="test")
     assert run is not None
     assert "is a symbolic link that is not followed" in run.result["problem"]
 
@@ -191,20 +189,20 @@ def test_the_same_image_is_pushed_again_after(
     index(served)
     untag(served, "team/app", "1")
     index(served)
-    assert collect()["quarantined_manifests"] == 1
+    assert run_gc()["quarantined_manifests"] == 1
     target = "team/app" if way == "skopeo" else "new/app"
     if way == "skopeo":
         skopeo_copy(f"dir:{tmp_path / 'image'}", f"docker://{name_of(served)}/{target}:again")
     else:
         assert client.push(target, "again", one, mount_from="team/app")
-    assert whole(served, target, "again") == ""
+    assert what_is_missing(served, target, "again") == ""
     index(served)
     settings.QUARANTINE_TIME = timedelta(0)
-    collect()
-    assert whole(served, target, "again") == ""
-    assert whole(served, "team/keeps", "1") == ""
+    run_gc()
+    assert what_is_missing(served, target, "again") == ""
+    assert what_is_missing(served, "team/keeps", "1") == ""
     files = ("/data", "/link")
-    assert [one.path for one in collecting.quarantined() if one.path.endswith(files)] == []
+    assert [one.path for one in collector.quarantined() if one.path.endswith(files)] == []
 
 
 def test_a_registry_that_remembers_blobs_is_found_out(tmp_path: Path, settings: Any) -> None:
@@ -220,12 +218,12 @@ def test_a_registry_that_remembers_blobs_is_found_out(tmp_path: Path, settings: 
         registry.push_image("team/app", "1")
         lonely = registry.push_blob("team/app", b"lonely")
         index(registry)
-        run = collecting.run_gc(by="test")
+        run = collector.run_gc(by="test")
         assert run is not None
         assert run.state == Run.State.FAILED
         assert "cache" in run.result["problem"]
         assert registry.blob(lonely).exists()
-        assert collecting.quarantined() == []
+        assert collector.quarantined() == []
 
 
 def test_a_registry_of_another_store_is_found_out(
@@ -236,7 +234,7 @@ def test_a_registry_of_another_store_is_found_out(
     index(served)
     with running_registry(tmp_path / "another") as url:
         settings.REGISTRY_URL = url
-        run = collecting.run_gc(by="test")
+        run = collector.run_gc(by="test")
     assert run is not None
     assert run.state == Run.State.FAILED
     assert "another store" in run.result["problem"]
@@ -248,7 +246,7 @@ def test_a_registry_that_is_away_lets_nothing_go(served: Registry, settings: Any
     lonely = served.push_blob("team/app", b"lonely")
     index(served)
     settings.REGISTRY_URL = "http://127.0.0.1:1"
-    run = collecting.run_gc(by="test")
+    run = collector.run_gc(by="test")
     assert run is not None
     assert run.state == Run.State.FAILED
     assert served.blob(lonely).exists()
@@ -268,7 +266,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 
     def work() -> None:
         index(served)
-        result = collect()
+        result = run_gc()
         for name in ("quarantined", "quarantined_manifests", "restored", "purged"):
             totals[name] = totals.get(name, 0) + result[name]
         totals["runs"] = totals.get("runs", 0) + 1
@@ -282,7 +280,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 
     assert control.lasting == attacked.lasting == []
     assert control.counts["failed pushes"] == attacked.counts["failed pushes"] == 0
-    broken = {key: whole(served, *key) for key in attacked.kept}
+    broken = {key: what_is_missing(served, *key) for key in attacked.kept}
     assert {key: what for key, what in broken.items() if what} == {}
     assert attacked.counts["pushes"] >= pushes
     assert totals["quarantined"] > 0
@@ -343,18 +341,18 @@ def test_a_registry_that_is_killed_at_each_change_of_the_disk_loses_nothing_that
             process.wait(10)
             done = act(*arguments)
             stack.enter_context(running_registry(place, port=port))
-            assert whole(served, "team/app", "1") == ""
+            assert what_is_missing(served, "team/app", "1") == ""
             return done
 
         monkeypatch.setattr(LocalQuarantine, "change", change)
-        collect()
+        run_gc()
         monkeypatch.undo()
         use(settings, place / "store", url)
         for _run in range(2):  # the second purges the empty repository
-            collect()
+            run_gc()
         assert next(changes) > 20
-        assert whole(served, "team/app", "1") == ""
+        assert what_is_missing(served, "team/app", "1") == ""
         datas = {one.read_bytes() for one in served.store.rglob("data")}
         assert not datas & {b"two", b"gone"}
         assert not (served.store / paths.repository("gone/app")).exists()
-        assert collecting.quarantined() == []
+        assert collector.quarantined() == []

@@ -32,10 +32,10 @@ from registryui.registry import paths
 from registryui.registry.choose import open_store
 from registryui.registry.storages import FILESYSTEM, Storage
 from tests.selection import Extent
-from tests.support.collecting import collect, index, use
 from tests.support.fake_source import IMAGE, INDEX, descriptor, digest_of, encode
+from tests.support.gc_runs import index, run_gc, use
 from tests.support.parts import running_registry
-from tests.support.pushing import Client, Image, image, whole
+from tests.support.pushing import Client, Image, image, what_is_missing
 from tests.support.registries import Registry
 
 pytestmark = [
@@ -167,9 +167,9 @@ class Cleaning(RuleBasedStateMachine):
             one.is_kept = False
 
     @rule()
-    def collect(self) -> None:
-        collect()
-        collect()  # what the first one hid is deleted now
+    def run_gc(self) -> None:
+        run_gc()
+        run_gc()  # what the first one quarantined is deleted now
         kept = self._files()
         for one in self.images:
             for blob in (one.raw, *one.blobs[:1], one.layers[1]):
@@ -190,13 +190,13 @@ class Cleaning(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         self.check()
-        self.collect()
+        self.run_gc()
         self.check()
 
     def check(self) -> None:
         """All that is kept can be pulled in full, and the registry has no other tag."""
         for name, digest in self.model.kept():
-            assert whole(self.registry, name, digest) == ""
+            assert what_is_missing(self.registry, name, digest) == ""
         for name in self.names:
             told = self.registry.tags(name)
             tags = set(told.json().get("tags") or ()) if told.status == 200 else set()
@@ -214,7 +214,7 @@ def served(tmp_path: Path, settings: Any) -> Iterator[Registry]:
         yield made
 
 
-def test_what_the_model_keeps_can_be_pulled_and_what_it_collected_is_gone(
+def test_what_the_model_keeps_can_be_pulled_and_what_it_purged_is_gone(
     served: Registry, extent: Extent
 ) -> None:
     machine = type("Cleaning", (Cleaning,), {"registry": served})

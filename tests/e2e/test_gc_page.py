@@ -128,10 +128,10 @@ def ended(tab: Visit, words: str) -> None:
     expect(tab.page.get_by_text("The worker starts it")).to_have_count(0)
 
 
-def collect(tab: Visit) -> str:
+def run_gc(tab: Visit) -> str:
     """Clicks, waits for the end, and returns the address of the run's report."""
     before = tab.page.locator("#open-run").get_attribute("href")
-    tab.page.click("#collect-now")
+    tab.page.click("#run-gc")
     tab.page.evaluate(MARK)
     expect(tab.page.locator("#open-run")).not_to_have_attribute("href", before or "")
     ended(tab, "Done")
@@ -151,16 +151,16 @@ def test_the_space_of_a_deleted_tag_comes_back(quick: Product, tab_browser: Brow
         expect(tab.page.locator("#newest")).to_contain_text("No run yet")
         tab.page.click("#estimate")
         ended(tab, "Done")
-        words = tab.page.locator("#can-be-collected").inner_text()
+        words = tab.page.locator("#reclaimable").inner_text()
         assert words == f"{promised / 1000:.0f} kB"
         assert bytes_on_disk(quick) == before
 
-        collect(tab)
-        expect(tab.page.locator("#put-back")).to_be_visible()
-        assert bytes_on_disk(quick) == before  # hidden, and the disk is as full
+        run_gc(tab)
+        expect(tab.page.locator("#restore")).to_be_visible()
+        assert bytes_on_disk(quick) == before  # quarantined, and the disk is as full
 
         time.sleep(QUARANTINE)
-        report = collect(tab)
+        report = run_gc(tab)
         expect(tab.page.locator("#freed")).to_have_text(words)
         expect(tab.page.get_by_text("The quarantine is empty.")).to_be_visible()
         tab.open(report)
@@ -170,7 +170,7 @@ def test_the_space_of_a_deleted_tag_comes_back(quick: Product, tab_browser: Brow
     pull(quick, "team/api", "keep")
 
 
-def test_what_was_hidden_is_put_back(quick: Product, tab_browser: Browser) -> None:
+def test_what_was_quarantined_is_restored(quick: Product, tab_browser: Browser) -> None:
     gone = push(quick, "team/back", "1")
     push(quick, "team/back", "2")
     untag(quick, "team/back", "1")
@@ -178,9 +178,9 @@ def test_what_was_hidden_is_put_back(quick: Product, tab_browser: Browser) -> No
     with visit(tab_browser, quick) as tab:
         tab.login()
         tab.open(PAGE)
-        collect(tab)
+        run_gc(tab)
         assert not any((registry / paths.blob_data(digest)).exists() for digest in gone)
-        tab.page.click("#put-back")
+        tab.page.click("#restore")
         expect(tab.page.get_by_text("The quarantine is empty.")).to_be_visible()
         assert all((registry / paths.blob_data(digest)).exists() for digest in gone)
         assert tab.complaints == []
@@ -202,7 +202,7 @@ def test_a_purge_before_its_time_says_before_and_after_for_how_long_it_holds_pus
     with visit(tab_browser, quick) as tab:
         tab.login()
         tab.open(PAGE)
-        collect(tab)
+        run_gc(tab)
         tab.page.click("#purge-now")
         expect(tab.page.locator("h1")).to_have_text("Purge the quarantine now?")
         expect(tab.page.locator("main")).to_contain_text(re.compile(r"about \d+\.\d s"))
@@ -210,24 +210,24 @@ def test_a_purge_before_its_time_says_before_and_after_for_how_long_it_holds_pus
         expect(tab.page.get_by_text("The quarantine is empty.")).to_be_visible()
         ended(tab, "Done")
         tab.page.click("#open-run")
-        held = tab.page.locator("dl.facts > div", has_text="Write freeze").locator("dd")
-        expect(held).to_have_text(re.compile(r"^\d+\.\d s$"))
-        assert held.inner_text() != "0.0 s"
+        freeze = tab.page.locator("dl.facts > div", has_text="Write freeze").locator("dd")
+        expect(freeze).to_have_text(re.compile(r"^\d+\.\d s$"))
+        assert freeze.inner_text() != "0.0 s"
         assert tab.complaints == []
     assert bytes_on_disk(quick) == before - promised
-    push(quick, "team/full", "3")  # the door is open again
+    push(quick, "team/full", "3")  # writes are accepted again
     pull(quick, "team/full", "2")
 
 
 @pytest.fixture(scope="module")
-def hidden(quick: Product) -> None:
+def quarantined(quick: Product) -> None:
     """Something in the quarantine, beside the runs that the tests before this left."""
     push(quick, "team/axe", "1")
     untag(quick, "team/axe", "1")
     quick.boathouse("gc")
 
 
-@pytest.mark.usefixtures("hidden")
+@pytest.mark.usefixtures("quarantined")
 @pytest.mark.parametrize(
     ("language", "theme", "width"), [("en", "light", 1360), ("zh-hans", "dark", 390)]
 )

@@ -18,7 +18,7 @@ import fsspec
 import pytest
 from django.test import override_settings
 
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index.sync import sync
 from registryui.integrity import check
 from registryui.models import Run
@@ -26,7 +26,7 @@ from registryui.registry import storages
 from registryui.registry.choose import open_store
 from tests.selection import Extent
 from tests.support.parts import free_port, running_registry, running_s3
-from tests.support.pushing import Client, attack, image, print_counts, untag, whole
+from tests.support.pushing import Client, attack, image, print_counts, untag, what_is_missing
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
 
@@ -43,18 +43,18 @@ class Bucket:
     keeps_versions: bool
 
     def kept(self) -> int:
-        """Bytes of blobs that somebody pays for: in the store, hidden, in all versions. Without
-        what the registry leaves of each upload in a bucket with versions."""
+        """Bytes of blobs that somebody pays for: in the store, in quarantine, in all versions.
+        Without what the registry leaves of each upload in a bucket with versions."""
         call = "list_object_versions" if self.keeps_versions else "list_objects_v2"
         page = self.system.call_s3(call, Bucket="images", Prefix=f"{PREFIX}/")
         assert not page["IsTruncated"]
         found = page.get("Versions" if self.keeps_versions else "Contents") or []
-        hidden = f"{PREFIX}/boathouse/quarantine/"
+        quarantined = f"{PREFIX}/boathouse/quarantine/"
         return sum(
             one["Size"]
             for one in found
             if (one["Key"].endswith("/data") and "/_uploads/" not in one["Key"])
-            or (one["Key"].startswith(hidden) and not one["Key"].endswith("/record"))
+            or (one["Key"].startswith(quarantined) and not one["Key"].endswith("/record"))
         )
 
 
@@ -87,8 +87,8 @@ def index() -> None:
     assert run.state == Run.State.DONE, run.log
 
 
-def collect(**options: Any) -> dict[str, Any]:
-    run = collecting.run_gc(by="test", **options)
+def run_gc(**options: Any) -> dict[str, Any]:
+    run = collector.run_gc(by="test", **options)
     assert run is not None
     assert run.state == Run.State.DONE, (run.result, run.log)
     return dict(run.result)
@@ -104,21 +104,21 @@ def test_content_of_another_digest_than_sha256_is_kept_and_goes_with_its_image(
     real.push_image("team/app", "1", layers=[b"base", b"own"], algorithm="sha512")
     real.push_blob("team/app", b"lonely", "sha512")
     index()
-    assert collect()["quarantined"] == 1
-    assert collect()["quarantined"] == 0
-    assert whole(real, "team/app", "1") == ""
+    assert run_gc()["quarantined"] == 1
+    assert run_gc()["quarantined"] == 0
+    assert what_is_missing(real, "team/app", "1") == ""
     run = check.check(by="test", deep=True)
     assert run is not None
     assert (run.state, run.result["problems"]) == (Run.State.DONE, [])
     untag(real, "team/app", "1")
     index()
-    collect()
+    run_gc()
     assert bucket.kept() == before
-    assert whole(real, "team/app", "kept") == ""
+    assert what_is_missing(real, "team/app", "kept") == ""
 
 
 @pytest.mark.usefixtures("short_form")
-def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
+def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_complete(
     bucket: Bucket, settings: Any
 ) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
@@ -135,19 +135,19 @@ def test_the_bucket_gives_back_the_promised_bytes_and_every_kept_tag_is_whole(
     index()
     before = bucket.kept()
 
-    plan = collect(dry_run=True)
+    plan = run_gc(dry_run=True)
     assert bucket.kept() == before
-    hidden = collect()
-    assert hidden["quarantined_bytes"] == plan["candidate_bytes"] > 130_000
+    first = run_gc()
+    assert first["quarantined_bytes"] == plan["candidate_bytes"] > 130_000
     assert real.ask("HEAD", f"/v2/other/app/blobs/{lonely}").status == 404
     for repository, tag in (("team/app", "1"), ("other/app", "2")):
-        assert whole(real, repository, tag) == ""
+        assert what_is_missing(real, repository, tag) == ""
     settings.QUARANTINE_TIME = timedelta(0)
-    purged = collect()
+    purged = run_gc()
     assert before - bucket.kept() == plan["candidate_bytes"]
-    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * hidden["quarantined_manifests"]
+    assert purged["freed_bytes"] == plan["candidate_bytes"] + 71 * first["quarantined_manifests"]
     for repository, tag in (("team/app", "1"), ("other/app", "2")):
-        assert whole(real, repository, tag) == ""
+        assert what_is_missing(real, repository, tag) == ""
     run = check.check(by="test", deep=True)
     assert run is not None
     assert (run.result["source"], run.result["broken"]) == ("store", 0)
@@ -164,20 +164,21 @@ def test_the_same_image_is_pushed_again_after(bucket: Bucket, settings: Any, mom
     index()
     untag(bucket.real, "team/app", "1")
     index()
-    assert collect()["quarantined_manifests"] == 1
+    assert run_gc()["quarantined_manifests"] == 1
     assert client.push("team/app", "again", one)
-    assert whole(bucket.real, "team/app", "again") == ""
+    assert what_is_missing(bucket.real, "team/app", "again") == ""
     index()
     settings.QUARANTINE_TIME = timedelta(0)
-    result = collect()
-    assert whole(bucket.real, "team/app", "again") == ""
+    result = run_gc()
+    assert what_is_missing(bucket.real, "team/app", "again") == ""
     assert result["quarantined_manifests"] == 0
 
 
 def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
     bucket: Bucket, settings: Any, extent: Extent
 ) -> None:
-    """Against a control without collector. moto has one processor for all of us: two clients."""
+    """Against a control without garbage collection. moto has one processor for all of us:
+    two clients."""
     pushes = extent(6, 90)
     settings.GC_GRACE = timedelta(seconds=1)
     settings.QUARANTINE_TIME = timedelta(seconds=1)
@@ -187,7 +188,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 
     def work() -> None:
         index()
-        result = collect()
+        result = run_gc()
         totals.update(
             {name: result[name] for name in ("quarantined", "restored", "purged")}, runs=1
         )
@@ -201,7 +202,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 
     assert control.lasting == attacked.lasting == []
     assert control.counts["failed pushes"] == attacked.counts["failed pushes"] == 0
-    broken = {key: whole(bucket.real, *key) for key in attacked.kept}
+    broken = {key: what_is_missing(bucket.real, *key) for key in attacked.kept}
     assert {key: what for key, what in broken.items() if what} == {}
     assert attacked.counts["pushes"] >= pushes
     assert totals["quarantined"] > 0
@@ -241,7 +242,7 @@ def test_no_secret_is_in_what_is_told(bucket: Bucket, settings: Any) -> None:
     bucket.real.push_image("team/app", "1")
     index()
     with override_settings(STORAGE_ENDPOINT="http://127.0.0.1:1"):
-        run = collecting.run_gc(by="test")
+        run = collector.run_gc(by="test")
     assert run is not None
     assert run.state == Run.State.FAILED
     said = f"{run.result} {run.log}"

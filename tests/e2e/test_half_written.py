@@ -15,15 +15,15 @@ import pytest
 from django.utils import timezone
 
 from registryui import tasks
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index import events
 from registryui.integrity import check, repair
 from registryui.models import Manifest, RegistryEvent, Run, Tag
 from registryui.registry import paths
-from tests.support.collecting import collect, index, use
 from tests.support.fake_source import IMAGE, digest_of
+from tests.support.gc_runs import index, run_gc, use
 from tests.support.parts import running_registry
-from tests.support.pushing import Client, Image, image, whole
+from tests.support.pushing import Client, Image, image, what_is_missing
 from tests.support.registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
@@ -58,8 +58,8 @@ class Pushed:
     def tag_index(self) -> Path:
         return self.file(paths.tag(self.name, T)) / f"index/{self.digest.replace(':', '/')}/link"
 
-    def whole(self) -> str:
-        return whole(self.registry, self.name, T)
+    def missing(self) -> str:
+        return what_is_missing(self.registry, self.name, T)
 
     def push(self) -> bool:
         return Client(self.registry).push(self.name, T, self.image)
@@ -193,10 +193,10 @@ def test_every_half_written_shape_is_found_and_made_good(
             one = pushed(served, f"shape/n{number}", number)
             index(served)
             make(one)
-            assert (one.whole() == "") == (healer == "nothing")
+            assert (one.missing() == "") == (healer == "nothing")
             if "data" not in shape and done and shape.startswith(("manifest", "config", "layer")):
                 assert shape.endswith("not there") or one.push()  # 201, and it does not help
-                assert one.whole() != ""
+                assert one.missing() != ""
             result = checked()
             lines = [line for line in result["repaired"] if done and done in line]
             assert len(lines) == len(result["repaired"]) == bool(done), result["repaired"]
@@ -206,16 +206,16 @@ def test_every_half_written_shape_is_found_and_made_good(
                 broken = [problem[:2] for problem in result["problems"]]
                 assert shape == "manifest of a failed push" or [one.name, T] in broken
                 assert one.push()
-            assert one.whole() == ""
+            assert one.missing() == ""
             after = checked()
             assert (after["repaired"], after["broken"]) == ([], 0)
             index(served)
             assert Tag.objects.get(repository__name=one.name, name=T).problem == ""
-            assert collect()["skipped_repositories"] == []
-            assert one.whole() == ""
+            assert run_gc()["skipped_repositories"] == []
+            assert one.missing() == ""
 
 
-def test_a_tag_that_was_never_set_leaves_and_its_repository_is_collected_again(
+def test_a_tag_that_was_never_set_leaves_and_gc_frees_its_repository_again(
     served: Registry,
 ) -> None:
     one = pushed(served, "team/app", 1)
@@ -225,14 +225,14 @@ def test_a_tag_that_was_never_set_leaves_and_its_repository_is_collected_again(
     index(served)
     assert served.get("team/app", "never").status >= 400
     assert "never" in served.tags("team/app").json()["tags"]
-    result = collect()
+    result = run_gc()
     assert result["skipped_repositories"] == []
     assert "team/app:never" in result["repaired"][0]
     assert served.tags("team/app").json()["tags"] == [T]
-    assert one.whole() == ""
+    assert one.missing() == ""
     assert Client(served).push("team/app", "never", one.image)
-    assert whole(served, "team/app", "never") == ""
-    assert collecting.restore("all", by="test") == 0  # what is damaged stays where it is
+    assert what_is_missing(served, "team/app", "never") == ""
+    assert collector.restore("all", by="test") == 0  # what is damaged stays where it is
 
 
 def test_nothing_that_a_push_may_be_writing_is_touched(
@@ -256,7 +256,7 @@ def test_a_push_onto_a_poisoned_manifest_is_made_good_at_once(
     empty(one.file(manifest_data(one)))
     other = Pushed(served, "other/app", one.image)
     assert other.push()
-    assert other.whole() != ""
+    assert other.missing() != ""
     row = RegistryEvent(event_id="a", action="push", repository="other/app", tag=T)
     row.digest, row.media_type, row.at = one.digest, IMAGE, timezone.now()
     row.save()
@@ -265,7 +265,7 @@ def test_a_push_onto_a_poisoned_manifest_is_made_good_at_once(
     monkeypatch.setattr("django.conf.settings.SOURCE", "http")
     tasks.apply_events.call_local()
     tasks.apply_events.call_local()
-    assert other.whole() == one.whole() == ""
+    assert other.missing() == one.missing() == ""
 
 
 def test_uploads_that_were_cut_off_leave(served: Registry, settings: Any) -> None:
@@ -277,7 +277,7 @@ def test_uploads_that_were_cut_off_leave(served: Registry, settings: Any) -> Non
         (folder / name).mkdir(parents=True)
         for file in files:
             empty(folder / name / file)
-    assert collect()["uploads"] == 3
-    assert collect()["in_quarantine"] == 0
+    assert run_gc()["uploads"] == 3
+    assert run_gc()["in_quarantine"] == 0
     assert [*folder.glob("*")] == []
-    assert one.whole() == ""
+    assert one.missing() == ""

@@ -20,12 +20,12 @@ import psutil
 import pytest
 
 from tests.support.engines import Engine
-from tests.support.hosts import door
+from tests.support.hosts import proxied
 from tests.support.machines import NAMES, Machine
 from tests.support.parts import running_registry
 from tests.support.portal import Visitor
 from tests.support.product import ROOT, Product, product, stopped
-from tests.support.pushing import whole
+from tests.support.pushing import what_is_missing
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST, until
 
@@ -270,7 +270,7 @@ def spoil(path: Path) -> None:
 
 def test_a_damaged_queue_of_jobs_stops_nothing(second: Product) -> None:
     """Neither while all runs, nor a command, nor the next start; and it is said once each time."""
-    pushed = door(second, *second.user)
+    pushed = proxied(second, *second.user)
     said = ""
     for tag in ("running", "stopped"):
         if tag == "stopped":
@@ -287,7 +287,7 @@ def test_a_damaged_queue_of_jobs_stops_nothing(second: Product) -> None:
 
 
 def test_a_damaged_database_is_named_with_the_way_back(second: Product, tmp_path: Path) -> None:
-    pushed = door(second, *second.user)
+    pushed = proxied(second, *second.user)
     pushed.push_image("kept/app", "1")
     until(lambda: second.tag("kept/app", "1"), "the push is in the index")
     second.boathouse("user", "add", "kept", "--pull", "*")
@@ -340,11 +340,11 @@ def documented(heading: str) -> list[str]:
     return re.findall(r"^```\n(.*?)^```", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
 
 
-def test_the_documented_backup_is_whole_though_images_are_pushed(
+def test_the_documented_backup_is_complete_though_images_are_pushed(
     second: Product, tmp_path: Path
 ) -> None:
     """The very lines of docs/operate.md, on an instance that is pushed to all the time."""
-    pushed = door(second, *second.user)
+    pushed = proxied(second, *second.user)
     before = {f"t{number}": pushed.push_image("backup/app", f"t{number}") for number in range(5)}
     until(lambda: len(second.listed("backup/app")) == 5, "the pushes are in the index")
     backup, restore = (
@@ -396,8 +396,8 @@ def test_the_documented_backup_is_whole_though_images_are_pushed(
     second.boathouse("sync")
     done = second.boathouse("integrity", check=False)
     assert done.returncode == 0, done.stdout
-    registry = door(second, *second.user)
+    registry = proxied(second, *second.user)
     for tag, digest in before.items():
-        assert whole(registry, "backup/app", tag) == ""
+        assert what_is_missing(registry, "backup/app", tag) == ""
         assert registry.get("backup/app", tag).headers["docker-content-digest"] == digest
     Visitor(second).login()

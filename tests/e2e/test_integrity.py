@@ -16,7 +16,7 @@ from registryui.registry.choose import open_source
 from tests.support.fake_source import digest_of
 from tests.support.filled import fill
 from tests.support.parts import running_registry
-from tests.support.pushing import whole
+from tests.support.pushing import what_is_missing
 from tests.support.registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db, pytest.mark.one_database]
@@ -48,7 +48,7 @@ def marked() -> set[str]:
     return {str(tag) for tag in Tag.objects.filter(problem=Tag.Problem.BROKEN)}
 
 
-def test_a_registry_full_of_odd_things_is_whole(tmp_path: Path, settings: Any) -> None:
+def test_a_registry_full_of_odd_things_is_complete(tmp_path: Path, settings: Any) -> None:
     """All shapes that real clients leave behind; what has to be elsewhere is not missed."""
     settings.STORAGE, settings.STORE_DIR = "filesystem", tmp_path / "registry/store"
     allowed = {"validation": {"manifests": {"urls": {"allow": ["^https?://"]}}}}
@@ -87,7 +87,7 @@ def test_both_ways_find_what_a_client_cannot_pull(served: Registry, why: str) ->
         assert check(source)["broken"] == 0
     DAMAGES[why](served)
     for tag in ("1", "index"):
-        assert whole(served, "a", tag) != ""
+        assert what_is_missing(served, "a", tag) != ""
     for source in SOURCES:
         result = check(source)
         problems = {(name, tag): reason for name, tag, reason, _digest in result["problems"]}

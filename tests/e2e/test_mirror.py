@@ -24,7 +24,7 @@ from tests.selection import Extent
 from tests.support import mirrors, upstreams
 from tests.support.fake_source import digest_of
 from tests.support.folders import open_folder
-from tests.support.hosts import Door, door
+from tests.support.hosts import Proxied, proxied
 from tests.support.mirrors import FIRST_BYTE, pull, pulls
 from tests.support.product import Connection, Product, product, stopped
 from tests.support.upstreams import Fault, Upstream, upstream
@@ -70,8 +70,8 @@ def working(hub: Upstream) -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def client(mirrored: Product) -> Door:
-    return door(mirrored, *mirrored.user)
+def client(mirrored: Product) -> Proxied:
+    return proxied(mirrored, *mirrored.user)
 
 
 def some_bytes(seed: int, size: int = 200_000) -> bytes:
@@ -100,7 +100,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_upstream_is_mirrored(
-    place: Path, mirrored: Product, client: Door, kind: str
+    place: Path, mirrored: Product, client: Proxied, kind: str
 ) -> None:
     """And none hears what the client says of itself to us."""
     layers = [some_bytes(1), some_bytes(2)]
@@ -126,7 +126,7 @@ def row_of(one: Product, repository: str, tag: str) -> str:
 
 
 def test_a_wrong_authority_or_password_is_said(
-    place: Path, mirrored: Product, client: Door
+    place: Path, mirrored: Product, client: Proxied
 ) -> None:
     with upstream(place / "strict", auth="basic", is_tls=True) as one:
         one.registry.push_image("team/app", "1")
@@ -141,7 +141,7 @@ def test_a_wrong_authority_or_password_is_said(
 
 
 def test_content_that_lies_elsewhere_is_fetched_without_the_login(
-    place: Path, mirrored: Product, client: Door
+    place: Path, mirrored: Product, client: Proxied
 ) -> None:
     with (
         upstream(place / "redirecting", auth="token") as one,
@@ -156,7 +156,9 @@ def test_content_that_lies_elsewhere_is_fetched_without_the_login(
 
 
 # -- one download for all --------------------------------------------------------------------------
-def test_ten_cold_clients_make_one_request_for_each_thing(working: Upstream, client: Door) -> None:
+def test_ten_cold_clients_make_one_request_for_each_thing(
+    working: Upstream, client: Proxied
+) -> None:
     layers = [some_bytes(10 + number, 3_000_000) for number in range(5)]
     digest = working.registry.push_image(APP, "cold", layers=layers)
     with ThreadPoolExecutor(10) as pool:
@@ -171,7 +173,7 @@ def test_ten_cold_clients_make_one_request_for_each_thing(working: Upstream, cli
 
 
 def test_a_client_that_leaves_ends_no_download(
-    working: Upstream, mirrored: Product, client: Door
+    working: Upstream, mirrored: Product, client: Proxied
 ) -> None:
     layer = some_bytes(20, 2_000_000)
     working.registry.push_image(APP, "left", layers=[layer])
@@ -183,7 +185,7 @@ def test_a_client_that_leaves_ends_no_download(
     assert pull(client, MIRRORED, "left").broken == ""
 
 
-def leave_early(one: Product, client: Door, path: str) -> None:
+def leave_early(one: Product, client: Proxied, path: str) -> None:
     """Asks for a blob, reads a little of it and hangs up."""
     connection = Connection(one.host, one.port, timeout=60)
     connection.address = one.address
@@ -196,7 +198,7 @@ def leave_early(one: Product, client: Door, path: str) -> None:
 
 
 def test_what_was_pulled_in_part_is_complete_here_soon(
-    place: Path, mirrored: Product, client: Door
+    place: Path, mirrored: Product, client: Proxied
 ) -> None:
     """The image's other layers follow: an upstream that goes away then takes nothing along."""
     layers = [some_bytes(30 + number) for number in range(3)]
@@ -212,7 +214,7 @@ def test_what_was_pulled_in_part_is_complete_here_soon(
     assert pull(client, "partly/team/app", "1").broken == ""
 
 
-def test_a_part_of_a_blob_can_be_asked_for(working: Upstream, client: Door) -> None:
+def test_a_part_of_a_blob_can_be_asked_for(working: Upstream, client: Proxied) -> None:
     layer = some_bytes(40, 500_000)
     working.registry.push_image(APP, "ranged", layers=[layer])
     client.get(MIRRORED, "ranged")
@@ -224,7 +226,7 @@ def test_a_part_of_a_blob_can_be_asked_for(working: Upstream, client: Door) -> N
 
 # -- fresh -----------------------------------------------------------------------------------------
 def test_a_tag_that_was_checked_is_not_checked_again_for_a_time(
-    working: Upstream, client: Door
+    working: Upstream, client: Proxied
 ) -> None:
     old = working.registry.push_image(APP, "fresh", layers=[some_bytes(50)])
     assert pull(client, MIRRORED, "fresh").broken == ""
@@ -237,7 +239,7 @@ def test_a_tag_that_was_checked_is_not_checked_again_for_a_time(
 
 
 def test_a_tag_that_moved_is_seen_by_a_head_and_fetched(
-    place: Path, mirrored: Product, client: Door
+    place: Path, mirrored: Product, client: Proxied
 ) -> None:
     with upstream(place / "moving") as one:
         old = one.registry.push_image("team/app", "1", layers=[some_bytes(60)])
@@ -287,14 +289,14 @@ def cached(mirrored: Product, away: Upstream) -> list[str]:
     for number, tag in enumerate(tags):
         layers = [some_bytes(70 + number), some_bytes(70)]
         digest = away.registry.push_image("team/app", tag, layers=layers)
-        found = pull(door(mirrored, *mirrored.user), "away/team/app", tag)
+        found = pull(proxied(mirrored, *mirrored.user), "away/team/app", tag)
         assert found.broken == ""
     return [*tags, digest]
 
 
 @pytest.mark.parametrize("how", [*AWAY, "expired"])
 def test_all_that_is_cached_is_pulled_without_the_upstream(
-    mirrored: Product, away: Upstream, cached: list[str], client: Door, extent: Extent, how: str
+    mirrored: Product, away: Upstream, cached: list[str], client: Proxied, extent: Extent, how: str
 ) -> None:
     is_back(mirrored, away, client)
     goes_away(away, how)
@@ -326,7 +328,7 @@ def check_pulls(found: list[mirrors.Pull], how: str) -> None:
 
 
 def test_the_same_after_a_restart_of_everything(
-    mirrored: Product, away: Upstream, cached: list[str], client: Door, extent: Extent
+    mirrored: Product, away: Upstream, cached: list[str], client: Proxied, extent: Extent
 ) -> None:
     """Dead and hanging upstreams, met by parts that have just started."""
     for how in extent(["hanging"], ["dead", "hanging", "429", "500"]):
@@ -337,7 +339,7 @@ def test_the_same_after_a_restart_of_everything(
         check_pulls(pulls(client, "away/team/app", cached, extent(30, 1000)), how)
 
 
-def is_back(mirrored: Product, one: Upstream, client: Door) -> None:
+def is_back(mirrored: Product, one: Upstream, client: Proxied) -> None:
     """The upstream works again, with a certificate that holds, and the mirror knows it."""
     works_again(one)
     mirrors.ask_again(mirrored, "away")
@@ -357,7 +359,7 @@ def works_again(one: Upstream) -> None:
 
 
 def test_an_upstream_that_is_back_is_asked_again(
-    mirrored: Product, away: Upstream, cached: list[str], client: Door
+    mirrored: Product, away: Upstream, cached: list[str], client: Proxied
 ) -> None:
     """Without any change of the mirror: it probes by itself."""
     goes_away(away, "dead")
@@ -371,7 +373,7 @@ def test_an_upstream_that_is_back_is_asked_again(
 
 
 def test_a_tag_that_is_gone_upstream_is_kept_here(
-    mirrored: Product, client: Door, place: Path
+    mirrored: Product, client: Proxied, place: Path
 ) -> None:
     with upstream(place / "gone") as one:
         digest = one.registry.push_image("team/app", "1", layers=[some_bytes(95)])
@@ -384,7 +386,7 @@ def test_a_tag_that_is_gone_upstream_is_kept_here(
         assert client.get("gone/team/app", "absent").status == 404
 
 
-def test_the_portal_takes_no_part(working: Upstream, mirrored: Product, client: Door) -> None:
+def test_the_portal_takes_no_part(working: Upstream, mirrored: Product, client: Proxied) -> None:
     working.registry.push_image(APP, "alone", layers=[some_bytes(100)])
     pids = mirrored.pids()
     with stopped([pids["web"], pids["worker"]]):
@@ -402,7 +404,7 @@ BAD = {
 
 @pytest.mark.parametrize("how", BAD)
 def test_other_bytes_than_the_digest_are_refused_and_not_stored(
-    working: Upstream, mirrored: Product, client: Door, how: str
+    working: Upstream, mirrored: Product, client: Proxied, how: str
 ) -> None:
     layer = some_bytes(110 + len(how), 400_000)
     digest = working.registry.push_image(APP, how, layers=[layer])
@@ -423,7 +425,7 @@ def test_other_bytes_than_the_digest_are_refused_and_not_stored(
     assert pull(client, MIRRORED, digest).broken == ""
 
 
-def broken(client: Door, repository: str, reference: str) -> str:
+def broken(client: Proxied, repository: str, reference: str) -> str:
     """What a client notices; it may be that the connection is cut."""
     try:
         return pull(client, repository, reference).broken
@@ -432,7 +434,7 @@ def broken(client: Door, repository: str, reference: str) -> str:
 
 
 def test_an_upstream_that_hangs_in_a_blob_gives_the_client_an_end(
-    working: Upstream, client: Door, extent: Extent
+    working: Upstream, client: Proxied, extent: Extent
 ) -> None:
     """And the next one has it whole, as soon as it comes."""
     layer = some_bytes(130, 400_000)
@@ -451,13 +453,13 @@ def test_an_upstream_that_hangs_in_a_blob_gives_the_client_an_end(
 
 # -- a mirror is read only -------------------------------------------------------------------------
 def test_writes_of_every_kind_are_refused_with_words(
-    working: Upstream, mirrored: Product, client: Door
+    working: Upstream, mirrored: Product, client: Proxied
 ) -> None:
     digest = working.registry.push_image(APP, "kept", layers=[some_bytes(140)])
     assert pull(client, MIRRORED, "kept").broken == ""
     may = {action: ["*"] for action in ("pull", "push", "delete")}
     everything = mirrored.add_user("everything", **may)
-    client = door(mirrored, *everything)
+    client = proxied(mirrored, *everything)
     until(lambda: client.ask("GET", "/v2/").status == 200, "he is let in")
     place = f"/v2/{MIRRORED}"
     raw = client.get(MIRRORED, "kept").body
@@ -483,7 +485,7 @@ def test_writes_of_every_kind_are_refused_with_words(
 
 
 def test_a_blob_of_a_mirror_is_mounted_by_who_may_pull_it(
-    working: Upstream, mirrored: Product, client: Door
+    working: Upstream, mirrored: Product, client: Proxied
 ) -> None:
     layer = some_bytes(150)
     working.registry.push_image(APP, "mounted", layers=[layer])
@@ -491,7 +493,7 @@ def test_a_blob_of_a_mirror_is_mounted_by_who_may_pull_it(
     query = f"?mount={digest_of(layer)}&from={MIRRORED}"
     mounted = client.ask("POST", f"/v2/team/mounted/blobs/uploads/{query}")
     assert mounted.status == 201, mounted
-    stranger = door(mirrored, *mirrored.add_user("stranger", pull=["team/*"], push=["team/*"]))
+    stranger = proxied(mirrored, *mirrored.add_user("stranger", pull=["team/*"], push=["team/*"]))
     until(lambda: stranger.ask("GET", "/v2/").status == 200, "he is let in")
     assert stranger.ask("POST", f"/v2/team/other/blobs/uploads/{query}").status == 202
     assert stranger.get(MIRRORED, "mounted").status == 403
@@ -499,7 +501,7 @@ def test_a_blob_of_a_mirror_is_mounted_by_who_may_pull_it(
 
 
 def test_a_mirror_takes_no_namespace_that_has_repositories(
-    mirrored: Product, working: Upstream, client: Door
+    mirrored: Product, working: Upstream, client: Proxied
 ) -> None:
     client.push_image("taken/app", "1")
     until(lambda: mirrored.tag("taken/app", "1"), "it is in the index")
@@ -509,7 +511,7 @@ def test_a_mirror_takes_no_namespace_that_has_repositories(
 
 
 def test_what_may_not_be_mirrored_is_not_asked_for(
-    place: Path, mirrored: Product, client: Door
+    place: Path, mirrored: Product, client: Proxied
 ) -> None:
     with upstream(place / "chosen") as one:
         for name in ("library/app", "library/secret", "other/app"):
@@ -533,7 +535,7 @@ def test_an_idle_service_is_small(mirrored: Product) -> None:
 
 
 def test_a_service_that_is_killed_in_a_download_leaves_nothing_half(
-    working: Upstream, mirrored: Product, client: Door
+    working: Upstream, mirrored: Product, client: Proxied
 ) -> None:
     layer = some_bytes(160, 2_000_000)
     digest = working.registry.push_image(APP, "killed", layers=[layer])
@@ -553,7 +555,7 @@ def test_a_service_that_is_killed_in_a_download_leaves_nothing_half(
 
 
 def test_two_mirrors_share_what_is_the_same(
-    place: Path, mirrored: Product, client: Door, working: Upstream
+    place: Path, mirrored: Product, client: Proxied, working: Upstream
 ) -> None:
     """A layer of two upstreams is stored once, and each needs to have asked its own for it."""
     layer = some_bytes(170)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import mirrors, upstreams
 from tests.support.folders import open_folder
-from tests.support.hosts import Hosts, door, s3_storage, two_hosts
+from tests.support.hosts import Hosts, proxied, s3_storage, two_hosts
 from tests.support.mirrors import pull
 from tests.support.pushing import CUT_OFF
 from tests.support.upstreams import Upstream, upstream
@@ -51,7 +51,7 @@ def broken(hosts: Hosts, number: int, tag: str) -> str:
     """What a client of one of the hosts notices."""
     host = (hosts.first, hosts.second)[number % 2]
     try:
-        return pull(door(host, *hosts.first.user), MIRRORED, tag).broken
+        return pull(proxied(host, *hosts.first.user), MIRRORED, tag).broken
     except CUT_OFF as error:
         return repr(error)
 
@@ -70,7 +70,7 @@ def test_what_one_host_pulled_the_other_has_without_the_upstream(
         assert (row["digest"], row["problem"]) == (digest, "")
 
 
-def test_clients_of_both_that_pull_the_same_at_once_have_it_whole(
+def test_clients_of_both_that_pull_the_same_at_once_have_all_of_it(
     hosts: Hosts, hub: Upstream
 ) -> None:
     """Each host may ask once, and both write the same."""
@@ -103,7 +103,7 @@ def test_a_tag_that_moved_is_the_same_on_both(hosts: Hosts, hub: Upstream) -> No
         digest = hub.registry.push_image("team/app", "moves", layers=layers(30 + number))
         assert broken(hosts, number, "moves") == ""
         for host in (hosts.first, hosts.second):
-            found = pull(door(host, *hosts.first.user), MIRRORED, "moves")
+            found = pull(proxied(host, *hosts.first.user), MIRRORED, "moves")
             assert (found.broken, found.headers["docker-content-digest"]) == ("", digest)
     for host in (hosts.first, hosts.second):
         until(
@@ -126,5 +126,5 @@ def test_both_serve_what_is_here_when_the_upstream_is_gone(hosts: Hosts, hub: Up
 @pytest.mark.usefixtures("hub")
 def test_writes_are_refused_on_both(hosts: Hosts) -> None:
     for host in (hosts.first, hosts.second):
-        answer = door(host, *hosts.first.user).ask("POST", f"/v2/{MIRRORED}/blobs/uploads/")
+        answer = proxied(host, *hosts.first.user).ask("POST", f"/v2/{MIRRORED}/blobs/uploads/")
         assert (answer.status, "is a mirror of" in answer.body.decode()) == (405, True)

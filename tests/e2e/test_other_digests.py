@@ -16,20 +16,19 @@ from django.test import Client
 
 from registryui.deletion import execute, plan, purge, restore
 from registryui.deletion.records import Selection
-from registryui.gc import collector as collecting
-from registryui.gc import registry_gc
+from registryui.gc import collector, registry_gc
 from registryui.index import search
 from registryui.index.sync import sync
 from registryui.models import Blob, Manifest, Repository, Role, Tag
 from registryui.refused import Refused
 from registryui.registry import paths
 from registryui.registry.choose import open_source
-from tests.support.collecting import collect, data_size, use
 from tests.support.factories import make_operator
 from tests.support.fake_source import IMAGE, descriptor, digest_of, encode
-from tests.support.other_digests import NAME, check, index, run_stock_collector
+from tests.support.gc_runs import data_size, run_gc, use
+from tests.support.other_digests import NAME, check, index, run_registry_gc
 from tests.support.parts import running_registry
-from tests.support.pushing import untag, whole
+from tests.support.pushing import untag, what_is_missing
 from tests.support.registries import Registry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
@@ -134,20 +133,20 @@ def test_pages_and_search_know_them_by_either_name(served: Registry, way: str) -
         assert run.result["manifests"] == run.result["problems"] == 0
 
 
-def test_an_image_and_an_image_index_stay_whole(served: Registry) -> None:
+def test_an_image_and_an_image_index_stay_complete(served: Registry) -> None:
     push(served)
     push_index(served)
     push(served, "sha384", tag="384", own=b"384")
     lonely = served.push_blob(NAME, b"lonely", "sha512")
     index("store")
-    assert collect(dry_run=True)["candidate_blobs"] == 1
-    assert collect()["quarantined"] == 1
-    assert collect()["quarantined"] == 0
+    assert run_gc(dry_run=True)["candidate_blobs"] == 1
+    assert run_gc()["quarantined"] == 1
+    assert run_gc()["quarantined"] == 0
     assert served.ask("HEAD", f"/v2/{NAME}/blobs/{lonely}").status == 404
     for tag in ("1", "all", "384"):
-        assert whole(served, NAME, tag) == ""
+        assert what_is_missing(served, NAME, tag) == ""
     assert check() == check("http") == check(deep=True) == check("http", deep=True) == []
-    assert collecting.quarantined() == []
+    assert collector.quarantined() == []
 
 
 def delete(tag: str) -> None:
@@ -168,38 +167,38 @@ def test_a_deleted_image_waits_for_undo_and_then_gives_its_bytes_back(
     index("store")
     delete("1")
     delete("all")
-    collect()
-    for former in restore.restorable():
-        restore.restore(former, by="mika")
-    assert [whole(served, NAME, tag) for tag in ("1", "all", "kept")] == ["", "", ""]
+    run_gc()
+    for tombstone in restore.restorable():
+        restore.restore(tombstone, by="mika")
+    assert [what_is_missing(served, NAME, tag) for tag in ("1", "all", "kept")] == ["", "", ""]
     assert served.get(NAME, "1").headers["docker-content-digest"] == digest
     assert check() == []
 
     delete("1")
     delete("all")
     restore.restorable().delete()
-    collect()
+    run_gc()
     assert data_size(served.store) == before
     assert check() == []
-    assert whole(served, NAME, "kept") == ""
+    assert what_is_missing(served, NAME, "kept") == ""
     push(served)  # what left its links behind is uploaded again
     index("store")
-    assert whole(served, NAME, "1") == ""
+    assert what_is_missing(served, NAME, "1") == ""
 
 
-def test_what_was_hidden_comes_back_when_it_is_needed(served: Registry, settings: Any) -> None:
+def test_what_was_quarantined_comes_back_when_it_is_needed(served: Registry, settings: Any) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
     digest = push(served)
     index("store")
     untag(served, NAME, "1")
     index("store")
-    assert collect()["quarantined"] == 5  # its manifest, the throw-away's, config, layers
+    assert run_gc()["quarantined"] == 5  # its manifest, the throw-away's, config, layers
     # The registry refuses it now; a push that it checked before has written this meanwhile.
     for link in (paths.revision_link(NAME, digest), paths.tag_link(NAME, "1")):
         (served.store / link).parent.mkdir(parents=True, exist_ok=True)
         (served.store / link).write_text(digest)
-    assert collect()["restored"] == 4
-    assert whole(served, NAME, "1") == ""
+    assert run_gc()["restored"] == 4
+    assert what_is_missing(served, NAME, "1") == ""
 
 
 @pytest.mark.parametrize("content", [None, b"", b"sha256:", digest_of(OWN, "sha512").encode()])
@@ -218,16 +217,16 @@ def test_a_link_that_says_nothing_keeps_all_that_the_repository_has(
         link.unlink()
     else:
         link.write_bytes(content)
-    result = collect()
+    result = run_gc()
     assert [name for name, _why in result["skipped_repositories"]] == [NAME]
     assert served.blob(digest_of(OWN)).exists()
     assert served.blob(lonely).exists()
     assert not served.blob(other).exists()
     assert [why for _name, _tag, why, _digest in check()] in (["layer-missing"], ["layer-damaged"])
     link.write_text(digest_of(OWN))
-    collect()
+    run_gc()
     assert not served.blob(lonely).exists()
-    assert whole(served, NAME, "1") == ""
+    assert what_is_missing(served, NAME, "1") == ""
 
 
 def test_the_index_remembers_what_a_lost_link_said(served: Registry) -> None:
@@ -235,7 +234,7 @@ def test_the_index_remembers_what_a_lost_link_said(served: Registry) -> None:
     index("store")
     for digest in (digest_of(OWN), digest_of(OWN, "sha512")):
         (served.store / paths.layer_link(NAME, digest)).unlink()
-    collect()
+    run_gc()
     assert served.blob(digest_of(OWN)).exists()
 
 
@@ -277,15 +276,15 @@ def test_a_referrer_stays_with_its_subject_whatever_it_calls_it(
     }
     digest = served.push(NAME, encode(raw), IMAGE)
     index("store")
-    assert collect()["quarantined"] == 0
-    assert whole(served, NAME, digest) == ""
+    assert run_gc()["quarantined"] == 0
+    assert what_is_missing(served, NAME, digest) == ""
     delete("1")
     restore.restorable().delete()
-    collect()
+    run_gc()
     assert served.get(NAME, digest).status == 404
 
 
-def test_delete_for_good_takes_both_links_and_no_blob_of_another_image(served: Registry) -> None:
+def test_a_purge_takes_both_links_and_no_blob_of_another_image(served: Registry) -> None:
     digest = push(served)
     push(served, "sha256", tag="other", own=b"other")
     index("store")
@@ -293,13 +292,13 @@ def test_delete_for_good_takes_both_links_and_no_blob_of_another_image(served: R
     for named in (digest_of(OWN), digest_of(OWN, "sha512")):
         assert served.ask("HEAD", f"/v2/{NAME}/blobs/{named}").status == 404
         assert not (served.store / paths.layer_link(NAME, named)).exists()
-    assert whole(served, NAME, "other") == ""
+    assert what_is_missing(served, NAME, "other") == ""
 
 
-def test_the_stock_collector_is_not_to_be_run(served: Registry) -> None:
+def test_the_registrys_own_gc_is_not_to_be_run(served: Registry) -> None:
     """It believes that blobs are stored by the digests that manifests name."""
     push(served)
     with pytest.raises(Refused, match=NAME):
         registry_gc.delete_untagged(by="mika", dry_run=True)
-    run_stock_collector(served)
-    assert whole(served, NAME, "1") != ""
+    run_registry_gc(served)
+    assert what_is_missing(served, NAME, "1") != ""

@@ -41,7 +41,7 @@ TABS = ("layers", "dockerfile", "config", "labels", "used", "referrers", "histor
 REST = {
     "repositories-found": "/repositories/?q=a&namespace=platform&sort=-size",
     "repositories-nothing": "/repositories/?q=there-is-none",
-    "repository-attachments": f"{API}?show=attachments",
+    "repository-referrer-tags": f"{API}?show=referrer-tags",
     "repository-untagged": f"{API}?show=untagged",
     "repository-filtered": f"{API}?q=2.14*",
     "repository-nothing": f"{API}?q=there-is-none",
@@ -232,7 +232,7 @@ def test_all_is_usable_without_javascript(furnished: Product, browser: Browser) 
         assert tab.complaints == []
 
 
-def test_what_a_pusher_wrote_runs_no_script_and_becomes_no_link(
+def test_what_strangers_push_runs_no_script_and_becomes_no_link(
     furnished: Product, browser: Browser
 ) -> None:
     with visit(browser, furnished) as tab:

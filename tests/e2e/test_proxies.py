@@ -171,7 +171,7 @@ def push(made: Product, port: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["off", "on"])
-def test_a_proxy_in_front_hides_nobody_and_is_the_name_of_the_registry(
+def test_behind_another_proxy_clients_keep_their_addresses_and_its_name_is_the_registrys(
     protocol: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     needs("/usr/bin/skopeo", "/usr/sbin/haproxy")

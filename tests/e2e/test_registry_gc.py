@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.product import ROOT, Product, product
-from tests.support.pushing import untag, whole
+from tests.support.pushing import untag, what_is_missing
 from tests.support.registries import Registry
 from tests.support.waiting import LONGEST
 
@@ -110,9 +110,9 @@ def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -
 
     assert before - data_size(alone) > 200_000
     for tag in ("1", "2", sbom):
-        assert whole(registry, "team/app", tag) == "", tag
+        assert what_is_missing(registry, "team/app", tag) == "", tag
     assert registry.get("team/app", gone).status == 404
     assert alone.ask("/v2/team/app/blobs/uploads/", method="POST", as_user=True).status == 202
     registry.push_image("team/app", "3", layers=[BIG, b"gone" * 50_000])  # no cache believes in it
-    assert whole(registry, "team/app", "3") == ""
+    assert what_is_missing(registry, "team/app", "3") == ""
     assert told(alone, "integrity")["broken"] == 0

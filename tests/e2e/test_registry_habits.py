@@ -118,7 +118,7 @@ def test_a_head_tells_the_digest_of_every_kind_when_all_types_are_accepted(
     assert client.blob("app", NOWHERE, limit=10) is None
 
 
-def test_without_the_accepted_types_a_manifest_hides_or_changes(real: Registry) -> None:
+def test_without_the_accepted_types_a_manifest_is_missing_or_another(real: Registry) -> None:
     real.push_image("app", "oci")
     docker = real.push_image("app", "docker", media_types=DOCKER_TYPES)
     entries = [real.child("app", docker, architecture="amd64")]

@@ -119,7 +119,7 @@ def test_a_user_is_made_measured_and_removed_without_javascript(
         assert tab.complaints == []
 
 
-def test_several_users_are_chosen_and_switched_off_and_a_version_put_back(
+def test_several_users_are_chosen_and_disabled_and_a_version_restored(
     boathouse: Product, browser: Browser
 ) -> None:
     with visit(browser, boathouse) as tab:

@@ -65,7 +65,7 @@ def digest(own: Product, repository: str, tag: str) -> str:
     return answer.headers["docker-content-digest"] if answer.status == 200 else ""
 
 
-def test_a_policy_is_made_tried_switched_on_and_run_in_a_browser(
+def test_a_policy_is_made_tried_enabled_and_run_in_a_browser(
     own: Product, own_browser: Browser, registry: Registry
 ) -> None:
     pushed = push(own, registry, "team/app", 5)
@@ -128,7 +128,7 @@ def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(
     assert not {digest(own, "many/app", tag) for tag in tags(registry) - newest} & {
         *pushed.values()
     }
-    settle_now(own, is_asked=extent(True, False))
+    recover_now(own, is_asked=extent(True, False))
     until(lambda: tags(registry) == newest, "the worker took the rest off")
     for tag in ("v0", f"v{count // 3}", f"v{count - 11}"):  # whoever deleted it
         own.boathouse("tag", "restore", f"many/app:{tag}")
@@ -153,7 +153,7 @@ def kill_in_the_middle(own: Product, registry: Registry, left: int) -> None:
     process.wait()
 
 
-def settle_now(own: Product, *, is_asked: bool) -> None:
+def recover_now(own: Product, *, is_asked: bool) -> None:
     """As if ten minutes had passed: then the worker finishes what a dead process began, at once if
     it is asked for that, else when the minute is over."""
     with sqlite3.connect(own.data / "index.sqlite3", timeout=LONGEST) as database:

@@ -20,7 +20,7 @@ from tests.selection import Extent
 from tests.support.folders import open_folder
 from tests.support.parts import REGISTRY
 from tests.support.product import ROOT, Product, product
-from tests.support.pushing import Client, attack, image, print_counts, untag, whole
+from tests.support.pushing import Client, attack, image, print_counts, untag, what_is_missing
 from tests.support.registries import Registry
 from tests.support.short_times import short_times
 from tests.support.waiting import LONGEST, until
@@ -102,7 +102,7 @@ def test_a_run_that_is_killed_before_its_review_is_taken_up_at_once(
             break
     else:
         raise AssertionError("it was never killed in time")
-    until(lambda: not whole(served, name, "late"), "what was hidden is back")
+    until(lambda: not what_is_missing(served, name, "late"), "what was quarantined is back")
     assert time.monotonic() - began < AT_ONCE
     until(lambda: runs_of(quick)[0]["state"] == "done", "the review has ended")
     assert runs_of(quick)[0]["is_review"]
@@ -110,10 +110,10 @@ def test_a_run_that_is_killed_before_its_review_is_taken_up_at_once(
     assert "unreviewed" not in json.dumps(doctor)
 
 
-def test_what_is_pushed_beside_garbage_collection_is_whole_in_a_moment(
+def test_what_is_pushed_beside_garbage_collection_is_complete_in_a_moment(
     quick: Product, served: Registry, extent: Extent
 ) -> None:
-    """As in test_collect.py, but by the whole product: what pushes need that is just being hidden
+    """As in test_gc.py, but by the whole product: what pushes need that is just being quarantined
     comes back at once, because the registry tells of them."""
     pushes = extent(60, 2000)
     process = next(one for one in quick.processes() if one.name() == Path(REGISTRY).name[:15])
@@ -145,5 +145,5 @@ def test_what_is_pushed_beside_garbage_collection_is_whole_in_a_moment(
     # docs/decisions/0007-garbage-collection.md
     assert max(attacked.healed, default=0.0) < AT_ONCE
     assert len(attacked.healed) <= pushes // 20
-    broken = {key: whole(served, *key) for key in attacked.kept}
+    broken = {key: what_is_missing(served, *key) for key in attacked.kept}
     assert {key: what for key, what in broken.items() if what} == {}

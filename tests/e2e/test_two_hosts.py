@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.hosts import (
     Hosts,
-    door,
+    proxied,
     push_through_each,
     status,
     two_hosts,
@@ -70,7 +70,7 @@ def test_pushes_of_a_new_tag_through_both_overwrite_nothing(hosts: Hosts) -> Non
     until(lambda: not told.exists(), "the other host lets it go")
 
 
-def test_who_is_switched_off_is_out_on_the_other_host(hosts: Hosts) -> None:
+def test_who_is_disabled_is_out_on_the_other_host(hosts: Hosts) -> None:
     """Measured from the answer to the click until nginx has another file to look at.
 
     A refused login says so too, but is held up as a guess, which is not what is measured.
@@ -157,7 +157,7 @@ def test_the_other_host_goes_on_with_the_schedule_of_one_that_dies(hosts: Hosts)
         taken = until(lambda: ids.get(holder()) is other, "the other one leads", pause=0.2)
         assert taken
         # What was pushed through the one without a worker is on the page of the other.
-        digest = door(leader, *leader.user).push_image("team/orphan", "1.0")
+        digest = proxied(leader, *leader.user).push_image("team/orphan", "1.0")
         row = until(lambda: other.tag("team/orphan", "1.0"), "it is listed")
         assert row is not None
         assert row["digest"] == digest
@@ -183,14 +183,14 @@ def test_a_database_that_was_away_is_found_again_by_itself(hosts: Hosts) -> None
         assert "Traceback" not in said
         # Nobody in the data path needs it.
         assert status(hosts.first, *login) == 200
-        digest = door(hosts.first, *login).push_image("team/meanwhile", "1.0")
+        digest = proxied(hosts.first, *login).push_image("team/meanwhile", "1.0")
     finally:
         hosts.cluster.start()
     assert until(lambda: visitor.get("/").status == 200, "the pages are back")
     row = until(lambda: hosts.second.tag("team/meanwhile", "1.0"), "it is listed")
     assert row is not None
     assert row["digest"] == digest
-    digest = door(hosts.second, *hosts.first.user).push_image("team/after", "1.0")
+    digest = proxied(hosts.second, *hosts.first.user).push_image("team/after", "1.0")
     until(lambda: hosts.first.tag("team/after", "1.0"), "a new push is listed")
     off = hosts.second.boathouse("user", "disable", "steady")
     assert off.returncode == 0
@@ -200,7 +200,7 @@ def test_a_database_that_was_away_is_found_again_by_itself(hosts: Hosts) -> None
 
 
 def test_a_dump_brings_everything_back(hosts: Hosts, tmp_path: Path) -> None:
-    digest = door(hosts.first, *hosts.first.user).push_image("team/dumped", "1.0")
+    digest = proxied(hosts.first, *hosts.first.user).push_image("team/dumped", "1.0")
     until(lambda: hosts.first.tag("team/dumped", "1.0"), "it is listed")
     hosts.second.down()
     hosts.first.down()

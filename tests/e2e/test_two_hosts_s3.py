@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.hosts import (
     Hosts,
-    door,
+    proxied,
     push_through_each,
     s3_storage,
     status,
@@ -49,7 +49,7 @@ def test_who_is_disabled_on_one_is_out_on_the_other(hosts: Hosts) -> None:
 
 
 def test_either_host_reads_the_bucket_and_finds_the_index_equal_to_it(hosts: Hosts) -> None:
-    digest = door(hosts.first, *hosts.first.user).push_image("team/verified", "1.0")
+    digest = proxied(hosts.first, *hosts.first.user).push_image("team/verified", "1.0")
     for host in (hosts.first, hosts.second):
         until(lambda h=host: h.tag("team/verified", "1.0"), "it is listed")
         synced = json.loads(host.boathouse("sync", "--full", "--source", "store", "--json").stdout)
@@ -62,19 +62,19 @@ def test_either_host_reads_the_bucket_and_finds_the_index_equal_to_it(hosts: Hos
 
 
 def test_a_tag_deleted_on_one_comes_back_on_the_other(hosts: Hosts) -> None:
-    user = door(hosts.first, *hosts.first.user)
+    user = proxied(hosts.first, *hosts.first.user)
     digest = user.push_image("team/undone", "1.0", "sibling")
     until(lambda: hosts.second.tag("team/undone", "sibling"), "it is listed")
     hosts.first.boathouse("tag", "delete", "team/undone:1.0", "--yes")
-    there = door(hosts.second, *hosts.first.user)
+    there = proxied(hosts.second, *hosts.first.user)
     assert there.get("team/undone", "1.0").status == 404
     assert there.get("team/undone", "sibling").status == 200
     hosts.second.boathouse("tag", "restore", "team/undone:1.0")
     assert user.get("team/undone", "1.0").headers["docker-content-digest"] == digest
 
 
-def test_of_two_collections_asked_for_at_once_one_runs_at_a_time(hosts: Hosts) -> None:
-    user = door(hosts.first, *hosts.first.user)
+def test_of_two_gc_runs_asked_for_at_once_one_runs_at_a_time(hosts: Hosts) -> None:
+    user = proxied(hosts.first, *hosts.first.user)
     user.push_image("team/collected", "1.0")
     until(lambda: hosts.second.tag("team/collected", "1.0"), "it is listed")
     with ThreadPoolExecutor(2) as pool:
@@ -93,7 +93,7 @@ def test_of_two_collections_asked_for_at_once_one_runs_at_a_time(hosts: Hosts) -
     beside = hosts.cluster.run("psql", "-At", "boathouse", "-c", _AT_ONCE).strip()
     assert beside == "0"
     for host in (hosts.first, hosts.second):
-        assert door(host, *hosts.first.user).get("team/collected", "1.0").status == 200
+        assert proxied(host, *hosts.first.user).get("team/collected", "1.0").status == 200
 
 
 _AT_ONCE = """

@@ -1,4 +1,4 @@
-"""What real clients do while writes are held, and that the worker opens the door again."""
+"""What real clients do while writes are frozen, and that the worker ends it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def held(boathouse: Product) -> Iterator[Product]:
-    """The product while pushes and deletes are held."""
+def frozen(boathouse: Product) -> Iterator[Product]:
+    """The product while pushes and deletes are frozen."""
     boathouse.boathouse("freeze", "on", "--minutes", "5")
     yield boathouse
     boathouse.boathouse("freeze", "off")
@@ -52,11 +52,11 @@ def test_docker_waits_with_layers_and_gives_up_with_a_manifest(
     docker.push(f"{boathouse.name}/hold/app:2")
 
 
-def test_skopeo_gives_up_at_once(held: Product, tmp_path: Path, certificates: Path) -> None:
+def test_skopeo_gives_up_at_once(frozen: Product, tmp_path: Path, certificates: Path) -> None:
     made = Layout(tmp_path / "layout")
     made.tag("1", made.image("amd64", {"app": b"app"}))
-    target = f"docker://{held.name}/hold/skopeo:1"
-    done = copy(held, certificates, f"oci:{made.folder}:1", target)
+    target = f"docker://{frozen.name}/hold/skopeo:1"
+    done = copy(frozen, certificates, f"oci:{made.folder}:1", target)
     assert done.returncode != 0
     assert "503 Service" in done.stderr
 

@@ -19,8 +19,7 @@ from django.utils import timezone
 
 from portal.settings import _at_least
 from registryui import doctor, hosts, runs, space, tasks
-from registryui.gc import collector as collecting
-from registryui.gc import mark, pushed
+from registryui.gc import collector, mark, pushed
 from registryui.gc.store_scan import ELSEWHERE
 from registryui.models import (
     AuditEvent,
@@ -39,12 +38,12 @@ from registryui.registry.storage import FileStore
 from registryui.registry.storages import of_settings
 from tests.support.fake_source import INDEX, encode
 from tests.support.folders import other_disk
-from tests.support.stores import NoCanary, Small, collect, done, later
+from tests.support.stores import NoCanary, Small, done, later, run_gc
 
 pytestmark = pytest.mark.django_db
 
 
-def former(repository: str, digest: str, **more: Any) -> TagTombstone:
+def tombstone(repository: str, digest: str, **more: Any) -> TagTombstone:
     now = timezone.now()
     return TagTombstone.objects.create(
         **{
@@ -174,7 +173,7 @@ def test_what_undo_keeps_stays_with_all_that_it_needs(small: Small) -> None:
     small.sync()
     small.untag("team/app", "1")
     small.sync()
-    kept = former("team/app", index)
+    kept = tombstone("team/app", index)
     before = small.blobs()
     done()
     assert small.blobs() == before
@@ -200,7 +199,7 @@ def test_what_is_younger_than_the_grace_time_stays_with_all_that_it_needs(
 
 
 @pytest.mark.parametrize("touched", ["revision", "layer", "data", "index"])
-def test_each_of_the_times_keeps_it_young(
+def test_each_of_the_times_keeps_it_within_the_grace_period(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch, touched: str
 ) -> None:
     """A mount or re-upload changes only a link; what lost its tag just now is in no file's time."""
@@ -263,7 +262,7 @@ def test_processes_find_what_one_alone_finds(small: Small, monkeypatch: pytest.M
     link = small.root / paths.layers("team/app9")
     link.rename(small.root / "elsewhere")
     link.symlink_to(small.root / "elsewhere")
-    run = collect(dry_run=True)
+    run = run_gc(dry_run=True)
     assert run.state == Run.State.FAILED
     assert "team/app9/_layers" in run.result["problem"]
 
@@ -325,14 +324,14 @@ def test_a_symbolic_link_within_a_repository_stops_it(
     place = small.root / paths.repository(below)
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
-    run = collect()
+    run = run_gc()
     assert run.state == Run.State.FAILED
     assert "symbolic link" in run.result["problem"]
     assert lonely in small.blobs()
 
 
 @pytest.mark.parametrize("below", ["team", "team/app"])
-def test_what_lies_behind_a_symbolic_link_is_collected_as_well(
+def test_what_lies_behind_a_symbolic_link_is_freed_as_well(
     small: Small, tmp_path_factory: pytest.TempPathFactory, below: str
 ) -> None:
     disk = tmp_path_factory.mktemp("disk")
@@ -354,7 +353,7 @@ def test_a_second_name_of_a_repository_stops_it(small: Small) -> None:
     lonely = small.blob("team/app", b"lonely")
     (small.root / paths.repository("twin")).symlink_to(small.root / paths.repository("team"))
     small.sync()
-    run = collect()
+    run = run_gc()
     assert run.state == Run.State.FAILED
     assert "twin is a symbolic link that is not followed" in run.result["problem"]
     assert lonely in small.blobs()
@@ -441,7 +440,7 @@ def test_a_store_that_cannot_be_read_to_its_end_loses_nothing(
         return real(store, repository)
 
     monkeypatch.setattr(FileStore, "tag_links", broken)
-    run = collect()
+    run = run_gc()
     assert run.state == Run.State.FAILED
     assert "Input/output error" in run.result["problem"]
     assert lonely in small.blobs()
@@ -450,11 +449,11 @@ def test_a_store_that_cannot_be_read_to_its_end_loses_nothing(
 def test_an_empty_index_and_the_index_of_another_store_stop_it(small: Small) -> None:
     lonely = small.blob("team/app", b"lonely")
     small.image("team/app", "1", layers=(b"base",))
-    run = collect()
+    run = run_gc()
     assert run.state == Run.State.FAILED
     assert "sync" in run.result["problem"]
     Repository.objects.create(name="else/where")
-    run = collect()
+    run = run_gc()
     assert run.state == Run.State.FAILED
     assert "none of the indexed repositories" in run.result["problem"]
     assert lonely in small.blobs()
@@ -466,25 +465,25 @@ def test_a_repository_that_only_the_index_has_stops_it(small: Small) -> None:
     small.image("far/app", "1", layers=(b"far",))
     small.sync()
     (small.root / paths.repository("far")).rename(small.root / "away")
-    run = collect()
+    run = run_gc()
     assert run.state == Run.State.FAILED
     assert "far/app" in run.result["problem"]
     assert sha256(b"far") in small.blobs()
 
 
 def test_a_clock_that_differs_stops_it(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "SKEW", timedelta(minutes=10))
+    monkeypatch.setattr(collector, "SKEW", timedelta(minutes=10))
     small.image("team/app", "1", layers=(b"base",))
     lonely = small.blob("team/app", b"lonely")
     small.sync()
     with later(monkeypatch, hours=1):
-        run = collect()
+        run = run_gc()
     assert run.state == Run.State.FAILED
     assert "clock" in run.result["problem"]
     assert lonely in small.blobs()
 
 
-def test_a_registry_that_takes_nothing_hides_nothing_and_what_is_due_still_goes(
+def test_with_a_registry_that_takes_nothing_nothing_is_quarantined_and_what_is_due_still_goes(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a full disk."""
@@ -500,7 +499,7 @@ def test_a_registry_that_takes_nothing_hides_nothing_and_what_is_due_still_goes(
 
     monkeypatch.setattr(NoCanary, "upload_blob", full)
     with later(monkeypatch, hours=2):
-        run = collect()
+        run = run_gc()
     assert run.state == Run.State.FAILED
     assert "no space" in run.result["problem"]
     assert (run.result["purged"], run.result["quarantined"], run.result["in_quarantine"]) == (
@@ -514,23 +513,23 @@ def test_a_registry_that_takes_nothing_hides_nothing_and_what_is_due_still_goes(
 # -- back again ------------------------------------------------------------------------------------
 
 
-def test_a_review_puts_back_what_a_push_needs_again_and_the_index_has_it(
+def test_a_review_restores_what_a_push_needs_again_and_the_index_has_it(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tag was written on what had just been hidden: the push had looked before."""
+    """A tag was written on what had just been quarantined: the push had looked before."""
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     child = small.image("team/app", layers=(b"child",))
     index = small.image_index("team/app", [child])
     small.sync()
-    real = collecting._GcRun._quarantine
+    real = collector._GcRun._quarantine
 
-    def hide(work: Any, *arguments: Any) -> None:
+    def quarantine(work: Any, *arguments: Any) -> None:
         real(work, *arguments)
         small.tag("team/app", "late", index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(collecting._GcRun, "_quarantine", hide)
+        patch.setattr(collector._GcRun, "_quarantine", quarantine)
         run = done()
     assert run.result["quarantined_manifests"] == 2
     assert run.result["restored"] == 6  # two links; two manifests, config, layer
@@ -546,16 +545,16 @@ def test_a_review_puts_back_what_a_push_needs_again_and_the_index_has_it(
 def test_a_run_that_ends_before_its_review_is_looked_at_again(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Whatever ended it: a push had looked before its blobs were hidden, and there is no schedule.
-    Really killed: tests/e2e/test_taken_up.py."""
+    """Whatever ended it: a push had looked before its blobs were quarantined, and there is no
+    schedule. Really killed: tests/e2e/test_taken_up.py."""
     settings.QUARANTINE_TIME, settings.GC_SCHEDULE = timedelta(hours=1), ""
     small.image("team/app", "1", layers=(b"base",))
     loose = small.image("team/app", layers=(b"loose",))
     small.sync()
-    hide, settled = collecting._GcRun._quarantine, collecting._GcRun._stable_mark
+    quarantine, mark = collector._GcRun._quarantine, collector._GcRun._stable_mark
 
     def cut_off(work: Any, *arguments: Any) -> None:
-        hide(work, *arguments)
+        quarantine(work, *arguments)
         small.tag("team/app", "late", loose)
         if how == "stopped":
             runs.ask_to_stop(work.run, by="operator:vera")
@@ -569,25 +568,25 @@ def test_a_run_that_ends_before_its_review_is_looked_at_again(
                 raise KeyboardInterrupt
             if how == "both fail":
                 raise Unreachable("the disk is still away")
-        return settled(work)
+        return mark(work)
 
-    monkeypatch.setattr(collecting._GcRun, "_quarantine", cut_off)
-    monkeypatch.setattr(collecting._GcRun, "_stable_mark", review)
+    monkeypatch.setattr(collector._GcRun, "_quarantine", cut_off)
+    monkeypatch.setattr(collector._GcRun, "_stable_mark", review)
     if how == "killed":
         with pytest.raises(KeyboardInterrupt):
-            collect()
+            run_gc()
     else:
-        assert collect().state == (Run.State.STOPPED if how == "stopped" else Run.State.FAILED)
+        assert run_gc().state == (Run.State.STOPPED if how == "stopped" else Run.State.FAILED)
     is_open = how in ("killed", "both fail")
-    assert collecting.wants_review(timezone.now()) is is_open
+    assert collector.wants_review(timezone.now()) is is_open
     assert (loose in small.revisions("team/app")) is not is_open
     assert (doctor.gc.check_gc().code == "gc-unreviewed") is is_open
     tasks.gc_by_schedule.call_local()
-    assert not collecting.wants_review(timezone.now())
+    assert not collector.wants_review(timezone.now())
     assert Run.objects.filter(kind=Run.Kind.GC).count() == 1 + is_open
     assert loose in small.revisions("team/app")
     assert Tag.objects.get(name="late").problem == ""
-    assert collecting.quarantined() == []
+    assert collector.quarantined() == []
 
 
 def test_a_review_that_fails_comes_again_after_some_minutes(
@@ -602,7 +601,7 @@ def test_a_review_that_fails_comes_again_after_some_minutes(
 
     found = Run.objects.filter(kind=Run.Kind.GC)
     with monkeypatch.context() as patch:
-        patch.setattr(collecting._GcRun, "_stable_mark", fail)
+        patch.setattr(collector._GcRun, "_stable_mark", fail)
         tasks.gc_by_schedule.call_local()
         assert found.count() == 2
         tasks.gc_by_schedule.call_local()
@@ -610,7 +609,7 @@ def test_a_review_that_fails_comes_again_after_some_minutes(
     with later(monkeypatch, minutes=11):
         tasks.gc_by_schedule.call_local()
     assert found.count() == 3
-    assert not collecting.wants_review(timezone.now())
+    assert not collector.wants_review(timezone.now())
 
 
 def test_what_is_renewed_between_the_mark_and_its_turn_stays(
@@ -625,16 +624,16 @@ def test_what_is_renewed_between_the_mark_and_its_turn_stays(
     lonely = small.blob("team/app", b"uploaded again")
     gone = small.blob("team/app", b"gone")
     small.sync()
-    hide = collecting._GcRun._quarantine
+    quarantine = collector._GcRun._quarantine
 
     def push(work: Any, *arguments: Any) -> None:
         small.put_file(paths.revision_link("team/app", again), again.encode())
         small.put_file(paths.blob_data(lonely), b"uploaded again")
         store = choose.open_store(of_settings())
         work._watch.needed |= pushed.needed_by(store, "team/app", [again, told])
-        hide(work, *arguments)
+        quarantine(work, *arguments)
 
-    monkeypatch.setattr(collecting._GcRun, "_quarantine", push)
+    monkeypatch.setattr(collector._GcRun, "_quarantine", push)
     run = done()
     assert (
         run.result["quarantined"],
@@ -653,7 +652,7 @@ def test_what_is_renewed_between_the_mark_and_its_turn_stays(
 def test_what_a_push_needs_comes_back_when_the_registry_tells_of_it(
     small: Small, settings: Any, django_assert_num_queries: Any
 ) -> None:
-    """By the worker, also of a child, and in a repository whose folder is hidden."""
+    """By the worker, also of a child, and in a repository whose folder is quarantined."""
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     child = small.image("team/app", layers=(b"child",))
@@ -668,7 +667,7 @@ def test_what_a_push_needs_comes_back_when_the_registry_tells_of_it(
     pushed.restore_pending()
     assert {index, child} <= small.revisions("team/app")
     assert sha256(b"child") in small.blobs()
-    assert collecting.quarantined() == []
+    assert collector.quarantined() == []
     assert Manifest.objects.filter(digest__in=[index, child]).count() == 2
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(hours=2))
     with django_assert_num_queries(2):
@@ -691,14 +690,14 @@ def test_nothing_is_deleted_before_its_time_and_a_fresh_mark(
     )
     with later(monkeypatch, minutes=59):
         assert done().result["purged"] == 0
-        assert not collecting.is_due(timezone.now())
+        assert not collector.is_due(timezone.now())
     with later(monkeypatch, hours=1, minutes=30):
         second = done()
     assert second.result["purged"] == 4
     assert second.result["freed_bytes"] == first.result["in_quarantine_bytes"]
 
 
-def test_a_second_copy_that_came_meanwhile_survives_and_the_hidden_one_goes(
+def test_a_second_copy_that_came_meanwhile_survives_and_the_quarantined_one_goes(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
@@ -713,21 +712,21 @@ def test_a_second_copy_that_came_meanwhile_survives_and_the_hidden_one_goes(
     assert {again, sha256(b"loose")} <= small.blobs()
 
 
-def test_put_back_brings_one_or_all_and_the_index_with_them(small: Small, settings: Any) -> None:
+def test_restore_brings_one_or_all_and_the_index_with_them(small: Small, settings: Any) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     loose = small.image("team/app", layers=(b"loose",))
     small.sync()
     done()
     before = small.blobs()
-    one = next(one for one in collecting.quarantined() if one.path.endswith("data"))
-    assert collecting.restore(one.id, by="operator:vera") == 1
+    one = next(one for one in collector.quarantined() if one.path.endswith("data"))
+    assert collector.restore(one.id, by="operator:vera") == 1
     assert len(small.blobs()) == len(before) + 1
     with pytest.raises(Refused, match="has the ID"):
-        collecting.restore("no/1", by="operator:vera")
-    assert collecting.restore("all", by="operator:vera") == 3
+        collector.restore("no/1", by="operator:vera")
+    assert collector.restore("all", by="operator:vera") == 3
     assert Manifest.objects.filter(digest=loose).exists()
-    assert collecting.quarantined() == []
+    assert collector.quarantined() == []
     acts = AuditEvent.objects.filter(act="store.put_back", actor="operator:vera")
     assert acts.count() == 2
 
@@ -759,10 +758,10 @@ def test_stale_uploads_leave_through_the_quarantine(
     assert run.result["uploads"] == 1
     assert fresh.exists()
     assert not stale.exists()
-    assert any(one.path.endswith("/a") for one in collecting.quarantined())
+    assert any(one.path.endswith("/a") for one in collector.quarantined())
     with later(monkeypatch, hours=32):
         done()
-    assert not [one for one in collecting.quarantined() if one.path.endswith("/a")]
+    assert not [one for one in collector.quarantined() if one.path.endswith("/a")]
 
 
 def test_purging_now_on_a_low_disk_takes_uploads_that_stand_still(
@@ -788,7 +787,7 @@ def test_purging_now_on_a_low_disk_takes_uploads_that_stand_still(
     assert purge().result["upload_bytes"] == 700
     assert fresh.exists()
     assert not stale.exists()
-    assert not [one for one in collecting.quarantined() if one.path.endswith("/a")]
+    assert not [one for one in collector.quarantined() if one.path.endswith("/a")]
 
 
 def test_a_repository_with_nothing_in_it_leaves_the_store_and_those_below_it_stay(
@@ -808,12 +807,12 @@ def test_a_repository_with_nothing_in_it_leaves_the_store_and_those_below_it_sta
     assert not (small.root / paths.layers("team")).exists()
     assert set(Repository.objects.values_list("name", flat=True)) == {"team/app"}
     assert (small.root / paths.tag_link("team/app", "1")).exists()
-    assert collecting.quarantined() != []
+    assert collector.quarantined() != []
     done()
-    assert collecting.quarantined() == []
+    assert collector.quarantined() == []
 
 
-def test_a_push_into_a_repository_that_was_just_hidden_is_not_lost(
+def test_a_push_into_a_repository_that_was_just_quarantined_is_not_lost(
     small: Small, settings: Any
 ) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
@@ -845,7 +844,7 @@ def test_one_run_at_a_time_and_a_stop_is_safe(
     small.sync()
     other = runs.begin(Run.Kind.GC, by="test")
     assert other is not None
-    assert collecting.run_gc(by="test") is None
+    assert collector.run_gc(by="test") is None
     runs.end(other, Run.State.DONE)
 
     monkeypatch.setattr(runs, "STEP", 0.0)
@@ -853,13 +852,13 @@ def test_one_run_at_a_time_and_a_stop_is_safe(
 
     def stop(run: Run) -> None:
         stages.append(run.result["stage"])
-        if run.result["stage"] == "hide":
+        if run.result["stage"] == "quarantine":
             runs.ask_to_stop(run, by="operator:vera")
 
-    run = collect(progress=stop)
+    run = run_gc(progress=stop)
     assert run.state == Run.State.STOPPED
     assert run.result["reviewed"]
-    assert not collecting.wants_review(timezone.now())
+    assert not collector.wants_review(timezone.now())
     done()
     assert sha256(b"loose") not in small.blobs()
     assert sha256(b"base") in small.blobs()
@@ -867,44 +866,44 @@ def test_one_run_at_a_time_and_a_stop_is_safe(
 
 def test_all_keys_are_always_there_and_a_run_is_in_the_audit_log(small: Small) -> None:
     small.image("team/app", "1", layers=(b"base",))
-    failed = collect()
+    failed = run_gc()
     small.sync()
     for run in (failed, done(), done(dry_run=True)):
-        assert run.result.keys() == collecting.Result().facts().keys()
+        assert run.result.keys() == collector.Result().facts().keys()
     rows = AuditEvent.objects.filter(act="store.collect").values_list("result", flat=True)
     assert list(rows) == ["failed", "done"]  # a dry run is none
 
 
-def test_purge_now_is_refused_without_something_that_holds_writes(
+def test_purge_now_is_refused_without_something_that_freezes_writes(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "FREEZE", None)
+    monkeypatch.setattr(collector, "FREEZE", None)
     with pytest.raises(Refused, match="frozen"):
-        collecting.run_gc(by="test", purge_now=True)
+        collector.run_gc(by="test", purge_now=True)
     assert not Run.objects.filter(kind=Run.Kind.GC).exists()
 
 
-def test_purge_now_looks_and_deletes_while_writes_are_held(small: Small, settings: Any) -> None:
+def test_purge_now_marks_and_deletes_while_writes_are_frozen(small: Small, settings: Any) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     small.image("team/app", layers=(b"loose",))
     small.sync()
-    held: list[str] = []
+    said: list[str] = []
 
     @contextmanager
-    def hold() -> Any:
-        held.append("on")
-        yield SimpleNamespace(check=lambda: held.append("asked"))
-        held.append("off")
+    def freeze() -> Any:
+        said.append("on")
+        yield SimpleNamespace(check=lambda: said.append("asked"))
+        said.append("off")
 
-    run = done(purge_now=True, freeze=hold)
-    assert held == ["on", *["asked"] * 4, "off"]
+    run = done(purge_now=True, freeze=freeze)
+    assert said == ["on", *["asked"] * 4, "off"]
     assert run.result["purged"] == 4
     assert run.result["freeze_seconds"] > 0
     assert run.result["in_quarantine"] == 0
 
 
-def test_purge_now_ends_at_once_when_the_hold_does(small: Small, settings: Any) -> None:
+def test_purge_now_ends_at_once_when_the_freeze_does(small: Small, settings: Any) -> None:
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     small.image("team/app", layers=(b"loose",))
@@ -913,16 +912,16 @@ def test_purge_now_ends_at_once_when_the_hold_does(small: Small, settings: Any) 
 
     def check() -> None:
         asked.append(1)
-        if len(asked) == 3:  # this process was asleep, and the door is open again
-            raise Refused("the hold ended")
+        if len(asked) == 3:  # this process was asleep, and writes are accepted again
+            raise Refused("the freeze ended")
 
     @contextmanager
-    def hold() -> Any:
+    def freeze() -> Any:
         yield SimpleNamespace(check=check)
 
-    run = collecting.run_gc(by="test", purge_now=True, freeze=hold)
+    run = collector.run_gc(by="test", purge_now=True, freeze=freeze)
     assert run is not None
-    assert (run.state, run.result["problem"]) == (Run.State.FAILED, "the hold ended")
+    assert (run.state, run.result["problem"]) == (Run.State.FAILED, "the freeze ended")
     assert (run.result["purged"], run.result["in_quarantine"]) == (2, 2)
 
 
@@ -950,7 +949,7 @@ def test_the_schedule_runs_it_on_one_host_and_again_when_something_is_due(
     with later(monkeypatch, hours=3):
         tasks.gc_by_schedule.call_local()
     assert found.count() == 2
-    assert collecting.quarantined() == []
+    assert collector.quarantined() == []
 
 
 def test_floors_hold_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -964,10 +963,10 @@ def test_floors_hold_whatever_the_environment_says(monkeypatch: pytest.MonkeyPat
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_the_command_counts_collects_puts_back_and_says_why_not(
+def test_the_command_counts_runs_restores_and_says_why_not(
     small: Small, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "FREEZE", None)
+    monkeypatch.setattr(collector, "FREEZE", None)
     settings.QUARANTINE_TIME = timedelta(hours=1)
     small.image("team/app", "1", layers=(b"base",))
     with pytest.raises(CommandError, match="sync"):
@@ -1006,4 +1005,4 @@ def test_the_command_counts_collects_puts_back_and_says_why_not(
 def test_the_schedule_names_its_minutes(settings: Any, schedule: str, is_now: bool) -> None:
     settings.GC_SCHEDULE = schedule
     sunday = datetime(2026, 11, 22, 2, 0, 30, tzinfo=timezone.get_default_timezone())
-    assert collecting.is_scheduled(sunday) == is_now
+    assert collector.is_scheduled(sunday) == is_now

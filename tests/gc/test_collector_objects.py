@@ -1,4 +1,5 @@
-"""The stories of test_collect.py on an object store, with versions and without; what is only there.
+"""The stories of test_collector.py on an object store, with versions and without; and what is
+only there.
 
 moto's server lists a folder in which there are only delete markers, which S3 does not: stories that
 end with an empty repository are not among these for a bucket with versions.
@@ -18,7 +19,7 @@ from registryui.registry import paths
 from registryui.registry.choose import open_quarantine
 from tests.registry.places import Objects, running_bucket
 from tests.support.small_objects import SmallObjects, small_in
-from tests.support.stores import collect, done
+from tests.support.stores import done, run_gc
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
@@ -93,7 +94,7 @@ def test_stale_uploads_and_empty_repositories_leave(small: SmallObjects) -> None
     small.untag("team/empty", "1")
     small.sync()
     done()
-    run = collect()
+    run = run_gc()
     assert run.state == Run.State.DONE, run.log
     assert small.keys(paths.uploads("team/app")) == set()
     assert small.keys(paths.repository("team/empty")) == set()

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings as now
 
 from registryui import write_freeze
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry.choose import open_store
@@ -108,7 +108,7 @@ def test_nothing_that_is_kept_is_lost_and_the_proxy_is_open_at_the_end(
         return done
 
     monkeypatch.setattr(LocalQuarantine, "change", change)
-    run = collecting.run_gc(by="test", purge_now=purge_now)
+    run = collector.run_gc(by="test", purge_now=purge_now)
     assert run is not None
     assert run.state == Run.State.DONE, (run.result, run.log)
     assert next(changes) > 10

@@ -10,8 +10,7 @@ import pytest
 from django.utils import timezone
 
 from registryui.deletion.reachability import reachable
-from registryui.gc import collector as collecting
-from registryui.gc import pushed
+from registryui.gc import collector, pushed
 from registryui.gc.mark import Marker
 from registryui.gc.registry_gc import _kept
 from registryui.index import ingest
@@ -165,7 +164,7 @@ def test_what_is_pulled_again_comes_back_when_the_registry_tells_of_it(
     pushed.restore_pending()
     assert small.revisions(M) == {digest}
     assert set(store.blobs_of(digest)) <= small.blobs()
-    assert collecting.quarantined() == []
+    assert collector.quarantined() == []
 
 
 def test_a_quarantined_tag_is_not_needed_again(

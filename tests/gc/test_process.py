@@ -17,7 +17,7 @@ import pytest
 from registryui.gc import process
 from tests.support.waiting import until
 
-collect = process.run_gc  # the fixture for all tests replaces it
+run_gc = process.run_gc  # the fixture for all tests replaces it
 ROOT = Path(__file__).parents[2]
 NOTE = """
 import os, sys
@@ -50,7 +50,7 @@ def _replace(monkeypatch: pytest.MonkeyPatch, file: Path, then: str = "") -> Non
 
 
 def test_pushes_and_pulls_have_a_higher_priority(told: Path) -> None:
-    collect(by="operator:ada", dry_run=True)
+    run_gc(by="operator:ada", dry_run=True)
     pid, nice, asked = json.loads(told.read_text())
     assert asked == {
         "by": "operator:ada",
@@ -61,8 +61,8 @@ def test_pushes_and_pulls_have_a_higher_priority(told: Path) -> None:
     assert (pid != os.getpid(), nice) == (True, min(os.nice(0) + 10, 19))
 
 
-def test_while_it_holds_writes_it_hurries(told: Path) -> None:
-    collect(by="operator:ada", purge_now=True)
+def test_while_it_freezes_writes_it_hurries(told: Path) -> None:
+    run_gc(by="operator:ada", purge_now=True)
     assert json.loads(told.read_text())[1] == os.nice(0)
 
 
@@ -71,7 +71,7 @@ def test_one_that_is_killed_is_said_in_the_log(
 ) -> None:
     _replace(monkeypatch, tmp_path / "told", "os.kill(os.getpid(), 9)")
     with caplog.at_level(logging.ERROR):
-        collect(by="schedule")
+        run_gc(by="schedule")
     assert "ended by SIGKILL; the next run continues" in caplog.text
 
 

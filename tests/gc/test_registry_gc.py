@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def real(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """A registry behind a door that is shut; nginx itself is in tests/test_write_freeze.py."""
+    """A registry whose writes are frozen; nginx itself is in tests/test_write_freeze.py."""
     settings.RUN_DIR = tmp_path / "run"
     settings.UNDO_DAYS = 0  # what clients delete here may go
     monkeypatch.setattr(write_freeze, "_prove", lambda: None)
@@ -97,7 +97,7 @@ def test_only_what_nothing_needs_goes(real: Registry) -> None:
     assert removed() == set()
 
 
-def test_nothing_goes_while_writes_are_not_held(real: Registry) -> None:
+def test_nothing_goes_while_writes_are_not_frozen(real: Registry) -> None:
     gone = real.push_image("a", "1", layers=[b"gone"])
     index_all(real)
     untag(real, "a", "1")

@@ -80,7 +80,7 @@ def waiting() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("which", ["all", "tags first", "of tags", "of the digest"])
-def test_every_name_can_be_put_back_and_says_who_and_from_where(
+def test_every_name_can_be_restored_and_says_who_and_from_where(
     source: FakeSource, clock: Clock, which: str
 ) -> None:
     digest = push(source, clock(), "1", "latest")
@@ -148,7 +148,7 @@ def test_a_repository_that_is_gone_leaves_its_tags_for_undo(
     assert ManifestTombstone.objects.get().digest == digest
 
 
-def test_what_was_overwritten_right_before_can_be_put_back_as_well(
+def test_what_was_overwritten_right_before_can_be_restored_as_well(
     source: FakeSource, clock: Clock
 ) -> None:
     one = push(source, clock(), "1", layers=(b"one",))
@@ -189,7 +189,7 @@ def test_the_portals_own_deletes_are_noted_once(source: FakeSource, clock: Clock
     assert not AuditEvent.objects.exists()
 
 
-def test_what_was_deleted_for_good_is_not_offered(source: FakeSource, clock: Clock) -> None:
+def test_what_was_purged_is_not_offered(source: FakeSource, clock: Clock) -> None:
     digest = push(source, clock(), "1")
     events.apply_pending(source)
     for key, tag in (("act-1", ""), ("act-2", "1")):
@@ -203,7 +203,7 @@ def test_what_was_deleted_for_good_is_not_offered(source: FakeSource, clock: Clo
     assert not TagTombstone.objects.exists()
 
 
-def test_a_restored_tag_that_goes_again_can_be_put_back_again(
+def test_a_restored_tag_that_goes_again_can_be_restored_again(
     source: FakeSource, clock: Clock
 ) -> None:
     at = clock()
@@ -231,7 +231,7 @@ def test_a_throw_away_leaves_nothing(source: FakeSource, clock: Clock) -> None:
     assert not ManifestTombstone.objects.exists()
 
 
-def test_a_client_cannot_hide_behind_the_portals_name(source: FakeSource, clock: Clock) -> None:
+def test_a_client_cannot_pass_as_the_portal(source: FakeSource, clock: Clock) -> None:
     digest = push(source, clock(), "1")
     events.apply_pending(source)
     receive(*told(digest, delete(source, digest), clock(), actor="robot", client="boathouse/0.1"))
@@ -347,7 +347,7 @@ def test_each_push_knows_what_it_replaced(source: FakeSource, clock: Clock) -> N
     assert [row.replaced for row in pushes] == ["", a, "", b, ""]
 
 
-def test_a_sync_that_was_quicker_hides_no_move(source: FakeSource, clock: Clock) -> None:
+def test_a_sync_that_was_quicker_loses_no_tag_update(source: FakeSource, clock: Clock) -> None:
     one = push(source, clock(), "1", layers=(b"a",))
     events.apply_pending(source)
     push(source, clock(), "1", layers=(b"b",))

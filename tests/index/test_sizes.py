@@ -142,7 +142,7 @@ def test_the_last_push_of_many_is_measured_once_the_pause_is_over(
     tasks.measure_sizes_later.call_local()
 
 
-def test_pulls_and_pushes_of_a_day_are_kept_for_the_whole_store() -> None:
+def test_pulls_and_pushes_of_a_day_are_kept_for_the_store() -> None:
     for name in ("a/x", "a/y"):
         repository = make_repository(name)
         manifest = make_manifest(repository)

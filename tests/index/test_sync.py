@@ -247,7 +247,7 @@ def test_a_cache_in_either_shape_holds_its_blobs(source: FakeSource) -> None:
         assert Repository.objects.get(name=name).size == len(row.raw) + len(b"cached{}")
 
 
-def test_attachments_are_not_counted_as_tags(source: FakeSource) -> None:
+def test_referrer_tags_are_not_counted_as_tags(source: FakeSource) -> None:
     digest = source.push_image("app", "1")
     source.push_image("app", digest.replace(":", "-") + ".sig", layers=(b"signature",))
     run(source)

@@ -102,7 +102,7 @@ def test_each_damage_is_found_named_and_marked_and_nothing_else(small: Small, wh
     assert all(f"{name}: " in run.log for name in names)
 
 
-def test_what_is_whole_again_is_unmarked(small: Small) -> None:
+def test_what_is_complete_again_is_unmarked(small: Small) -> None:
     small.image("a", "1", **IMAGE)
     small.sync()
     place = small.root / paths.blob_data(digest_of(CODE))

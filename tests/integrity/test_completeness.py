@@ -17,7 +17,7 @@ from tests.support.stores import Small
 
 
 @given(data=st.data(), graph=graphs(with_undo=False))
-def test_a_tag_is_whole_if_all_that_it_reaches_is_there(
+def test_a_tag_is_complete_if_all_that_is_reachable_is_there(
     data: st.DataObject, graph: Graph, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     small = Small(tmp_path_factory.mktemp("store"))

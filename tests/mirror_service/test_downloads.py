@@ -73,7 +73,7 @@ def test_content_that_was_deleted_is_fetched_again(world: World, image: str) -> 
     assert world.upstream.gets(DIGEST).total() == 2
 
 
-def test_pulls_beside_deletes_are_whole_or_errors(world: World, image: str) -> None:
+def test_pulls_beside_deletes_are_complete_or_errors(world: World, image: str) -> None:
     """Each answer that is complete has its digest, whatever is deleted meanwhile."""
     is_over = threading.Event()
     store = world.folder / "store/docker/registry/v2"

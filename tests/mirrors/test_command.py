@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,28 +14,12 @@ from registryui.mirrors.upstream import Checked, Tags
 from registryui.models import Mirror
 from registryui.refused import Refused
 from tests.support import pushed
+from tests.support.commands import Command
 
 pytestmark = pytest.mark.django_db
 
-
-def said(*words: str) -> str:
-    out = io.StringIO()
-    call_command("mirror", *words, stdout=out, stderr=io.StringIO())
-    return out.getvalue()
-
-
-def facts(*words: str) -> Any:
-    return json.loads(said(*words, "--json"))
-
-
-def refused(*words: str) -> tuple[int, str]:
-    """Exit code and the sentence, which the JSON has as well."""
-    out = io.StringIO()
-    with pytest.raises(CommandError) as end:
-        call_command("mirror", *words, stdout=out)
-    if "--json" in words:
-        assert json.loads(out.getvalue()) == {"error": str(end.value)}
-    return end.value.returncode, str(end.value)
+COMMAND = Command("mirror")
+said, facts, refused = COMMAND.said, COMMAND.facts, COMMAND.refused
 
 
 def test_the_empty_list_says_what_to_do() -> None:
@@ -113,7 +96,7 @@ def test_the_state_of_the_service_is_said(folder: Path) -> None:
         )
     )  # fmt: skip
     lines = said("show", "hub")
-    assert f"upstream away since {at}: connection? refused" in lines
+    assert f"upstream unavailable since {at}: connection? refused" in lines
     assert "9 of 10 requests" in lines
     assert "7 of 100 pulls left in 6 hours" in lines
     assert "other bytes" in lines

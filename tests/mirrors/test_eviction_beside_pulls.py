@@ -25,8 +25,8 @@ from registryui.registry import paths
 from tests.selection import Extent
 from tests.support.fake_source import digest_of
 from tests.support.mirrored import Here, mirror
-from tests.support.pushing import AT_MOST, whole
-from tests.support.stores import collect
+from tests.support.pushing import AT_MOST, what_is_missing
+from tests.support.stores import run_gc
 from tests.support.waiting import LONGEST
 from tests.support.worlds import World
 
@@ -150,7 +150,7 @@ class Pulls:
             if self.here.real.get(repository, digest).status != 200:
                 return f"manifest {digest}" if link.exists() else ""
             digest = self.images[2 * self.indexes.index(digest)]
-        what = whole(self.here.real, repository, digest)
+        what = what_is_missing(self.here.real, repository, digest)
         return what if link.exists() else ""
 
 
@@ -177,7 +177,7 @@ def test_nothing_that_is_listed_breaks(
         here.hear()
         sizes.measure(by="test")
         totals["evictions"] += len(keeping.evict_all())
-        result = collect().result
+        result = run_gc().result
         for name in ("quarantined", "quarantined_manifests", "restored", "purged"):
             totals[name] += result[name]
         totals["runs"] += 1
@@ -200,7 +200,7 @@ def test_nothing_that_is_listed_breaks(
     )
     broken = {key: pulls.incomplete(*key) for key in listed}
     assert {key: what for key, what in broken.items() if what} == {}
-    assert whole(here.real, "team/app", "1") == ""
+    assert what_is_missing(here.real, "team/app", "1") == ""
     assert here.digest("1", "team/app") == pushed
     assert totals["evictions"] > 0
     assert totals["quarantined"] > 0

@@ -29,7 +29,7 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     assert time.process_time() - began < 5  # or for ever
 
 
-def test_names_are_matched_whole_and_one_of_several_is_enough() -> None:
+def test_names_are_matched_in_full_and_one_of_several_is_enough() -> None:
     is_meant = patterns.matcher("pr-*, nightly")
     assert is_meant("pr-1")
     assert is_meant("nightly")

@@ -82,13 +82,13 @@ def test_every_kind_of_line_is_taken_and_refused_as_nginx_does(check: Check) -> 
     lines = {f"user{n}": line for n, line in enumerate(kinds)}
     content = b"".join(f"{name}:{line}\n".encode() for name, line in lines.items())
     check.file.write_bytes(content + b"\xff\xfe:{PLAIN}\xff\xfe\n")
-    with bare_nginx() as door:
-        door.file.write_bytes(check.file.read_bytes())
+    with bare_nginx() as nginx:
+        nginx.file.write_bytes(check.file.read_bytes())
         for number, name in enumerate(lines):
             for secret in (PASSWORD, PASSWORD + "x", "wrong", ""):
                 answer = check.login(name, secret, f"192.0.2.{number}")
                 assert answer.startswith((RIGHT, WRONG))
-                assert answer.startswith(RIGHT) is door.takes(name, secret), (lines[name], secret)
+                assert answer.startswith(RIGHT) is nginx.takes(name, secret), (lines[name], secret)
     assert check.ask(b"Basic " + b64encode(b"\xff\xfe:\xff\xfe")).startswith(RIGHT)
 
 
@@ -139,10 +139,10 @@ def test_the_header_is_read_as_nginx_reads_it(check: Check) -> None:
     check.file.write_text(f"anna:{htpasswd.hash_password(PASSWORD, rounds=5)}\n")
     found = {header: check.ask(header, f"192.0.2.{n}") for n, header in enumerate(HEADERS)}
     assert {answer[:13] for answer in found.values()} == {RIGHT, WRONG}
-    with bare_nginx() as door:
-        door.file.write_bytes(check.file.read_bytes())
+    with bare_nginx() as nginx:
+        nginx.file.write_bytes(check.file.read_bytes())
         for header, answer in found.items():
-            assert answer.startswith(RIGHT) is door.takes_header(header), header
+            assert answer.startswith(RIGHT) is nginx.takes_header(header), header
 
 
 def test_a_header_longer_than_any_of_nginx_is_no_trouble(check: Check) -> None:

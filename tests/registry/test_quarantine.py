@@ -1,4 +1,4 @@
-"""What leaves the store can come back; nothing is deleted that was not hidden first."""
+"""What leaves the store can come back; nothing is deleted that was not in quarantine first."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def put(root: Path, path: str, content: bytes) -> Path:
     return place
 
 
-def test_hidden_comes_back_as_it_was(root: Path) -> None:
+def test_what_was_quarantined_comes_back_as_it_was(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
     inode = (root / BLOB).stat().st_ino
     gone = quarantine.add([LINK, BLOB, paths.blob_data(sha256(b"none"))], run="7")
@@ -72,7 +72,7 @@ def test_what_came_meanwhile_is_not_touched_and_the_copy_goes(root: Path) -> Non
 
 
 @pytest.mark.parametrize("odd", ["folder", "symbolic link", "another size"])
-def test_something_else_in_its_place_makes_it_stay_hidden(root: Path, odd: str) -> None:
+def test_something_else_in_its_place_makes_it_stay_in_quarantine(root: Path, odd: str) -> None:
     quarantine = LocalQuarantine(str(root))
     [one] = quarantine.add([BLOB], run="1")
     place = root / BLOB
@@ -89,7 +89,7 @@ def test_something_else_in_its_place_makes_it_stay_hidden(root: Path, odd: str) 
     assert list(quarantine.contents()) == [one]
 
 
-def test_a_folder_goes_whole_and_comes_back_beside_what_is_new(root: Path) -> None:
+def test_a_folder_goes_as_one_and_comes_back_beside_what_is_new(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
     folder = paths.repository("team/app")
     old = put(root, paths.layer_link("team/app", sha256(b"old")), b"old")
@@ -103,7 +103,7 @@ def test_a_folder_goes_whole_and_comes_back_beside_what_is_new(root: Path) -> No
     assert list(quarantine.contents()) == []
 
 
-def test_written_at_tells_of_a_write_after_hiding(root: Path) -> None:
+def test_written_at_tells_of_a_write_after_the_quarantine(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
     [one] = quarantine.add([paths.repository("team/app")], run="1")
     written_at = quarantine.written_at(one)
@@ -124,7 +124,7 @@ def test_purge_deletes_here_only_and_counts_what_it_frees(root: Path) -> None:
     assert list((root / FOLDER).iterdir()) == []
 
 
-def test_a_symbolic_link_is_never_hidden_nor_what_is_behind_one(root: Path) -> None:
+def test_a_symbolic_link_is_never_quarantined_nor_what_is_behind_one(root: Path) -> None:
     quarantine = LocalQuarantine(str(root))
     link = root / paths.blob_data(sha256(b"link"))
     link.parent.mkdir(parents=True)

@@ -75,14 +75,14 @@ def versions(place: Objects) -> int:
     return len(page.get("Versions") or []) + len(page.get("DeleteMarkers") or [])
 
 
-def hide(place: Objects, *wanted: str) -> list[Quarantined]:
+def quarantined(place: Objects, *wanted: str) -> list[Quarantined]:
     return quarantine(place).add(wanted, run="7")
 
 
 @pytest.mark.usefixtures("extent")  # of each kind in the short run, too
-def test_what_is_hidden_is_gone_for_the_store_and_comes_back_as_it_was(place: Objects) -> None:
+def test_what_is_quarantined_is_gone_for_the_store_and_comes_back_as_it_was(place: Objects) -> None:
     digest = put_blob(place, LAYER)
-    (one,) = hide(place, DATA)
+    (one,) = quarantined(place, DATA)
     assert (one.path, one.size, one.run) == (DATA, len(LAYER), "7")
     assert abs(datetime.now(UTC) - one.quarantined_at) < timedelta(minutes=1)
     store = place.open()
@@ -100,19 +100,19 @@ def test_what_is_hidden_is_gone_for_the_store_and_comes_back_as_it_was(place: Ob
 
 
 @pytest.mark.usefixtures("extent")  # of each kind in the short run, too
-def test_what_is_purged_is_gone_for_good_and_frees_its_bytes(
+def test_what_is_purged_is_gone_and_frees_its_bytes(
     place: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_blob(place, LAYER)
     put_blob(place, b"another")
-    hidden = hide(place, DATA, paths.blob_data(sha256(b"another")), "docker/else", DATA + "x")
-    assert [one.size for one in hidden] == [7, 7]
-    assert quarantine(place).purge(hidden[0]) == 7
-    assert quarantine(place).purge(hidden[0]) == 0
-    assert not quarantine(place).restore(hidden[0])
-    assert list(quarantine(place).contents()) == hidden[1:]
+    going = quarantined(place, DATA, paths.blob_data(sha256(b"another")), "docker/else", DATA + "x")
+    assert [one.size for one in going] == [7, 7]
+    assert quarantine(place).purge(going[0]) == 7
+    assert quarantine(place).purge(going[0]) == 0
+    assert not quarantine(place).restore(going[0])
+    assert list(quarantine(place).contents()) == going[1:]
     quarantine(place).tidy()
-    assert quarantine(place).purge(hidden[1]) == 7
+    assert quarantine(place).purge(going[1]) == 7
     quarantine(place).tidy()  # too young to be sure
     assert len(keys(place)) == 1
     monkeypatch.setattr("registryui.registry.quarantine_objects.FORGOTTEN", timedelta(0))
@@ -127,27 +127,27 @@ def test_what_came_again_meanwhile_stays_as_it_came(place: Objects) -> None:
     first, second = paths.revision_link("a", sha256(b"1")), paths.revision_link("a", sha256(b"2"))
     for link in (first, second):
         place.put(link, b"old")
-    hidden = hide(place, first, second)
+    going = quarantined(place, first, second)
     for link in (first, second):
         place.put(link, b"new")
-    assert not quarantine(place).restore(hidden[0])
-    assert quarantine(place).purge(hidden[1]) == 3
+    assert not quarantine(place).restore(going[0])
+    assert quarantine(place).purge(going[1]) == 3
     assert place._system.cat_file(f"{place.root}/{first}") == b"new"
     assert place._system.cat_file(f"{place.root}/{second}") == b"new"
     assert list(quarantine(place).contents()) == []
     assert {key for key in keys(place) if key.startswith(paths.ROOT)} == {DATA, first, second}
 
 
-def test_a_folder_is_hidden_with_all_that_is_in_it(place: Objects) -> None:
+def test_a_folder_is_quarantined_with_all_that_is_in_it(place: Objects) -> None:
     put_manifest(place, "team/empty", b"{}", "1")
     put_manifest(place, "team/empty-not", b"{}", "1")
     upload = f"{paths.uploads('other')}/0b0c"
     place.put(f"{upload}/startedat", b"2026-11-01T00:00:00Z")
     place.put(f"{upload}/hashstates/sha256/0", b"state")
     before = keys(place, paths.ROOT)
-    hidden = hide(place, paths.repository("team/empty"), upload)
-    assert [one.path for one in hidden] == [paths.repository("team/empty"), upload]
-    assert hidden[1].size == 25
+    going = quarantined(place, paths.repository("team/empty"), upload)
+    assert [one.path for one in going] == [paths.repository("team/empty"), upload]
+    assert going[1].size == 25
     assert {key.split("/")[5] for key in keys(place, paths.repository("team"))} == {"empty-not"}
     place.put(f"{upload}/startedat", b"again")
     for one in quarantine(place).contents():
@@ -159,7 +159,7 @@ def test_a_folder_is_hidden_with_all_that_is_in_it(place: Objects) -> None:
 def test_an_upload_that_goes_on_is_noticed(place: Objects) -> None:
     upload = f"{paths.uploads('other')}/0b0c"
     place.put(f"{upload}/startedat", b"2026-11-01T00:00:00Z")
-    (one,) = hide(place, upload)
+    (one,) = quarantined(place, upload)
     found = quarantine(place).written_at(one)
     assert found is not None
     assert found <= one.quarantined_at
@@ -185,7 +185,7 @@ def test_age_is_the_time_of_the_newest_object(place: Objects) -> None:
 
 def test_what_is_odd_is_told_and_never_touched(place: Objects) -> None:
     put_blob(place, LAYER)
-    (one,) = hide(place, DATA)
+    (one,) = quarantined(place, DATA)
     batch = one.id.partition("/")[0]
     for path in (f"{batch}/9/0", f"{batch}/else", "no-record/0/0", "bad/record", "bad/0/0"):
         place.put(f"{FOLDER}/{path}", b"x")
@@ -254,9 +254,9 @@ def killed_after(place: Objects, changes: int, act: str, *arguments: Any, **more
 
 
 def both(place: Objects) -> set[bytes]:
-    """Contents of the two blobs that are in the store, or hidden."""
-    hidden = {one.path for one in quarantine(place).contents()}
-    found = keys(place, paths.BLOBS) | hidden
+    """Contents of the two blobs that are in the store, or going."""
+    going = {one.path for one in quarantine(place).contents()}
+    found = keys(place, paths.BLOBS) | going
     return {one for one in BLOBS if paths.blob_data(sha256(one)) in found}
 
 
@@ -265,16 +265,16 @@ DIGESTS = [sha256(one) for one in BLOBS]
 PATHS = [paths.blob_data(digest) for digest in DIGESTS]
 
 
-def test_killed_while_hiding_nothing_is_lost_and_the_next_run_goes_on(place: Objects) -> None:
+def test_killed_while_quarantining_nothing_is_lost_and_the_next_run_goes_on(place: Objects) -> None:
     for changes in range(20):
         for blob in BLOBS:
             put_blob(place, blob)
         was_killed = killed_after(place, changes, "add", PATHS, run="1")
         assert both(place) == {*BLOBS}, changes
-        hidden = hide(place, *PATHS)  # what is left
+        going = quarantined(place, *PATHS)  # what is left
         for one in quarantine(place).contents():
             quarantine(place).restore(one)
-        assert place.open().read_blobs(DIGESTS, limit=100) == [*BLOBS], (changes, hidden)
+        assert place.open().read_blobs(DIGESTS, limit=100) == [*BLOBS], (changes, going)
         assert list(quarantine(place).contents()) == []
         if not was_killed:
             break
@@ -283,11 +283,11 @@ def test_killed_while_hiding_nothing_is_lost_and_the_next_run_goes_on(place: Obj
 
 
 def test_killed_while_purging_what_is_in_the_store_stays(place: Objects) -> None:
-    """One was only going to be hidden when the process ended; it is in the store."""
+    """One was only going to be quarantined when the process ended; it is in the store."""
     for changes in range(20):
         for blob in BLOBS:
             put_blob(place, blob)
-        (one,) = hide(place, PATHS[0])
+        (one,) = quarantined(place, PATHS[0])
         half = 3  # of the second: its record, and its mark or copy
         killed_after(place, half - 1, "add", PATHS[1:], run="1")
         was_killed = killed_after(place, changes, "purge", one)
@@ -303,7 +303,7 @@ def test_killed_while_purging_what_is_in_the_store_stays(place: Objects) -> None
 def test_killed_while_bringing_back_it_comes_back_the_next_time(place: Objects) -> None:
     for changes in range(20):
         put_blob(place, LAYER)
-        (one,) = hide(place, DATA)
+        (one,) = quarantined(place, DATA)
         was_killed = killed_after(place, changes, "restore", one)
         assert LAYER in both(place), changes
         quarantine(place).restore(one)
@@ -321,10 +321,10 @@ def kept(bucket: Objects) -> Objects:
     return Objects("s3", f"kept/{uuid.uuid4().hex}", bucket.options)
 
 
-def test_what_is_written_while_it_is_hidden_is_shown_again(
+def test_what_is_written_while_it_is_in_quarantine_is_shown_again(
     kept: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at a version and the marker there is a new version: the marker hid that."""
+    """Between the look at a version and the marker there is a new version, which it shadows."""
     link = paths.revision_link("a", sha256(b"1"))
     kept.put(link, b"old")
     made = quarantine(kept)
@@ -345,16 +345,16 @@ def test_an_older_version_does_not_come_to_light(kept: Objects) -> None:
     link = paths.revision_link("a", sha256(b"1"))
     kept.put(link, b"oldest")
     kept.put(link, b"old")
-    (one,) = hide(kept, link)
+    (one,) = quarantined(kept, link)
     assert quarantine(kept).purge(one) == 3
     assert link not in keys(kept)
     kept.put(link, b"new")
     assert kept._system.cat_file(f"{kept.root}/{link}") == b"new"
 
 
-def test_hidden_twice_comes_back_by_one(kept: Objects) -> None:
+def test_quarantined_twice_comes_back_by_one(kept: Objects) -> None:
     put_blob(kept, LAYER)
-    (one,) = hide(kept, DATA)
+    (one,) = quarantined(kept, DATA)
     name, _, prefix = kept.root.partition("/")
     kept._system.call_s3("delete_object", Bucket=name, Key=f"{prefix}/{DATA}")  # a second marker
     assert quarantine(kept).restore(one)
@@ -389,7 +389,7 @@ def test_suspended_versions_are_none(bucket: Objects) -> None:
     system.call_s3("put_bucket_versioning", Bucket="suspended", VersioningConfiguration=state)
     place = Objects("s3", "suspended", bucket.options)
     put_blob(place, LAYER)
-    (one,) = hide(place, DATA)
+    (one,) = quarantined(place, DATA)
     assert DATA not in keys(place)
     assert quarantine(place).restore(one)
     assert place.open().read_blobs(DIGESTS[:1], limit=100) == [LAYER]

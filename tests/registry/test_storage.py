@@ -182,7 +182,7 @@ def test_uploads_are_listed_where_there_is_no_repository_either(place: Place) ->
     assert all(one.modified_at > datetime(2026, 1, 1, tzinfo=UTC) for one in store.uploads())
 
 
-def test_a_collected_blob_leaves_a_folder(local: places.Local) -> None:
+def test_a_purged_blob_leaves_a_folder(local: places.Local) -> None:
     digest = put_blob(local, b"x")
     local.remove(paths.blob_data(digest))
     store = local.open()

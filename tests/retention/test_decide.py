@@ -111,7 +111,7 @@ def test_an_unknown_date_is_not_an_old_one(pushed: datetime) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["pr-", "r-1", "PR-1"])
-def test_a_pattern_means_the_whole_name(pattern: str) -> None:
+def test_a_pattern_means_the_full_name(pattern: str) -> None:
     assert (
         going(policy(tags=pattern, keep_pushed_days=1), [known("pr-1"), known("my-pr-1")]) == set()
     )
@@ -216,7 +216,7 @@ def test_broken_tags_stay_and_take_nobodys_place() -> None:
     assert found["c"].reason.code is Code.NEWEST
 
 
-def test_attachments_follow_their_image_and_are_never_judged() -> None:
+def test_referrer_tags_follow_their_image_and_are_never_judged() -> None:
     tags = [known("sha256-aa.sig", 400, refers_to="sha256:aa"), known("a", 400)]
     found = fates(policy(keep_pushed_days=1), tags)
     assert found["sha256-aa.sig"].reason.code is Code.REFERRER

@@ -109,7 +109,7 @@ def test_bytes_are_freed_only_if_nothing_that_stays_has_them() -> None:
     assert run.fates.get(tag="both-old").beside == "both-new"
 
 
-def test_attachments_are_no_rows_of_their_own() -> None:
+def test_referrer_tags_are_no_rows_of_their_own() -> None:
     api = make_repository()
     image = make_manifest(api)
     make_tag(api, "1.0", image, tagged_at=old(90))

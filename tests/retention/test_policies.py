@@ -70,7 +70,7 @@ def test_a_second_policy_of_the_same_name_is_refused() -> None:
     assert len(acts()) == 2
 
 
-def test_a_policy_that_is_switched_on_has_a_next_time_and_off_none() -> None:
+def test_an_enabled_policy_has_a_next_time_and_a_disabled_one_none() -> None:
     row = policies.set_active(policies.add(NIGHTLY, by="a"), is_active=True, by="a")
     assert row.next_at is not None
     assert timezone.now() < row.next_at <= timezone.now() + timedelta(days=7)

@@ -165,7 +165,7 @@ def test_a_tag_protected_in_the_last_moment_stays(
     assert done.result["goes"] == 6
 
 
-def test_a_policy_that_is_changed_or_switched_off_stops_its_run(
+def test_a_policy_that_is_changed_or_disabled_stops_its_run(
     real: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = make_policy(keep_newest=3)
@@ -179,7 +179,7 @@ def test_a_policy_that_is_changed_or_switched_off_stops_its_run(
     assert len(tags(real)) == 9
 
 
-def test_another_policy_that_is_switched_on_meanwhile_keeps_from_then_on(
+def test_another_policy_that_is_enabled_meanwhile_keeps_from_then_on(
     real: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention_runs, "BATCH", 2)

@@ -1,5 +1,6 @@
 """python -m tests.screens FOLDER                      makes pictures and HTML of all pages
 python -m tests.screens --compare BEFORE AFTER      says what differs; exit status 1 if anything
+python -m tests.screens --readme                    takes the pictures of the README, into docs/
 
 The differences are put beside AFTER, in AFTER-differences.
 """
@@ -9,10 +10,15 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+# The pictures of the README, and of which pages.
+README = {"tag": "tag-layers", "delete": "delete", "users": "users", "mirror": "mirror"}
 
 
 def main() -> int:
@@ -23,6 +29,7 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"))
+    parser.add_argument("--readme", action="store_true")
     parser.add_argument("--only", default="", help="a regular expression: pages whose name has it")
     parser.add_argument("--no-pictures", action="store_true", help="HTML alone: some seconds")
     parser.add_argument("--all", action="store_true", help="each state in every width and theme")
@@ -31,6 +38,13 @@ def main() -> int:
         from .compare import compare
 
         return compare(*asked.compare, only=asked.only)
+    if asked.readme:
+        with tempfile.TemporaryDirectory() as folder:
+            asked.folder, asked.only = Path(folder), f"^({'|'.join(README.values())})$"
+            make(asked)
+            for name, page in README.items():
+                shutil.copy(asked.folder / page / "1300-light.png", f"docs/{name}.png")
+        return 0
     if not asked.folder:
         parser.error("name a folder")
     return make(asked)

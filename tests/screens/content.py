@@ -392,7 +392,7 @@ def _say(name: str, **facts: Any) -> None:
 
 FINDINGS = [
     doctor.Finding("registry", "ok", "registry-ok", {"ms": 12, "version": "registry/2.0"}),
-    doctor.Finding("front door", "ok", "proxy-ok", {"ms": 3, "protocol": "TLSv1.3"}),
+    doctor.Finding("proxy", "ok", "proxy-ok", {"ms": 3, "protocol": "TLSv1.3"}),
     doctor.Finding(
         "htpasswd",
         "bad",

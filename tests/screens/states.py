@@ -36,7 +36,7 @@ def for_developers() -> Iterator[None]:
 @contextmanager
 def gc_running() -> Iterator[None]:
     make_run(
-        Run.State.RUNNING, minutes=1, stage="hide", done=350, total=700,
+        Run.State.RUNNING, minutes=1, stage="quarantine", done=350, total=700,
         stages=[{"name": "canary", "seconds": 1}, {"name": "mark", "seconds": 29}],
     )  # fmt: skip
     yield
@@ -51,7 +51,7 @@ def gc_failed() -> Iterator[None]:
 
 @contextmanager
 def gc_stopped() -> Iterator[None]:
-    make_run(Run.State.STOPPED, minutes=1, stage="hide", stages=COUNTS["stages"][:3])
+    make_run(Run.State.STOPPED, minutes=1, stage="quarantine", stages=COUNTS["stages"][:3])
     yield
 
 

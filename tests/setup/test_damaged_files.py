@@ -163,7 +163,7 @@ def test_what_is_no_secret_is_kept_beside_the_new_one(instance: Instance) -> Non
     assert any(str(aside) in sentence for sentence in said)
 
 
-def test_static_files_that_are_lost_are_collected_again(
+def test_static_files_that_are_lost_are_gathered_again(
     settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: Any
 ) -> None:
     source = tmp_path / "source"
@@ -180,7 +180,7 @@ def test_static_files_that_are_lost_are_collected_again(
     assert static.gather()
     assert not static.gather()
     manifest = settings.STATIC_ROOT / "staticfiles.json"
-    names = (manifest, settings.STATIC_ROOT / ".collected")
+    names = (manifest, settings.STATIC_ROOT / ".state")
     for path in names:
         for how, hurt in DAMAGES.items():
             if how == "a folder":
@@ -256,7 +256,7 @@ def test_settings_are_read_whatever_the_files_say(tmp_path: Path, subtests: Any)
                 assert isinstance(portal._host_id(), str)
 
 
-def test_the_lock_that_is_lost_can_be_held_again(instance: Instance) -> None:
+def test_the_lock_that_is_lost_can_be_taken_again(instance: Instance) -> None:
     shutil.rmtree(instance.folder / "run")
     data.make()
     with health.claim() as is_ours:

@@ -70,7 +70,7 @@ def test_a_lost_file_is_written_again_from_the_tables(files: Path) -> None:
     assert drift.find() == []
 
 
-def test_a_change_of_one_user_brings_a_lost_file_back_whole(files: Path) -> None:
+def test_a_change_of_one_user_brings_a_lost_file_back_complete(files: Path) -> None:
     """Else the others would be locked out by it."""
     make("a")
     make("b")

@@ -113,9 +113,9 @@ def test_only_what_pages_load_is_served(gathered: Path, standing: Instance) -> N
     over = connected()
     for path in (
         *("/static/", "/static/portal", "/static/portal/", "/static//portal/a.css"),
-        *("/static/staticfiles.json", "/static/.collected", "/static/.hidden/f.css"),
+        *("/static/staticfiles.json", r"/static/\.state", "/static/.hidden/f.css"),
         *(f"{css}.gz", f"{css}/", f"{css}/x.css", f"{css}%00.css", "/static/portal/nothing.css"),
-        *("/static/portal/e.html", "/static/portal/.css", "/static/portal/../.collected"),
+        *("/static/portal/e.html", "/static/portal/.css", r"/static/portal/../\.state"),
     ):
         answer = ask("GET", path, over=over)
         assert answer.status in (400, 404), path

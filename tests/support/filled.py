@@ -20,7 +20,7 @@ def fill(real: Registry) -> dict[str, tuple[str, str]]:
     name = "all/image"
     image = note(name, "1", real.push_image(name, "1"), "image")
     note(name, "docker", real.push_image(name, "docker", media_types=DOCKER_TYPES), "image")
-    _add_attachments(real, name, image, note)
+    _add_referrers(real, name, image, note)
 
     name = "all/multi"
     two = [
@@ -61,7 +61,7 @@ def fill(real: Registry) -> dict[str, tuple[str, str]]:
 DOCKER_TYPES = (SCHEMA2, DOCKER_CONFIG, DOCKER_LAYER)
 
 
-def _add_attachments(real: Registry, name: str, image: str, note: Any) -> None:
+def _add_referrers(real: Registry, name: str, image: str, note: Any) -> None:
     """What cosign and clients without a referrers API push beside an image."""
     tag = image.replace(":", "-")
     raw = real.get(name, image).body

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from tests.support.notifications import Sink
 
 from .stores import NoCanary, Small
@@ -34,6 +34,6 @@ def small(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Sma
     settings.UNDO_DAYS = 0  # what is untagged past the portal may be deleted at once
     (tmp_path / "store").mkdir()
     made = Small(tmp_path / "store")
-    monkeypatch.setattr(collecting, "RegistryClient", NoCanary(made))
-    monkeypatch.setattr(collecting, "SKEW", timedelta(days=1000))  # tests set clocks ahead
+    monkeypatch.setattr(collector, "RegistryClient", NoCanary(made))
+    monkeypatch.setattr(collector, "SKEW", timedelta(days=1000))  # tests set clocks ahead
     return made

@@ -44,7 +44,7 @@ class Hosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Door(Registry):
+class Proxied(Registry):
     """The registry behind a proxy, as one registry user sees it."""
 
     product: Product | None = None
@@ -64,7 +64,7 @@ class Door(Registry):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptDoor(Door):
+class KeepAlive(Proxied):
     """The same over one connection that stays open, as clients have it; for one thread."""
 
     connection: Connection | None = None
@@ -84,25 +84,25 @@ class KeptDoor(Door):
 
 
 @contextmanager
-def kept_open(one: Door) -> Iterator[KeptDoor]:
+def kept_open(one: Proxied) -> Iterator[KeepAlive]:
     """That door with a connection of its own."""
     assert one.product
     made = Connection(one.product.host, one.product.port, timeout=LONGEST)
     made.address = one.product.address
     made.context = ssl.create_default_context(cafile=str(one.product.ca))
     with closing(made):
-        yield KeptDoor(one.url, one.store, one.headers, one.product, made)
+        yield KeepAlive(one.url, one.store, one.headers, one.product, made)
 
 
-def door(host: Product, name: str, secret: str) -> Door:
+def proxied(host: Product, name: str, secret: str) -> Proxied:
     """The registry as that user reaches it through that host."""
     login = b64encode(f"{name}:{secret}".encode()).decode()
-    return Door("", host.data, {"Authorization": f"Basic {login}"}, host)
+    return Proxied("", host.data, {"Authorization": f"Basic {login}"}, host)
 
 
 def status(host: Product, name: str, secret: str) -> int:
     """The answer to a login at that proxy."""
-    return door(host, name, secret).ask("GET", "/v2/").status
+    return proxied(host, name, secret).ask("GET", "/v2/").status
 
 
 @contextmanager
@@ -151,18 +151,18 @@ def push_through_each(hosts: Hosts) -> None:
         name = f"from-{here.port}"
         login = here.add_user(name, pull=["team/*"], push=["team/*"])
         until(lambda n=login, t=there: status(t, *n) == 200, "the other lets him in")
-        digest = door(there, *login).push_image(f"team/{name}", "1.0")
+        digest = proxied(there, *login).push_image(f"team/{name}", "1.0")
         for host in (here, there):
             row = until(lambda h=host, n=name: h.tag(f"team/{n}", "1.0"), "the tag is listed")
             assert row is not None
             assert (row["digest"], row["by"]) == (digest, name)
-        assert door(here, *login).get(f"team/{name}", "1.0").status == 200
-        assert door(there, *login).get("other/x", "1.0").status == 403
+        assert proxied(here, *login).get(f"team/{name}", "1.0").status == 200
+        assert proxied(there, *login).get("other/x", "1.0").status == 403
 
 
 def upload_through_both(hosts: Hosts) -> None:
     """A blob whose first half goes through one host and whose second through the other."""
-    first, second = (door(one, *hosts.first.user) for one in (hosts.first, hosts.second))
+    first, second = (proxied(one, *hosts.first.user) for one in (hosts.first, hosts.second))
     begun = first.ask("POST", "/v2/team/halves/blobs/uploads/")
     half = first.ask("PATCH", begun.headers["location"], b"half ", OCTETS)
     assert half.status == 202

@@ -106,7 +106,7 @@ def network() -> Iterator[Network]:
         raise NotPossible("A network namespace needs root.")
     ours, theirs, prefix = _free_pair()
     name = f"bh{os.environ.get('BOATHOUSE_TEST_RUN', '')}{secrets.token_hex(2)}"  # the run finds it
-    with _held(["unshare", "--net", "--fork", "--kill-child"], "ip link set lo up") as pid:
+    with _running(["unshare", "--net", "--fork", "--kill-child"], "ip link set lo up") as pid:
         try:
             _ip("link", "add", f"{name}a", "type", "veth", "peer", f"{name}b", "netns", str(pid))
             _ip("addr", "add", f"{ours}/{prefix}", "dev", f"{name}a")
@@ -139,7 +139,7 @@ def machine(cable: Network) -> Iterator[Machine]:
             (folder / "local").mkdir()
             first += f"; mount --bind {folder}/local {local}"
         enter = ["nsenter", f"--target={cable.pid}", "--net", "unshare", "--mount", "--pid"]
-        with _held([*enter, "--fork", "--kill-child", "--mount-proc"], first) as pid:
+        with _running([*enter, "--fork", "--kill-child", "--mount-proc"], first) as pid:
             yield Machine(folder, pid)
 
 
@@ -150,7 +150,7 @@ def podman_storage(folder: Path) -> str:
 
 
 @contextmanager
-def _held(enter: Sequence[str], first: str) -> Iterator[int]:
+def _running(enter: Sequence[str], first: str) -> Iterator[int]:
     """The process id of a shell in new namespaces which did `first` and ends when we end.
 
     Being the first process there, it takes all others of its PID namespace along.

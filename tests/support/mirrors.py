@@ -13,9 +13,9 @@ from typing import Any
 
 from .engines import busybox_tree
 from .fake_source import CONFIG, IMAGE, digest_of
-from .hosts import Door, door, kept_open
+from .hosts import Proxied, kept_open, proxied
 from .product import ROOT, Product
-from .registries import Registry, whole
+from .registries import Registry, what_is_missing
 from .upstreams import Upstream
 from .waiting import LONGEST, until
 
@@ -55,7 +55,7 @@ def command(product: Product, *words: str, stdin: str = "") -> subprocess.Comple
 
 def is_ready(product: Product, name: str) -> bool:
     """Whether its service knows it: it says of a tag that is nowhere that it is unknown there."""
-    answer = door(product, *product.user).get(f"{name}/boathouse-test/absent", "absent")
+    answer = proxied(product, *product.user).get(f"{name}/boathouse-test/absent", "absent")
     return answer.status in (403, 404) and "errors" in answer.json()
 
 
@@ -98,11 +98,11 @@ def pull(client: Registry, repository: str, reference: str) -> Pull:
         return Pull(f"{reference}: {answer.status} {answer.body!r}", first, answer.headers)
     if digest_of(answer.body) != answer.headers.get("docker-content-digest"):
         return Pull(f"{reference}: another digest", first, answer.headers)
-    return Pull(whole(client, repository, digest_of(answer.body)), first, answer.headers)
+    return Pull(what_is_missing(client, repository, digest_of(answer.body)), first, answer.headers)
 
 
 def pulls(
-    client: Door, repository: str, references: Sequence[str], count: int, *, at_once: int = 4
+    client: Proxied, repository: str, references: Sequence[str], count: int, *, at_once: int = 4
 ) -> list[Pull]:
     """So many pulls, of these references in turn, by some clients at the same time."""
 

@@ -37,7 +37,7 @@ def check(source: str = "store", **options: Any) -> list[Any]:
     return list(run.result["problems"])
 
 
-def run_stock_collector(served: Registry) -> None:
+def run_registry_gc(served: Registry) -> None:
     configuration = str(served.store.parent / "registry.yml")
     subprocess.run(
         [REGISTRY, "garbage-collect", configuration],

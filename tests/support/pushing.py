@@ -1,4 +1,4 @@
-"""A real registry under a collector: images that are pushed and pulled as clients do it."""
+"""A real registry beside garbage collection: images that are pushed and pulled as clients do it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from typing import Any
 import psutil
 from django.db import connections
 
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.models import Run
 
 from .fake_source import CONFIG, IMAGE, INDEX, LAYER, descriptor, digest_of, encode
-from .registries import Registry, whole
+from .registries import Registry, what_is_missing
 from .registry_habits import habits
 from .waiting import LONGEST
 
@@ -234,7 +234,7 @@ class Attack:
 
     def _pull(self, repository: str, tag: str) -> str:
         try:
-            return whole(self.registry, repository, tag)
+            return what_is_missing(self.registry, repository, tag)
         except CUT_OFF as error:
             return repr(error)
 
@@ -314,7 +314,7 @@ def in_child(work: Callable[[], int]) -> int:
 
 def run_once() -> int:
     """1: the run did not come to its end; its result is printed."""
-    run = collecting.run_gc(by="test")
+    run = collector.run_gc(by="test")
     if run is None or run.state != Run.State.DONE:
         print(run and run.result)
         return 1

@@ -24,19 +24,19 @@ CONFIGURATION, CONTENT = b'{"os":"linux","architecture":"amd64"}', b"a layer"
 
 
 def race(
-    doors: Sequence[Product], user: tuple[str, str], repository: str, pushes: int, rule: str
+    hosts: Sequence[Product], user: tuple[str, str], repository: str, pushes: int, rule: str
 ) -> None:
     """So many pushes of tags that are immutable by that rule, each tag by AT_ONCE at the same time,
     each with another image; somebody deletes what they push meanwhile. One of each is taken and
     stays, every other request is a 403 that names the rule."""
-    upload(doors[0], repository)
+    upload(hosts[0], repository)
     tags = [f"v{number}" for number in range(pushes // AT_ONCE)]
     won: dict[str, list[str]] = {tag: [] for tag in tags}
     seen: Counter[int] = Counter()
     start, over = threading.Barrier(AT_ONCE), threading.Event()
 
     def push(number: int) -> None:
-        with closing(Client(doors[number % len(doors)], user, repository)) as client:
+        with closing(Client(hosts[number % len(hosts)], user, repository)) as client:
             for tag in tags:
                 raw = image(f"{tag} {number}")
                 start.wait(LONGEST)
@@ -50,7 +50,7 @@ def race(
 
     def delete() -> None:
         dice = random.Random(1)
-        with closing(Client(doors[-1], user, repository)) as client:
+        with closing(Client(hosts[-1], user, repository)) as client:
             while not over.is_set():
                 if made := [tag for tag in tags if won[tag]]:
                     status, _digest, words = client.ask("DELETE", won[dice.choice(made[-9:])][0])
@@ -65,7 +65,7 @@ def race(
             over.set()
         deleting.result()
     assert seen == {201: len(tags), 403: len(tags) * (AT_ONCE - 1)}
-    with closing(Client(doors[0], user, repository)) as client:
+    with closing(Client(hosts[0], user, repository)) as client:
         for tag in tags:
             assert len(won[tag]) == 1
             assert client.ask("HEAD", tag)[:2] == (200, won[tag][0]), tag

@@ -182,14 +182,14 @@ class Registry:
         return self.store / "docker/registry/v2/repositories" / repository
 
 
-def whole(registry: Registry, repository: str, reference: str) -> str:
+def what_is_missing(registry: Registry, repository: str, reference: str) -> str:
     """ "" if all of it can be pulled, every byte as its digest says; else what cannot."""
     answer = registry.get(repository, reference)
     if answer.status != 200:
         return f"manifest {reference}: {answer.status}"
     told = answer.json()
     for child in told.get("manifests", ()):
-        if missing := whole(registry, repository, child["digest"]):
+        if missing := what_is_missing(registry, repository, child["digest"]):
             return missing
     for blob in [*filter(None, [told.get("config")]), *told.get("layers", ())]:
         got = registry.ask("GET", f"/v2/{repository}/blobs/{blob['digest']}")

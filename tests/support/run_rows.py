@@ -17,7 +17,7 @@ COUNTS: dict[str, Any] = {
     "stages": [
         {"name": name, "seconds": seconds}
         for name, seconds in [
-            *(("canary", 0.2), ("mark", 58.4), ("hide", 2.0)),
+            *(("canary", 0.2), ("mark", 58.4), ("quarantine", 2.0)),
             *(("review", 61.0), ("purge", 0.5), ("leftovers", 0.1)),
         ]
     ],

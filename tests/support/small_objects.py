@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry import paths, storages
@@ -101,5 +101,5 @@ def small_in(
     if made.has_versions:
         enabled = {"Status": "Enabled"}
         system.call_s3("put_bucket_versioning", Bucket=bucket_name, VersioningConfiguration=enabled)
-    monkeypatch.setattr(collecting, "RegistryClient", ObjectsCanary(made))
+    monkeypatch.setattr(collector, "RegistryClient", ObjectsCanary(made))
     return made

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry import paths
@@ -138,15 +138,15 @@ def is_link(file: Path) -> bool:
     return file.stat().st_size < 200 and file.read_bytes().startswith(b"sha256:")
 
 
-def collect(**options: Any) -> Run:
-    run = collecting.run_gc(by="test", **options)
+def run_gc(**options: Any) -> Run:
+    run = collector.run_gc(by="test", **options)
     assert run is not None
     return run
 
 
 def done(**options: Any) -> Run:
     """A run that came to its end."""
-    run = collect(**options)
+    run = run_gc(**options)
     assert run.state == Run.State.DONE, (run.result, run.log)
     return run
 

@@ -91,13 +91,13 @@ def world(folder: Path, told: Sink, address: str, settings: Any) -> Iterator[Wor
         yield World(Registry(url, folder / "store"), told)
 
 
-def assert_whole(real: Registry, repository: str, reference: str) -> None:
+def assert_complete(real: Registry, repository: str, reference: str) -> None:
     """Everything below the reference can be pulled: manifests, configs, layers."""
     answer = real.get(repository, reference)
     assert answer.status == 200, f"{repository} {reference}: {answer}"
     found = json.loads(answer.body)
     for child in found.get("manifests", []):
-        assert_whole(real, repository, child["digest"])
+        assert_complete(real, repository, child["digest"])
     for blob in [*([found["config"]] if "config" in found else []), *found.get("layers", [])]:
         got = real.ask("GET", f"/v2/{repository}/blobs/{blob['digest']}")
         assert got.status == 200, f"{repository} {blob['digest']} of {reference}: {got}"

@@ -40,7 +40,7 @@ def renewed(standing: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
     return standing
 
 
-def pusher() -> tuple[str, str]:
+def user_with_push() -> tuple[str, str]:
     """Somebody who may do everything, and has pushed team/app:1."""
     who = made("ci", ("pull", "*"), ("push", "*"), ("delete", "*"))
     for blob in (b"a layer", b'{"os":"linux","architecture":"amd64"}'):
@@ -100,8 +100,8 @@ def test_a_slow_upload_is_waited_for(user: tuple[str, str]) -> None:
             pass
         assert write_freeze.freezes() == []
         assert not write_freeze.is_frozen("writes")
-        with write_freeze.frozen("manifests", by="tests", patience=0.2) as held:
-            held.check()
+        with write_freeze.frozen("manifests", by="tests", patience=0.2) as frozen:
+            frozen.check()
         connection.sendall(b"x" * 990)
         assert connection.recv(100).startswith(b"HTTP/1.1 202")
     assert write_freeze.wait("writes", seconds=LONGEST)

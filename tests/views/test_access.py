@@ -62,7 +62,7 @@ def ask(name: str, method: str, operator: Operator | None) -> None:
         assert answer.status_code in REFUSED
 
 
-def test_an_operator_who_was_switched_off_is_out_at_the_next_request() -> None:
+def test_an_operator_who_was_disabled_is_out_at_the_next_request() -> None:
     operator = Operator.objects.create(username="gone", role=Role.ADMIN)
     client = Client()
     client.force_login(operator)

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -21,6 +21,7 @@ from registryui import audit
 from registryui.audit import chain
 from registryui.models import AuditEvent, Operator, RegistryEvent, RegistryUser, Role
 from registryui.views.activity import page, words
+from tests.support.commands import Command
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 ADA, VERA = "operator:ada", "operator:vera"
@@ -109,7 +110,7 @@ def test_a_range_of_days_has_both_of_its_ends(viewer: Client, log: None) -> None
     ]
 
 
-def test_a_clock_that_was_set_back_hides_no_row(
+def test_a_clock_that_was_set_back_leaves_out_no_row(
     viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = timezone.now()
@@ -417,7 +418,7 @@ def test_the_check_is_asked_for_and_its_outcome_is_on_the_page(admin: Client, lo
     assert (row.actor, row.address) == ("operator:root", "127.0.0.1")  # the worker did it for them
 
 
-def test_a_log_that_is_not_whole_says_so_on_the_page(
+def test_a_log_that_is_not_intact_says_so_on_the_page(
     admin: Client, log: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain, "is_guarded", lambda: False)
@@ -428,10 +429,7 @@ def test_a_log_that_is_not_whole_says_so_on_the_page(
 
 
 # -- the command ---------------------------------------------------------------------------------
-def said(*arguments: str) -> str:
-    out = io.StringIO()
-    call_command("activity", *arguments, stdout=out)
-    return out.getvalue()
+said = Command("activity").said
 
 
 def test_the_command_shows_the_newest_first(log: None) -> None:
@@ -443,7 +441,7 @@ def test_the_command_shows_the_newest_first(log: None) -> None:
     assert "tag.restore" in said("--actor", "vera", "--since", "4d")
 
 
-def test_the_command_hides_nothing_and_turns_no_line(log: None) -> None:
+def test_the_command_leaves_nothing_out_and_turns_no_line(log: None) -> None:
     audit.record("tag.delete", "a\u202e\n\x1b[31m", by="x")
     assert "a??" in said()
     assert "\x1b" not in said("--json")

@@ -62,7 +62,7 @@ def test_days_that_nobody_counted_are_zero() -> None:
 
 
 @given(st.integers(0, 10**12))
-def test_a_scale_is_round_and_has_a_whole_half(highest: int) -> None:
+def test_a_scale_is_round_and_has_an_integer_half(highest: int) -> None:
     top = nice_top(highest)
     assert top >= highest
     assert top % 2 == 0

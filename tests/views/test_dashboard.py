@@ -101,7 +101,7 @@ def test_the_figures_are_those_of_the_index(client: Client) -> None:
     assert "Layer sharing saves 35.0 MB of this." in text
 
 
-def test_the_latest_pushes_are_newest_first_without_attachments(client: Client) -> None:
+def test_the_latest_pushes_are_newest_first_without_referrer_tags(client: Client) -> None:
     now = timezone.now()
     row = make_repository("team/a")
     child, arm = make_manifest(row, "x"), make_manifest(row, "y", architecture="arm64")

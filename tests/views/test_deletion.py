@@ -189,7 +189,7 @@ def test_an_empty_filter_is_not_all_tags(world: World) -> None:
     assert "Delete all" not in text_of(world.client.get(world.page))
 
 
-def test_a_whole_repository_goes_and_comes_back(world: World) -> None:
+def test_a_repository_goes_and_comes_back(world: World) -> None:
     world.push("1.0", layer="one")
     world.push("2.0", layer="two")
     world.sync()
@@ -333,9 +333,9 @@ def test_the_page_of_a_deleted_tag_offers_to_put_it_back(world: World) -> None:
     world.delete(world.plan(tag="1.0"))
     answer = world.client.get(f"{world.page}:1.0")
     assert answer.status_code == 404
-    former = re.search(r'name="former" value="(\d+)"', text_of(answer))
-    assert former
-    back = {"former": former[1], "back": f"{world.page}:1.0"}
+    tombstone = re.search(r'name="tombstone" value="(\d+)"', text_of(answer))
+    assert tombstone
+    back = {"tombstone": tombstone[1], "back": f"{world.page}:1.0"}
     answer = world.client.post("/restore", back, follow=True)
     assert answer.status_code == 200
     assert world.now("1.0") == digest
@@ -357,7 +357,7 @@ def test_hostile_fields_do_nothing(world: World, subtests: pytest.Subtests) -> N
 
 
 def test_hostile_fields_restore_nothing(world: World, subtests: pytest.Subtests) -> None:
-    for name, text in itertools.product(("former", "act", "expected", "back"), HOSTILE):
+    for name, text in itertools.product(("tombstone", "act", "expected", "back"), HOSTILE):
         with subtests.test(name=name, text=text):
             answer = world.client.post("/restore", {name: text})
             assert answer.status_code == 302

@@ -47,7 +47,7 @@ def names(found: dict[str, Any]) -> list[str]:
 
 # -- who -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("headers", [{}, {"X-Boathouse-User": ""}, {"X-Boathouse-User": "\xff"}])
-def test_nobody_is_answered_without_the_front_doors_word(headers: dict[str, str]) -> None:
+def test_nobody_is_answered_without_the_proxys_word(headers: dict[str, str]) -> None:
     make_user("ci", ("pull", "*"))
     make_repository("team/api")
     for sent in (headers, {**headers, "Authorization": "Basic Y2k6eA=="}):
@@ -108,7 +108,7 @@ def test_the_sum_of_many_scopes_counts_and_other_rights_do_not() -> None:
     assert search("nobody")["num_results"] == 0
 
 
-def test_whoever_is_switched_off_or_expired_finds_nothing() -> None:
+def test_whoever_is_disabled_or_expired_finds_nothing() -> None:
     make_repository("team/api")
     make_user("off", ("pull", "*"), is_active=False)
     make_user("expired", ("pull", "*"), expires_at=timezone.now())

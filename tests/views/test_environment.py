@@ -1,4 +1,4 @@
-"""The environment of the templates: nothing is hidden, escaped twice, or not escaped."""
+"""The environment of the templates: nothing is shadowed, escaped twice, or not escaped."""
 
 import pytest
 from django.conf import settings
@@ -15,7 +15,7 @@ ENVIRONMENT = engines["jinja2"].env
 OF_EACH_PAGE = {"operator", "may", "nav", "here", "theme", "registry_name", "public_url", "totals"}
 
 
-def test_no_template_hides_a_function_or_trusts_a_text(subtests: pytest.Subtests) -> None:
+def test_no_template_shadows_a_function_or_trusts_a_text(subtests: pytest.Subtests) -> None:
     """A name that a template sets is another thing in all that it includes."""
     taken = ENVIRONMENT.globals.keys() | OF_EACH_PAGE
     for path in TEMPLATES:

@@ -24,7 +24,7 @@ HOSTILE = '<script>alert("1")</script>&'
         (0, 0, "0 B"),
     ],
 )
-def test_what_is_shown_of_a_whole_and_its_parts_adds_up(total: int, part: int, words: str) -> None:
+def test_what_is_shown_of_a_sum_and_its_parts_adds_up(total: int, part: int, words: str) -> None:
     assert tags.rest(total, part) == words
 
 
@@ -154,6 +154,6 @@ def test_long_text_is_cut() -> None:
     assert tags.cut("abc", 5) == "abc"
 
 
-def test_an_icon_is_hidden_from_screen_readers() -> None:
+def test_an_icon_is_not_for_screen_readers() -> None:
     assert 'aria-hidden="true"' in tags.icon("search")
     assert "stroke=" not in tags.icon("search")  # portal.css draws

@@ -15,8 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui import clock, runs, tasks
-from registryui.gc import access
-from registryui.gc import collector as collecting
+from registryui.gc import access, collector
 from registryui.gc.result import Result
 from registryui.models import AuditEvent, Role, Run
 from registryui.refused import Refused
@@ -40,7 +39,7 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the worker was asked to collect."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(collecting, "run_gc", lambda **options: calls.append(options))
+    monkeypatch.setattr(collector, "run_gc", lambda **options: calls.append(options))
     return calls
 
 
@@ -91,7 +90,7 @@ def test_a_run_under_way_shows_its_stage_and_the_page_asks_every_second() -> Non
     make_run(
         Run.State.RUNNING,
         minutes=1,
-        stage="hide",
+        stage="quarantine",
         stages=[{"name": "canary", "seconds": 1}, {"name": "mark", "seconds": 29}],
         done=350,
         total=700,
@@ -100,7 +99,7 @@ def test_a_run_under_way_shows_its_stage_and_the_page_asks_every_second() -> Non
     assert steps(answer) == {
         "canary": "done",
         "mark": "done",
-        "hide": "now",
+        "quarantine": "now",
         "review": "next",
         "purge": "next",
         "leftovers": "next",
@@ -113,7 +112,7 @@ def test_a_run_under_way_shows_its_stage_and_the_page_asks_every_second() -> Non
     assert 'hx-trigger="every 1s"' in content
     assert '<rect width="50.0"' in content
     assert 'id="stop"' in content
-    assert re.search(r'id="collect-now" disabled', content)
+    assert re.search(r'id="run-gc" disabled', content)
 
 
 def test_a_run_that_ended_badly_shows_where_and_why() -> None:
@@ -135,8 +134,12 @@ def test_what_a_run_had_no_need_of_and_where_it_was_stopped() -> None:
     client = client_of(Role.VIEWER)
     make_run(stages=[{"name": "mark", "seconds": 1}, {"name": "purge", "seconds": 1}])
     assert list(steps(client.get(PAGE))) == ["mark", "purge"]
-    make_run(Run.State.STOPPED, minutes=1, stage="hide", stages=COUNTS["stages"][:3])
-    assert steps(client.get(PAGE))["hide"] == "stopped"
+    make_run(Run.State.STOPPED, minutes=1, stage="quarantine", stages=COUNTS["stages"][:3])
+    assert steps(client.get(PAGE))["quarantine"] == "stopped"
+    # As 0.5 called that stage.
+    before = [*COUNTS["stages"][:2], {"name": "hide", "seconds": 2}]
+    make_run(minutes=0, stage="done", stages=before)
+    assert steps(client.get(PAGE))["quarantine"] == "done"
 
 
 def test_a_run_that_ended_badly_still_says_what_waits() -> None:
@@ -160,7 +163,7 @@ def test_a_run_that_is_not_heard_of_does_not_run_any_more() -> None:
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
     answer = client_of(Role.ADMIN).get(PAGE)
     assert "No response" in text(answer)
-    assert not re.search(r'id="collect-now" disabled', answer.content.decode())
+    assert not re.search(r'id="run-gc" disabled', answer.content.decode())
 
 
 def test_an_odd_result_is_shown_as_far_as_it_is_known() -> None:
@@ -294,14 +297,14 @@ def test_a_refusal_is_a_run_that_failed(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(**options: Any) -> None:
         raise Refused("this store cannot be written from here")
 
-    monkeypatch.setattr(collecting, "run_gc", refuse)
+    monkeypatch.setattr(collector, "run_gc", refuse)
     client = client_of(Role.ADMIN)
     said = text(client.post(f"{PAGE}/start", follow=True))
     assert "this store cannot be written from here" in said
     assert Run.objects.get().state == Run.State.FAILED
 
 
-def test_a_maintainer_stops_an_estimate_and_only_an_administrator_a_collection() -> None:
+def test_a_maintainer_stops_an_estimate_and_only_an_administrator_a_gc_run() -> None:
     maintainer, admin = client_of(Role.MAINTAINER), client_of(Role.ADMIN)
     run = make_run(Run.State.RUNNING, stage="mark", stages=[])
     said = text(maintainer.post(f"{PAGE}/stop", {"run": run.pk}, follow=True))
@@ -324,16 +327,16 @@ def test_stopping_what_does_not_run_is_no_error(named: str) -> None:
     assert "It has already ended" in said
 
 
-def test_everything_is_put_back_and_counted_anew(
+def test_everything_is_restored_and_counted_anew(
     asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_back: list[tuple[str, str]] = []
+    restored: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        tasks.collector, "restore", lambda wanted, by: put_back.append((wanted, by))
+        tasks.collector, "restore", lambda wanted, by: restored.append((wanted, by))
     )
     make_run()
     client_of(Role.ADMIN).post(f"{PAGE}/restore")
-    assert put_back == [("all", "operator:a-admin")]
+    assert restored == [("all", "operator:a-admin")]
     assert [call["dry_run"] for call in asked] == [True]
 
 
@@ -434,7 +437,7 @@ def test_settings_are_said_in_words_with_the_next_run(settings: Any) -> None:
     assert "manual only Garbage collection runs only" in text(client_of(Role.MAINTAINER).get(PAGE))
 
 
-def test_a_store_that_cannot_be_reached_has_the_commands_for_the_stock_collector(
+def test_a_store_that_cannot_be_reached_has_the_commands_for_the_registrys_own_gc(
     monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
 ) -> None:
     monkeypatch.undo()
@@ -447,7 +450,7 @@ def test_a_store_that_cannot_be_reached_has_the_commands_for_the_stock_collector
     assert "--delete-untagged" not in "".join(
         re.findall(r"<code>(.*?)</code>", answer.content.decode(), re.DOTALL)
     )
-    assert re.search(r'id="collect-now" disabled', answer.content.decode())
+    assert re.search(r'id="run-gc" disabled', answer.content.decode())
 
 
 def test_a_store_that_can_be_reached_needs_no_commands(
@@ -457,7 +460,7 @@ def test_a_store_that_can_be_reached_needs_no_commands(
     settings.STORE_DIR = tmp_path
     answer = client_of(Role.ADMIN).get(PAGE)
     assert "garbage-collect" not in text(answer)
-    assert not re.search(r'id="collect-now" disabled', answer.content.decode())
+    assert not re.search(r'id="run-gc" disabled', answer.content.decode())
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ def test_raw_is_cut() -> None:
 # -- referrers, dates, charts
 
 
-def test_what_is_attached_has_words() -> None:
+def test_referrers_have_words() -> None:
     def words(**fields: str) -> tuple[str, bool]:
         given = {"artifact_type": "", "tag": "", **fields}
         one = image.referrer(digest=DIGESTS[0], size=1, at=None, **given)

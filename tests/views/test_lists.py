@@ -42,7 +42,7 @@ LISTS: dict[str, list[str]] = {
         f"/repositories/{R}",
         f"/repositories/{R}?q=1*",
         *(f"/repositories/{R}?sort={sort}" for sort in ("pushed", "size", "pulled")),
-        *(f"/repositories/{R}?show={show}" for show in ("attachments", "untagged")),
+        *(f"/repositories/{R}?show={show}" for show in ("referrer-tags", "untagged")),
     ],
     "tag": [
         f"/repositories/{R}:1.0?tab={tab}"
@@ -169,11 +169,11 @@ def test_every_route_is_a_list_here_or_said_to_be_none() -> None:
         ("/repositories/", r'class="repo__name" href="/repositories/([^"]+)"'),
         (f"/repositories/{R}", r'class="repo__name mono" href="./app:([^"]+)"'),
         (f"/repositories/{R}?show=untagged", r'class="repo__name mono" href="([^"]+)"'),
-        (f"/repositories/{R}?show=attachments", r'class="repo__name" href="([^"]+)"'),
+        (f"/repositories/{R}?show=referrer-tags", r'class="repo__name" href="([^"]+)"'),
         (f"/repositories/{R}:1.0?tab=referrers", r'class="repo__name" href="([^"]+)"'),
         (f"/repositories/{R}:1.0?tab=entries", r'<a class="mono" href="([^"]+)" title="[^"]+">'),
         ("/layers/{layer}", r'class="repo__name" href="([^"]+)"'),
-        ("/maintenance/recently-deleted?q=deleted", r'name="former" value="([0-9]+)"'),
+        ("/maintenance/recently-deleted?q=deleted", r'name="tombstone" value="([0-9]+)"'),
         ("/operators", r'class="repo__name" href="/operators/([^"]+)"'),
         ("/activity", r"<div><dt>Row<dd>([0-9]+)<"),
         ("/users", r'class="repo__name" href="/users/([^"]+)"'),

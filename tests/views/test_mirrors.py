@@ -157,11 +157,11 @@ def test_the_state_in_words(
     admin: Client, hub: Mirror, folder: Path, subtests: pytest.Subtests
 ) -> None:
     table: list[tuple[dict[str, Any], list[str]]] = [
-        ({}, ["Not used yet", "nothing was pulled yet"]),
+        ({}, ["Not used yet", "nothing pulled yet"]),
         ({"contact": AT, "hits": 9, "misses": 1, "stale": 3}, ["Available", "90 %", "3 without"]),
         (
             {"contact": AT, "away_since": AT, "error": "it refuses connections"},
-            ["Upstream away", "can still be pulled. (connection refused)"],
+            ["Upstream unavailable", "can still be pulled. (connection refused)"],
         ),
         ({"contact": AT, "error": "it answers 403"}, ["failed: HTTP status (403)"]),
         (

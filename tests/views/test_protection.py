@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -25,6 +23,7 @@ from registryui.models import (
 )
 from registryui.views.deletion import protection as page
 from tests.support import pushed
+from tests.support.commands import Command
 
 pytestmark = pytest.mark.django_db
 ADA = "operator:ada"
@@ -166,7 +165,7 @@ def test_immutable_is_a_box_to_tick_and_stays_ticked(admin: Client) -> None:
     assert again.status_code == 422
     assert 'value="1" checked' in again.content.decode()
     weaker = admin.post("/maintenance/protected/add", {**form, "immutable": ""})
-    assert "immutable already" in weaker.content.decode()
+    assert "already immutable" in weaker.content.decode()
     assert Protection.objects.get().is_immutable
 
 
@@ -208,10 +207,7 @@ def _badges(client: Client, path: str) -> list[str]:
 
 
 # -- the command ---------------------------------------------------------------------------------
-def said(*arguments: str) -> Any:
-    out = io.StringIO()
-    call_command("protect", *arguments, stdout=out)
-    return out.getvalue()
+said = Command("protect").said
 
 
 def test_the_command_adds_lists_and_lifts(store: None) -> None:

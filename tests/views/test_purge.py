@@ -57,7 +57,7 @@ def test_what_waits_to_be_undone_ends_with_it(world: World, ada: Client) -> None
     ada.post(page, {**form(text), "name": world.name})
     assert TagTombstone.objects.get(tag="1.0").ended_at is not None
     row = TagTombstone.objects.get(tag="1.0")
-    answer = ada.post("/restore", {"former": row.pk}, follow=True)
+    answer = ada.post("/restore", {"tombstone": row.pk}, follow=True)
     assert "permanently deleted" in bare(text_of(answer))
     assert not world.now("1.0")
 

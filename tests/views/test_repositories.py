@@ -172,7 +172,7 @@ def test_an_open_page_gets_only_what_changed(client: Client) -> None:
     assert b'hx-swap-oob="true"' in answer.content  # the chips follow
 
 
-def test_a_history_restore_gets_the_whole_page(client: Client) -> None:
+def test_a_history_restore_gets_the_full_page(client: Client) -> None:
     make_repository("a")
     answer = client.get("/repositories/", headers={**HTMX, "HX-History-Restore-Request": "true"})
     assert b"<html" in answer.content

@@ -206,7 +206,7 @@ def test_a_filter_without_hits_says_how_to_go_on(vera: Client) -> None:
     assert "<script>alert" not in html
 
 
-def test_attachments_and_untagged_stand_in_their_own_lists(vera: Client) -> None:
+def test_referrer_tags_and_untagged_have_their_own_lists(vera: Client) -> None:
     one = pushed.image(R, tags=["1"])
     hexes = one.digest.replace(":", "-")
     pushed.artifact(R, tags=[f"{hexes}.sig"], files=[("s", 1)])
@@ -214,9 +214,9 @@ def test_attachments_and_untagged_stand_in_their_own_lists(vera: Client) -> None
     multi(["2"], "2")  # its children have no tag, and are not untagged
     lost = pushed.image(R, layers=[("lost", 3)])
     assert names(page(vera)) == ["2", "1"]
-    attachments = page(vera, show="attachments")
-    assert "Signature" in attachments
-    assert "Referrers list" in attachments
+    referrer_tags = page(vera, show="referrer-tags")
+    assert "Signature" in referrer_tags
+    assert "Referrers list" in referrer_tags
     untagged = page(vera, show="untagged")
     assert lost.digest in untagged
     assert untagged.count("<tr>") == 2
@@ -226,7 +226,7 @@ def test_attachments_and_untagged_stand_in_their_own_lists(vera: Client) -> None
 def test_an_empty_repository_shows_how_to_push(vera: Client) -> None:
     factories.make_repository(R)
     assert "docker push" in page(vera)
-    for show in ("attachments", "untagged"):
+    for show in ("referrer-tags", "untagged"):
         assert vera.get(PAGE, {"show": show}).status_code == 200
 
 
@@ -349,7 +349,7 @@ def test_queries_do_not_grow_with_rows(vera: Client, subtests: pytest.Subtests) 
         one = multi([f"1.{n}", f"v1.{n}"], f"1.{n}")
         pushed.artifact(R, tags=[one.digest.replace(":", "-") + ".sig"], files=[(f"s{n}", 1)])
         pushed.image(R, layers=[(f"lost{n}", 1)])
-    few = {show: count(show) for show in ("tags", "attachments", "untagged")}
+    few = {show: count(show) for show in ("tags", "referrer-tags", "untagged")}
     for n in range(2, 40):
         multi([f"1.{n}", f"v1.{n}"], f"1.{n}", platforms=5)
         pushed.image(R, layers=[(f"lost{n}", 1)])

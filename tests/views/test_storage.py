@@ -52,7 +52,7 @@ def test_totals_repositories_and_namespaces(client: Client) -> None:
     )
 
 
-def test_what_collecting_would_free_stands_there_if_somebody_counted(client: Client) -> None:
+def test_what_gc_would_free_is_shown_if_somebody_counted(client: Client) -> None:
     StoreDay.objects.create(day=timezone.now().date(), measured_at=timezone.now(), size=10**9)
     assert "reclaimable, according" not in text(client)
     made = {"in_quarantine": 3, "in_quarantine_bytes": 2 * 10**9, "candidate_bytes": 7 * 10**9}
@@ -61,7 +61,7 @@ def test_what_collecting_would_free_stands_there_if_somebody_counted(client: Cli
     assert "7.0 GB reclaimable, according to the estimate of" in text(client)
     Run.objects.create(**done, result={**made, "dry_run": False})
     found = text(client)
-    assert "reclaimable, according" not in found  # it is hidden by now
+    assert "reclaimable, according" not in found  # it is in quarantine by now
     assert "2.0 GB in quarantine, to be purged when due" in found
 
 

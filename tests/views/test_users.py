@@ -348,13 +348,13 @@ def test_a_name_like_another_is_made_and_warned_of(admin: Client) -> None:
     assert "There is also a user CI" in text_of(admin.post("/users", NEW, follow=True))
 
 
-def test_what_the_front_proxy_said_is_told(admin: Client) -> None:
+def test_what_the_proxy_said_is_shown(admin: Client) -> None:
     text = text_of(admin.post("/users", NEW, follow=True))
     assert "Not verified yet, because the proxy did not respond: " in text
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_sign_in_at_the_front_proxy_is_told() -> None:
+def test_a_real_login_at_the_proxy_is_shown() -> None:
     with running_instance():
         text = text_of(client_of("ada", Role.ADMIN).post("/users", NEW, follow=True))
     assert "Written to htpasswd and verified with a login through the proxy, 0." in text
@@ -491,7 +491,7 @@ def test_off_on_end_describe_and_remove(admin: Client) -> None:
     assert "ci" not in publish.lines()
 
 
-def test_measuring_says_what_a_cost_does_to_the_front_door(admin: Client) -> None:
+def test_measuring_says_what_a_cost_does_to_the_proxy(admin: Client) -> None:
     fragment = admin.post("/users/measure", {"cost": "5"}, headers={"HX-Request": "true"})
     assert fragment["Content-Type"].startswith("text/plain")
     assert "cost 5 takes" in text_of(fragment)
@@ -726,7 +726,7 @@ def test_hand_edits_are_shown_without_hashes(admin: Client, edited: Path) -> Non
     assert list(tokens(admin)) == ["", "<i>added", "changed", "removed"]
 
 
-def test_one_line_is_taken_over_put_back_or_left_alone(admin: Client, edited: Path) -> None:
+def test_one_line_is_accepted_reverted_or_ignored(admin: Client, edited: Path) -> None:
     found = tokens(admin)
     assert "Accepted 1 line." in answer(admin, found["<i>added"], "take")
     new = RegistryUser.objects.get(name="<i>added")
@@ -749,7 +749,7 @@ def test_all_lines_are_taken_over_at_once(admin: Client, edited: Path) -> None:
     assert "edited by hand" not in page(admin, "/users")
 
 
-def test_all_lines_are_put_back_at_once(admin: Client, edited: Path) -> None:
+def test_all_lines_are_reverted_at_once(admin: Client, edited: Path) -> None:
     assert "Reverted 3 lines." in answer(admin, tokens(admin)[""], "back")
     assert set(publish.lines()) == {"changed", "removed", "same"}
     assert publish.lines()["changed"] == RegistryUser.objects.get(name="changed").secret_hash
@@ -784,7 +784,7 @@ def test_a_line_that_no_row_can_stand_for_is_left_alone_and_the_others_taken_ove
 
 
 # -- versions ------------------------------------------------------------------------------------
-def test_a_version_is_put_back_behind_a_plan_that_names_names(admin: Client) -> None:
+def test_a_version_is_restored_behind_a_plan_that_names_names(admin: Client) -> None:
     ci, gone = make("ci"), make("gone")
     make("old", expires_at=timezone.now() + timedelta(hours=1))
     then = publish.lines()["ci"]

@@ -1,4 +1,4 @@
-"""./boathouse gc: garbage collection, now or for the registry's own collector."""
+"""./boathouse gc: garbage collection, now or for the registry's own garbage collector."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -30,7 +30,7 @@ _RENAMED = {"keep_size": "keep_bytes", "library": "is_library", "open_port": "op
 class Command(BoathouseCommand):
     help = (
         "Mirrors of other registries: `mirror add hub`, then `docker pull HOST/hub/library/nginx`. "
-        "What was pulled once is stored here and can be pulled while the upstream is away."
+        "What was pulled once is stored here and can be pulled while the upstream is unavailable."
     )
 
     def add_arguments(self, parser: Any) -> None:

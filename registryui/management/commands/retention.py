@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from registryui import schedules
+from registryui import formats, schedules
 from registryui.management.command import BY, BoathouseCommand, Options, add_act, add_yes
 from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Run
 from registryui.refused import Refused
@@ -186,7 +186,7 @@ def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) ->
         verdict = retention_words.verdict(fate, is_dry=is_dry)
         because = retention_words.because(fate, counts.policy, run.started_at)
         command.stdout.write(f"{verdict:<13} {fate.repository}:{fate.tag}  {because}")
-    freed = f"{counts.freed:,} bytes reclaimable by garbage collection"
+    freed = f"{formats.size(counts.freed)} reclaimable by garbage collection"
     if is_dry:
         said = f"{counts.goes:,} of {counts.tags:,} tags would be deleted, {freed}; "
         said += f"{counts.saved:,} kept by an exception"

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from registryui import sockets
+from registryui import files, sockets
 from registryui.management.command import BoathouseCommand
 from registryui.setup import configuration, parts
 
@@ -35,8 +35,7 @@ class Command(BoathouseCommand):
             units = render(user=options["user"], group=options["group"] or options["user"])
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in units.items():
-                (folder / name).write_text(text)
-                (folder / name).chmod(0o644)
+                files.write(folder / name, text, mode=0o644)
         except ValueError as error:
             raise CommandError(str(error)) from error
         except OSError as error:

@@ -118,7 +118,7 @@ def activity(request: Request) -> HttpResponse:
 @require_role(Role.ADMIN, methods=("POST",))
 def activity_export(request: Request) -> StreamingHttpResponse:
     """All rows that the filters let through, the oldest first, while they are read. A form, because
-    an export stands in the log itself."""
+    an export is logged, too."""
     asked = _filters(request.POST)
     form = read_or_default(request.POST, form=one_of(FORMS, "jsonl"))["form"]
     details = {"form": form, **asked.query}

@@ -18,7 +18,7 @@ from registryui.views.plain_text import line, shown
 
 from .actors import Actor, actor_words
 
-# Group of acts, then each act: icon and words. Each act that the code records stands here:
+# Group of acts, then each act: icon and words. It lists each act that the code records:
 # tests/views/test_activity.py looks for them.
 ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
     "tag": (
@@ -197,7 +197,7 @@ _FLAWS = {
 
 
 def act_words(act: str) -> tuple[str, str]:
-    """Icon and words; of an act that stands nowhere, its own name."""
+    """Icon and words; of an unlisted act, its own name."""
     icon, words = _WORDS.get(act, ("circle-dot", act))
     return icon, str(words)
 
@@ -215,7 +215,7 @@ def flaw_words(what: str, row: int) -> str:
 
 
 def details(row: AuditEvent) -> list[tuple[str, str]]:
-    """The details as name and value, on lines that nothing hidden stands in."""
+    """The details as name and value, without characters that nobody sees."""
     found = row.details if isinstance(row.details, dict) else {"": row.details}
     return [(line(str(name), 60), _value(value)) for name, value in found.items()]
 

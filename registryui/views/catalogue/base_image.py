@@ -1,4 +1,4 @@
-"""What an image stands on. Looked for when its layers are shown, in a request of its own, so that
+"""What an image is based on. Looked for when its layers are shown, in a request of its own, so that
 the page of a tag does not wait for it."""
 
 from __future__ import annotations

@@ -163,8 +163,8 @@ def referrers(repository: Repository, digests: Sequence[str]) -> list[image.Refe
     by_subject = (
         _with_subject(repository, digests)
         .order_by()
-        .annotate(attached_by=Value("", output_field=CharField()))
-        .values_list("attached_by", "digest", "artifact_type", "size", "pushed_at")
+        .annotate(by_tag=Value("", output_field=CharField()))
+        .values_list("by_tag", "digest", "artifact_type", "size", "pushed_at")
     )
     rows = by_subject.union(_by_tag(repository, digests), all=True)[: REFERRER_LIMIT + 1]
     found = {row[1]: _referrer(*row) for row in rows}
@@ -231,8 +231,8 @@ def signed(repository: Repository, digests: Iterable[str]) -> set[str]:
     subjects = (
         _with_subject(repository, wanted)
         .order_by()
-        .annotate(attached_by=Value("", output_field=CharField()))
-        .values_list("subject_digest", "artifact_type", "attached_by")
+        .annotate(by_tag=Value("", output_field=CharField()))
+        .values_list("subject_digest", "artifact_type", "by_tag")
     )
     tags = (
         Tag.objects.filter(repository=repository, refers_to__in=wanted, name__endswith=".sig")
@@ -252,7 +252,7 @@ def signed(repository: Repository, digests: Iterable[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An image that stands on this one, or an image index that lists it."""
+    """An image based on this one, or an image index that lists it."""
 
     repository: str
     digest: str

@@ -93,7 +93,7 @@ def namespaces(parent: str, counted: Mapping[str, Counted]) -> list[Namespace]:
 
 
 def _below(parent: str) -> list[Namespace]:
-    # What stands behind `parent/`, up to its next slash, is the next part of the path.
+    # What follows `parent/`, up to its next slash, is the next part of the path.
     found = (
         Repository.objects.within(parent)
         .order_by()

@@ -62,7 +62,7 @@ SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "size": (_("Largest first"), ("-size", "-id")),
     "pulled": (_("Longest since last pull first"), ("pulled_at", "id")),
 }
-SHOWS = ("tags", "attachments", "untagged")
+SHOWS = ("tags", "referrer-tags", "untagged")
 
 
 @require_role(Role.VIEWER)
@@ -102,7 +102,7 @@ class MirrorOf:
     """The mirror that a repository is in."""
 
     pk: int
-    host: str  # of the upstream, as it stands before names of images
+    host: str  # of the upstream, as in names of images
 
 
 def _mirror(row: Any) -> MirrorOf | None:
@@ -110,10 +110,10 @@ def _mirror(row: Any) -> MirrorOf | None:
 
 
 def _counts(row: Any) -> dict[str, int]:
-    """What stands beside the tabs. One query."""
+    """The counts beside the tabs. One query."""
     return {
         "tags": row.tag_count,
-        "attachments": row.referrer_tag_count,
+        "referrer_tags": row.referrer_tag_count,
         "untagged": _untagged_manifests(row).count(),
     }
 
@@ -134,7 +134,7 @@ def missing(request: Request, repository: str, *, reference: str = "") -> HttpRe
         "is_digest": ":" in reference,
         "is_known": is_known,
         "push": "" if is_known else f"docker push {settings.REGISTRY_NAME}/{repository}:TAG",
-        "former": _tombstone(repository, reference),
+        "tombstone": _tombstone(repository, reference),
     }
     return render(request, "catalogue/repository/missing.html", context, status=404)
 
@@ -191,7 +191,7 @@ def _repositories() -> QuerySet[Repository]:
     """Repositories with `referrer_tag_count`, `pulls` of 30 days, and of a mirrored one the id of
     its `mirror` and its `upstream`."""
     mirrors = Mirror.objects.filter(name=OuterRef("namespace"))
-    attachments = (
+    referrer_tags = (
         Tag.objects.filter(repository=OuterRef("pk"), refers_to__gt="")
         .order_by()
         .values("repository")
@@ -209,7 +209,7 @@ def _repositories() -> QuerySet[Repository]:
     )
     return Repository.objects.annotate(
         referrer_tag_count=Coalesce(
-            Subquery(attachments), Value(0), output_field=BigIntegerField()
+            Subquery(referrer_tags), Value(0), output_field=BigIntegerField()
         ),
         pulls=Coalesce(Subquery(pulls), Value(0), output_field=BigIntegerField()),
         mirror=Subquery(mirrors.values("pk")),
@@ -404,11 +404,11 @@ def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
     return Manifest.objects.filter(repository=row, untagged_at__isnull=False, is_listed=False)
 
 
-_LISTS = {"tags": _tags, "attachments": _referrer_tags, "untagged": _untagged}
+_LISTS = {"tags": _tags, "referrer-tags": _referrer_tags, "untagged": _untagged}
 
 
 def behind(request: Request, name: str) -> dict[str, Any]:
-    """What stands behind a question about a repository: its tags, as the page shows them first.
+    """The page behind a question about a repository: its tags, as the page shows them first.
 
     {} if the index does not have it.
     """

@@ -219,7 +219,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "tab": tab,
         "tab_template": f"catalogue/tag/_{tab}.html",
         "referrers": referrers,
-        "former": restorable,
+        "earlier": restorable,
         "behind": restorable is not None,
         "may_delete": _may_delete(request, subject),
         **_tab_context(request, tab, subject, chosen, usage),

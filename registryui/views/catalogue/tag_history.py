@@ -66,7 +66,7 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
     )
     events = events.filter(tag=tag) if tag else events.filter(digest=digest)
     page: Page[Any] = keyset_page(events, ("-at", "-id"), after=request.GET.get("after", ""))
-    formers = _formers(repository, tag)
+    tombstones = _tombstones(repository, tag)
     may_act = bool(tag) and may_open(request.user, "restore_digest")
     rows, current = [], digest if tag and not page.previous else ""
     for event in page.rows:
@@ -85,7 +85,7 @@ def history(request: Request, repository: Repository, *, tag: str, digest: str) 
                 is_now,
                 may_act and event.stored_size is not None and event.digest != digest,
                 # Only where it lost the name last: one entry has one button.
-                formers.pop(event.digest, None) if event.digest != digest else None,
+                tombstones.pop(event.digest, None) if event.digest != digest else None,
             )
         )
     since = page.rows[0].since if page.rows else _first_push().values_list("at", flat=True).first()
@@ -98,7 +98,7 @@ def _who(event: Any) -> Actor:
     return actor_of(event.actor, event.user)
 
 
-def _formers(repository: Repository, tag: str) -> dict[str, TagTombstone]:
+def _tombstones(repository: Repository, tag: str) -> dict[str, TagTombstone]:
     """What waits to be undone under that name, by digest. One query."""
     if not tag:
         return {}

@@ -1,6 +1,6 @@
 """What the list of a repository's tags shows, prepared from rows: values in, values out.
 
-Tags on one digest hang on a line (a lane) where they stand together, and say "same image as" where
+Tags on one digest hang on a line (a lane) where they are adjacent, and say "same image as" where
 they do not. repository.py reads the rows, templates/components/repository/ show these.
 """
 
@@ -79,7 +79,7 @@ class TagRow:
     pulled_at: datetime
     aliases: str
     lane: Lane | None
-    is_follower: bool  # stands below another tag of its image
+    is_follower: bool  # is below another tag of its image
 
     @property
     def problem_words(self) -> str:
@@ -191,7 +191,7 @@ def _alias_words(name: str, group: Group | None) -> str:
 def _lanes(
     manifests: Sequence[int | None], groups: Mapping[int, Group], goes_on: tuple[bool, bool]
 ) -> list[Lane | None]:
-    """A lane for each group whose tags stand together on this page; neighbours alternate."""
+    """A lane for each group whose tags are adjacent on this page; neighbours alternate."""
     runs = [(key, len(list(run))) for key, run in groupby(manifests)]
     seen = Counter(key for key, _length in runs)
     lanes: list[Lane | None] = []

@@ -1,4 +1,4 @@
-"""Waiting to be undone: deleted and overwritten tags, newest first, and putting them back."""
+"""Recently deleted: deleted and overwritten tags, newest first, and their restore."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows of one act that stand together; `count`: of the whole act, 1 for what stands alone."""
+    """Adjacent rows of one act; `count`: of the whole act, 1 for a single row."""
 
     rows: tuple[Row, ...]
     count: int
@@ -147,10 +147,10 @@ def restore(request: Request) -> HttpResponse:
 
 
 def _restore_one(request: Request, back: str) -> HttpResponse:
-    asked = read_or_default(request.POST, former=Number(), expected=Words())
-    if asked["former"] is None:
+    asked = read_or_default(request.POST, tombstone=Number(), expected=Words())
+    if asked["tombstone"] is None:
         raise Refused(_("Nothing selected that can be restored."))
-    row = get_object_or_404(TagTombstone, pk=asked["former"])
+    row = get_object_or_404(TagTombstone, pk=asked["tombstone"])
     expected = asked["expected"] or None
     try:
         restoring.restore(row, by=request.user.actor, expected=expected)
@@ -173,7 +173,7 @@ def _ask(
     manifests = Manifest.objects.filter(repository__name=row.repository)
     tag = Tag.objects.filter(repository__name=row.repository, name=row.tag).first()
     context = {
-        "former": row,
+        "tombstone": row,
         "by": line(row.who, 80),
         "now": digest,
         "now_manifest": manifests.filter(digest=digest).only("digest", "size").first(),

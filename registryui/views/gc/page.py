@@ -1,4 +1,4 @@
-"""Getting space back: what can be collected, the run under way, what waits hidden, what was.
+"""Garbage collection: what is reclaimable, the current run, the quarantine, earlier runs.
 
 The page reads the book of runs and asks the store nothing; all work is the worker's.
 """
@@ -68,7 +68,9 @@ def gc(request: Request) -> HttpResponse:
         "obstacle": obstacle,
         "clock_words": clock.words(jumped) if jumped.has_jumped else "",
         "is_unreviewed": collector.is_unreviewed(recent),
-        "stock_steps": registry_gc.steps(settings.REGISTRY_PROGRAM or REGISTRY) if obstacle else (),
+        "own_gc_steps": registry_gc.steps(settings.REGISTRY_PROGRAM or REGISTRY)
+        if obstacle
+        else (),
         "settings_words": settings_words(),
         "is_waiting": is_same and waited < PATIENCE,
         "is_late": is_late,
@@ -144,7 +146,7 @@ def gc_trust_clock(request: Request) -> HttpResponse:
 
 @require_role(Role.ADMIN, methods=("POST",))
 def gc_restore(request: Request) -> HttpResponse:
-    """Brings everything back that waits hidden; an estimate follows and counts anew."""
+    """Restores all of the quarantine; an estimate follows and counts anew."""
     return _ask(request, lambda: tasks.restore_quarantined(request.user.actor))
 
 
@@ -157,7 +159,7 @@ def gc_purge(request: Request) -> HttpResponse:
     context = {
         "quarantine": quarantine(recent),
         "is_running": any(runs.is_alive(run) for run in recent),
-        "holds": _freeze_seconds(recent),
+        "freeze_seconds": _freeze_seconds(recent),
     }
     return render(request, "gc/purge.html", context)
 

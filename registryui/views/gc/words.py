@@ -13,7 +13,7 @@ from registryui.gc.result import Result
 from registryui.models import Run
 from registryui.views.runs import ShownRun
 
-STAGES = ("canary", "mark", "hide", "review", "purge", "leftovers")
+STAGES = ("canary", "mark", "quarantine", "review", "purge", "leftovers")
 DRY_STAGES = ("mark", "leftovers")  # of a dry run
 REVIEW_STAGES = ("review",)  # of one that only looks again
 LEAST_SHARE = 0.05  # of the work that must be done before "left" is said
@@ -74,7 +74,7 @@ def counted(recent: Sequence[Run]) -> Report | None:
 
 
 def quarantine(recent: Sequence[Run]) -> Report | None:
-    """The newest of these that has ended, also badly: it says what waits hidden now."""
+    """The newest of these that has ended, also badly: it says what is in quarantine now."""
     ended = (run for run in recent if run.state != Run.State.RUNNING)
     found = (one for one in map(report, ended) if one.counts.in_quarantine is not None)
     return next(found, None)
@@ -113,7 +113,7 @@ def _title(name: str) -> str:
     return {
         "canary": _("Test that the registry notices quarantined content"),
         "mark": _("Mark reachable content"),
-        "hide": _("Quarantine unreachable content"),
+        "quarantine": _("Quarantine unreachable content"),
         "review": _("Review"),
         "purge": _("Purge content that is due"),
         "leftovers": _("Remove unfinished uploads and empty repositories"),

@@ -17,11 +17,11 @@ from registryui.views.plain_text import line
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One mirror. `css`, `icon`: of its badge; `trouble`: a sentence, "" if all is well."""
+    """One mirror. `css`, `icon`: of its badge; `trouble`: a sentence, "" if there is none."""
 
     row: Mirror
     state: State
-    host: str  # what stands before an image's name at the upstream
+    host: str  # the host in an image's name at the upstream
     word: str
     css: str
     icon: str
@@ -55,7 +55,7 @@ def _badge(row: Mirror, found: State) -> tuple[str, str, str]:
     if not row.is_active:
         return _("Disabled"), "bad", "ban"
     if found.is_away:
-        return _("Upstream away"), "warn", "triangle-alert"
+        return _("Upstream unavailable"), "warn", "triangle-alert"
     if found.contact:
         return _("Available"), "ok", "circle-check"
     return _("Not used yet"), "", "circle"

@@ -208,7 +208,7 @@ def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> Ht
 
 
 def _filled(row: RetentionPolicy | None) -> Mapping[str, Any]:
-    """The fields of the form: of a policy, or of a new one that is safe as it stands."""
+    """The fields of the form: of a policy, or of a new one, safe as proposed."""
     if row is not None:
         return policies.facts(row)
     return {"tags": "*", "keep_newest": 10, "keep_pulled_days": 90, "schedule": "0 4 * * SUN"}

@@ -1,6 +1,6 @@
 """Why a tag was found: for each item of the query what in the tag fits it.
 
-Names are marked where they stand, so only what the name does not show is said here.
+Names are marked in place, so only what the name does not show is said here.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _stated(term: Term, configs: Sequence[ImageConfig]) -> Reason:
 
 
 def _lines(field: str, config: ImageConfig) -> list[tuple[str, str]]:
-    """What can be asked for, and the line that it stands in."""
+    """What can be asked for, and the line that contains it."""
     if field == "label":
         return [(key, f"{key}={value}") for key, value in config.labels.items()]
     if field == "env":

@@ -193,7 +193,7 @@ def _version(path: Path) -> Version | None:
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """What putting a version back does to one name."""
+    """What the restore of a version does to one name."""
 
     name: str
     what: What

@@ -1,7 +1,7 @@
 """Lines to paste on a client: how a registry user logs in, pushes and pulls, without the secret.
 
 No line holds the secret: it is typed into `read`, or kept by the CI as a variable, so that it
-stands in no shell history. Names are quoted: a registry user may be called "$(reboot)".
+is in no shell history. Names are quoted: a registry user may be called "$(reboot)".
 """
 
 from __future__ import annotations
@@ -16,30 +16,13 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from registryui.accounts import rights
+from registryui.client_steps import Client, Step
 from registryui.models import RegistryUser, Right, Tag
 
 IMAGE = "my-image"  # what the client's own image is called in the lines
 TAG = "1.0"
 SECRET = "BOATHOUSE_SECRET"  # noqa: S105  (the name of a variable)
 SCOPES_READ = 20  # for an image that there is
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One box to copy and what it does."""
-
-    name: str  # login, push, pull, secret, file
-    title: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """All the steps for one kind of client."""
-
-    key: str
-    label: str
-    steps: Sequence[Step]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from registryui.gc import collector as collecting
+from registryui.gc import collector
 from registryui.index.sync import sync
 from registryui.models import Run
 from registryui.registry.choose import open_store
@@ -29,8 +29,8 @@ def index(registry: Registry) -> None:
     assert run.state == Run.State.DONE, run.log
 
 
-def collect(**options: Any) -> dict[str, Any]:
-    run = collecting.run_gc(by="test", **options)
+def run_gc(**options: Any) -> dict[str, Any]:
+    run = collector.run_gc(by="test", **options)
     assert run is not None
     assert run.state == Run.State.DONE, (run.result, run.log)
     return dict(run.result)
@@ -39,5 +39,5 @@ def collect(**options: Any) -> dict[str, Any]:
 def data_size(store: Path) -> int:
     """Bytes of all blobs, in the store and in quarantine."""
     blobs = [*store.glob("docker/registry/v2/blobs/*/*/*/data")]
-    hidden = [*store.glob("boathouse/quarantine/*/[0-9]*")]
-    return sum(one.stat().st_size for one in (*blobs, *hidden) if one.is_file())
+    quarantined = [*store.glob("boathouse/quarantine/*/[0-9]*")]
+    return sum(one.stat().st_size for one in (*blobs, *quarantined) if one.is_file())
