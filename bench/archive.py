@@ -35,7 +35,10 @@ def measure() -> Iterator[Row]:
             made = make(place / "made.tar", digest)
             yield _measured(f"import of one {name} of {GIGABYTES} GB", here, "import", made)
         until(lambda: here.tag("large/oci", "1"), "the index knows it")
-        first, second = place / "first.tar", place / "second.tar"
+        out = place / "out"
+        out.mkdir()
+        out.chmod(0o777)  # started by root, the commands run as another user
+        first, second = out / "first.tar", out / "second.tar"
         yield _measured(
             f"export of one image of {GIGABYTES} GB", here, "export", first, "large/oci"
         )
