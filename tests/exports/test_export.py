@@ -22,7 +22,7 @@ from registryui.registry.client import RegistryClient
 from tests.imports.test_archive import imported, states
 from tests.support.filled import fill
 from tests.support.parts import running_registry
-from tests.support.registries import Registry, whole
+from tests.support.registries import Registry, what_is_missing
 from tests.support.worlds import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,7 +92,7 @@ def test_everything_arrives_with_the_same_bytes(
         for name in made:
             repository, _colon, tag = name.partition(":")
             assert other.get(repository, tag).body == real.get(repository, tag).body, name
-            assert whole(other, repository, tag) == whole(real, repository, tag)
+            assert what_is_missing(other, repository, tag) == what_is_missing(real, repository, tag)
 
 
 def test_the_same_tags_give_the_same_bytes(here: World, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_signatures_go_with_the_tag(
         suffixes = ("", ".sig", ".att", ".sbom")
         assert set(tags) == {"1", *(f"{fallback}{one}" for one in suffixes)}
         for child in json.loads(other.get("all/image", fallback).body)["manifests"]:
-            assert whole(other, "all/image", child["digest"]) == ""
+            assert what_is_missing(other, "all/image", child["digest"]) == ""
 
 
 def test_a_second_archive_has_only_what_is_new(here: World, tmp_path: Path, settings: Any) -> None:
@@ -171,7 +171,7 @@ def test_a_second_archive_has_only_what_is_new(here: World, tmp_path: Path, sett
         assert other.get("team/api", "2").status == 404
         imported(first)
         assert states(imported(second)) == {"team/api:1": "there", "team/api:2": "taken"}
-        assert whole(other, "team/api", "2") == ""
+        assert what_is_missing(other, "team/api", "2") == ""
 
 
 def test_blobs_of_another_repository_of_the_index_are_found(here: World, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_blobs_of_another_repository_of_the_index_are_found(here: World, tmp_pat
     here.sync()
     assert export(str(second), "tools/*", "--since", str(first))[0] == 0
     assert states(imported(second, options=Options(namespace="copy"))) == {"tools/new:1": "taken"}
-    assert whole(here.real, "copy/tools/new", "1") == ""
+    assert what_is_missing(here.real, "copy/tools/new", "1") == ""
 
 
 def test_skopeo_opens_it(full: tuple[Registry, dict[str, tuple[str, str]]], tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from registryui.imports.registry import Access, RegistrySource
 from registryui.imports.source import Options
 from registryui.models import Run
 from tests.support.pushing import in_child
-from tests.support.registries import Registry, whole
+from tests.support.registries import Registry, what_is_missing
 
 hub = Registry(HUB, FOLDER / "hub/store")
 ours = Registry(OURS, FOLDER / "ours/store")
@@ -128,7 +128,7 @@ def looked_at(tags: list[str], *, is_all: bool) -> list[str]:
         repository, _colon, tag = name.partition(":")
         if not is_here(name):
             broken += [f"{name} is not here"] * is_all
-        elif problem := whole(ours, repository, tag):
+        elif problem := what_is_missing(ours, repository, tag):
             broken.append(f"{name}: {problem}")
         elif ours.get(repository, tag).body != hub.get(repository, tag).body:
             broken.append(f"{name} differs")

@@ -17,7 +17,7 @@ from registryui.refused import Refused
 from tests.support.archives import as_tar, layer, saved, tar_of, write
 from tests.support.fake_source import digest_of
 from tests.support.layouts import Layout
-from tests.support.registries import Registry, whole
+from tests.support.registries import Registry, what_is_missing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,7 +64,7 @@ def test_an_oci_layout_keeps_its_digests(form: str, tmp_path: Path, ours: Regist
         name = entry["annotations"]["org.opencontainers.image.ref.name"].rpartition("/library/")[2]
         repository, _colon, tag = name.partition(":")
         assert digest_of(ours.get(repository, tag).body) == entry["digest"]
-        assert whole(ours, repository, tag) == ""
+        assert what_is_missing(ours, repository, tag) == ""
     assert set(states(imported(place)).values()) == {"there"}
 
 
@@ -77,7 +77,7 @@ def test_layers_of_docker_save_get_the_same_digests_each_time(
     assert set(states(imported(place, options=Options(namespace="two"))).values()) == {"taken"}
     found = {ours.get(f"{to}/{name}", tag).body for to in ("one", "two") for name, tag in NAMES}
     assert len(found) == 1
-    assert whole(ours, "one/team/api", "2.1") == ""
+    assert what_is_missing(ours, "one/team/api", "2.1") == ""
     manifest = json.loads(found.pop())
     assert manifest["config"]["digest"] == f"sha256:{next(iter(_configs(files)))}"
     got = ours.ask("GET", f"/v2/one/api/blobs/{manifest['layers'][1]['digest']}").body
@@ -104,7 +104,7 @@ def test_a_linked_layer_and_a_compressed_one_are_taken(tmp_path: Path, ours: Reg
     assert states(done) == {"api:1": "taken"}
     layers = ours.get("api", "1").json()["layers"]
     assert [one["digest"] for one in layers][1] == digest_of(files[second])
-    assert whole(ours, "api", "1") == ""
+    assert what_is_missing(ours, "api", "1") == ""
 
 
 def test_an_image_that_docker_pushed_is_there(tmp_path: Path, ours: Registry) -> None:

@@ -18,7 +18,7 @@ from registryui.models import AuditEvent, ImportedTag, Mirror, Run
 from registryui.refused import Refused
 from registryui.registry.source import Stored
 from tests.oci.samples import signed_schema1
-from tests.support.registries import Registry, whole
+from tests.support.registries import Registry, what_is_missing
 from tests.support.registry_habits import habits
 from tests.support.upstreams import LOGIN, WRONG, Upstream, upstream
 
@@ -58,7 +58,7 @@ def test_all_tags_of_a_registry_are_here(tmp_path: Path, ours: Registry, auth: s
         assert set(states(done).values()) == {"taken"}
         names = ("team/app:1", "team/app:latest", "team/app:multi", "tools/base:9")
         assert same(hub.registry, ours, *names)
-    assert [whole(ours, *name.split(":")) for name in names] == [""] * 4
+    assert [what_is_missing(ours, *name.split(":")) for name in names] == [""] * 4
 
 
 def test_a_second_import_sends_nothing(tmp_path: Path, ours: Registry) -> None:
@@ -167,7 +167,7 @@ def test_a_broken_upstream_tags_nothing_and_the_next_run_completes(
         assert ours.get("team/app", "1").status == 404
         hub.fail(None)
         assert states(imported(hub)) == {"team/app:1": "taken"}
-    assert whole(ours, "team/app", "1") == ""
+    assert what_is_missing(ours, "team/app", "1") == ""
 
 
 @pytest.mark.skipif(not habits().knows_schema1, reason="registry 3 shows no schema 1")
@@ -211,7 +211,7 @@ def test_a_stop_ends_it_between_pieces_and_what_was_done_is_reported(
             found, 200
         )
         assert imported(hub).state == Run.State.DONE
-    assert whole(ours, "team/app", "2") == ""
+    assert what_is_missing(ours, "team/app", "2") == ""
 
 
 def test_the_password_is_nowhere(tmp_path: Path, ours: Registry, caplog: Any) -> None:
@@ -245,7 +245,7 @@ def test_referrers_of_the_api_get_fallback_tags_here(
         for subject, one in ((digest, signature), (signature["digest"], of_signature)):
             tag = ours.get("team/app", f"sha256-{subject[7:]}")
             assert [each["digest"] for each in tag.json()["manifests"]] == [one["digest"]]
-            assert whole(ours, "team/app", one["digest"]) == ""
+            assert what_is_missing(ours, "team/app", one["digest"]) == ""
         assert states(imported(hub)) == {"team/app:1": "there"}
 
 

@@ -17,7 +17,7 @@ from registryui.models import Role, Run
 from tests.imports.conftest import ours  # noqa: F401  (a fixture)
 from tests.support.archives import header, layer, saved, tar_of
 from tests.support.factories import make_operator
-from tests.support.registries import Registry, whole
+from tests.support.registries import Registry, what_is_missing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -76,7 +76,7 @@ def test_an_archive_arrives_in_pieces_and_is_imported(
     uploads.carry_out(run)
     run.refresh_from_db()
     assert (run.state, Result.of(run).taken, Result.of(run).source) == ("done", 1, "saved.tar")
-    assert whole(ours, "moved/team/api", "1") == ""
+    assert what_is_missing(ours, "moved/team/api", "1") == ""
     assert uploads.uploads() == []
 
 
@@ -145,7 +145,7 @@ def test_the_form_works_without_a_script(
     run = Run.objects.get()
     assert answer["Location"] == f"/imports/{run.pk}"
     uploads.carry_out(run)
-    assert whole(ours, "team/web", "2") == ""
+    assert what_is_missing(ours, "team/web", "2") == ""
 
 
 def test_the_form_refuses_what_is_no_archive(admin: Client, asked: list[int]) -> None:
