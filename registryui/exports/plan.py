@@ -116,7 +116,7 @@ class _Reading:
         contents: dict[str, Content] = {}
         elsewhere: dict[str, int] = {}
         stored, parsed = self._manifest(one.repository, one.digest)
-        image = self._collect(one.repository, stored, parsed, contents, elsewhere)
+        image = self._add_manifest(one.repository, stored, parsed, contents, elsewhere)
         self.plan.contents.update(contents)
         self.plan.elsewhere.update(elsewhere)
         self.plan.entries.append(
@@ -144,7 +144,7 @@ class _Reading:
             )
         return stored, parsed
 
-    def _collect(
+    def _add_manifest(
         self,
         repository: str,
         stored: Stored,
@@ -164,7 +164,7 @@ class _Reading:
                 blobs.append(entry)
             elif entry.digest not in contents:
                 child = self._manifest(repository, entry.digest)
-                images[str(entry.platform)] = self._collect(
+                images[str(entry.platform)] = self._add_manifest(
                     repository, *child, contents, elsewhere, depth - 1
                 )
         self._add_blobs(repository, blobs, contents, elsewhere)

@@ -203,7 +203,7 @@ def _check(upload: Upload, handle: int) -> None:
         raise
 
 
-class Whole:
+class FormUpload:
     """An archive that arrives in one form, of a size that is known at its end."""
 
     def __init__(self, name: str, *, by: str) -> None:

@@ -249,7 +249,7 @@ def test_an_upload_goes_on_after_the_connection_was_lost(
     assert until(lambda: boathouse.tag("browser/again", "1"), "the index knows it")
 
 
-def test_a_form_without_a_script_sends_it_whole_and_nginx_stores_nothing(
+def test_a_form_without_a_script_sends_it_at_once(
     boathouse: Product, tmp_path: Path
 ) -> None:
     place = _big(tmp_path, "form/app:1")

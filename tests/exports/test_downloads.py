@@ -34,7 +34,7 @@ def viewer() -> Client:
     return client
 
 
-def test_a_tag_is_downloaded_whole(here: World, viewer: Client) -> None:
+def test_a_tag_is_downloaded_with_all_layers(here: World, viewer: Client) -> None:
     here.real.push_image("team/api", "1", layers=[os.urandom(3_000_000), b"app"])
     here.sync()
     answer = viewer.post("/repositories/team/api:1/archive")

@@ -93,7 +93,7 @@ class _Spooled(FileUploadHandler):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self._by = request.user.actor
-        self._whole: uploads.Whole | None = None
+        self._arriving: uploads.FormUpload | None = None
         self.upload: Upload | None = None
         self.refusal = ""
 
@@ -101,24 +101,24 @@ class _Spooled(FileUploadHandler):
         """See FileUploadHandler."""
         super().new_file(*args, **kwargs)
         with self._refusing():
-            self._whole = uploads.Whole(str(self.file_name or ""), by=self._by)
+            self._arriving = uploads.FormUpload(str(self.file_name or ""), by=self._by)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """See FileUploadHandler."""
         with self._refusing():
-            if self._whole:
-                self._whole.write(raw_data)
+            if self._arriving:
+                self._arriving.write(raw_data)
 
     def file_complete(self, file_size: int) -> UploadedFile[bytes] | None:
         """See FileUploadHandler."""
         with self._refusing():
-            self.upload = self._whole.done() if self._whole else None
+            self.upload = self._arriving.done() if self._arriving else None
         return UploadedFile(name=self.file_name, size=file_size)
 
     def upload_interrupted(self) -> None:
         """See FileUploadHandler."""
-        if self._whole:
-            self._whole.give_up()
+        if self._arriving:
+            self._arriving.give_up()
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
