@@ -25,6 +25,7 @@ from registryui.registry.source import Stored
 from .source import Content, Descriptor, Target
 
 AT_ONCE = 4  # blobs of an image
+SMALL = 4_000_000  # bytes of an image that threads of its own would make slower: tags have some
 NESTING_LIMIT = 4  # image indexes within each other
 PIECE = 256 * 1024
 
@@ -111,8 +112,9 @@ def _copy_blobs(
     target: Target,
 ) -> None:
     blobs = {one.digest: one for one in descriptors if is_digest(one.digest)}
-    target.expect(sum(one.size for one in blobs.values()))
-    if len(blobs) == 1:
+    size = sum(one.size for one in blobs.values())
+    target.expect(size)
+    if len(blobs) == 1 or size < SMALL:
         for one in blobs.values():
             _copy_blob(content, repository, one, target)
         return
