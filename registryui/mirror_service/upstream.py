@@ -2,7 +2,8 @@
 
     ask ── 401 ──► challenge ─┬ Bearer: a token from its realm, kept until it expires
         │                     └ Basic
-        └─ 301 … 308 ──► followed, without Authorization to another host, never from https to http
+        └─ 301 … 308 ──► followed, without Authorization to another host, never from https to http,
+                         nor to services of this machine
 
 Health says whether it is away: then nobody waits for it until a probe in the background succeeds.
 A 429 only stops manifests, which is what Docker Hub counts.
@@ -11,9 +12,11 @@ A 429 only stops manifests, which is what Docker Hub counts.
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import logging
 import re
+import socket
 import ssl
 import threading
 import time
@@ -390,7 +393,18 @@ class Upstream:
         else:
             connection = HTTPConnection(host, port, timeout=CONNECT_SECONDS)
         connection.connect()
+        if not proxy and origin.host != self._origin.host and _is_local(connection.sock):
+            self._check_may_be_local(connection)
         return connection
+
+    def _check_may_be_local(self, connection: HTTPConnection) -> None:
+        """Another host, which the upstream names: on this machine only if the upstream is, too."""
+        own = (self._origin.host, self._origin.port)
+        with suppress(OSError), socket.create_connection(own, CONNECT_SECONDS) as upstream:
+            if _is_local(upstream):
+                return
+        connection.close()
+        raise Wrong(f"{self.mirror.url} refers to a service of the machine that asks")
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
@@ -488,6 +502,14 @@ class Upstream:
     def _refuse_token(self, words: str) -> NoReturn:
         self.state.note(error=words)
         raise Denied(f"{self.mirror.url} {words}")
+
+
+def _is_local(connected: socket.socket) -> bool:
+    """Whether the other end is this machine, or a service for it alone, as clouds have them."""
+    address = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return address.is_loopback or address.is_link_local
 
 
 _PARAMETER = re.compile(r'([A-Za-z_]+)="([^"]*)"')

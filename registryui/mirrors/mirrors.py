@@ -274,13 +274,15 @@ def _new_name(text: str) -> str:
 def _fill(row: Mirror, wanted: Wanted) -> None:
     """Sets all fields of the row, checked. Raises Refused."""
     url = checked_url(wanted.url, may_be_plain=wanted.may_be_plain)
-    row.secret = _secret(row, wanted, url)
+    ca, proxy = checked_ca(wanted.ca), _proxy(wanted.proxy)
+    is_elsewhere = row.url != url or ca not in ("", row.ca) or proxy not in ("", row.proxy)
+    row.secret = _secret(row, wanted, is_elsewhere=is_elsewhere)
     row.url, row.user = url, wanted.user.strip()
     row.allow, row.deny = _patterns(wanted.allow), _patterns(wanted.deny)
     row.fresh_minutes = _number(wanted.fresh_minutes, 0, MOST_MINUTES) or 0
     row.keep_days = _number(wanted.keep_days, 1, MOST_DAYS)
     row.keep_bytes = _number(wanted.keep_bytes, 1_000_000, MOST_BYTES)
-    row.ca, row.proxy = checked_ca(wanted.ca), _proxy(wanted.proxy)
+    row.ca, row.proxy = ca, proxy
     row.is_library = url == DOCKER_HUB if wanted.is_library is None else wanted.is_library
     row.open_port, row.networks = _open_port(row, wanted.open_port, wanted.networks)
 
@@ -312,9 +314,18 @@ def checked_url(text: str, *, may_be_plain: bool) -> str:
     netloc = f"[{host}]" if ":" in host else host
     if parts.port and parts.port != (443 if parts.scheme == "https" else 80):
         netloc += f":{parts.port}"
-    if netloc == settings.REGISTRY_NAME:
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if netloc == settings.REGISTRY_NAME or _is_ours(host, port):
         raise Refused(_("This is the address of this registry: it cannot mirror itself."))
     return f"{parts.scheme}://{netloc}"
+
+
+def _is_ours(host: str, port: int) -> bool:
+    """Whether a port of this instance has that address, by any of its names."""
+    if _is_loopback(host) and port in (settings.REGISTRY_PORT, settings.HOOK_PORT):
+        return True
+    names = (settings.HOST, settings.PUBLIC_HOST, *settings.NAMES)
+    return host in names and port in (settings.PORT, settings.ANONYMOUS_PORT, settings.PROXY_PORT)
 
 
 def _split(text: str) -> SplitResult | None:
@@ -336,8 +347,9 @@ def _is_loopback(host: str) -> bool:
 
 
 @sensitive_variables()
-def _secret(row: Mirror, wanted: Wanted, url: str) -> str:
-    """The encrypted password that the row should have; "" for none. Raises Refused."""
+def _secret(row: Mirror, wanted: Wanted, *, is_elsewhere: bool) -> str:
+    """The encrypted password that the row should have; "" for none. `is_elsewhere`: other servers
+    than before would get it. Raises Refused."""
     user = wanted.user.strip()
     if ":" in user or not user.isprintable() or len(user) > 255:
         raise Refused(_("The user name at the upstream cannot have a colon."))
@@ -349,10 +361,14 @@ def _secret(row: Mirror, wanted: Wanted, url: str) -> str:
         if not wanted.password.isprintable():
             raise Refused(_("A password must not contain control characters."))
         return encryption.encrypt(wanted.password, key())
-    # A stored password goes to nobody else: else another address would reveal it.
-    if not row.secret or row.url != url or row.user != user:
+    # A stored password goes to nobody else: else another address would reveal it, as would a proxy
+    # with a CA of its own.
+    if not row.secret or is_elsewhere or row.user != user:
         raise Refused(
-            _("Enter the password. It is used only for the address and user it was entered for.")
+            _(
+                "Enter the password. It is used only for the address, user, CA and proxy it was "
+                "entered for."
+            )
         )
     return row.secret
 

@@ -12,15 +12,15 @@ from registryui.failures import in_words
 
 # Phrases of mirror_service/, as patterns; what they hold follows in brackets.
 _PHRASES = (
-    (r"(?:its log-in: )?it does not answer in time", _("no response in time")),
-    (r"(?:its log-in: )?it refuses connections", _("connection refused")),
-    (r"(?:its log-in: )?its certificate is not trusted: (.*)", _("certificate not trusted")),
+    (r"(?:its login: )?it does not answer in time", _("no response in time")),
+    (r"(?:its login: )?it refuses connections", _("connection refused")),
+    (r"(?:its login: )?its certificate is not trusted: (.*)", _("certificate not trusted")),
     (r"it answers (\d+)", _("HTTP status")),
-    (r"its log-in answers (\d+)", _("HTTP status of the login")),
+    (r"its login answers (\d+)", _("HTTP status of the login")),
     (r"limits our requests for (\d+) s", _("pull limit reached; seconds to wait")),
     (r".*does not accept the mirror's user and password", _("user or password not accepted")),
-    (r".*asks for a log-in without https", _("login without encryption")),
-    (r".*has a log-in that gives no token", _("login without a token")),
+    (r".*asks for a login without https", _("login without encryption")),
+    (r".*has a login that gives no token", _("login without a token")),
     (r".* refuses (\S+): it does not exist there.*", _("no such repository, or not public")),
     (r".* redirects .*", _("unexpected redirect")),
     (r"the upstream sent a (?:blob|manifest) that does not have its digest", _("wrong content")),

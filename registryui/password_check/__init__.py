@@ -5,7 +5,8 @@ deploy/nginx.conf.template asks here for every name without a quick hash (accoun
 those), and for wrong secrets of the others. Why: docs/decisions/0010-guessing.md.
 
     __main__ ── HTTP on a Unix socket, the order of all steps
-    users    ── the two htpasswd files, and whether a secret is right
+    users    ── the two htpasswd files
+    hashers  ── processes that compute hashes
     memory   ── which logins were right
     turns    ── who is next, and who is told to wait
 """

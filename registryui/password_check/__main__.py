@@ -9,27 +9,28 @@ GET /healthz    200
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import ipaddress
 import os
 import resource
 import signal
 import sys
-import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from registryui.accounts import nginx_crypt
 
+from .hashers import Hasher
 from .memory import Memory
 from .turns import Turns
-from .users import Check, Login, Users
+from .users import Login, Users
 
 PATIENCE = 45.0  # seconds in the queue; nginx waits longer
 MOST_HEAD = 128 * 1024  # bytes of a request; nginx accepts less
-NICE = 10  # of the hashes: what answers clients goes first
+NICE = 10  # of the hashes of guessers
+MOST_HASHERS = 8  # for guessers, and as many for others; at most half of the processors
 
 OK = b"200 OK"
 RIGHT = b"204 No Content\r\nX-Accel-Redirect: /_rights"
@@ -65,17 +66,15 @@ class Asked:
 class Logins:
     """Answers logins: at once if it remembers them, else in turn."""
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Users, hashers: Sequence[Hasher], of_guessers: Sequence[Hasher]):
         self._users = users
         self._memory = Memory()
-        self._check = Check()
         self._turns: Turns[Asked] = Turns()
         self._loop = asyncio.get_running_loop()
-        # Threads without work, for addresses that guess, and for all: one more.
-        self._free_of_guessers = max(1, (os.cpu_count() or 1) // 2)
-        self._free = self._free_of_guessers + 1
-        self._pool = concurrent.futures.ThreadPoolExecutor(self._free, initializer=_step_back)
+        self._free = {False: [*hashers], True: [*of_guessers]}  # by: for guessers?
+        self._checks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self.broken = asyncio.Event()  # one of the hashers is gone
 
     def ask(self, authorization: bytes, address: bytes, connection: "Connection") -> Asked | None:
         """Answers that connection, now or later: the login that it waits for then."""
@@ -89,51 +88,54 @@ class Logins:
             connection.answer(RIGHT)
             return None
         asked = Asked(login, network(address), connection)
-        if lost := self._turns.add(asked):
+        if lost := self._turns.add(asked, self._loop.time()):
             lost.answer(BUSY)
         self._go_on()
         return asked
 
     def _go_on(self) -> None:
         now = self._loop.time()
-        while self._free and (
-            asked := self._turns.next(now, but_guessers=not self._free_of_guessers)
-        ):
-            if asked.login in self._memory:
-                asked.answer(RIGHT)
-                continue
-            is_guesser = self._turns.is_guesser(asked.address, now)
-            self._free -= 1
-            self._free_of_guessers -= is_guesser
-            checked = self._loop.run_in_executor(self._pool, self._check.is_right, asked.login)
-            checked.add_done_callback(partial(self._checked, asked, is_guesser))
-        if self._free and self._free_of_guessers and self._turns:
-            self._wake_in(self._turns.pause(now))
+        for guessers, free in self._free.items():
+            while free and (asked := self._turns.next(now, guessers=guessers)):
+                if asked.login in self._memory:
+                    asked.answer(RIGHT)
+                    continue
+                check = self._loop.create_task(self._check(asked, free.pop(), free))
+                self._checks.add(check)
+                check.add_done_callback(self._checks.discard)
+        if pause := self._turns.pause(now):
+            self._wake_in(pause)
 
-    def _checked(self, asked: Asked, is_guesser: bool, checked: asyncio.Future[bool]) -> None:
-        self._free += 1
-        self._free_of_guessers += is_guesser
-        if checked.exception():
+    async def _check(self, asked: Asked, hasher: Hasher, free: list[Hasher]) -> None:
+        try:
+            is_right = await hasher.is_right(asked.login)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             asked.answer(FAILED)
-        elif checked.result():
-            self._memory.add(asked.login)
-            asked.answer(RIGHT)
-            for other in self._turns.of_same(asked):  # a push asks a hundred times at once
-                if other.login in self._memory:
-                    other.answer(RIGHT)
+            self.broken.set()
+            return
+        except OSError:
+            asked.answer(FAILED)
         else:
+            self._checked(asked, is_right)
+        free.append(hasher)
+        self._go_on()
+
+    def _checked(self, asked: Asked, is_right: bool) -> None:
+        if not is_right:
             self._turns.count_wrong(asked.address, self._loop.time())
             asked.answer(WRONG)
-        self._go_on()
+            return
+        self._turns.count_right(asked.address)
+        self._memory.add(asked.login)
+        asked.answer(RIGHT)
+        for other in self._turns.of_same(asked):  # a push asks a hundred times at once
+            if other.login in self._memory:
+                other.answer(RIGHT)
 
     def _wake_in(self, seconds: float) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._go_on)
-
-
-def _step_back() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _name_and_secret(authorization: bytes) -> tuple[bytes, bytes]:
@@ -205,25 +207,31 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"HTTP/1.1 " + status + length + b"\r\n\r\n")
 
 
-async def serve(socket: Path, users: Users) -> None:
-    """Answers at that socket, which may be left by a killed process, until SIGTERM or SIGINT."""
+async def serve(socket: Path, make: Callable[[], Logins]) -> bool:
+    """Answers at that socket, which may be left by a killed process, until SIGTERM or SIGINT: True;
+    False if it cannot go on."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    logins = make()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, ended.set)
-    logins = Logins(users)
     await loop.create_unix_server(lambda: Connection(logins), str(socket), backlog=1024)
-    await ended.wait()
+    waiting = [loop.create_task(one.wait()) for one in (ended, logins.broken)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    return ended.is_set()
 
 
-def main() -> None:
-    """Runs the process."""
+def main() -> int:
+    """Runs the process; 1 if it has to be started again."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # passwords are in memory
+    count = min(MOST_HASHERS, max(1, (os.cpu_count() or 1) // 2))
+    hashers, of_guessers = ([Hasher(nice) for _ in range(count)] for nice in (0, NICE))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.umask(0o111)  # of the socket, as nginx makes its own: the folder is closed
     socket, file, overlap = (Path(argument) for argument in sys.argv[1:])
-    asyncio.run(serve(socket, Users(file, overlap)))
+    make = partial(Logins, Users(file, overlap), hashers, of_guessers)
+    return 0 if asyncio.run(serve(socket, make)) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """Who is next for a hash: in turn by address, and of one address by name.
 
 So a crowd of guesses from one address, or for one name, hardly delays the first login of others. An
-address whose logins were wrong is limited. If too many wait, the longest queue loses its newest.
-Pure.
+address whose logins were wrong is limited, and waits apart from all others. So do new addresses
+while too many of them guess. If too many wait, the longest queue of those loses its newest. Pure.
 """
 
 from collections import OrderedDict, deque
@@ -14,6 +14,9 @@ MOST_OF_ADDRESS = 300
 WRONG_PER_SECOND = 5.0  # of one address, after so many at once:
 WRONG_AT_ONCE = 20
 GUESSER_SECONDS = 60.0  # after a wrong login
+NEW_PER_SECOND = 5.0  # wrong ones of all addresses that were no guessers, after so many at once:
+NEW_AT_ONCE = 20
+MOST_KNOWN = 10_000  # addresses
 
 
 class Waiting(Protocol):
@@ -45,11 +48,13 @@ class Turns(Generic[One]):
         self._count = 0
         # When an address has used up none of its allowance. In order of the last wrong login.
         self._free_at: OrderedDict[bytes, float] = OrderedDict()
+        self._new_free_at = 0.0  # the same of all that were no guessers
+        self._known: OrderedDict[bytes, None] = OrderedDict()  # their last login was right
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, one: One) -> One | None:
+    def add(self, one: One, now: float) -> One | None:
         """Queues it; returns the one that lost its place, if too many wait."""
         queue = self._queues.setdefault(one.address, _Queue(OrderedDict()))
         queue.names.setdefault(one.name, deque()).append(one)
@@ -57,13 +62,15 @@ class Turns(Generic[One]):
         if queue.count > MOST_OF_ADDRESS:
             return self._lose(one.address)
         if self._count > MOST:
-            return self._lose(max(self._queues, key=lambda address: self._queues[address].count))
+            sizes = {address: queue.count for address, queue in self._queues.items()}
+            return self._lose(max(sizes, key=lambda one: (self.is_guesser(one, now), sizes[one])))
         return None
 
-    def next(self, now: float, *, but_guessers: bool = False) -> One | None:
-        """Takes the next one; None if nobody may have a turn now, or only guessers."""
+    def next(self, now: float, *, guessers: bool) -> One | None:
+        """Takes the next one of those that guess, or of all others; None if none may have a turn
+        now."""
         for address in list(self._queues):
-            if but_guessers and self.is_guesser(address, now):
+            if self.is_guesser(address, now) is not guessers:
                 continue
             while address in self._queues and self._pause(address, now) <= 0:
                 if not (one := self._take(address)).is_over:
@@ -71,19 +78,34 @@ class Turns(Generic[One]):
         return None
 
     def is_guesser(self, address: bytes, now: float) -> bool:
-        """True if a login from there was wrong in the last minute."""
-        return address in self._free_at and self._free_at[address] > now - GUESSER_SECONDS
+        """True if a login from there was wrong in the last minute; while too many addresses begin
+        to guess, also if none was right."""
+        if address in self._free_at and self._free_at[address] > now - GUESSER_SECONDS:
+            return True
+        too_many = self._new_free_at - now > (NEW_AT_ONCE - 0.5) / NEW_PER_SECOND
+        return too_many and address not in self._known
 
-    def pause(self, now: float) -> float:
-        """Seconds until one of those that wait may have a turn. ValueError if nobody waits."""
-        return min(self._pause(address, now) for address in self._queues)
+    def pause(self, now: float) -> float | None:
+        """Seconds until one of those that may have no turn now may; None if nobody waits so."""
+        pauses = [self._pause(address, now) for address in self._queues]
+        return min((one for one in pauses if one > 0), default=None)
 
     def count_wrong(self, address: bytes, now: float) -> None:
         """Counts a wrong login."""
+        self._known.pop(address, None)
+        if address not in self._free_at or self._free_at[address] <= now - GUESSER_SECONDS:
+            self._new_free_at = max(self._new_free_at, now) + 1 / NEW_PER_SECOND
         free_at = max(self._free_at.pop(address, now), now)
         self._free_at[address] = free_at + 1 / WRONG_PER_SECOND
         while next(iter(self._free_at.values())) <= now - GUESSER_SECONDS:
             self._free_at.popitem(last=False)
+
+    def count_right(self, address: bytes) -> None:
+        """Remembers that address for times when many others guess."""
+        self._known[address] = None
+        self._known.move_to_end(address)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
 
     def of_same(self, one: One) -> list[One]:
         """Those of the same address and name that wait."""

@@ -1,11 +1,11 @@
-"""Who may log in by the htpasswd files, and whether a secret is right."""
+"""Who may log in by the htpasswd files."""
 
 import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registryui.accounts import htpasswd, nginx_crypt
+from registryui.accounts import htpasswd
 
 _Stamp = tuple[int, int, int, int]
 # Nanoseconds: above the resolution of a file's times. Two changes within it may have one stamp.
@@ -50,22 +50,3 @@ class _File:
             is_final = abs(time.time_ns() - found.st_ctime_ns) > _TICK
             self._seen = stamp if is_final else None
         return self._lines
-
-
-class Check:
-    """Computes hashes; one for all threads."""
-
-    def __init__(self) -> None:
-        self._nobody = htpasswd.hash_password(htpasswd.new_secret()).encode()
-
-    def is_right(self, login: Login) -> bool:
-        """Whether nginx accepts the secret for one of the hashes.
-
-        If not, at least one hash as slow as ours was computed, or response times would reveal which
-        names have one, and which names there are.
-        """
-        if any(nginx_crypt.accepts(one, login.secret) for one in login.hashes):
-            return True
-        if not any(htpasswd.takes_as_long_as_ours(one.decode("latin-1")) for one in login.hashes):
-            nginx_crypt.accepts(self._nobody, login.secret)
-        return False

@@ -21,7 +21,7 @@ from jinja2 import Environment
 from registryui import formats, schedules
 from registryui.oci.digest import short
 
-from . import filters
+from . import filters, plain_text
 from .line_breaks import LineBreaks
 
 
@@ -53,6 +53,7 @@ def environment(**options: Any) -> Environment:
         "took": filters.took,
         "until": filters.until,
         "urlencode": defaultfilters.urlencode,
+        "visible": plain_text.visible,
         "when": schedules.when,
         "who": filters.who,
     }

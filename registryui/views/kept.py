@@ -16,11 +16,11 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.messages import get_messages
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.csrf import get_token
 from django.utils.translation import get_language
 
-from registryui.database_state import state
+from registryui.database_state import one_moment, state
 
 from .access import P, Request, View
 from .context import THEME_COOKIE
@@ -68,6 +68,18 @@ class _Pages:
 
 
 _pages = _Pages()
+
+
+def in_one_moment(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: session, operator and page ask once whether anything was written."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        with one_moment():
+            return get_response(request)
+
+    return answer
 
 
 def keep(also: Callable[[], object] = lambda: None) -> Callable[[View[P]], View[P]]:

@@ -38,6 +38,11 @@ def shown(text: str, limit: int = VALUE_LIMIT) -> Shown:
     return Shown(_UNSEEN.sub(_spell, text[:limit].replace("\r\n", "\n")), is_cut)
 
 
+def visible(text: str) -> str:
+    """All of it: for lines that are cut already."""
+    return shown(text, len(text)).text
+
+
 def line(text: str, limit: int = NAME_LIMIT) -> str:
     """The same on one line, with an ellipsis for what was cut: names, actors, media types."""
     one = shown(" ".join(text[: limit * 4].split()), limit)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import clients, mirrors
-from tests.support.hosts import door
+from tests.support.hosts import proxied
 from tests.support.portal import TOKEN, Visitor
 from tests.support.product import ROOT, Product
 from tests.support.upstreams import LOGIN, Upstream, upstream
@@ -41,7 +41,7 @@ def test_the_command_imports_what_skopeo_pushed_with_its_signature(
     done = mirrors.command(boathouse, *words, "--password-stdin", stdin=LOGIN[1])
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["taken"] == 1
-    there = door(boathouse, *boathouse.user)
+    there = proxied(boathouse, *boathouse.user)
     assert there.get("taken/app", "1").headers["docker-content-digest"] == digest
     assert there.get("taken/app", fallback).json()["manifests"][0]["digest"] == signature
     until(lambda: "1" in _tags(boathouse, "taken/app"), "the tag is in the index")
@@ -73,7 +73,7 @@ def test_the_page_imports_and_shows_each_tag(boathouse: Product, hub: Upstream) 
 
     until(lambda: "took" in shown(), "the import has ended")
     assert "from-page/paged" in shown()
-    there = door(boathouse, *boathouse.user)
+    there = proxied(boathouse, *boathouse.user)
     assert there.get("from-page/paged", "2").status == 200
     kept = [*boathouse.data.glob("*.sqlite3*"), *boathouse.data.glob("log/*")]
     assert len(kept) > 3
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_it_and_the_next_one_goes_on(boathouse: Product, hub: Upstre
     assert slow.wait(timeout=LONGEST) == 1
     assert slow.stderr
     assert "Run it again to continue" in slow.stderr.read()
-    there = door(boathouse, *boathouse.user)
+    there = proxied(boathouse, *boathouse.user)
     assert there.get("slow/app", "1").status == 404
     done = mirrors.command(boathouse, *words, stdin=LOGIN[1])
     assert done.returncode == 0, done.stdout + done.stderr

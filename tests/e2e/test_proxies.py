@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 from base64 import b64encode
@@ -151,6 +152,17 @@ def login(made: Product, port: int, source: str, password: str) -> int:
     ).status
 
 
+def as_a_proxy(made: Product, source: str) -> int:
+    """The status for who says from there, by PROXY protocol, that 6.6.6.6 asks."""
+    place = ("127.0.0.1", int(made.settings["BOATHOUSE_PROXY_PORT"]))
+    with socket.create_connection(place, LONGEST, (source, 0)) as one:
+        one.sendall(b"PROXY TCP4 6.6.6.6 127.0.0.1 1234 443\r\n")
+        context = ssl.create_default_context(cafile=str(made.ca))
+        with context.wrap_socket(one, server_hostname="localhost") as secured:
+            secured.sendall(b"GET /v2/spoofed HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return int(secured.recv(4096).split()[1])
+
+
 def push(made: Product, port: int, folder: Path) -> None:
     """Pushes an image with skopeo through the proxy."""
     layout = Layout(folder / "layout")
@@ -201,6 +213,9 @@ def test_behind_another_proxy_clients_keep_their_addresses_and_its_name_is_the_r
             else:
                 with pytest.raises((OSError, http.client.HTTPException)):
                     exchange(stranger, "GET", "/v2/", None, {})
+                assert as_a_proxy(made, CLIENT) == 403
+                assert as_a_proxy(made, PROXY) == 401
+                until(lambda: "6.6.6.6" in addresses(made, "/v2/spoofed"), "the log has it")
         with subtests.test("a foreign host is not reflected"):
             upload = ask(
                 made,

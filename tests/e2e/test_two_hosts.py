@@ -24,7 +24,7 @@ from tests.support.hosts import (
     two_hosts,
     upload_through_both,
 )
-from tests.support.portal import Visitor
+from tests.support.portal import TOKEN, Visitor
 from tests.support.product import Product
 from tests.support.racing import race
 from tests.support.waiting import until
@@ -94,6 +94,25 @@ def test_who_is_disabled_is_out_on_the_other_host(hosts: Hosts) -> None:
     print(
         f"revocation on the other host: median {statistics.median(seconds):.3f} s, p95 {p95:.3f} s"
     )
+
+
+def test_an_operator_who_is_out_on_one_host_is_out_on_the_other_at_once(hosts: Hosts) -> None:
+    """Each web process there has kept the rows of session and operator; none lets one more in."""
+    first, page = Visitor(hosts.first), "/repositories/"
+    for end in ("log-out", "disable"):
+        first.login()
+        other = Visitor(hosts.second, dict(first.cookies))
+        assert {other.get(page).status for _time in range(40)} == {200}
+        if end == "log-out":
+            token = TOKEN.search(first.get(page).text)
+            assert token
+            assert first.send("/logout", csrfmiddlewaretoken=token[1]).status == 302
+        else:
+            name = hosts.first.operator[0]
+            hosts.first.boathouse("operator", "add", "deputy", "--role", "admin")
+            hosts.first.boathouse("operator", "disable", name, "--registry-users", "keep")
+        assert {other.get(page).status for _time in range(40)} == {302}
+    hosts.first.boathouse("operator", "enable", hosts.first.operator[0])
 
 
 def test_a_secret_that_was_replaced_ends_on_both(hosts: Hosts) -> None:

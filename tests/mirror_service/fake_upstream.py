@@ -199,12 +199,14 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def fake_upstream(certificates: Path | None = None) -> Iterator[FakeUpstream]:
+def fake_upstream(
+    certificates: Path | None = None, *, address: str = "127.0.0.1"
+) -> Iterator[FakeUpstream]:
     """One that runs, ended afterwards; over TLS with server.crt and server.key of that folder."""
     made = FakeUpstream()
     handler = type("Handler", (_Handler,), {"upstream": made})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _Server((address, 0), handler) as server:
+        made.url = f"http://{address}:{server.server_address[1]}"
         if certificates:
             made.url = made.url.replace("http:", "https:")
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -131,6 +131,8 @@ def test_nobody_changes_a_mirror(
         ("DELETE", "/v2/hub/team/app/blobs/uploads/some-session"),
         ("GET", "/v2/hub/team/app/blobs/uploads/some-session"),
     ]
+    log = settings.LOG_DIR / "access.json"
+    before = len(log.read_bytes())
     for method, path in table:
         with subtests.test(f"{method} {path}"):
             answer = ask(method, path, user, body=manifest())
@@ -139,6 +141,13 @@ def test_nobody_changes_a_mirror(
             assert answer.message == words(upstream)
     assert ask("PUT", TAG, made("weak", ("pull", "*"))).status == 403
     assert ask("PUT", TAG).status == 401
+
+    def logged() -> list[str]:
+        lines = map(json.loads, log.read_bytes()[before:].splitlines())
+        return sorted(one["method"] for one in lines if one["status"] == 405)
+
+    methods = sorted(method for method, _path in table)
+    until(lambda: logged() == methods, "the log has the methods, each after its answer")
     assert ask("GET", TAG, user).headers["docker-content-digest"] == digest
     assert list((settings.STORE_DIR / "docker/registry/v2/repositories/hub").glob("_*")) == []
 

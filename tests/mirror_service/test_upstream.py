@@ -4,6 +4,7 @@ not be."""
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -92,6 +93,37 @@ def test_redirects_have_an_end(world: World) -> None:
     fill(world)
     world.upstream.redirects_to = world.upstream.url
     assert world.ask(BLOB).status == 502
+
+
+def outer_address() -> str:
+    """An address of this machine that is not loopback; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            one.connect(("198.51.100.1", 9))
+        except OSError:
+            pytest.skip("this machine has no network")
+        found: str = one.getsockname()[0]
+        return found
+
+
+@pytest.mark.parametrize("leads_by", ["redirect", "token"])
+def test_an_upstream_elsewhere_leads_to_no_service_of_this_machine(
+    world: World, leads_by: str
+) -> None:
+    with fake_upstream(address=outer_address()) as upstream, fake_upstream() as inside:
+        upstream.push_image("team/app", "1", LAYER)
+        inside.blobs = upstream.blobs
+        world.mirror(url=upstream.url)
+        if leads_by == "redirect":
+            upstream.redirects_to = inside.url
+        else:
+            upstream.token, upstream.url = "abc", inside.url
+        refused = world.ask(BLOB)
+        assert refused.status == 502
+        assert "a service of the machine" in refused.json()["errors"][0]["message"]
+        assert not inside.asked
+        upstream.redirects_to = upstream.token = ""
+        assert world.ask(BLOB).body == LAYER
 
 
 def test_a_certificate_of_an_own_authority(world: World, certificates: Path) -> None:

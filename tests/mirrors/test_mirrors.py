@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from registryui import encryption, tasks
+from registryui import encryption, tasks, tls
 from registryui.audit import chain
 from registryui.mirrors import mirrors, presets, publish
 from registryui.mirrors.mirrors import Wanted
@@ -183,6 +183,8 @@ def test_addresses_in_one_spelling(subtests: pytest.Subtests) -> None:
 
 def test_what_is_no_upstream(subtests: pytest.Subtests, settings: Any) -> None:
     settings.REGISTRY_NAME = "here.example.net:8443"
+    settings.NAMES, settings.PORT = ["other.example.net"], 8443
+    settings.HOOK_PORT, settings.REGISTRY_PORT = 8000, 5000
     table = {
         "": "address of a registry",
         "ftp://quay.io": "address of a registry",
@@ -195,6 +197,9 @@ def test_what_is_no_upstream(subtests: pytest.Subtests, settings: Any) -> None:
         "https://quay.io?a=b": "without a user name",
         "http://quay.io": "not encrypted",
         "https://here.example.net:8443": "cannot mirror itself",
+        "https://other.example.net:8443": "cannot mirror itself",
+        "http://127.0.0.1:8000": "cannot mirror itself",
+        "http://localhost:5000": "cannot mirror itself",
     }
     for typed, words in table.items():
         with subtests.test(typed), pytest.raises(Refused, match=words):
@@ -228,13 +233,24 @@ def test_a_password_is_nowhere_in_clear(folder: Path) -> None:
     assert "secret" not in mirrors.facts(row)
 
 
-def test_a_stored_password_goes_to_no_other_address_or_user(subtests: pytest.Subtests) -> None:
-    row = mirrors.add("quay", LOGIN, by=ADA)
+def test_a_stored_password_goes_to_no_other_server_or_user(
+    subtests: pytest.Subtests, tmp_path: Path
+) -> None:
+    tls.ensure(tmp_path, names=["evil.example"])
+    row = mirrors.add("quay", replace(LOGIN, proxy="http://p:3128"), by=ADA)
     kept = mirrors.wanted(row)
     assert mirrors.change(row, replace(kept, allow="a/*"), by=ADA).secret == row.secret
-    for other in (replace(kept, url="https://evil.example"), replace(kept, user="root")):
-        with subtests.test(other.url), pytest.raises(Refused, match="Enter the password"):
-            mirrors.change(row, other, by=ADA)
+    others = (
+        {"url": "https://evil.example"},
+        {"user": "root"},
+        {"proxy": "http://evil.example:3128"},
+        {"ca": (tmp_path / "ca.crt").read_text()},
+    )
+    for other in others:
+        with subtests.test(str(other)), pytest.raises(Refused, match="Enter the password"):
+            mirrors.change(row, replace(kept, **other), by=ADA)
+    row = mirrors.change(row, replace(kept, proxy=""), by=ADA)
+    assert mirrors.password(row) == "sesame opens"
     changed = mirrors.change(row, replace(kept, url="https://ghcr.io", password="new"), by=ADA)
     assert mirrors.password(changed) == "new"
     assert mirrors.change(changed, replace(kept, user=""), by=ADA).secret == ""

@@ -10,26 +10,28 @@ import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from registryui.accounts import htpasswd
-from registryui.password_check.__main__ import network
+from registryui.password_check.__main__ import NICE, network
 from tests.accounts.bare_nginx import bare_nginx
 from tests.accounts.hashes import OF_EACH_KIND, OF_NO_KIND, PASSWORD
 from tests.support.folders import open_folder
 from tests.support.instance import wait_for
 from tests.support.waiting import LONGEST
 
+HEAD = b"GET /login HTTP/1.1\r\nX-Real-IP: %b\r\nAuthorization: %b\r\n\r\n"
 BUSY, RIGHT, WRONG = b"X-Boathouse-Login: busy", b"HTTP/1.1 204 ", b"HTTP/1.1 401 "
 
 
 @dataclass
 class Check:
     folder: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def file(self) -> Path:
@@ -55,26 +57,36 @@ class Check:
         return self.ask(b"Basic " + b64encode(f"{name}:{secret}".encode()), address)
 
     def ask(self, authorization: bytes, address: str = "192.0.2.1") -> bytes:
-        head = b"GET /login HTTP/1.1\r\nX-Real-IP: %b\r\nAuthorization: %b\r\n\r\n"
-        return self.send(head % (address.encode(), authorization))
+        return self.send(HEAD % (address.encode(), authorization))
+
+    def request(self, name: str, secret: str) -> bytes:
+        basic = b"Basic " + b64encode(f"{name}:{secret}".encode())
+        return HEAD % (b"192.0.2.1", basic)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        place = self.folder / "socket"
+        place.unlink(missing_ok=True)
+        files = map(str, (place, self.file, self.overlap))
+        command = [sys.executable, "-m", "registryui.password_check", *files]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        wait_for(place)
+        return process
 
 
 @pytest.fixture
 def check() -> Iterator[Check]:
     with open_folder("check") as folder:
-        files = [str(folder / name) for name in ("socket", "htpasswd", "htpasswd.old")]
-        for path in files[1:]:
-            Path(path).touch()
-        command = [sys.executable, "-m", "registryui.password_check", *files]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        one = Check(folder)
+        for path in (one.file, one.overlap):
+            path.touch()
+        one.process = one.start()
         try:
-            wait_for(folder / "socket")
-            yield Check(folder, process)
-            assert process.poll() is None
+            yield one
+            assert one.process.poll() is None
         finally:
-            process.terminate()
-            _out, errors = process.communicate(timeout=LONGEST)
-        assert (process.returncode, errors) == (0, b"")
+            one.process.terminate()
+            _out, errors = one.process.communicate(timeout=LONGEST)
+        assert (one.process.returncode, errors) == (0, b"")
 
 
 def test_every_kind_of_line_is_taken_and_refused_as_nginx_does(check: Check) -> None:
@@ -193,6 +205,43 @@ def test_a_crowd_at_once_is_answered_to_the_last(check: Check) -> None:
     for one in threads:
         one.join()
     assert [one[:13] for one in found] == [RIGHT] * 200
+
+
+def test_guessers_have_processes_of_low_priority_and_all_end_with_it(check: Check) -> None:
+    children = psutil.Process(check.process.pid).children()
+    own = psutil.Process(check.process.pid).nice()
+    assert {one.nice() for one in children} == {own, min(own + NICE, 19)}
+    check.process.kill()
+    check.process.wait()
+    psutil.wait_procs(children, timeout=LONGEST)
+    assert not [one for one in children if one.is_running()]
+    check.process = check.start()
+
+
+def test_a_hash_that_is_never_computed_holds_up_one_kind_of_login(check: Check) -> None:
+    """The processes of guessers stand still: who did not guess gets in."""
+    check.file.write_text(f"anna:{htpasswd.hash_password(PASSWORD, rounds=5)}\n")
+    own = psutil.Process(check.process.pid).nice()
+    of_guessers = [o for o in psutil.Process(check.process.pid).children() if o.nice() > own]
+    assert check.login("anna", "wrong").startswith(WRONG)
+    for one in of_guessers:
+        one.suspend()
+    with check.connect() as guesser:
+        guesser.sendall(check.request("anna", "wrong"))
+        assert check.login("anna", address="192.0.2.2").startswith(RIGHT)
+        for one in of_guessers:
+            one.resume()
+        assert guesser.recv(65536).startswith(WRONG)
+
+
+def test_without_one_of_its_processes_it_ends_to_be_started_again(check: Check) -> None:
+    check.file.write_text(f"anna:{htpasswd.hash_password(PASSWORD, rounds=5)}\n")
+    for one in psutil.Process(check.process.pid).children():
+        one.kill()
+    assert check.login("anna").startswith(b"HTTP/1.1 500 ")
+    assert check.process.wait(LONGEST) == 1
+    check.process = check.start()
+    assert check.login("anna").startswith(RIGHT)
 
 
 def test_guesses_of_one_network_of_ipv6_wait_together(check: Check) -> None:

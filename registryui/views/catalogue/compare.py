@@ -74,7 +74,7 @@ def compare(request: Request) -> HttpResponse:
         try:
             context |= _compared(left, right, platforms, shows_all="all" in request.GET)
         except Refused as error:
-            context["error"], status = str(error), 404
+            context["error"], status = line(str(error), 2 * LONGEST), 404
     return render(request, "catalogue/compare/page.html", context, status=status)
 
 
@@ -187,7 +187,7 @@ def _notices(
         % {
             "name": source.named,
             "platform": line(wanted, 100),
-            "shown": source.platform or source.shown.platform or source.shown.media_type,
+            "shown": line(source.platform or source.shown.platform or source.shown.media_type, 100),
         }
         for source, wanted in zip((one, other), asked, strict=True)
         if wanted and wanted not in (source.platform, source.shown.platform)

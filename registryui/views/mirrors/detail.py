@@ -20,6 +20,7 @@ from registryui.refused import Refused
 from registryui.views.access import Request, require_role
 from registryui.views.form import read, text
 from registryui.views.live import minute, not_changed, wants_fragment
+from registryui.views.plain_text import line
 
 from . import forms
 from .words import keep_words, limit_words, shown
@@ -60,7 +61,7 @@ def mirror_check(request: Request, pk: int) -> HttpResponse:
     row = get_object_or_404(Mirror, pk=pk)
     found = upstream.check(row)
     if found.error:
-        messages.error(request, found.error)
+        messages.error(request, line(found.error, 300))
     else:
         messages.success(request, _check_words(row, found))
     return redirect("mirror", pk)
