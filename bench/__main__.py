@@ -26,7 +26,7 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = (
     *("start", "push", "memory", "first_sync", "pages", "browser", "proxy", "guessing"),
-    *("mirror", "import", "import_v1", "gc", "backup"),
+    *("mirror", "import", "import_v1", "archive", "gc", "backup"),
 )
 ON_DEMAND = "million"  # with --tags: it takes long
 ALONE = ("adopt", ON_DEMAND)  # only if they are asked for

@@ -38,7 +38,7 @@ from .backup import process as backup_process
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
-from .imports import asked
+from .imports import asked, uploads
 from .integrity import check as checking
 from .mirrors import keeping, mirrors, refreshing
 from .mirrors import publish as mirror_files
@@ -306,6 +306,21 @@ def import_registry(run: int, secrets: str, language: str) -> None:
     `secrets` are encrypted."""
     with translation.override(language):
         asked.carry_out(Run.objects.get(pk=run), secrets)
+
+
+@db_task()
+def import_archive(run: int, language: str) -> None:
+    """An import of an uploaded archive, begun by a page; the report is in the operator's
+    language."""
+    with translation.override(language):
+        uploads.carry_out(Run.objects.get(pk=run))
+
+
+@db_periodic_task(crontab(minute="37"))
+def remove_abandoned_archives() -> None:
+    """Uploads of archives that were not continued, and what killed imports have left, on this
+    host."""
+    uploads.remove_abandoned()
 
 
 @db_task()

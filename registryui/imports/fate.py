@@ -127,7 +127,8 @@ class Asking:
         for one in self.source.referrers(job.found, digest):
             below = Job(one, job.repository, one.tag)
             try:
-                if one.key and self._is_here(below, one.key):
+                own = self.source.digest(one)
+                if own and self._is_here(below, own):
                     continue
                 target = self.registry.target(below)
                 stored = self.source.copy(one, target)

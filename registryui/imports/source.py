@@ -51,6 +51,11 @@ class Target(Protocol):
         run counts `size` and answers True."""
         ...
 
+    def find(self, digest: str) -> bool:
+        """Whether it is stored, also in a dry run; mounted from any repository of the index that
+        has it."""
+        ...
+
     def upload(self, data: Iterable[bytes], *, digest: str = "", size: int = -1) -> Descriptor:
         """Streams a blob. With `digest`, other content is refused: BadAnswer. RegistryError."""
         ...

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from registryui import formats
+from registryui.imports import archive
 from registryui.imports.registry import RegistrySource, access
 from registryui.imports.source import Options, Source
 from registryui.imports.v1.source import V1Source
@@ -82,6 +83,31 @@ def _about_v1(words: Words) -> dict[str, Any]:
     }
 
 
+def _archive_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="an archive of docker save, podman save or skopeo, an OCI folder, or - for stdin; "
+        "gzip, xz and bzip2 are unpacked",
+    )
+    parser.add_argument(
+        "--name",
+        default="",
+        metavar="REPOSITORY[:TAG]",
+        help="what the archive's image is called here; without a tag, the repository of its tags",
+    )
+
+
+def _open_archive(words: Words, options: Options) -> AbstractContextManager[Source]:
+    name = archive.wanted(words["name"]) if words["name"] else archive.Name()
+    return archive.open_archives([Path(one) for one in words["files"]], name=name)
+
+
+def _about_archive(words: Words) -> dict[str, Any]:
+    return {"files": words["files"], "name": words["name"], **asdict(options_of(words))}
+
+
 def add_patterns(parser: Any) -> None:
     """PATTERN…, of what a source has."""
     parser.add_argument(
@@ -128,4 +154,10 @@ WAYS: dict[str, Way] = {
         _about_registry,
     ),
     "v1": Way("import a store of docker-registry 0.x", _v1_arguments, _open_v1, _about_v1),
+    "archive": Way(
+        "import images of archives: docker save, podman save, skopeo, OCI folders",
+        _archive_arguments,
+        _open_archive,
+        _about_archive,
+    ),
 }

@@ -202,8 +202,9 @@ def _guess(found: dict[str, Any]) -> str:
 
 
 def _image(found: dict[str, Any], media_type: str) -> Manifest:
-    config = _descriptor(found["config"]) if found.get("config") is not None else None
-    layers = tuple(_descriptor(item) for item in items(found, "layers") or items(found, "blobs"))
+    config = parse_descriptor(found["config"]) if found.get("config") is not None else None
+    listed = items(found, "layers") or items(found, "blobs")
+    layers = tuple(parse_descriptor(item) for item in listed)
     stated = _cut(text(found.get("artifactType"), limit=NAME_LIMIT))
     kind, artifact_type = _kind(stated, config, layers)
     return Manifest(
@@ -235,7 +236,7 @@ def _kind(
 
 
 def _image_index(found: dict[str, Any], media_type: str) -> Manifest:
-    entries = tuple(_descriptor(item) for item in items(found, "manifests"))
+    entries = tuple(parse_descriptor(item) for item in items(found, "manifests"))
     is_cache = any(
         media_types.is_layer(entry.media_type) or media_types.is_buildkit_cache(entry.media_type)
         for entry in entries
@@ -263,10 +264,11 @@ def _schema1(found: dict[str, Any], media_type: str) -> Manifest:
 
 def _subject(found: dict[str, Any]) -> str:
     subject = found.get("subject")
-    return "" if subject is None else _descriptor(subject).digest
+    return "" if subject is None else parse_descriptor(subject).digest
 
 
-def _descriptor(item: object) -> Descriptor:
+def parse_descriptor(item: object) -> Descriptor:
+    """A descriptor as a manifest, or index.json of an OCI layout, has it. ValueError."""
     if not isinstance(item, dict):
         raise ValueError(f"not a descriptor: {quoted(item)}")
     media_type, digest, length = item.get("mediaType"), item.get("digest"), item.get("size")

@@ -15,6 +15,7 @@
       rights/          0711  what each registry user may do, as files that nginx tests
       mirrors/         0711  what nginx and the mirror service read of each mirror; upstream.json
                              and state.json in it: 0600
+      imports/         0700  archives of images that are uploaded or unpacked
       htpasswd         0640  registry users; the group is nginx's when root set it up
       htpasswd.old     0640  replaced secrets that are still valid
       htpasswd-versions/ 0700  the file before each of its last changes
@@ -82,6 +83,7 @@ def _folders() -> dict[Path, int]:
         settings.RIGHTS_DIR: 0o711,
         settings.MIRRORS_DIR: 0o711,
         settings.VERSIONS_DIR: 0o700,
+        settings.IMPORTS_DIR: 0o700,
     }
 
 

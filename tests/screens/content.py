@@ -22,6 +22,7 @@ from registryui.deletion import protection
 from registryui.demo.images import make_images
 from registryui.gc import access
 from registryui.imports import run as importing
+from registryui.imports import uploads
 from registryui.index import sizes
 from registryui.index.sync import sync
 from registryui.mirrors import mirrors
@@ -377,6 +378,12 @@ def _imports() -> dict[str, Any]:
             row(running, states.TAKEN, "library/base:1", size=64_000_000),
         ]
     )  # fmt: skip
+    half = uploads.begin("images-<b>.tar.gz", 4_800_000, "1", by="operator:ada")
+    half.place.write_bytes(bytes(1_200_000))
+    ready = uploads.begin("team-api-2.1.tar", 2_400_000, "1", by="operator:ada")
+    ready.place.write_bytes(bytes(2_400_000))
+    for number, one in enumerate((half, ready)):
+        os.utime(one.place, (number, number))
     return {
         "import": whole.pk, "import_dry": dry.pk, "import_failed": failed.pk,
         "import_running": running.pk,

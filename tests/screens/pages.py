@@ -233,6 +233,8 @@ IMPORTS = [
     View("imports", "/imports"),
     View("imports-again", "/imports?again={import}"),
     View("imports-wrong", "/imports/begin", {"url": "http://quay.io", "user": "<b>"}),
+    View("archives", "/imports/archives"),
+    View("archives-wrong", "/imports/archives/upload", {"name": "<b>"}),
     View("import", "/imports/{import}"),
     View("import-skipped", "/imports/{import}?show=skipped"),
     View("import-dry", "/imports/{import_dry}"),

@@ -80,6 +80,14 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "import.end": ("circle-check", gettext_lazy("End import")),
         },
     ),
+    "archive": (
+        gettext_lazy("Exports"),
+        {
+            "archive.export": ("upload", gettext_lazy("Export tags as an archive")),
+            "archive.download": ("download", gettext_lazy("Download a tag as an archive")),
+            "archive.settings": ("upload", gettext_lazy("Export users, policies and the log")),
+        },
+    ),
     "retention": (
         gettext_lazy("Retention policies"),
         {
