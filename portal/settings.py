@@ -88,8 +88,6 @@ RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
 MIRRORS_DIR = DATA / "mirrors"  # 0711: what nginx and the mirror service read of each mirror
 MIRROR_KEY_FILE = SECRETS_DIR / "mirror-key"  # encrypts their passwords at upstreams
 IMPORTS_DIR = DATA / "imports"  # 0700: uploaded archives; converted layers that are remembered
-    DATA / "imports"
-)  # 0700: archives that are uploaded or unpacked; what need not be done again
 HOST_FILE = DATA / "host-id"  # with PostgreSQL: which of several hosts this one is
 VERSIONS_DIR = DATA / "htpasswd-versions"  # 0700: the last 20 of the file
 AUDIT_NOTE_FILE = DATA / "audit-newest"  # 0600: the newest row of the audit log, outside of it
