@@ -22,7 +22,7 @@ from .instance import LOOPBACK, REQUESTS, folder
 from .measure import Row, timed
 
 ROUNDS = 3
-LAYERS, LAYER_BYTES = 5, int(os.environ.get("BENCH_LAYER_BYTES", 100_000_000))
+LAYERS, LAYER_BYTES = 5, int(os.environ.get("BENCH_LAYER_BYTES", 200_000_000))
 SMALL = int(os.environ.get("BENCH_SMALL_IMAGES", 1000))
 SMALL_BYTES = 2000
 
