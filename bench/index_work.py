@@ -280,7 +280,8 @@ def _queries(tags: str, templates: str, polled: str) -> dict[str, Any]:
 
 
 def _counted(client: Any, path: str, status: int = 200, **headers: str) -> int:
-    """Queries of a page that was asked for before. SystemExit if it answers otherwise."""
+    """Queries of a page that was asked for before: none on SQLite if all of it is kept. SystemExit
+    if it answers otherwise."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -289,8 +290,8 @@ def _counted(client: Any, path: str, status: int = 200, **headers: str) -> int:
         answered = client.get(path, secure=True, **headers).status_code
         # Counted here: the next request empties the log that the capture is a window on.
         queries = len(captured)
-    if answered != status or not queries:
-        raise SystemExit(f"{path} answered {answered} with {queries} queries")
+    if answered != status:
+        raise SystemExit(f"{path} answered {answered}")
     return queries
 
 

@@ -50,13 +50,13 @@ def read_object(raw: bytes, *, limit: int = MANIFEST_LIMIT) -> dict[str, Any]:
     return found
 
 
-def _decoded(whole: str) -> Any:
+def _decoded(raw: str) -> Any:
     """What json.loads says of it, without its search for white space around: there is none."""
     try:
-        found, end = _DECODER.raw_decode(whole)
+        found, end = _DECODER.raw_decode(raw)
     except json.JSONDecodeError:
         end = -1
-    return found if end == len(whole) else _DECODER.decode(whole)
+    return found if end == len(raw) else _DECODER.decode(raw)
 
 
 def text(value: object, *, limit: int = TEXT_LIMIT) -> str:
@@ -75,10 +75,10 @@ def _are_plain(values: Iterable[object], limit: int) -> bool:
     """Whether all are texts that `text` leaves as they are, asked of all at once: a config has
     dozens. False where only each by itself can tell."""
     try:
-        whole = "".join(values)  # type: ignore[arg-type]
+        joined = "".join(values)  # type: ignore[arg-type]
     except TypeError:
         return False
-    return len(whole) <= limit and whole.isascii() and "\0" not in whole
+    return len(joined) <= limit and joined.isascii() and "\0" not in joined
 
 
 def texts(value: object, *, limit: int = TEXT_LIMIT) -> tuple[str, ...]:

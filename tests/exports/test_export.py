@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from registryui.imports.source import Options
 from registryui.index.sync import sync
 from registryui.registry.client import RegistryClient
-from tests.imports.test_archive import imported, states
+from tests.support.archives import imported, states
 from tests.support.filled import fill
 from tests.support.parts import running_registry
 from tests.support.registries import Registry, what_is_missing

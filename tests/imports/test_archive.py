@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from registryui.imports import archive, run
+from registryui.imports import archive
 from registryui.imports.archive import Name
 from registryui.imports.source import Options
 from registryui.models import Run
 from registryui.refused import Refused
-from tests.support.archives import as_tar, layer, saved, tar_of, write
+from tests.support.archives import as_tar, imported, layer, saved, states, tar_of, write
 from tests.support.fake_source import digest_of
 from tests.support.layouts import Layout
 from tests.support.registries import Registry, what_is_missing
@@ -22,20 +22,6 @@ from tests.support.registries import Registry, what_is_missing
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BASE, APP = layer(etc__base=b"base" * 1000), layer(bin__app=b"app" * 1000)
-
-
-def imported(*places: Path, name: str = "", options: Options | None = None) -> Run:
-    """An import of these archives."""
-    options = options or Options()
-    wanted = archive.wanted(name) if name else Name()
-    with archive.open_archives(places, name=wanted) as source:
-        begun = run.begin("archive", source.name, options, by="command line", about={})
-        return run.carry_out(begun, source, options)
-
-
-def states(done: Run) -> dict[str, str]:
-    """What became of each tag."""
-    return {str(row): row.state for row in done.imported.all()}
 
 
 def note(done: Run) -> str:

@@ -9,6 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from registryui.imports import archive, run
+from registryui.imports.archive import Name
+from registryui.imports.source import Options
+from registryui.models import Run
+
 from .fake_source import digest_of, encode
 
 
@@ -79,3 +84,17 @@ def as_tar(folder: Path, place: Path) -> Path:
     with tarfile.open(place, "w") as made:
         made.add(folder, ".")
     return place
+
+
+def imported(*places: Path, name: str = "", options: Options | None = None) -> Run:
+    """An import of these archives."""
+    options = options or Options()
+    wanted = archive.wanted(name) if name else Name()
+    with archive.open_archives(places, name=wanted) as source:
+        begun = run.begin("archive", source.name, options, by="command line", about={})
+        return run.carry_out(begun, source, options)
+
+
+def states(done: Run) -> dict[str, str]:
+    """What became of each tag."""
+    return {str(row): row.state for row in done.imported.all()}
