@@ -56,7 +56,7 @@ def instance(
 
 def of_one_host() -> list[str]:
     """The parts that are told of on one healthy host."""
-    left_out = {"hosts", "integrity", "audit log", "packages", "clock", "mirrors"}
+    left_out = {"hosts", "integrity", "audit log", "packages", "clock", "mirrors", "backup"}
     left_out |= set() if live.IS_POSTGRESQL else {"database"}
     return [name for name in doctor.NAMES if name not in left_out]
 
