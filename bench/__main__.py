@@ -26,11 +26,12 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 # measure() -> Iterable[Row], whose docstring begins with the line that --help shows.
 PARTS = (
     *("start", "push", "memory", "first_sync", "pages", "browser", "proxy", "guessing"),
-    *("mirror", "gc", "backup"),
+    *("mirror", "import", "import_v1", "archive", "gc", "backup"),
 )
 ON_DEMAND = "million"  # with --tags: it takes long
+ALONE = ("adopt", ON_DEMAND)  # only if they are asked for
 LARGER = ("million", "gc", "pages", "backup")  # take a number of tags
-ON_BOTH = ("million", "pages")  # take a database
+ON_BOTH = ("adopt", "million", "pages")  # take a database
 FAILED = "failed"
 HEAD = """# Benchmarks
 
@@ -56,8 +57,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     lines = [
-        f"  {name:<12} {(_module(name).__doc__ or '').splitlines()[0]}"
-        for name in (*PARTS, "million")
+        f"  {name:<12} {(_module(name).__doc__ or '').splitlines()[0]}" for name in (*PARTS, *ALONE)
     ]
     parser = argparse.ArgumentParser(
         prog="./boathouse bench",
@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=(*PARTS, "million"),
+        choices=(*PARTS, *ALONE),
         metavar="PART",
         help="this part; repeatable",
     )

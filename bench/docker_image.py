@@ -40,9 +40,9 @@ def load(docker: Engine, name: str) -> None:
 
 def _archive(name: str) -> bytes:
     """What `docker save` writes."""
-    pieces = _pieces()
-    layers = {f"{number}/layer.tar": _layer(kb, pieces) for number, kb in enumerate(KILOBYTES)}
-    diff_ids = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers.values()]
+    source = pieces()
+    layers = {f"{number}/layer.tar": layer(kb, source) for number, kb in enumerate(KILOBYTES)}
+    diff_ids = [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers.values()]
     config = {
         "os": "linux",
         "architecture": "amd64",
@@ -55,14 +55,15 @@ def _archive(name: str) -> bytes:
     return _tar({**layers, **files})
 
 
-def _layer(kilobytes: int, pieces: Iterator[bytes]) -> bytes:
+def layer(kilobytes: int, source: Iterator[bytes]) -> bytes:
+    """A tar with one file of that size, made of these pieces."""
     content = bytearray(os.urandom(16))  # so that no two layers are the same
     while len(content) < kilobytes * 1000:
-        content += next(pieces)
+        content += next(source)
     return _tar({f"data-{content[:8].hex()}": bytes(content[: kilobytes * 1000])})
 
 
-def _pieces() -> Iterator[bytes]:
+def pieces() -> Iterator[bytes]:
     """Beginnings of this machine's files, again and again."""
     files = sorted(one for one in CONTENTS.glob("*/*") if one.is_file() and not one.is_symlink())
     for one in itertools.cycle(files):

@@ -118,14 +118,15 @@ def _build(name: str) -> dict[str, Any]:
         writes.append(time.perf_counter() - began)
 
     bulk.write = timed
-    start = time.perf_counter()
+    start, used = time.perf_counter(), _processor()
     run = sync(_store(name), by="bench")
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, _processor() - used
     if run is None or run.state != "done":
         raise SystemExit(f"the sync did not end well: {run and run.log}")
     writes.sort()
     return {
         "seconds": seconds,
+        "processor": processor,
         **run.result,
         "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "reader_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
@@ -133,6 +134,12 @@ def _build(name: str) -> dict[str, Any]:
         "write_p50": writes[len(writes) // 2] if writes else 0,
         "write_max": writes[-1] if writes else 0,
     }
+
+
+def _processor() -> float:
+    """Seconds of processor of this process and of those that it started and that ended."""
+    found = os.times()
+    return found.user + found.system + found.children_user + found.children_system
 
 
 def _database_size() -> int:
@@ -273,7 +280,8 @@ def _queries(tags: str, templates: str, polled: str) -> dict[str, Any]:
 
 
 def _counted(client: Any, path: str, status: int = 200, **headers: str) -> int:
-    """Queries of a page that was asked for before. SystemExit if it answers otherwise."""
+    """Queries of a page that was asked for before: none on SQLite if all of it is kept. SystemExit
+    if it answers otherwise."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -282,8 +290,8 @@ def _counted(client: Any, path: str, status: int = 200, **headers: str) -> int:
         answered = client.get(path, secure=True, **headers).status_code
         # Counted here: the next request empties the log that the capture is a window on.
         queries = len(captured)
-    if answered != status or not queries:
-        raise SystemExit(f"{path} answered {answered} with {queries} queries")
+    if answered != status:
+        raise SystemExit(f"{path} answered {answered}")
     return queries
 
 

@@ -63,9 +63,9 @@ def _measured(tags: int) -> Iterator[Row]:
 def _first_build(place: Path, tags: int) -> Iterator[Row]:
     files = place / "store" / "store"
     plain, ours, done = [], [], {}
-    _plain_read(files)  # warm
+    plain_read(files)  # warm
     for number in range(ROUNDS):
-        plain.append(_plain_read(files))
+        plain.append(plain_read(files)["seconds"])
         done = index_work.work(place / f"data{number}", "build", str(files))
         ours.append(done["seconds"])
     ratio = sorted(own / base for own, base in zip(ours, plain, strict=True))[ROUNDS // 2]
@@ -99,24 +99,26 @@ def _first_build(place: Path, tags: int) -> Iterator[Row]:
     )
 
 
-def _plain_read(files: Path) -> float:
-    """Seconds in which a script reads and parses every manifest and config, in one process."""
-    return _script(_PLAIN, files)
+def plain_read(files: Path) -> dict[str, float]:
+    """The `seconds`, and those of `processor`, in which a script reads and parses every manifest
+    and config, in one process."""
+    seconds, processor = _script(_PLAIN, files)
+    return {"seconds": seconds, "processor": processor}
 
 
-def _script(text: str, files: Path) -> float:
+def _script(text: str, files: Path) -> list[float]:
     done = subprocess.run(  # noqa: S603  (our own words)
         [sys.executable, "-c", text, f"{files}/{paths.ROOT}/"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return float(done.stdout)
+    return [float(word) for word in done.stdout.split()]
 
 
 _PLAIN = """
 import json, os, sys, time
-root, seen, start = sys.argv[1], set(), time.perf_counter()
+root, seen, start, used = sys.argv[1], set(), time.perf_counter(), time.process_time()
 def content(digest):
     with open(f"{root}blobs/sha256/{digest[7:9]}/{digest[7:]}/data", "rb") as file:
         return json.loads(file.read())
@@ -135,7 +137,7 @@ for folder, inside, _files in os.walk(root + "repositories"):
             with open(f"{folder}/_manifests/tags/{tag}/current/link") as file: manifest(file.read())
         for name in os.listdir(folder + "/_manifests/revisions/sha256"): manifest("sha256:" + name)
     inside[:] = [name for name in inside if not name.startswith("_")]
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - used)
 """
 
 
@@ -171,7 +173,7 @@ def _cold(place: Path, tags: int) -> Iterator[Row]:
     if not _forget():
         yield Row("the same cold", "not measured", "only root may empty the cache of files")
         return
-    readers = _script(_EIGHT, files)
+    readers, *_rest = _script(_EIGHT, files)
     _forget()
     done = index_work.work(place / "cold", "build", str(files))
     ratio = done["seconds"] / readers

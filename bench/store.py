@@ -502,36 +502,36 @@ def write(folder: Path, tags: int, *, repositories: int = 0, seed: int = 7) -> M
     store = MadeStore(tags, repositories=repositories, seed=seed, with_layers=True)
     written: set[str] = set()
     for digest, data in store.base_layers().items():
-        _put_blob(folder, digest, data, written)
+        put_blob(folder, digest, data, written)
     for name in store.repositories():
         made = store.records(name)
         for digest, (raw, _type) in made.manifests.items():
-            _put_blob(folder, digest, raw, written)
-            _put(folder, paths.revision_link(name, digest), digest.encode())
+            put_blob(folder, digest, raw, written)
+            put(folder, paths.revision_link(name, digest), digest.encode())
         for digest, data in made.blobs.items():
-            _put_blob(folder, digest, data, written)
+            put_blob(folder, digest, data, written)
         for digest in (*made.blobs, *made.layers):
-            _put(folder, paths.layer_link(name, digest), digest.encode())
+            put(folder, paths.layer_link(name, digest), digest.encode())
         for tag, digest, at in made.tags:
             link = paths.tag_link(name, tag)
-            _put(folder, link, digest.encode())
+            put(folder, link, digest.encode())
             os.utime(folder / link, (at.timestamp(), at.timestamp()))
-            _put(folder, _tag_index(name, tag, digest), digest.encode())
+            put(folder, tag_index(name, tag, digest), digest.encode())
     return store
 
 
-def _tag_index(repository: str, tag: str, digest: str) -> str:
+def tag_index(repository: str, tag: str, digest: str) -> str:
     algorithm, _colon, hexadecimal = digest.partition(":")
     return f"{paths.tags(repository)}/{tag}/index/{algorithm}/{hexadecimal}/link"
 
 
-def _put_blob(folder: Path, digest: str, data: bytes, written: set[str]) -> None:
+def put_blob(folder: Path, digest: str, data: bytes, written: set[str]) -> None:
     if digest not in written:
         written.add(digest)
-        _put(folder, paths.blob_data(digest), data)
+        put(folder, paths.blob_data(digest), data)
 
 
-def _put(folder: Path, path: str, data: bytes) -> None:
+def put(folder: Path, path: str, data: bytes) -> None:
     place = f"{folder}/{path}"
     os.makedirs(place.rpartition("/")[0], exist_ok=True)  # noqa: PTH103  (a tenth of pathlib's time)
     with open(place, "wb") as file:  # noqa: PTH123

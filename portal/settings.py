@@ -69,7 +69,6 @@ SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET", "BOATHOUSE_BACKU
 # A wheel's own folder is replaced by its next version: images are stored elsewhere.
 _DATA = "~/boathouse" if IS_WHEEL else str(BASE_DIR / "var")
 DATA = Path(text("BOATHOUSE_DATA", _DATA)).expanduser().absolute()
-STORE_DIR = DATA / "registry"  # the registry's own folder, if it keeps its images on this disk
 TLS_DIR = DATA / "tls"
 SECRETS_DIR = DATA / "secrets"  # 0700: Django's key, the notifications' token
 CONFIG_DIR = DATA / "config"  # generated at every start: nginx.conf, registry.yml
@@ -88,14 +87,17 @@ OVERLAP_FILE = DATA / "htpasswd.old"  # replaced secrets that are still valid
 RIGHTS_DIR = DATA / "rights"  # 0711: marker files that nginx tests
 MIRRORS_DIR = DATA / "mirrors"  # 0711: what nginx and the mirror service read of each mirror
 MIRROR_KEY_FILE = SECRETS_DIR / "mirror-key"  # encrypts their passwords at upstreams
+IMPORTS_DIR = DATA / "imports"  # 0700: uploaded archives; converted layers that are remembered
 HOST_FILE = DATA / "host-id"  # with PostgreSQL: which of several hosts this one is
 VERSIONS_DIR = DATA / "htpasswd-versions"  # 0700: the last 20 of the file
 AUDIT_NOTE_FILE = DATA / "audit-newest"  # 0600: the newest row of the audit log, outside of it
 
 # -- the store -----------------------------------------------------------------------------------
-# "filesystem": in STORE_DIR. Else the URL of an object store, such as s3://bucket/prefix, for the
-# registry and our own reader; see registryui/registry/storages.py.
+# "filesystem": in the data folder. Else a folder with a store, or the URL of an object store, such
+# as s3://bucket/prefix, for the registry and our own reader; see registryui/registry/storages.py.
 STORAGE = store("BOATHOUSE_STORAGE")
+# The registry's own folder, if it keeps its images on this disk.
+STORE_DIR = Path(STORAGE) if STORAGE.startswith("/") else DATA / "registry"
 STORAGE_ENDPOINT = endpoint("BOATHOUSE_STORAGE_ENDPOINT")  # "": the service's own
 STORAGE_REGION = text("BOATHOUSE_STORAGE_REGION", "us-east-1")
 STORAGE_KEY = text("BOATHOUSE_STORAGE_KEY")  # access key or account; "": the machine's own role

@@ -11,6 +11,7 @@ from registryui.views.catalogue.layer import layer
 from registryui.views.catalogue.repositories import repositories
 from registryui.views.catalogue.repository import repository
 from registryui.views.catalogue.tag import manifest, tag
+from registryui.views.catalogue.tag_archive import tag_archive
 from registryui.views.catalogue.tag_history import restore_digest
 from registryui.views.components import components
 from registryui.views.dashboard import dashboard
@@ -34,6 +35,16 @@ from registryui.views.gc.page import (
 )
 from registryui.views.health import healthz
 from registryui.views.hooks import registry as hook
+from registryui.views.imports.archives import (
+    archive_begin,
+    archive_import,
+    archive_piece,
+    archive_remove,
+    archive_upload,
+    archives,
+)
+from registryui.views.imports.list import import_begin, imports
+from registryui.views.imports.run import import_run, import_stop
 from registryui.views.mirrors.detail import mirror, mirror_change, mirror_check
 from registryui.views.mirrors.list import mirror_add, mirrors
 from registryui.views.mirrors.tags import mirror_tags
@@ -69,6 +80,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/", repositories, name="repositories"),
     path("repositories/<repository:repository>", repository, name="repository"),
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
+    path("repositories/<repository:repository>:<tag:tag>/archive", tag_archive, name="tag_archive"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
     path(
         "repositories/<repository:repository>@<digest:digest>/base", base_image, name="base_image"
@@ -97,6 +109,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("mirrors/<int:pk>/change", mirror_change, name="mirror_change"),
     path("mirrors/<int:pk>/check", mirror_check, name="mirror_check"),
     path("mirrors/<int:pk>/tags", mirror_tags, name="mirror_tags"),
+    path("imports", imports, name="imports"),
+    path("imports/begin", import_begin, name="import_begin"),
+    path("imports/<int:pk>", import_run, name="import_run"),
+    path("imports/<int:pk>/stop", import_stop, name="import_stop"),
+    path("imports/archives", archives, name="archives"),
+    path("imports/archives/begin", archive_begin, name="archive_begin"),
+    path("imports/archives/upload", archive_upload, name="archive_upload"),
+    path("imports/archives/<slug:id>/piece", archive_piece, name="archive_piece"),
+    path("imports/archives/<slug:id>/import", archive_import, name="archive_import"),
+    path("imports/archives/<slug:id>/remove", archive_remove, name="archive_remove"),
     path("activity", activity, name="activity"),
     path("activity/export", activity_export, name="activity_export"),
     path("activity/verify", activity_verify, name="activity_verify"),

@@ -51,13 +51,13 @@ def text(name: str, default: str = "") -> str:
 
 
 def store(name: str) -> str:
-    """`filesystem`, or the URL of an object store."""
+    """`filesystem`, the path of a folder, or the URL of an object store."""
     found = _without_login(name) or storages.FILESYSTEM
     try:
         storages.parse(found)
     except ValueError as bad:
         raise ImproperlyConfigured(str(bad)) from None
-    return found
+    return os.path.normpath(found) if found.startswith("/") else found
 
 
 def endpoint(name: str) -> str:

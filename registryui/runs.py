@@ -90,6 +90,13 @@ def end(run: Run, state: Run.State, *lines: str, **changes: object) -> None:
     log.info("%s %s by %s: %s", run.kind, run.state, run.by, run.result)
 
 
+def close_dead(pk: int) -> None:
+    """Closes that run, whose process is known to be gone."""
+    run = Run.objects.filter(pk=pk, state=Run.State.RUNNING).first()
+    if run is not None:
+        end(run, Run.State.FAILED, DIED, problem=DIED)
+
+
 def ask_to_stop(run: Run, *, by: str) -> None:
     """Asks the run to end at its next safe point."""
     Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(stop_asked_by=by[:255])

@@ -25,6 +25,7 @@ __all__ = [
     "REGISTRIES",
     "SOURCES",
     "Connection",
+    "for_writes",
     "mirror",
     "registries",
     "registry",
@@ -49,6 +50,14 @@ def mirror() -> Path:
 def registry(name: str) -> Path:
     """The socket of that one of REGISTRIES, if no port is set."""
     return Path(settings.SOCKETS_DIR / name)
+
+
+def for_writes(name: str) -> tuple[str, str]:
+    """Where our own writes of that kind go, so that a write freeze counts them: the address, and
+    the one of this machine to connect from ("": any)."""
+    if f"unix:{registry('registry')}" == settings.REGISTRY_URL:
+        return f"unix:{registry(name)}", ""
+    return settings.REGISTRY_URL, SOURCES[name]
 
 
 def registries(port: int) -> tuple[str, ...]:

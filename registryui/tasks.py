@@ -38,6 +38,7 @@ from .backup import process as backup_process
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
 from .gc import collector, process, pushed
+from .imports import asked, uploads
 from .integrity import check as checking
 from .mirrors import keeping, mirrors, refreshing
 from .mirrors import publish as mirror_files
@@ -300,6 +301,29 @@ def remove_mirror(pk: int, by: str, language: str) -> None:
 
 
 @db_task()
+def import_registry(run: int, secrets: str, language: str) -> None:
+    """An import of another registry, begun by a page; the report is in the operator's language.
+    `secrets` are encrypted."""
+    with translation.override(language):
+        asked.carry_out(Run.objects.get(pk=run), secrets)
+
+
+@db_task()
+def import_archive(run: int, language: str) -> None:
+    """An import of an uploaded archive, begun by a page; the report is in the operator's
+    language."""
+    with translation.override(language):
+        uploads.carry_out(Run.objects.get(pk=run))
+
+
+@db_periodic_task(crontab(minute="37"))
+def remove_abandoned_archives() -> None:
+    """Uploads of archives that were not continued, and what killed imports have left, on this
+    host."""
+    uploads.remove_abandoned()
+
+
+@db_task()
 def run_gc(by: str, *, dry_run: bool = False, purge_now: bool = False) -> None:
     """A garbage collection, started by an operator or the schedule."""
     process.run_gc(by=by, dry_run=dry_run, purge_now=purge_now)
@@ -342,8 +366,10 @@ def take_up(name: str) -> None:
     if kind == "delete":
         recovery.recover_act(id)
     elif kind == "gc":
-        collector.close_dead(int(id))
+        runs.close_dead(int(id))
         review_gc.call_local("schedule")
+    elif kind == "import":
+        runs.close_dead(int(id))
 
 
 @db_task()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench import clients, instance, pages
-from bench.__main__ import ON_DEMAND, PARTS
+from bench.__main__ import ALONE, PARTS
 from bench.measure import Row, p, table, times
 from bench.store import LARGEST, MadeStore
 
@@ -35,7 +35,7 @@ def test_a_row_has_its_figure_for_people_and_for_programs() -> None:
     assert table([Row("a", "1 s", "b")]).splitlines()[-1] == "| a | 1 s | b |"
 
 
-@pytest.mark.parametrize("name", [*PARTS, ON_DEMAND])
+@pytest.mark.parametrize("name", [*PARTS, *ALONE])
 def test_each_part_measures_and_says_what(name: str) -> None:
     part = importlib.import_module(f"bench.{name}")
     assert callable(part.measure)
@@ -64,7 +64,7 @@ def test_each_page_is_asked_for_by_clients_of_the_real_product(
         if row.what.startswith("healthz"):
             continue
         assert numbers["share_percent"] > 0, row
-        assert 2 <= numbers["queries"] <= 13, row
+        assert numbers["queries"] <= 13, row
         assert numbers["kb"] >= numbers["sent_kb"], row
         assert (numbers["kb"] > 10) != row.what.startswith("poll"), row
 

@@ -584,7 +584,8 @@ def _unwritten() -> Finding | None:
     except Unreachable:
         return None  # reported by `check_registry`
     except (RegistryError, ValueError) as error:
-        return Finding("store", "bad", "store-unwritten", {"error": _short(error)})
+        told = {"error": _short(error), "place": storages.of_settings().root}
+        return Finding("store", "bad", "store-unwritten", told)
     return None
 
 

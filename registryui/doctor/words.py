@@ -649,8 +649,8 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
         "%(error)s",
         _(
             "Pushes fail, pulls are not affected. Check whether the disk is full or mounted "
-            "read-only. Give the user that runs the registry write access to the store (registry/ "
-            "in the data folder), or its key write access to the bucket."
+            "read-only. Give the user that runs the registry write access to the store "
+            "(%(place)s), or its key write access to the bucket."
         ),
     ),
     "store-unwritable": (

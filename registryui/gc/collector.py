@@ -148,13 +148,6 @@ def quarantined() -> list[Quarantined]:
         raise Refused(in_words(error)) from error
 
 
-def close_dead(pk: int) -> None:
-    """Closes that run, whose process is known to be gone."""
-    run = Run.objects.filter(pk=pk, kind=Run.Kind.GC, state=Run.State.RUNNING).first()
-    if run is not None:
-        runs.end(run, Run.State.FAILED, runs.DIED, problem=runs.DIED)
-
-
 def newest_runs(count: int) -> list[Run]:
     """Newest first. One query."""
     return list(Run.objects.filter(kind=Run.Kind.GC).order_by("-started_at", "-id")[:count])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import BinaryIO, Protocol
 
 from registryui.registry.source import Stored
@@ -37,8 +38,22 @@ class Target(Protocol):
 
     repository: str
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether it is stored; mounted from another repository of this run if that has it."""
+    def expect(self, size: int) -> None:
+        """So many bytes belong to this tag: for the time that is left."""
+        ...
+
+    def alone(self, digest: str) -> AbstractContextManager[None]:
+        """Meanwhile no other thread of the run asks for this blob, or uploads it."""
+        ...
+
+    def has_blob(self, digest: str, size: int = 0) -> bool:
+        """Whether it is stored; mounted from another repository of this run if that has it. A dry
+        run counts `size` and answers True."""
+        ...
+
+    def find(self, digest: str) -> bool:
+        """Whether it is stored, also in a dry run; mounted from any repository of the index that
+        has it."""
         ...
 
     def upload(self, data: Iterable[bytes], *, digest: str = "", size: int = -1) -> Descriptor:
@@ -47,6 +62,10 @@ class Target(Protocol):
 
     def put_manifest(self, raw: bytes, media_type: str) -> str:
         """Stores it by its digest, which is returned: an image of an image index. RegistryError."""
+        ...
+
+    def manifest(self, reference: str) -> Stored | None:
+        """What the repository has already under that tag or digest. RegistryError."""
         ...
 
     def notice(self, sentence: str) -> None:
@@ -90,7 +109,7 @@ class Content(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Options:
     """What the administrator asked for."""
 
@@ -98,3 +117,28 @@ class Options:
     namespace: str = ""  # a prefix for every repository
     rate: int = 0  # bytes per second, 0: no limit
     replace: bool = False  # move tags that exist here with another digest
+    dry_run: bool = False
+
+    def may_have(self, repository: str) -> bool:
+        """Whether a pattern means tags of that repository of the source."""
+        return not self.patterns or any(
+            _matches(one.partition(":")[0], repository) for one in self.patterns
+        )
+
+    def mean(self, repository: str, tag: str) -> bool:
+        """Whether a pattern means that tag of the source."""
+        pairs = (one.partition(":")[::2] for one in self.patterns)
+        return not self.patterns or any(
+            _matches(name, repository) and (not tags or _matches(tags, tag)) for name, tags in pairs
+        )
+
+    @property
+    def repositories(self) -> tuple[str, ...] | None:
+        """Those that the patterns name, if none has an asterisk; None: ask for the catalogue."""
+        names = [one.partition(":")[0] for one in self.patterns]
+        return tuple(dict.fromkeys(names)) if names and "*" not in "".join(names) else None
+
+
+def _matches(pattern: str, name: str) -> bool:
+    # Names of a source may have characters that patterns of ours refuse.
+    return fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]"))

@@ -9,6 +9,7 @@ event wrote into meanwhile.
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,8 @@ log = logging.getLogger(__name__)
 FEW = 40  # repositories that are not worth starting a process for
 # What SQLite needs for this, in its own words: 128 MiB of pages, a log of 64 MiB.
 _PRAGMAS = {"cache_size": -131_072, "wal_autocheckpoint": 16_384, "foreign_keys": 0}
-GROUP = 48  # repositories that a process is sent at once
+_ALLOCATIONS = 200_000  # between two looks for cycles
+GROUP = 96  # repositories that a process is sent at once: more than a transaction writes of most
 _FILLED = (Repository, Tag, Manifest, ImageIndexEntry, Blob, ManifestBlob, ImageFact)
 
 
@@ -106,8 +108,20 @@ def _room() -> Iterator[None]:
     """Room in memory for the pages of indexes, and for the log before it goes into the file.
 
     Digests come in no order: with little room SQLite writes the same pages again and again. Keys
-    of other rows are not looked up: bulk.py has just made those rows in the same transaction.
+    of other rows are not looked up: bulk.py has just made those rows in the same transaction. And
+    Python looks for cycles less often: a batch has a hundred thousand tuples and none.
     """
+    often = gc.get_threshold()
+    gc.set_threshold(_ALLOCATIONS, *often[1:])
+    try:
+        with _room_of_database():
+            yield
+    finally:
+        gc.set_threshold(*often)
+
+
+@contextmanager
+def _room_of_database() -> Iterator[None]:
     if connection.vendor != "sqlite":
         yield
         return

@@ -11,12 +11,12 @@ The lists of columns come from the models: a new one gets its default here or is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from django.db import connection, models, transaction
@@ -47,6 +47,7 @@ _MANIFEST = (
 )
 _DIGEST = rows.MANIFEST.index("digest")
 _ENTRY_DIGEST = 1 + rows.ENTRY.index("digest")  # behind the place of its image index
+AT_ONCE = 100  # rows of one statement on SQLite, which takes as long to start as to write three
 _BLOB = ("digest", "size", "media_type", "manifest_count")
 
 
@@ -82,7 +83,7 @@ class _Table:
     def insert(self, cursor: Any, some: Iterable[tuple[Any, ...]]) -> None:
         quoted = ", ".join(connection.ops.quote_name(column) for column in self.columns)
         table = connection.ops.quote_name(self.name)
-        whole = (row + self.defaults for row in some) if self.defaults else some
+        whole = [row + self.defaults for row in some] if self.defaults else list(some)
         if connection.vendor == "postgresql":
             with (
                 connection.wrap_database_errors,
@@ -91,11 +92,15 @@ class _Table:
                 for row in whole:
                     copy.write_row(row)
         else:
-            marks = ", ".join(["%s"] * len(self.columns))
+            head = f"INSERT INTO {table} ({quoted}) VALUES"
+            one = f"({', '.join(['%s'] * len(self.columns))})"
+            many = len(whole) // AT_ONCE * AT_ONCE
+            places = range(0, many, AT_ONCE)
             cursor.executemany(
-                f"INSERT INTO {table} ({quoted}) VALUES ({marks})",  # noqa: S608  (names of models)
-                whole,
+                f"{head} {', '.join([one] * AT_ONCE)}",
+                ([*chain.from_iterable(whole[at : at + AT_ONCE])] for at in places),
             )
+            cursor.executemany(f"{head} {one}", whole[many:])
 
 
 @cache
@@ -259,33 +264,33 @@ def _take_blobs(cursor: Any, pieces: Sequence[Piece]) -> dict[str, tuple[int, in
     if not wanted:
         return {}
     # In one order, so that two who take the same blobs on PostgreSQL do not wait for each other.
-    some = [(digest, *wanted[digest]) for digest in sorted(wanted)]
     table = _table(Blob, _BLOB)
-    given, parameters = _as_rows(some)
+    some = [(digest, *wanted[digest], *table.defaults) for digest in sorted(wanted)]
     columns = ", ".join(connection.ops.quote_name(name) for name in table.columns)
-    constants = "".join(", %s" for _default in table.defaults)
-    cursor.execute(
-        # `WHERE true`: without it SQLite takes ON CONFLICT for a part of the join.
-        f"INSERT INTO {table.name} ({columns}) SELECT given.*{constants} FROM {given} WHERE true"  # noqa: S608  (names of models)
-        " ON CONFLICT (digest) DO UPDATE SET"
-        f" manifest_count = {table.name}.manifest_count + excluded.manifest_count"
-        " RETURNING digest, id, size",
-        [*table.defaults, *parameters],
-    )
-    return {digest: (key, size) for digest, key, size in cursor.fetchall()}
-
-
-def _as_rows(some: Sequence[tuple[Any, ...]]) -> tuple[str, list[Any]]:
-    """`some` rows of _BLOB as something to select from, in one parameter or four."""
-    if connection.vendor == "postgresql":
-        lists = [list(column) for column in zip(*some, strict=True)]
-        return (
-            "unnest(%s::text[], %s::bigint[], %s::text[], %s::integer[])"
-            " AS given(digest, size, media_type, manifest_count)",
-            lists,
+    found: dict[str, tuple[int, int]] = {}
+    for source, parameters in _sources(some):
+        cursor.execute(
+            f"INSERT INTO {table.name} ({columns}) {source} ON CONFLICT (digest) DO UPDATE SET"
+            f" manifest_count = {table.name}.manifest_count + excluded.manifest_count"
+            " RETURNING digest, id, size",
+            parameters,
         )
-    columns = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(_BLOB))
-    return f"(SELECT {columns} FROM json_each(%s)) AS given", [json.dumps(some)]  # noqa: S608
+        found |= {digest: (key, size) for digest, key, size in cursor.fetchall()}
+    return found
+
+
+def _sources(some: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
+    """Rows of _BLOB and the same defaults, as something to insert with its parameters."""
+    if connection.vendor == "postgresql":
+        lists = [list(column) for column in zip(*some, strict=True)][: len(_BLOB)]
+        given = "unnest(%s::text[], %s::bigint[], %s::text[], %s::integer[]) AS given"
+        more = some[0][len(_BLOB) :]
+        yield f"SELECT given.*{', %s' * len(more)} FROM {given}", [*more, *lists]  # noqa: S608
+        return
+    one = f"({', '.join(['%s'] * len(some[0]))})"
+    for at in range(0, len(some), AT_ONCE):
+        part = some[at : at + AT_ONCE]
+        yield f"VALUES {', '.join([one] * len(part))}", [*chain.from_iterable(part)]
 
 
 def _add_manifests(
@@ -314,13 +319,13 @@ def _add_what_names_them(
     blobs: Mapping[str, tuple[int, int]],
 ) -> None:
     entries: list[tuple[Any, ...]] = []
-    facts: list[tuple[Any, ...]] = []
+    facts: list[tuple[int, int]] = []
     edges: list[tuple[Any, ...]] = []
     tags: list[tuple[Any, ...]] = []
     for piece in pieces:
         of, ids = begun[piece.repository].id, begun[piece.repository].manifests
         entries += [(ids[place], *entry) for place, *entry in piece.entries]
-        facts += [(fact, ids[place]) for fact, place in piece.facts]
+        facts += zip(piece.facts, map(ids.__getitem__, piece.fact_places), strict=True)
         edges += [
             (ids[place], of, blobs[digest][0], role, position)
             for place, digest, role, position in piece.edges
@@ -329,8 +334,8 @@ def _add_what_names_them(
             (of, name, None if place is None else ids[place], *rest)
             for name, place, *rest in piece.tags
         ]
-    facts.sort()  # neighbours in the table are written together
     _table(ImageIndexEntry, ("image_index", *rows.ENTRY)).insert(cursor, entries)
+    facts.sort()  # neighbours in the table are written together
     _table(ImageFact, ("fact", "manifest")).insert(cursor, facts)
     _table(ManifestBlob, _EDGE).insert(cursor, edges)
     _table(Tag, ("repository", *reading.TAG)).insert(cursor, tags)

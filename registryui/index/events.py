@@ -29,6 +29,7 @@ from registryui.models import (
     ManifestBlob,
     RegistryEvent,
     Repository,
+    Run,
     StoreDay,
     Tag,
     TagTombstone,
@@ -54,6 +55,7 @@ TOGETHER = 1000  # events of one repository whose images are in memory at once
 PAUSES = (0.03, 0.06, 0.12, 0.24, 0.48)  # seconds between looks at a tag that is being written
 MISSED = timedelta(seconds=5)  # an event waits no longer for the job that applies it
 RECENT = timedelta(seconds=10)
+IMPORTS = 3  # the newest ones, whose pushes may still be told
 ATTEMPTS = 20  # with a registry that does not answer; then the sync is left to it
 LONGEST_WAIT = 60  # seconds between two attempts; the first waits are 1, 2, 4 …
 PULLS_KEPT = timedelta(days=30)
@@ -66,6 +68,7 @@ def receive(body: bytes) -> int:
     Raises ValueError if the body is no notification.
     """
     rows = [_row(event) for event in parse_events(body) if _is_of_use(event)]
+    _name_importers(rows)
     ids = [row.event_id for row in rows] + [_act_of(row) for row in rows]
     known = set(RegistryEvent.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
     known |= _deletes_of_ours(rows)
@@ -86,6 +89,21 @@ def _is_of_use(event: Event) -> bool:
 def _act_of(row: RegistryEvent) -> str:
     """Id of our own event of the same act. It is random, so no client can name it."""
     return f"{OWN_ACT}{row.client.rpartition(' act/')[2][:32]}"
+
+
+def _name_importers(rows: Sequence[RegistryEvent]) -> None:
+    """Pushes of an import are by the one who began it. Its act is as random as those above, and
+    nginx hands nobody's request to that client's address without a name. No query without one."""
+    acts = {act for row in rows if not row.actor and (act := _act_of(row)) != OWN_ACT}
+    if not acts:
+        return
+    newest = Run.objects.filter(kind=Run.Kind.IMPORT).order_by("-started_at")[:IMPORTS]
+    by = {
+        f"{OWN_ACT}{result.get('act')}": who for result, who in newest.values_list("result", "by")
+    }
+    for row in rows:
+        if not row.actor:
+            row.actor = by.get(_act_of(row), "")[:255]
 
 
 def _deletes_of_ours(rows: Sequence[RegistryEvent]) -> set[str]:

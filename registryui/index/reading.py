@@ -9,11 +9,14 @@ counts what is there. Memory holds one piece, and per repository the names and s
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -38,7 +41,10 @@ from .contents import (
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # models.UNKNOWN, which cannot be had without Django
 DANGLING, UNREADABLE, INCOMPLETE = "dangling", "unreadable", "incomplete"  # Tag.Problem
 ATTEMPT = 200  # manifests of one round: the fewer, the smaller a piece
-WEIGHT = 32_000  # rows of one transaction, some 150 ms: the more, the fewer pages come twice
+# Rows of one transaction, some 300 ms: the more, the fewer pages of indexes come twice. A process
+# begins with fewer, so that the writer need not wait.
+WEIGHT = 128_000
+FIRST = 8_000
 
 # The columns of a piece's tuples that bulk.py cannot know otherwise.
 TAG = (
@@ -55,7 +61,9 @@ class Piece:
     first: int  # place of its first manifest
     manifests: list[tuple[Any, ...]] = field(default_factory=list)  # rows.MANIFEST, PUSHED
     entries: list[tuple[Any, ...]] = field(default_factory=list)  # place, rows.ENTRY
-    facts: list[tuple[int, int]] = field(default_factory=list)  # fact, place
+    # Sorted, and of each the place of the manifest that states it; without an object for each.
+    facts: array[int] = field(default_factory=lambda: array("q"))
+    fact_places: array[int] = field(default_factory=lambda: array("I"))
     edges: list[tuple[int, str, str, int]] = field(default_factory=list)  # place, blob, role, pos.
     blobs: dict[str, tuple[int, str, int]] = field(default_factory=dict)  # size, media type, users
     names: dict[str, str] = field(default_factory=dict)  # other digests of these, to their own
@@ -223,6 +231,7 @@ class _Repository:
     links: Sequence[TagLink]
     is_mirrored: bool = False
     groups: dict[str, bytes] = field(default_factory=dict)
+    updates: dict[str, TagUpdate] = field(default_factory=dict)  # by tag
     pushed: dict[str, TagUpdate] = field(default_factory=dict)  # the newest move to each digest
     place: dict[str, int] = field(default_factory=dict)  # of each manifest that is made
     sizes: dict[str, int] = field(default_factory=dict)
@@ -282,7 +291,7 @@ NEVER = TagUpdate("", UNKNOWN, "")
 def _begin(here: _Repository) -> _Repository:
     here.groups = rows.group_keys((link.name, link.digest) for link in here.links)
     for link in here.links:
-        update = _update(here, link)
+        update = here.updates[link.name] = _update(here, link)
         if update.at > here.pushed.get(link.digest, NEVER).at:
             here.pushed[link.digest] = update
     return here
@@ -290,8 +299,10 @@ def _begin(here: _Repository) -> _Repository:
 
 def _update(here: _Repository, link: TagLink) -> TagUpdate:
     """When and by whom the tag was set: the event knows both, the link its time."""
-    reported = (one for one in here.reported.get(link.name, ()) if one.digest == link.digest)
     unknown = TagUpdate(link.digest, link.tagged_at, "")
+    if link.name not in here.reported:
+        return unknown
+    reported = (one for one in here.reported[link.name] if one.digest == link.digest)
     return max(reported, key=lambda update: update.at, default=unknown)
 
 
@@ -322,9 +333,15 @@ def _piece(here: _Repository, links: Sequence[TagLink], found: Found) -> Piece:
     piece = Piece(here.name, len(here.place))
     here.problems |= found.problems
     fresh = {one.digest: one for one in found.manifests}
-    sizes = _index_sizes(here, fresh)
+    made = {digest: rows.manifest_row(one) for digest, one in fresh.items()}
+    edges = {digest: rows.edges(one) for digest, one in fresh.items()}
+    sizes = _sizes(
+        here, fresh, {digest: row[_SIZE] for digest, (row, _facts) in made.items()}, edges
+    )
     for one in fresh.values():
-        _add_manifest(here, piece, one, sizes)
+        row, _facts = made[one.digest]
+        _add_manifest(here, piece, one, row, edges[one.digest], sizes[one.digest])
+    _add_facts(here, piece, {digest: facts for digest, (_row, facts) in made.items()})
     for link in links:
         _add_tag(here, piece, link)
     at, _group, _key, name, by = here.newest
@@ -332,21 +349,24 @@ def _piece(here: _Repository, links: Sequence[TagLink], found: Found) -> Piece:
     return piece
 
 
-def _index_sizes(here: _Repository, fresh: Mapping[str, NewManifest]) -> dict[str, int]:
-    """Sizes of the image indexes among these. Notes of each what an index of it needs."""
+def _sizes(
+    here: _Repository,
+    fresh: Mapping[str, NewManifest],
+    sizes: dict[str, int],
+    edges: Mapping[str, Sequence[rows.Edge]],
+) -> dict[str, int]:
+    """Their `sizes`, those of image indexes with what they list. Notes of each what an index of it
+    needs."""
     listed: dict[str, list[str]] = {}
     for digest, one in fresh.items():
         kind = one.parsed.kind if one.parsed else "unknown"
         if kind == "image index" and one.parsed:
             listed[digest] = list(dict.fromkeys(rows.entry_digests(one)))
             continue
-        blobs = {}
-        for edge in rows.edges(one):
-            blobs[edge.digest] = here.sizes.setdefault(edge.digest, edge.size)
-        own = rows.own_blobs(one)
-        size = rows.capped(len(one.raw) + sum(own.values()))
-        here.children[digest] = rows.Child(kind, size, blobs)
-    sizes = {}
+        blobs = {
+            edge.digest: here.sizes.setdefault(edge.digest, edge.size) for edge in edges[digest]
+        }
+        here.children[digest] = rows.Child(kind, sizes[digest], blobs)
     for digest in rows.inside_first(listed):
         below = [here.children[child] for child in listed[digest] if child in here.children]
         sizes[digest] = rows.image_index_size(len(fresh[digest].raw), below)
@@ -360,29 +380,47 @@ _SIZE, _CREATED, _ANNOTATIONS = (
 
 
 def _add_manifest(
-    here: _Repository, piece: Piece, one: NewManifest, sizes: Mapping[str, int]
+    here: _Repository,
+    piece: Piece,
+    one: NewManifest,
+    columns: Sequence[Any],
+    edges: Sequence[rows.Edge],
+    size: int,
 ) -> None:
+    """`columns`: rows.MANIFEST."""
     place = here.place[one.digest] = len(here.place)
-    found, facts = rows.manifest_row(one)
-    row = list(found)
-    row[_SIZE] = sizes.get(one.digest, row[_SIZE])
+    row = list(columns)
+    row[_SIZE] = size
     row[_CREATED] = _time(here, row[_CREATED])
     row[_ANNOTATIONS] = _json(row[_ANNOTATIONS])
     pushed = here.pushed.get(one.digest, NEVER)
     row += (_time(here, pushed.at), pushed.by[:255], one.digest in here.groups)
     piece.manifests.append(tuple(row))
-    piece.facts += [(fact, place) for fact in facts]
     for entry in rows.entry_rows(one):
         piece.entries.append((place, *entry[:-1], _json(entry[-1])))
-    edges = rows.edges(one)
     piece.names |= one.stored
-    for edge in edges:
-        piece.edges.append((place, edge.digest, edge.role, edge.position))
+    piece.edges += [(place, digest, role, position) for role, position, digest, *_rest in edges]
     for edge in {edge.digest: edge for edge in reversed(edges)}.values():
-        size, media_type, users = piece.blobs.get(edge.digest, (edge.size, edge.media_type, 0))
-        piece.blobs[edge.digest] = (size, media_type, users + 1)
+        length, media_type, users = piece.blobs.get(edge.digest, (edge.size, edge.media_type, 0))
+        piece.blobs[edge.digest] = (length, media_type, users + 1)
     if one.missing:
         here.incomplete.add(one.digest)
+
+
+def _add_facts(here: _Repository, piece: Piece, stated: Mapping[str, Iterable[int]]) -> None:
+    """`stated`: what each manifest states, by digest. Most facts are stated by all of them."""
+    places: dict[int, list[int]] = {}
+    for digest, facts in stated.items():
+        place = here.place[digest]
+        for fact in facts:
+            if fact in places:
+                places[fact].append(place)
+            else:
+                places[fact] = [place]
+    for fact in sorted(places):
+        here_stated = places[fact]
+        piece.facts.extend([fact] * len(here_stated))
+        piece.fact_places.extend(here_stated)
 
 
 def _add_tag(here: _Repository, piece: Piece, link: TagLink) -> None:
@@ -392,7 +430,7 @@ def _add_tag(here: _Repository, piece: Piece, link: TagLink) -> None:
         problem = INCOMPLETE if link.digest in here.incomplete else ""
     key = names.version_key(link.name)
     group = here.groups[link.digest] if place is not None else key
-    update = _update(here, link) if place is not None else NEVER
+    update = here.updates[link.name] if place is not None else NEVER
     at = max(update.at, UNKNOWN)
     refers_to = names.referrer_subject(link.name)
     size = here.children[link.digest].size if place is not None else 0
@@ -406,9 +444,12 @@ def _add_tag(here: _Repository, piece: Piece, link: TagLink) -> None:
 
 def _time(here: _Repository, moment: datetime | None) -> datetime | str | None:
     """As the database keeps it: SQLite has text, in UTC."""
-    if moment is None or not here.times_as_text:
-        return moment
-    return str(moment.astimezone(UTC).replace(tzinfo=None))
+    return _as_text(moment) if moment is not None and here.times_as_text else moment
+
+
+@lru_cache(maxsize=1024)  # that of a tag stands in three rows
+def _as_text(moment: datetime) -> str:
+    return str(moment.astimezone(UTC))[:-6]  # without +00:00
 
 
 def _json(value: object) -> str:
@@ -435,11 +476,14 @@ class Batch:
     failed: dict[str, RegistryError] = field(default_factory=dict)  # by repository
 
 
-def batches(store: Store, tasks: Iterable[Task], *, times_as_text: bool) -> Iterator[Batch]:
+def batches(
+    store: Store, tasks: Iterable[Task], *, times_as_text: bool, first: int = 0
+) -> Iterator[Batch]:
     """Everything in these repositories. One that cannot be read is in `failed`, and whatever came
-    of it before has no last piece."""
+    of it before has no last piece. `first`: the weight of the first batch; each after it may be
+    twice as heavy, up to WEIGHT."""
     batch = Batch()
-    weight = 0
+    weight, most = 0, first or WEIGHT
     for task in tasks:
         try:
             there = pieces(
@@ -452,9 +496,9 @@ def batches(store: Store, tasks: Iterable[Task], *, times_as_text: bool) -> Iter
             for piece in there:
                 batch.pieces.append(piece)
                 weight += piece.weight
-                if weight >= WEIGHT:
+                if weight >= most:
                     yield batch
-                    batch, weight = Batch(), 0
+                    batch, weight, most = Batch(), 0, min(2 * most, WEIGHT)
         except RegistryError as error:
             batch.failed[task.name] = error
     if batch.pieces or batch.failed:
@@ -468,11 +512,16 @@ def serve(pipe: Connection, store: Store, times_as_text: bool) -> None:
     It ends as well when the process that started it is gone: the pipe breaks.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started us
+    gc.freeze()
+    gc.disable()  # it takes a seventh of the time, and finds the cycle of an error at most
+    first = FIRST
     try:
         while (tasks := pipe.recv()) is not None:
-            for batch in batches(store, tasks, times_as_text=times_as_text):
+            for batch in batches(store, tasks, times_as_text=times_as_text, first=first):
                 pipe.send(batch)
             pipe.send(None)
+            first = 0
+            gc.collect()
         pipe.send(store.problems)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

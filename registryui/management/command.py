@@ -6,8 +6,10 @@ together; `search`, `status` and `up` have ends of their own, and say so.
 
 import json
 import logging
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
@@ -134,6 +136,16 @@ def given_password(options: Options) -> str:
     if not password:
         raise Refused("The input contains no password.")
     return password
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within it a SIGTERM ends the work as Ctrl-C does: cleanly."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _sentence(error: Exception) -> str:

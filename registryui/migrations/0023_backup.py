@@ -6,13 +6,13 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('registryui', '0021_mirror'),
+        ('registryui', '0022_imports'),
     ]
 
     operations = [
         migrations.AlterField(
             model_name='run',
             name='kind',
-            field=models.CharField(choices=[('sync', 'Sync'), ('sizes', 'Sizes'), ('doctor', 'Doctor'), ('delete', 'Delete'), ('retention', 'Retention'), ('dry_run', 'Dry Run'), ('gc', 'Gc'), ('integrity', 'Integrity'), ('backup', 'Backup')], max_length=16),
+            field=models.CharField(choices=[('sync', 'Sync'), ('sizes', 'Sizes'), ('doctor', 'Doctor'), ('delete', 'Delete'), ('retention', 'Retention'), ('dry_run', 'Dry Run'), ('gc', 'Gc'), ('integrity', 'Integrity'), ('import', 'Import'), ('backup', 'Backup')], max_length=16),
         ),
     ]

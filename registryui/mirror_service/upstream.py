@@ -202,10 +202,12 @@ class Health:
 class Upstream:
     """One mirror's upstream. Safe for several threads."""
 
-    def __init__(self, mirror: Mirror, state: StateFile) -> None:
+    def __init__(self, mirror: Mirror, state: StateFile, *, idle: int = MOST_IDLE) -> None:
+        """`idle`: connections that are kept for the next requests."""
         self.mirror = mirror
         self.state = state
         self.health = Health(mirror, state, self._is_there)
+        self._most_idle = idle
         self._origin = _Origin.of(mirror.url)
         self._idle: deque[tuple[_Origin, HTTPConnection, float]] = deque()
         self._tokens: dict[str, tuple[str, float]] = {}
@@ -291,11 +293,12 @@ class Upstream:
     ) -> Answer:
         url = self.mirror.url + quote(path, safe="/:@+?=&%")
         scope = f"repository:{name}:pull" if name else ""
-        answer = self._follow(method, url, headers, self._authorization(scope), timeout)
+        sent = self._authorization(scope)
+        answer = self._follow(method, url, headers, sent, timeout)
         if answer.status != 401 or answer.origin != self._origin:
             return answer
         challenge = answer.headers.get("WWW-Authenticate", "")
-        authorization = self._answer_challenge(challenge, scope)
+        authorization = self._answer_challenge(challenge, scope, sent)
         if not authorization:
             return answer
         with suppress(OSError, HTTPException, ValueError):
@@ -426,7 +429,7 @@ class Upstream:
         return None
 
     def _put(self, origin: _Origin, connection: HTTPConnection) -> None:
-        if len(self._idle) < MOST_IDLE and not self.health.is_over.is_set():
+        if len(self._idle) < self._most_idle and not self.health.is_over.is_set():
             self._idle.append((origin, connection, time.monotonic()))
         else:
             connection.close()
@@ -439,8 +442,9 @@ class Upstream:
         token, until = self._tokens.get(scope, ("", 0.0))
         return f"Bearer {token}" if token and time.monotonic() < until else ""
 
-    def _answer_challenge(self, challenge: str, scope: str) -> str:
-        """The Authorization that it asks for; "" if we have none. Raises Failure."""
+    def _answer_challenge(self, challenge: str, scope: str, sent: str) -> str:
+        """The Authorization that it asks for instead of the one that was sent; "" if we have none.
+        Raises Failure."""
         scheme, _space, rest = challenge.partition(" ")
         if scheme.lower() == "basic":
             self._wants_basic = bool(self.mirror.user)
@@ -451,10 +455,14 @@ class Upstream:
         with self._token_lock:
             if obstacle := self.health.obstacle(is_manifest=False):  # while we waited
                 raise obstacle
+            known = self._authorization(scope)
+            if known and known != sent:  # another thread was first
+                return known
             self._tokens.pop(scope, None)
-            return self._token(told.get("realm", ""), told.get("service", ""), scope)
+            wanted = scope or told.get("scope", "")  # of the catalogue, whose name is no repository
+            return self._token(told.get("realm", ""), told.get("service", ""), wanted, key=scope)
 
-    def _token(self, realm: str, service: str, scope: str) -> str:
+    def _token(self, realm: str, service: str, scope: str, *, key: str) -> str:
         asked = {"service": service, "scope": scope}
         query = urlencode({key: value for key, value in asked.items() if value})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
@@ -488,7 +496,7 @@ class Upstream:
             self._refuse_token("has a login that gives no token")
         if len(self._tokens) > 1000:
             self._tokens.clear()
-        self._tokens[scope] = (token, time.monotonic() + min(max(seconds, 60), 3600) * 0.8)
+        self._tokens[key] = (token, time.monotonic() + min(max(seconds, 60), 3600) * 0.8)
         return f"Bearer {token}"
 
     def _refuse_token(self, words: str) -> NoReturn:

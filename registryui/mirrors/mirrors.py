@@ -111,7 +111,7 @@ def password(row: Mirror) -> str:
     if not row.secret:
         return ""
     try:
-        return encryption.decrypt(row.secret, _key())
+        return encryption.decrypt(row.secret, key())
     except ValueError as error:
         raise Refused(
             _(
@@ -274,7 +274,7 @@ def _new_name(text: str) -> str:
 def _fill(row: Mirror, wanted: Wanted) -> None:
     """Sets all fields of the row, checked. Raises Refused."""
     url = checked_url(wanted.url, may_be_plain=wanted.may_be_plain)
-    ca, proxy = _ca(wanted.ca), _proxy(wanted.proxy)
+    ca, proxy = checked_ca(wanted.ca), _proxy(wanted.proxy)
     is_elsewhere = row.url != url or ca not in ("", row.ca) or proxy not in ("", row.proxy)
     row.secret = _secret(row, wanted, is_elsewhere=is_elsewhere)
     row.url, row.user = url, wanted.user.strip()
@@ -360,7 +360,7 @@ def _secret(row: Mirror, wanted: Wanted, *, is_elsewhere: bool) -> str:
     if wanted.password:
         if not wanted.password.isprintable():
             raise Refused(_("A password must not contain control characters."))
-        return encryption.encrypt(wanted.password, _key())
+        return encryption.encrypt(wanted.password, key())
     # A stored password goes to nobody else: else another address would reveal it, as would a proxy
     # with a CA of its own.
     if not row.secret or is_elsewhere or row.user != user:
@@ -373,7 +373,8 @@ def _secret(row: Mirror, wanted: Wanted, *, is_elsewhere: bool) -> str:
     return row.secret
 
 
-def _key() -> str:
+def key() -> str:
+    """What passwords at upstreams are encrypted with. Raises Refused."""
     try:
         return str(settings.MIRROR_KEY_FILE.read_text().strip())
     except OSError as error:
@@ -425,7 +426,8 @@ def _number(value: int | None, least: int, most: int) -> int | None:
     return value
 
 
-def _ca(text: str) -> str:
+def checked_ca(text: str) -> str:
+    """A CA certificate as PEM text; "" for none. Raises Refused."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
         return ""

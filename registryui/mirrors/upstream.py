@@ -121,13 +121,13 @@ def _asking(row: Mirror) -> Iterator[Upstream]:
     except failures.Failure as error:
         raise Refused(
             _("The upstream does not answer: %(reason)s.")
-            % {"reason": error_words(_reason(error))[:300]}
+            % {"reason": error_words(reason(error))[:300]}
         ) from error
     finally:
         asking.close()
 
 
-def _reason(error: failures.Failure) -> str:
+def reason(error: failures.Failure) -> str:
     """What is in brackets in `URL is unavailable (it refuses connections)`; else all of it."""
     found = re.fullmatch(r"\S+ is unavailable \((.*)\)", str(error), re.DOTALL)
     return found[1] if found else str(error)
@@ -136,19 +136,19 @@ def _reason(error: failures.Failure) -> str:
 def _login(asking: Upstream, row: Mirror) -> None:
     """Refused unless /v2/ answers as a registry, and accepts the login if there is one."""
     repository = _LIMIT_REPOSITORY if row.url == DOCKER_HUB else ""
-    status, headers, _body = _answer(asking, "/v2/", repository)
+    status, headers, _body = answer(asking, "/v2/", repository)
     challenge = headers.get("www-authenticate", "").lower()
     # A token for no repository may not open /v2/: that there is one is the proof.
     if status == 401 and challenge.startswith("basic"):
         raise failures.Denied("")
     if status != 200 and not (status == 401 and challenge.startswith("bearer ")):
-        raise _unexpected(status)
+        raise unexpected(status)
 
 
 def _limit(asking: Upstream) -> state.Limit | None:
     """Of Docker Hub; None for accounts without one."""
     path = f"/v2/{_LIMIT_REPOSITORY}/manifests/latest"
-    _status, headers, _body = _answer(asking, path, _LIMIT_REPOSITORY, method="HEAD")
+    _status, headers, _body = answer(asking, path, _LIMIT_REPOSITORY, method="HEAD")
     whole, window = _counted(headers.get("ratelimit-limit", ""))
     left, _window = _counted(headers.get("ratelimit-remaining", ""))
     return state.Limit(whole, left, window) if whole else None
@@ -159,20 +159,20 @@ def _listed(asking: Upstream, repository: str) -> tuple[list[str], bool]:
     path = f"/v2/{repository}/tags/list?n={_PER_REQUEST}"
     found: list[str] = []
     while path and len(found) < MOST_TAGS:
-        status, headers, body = _answer(asking, path, repository)
+        status, headers, body = answer(asking, path, repository)
         if status in (401, 403, 404):
             raise Refused(
                 _("The upstream has no repository %(name)s, or it is not public.")
                 % {"name": repository}
             )
         if status != 200:
-            raise _unexpected(status)
+            raise unexpected(status)
         found += _names(body)
-        path = _next(asking.mirror.url, headers.get("link", ""), path)
+        path = next_page(asking.mirror.url, headers.get("link", ""), path)
     return found[:MOST_TAGS], bool(path) or len(found) > MOST_TAGS
 
 
-def _next(url: str, link: str, path: str) -> str:
+def next_page(url: str, link: str, path: str) -> str:
     """The path of the next page; "" for none, and for one on another host."""
     target = re.match(r"<([^>]{1,2000})>", link)
     parts = urlsplit(urljoin(url + path, target[1])) if target else None
@@ -182,20 +182,21 @@ def _next(url: str, link: str, path: str) -> str:
     return following if following != path else ""
 
 
-def _answer(
-    asking: Upstream, path: str, repository: str, *, method: str = "GET"
+def answer(
+    asking: Upstream, path: str, repository: str, *, method: str = "GET", limit: int = MOST_BYTES
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Status, headers by their small names, and the body."""
-    with asking.ask(path, repository, method=method) as answer:
-        headers = {name.lower(): value for name, value in answer.headers.items()}
+    """Status, headers by their small names, and the body. failures.Failure; Refused."""
+    with asking.ask(path, repository, method=method) as found:
+        headers = {name.lower(): value for name, value in found.headers.items()}
         try:
-            body = answer.read(MOST_BYTES) if method == "GET" else b""
+            body = found.read(limit) if method == "GET" else b""
         except (OSError, HTTPException, ValueError) as error:
-            raise _unexpected(answer.status) from error
-        return answer.status, headers, body
+            raise unexpected(found.status) from error
+        return found.status, headers, body
 
 
-def _unexpected(status: int) -> Refused:
+def unexpected(status: int) -> Refused:
+    """What is said of an answer that no registry gives."""
     if status == 429:
         return Refused(_("The pull limit of the upstream is reached; it asks to try again later."))
     return Refused(

@@ -5,6 +5,7 @@ from .actors import OPERATOR, POLICY, actor_name, portal_actor
 from .audit import AuditEvent
 from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
 from .host import Host, Lease, Published, here
+from .imports import ImportedTag
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .mirror import Mirror
 from .operator import Operator, Role
@@ -26,6 +27,7 @@ __all__ = [
     "Host",
     "ImageFact",
     "ImageIndexEntry",
+    "ImportedTag",
     "Lease",
     "LineLeftAlone",
     "Manifest",

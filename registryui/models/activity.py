@@ -99,6 +99,7 @@ class Run(models.Model):
         DRY_RUN = "dry_run"  # of retention: a kind of its own, so that it stops no real one
         GC = "gc"  # garbage collection
         INTEGRITY = "integrity"
+        IMPORT = "import"  # of images: registryui/imports/
         BACKUP = "backup"
 
     class State(models.TextChoices):

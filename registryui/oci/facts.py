@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 from .config import ImageConfig
 
 LIMIT = 1000  # facts of one image: a config of 4 MiB could state a hundred thousand
 _LAYERS = 200  # Docker allows 127
 _SHORT = 256  # characters of cached texts
+_SHORT_LIST = 4096  # the same of a cached list
 _WORDS_OF = 4096  # characters of one argument that are split into words: a script has many
 
 
 def facts(config: ImageConfig) -> frozenset[int]:
     """All facts of the config, at most LIMIT numbers; deterministic."""
-    return frozenset(_hash(text) for text in islice(_texts(config), LIMIT))
+    return frozenset(islice(chain.from_iterable(_facts(config)), LIMIT))
 
 
 def label(key: str, value: str | None = None) -> int:
@@ -61,21 +62,43 @@ def command_words(argument: str) -> list[str]:
     return [*words, *(name for word in words if (name := word.rpartition("/")[2]) != word)]
 
 
-def _texts(config: ImageConfig) -> Iterator[str]:
+def _facts(config: ImageConfig) -> Iterator[tuple[int, ...]]:
     if config.diff_ids:
-        yield "layers\0" + " ".join(config.diff_ids)
+        yield (layers(config.diff_ids),)
     for key, value in config.labels.items():
-        yield _pair("label", key, None)
-        yield _pair("label", key, value)
-    for line in config.env:
+        is_short = len(key) + len(value) <= _SHORT
+        yield _of_short_label(key, value) if is_short else _of_label(key, value)
+    yield (_of_short_env if _are_short(config.env) else _of_env)(config.env)
+    arguments = (*(config.entrypoint or ()), *(config.cmd or ()))
+    yield (_of_short_arguments if _are_short(arguments) else _of_arguments)(arguments)
+
+
+def _of_label(key: str, value: str) -> tuple[int, ...]:
+    return label(key), label(key, value)
+
+
+def _of_env(lines: tuple[str, ...]) -> tuple[int, ...]:
+    found: list[int] = []
+    for line in lines[:LIMIT]:
         name, equals, value = line.partition("=")
-        yield _pair("env", name, None)
-        if equals:
-            yield _pair("env", name, value)
-    for argument in (*(config.entrypoint or ()), *(config.cmd or ())):
-        for word in command_words(argument):
-            if word:
-                yield f"cmd\0{word}"
+        found += [env(name), env(name, value)] if equals else [env(name)]
+    return tuple(found)
+
+
+def _of_arguments(arguments: tuple[str, ...]) -> tuple[int, ...]:
+    words = (word for argument in arguments for word in command_words(argument))
+    return tuple(command(word) for word in islice(filter(None, words), LIMIT))
+
+
+# The images of a repository state almost the same: environment, command and most labels.
+_of_short_label = lru_cache(maxsize=4096)(_of_label)
+_of_short_env, _of_short_arguments = (
+    lru_cache(maxsize=256)(one) for one in (_of_env, _of_arguments)
+)
+
+
+def _are_short(texts: tuple[str, ...]) -> bool:
+    return sum(map(len, texts)) <= _SHORT_LIST
 
 
 def _pair(kind: str, key: str, value: str | None) -> str:

@@ -11,6 +11,7 @@ raw bytes ── parse_manifest ─► Manifest
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from . import media_types
@@ -201,8 +202,9 @@ def _guess(found: dict[str, Any]) -> str:
 
 
 def _image(found: dict[str, Any], media_type: str) -> Manifest:
-    config = _descriptor(found["config"]) if found.get("config") is not None else None
-    layers = tuple(_descriptor(item) for item in items(found, "layers") or items(found, "blobs"))
+    config = parse_descriptor(found["config"]) if found.get("config") is not None else None
+    listed = items(found, "layers") or items(found, "blobs")
+    layers = tuple(parse_descriptor(item) for item in listed)
     stated = _cut(text(found.get("artifactType"), limit=NAME_LIMIT))
     kind, artifact_type = _kind(stated, config, layers)
     return Manifest(
@@ -234,7 +236,7 @@ def _kind(
 
 
 def _image_index(found: dict[str, Any], media_type: str) -> Manifest:
-    entries = tuple(_descriptor(item) for item in items(found, "manifests"))
+    entries = tuple(parse_descriptor(item) for item in items(found, "manifests"))
     is_cache = any(
         media_types.is_layer(entry.media_type) or media_types.is_buildkit_cache(entry.media_type)
         for entry in entries
@@ -262,21 +264,31 @@ def _schema1(found: dict[str, Any], media_type: str) -> Manifest:
 
 def _subject(found: dict[str, Any]) -> str:
     subject = found.get("subject")
-    return "" if subject is None else _descriptor(subject).digest
+    return "" if subject is None else parse_descriptor(subject).digest
 
 
-def _descriptor(item: object) -> Descriptor:
+def parse_descriptor(item: object) -> Descriptor:
+    """A descriptor as a manifest, or index.json of an OCI layout, has it. ValueError."""
     if not isinstance(item, dict):
         raise ValueError(f"not a descriptor: {quoted(item)}")
+    media_type, digest, length = item.get("mediaType"), item.get("digest"), item.get("size")
+    is_plain = len(item) == 3 and type(digest) is str and type(length) is int
+    if is_plain and isinstance(media_type, str) and len(media_type) <= NAME_LIMIT:
+        return _plain_descriptor(media_type, digest, length)
     return Descriptor(
-        media_type=_cut(text(item.get("mediaType"), limit=NAME_LIMIT)),
-        digest=check_digest(item.get("digest")),
-        size=size(item.get("size")),
+        media_type=_cut(text(media_type, limit=NAME_LIMIT)),
+        digest=check_digest(digest),
+        size=size(length),
         annotations=text_map(item.get("annotations")),
         platform=_platform(item.get("platform")),
         urls=texts(item.get("urls"), limit=_URL_LIMIT)[:16],
         artifact_type=_cut(text(item.get("artifactType"), limit=NAME_LIMIT)),
     )
+
+
+@lru_cache(maxsize=4096)  # most layers lie in many images
+def _plain_descriptor(media_type: str, digest: str, length: int) -> Descriptor:
+    return Descriptor(_cut(text(media_type)), check_digest(digest), size(length))
 
 
 def _platform(value: object) -> Platform | None:

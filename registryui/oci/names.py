@@ -7,6 +7,7 @@ like an endpoint (`a/manifests/b`): paths are parsed from the right.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .digest import DIGEST, check_digest
 from .untrusted import quoted
@@ -61,6 +62,11 @@ def check_repository(name: object) -> str:
     return name
 
 
+def is_repository(name: str) -> bool:
+    """Whether it is a valid repository name."""
+    return len(name) <= REPOSITORY_LIMIT and _REPOSITORY.fullmatch(name) is not None
+
+
 def is_part(name: str) -> bool:
     """Whether it is one valid part of a repository name."""
     return _ONE_PART.fullmatch(name) is not None
@@ -106,6 +112,12 @@ def referrer_subject(tag: str) -> str:
     return f"sha256:{match[1]}" if match else ""
 
 
+def is_fallback(tag: str) -> bool:
+    """Whether it is the referrers fallback tag of distribution-spec, whose image index lists what
+    refers to an image."""
+    return len(tag) == len("sha256-") + 64 and bool(referrer_subject(tag))
+
+
 # -- the order of tags ---------------------------------------------------------------------------
 KEY_LIMIT = 512  # bytes
 
@@ -130,6 +142,7 @@ _PRE_RELEASE, _VARIANT, _FINAL, _REVISION, _NUMBER = (bytes([n]) for n in (1, 2,
 _WORDS, _VERSIONS = b"\x01", b"\x02"
 
 
+@lru_cache(maxsize=4096)  # the same names stand in many repositories
 def version_key(tag: str) -> bytes:
     """Bytes that sort tags as a person would: compare them bytewise, the newest is the greatest.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 MANIFEST_LIMIT = 4 * 1024 * 1024  # bytes; the registry's own limit for a manifest
 TEXT_LIMIT = 65_536  # characters of one label or history line; buildpacks write labels of 50 kB
+_KEY_LIMIT = 1024  # characters of a label's name
 LIST_LIMIT = 10_000  # items of one list: layers, entries, steps
 # 281 TB. Ten thousand layers of it still add up to less than a database's 64 bits.
 SIZE_LIMIT = 2**48
@@ -39,7 +40,7 @@ def read_object(raw: bytes, *, limit: int = MANIFEST_LIMIT) -> dict[str, Any]:
     if len(raw) > limit:
         raise ValueError(f"{len(raw)} bytes, more than the {limit} allowed")
     try:
-        found = _DECODER.decode(raw.decode("utf-8"))
+        found = _decoded(raw.decode("utf-8"))
     except RecursionError:
         raise ValueError(f"nested too deeply: {quoted(raw)}") from None
     except ValueError as error:  # also UnicodeDecodeError, and integers of thousands of digits
@@ -47,6 +48,15 @@ def read_object(raw: bytes, *, limit: int = MANIFEST_LIMIT) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"not a JSON object: {quoted(raw)}")
     return found
+
+
+def _decoded(raw: str) -> Any:
+    """What json.loads says of it, without its search for white space around: there is none."""
+    try:
+        found, end = _DECODER.raw_decode(raw)
+    except json.JSONDecodeError:
+        end = -1
+    return found if end == len(raw) else _DECODER.decode(raw)
 
 
 def text(value: object, *, limit: int = TEXT_LIMIT) -> str:
@@ -61,10 +71,22 @@ def text(value: object, *, limit: int = TEXT_LIMIT) -> str:
     return _UNSTORABLE.sub("\ufffd", value)
 
 
+def _are_plain(values: Iterable[object], limit: int) -> bool:
+    """Whether all are texts that `text` leaves as they are, asked of all at once: a config has
+    dozens. False where only each by itself can tell."""
+    try:
+        joined = "".join(values)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return len(joined) <= limit and joined.isascii() and "\0" not in joined
+
+
 def texts(value: object, *, limit: int = TEXT_LIMIT) -> tuple[str, ...]:
     """The texts in the list `value`, others left out; () if it is no list."""
     if not isinstance(value, list):
         return ()
+    if len(value) <= LIST_LIMIT and _are_plain(value, limit):
+        return tuple(value)
     return tuple(text(item, limit=limit) for item in value[:LIST_LIMIT] if isinstance(item, str))
 
 
@@ -72,15 +94,22 @@ def text_map(value: object, *, limit: int = TEXT_LIMIT) -> dict[str, str]:
     """The pairs of texts in the object `value`, others left out; {} if it is no object."""
     if not isinstance(value, dict):
         return {}
+    if not value:
+        return {}
+    is_short = len(value) <= LIST_LIMIT and max(map(len, value)) <= _KEY_LIMIT
+    if is_short and _are_plain(value, limit) and _are_plain(value.values(), limit):
+        return value.copy()
     pairs = list(value.items())[:LIST_LIMIT]
-    return {text(key, limit=1024): text(v, limit=limit) for key, v in pairs if isinstance(v, str)}
+    return {
+        text(key, limit=_KEY_LIMIT): text(v, limit=limit) for key, v in pairs if isinstance(v, str)
+    }
 
 
 def keys(value: object) -> tuple[str, ...]:
     """The sorted keys of the object `value`: how Docker writes a set. () if it is no object."""
     if not isinstance(value, dict):
         return ()
-    return tuple(sorted(text(key, limit=1024) for key in list(value)[:LIST_LIMIT]))
+    return tuple(sorted(text(key, limit=_KEY_LIMIT) for key in list(value)[:LIST_LIMIT]))
 
 
 def items(found: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -113,12 +142,15 @@ def moment(value: object) -> datetime | None:
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    zone = UTC
     try:
+        if sign:
+            offset = timedelta(hours=int(hours), minutes=int(minutes))
+            zone = timezone(-offset if sign == "-" else offset)
         found = datetime(
             *(int(year), int(month), int(day), int(hour), int(minute), int(second)),
-            microsecond=int((fraction or "")[:6].ljust(6, "0")),
-            tzinfo=timezone(-offset if sign == "-" else offset),
+            microsecond=int(fraction[:6].ljust(6, "0")) if fraction else 0,
+            tzinfo=zone,
         ).astimezone(UTC)
     except (ValueError, OverflowError):  # 30 February, an offset of 99 hours, the year 0
         return None
@@ -126,7 +158,7 @@ def moment(value: object) -> datetime | None:
 
 
 def _all_objects(value: Iterable[object]) -> bool:
-    return all(isinstance(item, dict) for item in value)
+    return set(map(type, value)) <= {dict}
 
 
 def _refuse_constant(name: str) -> None:

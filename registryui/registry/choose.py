@@ -110,6 +110,12 @@ def open_writer() -> StoreWriter:
     return ObjectWriter(files)
 
 
+def unreadable() -> str:
+    """The first folder of a store on this disk that this user may not read; "" if there is none."""
+    storage = of_settings()
+    return _unreadable(storage.root) if storage.driver == FILESYSTEM else ""
+
+
 def unwritable() -> str:
     """The first folder of a store on this disk that this user may not write; "" if there is none,
     or none yet."""

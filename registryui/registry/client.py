@@ -5,10 +5,13 @@ redirects never send the password to another host. A 404 means "not found" only 
 itself says so: a proxy's 404 would otherwise empty the index.
 """
 
+from __future__ import annotations
+
+import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Self
@@ -60,15 +63,21 @@ class RegistryClient:
         timeout: tuple[float, float] = (3.05, 30),
         pool: int = 16,
         act: str = "",
+        source: str = "",
+        is_kept_alive: bool = True,
     ) -> None:
         """`timeout`: seconds to connect, and to wait for each piece of an answer. `ca`: a PEM
         file of the authorities to trust instead of the system's. `act`: an id of the operator's
-        action, by which its registry events are recognised; see index/events.py."""
+        action, by which its registry events are recognised; see index/events.py. `source`: the
+        address of this machine to connect from. `is_kept_alive`: False for a connection for each
+        request, as nginx has them for writes (write_freeze.py counts them)."""
         socket = url.removeprefix("unix:") if url.startswith("unix:") else ""
         self.url = "http://localhost" if socket else url.rstrip("/")
         self._timeout = timeout
         self._deletes_tags: bool | None = None  # None: not known yet
-        self._session = _session(pool=pool, ca=ca, socket=socket)
+        self._session = _session(pool=pool, ca=ca, socket=socket, source=source)
+        if not is_kept_alive:
+            self._session.headers["Connection"] = "close"
         if act:
             self._session.headers["User-Agent"] = _agent(act)
         if username:
@@ -76,7 +85,9 @@ class RegistryClient:
             self._session.auth = (username.encode(), password.encode())  # type: ignore[assignment]
         self._elsewhere = _session(pool=pool, ca=None)  # object stores: never with our password
         self._kept: KeepAliveConnections | None = None
-        if self.url.startswith("http:") and not username:  # the registry behind our own nginx
+        if (
+            self.url.startswith("http:") and not username and is_kept_alive
+        ):  # the registry behind our own nginx
             headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
             self._kept = KeepAliveConnections(self.url, headers, timeout=timeout[1], socket=socket)
 
@@ -226,10 +237,54 @@ class RegistryClient:
         with self._request("POST", f"{base}/uploads/") as response:
             self._expect(response, 202)
             url = self._upload_url(response)
-        headers = {"Content-Type": "application/octet-stream"}
-        with self._request("PUT", f"{url}digest={digest}", headers, data=data) as response:
+        with self._request("PUT", f"{url}digest={digest}", _BLOB, data=data) as response:
             self._expect(response, 201)
         return digest
+
+    def mount(self, repository: str, digest: str, *, source: str) -> bool:
+        """Whether the repository has that blob now, from the repository `source`; nothing is sent.
+        A registry that cannot do so begins an upload, which is ended."""
+        base = f"{self.url}/v2/{check_repository(repository)}/blobs/uploads/"
+        query = f"mount={check_digest(digest)}&from={check_repository(source)}"
+        with self._request("POST", f"{base}?{query}") as response:
+            if response.status_code == 201:
+                return True
+            self._expect(response, 202)
+            url = self._upload_url(response)
+        self._cancel(url)
+        return False
+
+    def upload(
+        self, repository: str, pieces: Iterable[bytes], *, digest: str = "", size: int = -1
+    ) -> tuple[str, int]:
+        """Streams a blob; its digest and size. The registry computes the digest, too, and refuses
+        content of another one than `digest`: BadAnswer, and nothing is stored. `size`: bytes, if
+        known. What `pieces` raises is raised, after the upload was ended."""
+        base = f"{self.url}/v2/{check_repository(repository)}/blobs"
+        check_digest(digest or sha256(b""))
+        with self._request("POST", f"{base}/uploads/") as response:
+            self._expect(response, 202)
+            url = self._upload_url(response)
+        body = _Body(pieces, size, is_hashed=not digest)
+        try:
+            if not digest:
+                with self._request("PATCH", url, _BLOB, data=body) as response:
+                    self._expect(response, 202)
+                    url = self._upload_url(response)
+            finished = f"{url}digest={digest or body.digest}"
+            with self._request("PUT", finished, _BLOB, data=body if digest else None) as response:
+                if response.status_code == 400:  # other content, or another size
+                    raise _bad(response, f"content of another digest than {digest}")
+                self._expect(response, 201)
+        except BaseException:
+            self._cancel(url)
+            raise
+        return digest or body.digest, body.sent
+
+    def _cancel(self, url: str) -> None:
+        """Ends an upload. What is left of one is removed by garbage collection."""
+        with suppress(RegistryError), self._request("DELETE", url) as response:
+            self._expect(response, 204)
 
     def prove_writes(self) -> None:
         """Begins an upload in the first repository, and ends it. RegistryError: the registry cannot
@@ -314,7 +369,7 @@ class RegistryClient:
         url: str,
         headers: dict[str, str] | None = None,
         *,
-        data: bytes | None = None,
+        data: bytes | _Body | None = None,
         elsewhere: bool = False,
     ) -> Iterator[requests.Response]:
         session = self._elsewhere if elsewhere else self._session
@@ -330,7 +385,7 @@ class RegistryClient:
         method: str,
         url: str,
         headers: dict[str, str] | None,
-        data: bytes | None,
+        data: bytes | _Body | None,
     ) -> requests.Response:
         # Like Session.request, without merging settings, which takes a fifth of the time of a small
         # request.
@@ -451,13 +506,55 @@ class RegistryClient:
 
 
 _ACCEPT = {"Accept": media_types.ACCEPT}
+_BLOB = {"Content-Type": "application/octet-stream"}
+
+
+class _Body:
+    """The content of a request that is streamed. With a size it is no chunked one."""
+
+    def __init__(self, pieces: Iterable[bytes], size: int, *, is_hashed: bool) -> None:
+        self._pieces = pieces
+        self._size = size
+        self._hash = hashlib.sha256() if is_hashed else None
+        self.sent = 0  # bytes so far
+
+    def __len__(self) -> int:
+        return max(self._size, 0)  # 0: unknown, for requests
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            if self._hash:
+                self._hash.update(piece)
+            self.sent += len(piece)
+            yield piece
+        if 0 <= self._size != self.sent:
+            raise Unreachable(f"{self.sent} of {self._size} bytes came")
+
+    @property
+    def digest(self) -> str:
+        """Of what was sent, if it is computed here."""
+        return f"sha256:{self._hash.hexdigest()}" if self._hash else ""
+
+
+class _FromAddress(HTTPAdapter):
+    """Connects from that address of this machine."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self._address = address
+        super().__init__(**options)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, source_address=(self._address, 0), **options)
 
 
 def _agent(act: str) -> str:
     return f"{USER_AGENT} act/{act}"
 
 
-def _session(*, pool: int, ca: Path | None, socket: str = "") -> requests.Session:
+def _session(*, pool: int, ca: Path | None, socket: str = "", source: str = "") -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # no proxies, no ~/.netrc: only our settings count
     session.verify = str(ca) if ca else True
@@ -474,8 +571,12 @@ def _session(*, pool: int, ca: Path | None, socket: str = "") -> requests.Sessio
         respect_retry_after_header=False,
     )
     adapter = HTTPAdapter(max_retries=retry, pool_connections=4, pool_maxsize=pool)
-    over_socket = SocketAdapter(socket, max_retries=retry, pool_maxsize=pool) if socket else None
-    session.mount("http://", over_socket or adapter)
+    plain: HTTPAdapter = adapter
+    if socket:
+        plain = SocketAdapter(socket, max_retries=retry, pool_maxsize=pool)
+    elif source:
+        plain = _FromAddress(source, max_retries=retry, pool_maxsize=pool)
+    session.mount("http://", plain)
     session.mount("https://", adapter)
     return session
 

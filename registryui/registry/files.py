@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import operator
 import os
 import stat
 import threading
@@ -395,8 +396,7 @@ def _overlap(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+_name = operator.attrgetter("name")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 
 FILESYSTEM = "filesystem"
+_FOLDER = re.compile(r"/[^\x00-\x1f/][^\x00-\x1f]*")  # not / itself, and no double slash
 # Drivers of the old registry, which CNCF Distribution never had or has removed.
 _GONE = ("glance", "elliptics", "oss", "rados")
 
@@ -46,9 +47,10 @@ def of_settings() -> Storage:
 
 
 def parse(storage: str) -> tuple[str, str, str]:
-    """Scheme, bucket and prefix of BOATHOUSE_STORAGE; ValueError with a sentence for people."""
+    """Scheme, bucket and prefix of BOATHOUSE_STORAGE; a folder has the scheme FILESYSTEM alone.
+    ValueError with a sentence for people."""
     scheme, _colon, rest = storage.partition(":")
-    if storage == FILESYSTEM:
+    if storage == FILESYSTEM or _FOLDER.fullmatch(storage):
         return FILESYSTEM, "", ""
     if scheme not in ("s3", "gs", "gcs", "azure", "swift"):
         raise ValueError(_refusal(scheme))
@@ -69,8 +71,8 @@ def _refusal(word: str) -> str:
             "to a file system or to an S3 service."
         )
     return (
-        f"BOATHOUSE_STORAGE is {shown}: it must be filesystem, or begin with s3://, gs://, "
-        "azure:// or swift://."
+        f"BOATHOUSE_STORAGE is {shown}: it must be filesystem, the path of a folder, such as "
+        "/var/lib/registry, or begin with s3://, gs://, azure:// or swift://."
     )
 
 

@@ -148,11 +148,17 @@ def _sources(registry_port: int) -> str:
 def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
     """The content of the locations that the portal answers."""
 
-    def to_portal(**given: str) -> str:
-        return _render("portal-location.template", {**values, **given}).rstrip()
+    def to_portal(most: str = "4m", unbuffered: str = "", **given: str) -> str:
+        given |= {"most": most, "unbuffered": unbuffered}
+        found = _render("portal-location.template", {**values, **given}).rstrip()
+        return "\n".join(line for line in found.splitlines() if line.strip())
 
+    page = {"told_user": '""', "target": "", "on_down": "/_down"}
+    off = "            proxy_request_buffering off;"
     return {
-        "to_portal": to_portal(told_user='""', target="", on_down="/_down"),
+        "to_portal": to_portal(**page),
+        "to_portal_piece": to_portal("16m", **page),
+        "to_portal_archive": to_portal("0", off, **page),
         "own_catalog": to_portal(
             told_user="$verified_user",
             target="/v2/_catalog$is_args$args",

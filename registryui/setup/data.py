@@ -15,6 +15,7 @@
       rights/          0711  what each registry user may do, as files that nginx tests
       mirrors/         0711  what nginx and the mirror service read of each mirror; upstream.json
                              and state.json in it: 0600
+      imports/         0700  archives of images that are uploaded or unpacked
       htpasswd         0640  registry users; the group is nginx's when root set it up
       htpasswd.old     0640  replaced secrets that are still valid
       htpasswd-versions/ 0700  the file before each of its last changes
@@ -38,6 +39,7 @@ from registryui.accounts import publish
 from registryui.formats import size
 from registryui.refused import Refused
 
+from . import store
 from .data_path import check_path
 
 NGINX_USER = "www-data"
@@ -62,8 +64,10 @@ def make() -> None:
 
 
 def _folders() -> dict[Path, int]:
+    """Without a store that was there before, which stays as it is."""
+    own_store = {} if store.is_adopted() else {settings.STORE_DIR: 0o700}
     return {
-        settings.STORE_DIR: 0o700,
+        **own_store,
         settings.TLS_DIR: 0o700,
         settings.SECRETS_DIR: 0o700,
         settings.CONFIG_DIR: 0o711,
@@ -79,6 +83,7 @@ def _folders() -> dict[Path, int]:
         settings.RIGHTS_DIR: 0o711,
         settings.MIRRORS_DIR: 0o711,
         settings.VERSIONS_DIR: 0o700,
+        settings.IMPORTS_DIR: 0o700,
     }
 
 

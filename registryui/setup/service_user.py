@@ -139,7 +139,8 @@ def _others(top: int) -> str:
 
 
 _OURS = re.compile(
-    r"registry|tls|secrets|config|log|run|made|fonts|static|rights|guard|htpasswd.*|\.htpasswd.*|"
+    r"registry|tls|secrets|config|log|run|made|fonts|static|rights|guard|imports|"
+    r"htpasswd.*|\.htpasswd.*|"
     r"(?:index|jobs)\.sqlite3.*|\.?reserve|audit-newest|host-id|\.new-.*|lost\+found"
 )
 

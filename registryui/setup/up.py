@@ -36,7 +36,7 @@ from registryui.mirrors import publish as mirror_files
 from registryui.models import AuditEvent
 from registryui.refused import Refused
 
-from . import configuration, data, first, health, keys, parts, ports, report, static
+from . import configuration, data, first, health, keys, parts, ports, report, static, store
 
 END_SECONDS = 15  # until the parts must have ended
 Say = Callable[[str], None]
@@ -53,6 +53,7 @@ def up(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> int:
     at once). Raises Refused.
     """
     with _ended_by_signals(), _in_words():
+        store.check()
         data.make()
         with health.claim() as is_ours:
             if not is_ours:
@@ -123,6 +124,8 @@ def prepare(*, say: Say) -> ports.Chosen:
             if settings.IS_POSTGRESQL:
                 HUEY.storage.initialize_schema()
         hosts.join()
+        for sentence in store.sentences():
+            say(sentence)
         _prepare_guard(say)
         _prepare_users()
         if static.gather():

@@ -63,6 +63,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
                     *("integrity_run", "recently_deleted", "restore", "protected"),
                 ),
             ),
+            ("imports", "download", _("Imports"), ("import_run",)),
             ("backups", "archive", _("Backups"), ()),
             ("storage", "hard-drive", _("Storage"), ()),
             ("doctor", "heart-pulse", _("Health"), ()),

@@ -12,6 +12,7 @@ from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
+from registryui import formats
 from registryui.refused import Refused
 
 MOST = 5  # mistakes that are told at once
@@ -71,6 +72,19 @@ class Number(forms.CharField):
                 _("“%(text)s” is not a number.") % {"text": typed[:_LONGEST]}
             )
         return int(typed) if typed else None
+
+
+class Size(forms.CharField):
+    """Bytes, such as 500 GB, or nothing: None."""
+
+    def clean(self, value: str | None) -> int | None:
+        typed = (value or "").strip()
+        found = formats.bytes_in(typed) if typed else None
+        if typed and found is None:
+            raise forms.ValidationError(
+                _("“%(text)s” is not a size: enter 500 GB or 2 TB.") % {"text": typed[:20]}
+            )
+        return found
 
 
 def choice(

@@ -1,4 +1,4 @@
-// The only script of ours; every page works without it. Copy buttons, the "/" key, and manners
+// The script of all pages, which work without it. Copy buttons, the "/" key, and manners
 // for fragments that refresh by themselves: what is open stays open, what is chosen stays chosen,
 // focus stays where it is.
 

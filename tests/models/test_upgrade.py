@@ -11,6 +11,7 @@ import pytest
 from django.apps import apps
 from django.db import connection, models
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 
 from registryui.models import Run
 from registryui.views.activity import words
@@ -18,7 +19,7 @@ from registryui.views.activity import words
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 BEFORE = ("registryui", "0017_grants")
-NOW = ("registryui", "0020_policy_in_reports")
+NOW = MigrationLoader(None).graph.leaf_nodes("registryui")[0]
 TABLES = {"FormerTag": "TagTombstone", "RetentionRule": "RetentionPolicy"}
 TAG = {"moved_at": "tagged_at", "moved_by": "tagged_by", "attached_to": "refers_to"}
 COLUMNS = {

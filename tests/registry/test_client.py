@@ -147,6 +147,51 @@ def test_blob_is_sent_once(client, monkeypatch):
     assert methods == ["HEAD"]
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_stream_is_stored_by_the_digest_that_is_given_or_computed(client, is_known):
+    pieces = [bytes([number]) * 100_000 for number in range(5)]
+    data = b"".join(pieces)
+    known = {"digest": sha256(data), "size": len(data)} if is_known else {}
+    assert client.upload("client/stream", iter(pieces), **known) == (sha256(data), len(data))
+    assert client.blob("client/stream", sha256(data), limit=10**6) == data
+
+
+@pytest.mark.parametrize("size", [-1, 5])
+def test_other_content_than_the_digest_says_is_not_stored(client, size):
+    digest = sha256(b"right")
+    with pytest.raises(BadAnswer, match="another digest"):
+        client.upload("client/wrong", [b"wrong"], digest=digest, size=size)
+    assert not client.has_blob("client/wrong", digest)
+
+
+def test_a_stream_that_is_too_short_or_breaks_is_not_stored(client):
+    data = b"as long as it says"
+
+    def broken():
+        yield data[:5]
+        raise TooLarge("the source ended")
+
+    with pytest.raises(Unreachable):
+        client.upload("client/short", [data[:5]], digest=sha256(data), size=len(data))
+    with pytest.raises(TooLarge, match="the source ended"):
+        client.upload("client/short", broken(), digest=sha256(data), size=len(data))
+    assert not client.has_blob("client/short", sha256(data))
+    assert client.upload("client/short", [data], digest=sha256(data)) == (sha256(data), len(data))
+
+
+def test_a_blob_of_another_repository_is_mounted(client):
+    digest = client.upload_blob("client/from", b"to be mounted")
+    assert client.mount("client/to", digest, source="client/from")
+    assert client.has_blob("client/to", digest)
+    assert not client.mount("client/to", sha256(b"nowhere"), source="client/from")
+
+
+def test_writes_come_from_another_address_on_connections_of_their_own(registry):
+    with RegistryClient(registry, source="127.0.0.2", is_kept_alive=False) as client:
+        assert client.upload("client/apart", [b"apart"])[0] == sha256(b"apart")
+        assert client.has_blob("client/apart", sha256(b"apart"))
+
+
 def test_one_connection_is_enough_for_all_kinds_of_requests(registry, monkeypatch):
     opened = []
     connect = HTTPConnection.connect

@@ -21,11 +21,14 @@ from registryui.audit import check as audit_check
 from registryui.deletion import protection
 from registryui.demo.images import make_images
 from registryui.gc import access
+from registryui.imports import run as importing
+from registryui.imports import uploads
 from registryui.index import sizes
 from registryui.index.sync import sync
 from registryui.mirrors import mirrors
 from registryui.mirrors.mirrors import Wanted as Upstream
 from registryui.models import (
+    ImportedTag,
     Manifest,
     Mirror,
     Operator,
@@ -112,6 +115,7 @@ def fill() -> dict[str, Any]:
     facts |= _users()
     facts |= _work()
     facts |= _mirrors()
+    facts |= _imports()
     audit.record("audit.export", "", by="operator:ada", details={"form": "csv"})
     audit_check.check(by="schedule")
     return facts
@@ -327,6 +331,63 @@ def _mirrors() -> dict[str, Any]:
         error="it does not answer in time", hits=212, misses=9, upstream_bytes=88_000_000,
     )  # fmt: skip
     return {"hub": hub.pk, "quay": quay.pk, "k8s": off.pk, "other": unused.pk}
+
+
+def _imports() -> dict[str, Any]:
+    """A dry run, one that ended, one whose source went away, and one that is in progress."""
+    about = {"url": "https://old.example.net", "user": "mover", "patterns": ["team/*"]}
+    asked = {"kind": "registry", "source": "registry old.example.net", "about": about}
+    states = ImportedTag.State
+
+    def made(days: float, state: Run.State, **result: Any) -> Run:
+        begun = NOW - timedelta(days=days)
+        run = Run.objects.create(
+            kind=Run.Kind.IMPORT, by="operator:ada", state=state, heartbeat_at=NOW,
+            result=importing.Result(**{**asked, **result}).facts(),
+            done=sum(result.get(one, 0) for one in states.values), total=result["found"],
+        )  # fmt: skip
+        ended = None if state == Run.State.RUNNING else begun + timedelta(minutes=3)
+        Run.objects.filter(pk=run.pk).update(started_at=begun, finished_at=ended)
+        return run
+
+    def row(run: Run, state: str, name: str, note: str = "", **facts: Any) -> ImportedTag:
+        repository, _colon, tag = name.partition(":")
+        target = {"target": repository.lower(), "target_tag": tag, **facts}
+        return ImportedTag(
+            run=run, state=state, repository=repository, tag=tag, note=note, **target
+        )
+
+    dry = made(3, Run.State.DONE, dry_run=True, found=2, taken=2, bytes=612_000_000)
+    whole = made(2, Run.State.FAILED, found=412, taken=396, there=12, skipped=3, failed=1,
+                 bytes=81_300_000_000, stage="copy")  # fmt: skip
+    failed = made(1, Run.State.FAILED, found=0,
+                  problem="The registry does not accept the user and password.")  # fmt: skip
+    running = made(0.01, Run.State.RUNNING, kind="v1", source="v1 store /srv/old", found=900,
+                   taken=311, bytes=9_100_000_000, stage="copy", seconds_left=754.0)  # fmt: skip
+    ImportedTag.objects.bulk_create(
+        [
+            row(dry, states.TAKEN, "team/api:1.4", size=306_000_000),
+            row(dry, states.TAKEN, "team/web:2", size=306_000_000),
+            row(whole, states.TAKEN, "Team/API:1.4", "Its name was changed.", size=306_000_000),
+            row(whole, states.THERE, "team/web:2"),
+            row(whole, states.SKIPPED, "team/web:latest", "Another image has this tag here: import "
+                "it with “replace” to move the tag."),
+            row(whole, states.SKIPPED, "old/<b>app:1", "It has Docker's schema 1, which cannot be "
+                "imported: push it with a newer Docker.", target="", target_tag=""),
+            row(whole, states.FAILED, "team/large:1", "connection closed by the other side"),
+            row(running, states.TAKEN, "library/base:1", size=64_000_000),
+        ]
+    )  # fmt: skip
+    half = uploads.begin("images-<b>.tar.gz", 4_800_000, "1", by="operator:ada")
+    half.place.write_bytes(bytes(1_200_000))
+    ready = uploads.begin("team-api-2.1.tar", 2_400_000, "1", by="operator:ada")
+    ready.place.write_bytes(bytes(2_400_000))
+    for number, one in enumerate((half, ready)):
+        os.utime(one.place, (number, number))
+    return {
+        "import": whole.pk, "import_dry": dry.pk, "import_failed": failed.pk,
+        "import_running": running.pk,
+    }  # fmt: skip
 
 
 def _say(name: str, **facts: Any) -> None:

@@ -57,6 +57,7 @@ EMPTY = [
     View("empty-doctor", "/doctor"),
     View("empty-compare", "/compare"),
     View("empty-mirrors", "/mirrors"),
+    View("empty-imports", "/imports"),
 ]
 
 # -- with content --------------------------------------------------------------------------------
@@ -228,6 +229,19 @@ MIRRORS = [
     View("mirror-checked", "/mirrors/{hub}/check", {"ok": "1"}, given=states.upstream_checked),
 ]
 
+IMPORTS = [
+    View("imports", "/imports"),
+    View("imports-again", "/imports?again={import}"),
+    View("imports-wrong", "/imports/begin", {"url": "http://quay.io", "user": "<b>"}),
+    View("archives", "/imports/archives"),
+    View("archives-wrong", "/imports/archives/upload", {"name": "<b>"}),
+    View("import", "/imports/{import}"),
+    View("import-skipped", "/imports/{import}?show=skipped"),
+    View("import-dry", "/imports/{import_dry}"),
+    View("import-failed", "/imports/{import_failed}"),
+    View("import-running", "/imports/{import_running}"),
+]
+
 _MACHINES = ("docker", "containerd", "podman", "debian", "rhel", "macos", "windows", "kubernetes")
 _NEW_USER = {"name": "new-one", "preset": "push", "end": "183", "secret": "generated"}
 PEOPLE = [
@@ -291,7 +305,7 @@ COMPONENTS = [
     View("components-dialog", "/components?dialog=1", given=states.for_developers),
 ]
 
-_FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *MIRRORS, *PEOPLE, *ERRORS, *COMPONENTS]
+_FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *MIRRORS, *IMPORTS, *PEOPLE, *ERRORS, *COMPONENTS]
 _UNFOLDED = (
     *("dashboard", "repository", "tag-layers", "tag-odd-labels", "search", "search-found"),
     *("activity", "user", "user-setup", "users", "retention-edit", "gc", "doctor", "compare"),

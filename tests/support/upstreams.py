@@ -487,7 +487,8 @@ def _token(
     for scope in " ".join(scopes).split():
         kind, _, rest = scope.partition(":")
         name, _, actions = rest.rpartition(":")
-        wanted = [one for one in actions.split(",") if one == "pull"]
+        may = ("*",) if (kind, name) == ("registry", "catalog") else ("pull",)
+        wanted = [one for one in actions.split(",") if one in may]
         access.append({"type": kind, "name": name, "actions": wanted})
     claims = {
         "iss": ISSUER,

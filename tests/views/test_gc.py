@@ -183,7 +183,7 @@ def test_a_run_that_was_killed_does_not_say_that_nothing_waits() -> None:
     killed = runs.begin(Run.Kind.GC, by="schedule", result=Result())
     assert killed is not None
     runs.Work(killed, Result(stage="mark")).advance(at_once=True)
-    collector.close_dead(killed.pk)
+    runs.close_dead(killed.pk)
     assert "725 objects in quarantine" in text(client_of(Role.VIEWER).get(PAGE))
 
 

@@ -1,6 +1,5 @@
 """./boathouse demo: a dozen sample images, pushed through the proxy."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -11,7 +10,14 @@ from django.core.management.base import CommandError
 from registryui import tls
 from registryui.demo.images import make_images
 from registryui.demo.push import Pushed, push, temporary_user
-from registryui.management.command import BoathouseCommand, Options, Usage, add_json, given_password
+from registryui.management.command import (
+    BoathouseCommand,
+    Options,
+    Usage,
+    add_json,
+    given_password,
+    sigterm_as_ctrl_c,
+)
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError, Unreachable
 from registryui.setup import health
@@ -45,7 +51,7 @@ class Command(BoathouseCommand):
         if instance is None:
             raise CommandError("The registry is not running. Start it: ./boathouse up")
         try:
-            with _sigterm_as_ctrl_c(), _user(options) as (name, secret):
+            with sigterm_as_ctrl_c(), _user(options) as (name, secret):
                 pushed = self._push(instance, name, secret)
         except Unreachable as error:
             raise CommandError(
@@ -94,16 +100,6 @@ def _user(options: Options) -> Iterator[tuple[str, str]]:
     given = (name, given_password(options)) if name else None
     with nullcontext(given) if given else temporary_user() as user:
         yield user
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Within it a SIGTERM, too, removes the temporary user."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _proxy(instance: health.Running) -> str:

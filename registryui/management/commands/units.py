@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from registryui import files, sockets
 from registryui.management.command import BoathouseCommand
-from registryui.setup import configuration, parts
+from registryui.setup import configuration, parts, store
 
 TEMPLATES = settings.BASE_DIR / "deploy" / "systemd"
 SECRET_ENVIRONMENT = Path("/etc/boathouse/environment")
@@ -47,7 +47,7 @@ class Command(BoathouseCommand):
                 "units can be read by everybody, so they hold no secret."
             )
         self.stdout.write(
-            f"Next: chown -R {options['user']} {settings.DATA}; systemctl daemon-reload; "
+            f"Next: chown -R {options['user']} {_writable()}; systemctl daemon-reload; "
             "systemctl enable --now boathouse.target"
         )
 
@@ -59,6 +59,7 @@ def render(*, user: str, group: str) -> dict[str, str]:
         "group": group,
         "base": _plain(settings.BASE_DIR),
         "data": _plain(settings.DATA),
+        "writable": _writable(),
         "backup_folder": _backup_folder(),
         "protect_home": _protect_home(),
         "environment": "\n".join(f"Environment={_quoted(line)}" for line in _environment()),
@@ -112,6 +113,12 @@ def _environment() -> list[str]:
     return [f"{name}={value}" for name, value in sorted(chosen.items())]
 
 
+def _writable() -> str:
+    """The data folder, and a store that is elsewhere on this disk."""
+    folders = [settings.DATA, *([settings.STORE_DIR] if store.is_adopted() else [])]
+    return " ".join(_plain(Path(one)) for one in folders)
+
+
 def _backup_folder() -> str:
     """The line by which the worker may write backups; "" if they go to a bucket, or nowhere. The
     folder may be a share that is mounted later."""
@@ -124,7 +131,9 @@ def _backup_folder() -> str:
 def _protect_home() -> str:
     """How much of /home and /root may be hidden: not what we run from or write to."""
     registry = Path(configuration.registry_program())
-    ours = [path.resolve() for path in (settings.BASE_DIR, Path(settings.DATA), registry)]
+    ours = [
+        path.resolve() for path in (settings.BASE_DIR, settings.DATA, settings.STORE_DIR, registry)
+    ]
     if _backup_folder():
         ours.append(Path(settings.BACKUP_TO).expanduser().absolute())
     homes = (Path("/home"), Path("/root"), Path("/run/user"))

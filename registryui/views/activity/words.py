@@ -73,6 +73,21 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "mirror.remove": ("trash-2", gettext_lazy("Remove mirror")),
         },
     ),
+    "import": (
+        gettext_lazy("Imports"),
+        {
+            "import.begin": ("download", gettext_lazy("Start import")),
+            "import.end": ("circle-check", gettext_lazy("End import")),
+        },
+    ),
+    "archive": (
+        gettext_lazy("Exports"),
+        {
+            "archive.export": ("upload", gettext_lazy("Export tags as an archive")),
+            "archive.download": ("download", gettext_lazy("Download a tag as an archive")),
+            "archive.settings": ("upload", gettext_lazy("Export users, policies and the log")),
+        },
+    ),
     "retention": (
         gettext_lazy("Retention policies"),
         {
@@ -246,6 +261,7 @@ def _ways_to_people(request: Request, rows: Iterable[AuditEvent]) -> dict[int, s
 
 
 _PAGES = {
+    "import": "imports",
     "mirror": "mirrors",
     "protection": "protected",
     "retention": "retention",

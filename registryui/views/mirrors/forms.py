@@ -6,29 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from django.forms import CharField, ValidationError
 from django.http import QueryDict
-from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from registryui import formats
 from registryui.mirrors import mirrors, presets
 from registryui.mirrors.mirrors import Wanted
 from registryui.models import Mirror
-from registryui.views.form import Number, read, text
-
-
-class Size(CharField):
-    """Bytes, such as 500 GB, or nothing: None."""
-
-    def clean(self, value: str | None) -> int | None:
-        typed = (value or "").strip()
-        found = formats.bytes_in(typed) if typed else None
-        if typed and found is None:
-            raise ValidationError(
-                _("“%(text)s” is not a size: enter 500 GB or 2 TB.") % {"text": typed[:20]}
-            )
-        return found
+from registryui.views.form import Number, Size, read, text
 
 
 def blank(preset: str) -> Mapping[str, Any]:
