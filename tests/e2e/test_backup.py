@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import postgres
 from tests.support.parts import free_port, running_s3
-from tests.support.product import Product, product
+from tests.support.product import IMAGES, Product, product
 from tests.support.registries import Registry
 from tests.support.waiting import until
 
@@ -79,7 +79,9 @@ def test_a_backup_is_rehearsed_and_restored(own: Product) -> None:
     assert own.user == secret
     assert own.listed("team/app") == tags
     assert own.ask("/v2/", as_user=True).status == 200
-    assert own.ask("/v2/team/app/manifests/1.0", as_user=True).status == 200
+    accept = {"Accept": IMAGES}
+    answer = own.ask("/v2/team/app/manifests/1.0", headers=accept, as_user=True)
+    assert answer.status == 200
     again = own.boathouse("restore", to, f"--password-file={key}", check=False)
     assert (again.returncode, "is not empty" in again.stderr) == (1, True)
     shutil.rmtree(lost)
