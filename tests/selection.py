@@ -35,6 +35,7 @@ from .support import postgres
 T = TypeVar("T")
 
 CACHE = "boathouse/together"
+_failed: set[str] = set()  # its rows fail one by one
 
 # Fixtures that cost more than a short run has, and cases of them, beside which others run.
 LONG = {
@@ -113,8 +114,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Names a failure at once: with --all its report comes an hour later."""
-    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+    """Names a test that failed at once: with --all its report comes an hour later."""
+    is_new = report.failed and report.nodeid not in _failed
+    if is_new and "PYTEST_XDIST_WORKER" not in os.environ:
+        _failed.add(report.nodeid)
         print(f"\nFAILED {report.nodeid}", file=sys.__stderr__, flush=True)
 
 

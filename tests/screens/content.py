@@ -18,6 +18,7 @@ from django.conf import settings
 from registryui import audit, doctor, tls
 from registryui.accounts import publish, rights, users
 from registryui.audit import check as audit_check
+from registryui.backup import backups
 from registryui.deletion import protection
 from registryui.demo.images import make_images
 from registryui.gc import access
@@ -116,6 +117,7 @@ def fill() -> dict[str, Any]:
     facts |= _work()
     facts |= _mirrors()
     facts |= _imports()
+    _backups()
     audit.record("audit.export", "", by="operator:ada", details={"form": "csv"})
     audit_check.check(by="schedule")
     return facts
@@ -331,6 +333,29 @@ def _mirrors() -> dict[str, Any]:
         error="it does not answer in time", hits=212, misses=9, upstream_bytes=88_000_000,
     )  # fmt: skip
     return {"hub": hub.pk, "quay": quay.pk, "k8s": off.pk, "other": unused.pk}
+
+
+def _backups() -> None:
+    """One that ended, one before it that failed, and one that is in progress."""
+    target = "/mnt/backups/boathouse"
+    made = backups.Result(
+        target=target, snapshot="4f1c0a7e", stage="done", repositories=12, tags=90, blobs=251,
+        bytes=81_300_000_000, new_blobs=7, read_bytes=412_000_000, added_bytes=398_000_000,
+        seconds=38.0,
+    )  # fmt: skip
+    full = backups.Result(target=target, stage="blobs", problem=f"{target} is full.", seconds=71.0)
+    for days, state, result in (
+        (2, Run.State.FAILED, full),
+        (1, Run.State.DONE, made),
+        (0, Run.State.RUNNING, replace(made, stage="blobs", snapshot="", seconds=4.0)),
+    ):
+        begun = NOW - timedelta(days=days, seconds=30)
+        run = Run.objects.create(
+            kind=Run.Kind.BACKUP, by="schedule", state=state, result=result.facts(),
+            heartbeat_at=NOW,
+        )  # fmt: skip
+        ended = None if state == Run.State.RUNNING else begun + timedelta(seconds=result.seconds)
+        Run.objects.filter(pk=run.pk).update(started_at=begun, finished_at=ended)
 
 
 def _imports() -> dict[str, Any]:

@@ -58,6 +58,7 @@ EMPTY = [
     View("empty-compare", "/compare"),
     View("empty-mirrors", "/mirrors"),
     View("empty-imports", "/imports"),
+    View("empty-backups", "/maintenance/backups"),
 ]
 
 # -- with content --------------------------------------------------------------------------------
@@ -240,6 +241,7 @@ IMPORTS = [
     View("import-dry", "/imports/{import_dry}"),
     View("import-failed", "/imports/{import_failed}"),
     View("import-running", "/imports/{import_running}"),
+    View("backups", "/maintenance/backups"),
 ]
 
 _MACHINES = ("docker", "containerd", "podman", "debian", "rhel", "macos", "windows", "kubernetes")

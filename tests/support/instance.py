@@ -57,7 +57,10 @@ class Portal(http.server.BaseHTTPRequestHandler):
         if self.path not in self.healthy:
             headers = [(name.lower(), value) for name, value in self.headers.items()]
             self.heard.append(Heard(f"{self.command} {self.path}", headers))
+        # A body that nobody reads resets the connection, and nginx cuts the answer off.
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.send_response(200 if self.path in self.healthy else 404)
+        self.send_header("Content-Length", "0")
         self.end_headers()
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET

@@ -181,7 +181,7 @@ def let_mirrors_say() -> None:
 @contextmanager
 def upstreams() -> Iterator[None]:
     """They refuse with these words."""
-    refused = Refused(f"The upstream does not answer: {upstream._reason(failures.Away(HOSTILE))}")
+    refused = Refused(f"The upstream does not answer: {upstream.reason(failures.Away(HOSTILE))}")
     checked = upstream.Checked(HOSTILE, 1.0, has_login=False)
     with (
         patch.object(upstream, "tags", side_effect=refused),

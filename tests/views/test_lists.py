@@ -14,6 +14,7 @@ from django.utils import timezone
 from registryui import audit
 from registryui.index import sizes
 from registryui.models import (
+    ImportedTag,
     Mirror,
     NamespaceSize,
     RegistryEvent,
@@ -61,6 +62,9 @@ LISTS: dict[str, list[str]] = {
     "user": ["/users/{user}"],
     "operators": ["/operators"],
     "mirrors": ["/mirrors"],
+    "imports": ["/imports"],
+    "import_run": ["/imports/{run}"],
+    "backups": ["/maintenance/backups"],
     "doctor": ["/doctor"],
 }
 # Pages of one thing, of a form, or of another kind of list: their own tests say what they cost.
@@ -85,6 +89,10 @@ OTHERS = {
     *("gc_stop", "gc_trust_clock", "gc_restore", "gc_purge"),
     "gc_run",
     *("integrity_start", "integrity_stop", "integrity_run"),
+    *("import_begin", "import_stop", "backup_start", "backup_stop"),
+    # Uploads are folders, not rows.
+    *("archives", "archive_begin", "archive_upload", "archive_piece", "archive_import"),
+    *("archive_remove", "tag_archive"),
 }
 
 
@@ -112,6 +120,12 @@ def grow(number: int) -> dict[str, str]:
         make_tombstone("deleted/app", name, act=f"{number} {n // 2}")
         NamespaceSize.objects.get_or_create(namespace=f"n{name}")
         Run.objects.create(kind=Run.Kind.DOCTOR, state=Run.State.DONE, result={"findings": []})
+        Run.objects.create(kind=Run.Kind.BACKUP, state=Run.State.DONE)
+        run = Run.objects.create(kind=Run.Kind.IMPORT, state=Run.State.DONE)
+        for m in range(n + 1):
+            ImportedTag.objects.create(
+                run=run, state="taken", repository=R, tag="1", target=R, target_tag=f"{m}"
+            )
     listed = [(one, f"linux/arch{number}-{n}") for n, one in enumerate(images)]
     index = pushed.image_index(R, listed, tags=["1.0", *(f"alias{n}" for n in range(number))])
     other = pushed.image(R, tags=["other"], layers=[base, ("other", 5)])
@@ -133,7 +147,12 @@ def grow(number: int) -> dict[str, str]:
         .manifests.get(digest=other.digest)
         .edges.get(role="layer", position=0)
     )
-    return {"digest": other.digest, "layer": layer.blob.digest, "user": str(first.pk)}
+    return {
+        "digest": other.digest,
+        "layer": layer.blob.digest,
+        "user": str(first.pk),
+        "run": str(run.pk),
+    }
 
 
 def costs(client: Client, found: dict[str, str]) -> dict[str, int]:

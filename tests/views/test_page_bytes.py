@@ -34,4 +34,4 @@ def test_a_page_of_20_tags_of_three_platforms_has_at_most_40_kb(client: Client) 
     page = client.get(f"/repositories/{R}").content
     assert page.count(b'class="child"') == 60
     size = len(page) + HASH * len(re.findall(rb"/static/[^\"#]+\.\w+", page))
-    assert size <= 40_000
+    assert size <= 40_000, size
