@@ -14,7 +14,7 @@ from tests.support.registries import Registry
 
 
 @pytest.fixture(autouse=True)
-def _no_garbage_is_collected_in_a_deep_parse() -> Iterator[None]:
+def _nothing_is_finalised_in_a_deep_parse() -> Iterator[None]:
     """A finalizer that Python calls near its recursion limit fails, and so does the test."""
     gc.disable()
     yield
