@@ -35,9 +35,10 @@ from registryui.refused import Refused
 FACTS, LINKS, FILES, ENVIRONMENT = "facts.json", "links", "files.tar", "settings.env"
 SQLITE, POSTGRESQL = "index.sqlite3", "index.pgdump"
 OWN_TLS = "own-tls"  # a certificate of the user's own, with its key
-# What is elsewhere in the snapshot, is made again by `up`, or belongs to one host only.
+# What is elsewhere in the snapshot, is made again by `up`, or belongs to one host only; archives
+# that wait for their import.
 LEFT_OUT = re.compile(
-    r"registry|log|run|static|made|config|backup|reserve|\.reserve|host-id|lost\+found"
+    r"registry|log|run|static|made|config|backup|imports|reserve|\.reserve|host-id|lost\+found"
     r"|(index|jobs)\.sqlite3.*|.*\.damaged-.*|\.new-.*"
 )
 APP = "registryui"

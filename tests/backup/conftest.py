@@ -65,6 +65,8 @@ def kept(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Kept
     (data / "audit-newest").touch()
     (data / "log").mkdir()
     (data / "log" / "access.json").write_text("not needed")
+    (data / "imports").mkdir()
+    (data / "imports" / "archive").write_text("uploaded")
     publish.write([])
     store = Small(data / "registry")
     store.image("team/app", "1.0", layers=(b"one", b"two"))

@@ -46,6 +46,7 @@ def test_what_is_restored_is_what_was_there(kept: Kept, tmp_path: Path, settings
     assert stat.S_IMODE((new / "tls" / "ca.key").stat().st_mode) == 0o600
     assert (new / "htpasswd").read_bytes() == (kept.data / "htpasswd").read_bytes()
     assert not (new / "log").exists()
+    assert not (new / "imports").exists()
     assert not (new / ".restoring").exists()
     with sqlite3.connect(new / "index.sqlite3") as database:
         rows = database.execute("SELECT name FROM registryui_registryuser").fetchall()
