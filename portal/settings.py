@@ -20,6 +20,7 @@ from portal.variables import (
     database,
     endpoint,
     host,
+    mail_tls,
     names,
     networks,
     number,
@@ -63,7 +64,10 @@ def _secret_text(name: str) -> str:
 
 
 # Variables that contain a secret: they are only written to files that others cannot read.
-SECRET_VARIABLES = ("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET", "BOATHOUSE_BACKUP_SECRET")
+SECRET_VARIABLES = (
+    *("DATABASE_URL", "BOATHOUSE_STORAGE_SECRET", "BOATHOUSE_BACKUP_SECRET"),
+    "BOATHOUSE_SMTP_PASSWORD",
+)
 
 # -- the data folder -----------------------------------------------------------------------------
 # A wheel's own folder is replaced by its next version: images are stored elsewhere.
@@ -195,6 +199,18 @@ BACKUP_ENDPOINT = endpoint("BOATHOUSE_BACKUP_ENDPOINT")
 BACKUP_REGION = text("BOATHOUSE_BACKUP_REGION")
 BACKUP_KEY = text("BOATHOUSE_BACKUP_KEY")
 BACKUP_SECRET = _secret_text("BOATHOUSE_BACKUP_SECRET")
+
+# -- notifications -------------------------------------------------------------------------------
+SMTP_HOST = text("BOATHOUSE_SMTP_HOST")  # the mail server; "": no mail is sent
+SMTP_PORT = port("BOATHOUSE_SMTP_PORT", 587)
+SMTP_USER = text("BOATHOUSE_SMTP_USER")
+SMTP_TLS = mail_tls("BOATHOUSE_SMTP_TLS", host=SMTP_HOST, user=SMTP_USER)
+SMTP_PASSWORD = _secret_text("BOATHOUSE_SMTP_PASSWORD")
+MAIL_FROM = text("BOATHOUSE_MAIL_FROM", f"boathouse@{HOST}")
+# on: webhooks may lead to programs on this machine. Each administrator of the portal can then have
+# requests sent to them.
+NOTIFY_LOOPBACK = switch("BOATHOUSE_NOTIFY_LOOPBACK", default=False)
+NOTIFY_DAYS = number("BOATHOUSE_NOTIFY_DAYS", 30, least=1, most=3650, unit="days")  # of the log
 
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")

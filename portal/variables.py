@@ -151,6 +151,14 @@ def one_of(name: str, default: str, choices: Sequence[str]) -> str:
     return found
 
 
+def mail_tls(name: str, *, host: str, user: str) -> str:
+    """`starttls`, `tls` or `off`, which would show the password to the network."""
+    found = one_of(name, "starttls", ["starttls", "tls", "off"])
+    if found == "off" and user and host not in ("localhost", "127.0.0.1", "::1"):
+        raise _bad(name, found, "would send BOATHOUSE_SMTP_PASSWORD unencrypted: use starttls.")
+    return found
+
+
 def host(name: str, default: str) -> str:
     """A host name or address as in an image reference, without a port."""
     found = text(name, default)

@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ from registryui.audit import check as audit_check
 from registryui.audit import prune as audit_prune
 from registryui.index import events, sizes
 from registryui.index import sync as index_sync
-from registryui.models import Mirror, Run, here
+from registryui.models import Mirror, RegistryEvent, Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.registry.errors import RegistryError
@@ -42,6 +42,8 @@ from .imports import asked, uploads
 from .integrity import check as checking
 from .mirrors import keeping, mirrors, refreshing
 from .mirrors import publish as mirror_files
+from .notify import conditions, deliveries, sending
+from .notify import events as notify_events
 from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
@@ -73,8 +75,13 @@ def apply_events() -> None:
     """Applies new notifications; started by the hook."""
     pushed.restore_pending()
     with open_source() as source:
-        events.apply_pending(source, then=usage.note, later=_apply_again, absent=_fill_soon)
+        events.apply_pending(source, then=_note_applied, later=_apply_again, absent=_fill_soon)
     measure_sizes()
+
+
+def _note_applied(applied: Sequence[RegistryEvent]) -> None:
+    usage.note(applied)
+    notify_events.queue_pushes(applied)
 
 
 def _fill_soon(repository: str) -> None:
@@ -216,7 +223,9 @@ def examine() -> None:
     while health.is_starting():
         time.sleep(0.1)
     was_full = _is_disk_full()
-    doctor.record(doctor.examine())
+    found = doctor.examine()
+    if doctor.record(found):
+        conditions.note(found)
     if was_full and not _is_disk_full():
         integrity("schedule")  # a full disk leaves half-written files
 
@@ -408,6 +417,12 @@ def evict_from_mirrors() -> None:
         log.warning("nothing is evicted from mirrors: %s", error)
 
 
+@once_for_all(crontab(minute="*/10"))
+def prune_deliveries() -> None:
+    """The log of notifications."""
+    deliveries.prune()
+
+
 @once_for_all(crontab(minute="23"))
 def refresh_pinned_tags() -> None:
     """Pinned tags of mirrors, each hour."""
@@ -510,6 +525,11 @@ def _check_space() -> None:
     space.check(uploads=lambda: write_freeze.in_flight("writes"))
 
 
+def _send_notifications() -> None:
+    close_old_connections()
+    sending.follow()
+
+
 def _open_ports_of_mirrors() -> None:
     close_old_connections()
     mirror_ports.follow()
@@ -522,6 +542,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "dead work": (WATCH_SECONDS, _take_up_dead),
     "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.check),
+    "notifications": (WATCH_SECONDS, _send_notifications),
     "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
     "clock": (NOTE_SECONDS, clock.note),
 }

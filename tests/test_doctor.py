@@ -57,6 +57,7 @@ def instance(
 def of_one_host() -> list[str]:
     """The parts that are told of on one healthy host."""
     left_out = {"hosts", "integrity", "audit log", "packages", "clock", "mirrors", "backup"}
+    left_out |= {"retention"}
     left_out |= set() if live.IS_POSTGRESQL else {"database"}
     return [name for name in doctor.NAMES if name not in left_out]
 

@@ -53,6 +53,7 @@ from . import gc
 from .backup import check_backup
 from .findings import NAMES, Finding, from_json, latest, worker
 from .mirrors import check_mirrors
+from .retention import check_retention
 from .updates import check_updates
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,8 @@ def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
         found["hosts"] = several
     if jumped := _safely("clock", check_clock):
         found["clock"] = jumped
+    if failed := _safely("retention", check_retention):
+        found["retention"] = failed
     if saved := _safely("backup", check_backup):
         found["backup"] = saved
     if broken := _safely("integrity", gc.check_integrity):

@@ -74,6 +74,7 @@ _TITLES = {
     "disk": _("Disk"),
     "clock": _("Clock"),
     "gc": _("Garbage collection"),
+    "retention": _("Retention policies"),
     "backup": _("Backups"),
     "integrity": _("Integrity check"),
     "audit log": _("Audit log"),
@@ -749,6 +750,15 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
             "Skipped repositories free no space. ./boathouse integrity repairs half-written files "
             "and lists the tags; the report of the run lists the others."
         ),
+    ),
+    "retention-failed": (
+        ngettext_lazy(
+            "The last run of %(count)d policy failed",
+            "The last run of %(count)d policies failed",
+            "count",
+        ),
+        _("%(name)s, %(age)s ago: %(error)s"),
+        _("Open the policy's last report under Retention and GC, then run it again."),
     ),
     # -- backups --
     "backup-ok": (_("Last backup %(age)s ago"), "%(size)s", ""),

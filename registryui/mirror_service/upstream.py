@@ -505,8 +505,14 @@ class Upstream:
 
 
 def _is_local(connected: socket.socket) -> bool:
-    """Whether the other end is this machine, or a service for it alone, as clouds have them."""
-    address = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0])
+    """Whether the other end is this machine, or a service for it alone."""
+    return is_local(connected.getpeername()[0])
+
+
+def is_local(text: str) -> bool:
+    """Whether that address is this machine's own, or of a service for it alone, as clouds have
+    them. ValueError for what is no address."""
+    address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
     return address.is_loopback or address.is_link_local

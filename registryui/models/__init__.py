@@ -8,6 +8,7 @@ from .host import Host, Lease, Published, here
 from .imports import ImportedTag
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
 from .mirror import Mirror
+from .notify import Condition, Delivery, Receiver
 from .operator import Operator, Role
 from .registry_user import NEVER, Grant, LineLeftAlone, RegistryUser, Right, State, new_generation
 from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
@@ -21,8 +22,10 @@ __all__ = [
     "AuditEvent",
     "Blob",
     "BlobName",
+    "Condition",
     "CountChange",
     "DailyActivity",
+    "Delivery",
     "Grant",
     "Host",
     "ImageFact",
@@ -38,6 +41,7 @@ __all__ = [
     "Operator",
     "Protection",
     "Published",
+    "Receiver",
     "RegistryEvent",
     "RegistryUser",
     "Repository",
