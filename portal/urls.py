@@ -48,6 +48,8 @@ from registryui.views.imports.run import import_run, import_stop
 from registryui.views.mirrors.detail import mirror, mirror_change, mirror_check
 from registryui.views.mirrors.list import mirror_add, mirrors
 from registryui.views.mirrors.tags import mirror_tags
+from registryui.views.notifications.detail import receiver, receiver_change
+from registryui.views.notifications.list import notifications, receiver_add
 from registryui.views.old_addresses import OLD_ADDRESSES, old_address
 from registryui.views.operators.login import login, logout
 from registryui.views.operators.page import operator, operator_add, operator_change, operators
@@ -109,6 +111,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("mirrors/<int:pk>/change", mirror_change, name="mirror_change"),
     path("mirrors/<int:pk>/check", mirror_check, name="mirror_check"),
     path("mirrors/<int:pk>/tags", mirror_tags, name="mirror_tags"),
+    path("notifications", notifications, name="notifications"),
+    path("notifications/add", receiver_add, name="receiver_add"),
+    path("notifications/<int:pk>", receiver, name="receiver"),
+    path("notifications/<int:pk>/change", receiver_change, name="receiver_change"),
     path("imports", imports, name="imports"),
     path("imports/begin", import_begin, name="import_begin"),
     path("imports/<int:pk>", import_run, name="import_run"),

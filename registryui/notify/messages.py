@@ -140,6 +140,11 @@ def _time(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
+def title(event: Mapping[str, Any]) -> str:
+    """A message in one line, in the active language."""
+    return _lines(event)[0]
+
+
 # -- mail ------------------------------------------------------------------------------------------
 def mail(bodies: Sequence[str]) -> tuple[str, str]:
     """Subject and text for these messages together, in the active language. Conditions first."""

@@ -11,7 +11,7 @@ from registryui import files
 FILE = "portal/icons.svg"
 # `icon("search")` in a template refers to one of these; another name is an error.
 _NAMES = (
-    "anchor archive arrow-left-right badge-check ban binary bot boxes calculator check "
+    "anchor archive arrow-left-right badge-check ban bell binary bot boxes calculator check "
     "chevron-down chevron-left chevron-right chevron-up circle circle-alert circle-check "
     "circle-dot circle-minus circle-question-mark circle-slash circle-stop circle-x "
     "clipboard-list clock cloud-download container copy cpu download ellipsis external-link "
@@ -19,7 +19,7 @@ _NAMES = (
     "heart-pulse history hourglass info key-round languages laptop layers layout-dashboard "
     "link list-filter lock lock-keyhole lock-open log-in log-out menu minus monitor moon "
     "package paperclip pencil pin play plus recycle refresh-cw rotate-cw save scan-search "
-    "scissors scroll-text search search-x server share-2 shield shield-alert shield-check "
+    "scissors scroll-text search search-x send server share-2 shield shield-alert shield-check "
     "ship-wheel square-terminal sun tags terminal trash-2 triangle-alert undo-2 unlink "
     "upload user user-cog user-plus user-x x "
 )

@@ -67,6 +67,7 @@ _NAVIGATION: tuple[tuple[Any, tuple[tuple[str, str, Any, tuple[str, ...]], ...]]
             ("backups", "archive", _("Backups"), ()),
             ("storage", "hard-drive", _("Storage"), ()),
             ("doctor", "heart-pulse", _("Health"), ()),
+            ("notifications", "bell", _("Notifications"), ("receiver",)),
         ),
     ),
 )

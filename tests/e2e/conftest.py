@@ -51,7 +51,9 @@ def address(cable: Network | None) -> str:
 @pytest.fixture(scope="session")
 def boathouse(folder: Path, address: str) -> Iterator[Product]:
     """The product, up. Shared: use repositories of your own, and break nothing."""
-    with product(folder / "data", address) as made:
+    # Receivers of notifications are in the tests' process.
+    settings = {"BOATHOUSE_NOTIFY_LOOPBACK": "on"}
+    with product(folder / "data", address, settings=settings) as made:
         yield made
 
 

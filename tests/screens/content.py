@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from django.conf import settings
+from django.test import override_settings
 
 from registryui import audit, doctor, tls
 from registryui.accounts import publish, rights, users
@@ -29,10 +30,12 @@ from registryui.index.sync import sync
 from registryui.mirrors import mirrors
 from registryui.mirrors.mirrors import Wanted as Upstream
 from registryui.models import (
+    Delivery,
     ImportedTag,
     Manifest,
     Mirror,
     Operator,
+    Receiver,
     RegistryUser,
     Repository,
     RetentionFate,
@@ -42,6 +45,8 @@ from registryui.models import (
     Tag,
     TagTombstone,
 )
+from registryui.notify import deliveries, messages, receivers
+from registryui.notify.receivers import Wanted as ToSend
 from registryui.oci.digest import sha256
 from registryui.registry.source import Stored
 from registryui.retention import policies, runs
@@ -117,6 +122,7 @@ def fill() -> dict[str, Any]:
     facts |= _work()
     facts |= _mirrors()
     facts |= _imports()
+    facts |= _receivers()
     _backups()
     audit.record("audit.export", "", by="operator:ada", details={"form": "csv"})
     audit_check.check(by="schedule")
@@ -293,6 +299,42 @@ def _work() -> dict[str, Any]:
         "draft": draft.pk, "active": active.pk, "dry": dry.pk, "failed": failed.pk,
         "deleted": deleted.pk, "gc": gc.pk, "check": check.pk, "round": f"{looked.pk}-ok",
     }  # fmt: skip
+
+
+def _receivers() -> dict[str, Any]:
+    """A webhook with messages in each state, mail, and a disabled one that was never used."""
+    url = "https://hooks.example.net/services/token"
+    with override_settings(SMTP_HOST="mail.example.net"):
+        chat, _secret = receivers.add(
+            "chat",
+            ToSend("webhook", url, has_pushes=True, has_deletes=True, repositories="platform/*"),
+            by="operator:ada",
+        )
+        addresses = ToSend("mail", "ops@example.net duty@example.net", conditions="bad")
+        ops, _none = receivers.add("ops", addresses, by="command line")
+    quiet, _secret = receivers.add("quiet", ToSend("webhook", url), by="operator:ada")
+    receivers.set_active(quiet, is_active=False, by="operator:ada")
+    some = [messages.started(one, host="a:8443", since=NOW, key=one.code) for one in FINDINGS[:2]]
+    some.append(messages.test("operator:ada"))
+    for queued in (chat, ops):
+        deliveries.queue(queued, some)
+    for number, row in enumerate(Delivery.objects.order_by("id")):
+        row.made_at = NOW - timedelta(minutes=number)
+        row.next_at = row.until = NOW + timedelta(hours=1)
+        row.state = ("sent", "failed", "waiting")[number % 3]
+        said = ("", "HTTP status 503", "connection refused")[number % 3]
+        row.attempts = [
+            {
+                "at": row.made_at.isoformat(timespec="seconds"),
+                "status": (200, 503, 0)[number % 3],
+                "ms": 41,
+                "answer": "" if said.startswith("c") else "what the receiver says",
+                "error": said,
+            }
+        ]
+        row.save()
+    Receiver.objects.update(made_at=NOW - timedelta(days=9), omitted=12)
+    return {"chat": chat.pk, "ops": ops.pk, "quiet": quiet.pk}
 
 
 def _mirrors() -> dict[str, Any]:

@@ -58,6 +58,7 @@ EMPTY = [
     View("empty-compare", "/compare"),
     View("empty-mirrors", "/mirrors"),
     View("empty-imports", "/imports"),
+    View("empty-notifications", "/notifications"),
     View("empty-backups", "/maintenance/backups"),
 ]
 
@@ -230,6 +231,17 @@ MIRRORS = [
     View("mirror-checked", "/mirrors/{hub}/check", {"ok": "1"}, given=states.upstream_checked),
 ]
 
+NOTIFICATIONS = [
+    View("notifications", "/notifications"),
+    View("notifications-new", "/notifications?new=1"),
+    View("notifications-wrong", "/notifications/add", {"name": "<b>", "kind": "webhook"}),
+    View("receiver", "/notifications/{chat}"),
+    View("receiver-mail", "/notifications/{ops}"),
+    View("receiver-disabled", "/notifications/{quiet}"),
+    View("receiver-edit", "/notifications/{ops}?edit=1"),
+    View("receiver-ask-remove", "/notifications/{chat}?remove=1"),
+]
+
 IMPORTS = [
     View("imports", "/imports"),
     View("imports-again", "/imports?again={import}"),
@@ -307,11 +319,14 @@ COMPONENTS = [
     View("components-dialog", "/components?dialog=1", given=states.for_developers),
 ]
 
-_FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *MIRRORS, *IMPORTS, *PEOPLE, *ERRORS, *COMPONENTS]
+_FULL = [
+    *CATALOGUE, *DELETION, *MAINTENANCE, *MIRRORS, *NOTIFICATIONS, *IMPORTS, *PEOPLE, *ERRORS,
+    *COMPONENTS,
+]  # fmt: skip
 _UNFOLDED = (
     *("dashboard", "repository", "tag-layers", "tag-odd-labels", "search", "search-found"),
     *("activity", "user", "user-setup", "users", "retention-edit", "gc", "doctor", "compare"),
-    *("mirror", "mirrors-new"),
+    *("mirror", "mirrors-new", "receiver"),
 )
 FULL = [*_FULL, *_opened(*(one for one in _FULL if one.name in _UNFOLDED))]
 

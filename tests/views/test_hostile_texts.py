@@ -25,10 +25,12 @@ from registryui.mirrors import upstream
 from registryui.models import (
     AuditEvent,
     CountChange,
+    Delivery,
     ManifestTombstone,
     Mirror,
     NamespaceSize,
     Operator,
+    Receiver,
     RegistryEvent,
     RegistryUser,
     Repository,
@@ -54,6 +56,7 @@ SAFE = {
     (Repository, "newest_tag"),
     (NamespaceSize, "namespace"),
     (CountChange, "namespace"),
+    (Delivery, "body"),  # JSON of ours: names, and words of the doctor
     (TagTombstone, "repository"),
     (TagTombstone, "tag"),
     (ManifestTombstone, "repository"),
@@ -69,6 +72,7 @@ SAFE = {
 # Their grammar has no character that nobody sees, wherever they are written.
 NAMES: dict[type[models.Model], tuple[str, ...]] = {
     Mirror: ("url", "user", "allow", "deny", "pins", "proxy", "networks", "made_by"),
+    Receiver: ("name", "address", "shown", "language", "made_by"),
     RegistryEvent: ("action",),
     RegistryUser: ("name", "made_by"),
     RetentionFate: ("policy", "note", "reason"),

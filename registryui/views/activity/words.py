@@ -73,6 +73,17 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "mirror.remove": ("trash-2", gettext_lazy("Remove mirror")),
         },
     ),
+    "receiver": (
+        gettext_lazy("Notifications"),
+        {
+            "receiver.add": ("bell", gettext_lazy("Add receiver")),
+            "receiver.change": ("pencil", gettext_lazy("Change receiver")),
+            "receiver.enable": ("circle-check", gettext_lazy("Enable receiver")),
+            "receiver.disable": ("ban", gettext_lazy("Disable receiver")),
+            "receiver.secret": ("key-round", gettext_lazy("Renew signing secret of a receiver")),
+            "receiver.remove": ("trash-2", gettext_lazy("Remove receiver")),
+        },
+    ),
     "import": (
         gettext_lazy("Imports"),
         {
@@ -264,6 +275,7 @@ _PAGES = {
     "import": "imports",
     "mirror": "mirrors",
     "protection": "protected",
+    "receiver": "notifications",
     "retention": "retention",
     "store": "gc",
     "hold": "gc",

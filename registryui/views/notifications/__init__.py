@@ -1,0 +1,1 @@
+"""Notifications: who is told what is wrong, what was pushed and deleted."""
