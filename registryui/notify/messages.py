@@ -89,7 +89,9 @@ def deleted(row: AuditEvent) -> Message:
         "by": row.actor,
         "address": row.address,
     }
-    return _message(Kind.DELETE, DELETED, row.target[:400], data, key=f"audit-{row.pk}", at=row.at)
+    return _message(
+        Kind.DELETE, DELETED, row.target[:400], data, key=f"delete-{row.hash[:32]}", at=row.at
+    )
 
 
 def target(row: AuditEvent) -> tuple[str, str, str]:
