@@ -11,14 +11,22 @@ import logging
 import os
 import pickle
 import sqlite3
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from huey import SqliteHuey
-from huey.serializer import Serializer as HueySerializer
-from huey.storage import SqliteStorage
+# huey imports psycopg wherever it is installed, which is a seventh of the start of a command.
+_NEEDS_NONE = "psycopg" not in sys.modules and "postgres" not in os.environ.get("DATABASE_URL", "")
+if _NEEDS_NONE:
+    sys.modules["psycopg"] = None  # type: ignore[assignment]
+from huey import SqliteHuey  # noqa: E402  (after that)
+from huey.serializer import Serializer as HueySerializer  # noqa: E402
+from huey.storage import SqliteStorage  # noqa: E402
+
+if _NEEDS_NONE:
+    del sys.modules["psycopg"]
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ Commands print `sentence`; pages and the doctor have their own words for each `K
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Literal
 
-import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
@@ -36,10 +36,13 @@ def kind(error: BaseException | None) -> Kind:
             return "empty" if str(cause).startswith("no such table") else ""
         if code in _OF_SQLITE:
             return _OF_SQLITE[code]
-    elif isinstance(cause, psycopg.errors.DataCorrupted | psycopg.errors.IndexCorrupted):
-        return "damaged"
-    elif isinstance(cause, psycopg.errors.UndefinedTable):
-        return "empty"
+    elif "psycopg" in sys.modules:  # with SQLite nothing imports it: a fifth of a command's start
+        from psycopg import errors
+
+        if isinstance(cause, errors.DataCorrupted | errors.IndexCorrupted):
+            return "damaged"
+        if isinstance(cause, errors.UndefinedTable):
+            return "empty"
     is_away = isinstance(error, OperationalError | InterfaceError)
     return "away" if is_away else ""
 

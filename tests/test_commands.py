@@ -53,6 +53,32 @@ def test_lines_of_the_log_are_printed_only_if_they_are_asked_for(
     assert printed == ["", "WARNING registryui a line\n"]
 
 
+def test_the_start_of_a_command_imports_nothing_that_takes_long_and_is_not_needed(
+    tmp_path: Path,
+) -> None:
+    """As root, all up to the settings is done twice: it begins anew as the data folder's user."""
+    script = (
+        "import sys, portal.manage, django\n"
+        "from django.conf import settings; settings.DATA\n"
+        "known = lambda: {one for one in sys.argv[1:] if one in sys.modules}\n"
+        "print(*sorted(known()))\n"
+        "django.setup()\n"
+        "from django.core.management import load_command_class\n"
+        "load_command_class('registryui', 'import')\n"
+        "print(*sorted(known()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "cryptography", "django.db.models", "psycopg", "requests"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "BOATHOUSE_DATA": str(tmp_path)}
+        | {"DJANGO_SETTINGS_MODULE": "portal.settings"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "\ndjango.db.models requests\n"
+
+
 ENDS = [
     (Refused("No host is called so."), "No host is called so."),
     (DatabaseError("odd\nsecond line"), "The database is unavailable (odd)."),
