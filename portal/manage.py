@@ -1,5 +1,6 @@
 """The commands of the portal: `./boathouse` of a clone and `boathouse` of a wheel end here."""
 
+import difflib
 import json
 import os
 import sys
@@ -7,7 +8,7 @@ from typing import NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import execute_from_command_line
+from django.core.management import BaseCommand, ManagementUtility, get_commands
 
 from portal import __version__
 from registryui import database_errors, space
@@ -25,7 +26,7 @@ def main() -> None:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
         service_user.leave_root(sys.argv[1:])
         space.give_back()  # before Django: no database can be opened on a full disk
-        execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
+        _Commands(["boathouse", *sys.argv[1:]]).execute()  # the name in `usage:`
         sys.stdout.flush()
     except ImproperlyConfigured as error:
         _fail(str(error))
@@ -39,6 +40,18 @@ def main() -> None:
         _fail(words)
 
 
+class _Commands(ManagementUtility):
+    """Django's, with our words for one that does not exist."""
+
+    def fetch_command(self, subcommand: str) -> BaseCommand:
+        """The command of that name."""
+        if subcommand not in get_commands():
+            near = difflib.get_close_matches(subcommand, get_commands(), 1)
+            hint = f"; did you mean {near[0]}?" if near else ". boathouse help lists all."
+            _fail(f"There is no command {subcommand}{hint}", 2)
+        return super().fetch_command(subcommand)
+
+
 def _closed(error: Exception) -> str:
     """What to do if this user cannot access the data folder; "" for other errors."""
     if isinstance(error, PermissionError) and not os.access(settings.DATA, os.X_OK):
@@ -49,13 +62,13 @@ def _closed(error: Exception) -> str:
     return ""
 
 
-def _fail(sentence: str) -> NoReturn:
+def _fail(sentence: str, code: int = 1) -> NoReturn:
     """Ends with one sentence for people, or as JSON."""
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))
     else:
         print(f"boathouse: {sentence}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,9 @@ class Service:
             return made
 
 
+_in_progress: list[Any] = []
+
+
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """One thread for each request."""
 
@@ -84,6 +87,19 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         socket.unlink(missing_ok=True)  # of a process that was killed
         super().__init__(str(socket), Handler)
         self.service = service
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Counts the requests that are being answered."""
+        _in_progress.append(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            _in_progress.remove(request)
+
+    @staticmethod
+    def in_progress() -> int:
+        """Requests that are being answered now."""
+        return len(_in_progress)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: nginx has closed the connection."""

@@ -293,7 +293,7 @@ PEOPLE = [
 ]
 
 ERRORS = [
-    View("error-403", "/doctor", who="vera"),
+    View("error-403", "/operators", who="vera"),
     View("error-403-form", "/login", {"username": "a"}, who="", is_forged=True),
     View("error-404", "/nowhere"),
     View("error-404-nobody", "/nowhere", who=""),
