@@ -84,8 +84,10 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 512
 
     def __init__(self, socket: Path, service: Service) -> None:
-        socket.unlink(missing_ok=True)  # of a process that was killed
-        super().__init__(str(socket), Handler)
+        new = socket.with_name(f"{socket.name}.new")
+        new.unlink(missing_ok=True)  # of a process that was killed
+        super().__init__(str(new), Handler)
+        new.rename(socket)  # in place of another process that ends what it has begun
         self.service = service
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:

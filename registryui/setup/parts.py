@@ -12,11 +12,13 @@ A part that ends is restarted, because the proxy must outlive the portal; the st
 part keeps ending before all were healthy. Nothing else ends `up`: output that cannot be written is
 lost.
 
-`./boathouse restart` asks by files in run/restart/, NAME for each part. A new process replaces the
-socket of the old one, which then ends what it has begun:
+`./boathouse restart` asks by files in run/restart/, NAME for each part. The socket of a new process
+replaces that of the old one, which then ends what it has begun:
 
     start the new one ──► it listens ──► TERM to the old one ──► it drains, at most DRAIN_SECONDS
                       └─► it does not ──► NAME.failed; the old one goes on
+
+So they listen at NAME.new, which is renamed: a program that ends removes the name it knows.
 
 nginx does the same by itself, at HUP. What has no socket (worker) ends before it is started again.
 
@@ -32,6 +34,7 @@ import os
 import queue
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -55,7 +58,7 @@ TURN = 0.1  # seconds between two checks of the parts, if they print nothing
 END_SECONDS = 5.0  # until a part that was signalled is killed, and a killed one is given up
 DRAIN_SECONDS = 600  # for what a replaced registry or mirror service has begun: pulls, pushes
 REPLACE_SECONDS = 30.0  # until a new process must listen
-UNLINK_SECONDS = 0.5  # in which an old process that ends removes the socket
+_RENAMED = (*sockets.REGISTRIES, "web")  # the others give their socket its name themselves
 MOST_LINES = 10_000  # queued while the output blocks
 LONGEST_LINE = 1_000_000
 CONTROLS = {code: one for code, one in logs.CONTROLS.items() if code != ord("\n")}
@@ -68,17 +71,29 @@ def names(registry_port: int) -> tuple[str, ...]:
 
 def commands(*, registry_port: int, hook_port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Name of each part to its command line and environment, in the order of starting."""
+    ours = _python_environment(registry_port, hook_port)
     return {
         **{
-            name: (registry_command(), registry_environment(name))
+            name: (
+                registry_command(),
+                registry_environment(name) | _replaceable(name, registry_port),
+            )
             for name in sockets.registries(registry_port)
         },
         "passwords": (passwords_command(), dict(os.environ)),
         "mirror": (mirror_command(), dict(os.environ)),
         "nginx": (nginx_command(), dict(os.environ)),
-        "web": (web_command(), _python_environment(registry_port, hook_port)),
-        "worker": (worker_command(), _python_environment(registry_port, hook_port)),
+        "web": (web_command(sockets.unnamed(sockets.web())), ours),
+        "worker": (worker_command(), ours),
     }
+
+
+def _replaceable(name: str, registry_port: int) -> dict[str, str]:
+    """Variables by which a registry can be replaced while it is asked."""
+    drain = {"REGISTRY_HTTP_DRAINTIMEOUT": f"{DRAIN_SECONDS}s"}
+    if registry_port:
+        return drain
+    return {**drain, "REGISTRY_HTTP_ADDR": str(sockets.unnamed(sockets.registry(name)))}
 
 
 def registry_command() -> list[str]:
@@ -98,8 +113,7 @@ def registry_environment(name: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("REGISTRY_") and name != "AWS_CA_BUNDLE"
     }
-    drain = {"REGISTRY_HTTP_DRAINTIMEOUT": f"{DRAIN_SECONDS}s"}
-    return {**GO_RUNTIME, **kept, **drain, **registry_socket(name)}
+    return {**GO_RUNTIME, **kept, **registry_socket(name)}
 
 
 def registry_socket(name: str) -> dict[str, str]:
@@ -126,11 +140,11 @@ def nginx_command() -> list[str]:
     return [configuration.nginx_program(), "-c", str(configuration.nginx_file())]
 
 
-def web_command() -> list[str]:
-    """The command line of gunicorn."""
+def web_command(place: Path | None = None) -> list[str]:
+    """The command line of gunicorn, which listens there instead of at its socket."""
     return [
         *(sys.executable, "-m", "gunicorn", "portal.wsgi"),
-        *("--bind", f"unix:{sockets.web()}"),
+        *("--bind", f"unix:{place or sockets.web()}"),
         *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
         *("--timeout", "60", "--graceful-timeout", "3"),
         "--preload",  # Django is imported once; its pages of memory are shared
@@ -308,6 +322,8 @@ class Parts:
                 self._replace(part, part.replaces, now)
             elif 0 < part.kill_at <= now:
                 _signal_group(part.process.pid, signal.SIGKILL)
+            if part.process:
+                _take_place(part.name)
         for part in list(self._leaving):
             self._let_go(part, now)
         self._note_pids(now)
@@ -360,27 +376,15 @@ class Parts:
         self._leaving.append(old)
         if old.process is None:
             return
-        # Programs remove their socket when they stop to listen; now it is the new one's.
-        place = _socket(old.name)
-        if place is not None and place.is_socket():
-            spare = _spare(place)
-            spare.unlink(missing_ok=True)
-            os.link(place, spare)
+        _leave_for(old.name)
         old.process.send_signal(signal.SIGUSR1 if old.name == "mirror" else signal.SIGTERM)
-        until = time.monotonic() + UNLINK_SECONDS
-        while not _restore_socket(old.name) and time.monotonic() < until:
-            time.sleep(0.001)
 
     def _let_go(self, old: _Part, now: float) -> None:
         """Looks after a replaced process until it has ended."""
-        _restore_socket(old.name)
         if old.process is None or _has_ended(old.process):
             if old.process:
                 self._bury(old, old.process)
             self._leaving.remove(old)
-            _restore_socket(old.name)
-            if (place := _socket(old.name)) and old.name not in {one.name for one in self._leaving}:
-                _spare(place).unlink(missing_ok=True)
         elif now >= old.kill_at:
             _signal_group(old.process.pid, signal.SIGKILL)
 
@@ -424,6 +428,8 @@ class Parts:
 
     def _start(self, part: _Part) -> None:
         part.began = time.monotonic()
+        if part.name == "web" and (left := sockets.unnamed(sockets.web())).is_file():
+            left.unlink()
         try:
             # setpriv: the part is signalled when this process is killed.
             part.process = subprocess.Popen(  # noqa: S603  (our own programs)
@@ -484,6 +490,7 @@ class Parts:
         for number in (signal.SIGTERM, signal.SIGKILL):
             for part in self._running():
                 if part.process:
+                    _leave_for(part.name)
                     _signal_group(part.process.pid, number)
             deadline = time.monotonic() + END_SECONDS
             while self._running() and time.monotonic() < deadline:
@@ -554,20 +561,25 @@ def _identity(place: Path) -> tuple[int, int]:
     return found.st_ino, found.st_mtime_ns
 
 
-def _spare(place: Path) -> Path:
-    return place.with_name(f"{place.name}.spare")
-
-
-def _restore_socket(name: str) -> bool:
-    """Puts back the socket that an old process has removed; True if it did."""
+def _take_place(name: str) -> None:
+    """Gives the socket at which that part has just begun to listen its name for others, in one
+    step: there is no moment without one."""
     place = _socket(name)
-    if place is None or place.exists():
-        return False
-    try:
-        _spare(place).rename(place)
-    except OSError:
-        return False
-    return True
+    if name not in _RENAMED or place is None:
+        return
+    new = sockets.unnamed(place)
+    if new.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.setblocking(False)
+            probe.connect(str(new))
+            new.rename(place)
+
+
+def _leave_for(name: str) -> None:
+    """gunicorn removes its socket by the name that it had at first, and fails if there is none."""
+    if name == "web":
+        with contextlib.suppress(OSError):
+            sockets.unnamed(sockets.web()).touch()
 
 
 def lock_file() -> Path:

@@ -11,7 +11,7 @@ from registryui.refused import Refused
 from . import health, parts, units
 
 SECONDS = 60.0  # until all must respond
-TURN = 0.02
+TURN = 0.05
 
 
 def names(instance: health.Running | None = None) -> list[str]:

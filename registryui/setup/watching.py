@@ -18,7 +18,7 @@ from registryui import outage
 from . import health
 from .health import Part
 
-SECONDS = 3.0  # between two rounds
+SECONDS = 4.0  # between two rounds
 ROUNDS = 2  # without an answer, until a part is called down: a restart takes one
 
 

@@ -50,8 +50,8 @@ class Command(BoathouseCommand):
         self.say([asdict(one) | {"at": one.at.isoformat()} for one in lines], *map(str, lines))
         if options["follow"]:
             with suppress(KeyboardInterrupt):
-                for line in log_lines.follow(part):
-                    self.stdout.write(str(line))
+                for new in log_lines.follow(part):
+                    self.stdout.write(str(new))
                     self.stdout.flush()
 
 
