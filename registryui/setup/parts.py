@@ -339,7 +339,7 @@ class Parts:
             self._say(f"{name} is restarted")
             _signal_group(part.process.pid, signal.SIGCONT)  # a frozen one, too
             if name == "nginx":
-                part.process.send_signal(signal.SIGHUP)
+                _signal(part.process.pid, signal.SIGHUP)
                 _answer(name)
             elif (place := _socket(name)) is not None and place.is_socket():
                 part.replaces, part.socket_before = self._set_aside(part), _identity(place)
@@ -350,7 +350,7 @@ class Parts:
                 _answer(name)
             else:
                 part.is_asked, part.kill_at = True, now + END_SECONDS
-                part.process.terminate()
+                _signal(part.process.pid, signal.SIGTERM)
 
     def _set_aside(self, part: _Part) -> _Part:
         """Its process as a part of its own; `part` has none then."""
@@ -377,7 +377,7 @@ class Parts:
         if old.process is None:
             return
         _leave_for(old.name)
-        old.process.send_signal(signal.SIGUSR1 if old.name == "mirror" else signal.SIGTERM)
+        _signal(old.process.pid, signal.SIGUSR1 if old.name == "mirror" else signal.SIGTERM)
 
     def _let_go(self, old: _Part, now: float) -> None:
         """Looks after a replaced process until it has ended."""
@@ -604,6 +604,12 @@ def end_left() -> int:
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether it is dead and not yet waited for, so that its process id is not reused."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal(pid: int, number: int) -> None:
+    # Not by Popen, which would wait for a dead one: `_has_ended` is to find it.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _signal_group(pid: int, number: int) -> None:

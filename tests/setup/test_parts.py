@@ -178,6 +178,12 @@ def test_a_part_is_replaced_by_one_that_listens_and_only_then_ended(
         turn(manager, lambda: not psutil.pid_exists(first), "the old process has ended")
         assert json.loads((tmp_path / "parts.json").read_text()) == {"mirror": second}
 
+        os.kill(second, signal.SIGKILL)  # it dies before another one listens
+        request.touch()
+        turn(manager, lambda: not request.exists(), "it is replaced all the same")
+        turn(manager, lambda: not manager._leaving, "the dead one is buried")
+        second = part.process.pid
+
         part.command = ["false"]  # say, a configuration that it refuses
         request.touch()
         turn(manager, request.with_name("mirror.failed").exists, "it is not replaced")
