@@ -12,6 +12,8 @@ from django.core.management import CommandError, call_command, load_command_clas
 
 from registryui.management import parser
 from registryui.management.commands import completion
+from registryui.models import Operator, RegistryUser, Role
+from tests.support.factories import make_operator
 
 DJANGOS = ("--settings", "--pythonpath", "--traceback", "--no-color", "--version", "--skip-checks")
 
@@ -115,6 +117,26 @@ def test_bash_completes_commands_acts_parts_and_options(tmp_path: Path) -> None:
     assert done.stderr == ""
     found = [sorted(line.split()) for line in done.stdout.splitlines()]
     assert found == [some for _line, some in COMPLETED]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("user", "remove", "anna"),
+        ("operator", "remove", "ada"),
+        ("gc", "--purge-now"),
+        ("backup", "prune", "/nowhere", "--keep", "1"),
+    ],
+)
+def test_what_cannot_be_undone_needs_yes_without_a_terminal(words: tuple[str, ...]) -> None:
+    RegistryUser.objects.create(name="anna")
+    make_operator("ada", Role.ADMIN)
+    with pytest.raises(CommandError, match="add --yes") as ended:
+        call_command(*words)
+    assert ended.value.returncode == 2
+    assert RegistryUser.objects.exists()
+    assert Operator.objects.exists()
 
 
 def test_zsh_reads_the_same_through_bashcompinit() -> None:

@@ -152,6 +152,11 @@ with socket.socket(socket.AF_UNIX) as listening:
 """
 
 
+def listens(place: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(place)) == 0
+
+
 def turn(manager: Parts, is_so: Callable[[], object], what: str) -> None:
     until(lambda: manager._turn() or is_so(), what)
 
@@ -181,7 +186,7 @@ def test_a_part_is_replaced_by_one_that_listens_and_only_then_ended(
         os.kill(second, signal.SIGKILL)  # it dies before another one listens
         request.touch()
         turn(manager, lambda: not request.exists(), "it is replaced all the same")
-        turn(manager, lambda: not manager._leaving, "the dead one is buried")
+        turn(manager, lambda: not manager._leaving and listens(place), "another one listens")
         second = part.process.pid
 
         part.command = ["false"]  # say, a configuration that it refuses
@@ -189,8 +194,7 @@ def test_a_part_is_replaced_by_one_that_listens_and_only_then_ended(
         turn(manager, request.with_name("mirror.failed").exists, "it is not replaced")
         assert part.process.pid == second
         assert psutil.Process(second).status() != psutil.STATUS_ZOMBIE
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(place))
+        assert listens(place)
         assert json.loads((tmp_path / "parts.json").read_text()) == {"mirror": second}
     finally:
         manager._end()

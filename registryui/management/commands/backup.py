@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from registryui import formats
 from registryui.backup import backups
-from registryui.management.command import BY, BoathouseCommand, Options, Usage, add_json
+from registryui.management.command import BY, BoathouseCommand, Options, Usage, add_json, add_yes
 from registryui.models import Run
 
 ACTS = ("list", "verify", "prune")
@@ -45,6 +45,7 @@ class Command(BoathouseCommand):
         parser.add_argument(
             "--keep-days", type=int, default=0, metavar="D", help="prune: those of the last D days"
         )
+        add_yes(parser)
         parser.add_argument("--by", default=BY, help=argparse.SUPPRESS)
         add_json(parser)
 
@@ -123,6 +124,8 @@ class Command(BoathouseCommand):
     def _prune(self, target: str, options: Options) -> None:
         if options["keep"] < 1 and options["keep_days"] < 1:
             raise Usage("What is to be kept? --keep N, or --keep-days D.")
+        question = f"Remove the other backups in {target}? This cannot be undone."
+        self.confirm([question], word="yes", options=options)
         repository = backups.opened(target, options["password_file"])
         found = backups.prune(repository, keep=options["keep"], keep_days=options["keep_days"])
         self.say(
