@@ -6,9 +6,11 @@ Every page reads this: no query, no request, and the file only when it has chang
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class State:
 
     parts: tuple[Seen, ...] = ()
     watcher: str = ""
+    down: tuple[Seen, ...] = ()  # those of `parts` that do not respond
 
 
 NOTHING = State()
@@ -43,7 +46,7 @@ _kept: tuple[tuple[int, int], State] = ((0, 0), NOTHING)
 
 def file() -> Path:
     """Where the state of the parts is written."""
-    return Path(settings.RUN_DIR / "health.json")
+    return Path(_place(settings.RUN_DIR))
 
 
 def state() -> State:
@@ -51,7 +54,7 @@ def state() -> State:
     has fallen silent, that part is down."""
     global _kept
     try:
-        found = file().stat()
+        found = os.stat(_place(settings.RUN_DIR))  # noqa: PTH116  (each request does: a third)
     except OSError:
         return NOTHING
     key = (found.st_ino, found.st_mtime_ns)
@@ -62,12 +65,12 @@ def state() -> State:
         return known
     silent = Seen(known.watcher, True, datetime.fromtimestamp(found.st_mtime, UTC), "")
     others = tuple(one for one in known.parts if one.name != silent.name)
-    return State((*others, silent), known.watcher)
+    return _state((*others, silent), known.watcher)
 
 
 def down() -> tuple[Seen, ...]:
     """The parts that do not respond."""
-    return tuple(one for one in state().parts if one.is_down)
+    return state().down
 
 
 def token() -> str:
@@ -84,6 +87,15 @@ def write(state: State) -> None:
     files.write(file(), json.dumps(told))
 
 
+def _state(parts: tuple[Seen, ...], watcher: str) -> State:
+    return State(parts, watcher, tuple(one for one in parts if one.is_down))
+
+
+@lru_cache(maxsize=1)
+def _place(folder: Path) -> str:
+    return str(folder / "health.json")
+
+
 def _read() -> State:
     try:
         told: dict[str, Any] = json.loads(file().read_text())
@@ -91,6 +103,6 @@ def _read() -> State:
             Seen(str(name), bool(is_down), datetime.fromtimestamp(since, UTC), str(note))
             for name, is_down, since, note in told["parts"]
         ]
-        return State(tuple(rows), str(told["watcher"]))
+        return _state(tuple(rows), str(told["watcher"]))
     except (OSError, ValueError, TypeError, KeyError):
         return NOTHING
