@@ -14,16 +14,14 @@ SECONDS = 60.0  # until all must respond
 TURN = 0.05
 
 
-def names(instance: health.Running | None = None) -> list[str]:
-    """The parts, in the order of starting."""
-    port = instance.registry_port if instance else 0
-    return list(parts.names(port))
-
-
-def restart(wanted: Sequence[str]) -> float:
-    """Replaces these parts, or all; the seconds until they responded. Refused if they do not."""
-    instance = running(units.restart_line(wanted[0] if len(wanted) == 1 else ""))
-    asked = list(wanted) or names(instance)
+def restart(part: str = "") -> tuple[list[str], float]:
+    """Replaces that part, or all; their names, and the seconds until they responded. Refused if
+    they do not."""
+    instance = running(units.restart_line(part))
+    ours = parts.names(instance.registry_port)
+    if part and part not in ours:
+        raise Refused(f"{part} is not a process of its own with BOATHOUSE_REGISTRY_PORT.")
+    asked = [part] if part else list(ours)
     folder = parts.restart_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     began = time.monotonic()
@@ -40,7 +38,7 @@ def restart(wanted: Sequence[str]) -> float:
         if time.monotonic() > began + SECONDS:
             raise Refused(f"Restarted, but not responding: {ill}. ./boathouse logs shows why.")
         time.sleep(TURN)
-    return time.monotonic() - began
+    return asked, time.monotonic() - began
 
 
 def running(unit_line: str) -> health.Running:

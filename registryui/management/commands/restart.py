@@ -19,10 +19,9 @@ class Command(BoathouseCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        wanted = [options["part"]] if options["part"] else []
-        seconds = restarting.restart(wanted)
-        what = wanted[0] if wanted else "all parts"
+        restarted, seconds = restarting.restart(options["part"] or "")
+        what = options["part"] or "all parts"
         self.say(
-            {"restarted": wanted or list(parts.names(0)), "seconds": round(seconds, 2)},
+            {"restarted": restarted, "seconds": round(seconds, 2)},
             f"Restarted {what} in {seconds:.1f} s.",
         )
