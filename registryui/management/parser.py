@@ -13,8 +13,8 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 # Options of every Django command: they work, and are no part of ours.
-_HIDDEN = ("--settings", "--pythonpath")
-_HIDDEN_FLAGS = ("--traceback", "--no-color", "--force-color")
+_OF_DJANGO = ("--settings", "--pythonpath")
+_FLAGS_OF_DJANGO = ("--traceback", "--no-color", "--force-color")
 
 
 def program() -> str:
@@ -106,9 +106,9 @@ def make(command: Any, subcommand: str, **kwargs: Any) -> Parser:
         choices=(0, 1, 2, 3),
         help=argparse.SUPPRESS,
     )
-    for name in _HIDDEN:
+    for name in _OF_DJANGO:
         parser.add_argument(name, help=argparse.SUPPRESS)
-    for name in _HIDDEN_FLAGS:
+    for name in _FLAGS_OF_DJANGO:
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     command.add_arguments(parser)
     parser.epilog = "-v shows the lines of the log, too."

@@ -58,7 +58,7 @@ def _cases() -> list[str]:
     found: dict[str, list[str]] = {"": [*command_names(), *_OF_SCRIPT, "--help", "--version"]}
     for name in command_names():
         parser = load_command_class("registryui", name).create_parser("boathouse", name)
-        _collect(found, f"{name} ", parser)
+        _add_words(found, f"{name} ", parser)
     rows = sorted(found.items(), key=lambda one: -one[0].count(" "))
     return [
         f"        {_pattern(typed)}) words={shlex.quote(' '.join(some))} ;;" for typed, some in rows
@@ -69,11 +69,11 @@ def _pattern(typed: str) -> str:
     return f"{shlex.quote(typed)}*" if typed else "''"
 
 
-def _collect(found: dict[str, list[str]], typed: str, parser: Any) -> None:
+def _add_words(found: dict[str, list[str]], typed: str, parser: Any) -> None:
     acts = words.acts_of(parser)
     found[typed] = [*sorted(acts), *_choices(parser), *words.options_of(parser, is_deep=False)]
     for name, one in acts.items():
-        _collect(found, f"{typed}{name} ", one)
+        _add_words(found, f"{typed}{name} ", one)
 
 
 def _choices(parser: Any) -> list[str]:
