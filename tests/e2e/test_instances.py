@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from registryui.registry.client import RegistryClient
+from tests.support.client_push import push
 from tests.support.engines import Engine
 from tests.support.hosts import proxied
 from tests.support.machines import NAMES, Machine
@@ -189,11 +190,11 @@ def test_pages_open_while_the_registry_hangs(second: Product, tmp_path: Path) ->
 
 
 def test_a_registry_that_hangs_is_told_everywhere_no_act_waits_and_restart_helps(
-    second: Product, tmp_path: Path
+    second: Product,
 ) -> None:
-    with behind_its_back(second, tmp_path) as registry:
-        registry.push_image("hangs/app", "1")
-    second.boathouse("sync")
+    with RegistryClient(second.registry_url) as client:
+        push(client, "hangs/app", "1")
+    until(lambda: second.tag("hangs/app", "1"), "the push is in the index", pause=0.5)
     visitor = Visitor(second)
     visitor.login()
     before = second.pids()["registry"]
@@ -225,9 +226,7 @@ def test_a_registry_that_hangs_is_told_everywhere_no_act_waits_and_restart_helps
 ALERT = "Pulls and pushes fail."
 
 
-def test_a_restart_of_all_parts_cuts_off_no_pull_and_refuses_no_request(
-    second: Product, tmp_path: Path
-) -> None:
+def test_a_restart_of_all_parts_cuts_off_no_pull_and_refuses_no_request(second: Product) -> None:
     blob = os.urandom(60_000_000)  # more than all buffers on the way
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
     with RegistryClient(second.registry_url) as client:
