@@ -23,15 +23,14 @@ def main() -> None:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
         service_user.leave_root(sys.argv[1:])
         # Not before: root begins anew as the data folder's user, and these take long.
-        from django.core.management import execute_from_command_line
-
+        from portal.commands import Commands
         from registryui import space
 
         space.give_back()  # before Django: no database can be opened on a full disk
-        execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
+        Commands(["boathouse", *sys.argv[1:]]).execute()  # the name in `usage:`
         sys.stdout.flush()
     except ImproperlyConfigured as error:
-        _fail(str(error))
+        fail(str(error))
     except BrokenPipeError:  # `./boathouse list | head`: the reader has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # the exit status of a program killed by SIGPIPE
@@ -39,7 +38,7 @@ def main() -> None:
         words = _words(error)
         if not words:
             raise
-        _fail(words)
+        fail(words)
 
 
 def _words(error: Exception) -> str:
@@ -59,13 +58,13 @@ def _closed(error: Exception) -> str:
     return ""
 
 
-def _fail(sentence: str) -> NoReturn:
+def fail(sentence: str, code: int = 1) -> NoReturn:
     """Ends with one sentence for people, or as JSON."""
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))
     else:
         print(f"boathouse: {sentence}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ from registryui.views.operators.login import login, logout
 from registryui.views.operators.page import operator, operator_add, operator_change, operators
 from registryui.views.operators.password import password
 from registryui.views.operators.preferences import preferences
+from registryui.views.parts import parts_banner
 from registryui.views.retention.policies import (
     retention,
     retention_dry_run,
@@ -145,6 +146,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("components", components, name="components"),
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
+    path("doctor/banner", parts_banner, name="parts_banner"),
     path("maintenance/gc", gc, name="gc"),
     path("maintenance/gc/estimate", gc_estimate, name="gc_estimate"),
     path("maintenance/gc/start", gc_start, name="gc_start"),

@@ -52,6 +52,12 @@ def registry(name: str) -> Path:
     return Path(settings.SOCKETS_DIR / name)
 
 
+def unnamed(place: Path) -> Path:
+    """Where a new process listens until its socket is renamed to `place`. The kernel keeps this
+    name for the connections."""
+    return place.with_name(f"{place.name}.new")
+
+
 def for_writes(name: str) -> tuple[str, str]:
     """Where our own writes of that kind go, so that a write freeze counts them: the address, and
     the one of this machine to connect from ("": any)."""

@@ -29,7 +29,7 @@ from registryui.models import Mirror, Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.registry.errors import RegistryError
-from registryui.setup import configuration, health, mirror_ports, rotation
+from registryui.setup import configuration, health, mirror_ports, rotation, watching
 
 from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
 from .backup import backups
@@ -515,6 +515,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "logs": (WATCH_SECONDS, rotation.check),
     "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
     "clock": (NOTE_SECONDS, clock.note),
+    "parts": (watching.SECONDS, watching.watch_from_worker),
 }
 
 

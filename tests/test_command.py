@@ -51,6 +51,18 @@ def test_the_version_is_said_before_anything_is_installed(programs: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("word", "end"),
+    [("statsu", "; did you mean status?"), ("xyzzy", ". ./boathouse --help shows all.")],
+)
+def test_an_unknown_command_gets_a_suggestion_and_2(programs: Path, word: str, end: str) -> None:
+    done = boathouse(programs, word)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"boathouse: There is no command {word}{end}\n"
+    told = json.loads(boathouse(programs, word, "--json").stdout)
+    assert told == {"error": f"There is no command {word}{end}"}
+
+
+@pytest.mark.parametrize(
     ("words", "new"),
     [
         ("gc --put-back", "--restore"),

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from registryui import database_errors, space
+from registryui.management import parser
 from registryui.models import Operator, Run
 from registryui.refused import Refused
 from registryui.registry.errors import RegistryError
@@ -39,7 +41,7 @@ class BoathouseCommand(BaseCommand):
     """A command of ./boathouse. What it raises of refusals and errors is printed as a sentence."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
-    logs = False  # True: lines of the log are printed too, on stderr; with -v 2 for every command
+    logs = False  # True: lines of the log are printed too, on stderr; with -v for every command
     as_json = False  # what was asked for
     _called_from_command_line: bool  # Django's, as opposed to `call_command`
     has_said = False  # something was printed as JSON, and a second document must not follow
@@ -47,7 +49,13 @@ class BoathouseCommand(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         if not self.logs:
             logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
-        super().run_from_argv(argv)
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # of libraries: for us, not for those who type this
+        super().run_from_argv([*argv[:2], *parser.with_verbosity(argv[2:])])
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        """The parser: our options alone, one form of errors."""
+        return parser.make(self, subcommand, **kwargs)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         self.as_json = bool(options.get("json"))

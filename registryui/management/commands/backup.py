@@ -17,6 +17,7 @@ from registryui.management.command import (
     Options,
     Usage,
     add_json,
+    add_yes,
     from_caller,
     path_from_caller,
 )
@@ -55,6 +56,7 @@ class Command(BoathouseCommand):
         parser.add_argument(
             "--keep-days", type=int, default=0, metavar="D", help="prune: those of the last D days"
         )
+        add_yes(parser)
         parser.add_argument("--by", default=BY, help=argparse.SUPPRESS)
         add_json(parser)
 
@@ -133,6 +135,8 @@ class Command(BoathouseCommand):
     def _prune(self, target: str, options: Options) -> None:
         if options["keep"] < 1 and options["keep_days"] < 1:
             raise Usage("What is to be kept? --keep N, or --keep-days D.")
+        question = f"Remove the other backups in {target}? This cannot be undone."
+        self.confirm([question], word="yes", options=options)
         repository = backups.opened(target, options["password_file"])
         found = backups.prune(repository, keep=options["keep"], keep_days=options["keep_days"])
         self.say(

@@ -34,6 +34,7 @@ from registryui.management.command import (
 )
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
+from registryui.registry.responding import require_answer
 
 STDOUT = "-"
 SETTINGS = "settings"  # instead of a file: `export settings TO.json`
@@ -96,6 +97,7 @@ class Command(BoathouseCommand):
     def _archive(self, options: Options) -> None:
         to, registry = options["to"], settings.REGISTRY_NAME
         with ExitStack() as stack:
+            require_answer()
             client = stack.enter_context(RegistryClient(settings.REGISTRY_URL))
             have = [stack.enter_context(layout_blobs(Path(one))) for one in options["since"]]
             found = self._planned(options, client, have)
