@@ -186,7 +186,7 @@ def examine(instance: Running) -> dict[str, Part]:
     pids = _pids()
     answers = {
         **{
-            name: _ask(_registry(name, instance.registry_port), "/v2/", 200)
+            name: registry_trouble(name, instance.registry_port)
             for name in sockets.registries(instance.registry_port)
         },
         "passwords": passwords_trouble(),
@@ -204,8 +204,9 @@ def examine(instance: Running) -> dict[str, Part]:
     }
 
 
-def _registry(name: str, port: int) -> http.client.HTTPConnection:
-    return sockets.to_registry(name, port, timeout=SECONDS)
+def registry_trouble(name: str, port: int) -> str:
+    """ "" if that one of sockets.REGISTRIES answers, else the problem in a few words."""
+    return _ask(sockets.to_registry(name, port, timeout=SECONDS), "/v2/", 200)
 
 
 def passwords_trouble() -> str:
