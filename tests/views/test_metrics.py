@@ -7,6 +7,8 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from registryui.metrics import families
+from registryui.models import Role
+from tests.support.factories import make_operator
 
 PATHS = ("/metrics", "/metrics/registry")
 RIGHT = "Bearer right-token"
@@ -55,3 +57,21 @@ def test_the_answer_is_prometheus_text_that_no_cache_keeps(client: Client) -> No
     refused = client.get("/metrics")
     assert refused["WWW-Authenticate"].startswith("Bearer ")
     assert "right-token" not in refused.content.decode()
+
+
+@pytest.mark.django_db
+def test_the_health_page_says_whether_they_are_on_and_how_to_turn_them_on(
+    client: Client, settings: Settings
+) -> None:
+    client.force_login(make_operator("ada", Role.ADMIN))
+    settings.METRICS_NETWORKS = ["10.1.0.0/16"]
+    text = client.get("/doctor").content.decode()
+    for word in (f"{settings.PUBLIC_URL}/metrics", "metrics-token", "10.1.0.0/16", "port 1,"):
+        assert word in text
+    assert "right-token" not in text
+    settings.METRICS = False
+    assert "BOATHOUSE_METRICS=on ./boathouse up" in client.get("/doctor").content.decode()
+    client.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
+    text = client.get("/doctor").content.decode()
+    assert "Prometheus 指标" in text
+    assert "BOATHOUSE_METRICS=on ./boathouse up" in text
