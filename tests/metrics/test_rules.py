@@ -1,4 +1,4 @@
-"""The alert rules, by Prometheus's own checks: each fires when it should, and none without cause."""
+"""The alert rules, by Prometheus's own checks: each fires when it should, none without cause."""
 
 from __future__ import annotations
 
