@@ -52,7 +52,7 @@ def address(cable: Network | None) -> str:
 def boathouse(folder: Path, address: str) -> Iterator[Product]:
     """The product, up. Shared: use repositories of your own, and break nothing."""
     # Receivers of notifications are in the tests' process.
-    settings = {"BOATHOUSE_NOTIFY_LOOPBACK": "on"}
+    settings = {"BOATHOUSE_METRICS": "on", "BOATHOUSE_NOTIFY_LOOPBACK": "on"}
     with product(folder / "data", address, settings=settings) as made:
         yield made
 

@@ -78,7 +78,7 @@ def test_what_is_refused(subtests: pytest.Subtests) -> None:
     receivers.add("chat", receivers.Wanted("webhook", "https://h.example/"), by="tests")
     for words, code, sentence in [
         (("add", "x"), 2, "Enter the URL of a webhook, or --mail"),
-        (("add", "x", "https://h.example/", "--mail", "a@b.example"), 1, "not allowed with"),
+        (("add", "x", "https://h.example/", "--mail", "a@b.example"), 2, "not allowed with"),
         (("add", "x", "h.example"), 1, "Enter the URL"),
         (("show", "x"), 1, "There is no receiver x"),
         (("resend", "chat"), 2, "Enter IDs"),
