@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from huey import SqliteHuey
+import psycopg
+from huey import PostgresHuey, SqliteHuey
 from huey.serializer import Serializer as HueySerializer
 from huey.storage import SqliteStorage
 
@@ -150,3 +151,20 @@ class JobQueue(SqliteHuey):  # type: ignore[misc]
     """huey on that file."""
 
     storage_class = JobStorage
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, serializer=Serializer(), **options)
+
+
+class PostgresJobQueue(PostgresHuey):  # type: ignore[misc]
+    """huey in the database."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, serializer=Serializer(), **options)
+
+    def enqueue(self, task: Any) -> Any:
+        """As huey's; repeated if its connection was lost, for the next one is new."""
+        try:
+            return super().enqueue(task)
+        except psycopg.Error:
+            return super().enqueue(task)

@@ -1,6 +1,5 @@
 """The commands of the portal: `./boathouse` of a clone and `boathouse` of a wheel end here."""
 
-import difflib
 import json
 import os
 import sys
@@ -8,10 +7,8 @@ from typing import NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import BaseCommand, ManagementUtility, get_commands
 
 from portal import __version__
-from registryui import database_errors, space
 from registryui.setup import service_user
 
 
@@ -25,31 +22,30 @@ def main() -> None:
     try:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
         service_user.leave_root(sys.argv[1:])
+        # Not before: root begins anew as the data folder's user, and these take long.
+        from portal.commands import Commands
+        from registryui import space
+
         space.give_back()  # before Django: no database can be opened on a full disk
-        _Commands(["boathouse", *sys.argv[1:]]).execute()  # the name in `usage:`
+        Commands(["boathouse", *sys.argv[1:]]).execute()  # the name in `usage:`
         sys.stdout.flush()
     except ImproperlyConfigured as error:
-        _fail(str(error))
+        fail(str(error))
     except BrokenPipeError:  # `./boathouse list | head`: the reader has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # the exit status of a program killed by SIGPIPE
     except Exception as error:
-        words = space.advice(error) or database_errors.sentence(error) or _closed(error)
+        words = _words(error)
         if not words:
             raise
-        _fail(words)
+        fail(words)
 
 
-class _Commands(ManagementUtility):
-    """Django's, with our words for one that does not exist."""
+def _words(error: Exception) -> str:
+    """What to do about it; "" for a bug."""
+    from registryui import database_errors, space
 
-    def fetch_command(self, subcommand: str) -> BaseCommand:
-        """The command of that name."""
-        if subcommand not in get_commands():
-            near = difflib.get_close_matches(subcommand, get_commands(), 1)
-            hint = f"; did you mean {near[0]}?" if near else ". boathouse help lists all."
-            _fail(f"There is no command {subcommand}{hint}", 2)
-        return super().fetch_command(subcommand)
+    return space.advice(error) or database_errors.sentence(error) or _closed(error)
 
 
 def _closed(error: Exception) -> str:
@@ -62,7 +58,7 @@ def _closed(error: Exception) -> str:
     return ""
 
 
-def _fail(sentence: str, code: int = 1) -> NoReturn:
+def fail(sentence: str, code: int = 1) -> NoReturn:
     """Ends with one sentence for people, or as JSON."""
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))

@@ -13,7 +13,6 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from portal.jobs import Serializer
 from portal.variables import (
     accept_old_names,
     addresses,
@@ -196,6 +195,18 @@ BACKUP_REGION = text("BOATHOUSE_BACKUP_REGION")
 BACKUP_KEY = text("BOATHOUSE_BACKUP_KEY")
 BACKUP_SECRET = _secret_text("BOATHOUSE_BACKUP_SECRET")
 
+# -- metrics -------------------------------------------------------------------------------------
+METRICS = switch("BOATHOUSE_METRICS", default=False)  # /metrics, for Prometheus
+METRICS_TOKEN = _secret(SECRETS_DIR / "metrics-token")  # Prometheus sends it with each scrape
+# These may scrape without the token.
+METRICS_NETWORKS = networks(
+    "BOATHOUSE_METRICS_NETWORKS",
+    "so anybody could read the metrics: write only those of your Prometheus, such as 10.0.0.7.",
+)
+# 0: none. Else a loopback port for the registry's own metrics: every program on this machine can
+# read them there, and the token of the notifications with them.
+METRICS_REGISTRY_PORT = port("BOATHOUSE_METRICS_REGISTRY_PORT", 0)
+
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
 DEBUG = False
@@ -214,7 +225,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_htmx",
-    "huey.contrib.djhuey",
     "axes",
     "csp",
 ]
@@ -285,10 +295,10 @@ def _host_id() -> str:
 
 # -- background jobs -----------------------------------------------------------------------------
 HUEY: dict[str, Any] = {
-    "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "portal.jobs.JobQueue",
+    # By name: a command that gives the worker nothing to do starts without it.
+    "huey_class": f"portal.jobs.{'PostgresJobQueue' if IS_POSTGRESQL else 'JobQueue'}",
     "name": "boathouse",
     "results": False,
-    "serializer": Serializer(),
     "immediate": False,
     "consumer": {
         # A sync, a retention run and a garbage collection may each take hours; one more is for

@@ -45,6 +45,7 @@ from registryui.views.imports.archives import (
 )
 from registryui.views.imports.list import import_begin, imports
 from registryui.views.imports.run import import_run, import_stop
+from registryui.views.metrics import metrics, metrics_of_registry
 from registryui.views.mirrors.detail import mirror, mirror_change, mirror_check
 from registryui.views.mirrors.list import mirror_add, mirrors
 from registryui.views.mirrors.tags import mirror_tags
@@ -167,6 +168,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("login", login, name="login"),
     path("logout", logout, name="logout"),
     path("preferences", preferences, name="preferences"),
+    path("metrics", metrics, name="metrics"),
+    path("metrics/registry", metrics_of_registry, name="metrics_of_registry"),
     path("healthz", healthz, name="healthz"),
     re_path(OLD_ADDRESSES, old_address, name="old_address"),
     # -- for registry users: authenticated by nginx

@@ -29,6 +29,7 @@ __all__ = [
     "mirror",
     "registries",
     "registry",
+    "registry_metrics",
     "to_registry",
     "web",
 ]
@@ -74,6 +75,13 @@ def registries(port: int) -> tuple[str, ...]:
 def registry_address(name: str, port: int) -> str:
     """The address of that one of REGISTRIES for nginx: unix:/path or host:port."""
     return f"127.0.0.1:{port}" if port else f"unix:{registry(name)}"
+
+
+def registry_metrics(name: str) -> str:
+    """Where that one of REGISTRIES serves its own metrics, as host:port; "" if no port is set. Each
+    has an address of its own, because the registry can serve them over TCP only."""
+    port = settings.METRICS_REGISTRY_PORT
+    return f"{SOURCES.get(name, '127.0.0.1')}:{port}" if port else ""
 
 
 def to_registry(name: str, port: int, *, timeout: float) -> http.client.HTTPConnection:

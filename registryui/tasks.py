@@ -13,7 +13,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.db import close_old_connections, connection
 from django.utils import timezone, translation
@@ -94,14 +93,6 @@ def fill_mirrored(repository: str, seconds: float = FILL_SECONDS) -> None:
 def _apply_again(seconds: float) -> None:
     """The registry did not respond: try again a second later, not only each minute."""
     apply_events.schedule(delay=seconds)
-
-
-def ask_to_apply_events() -> None:
-    """Hands `apply_events` to the worker, also just after the database was away."""
-    try:
-        apply_events()
-    except psycopg.Error:  # the queue's connection was lost, too; the next one is new
-        apply_events()
 
 
 @once_for_all(crontab(minute="*"))
@@ -467,7 +458,7 @@ def _follow() -> None:
                 hosts.beat()
                 beaten_at = time.monotonic()
                 if events.were_missed():
-                    ask_to_apply_events()
+                    apply_events()
             publish.catch_up()
             guard_files.catch_up()
             mirror_files.catch_up()

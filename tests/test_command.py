@@ -162,3 +162,19 @@ def test_a_command_other_than_up_looks_for_nothing_that_is_there(tmp_path: Path)
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_relative_file_is_the_callers(tmp_path: Path) -> None:
+    """Though the script changes to its own folder, which has a README.md, too."""
+    done = subprocess.run(
+        [str(ROOT / "boathouse"), "import", "htpasswd", "README.md"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "BOATHOUSE_DATA": str(tmp_path / "data")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"No such file or directory: '{tmp_path}/README.md'" in done.stderr

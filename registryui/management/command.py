@@ -6,11 +6,13 @@ together; `search`, `status` and `up` have ends of their own, and say so.
 
 import json
 import logging
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
@@ -24,6 +26,8 @@ from registryui.registry.errors import RegistryError
 
 BY = "command line"  # who acts, in the audit log
 Options = dict[str, Any]
+# ./boathouse changes to its own folder, and says where it was called; children need not know.
+_CALLED_IN = os.environ.pop("BOATHOUSE_CALLED_IN", "")
 
 
 class Usage(CommandError):
@@ -104,6 +108,19 @@ class BoathouseCommand(BaseCommand):
 def add_json(parser: Any) -> None:
     """--json, of a command or of one of its acts."""
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def from_caller(text: str) -> str:
+    """A file or folder of the command line: a relative one is relative to where the command was
+    called. "", "-" and URLs stay."""
+    if text in ("", "-") or "://" in text:
+        return text
+    return str(Path(_CALLED_IN, Path(text).expanduser()).absolute())
+
+
+def path_from_caller(text: str) -> Path:
+    """The same as a path."""
+    return Path(from_caller(text))
 
 
 def add_source(parser: Any) -> None:

@@ -188,10 +188,7 @@ def examine(instance: Running) -> dict[str, Part]:
     pids = _pids()
     registries = sockets.registries(instance.registry_port)
     asked: dict[str, Callable[[], str]] = {
-        **{
-            name: partial(_ask, _registry(name, instance.registry_port), "/v2/", 200)
-            for name in registries
-        },
+        **{name: partial(registry_trouble, name, instance.registry_port) for name in registries},
         "passwords": passwords_trouble,
         "mirror": mirror_trouble,
         "nginx": lambda: _ask(_proxy(instance), "/v2/", 401),
@@ -211,8 +208,9 @@ def examine(instance: Running) -> dict[str, Part]:
     }
 
 
-def _registry(name: str, port: int) -> http.client.HTTPConnection:
-    return sockets.to_registry(name, port, timeout=SECONDS)
+def registry_trouble(name: str, port: int) -> str:
+    """ "" if that one of sockets.REGISTRIES answers, else the problem in a few words."""
+    return _ask(sockets.to_registry(name, port, timeout=SECONDS), "/v2/", 200)
 
 
 def passwords_trouble() -> str:

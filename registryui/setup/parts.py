@@ -117,9 +117,13 @@ def registry_environment(name: str) -> dict[str, str]:
 
 
 def registry_socket(name: str) -> dict[str, str]:
-    """The variable by which that one of sockets.REGISTRIES listens elsewhere than its configuration
-    says."""
-    return {} if name == "registry" else {"REGISTRY_HTTP_ADDR": str(sockets.registry(name))}
+    """The variables by which that one of sockets.REGISTRIES listens elsewhere than its
+    configuration says."""
+    if name == "registry":
+        return {}
+    own = {"REGISTRY_HTTP_ADDR": str(sockets.registry(name))}
+    metrics = sockets.registry_metrics(name)
+    return own | ({"REGISTRY_HTTP_DEBUG_ADDR": metrics} if metrics else {})
 
 
 def passwords_command() -> list[str]:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -60,7 +61,19 @@ def _context(run: Run | None, token: str, *, is_waiting: bool, is_late: bool) ->
         "worst": the_doctor.worst(findings),
         "care": sum(finding.state != "ok" for finding in findings),
         "parts": with_lines(parts()),
+        "metrics": _metrics(),
         "changes": [(at, finding, the_doctor.texts(finding)) for at, finding in changes],
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    """Where Prometheus reads metrics, and who may."""
+    return {
+        "is_on": settings.METRICS,
+        "url": f"{settings.PUBLIC_URL}/metrics",
+        "token_file": settings.SECRETS_DIR / "metrics-token",
+        "networks": settings.METRICS_NETWORKS,
+        "port": settings.METRICS_REGISTRY_PORT,
     }
 
 

@@ -88,6 +88,9 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "login": ("/login", "", ""),
     "logout": ("/logout", None, ""),
     "preferences": ("/preferences", None, ""),
+    # Everybody, but not without the token: tests/views/test_metrics.py.
+    "metrics": ("/metrics", "", None),
+    "metrics_of_registry": ("/metrics/registry", "", None),
     "healthz": ("/healthz", "", None),
     "old_address": ("/cleanup", "", None),
 }
