@@ -9,7 +9,7 @@ from ..refused import Refused
 from .client import RegistryClient
 from .errors import RegistryError, Unreachable
 
-TIMEOUT = (1.0, 2.0)  # seconds to connect, and for the answer; asked twice, that is below 5
+TIMEOUT = (1.0, 1.5)  # seconds to connect, and for the answer; asked twice, that is 3
 
 
 class NotResponding(Refused):
