@@ -37,6 +37,7 @@ from .backup import backups
 from .backup import process as backup_process
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
+from .denials import count as denials
 from .gc import collector, process, pushed
 from .imports import asked, uploads
 from .integrity import check as checking
@@ -50,6 +51,7 @@ POLL_SECONDS = 0.25  # between two checks for changes by another host
 FILL_SECONDS = 0.5  # until a mirrored repository is looked at again, the first time
 FILL_LONGEST = 1800
 WATCH_SECONDS = 1  # between two checks of freezes, dead work, disk space, logs
+COUNT_SECONDS = 2  # between two looks for refusals in nginx's log
 NOTE_SECONDS = 10  # between two records of the time
 BEAT_SECONDS = 2  # between two signs of this host, and checks for events without a job
 
@@ -148,6 +150,7 @@ def publish_late_users() -> None:
 def publish_by_schedule() -> None:
     """Each minute, and at the exact second for access that expires within the next one."""
     publish.catch_up()
+    publish.mark_states()  # of users that another host removed
     for when in publish.next_ends(timedelta(seconds=70)):
         publish_late_users.schedule(eta=when)
 
@@ -246,8 +249,8 @@ def retention_by_schedule() -> None:
 
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
-    """Once a day: removes old pulls and dry runs, expired tombstones and sessions, old rows of the
-    audit log; then verifies the log. Not while the clock is not trusted."""
+    """Once a day: removes old pulls and dry runs, expired tombstones and sessions, old denials
+    and rows of the audit log; then verifies the log. Not while the clock is not trusted."""
     if clock.known().has_jumped:
         return
     events.prune()
@@ -255,6 +258,7 @@ def prune() -> None:
     retention_runs.prune()
     recovery.recover(is_complete=True)
     recovery.prune()
+    denials.prune()
     audit_prune.prune()
     audit_check.check(by="schedule")
 
@@ -515,6 +519,11 @@ def _open_ports_of_mirrors() -> None:
     mirror_ports.follow()
 
 
+def _count_denials() -> None:
+    close_old_connections()
+    denials.count()
+
+
 # Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
 # ends those whose process has ended, or whose time is over.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
@@ -523,6 +532,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "space": (WATCH_SECONDS, _check_space),
     "logs": (WATCH_SECONDS, rotation.check),
     "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
+    "denials": (COUNT_SECONDS, _count_denials),
     "clock": (NOTE_SECONDS, clock.note),
 }
 
