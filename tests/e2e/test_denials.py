@@ -1,4 +1,4 @@
-"""Refused by the whole product: skopeo is told no, pages and the command say why, within seconds."""
+"""Refused by the whole product: skopeo is told no, the pages and the command why, in seconds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Login = tuple[str, str]
 
 @pytest.fixture(scope="module")
 def users(boathouse: Product) -> dict[str, Login]:
-    may = {"pull": [f"{R}*"], "push": [R]}
+    may = {"pull": [R, f"{R}/*"], "push": [R]}
     named = ("denied-ci", "denied-off", "denied-late")
     return {name: boathouse.add_user(name, **may) for name in named}
 
