@@ -1,4 +1,4 @@
-"""Refusals in lines of nginx's access log; pure."""
+"""Refusals in lines of nginx's access log; asks nothing but the settings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from registryui import proxy
 from registryui.models import Denial
 
 _REFUSED = b'"refused":"'  # not within a value: there nginx writes \"
-_OURS = ("boathouse-doctor", ("127.0.0.1", "::1"))  # User-Agent and addresses of our own checks
+_OURS = "boathouse-doctor"  # User-Agent of our own checks, which come from this machine
 _ACTIONS = {**{one: one for one in Denial.Action.values}, "open": Denial.Action.LOGIN.value}
 
 
@@ -55,7 +56,7 @@ def _read(line: Any) -> Refusal | None:
     reason, action = line["refused"], _ACTIONS.get(line["action"])
     if at.tzinfo is None or reason not in Denial.Reason.values or not address or action is None:
         return None
-    if agent == _OURS[0] and address in _OURS[1]:
+    if agent == _OURS and address in ("127.0.0.1", "::1", proxy.address()):
         return None
     # The name that nginx has verified, or of a user that exists.
     actor = _text(line["user"] or line["claimed"], 255)

@@ -45,13 +45,17 @@ _ADVICE: Mapping[str, Any] = {
 }
 
 
+# Only where nobody logs in is somebody refused for a missing right without a name.
+_NOBODY = {_Reason.NO_RIGHT: _("anonymous")}
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One row of the list."""
 
     denied: Denied
     icon: str
-    user: str  # as people read it; "": nobody known
+    user: str  # as people read it
     url: str  # of the user's page; "" if there is none for this operator
     action: Any
     reason: Any
@@ -90,7 +94,7 @@ def _line(one: Denied, url: str) -> Line:
     return Line(
         one,
         ICONS.get(one.action, "ban"),
-        actor_words(one.actor),
+        actor_words(one.actor) or str(_NOBODY.get(one.reason, _("unknown user"))),
         url,
         action,
         _Reason(one.reason).label,

@@ -107,7 +107,7 @@ def test_access_of_a_repository_says_who_may_and_who_was_refused(
     refused("", reason="unknown-user", repository=R)
     refused("ci", repository="team/another")
     found = admin.get(f"/repositories/{R}?show=access")
-    assert {one.user for one in found.context["denials"]} == {"other", ""}
+    assert {one.user for one in found.context["denials"]} == {"other", "unknown user"}
     text = found.content.decode()
     assert f'href="/users/{other.pk}"' in text
     assert "Try again after the write freeze." in text
@@ -149,6 +149,7 @@ def test_activity_shows_them_when_asked(admin: Client, ci: RegistryUser) -> None
     assert _shown(admin, act="denial", until="2020-01-01") == []
     page = admin.get("/activity", {"act": "denial"}).content.decode()
     assert 'href="/repositories/team/app"' in page
+    assert "no right" in page
     assert "Export as CSV" not in page
 
 

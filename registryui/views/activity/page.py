@@ -154,13 +154,16 @@ def _as_row(one: AuditEvent | RegistryEvent | Denial) -> AuditEvent:
 
 def _line(row: AuditEvent, target: Actor) -> Line:
     icon, name = words.act_words(row.act)
+    result = words.RESULTS[row.result]
+    if denials.only(row.act):  # why says more
+        result = (*result[:2], Denial.Reason(row.details["reason"]).label)
     return Line(
         row,
         icon,
         name,
         words.actor(row.actor, act=row.act),
         target,
-        words.RESULTS[row.result],
+        result,
         words.details(row),
     )
 
