@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from huey import SqliteHuey
+from huey import PostgresHuey, SqliteHuey
 from huey.serializer import Serializer as HueySerializer
 from huey.storage import SqliteStorage
 
@@ -150,3 +150,13 @@ class JobQueue(SqliteHuey):  # type: ignore[misc]
     """huey on that file."""
 
     storage_class = JobStorage
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, serializer=Serializer(), **options)
+
+
+class PostgresJobQueue(PostgresHuey):  # type: ignore[misc]
+    """huey in the database."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, serializer=Serializer(), **options)

@@ -13,7 +13,6 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from portal.jobs import Serializer
 from portal.variables import (
     accept_old_names,
     addresses,
@@ -214,7 +213,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_htmx",
-    "huey.contrib.djhuey",
     "axes",
     "csp",
 ]
@@ -284,10 +282,10 @@ def _host_id() -> str:
 
 # -- background jobs -----------------------------------------------------------------------------
 HUEY: dict[str, Any] = {
-    "huey_class": "huey.PostgresHuey" if IS_POSTGRESQL else "portal.jobs.JobQueue",
+    # By name: a command that gives the worker nothing to do starts without it.
+    "huey_class": f"portal.jobs.{'PostgresJobQueue' if IS_POSTGRESQL else 'JobQueue'}",
     "name": "boathouse",
     "results": False,
-    "serializer": Serializer(),
     "immediate": False,
     "consumer": {
         # A sync, a retention run and a garbage collection may each take hours; one more is for

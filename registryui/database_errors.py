@@ -9,7 +9,6 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
@@ -24,6 +23,12 @@ _OF_SQLITE: dict[int, Kind] = {
     sqlite3.SQLITE_READONLY: "closed",
     sqlite3.SQLITE_PERM: "closed",
 }
+# By SQLSTATE: to import psycopg takes as long as half of a command on SQLite.
+_OF_POSTGRESQL: dict[str, Kind] = {
+    "XX001": "damaged",  # data_corrupted
+    "XX002": "damaged",  # index_corrupted
+    "42P01": "empty",  # undefined_table
+}
 
 
 def kind(error: BaseException | None) -> Kind:
@@ -36,10 +41,8 @@ def kind(error: BaseException | None) -> Kind:
             return "empty" if str(cause).startswith("no such table") else ""
         if code in _OF_SQLITE:
             return _OF_SQLITE[code]
-    elif isinstance(cause, psycopg.errors.DataCorrupted | psycopg.errors.IndexCorrupted):
-        return "damaged"
-    elif isinstance(cause, psycopg.errors.UndefinedTable):
-        return "empty"
+    elif (state := getattr(cause, "sqlstate", None)) in _OF_POSTGRESQL:
+        return _OF_POSTGRESQL[state]
     is_away = isinstance(error, OperationalError | InterfaceError)
     return "away" if is_away else ""
 

@@ -82,6 +82,9 @@ def rehearse(
         )
         found.blobs = restored["blobs"]
         found.problems += [f"{digest} is missing" for digest in restored["missing"]]
+        for made in ("made", "static"):  # typefaces and styles, which take `up` some seconds
+            if Path(settings.DATA, made).is_dir():
+                shutil.copytree(Path(settings.DATA, made), data / made, dirs_exist_ok=True)
         say("Starting its parts on free ports.")
         try:
             _run(environment, "up", "--background", "--json")

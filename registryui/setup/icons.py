@@ -1,9 +1,10 @@
 """The icons of the pages, as one file of symbols that browsers keep: drawn by Lucide."""
 
 import re
+from importlib import resources
 from importlib.metadata import version
+from zipfile import ZipFile
 
-import lucide
 from django.conf import settings
 
 from registryui import files
@@ -28,19 +29,21 @@ NAMES = frozenset(_NAMES.split())
 
 def make() -> None:
     """Makes the file below DATA/made, one of the static folders, unless it is there as it would be
-    made: to draw all icons takes a second, and each `up` asks."""
+    made."""
     target = settings.DATA / "made" / FILE
     drawn_from = f"<!-- lucide {version('lucide')}: {_NAMES}-->"
     if not target.exists() or not target.read_text().startswith(drawn_from):
-        symbols = "".join(_symbol(name) for name in sorted(NAMES))
+        with resources.files("lucide").joinpath("lucide.zip").open("rb") as packed:
+            drawn = ZipFile(packed)
+            symbols = "".join(_symbol(name, drawn) for name in sorted(NAMES))
         target.parent.mkdir(parents=True, exist_ok=True)
         files.write(
             target, f'{drawn_from}<svg xmlns="http://www.w3.org/2000/svg">{symbols}</svg>\n'
         )
 
 
-def _symbol(name: str) -> str:
+def _symbol(name: str, drawn: ZipFile) -> str:
     """portal.css says how lines are drawn."""
-    drawn = re.sub(r">\s+<", "><", lucide._render_icon(name, 16)).strip()
-    inside = re.sub(r"^<svg[^>]*>|</svg>$", "", drawn)
+    svg = re.sub(r">\s+<", "><", drawn.read(f"{name}.svg").decode()).strip()
+    inside = re.sub(r"^<svg[^>]*>|</svg>$", "", svg)
     return f'<symbol id="{name}" viewBox="0 0 24 24">{inside}</symbol>'

@@ -88,6 +88,26 @@ for result in Run.objects.filter(kind=Run.Kind.DOCTOR).order_by("pk").values_lis
 """
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "--json"),
+        ("list", "no/such"),
+        ("list", "--wrong"),
+        ("user", "show", "none", "--json"),
+    ],
+)
+def test_a_command_that_is_run_again_answers_as_when_it_was_typed(
+    second: Product, words: tuple[str, ...]
+) -> None:
+    """The second time it runs in a process that is there: tests/support/console.py."""
+    second.forget()
+    typed, again = (second.boathouse(*words, check=False) for _ in range(2))
+    assert typed.stdout + typed.stderr
+    assert again.returncode == typed.returncode
+    assert (again.stdout, again.stderr) == (typed.stdout, typed.stderr)
+
+
 def test_a_first_start_shows_no_red_light(second: Product) -> None:
     """The first registry user is made last; the doctor must not look before."""
 

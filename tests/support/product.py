@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from .console import Console
 from .waiting import LONGEST, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,9 @@ IMAGES = (
 # Below the data folder, made from the sources alone: they take longer than the rest of an `up`.
 ALWAYS_THE_SAME = ("made", "static")
 EMPTY_DATABASE = "index.sqlite3"
+# They change what a process has read when it started, or are about processes.
+ALWAYS_TYPED = ("up", "down", "restore", "units")
+_opening = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class Product:
     facts: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)  # more of its environment
     session: str = ""  # of the operator who signed in last, in a browser
+    _typed: set[tuple[str, ...]] = field(default_factory=set)  # words of commands since `up`
+    _console: Console | None = None
 
     # -- the command ---------------------------------------------------------------------------
 
@@ -65,19 +72,42 @@ class Product:
         self, *arguments: str, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs ./boathouse for this instance, without the tests' own settings."""
-        done = subprocess.run(
-            [str(ROOT / "boathouse"), *arguments],
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
+        if arguments[0] in ALWAYS_TYPED:
+            self.forget()
+        if tuple(arguments[:2]) in self._typed and not environment:
+            done = self._again(arguments)
+        else:
+            self._typed |= set() if arguments[0] in ALWAYS_TYPED else {arguments[:2]}
+            done = subprocess.run(
+                [str(ROOT / "boathouse"), *arguments],
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST,
+                check=False,
+            )
         if check:
             said = f"{done.stdout}{done.stderr}{self.tail()}"
             assert done.returncode == 0, f"./boathouse {' '.join(arguments)}\n{said}"
         return done
+
+    def _again(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """What was typed into ./boathouse before runs in a process that is there."""
+        with _opening:
+            console = self._console
+            if console and (not console.is_alive() or console.environment != self.environment):
+                console.end()
+                console = None
+            self._console = console = console or Console(self.environment)
+        return console.run(arguments, LONGEST)
+
+    def forget(self) -> None:
+        """The next command is typed, whichever it is."""
+        self._typed = set()
+        if self._console is not None:
+            self._console.end()
+            self._console = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -206,7 +236,8 @@ class Product:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 words = [*process.cmdline(), process.environ().get("BOATHOUSE_DATA", "")]
-                if process.pid != os.getpid() and any(str(self.data) in word for word in words):
+                ours = (os.getpid(), self._console.pid if self._console else 0)
+                if process.pid not in ours and any(str(self.data) in word for word in words):
                     found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
         return list(found.values())
 
@@ -295,6 +326,7 @@ def product(
         try:
             made.boathouse("down", check=False)
         finally:
+            made.forget()
             for process in made.processes():  # only after a failure: `down` leaves none
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
