@@ -46,7 +46,7 @@ _ADVICE: Mapping[str, Any] = {
 
 
 # Only where nobody logs in is somebody refused for a missing right without a name.
-_NOBODY = {_Reason.NO_RIGHT: _("anonymous")}
+_NOBODY: Mapping[str, Any] = {_Reason.NO_RIGHT: _("anonymous")}
 
 
 @dataclass(frozen=True, slots=True)
