@@ -51,7 +51,8 @@ POLL_SECONDS = 0.25  # between two checks for changes by another host
 FILL_SECONDS = 0.5  # until a mirrored repository is looked at again, the first time
 FILL_LONGEST = 1800
 WATCH_SECONDS = 1  # between two checks of freezes, dead work, disk space, logs
-COUNT_SECONDS = 2  # between two looks for refusals in nginx's log
+COUNT_SECONDS = 2  # between two looks for refusals in nginx's log …
+COUNT_LONGEST = 16  # … while there are always some: after each write pages are rendered anew
 NOTE_SECONDS = 10  # between two records of the time
 BEAT_SECONDS = 2  # between two signs of this host, and checks for events without a job
 
@@ -520,8 +521,13 @@ def _open_ports_of_mirrors() -> None:
 
 
 def _count_denials() -> None:
+    global _count_pause
     close_old_connections()
-    denials.count()
+    _count_pause = min(2 * _count_pause, COUNT_LONGEST) if denials.count() else COUNT_SECONDS
+    time.sleep(_count_pause - COUNT_SECONDS)
+
+
+_count_pause = COUNT_SECONDS
 
 
 # Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
