@@ -36,6 +36,7 @@ from .backup import backups
 from .backup import process as backup_process
 from .deletion import bulk, guard_files, recovery
 from .deletion.execute import Selection
+from .denials import count as denials
 from .gc import collector, process, pushed
 from .imports import asked, uploads
 from .integrity import check as checking
@@ -51,6 +52,8 @@ POLL_SECONDS = 0.25  # between two checks for changes by another host
 FILL_SECONDS = 0.5  # until a mirrored repository is looked at again, the first time
 FILL_LONGEST = 1800
 WATCH_SECONDS = 1  # between two checks of freezes, dead work, disk space, logs
+COUNT_SECONDS = 2  # between two looks for refusals in nginx's log …
+COUNT_LONGEST = 16  # … while there are always some: after each write pages are rendered anew
 NOTE_SECONDS = 10  # between two records of the time
 BEAT_SECONDS = 2  # between two signs of this host, and checks for events without a job
 
@@ -146,6 +149,7 @@ def publish_late_users() -> None:
 def publish_by_schedule() -> None:
     """Each minute, and at the exact second for access that expires within the next one."""
     publish.catch_up()
+    publish.mark_states()  # of users that another host removed
     for when in publish.next_ends(timedelta(seconds=70)):
         publish_late_users.schedule(eta=when)
 
@@ -246,8 +250,8 @@ def retention_by_schedule() -> None:
 
 @once_for_all(crontab(hour="3", minute="17"))
 def prune() -> None:
-    """Once a day: removes old pulls and dry runs, expired tombstones and sessions, old rows of the
-    audit log; then verifies the log. Not while the clock is not trusted."""
+    """Once a day: removes old pulls and dry runs, expired tombstones and sessions, old denials
+    and rows of the audit log; then verifies the log. Not while the clock is not trusted."""
     if clock.known().has_jumped:
         return
     events.prune()
@@ -255,6 +259,7 @@ def prune() -> None:
     retention_runs.prune()
     recovery.recover(is_complete=True)
     recovery.prune()
+    denials.prune()
     audit_prune.prune()
     audit_check.check(by="schedule")
 
@@ -526,6 +531,16 @@ def _open_ports_of_mirrors() -> None:
     mirror_ports.follow()
 
 
+def _count_denials() -> None:
+    global _count_pause
+    close_old_connections()
+    _count_pause = min(2 * _count_pause, COUNT_LONGEST) if denials.count() else COUNT_SECONDS
+    time.sleep(_count_pause - COUNT_SECONDS)
+
+
+_count_pause = COUNT_SECONDS
+
+
 # Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
 # ends those whose process has ended, or whose time is over.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
@@ -535,6 +550,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "logs": (WATCH_SECONDS, rotation.check),
     "notifications": (WATCH_SECONDS, _send_notifications),
     "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
+    "denials": (COUNT_SECONDS, _count_denials),
     "clock": (NOTE_SECONDS, clock.note),
     "parts": (watching.SECONDS, watching.watch_from_worker),
 }

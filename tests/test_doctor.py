@@ -126,7 +126,7 @@ def test_a_stopped_registry_is_named_and_the_others_are_looked_at(instance: Inst
     instance.stop("registry")
     found = examined()
     assert (found["registry"].state, found["registry"].code) == ("bad", "registry-unreachable")
-    assert "./boathouse up" in said(found["registry"])
+    assert "./boathouse restart" in said(found["registry"])
     # With a name that nobody has, nginx answers by itself: it is well.
     assert found["proxy"].state == "ok"
     assert found["htpasswd"].state == "ok"

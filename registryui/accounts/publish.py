@@ -4,6 +4,7 @@
     DATA/htpasswd.old   who, with the previous secret after a rotation, while that is valid
     DATA/rights/…       what: see rights.py
     DATA/run/logins/quick   whose hash nginx may compute itself
+    DATA/run/logins/…       known, disabled, expired: why nginx refused a login, for its log
 
 nginx opens them at every request, so a change applies to the next request, without a reload.
 `write` takes the lock, reads what is there, changes the lines of some users, writes temporary files
@@ -68,6 +69,7 @@ OPEN = ("base", "search", "other")  # endpoints that every user may use
 _ENDPOINTS = "@open"
 _ANONYMOUS = "@anonymous"  # what may be pulled without a login: settings.ANONYMOUS_PULL
 _last_marked: list[int] = []  # the stamp of the file whose lines `_mark_costs` last saw
+LOGIN_FOLDERS = ("", "quick", "known", "disabled", "expired")  # below logins_folder()
 _Step = tuple[Path, bytes, bool]  # a file's place, its content, whether nginx is to read it
 
 
@@ -164,6 +166,7 @@ def _print(rows: Sequence[RegistryUser], gone: Collection[str], instead: bytes |
         _replace({row.name: row.wanted_old for row in with_line}, lines, instead)
         _take_markers(*rows)  # what removes access, after it
         _mark_costs_of(rows, lines)
+        _mark_states(rows, gone)
         _take_folders(*gone)
     except OSError:
         if _restore_content(before):
@@ -344,8 +347,10 @@ def have_line(names: Iterable[str]) -> bool:
 
 
 def forget(names: Iterable[str]) -> None:
-    """Removes the rows of Published of these that have no line."""
-    Published.objects.filter(name__in=list(names), line_hash="").delete()
+    """Removes the rows of Published of these that have no line, and their marks on this host."""
+    gone = list(names)
+    Published.objects.filter(name__in=gone, line_hash="").delete()
+    _mark_states((), gone)
 
 
 def count_late(host: str) -> int:
@@ -411,6 +416,7 @@ def prepare() -> None:
                 shutil.rmtree(folder)
         _write_overlap()
         _mark_costs()
+        mark_states()
         for path in (settings.HTPASSWD_FILE, settings.OVERLAP_FILE):
             let_nginx_read(path)
 
@@ -664,21 +670,54 @@ def _mark_cost(name: str, hashes: Sequence[str]) -> None:
 
     Only a hint: without a marker a login takes longer. So disk errors are ignored.
     """
-    if _folder(name) is None or "\0" in name:
-        return
     found = [one for one in hashes if one]
-    marker = logins_folder() / "quick" / name
-    with contextlib.suppress(OSError):
-        if found and all(htpasswd.kind(one).is_quick for one in found):
-            marker.touch()
-        else:
-            marker.unlink(missing_ok=True)
+    is_quick = bool(found) and all(htpasswd.kind(one).is_quick for one in found)
+    _mark_login("quick", name, is_so=is_quick)
 
 
 def _mark_costs_of(rows: Sequence[RegistryUser], lines: Mapping[str, str]) -> None:
     old = {row.name: row.wanted_old for row in rows}
     for name, line_hash in lines.items():
         _mark_cost(name, [line_hash, old.get(name, "")])
+
+
+def mark_states() -> None:
+    """The same for all users, and for nobody else."""
+    rows = RegistryUser.objects.only("name", "is_active", "expires_at")
+    for folder, names in _named_by_state(rows).items():
+        with contextlib.suppress(OSError):
+            there = {one.name for one in (logins_folder() / folder).iterdir()}
+            for name in names ^ there:
+                _mark_login(folder, name, is_so=name in names)
+
+
+def _mark_states(rows: Iterable[RegistryUser], gone: Iterable[str]) -> None:
+    """Marks which users exist, and which of them may not log in: nginx says in its log why it
+    refused somebody. Only hints, like the costs."""
+    found = list(rows)
+    for folder, names in _named_by_state(found).items():
+        for name in {*(row.name for row in found), *gone}:
+            _mark_login(folder, name, is_so=name in names)
+
+
+def _named_by_state(rows: Iterable[RegistryUser]) -> dict[str, set[str]]:
+    named: dict[str, set[str]] = {"known": set(), "disabled": set(), "expired": set()}
+    for row in rows:
+        named["known"].add(row.name)
+        if row.state != State.ACTIVE:
+            named["disabled" if row.state == State.OFF else "expired"].add(row.name)
+    return named
+
+
+def _mark_login(folder: str, name: str, *, is_so: bool) -> None:
+    if _folder(name) is None or "\0" in name:
+        return
+    marker = logins_folder() / folder / name
+    with contextlib.suppress(OSError):
+        if is_so:
+            marker.touch()
+        else:
+            marker.unlink(missing_ok=True)
 
 
 def _mark_costs() -> None:
@@ -697,7 +736,7 @@ def _mark_costs() -> None:
 
 
 def logins_folder() -> Path:
-    """The markers of login costs: quick/NAME."""
+    """The markers of logins: quick/NAME and so on (LOGIN_FOLDERS)."""
     return Path(settings.RUN_DIR / "logins")
 
 

@@ -136,7 +136,7 @@ def _forward(asked: Asked, name: str = "") -> Answer:
     if time.time() > asked.until:
         return _error(503, "UNAVAILABLE", _LATE)
     if (write_freeze.folder() / asked.kind).exists():  # it may have been shut since nginx looked
-        return _error(503, "UNAVAILABLE", _FROZEN)
+        return _error(503, "UNAVAILABLE", _FROZEN, refused="frozen")
     if name:
         _note(name).touch()
     over = sockets.to_registry("manifests", settings.REGISTRY_PORT, timeout=LONGEST)
@@ -170,14 +170,18 @@ def _protected(asked: Asked, tag: str, rule: Protection) -> Answer:
 
 
 def _refusal(reason: str) -> Answer:
-    return _error(403, "DENIED", f"{reason}; an administrator can remove the protection")
+    words = f"{reason}; an administrator can remove the protection"
+    return _error(403, "DENIED", words, refused="protected")
 
 
-def _error(status: int, code: str, message: str) -> Answer:
+def _error(status: int, code: str, message: str, *, refused: str = "") -> Answer:
+    """`refused`: for nginx's log, which has it from a header that clients do not get."""
     error = {"code": code, "message": message, "detail": None}
     body = json.dumps({"errors": [error]}).encode()
     told = [("Content-Type", "application/json"), ("Docker-Distribution-Api-Version", _VERSION)]
-    return Answer(status, (*told, *([("Retry-After", "5")] if status == 503 else ())), body)
+    told += [("Retry-After", "5")] if status == 503 else []
+    told += [("X-Boathouse-Refused", refused)] if refused else []
+    return Answer(status, tuple(told), body)
 
 
 # -- which protected tags need a digest ------------------------------------------------------------

@@ -110,6 +110,10 @@ def _users(acts: Any) -> None:
         "--unused", type=int, metavar="DAYS", help="only users unused for this many days"
     )
     add_act(acts, "show", "show a registry user").add_argument("name", metavar="NAME")
+    many = add_act(acts, "denials", "who was refused what in the last 30 days, and why")
+    many.add_argument("name", nargs="?", default="", metavar="NAME", help="only this user")
+    many.add_argument("--repository", default="", metavar="NAME", help="only in this repository")
+    many.add_argument("--limit", type=int, default=50, metavar="N", help="50")
 
 
 def _changes(acts: Any) -> None:

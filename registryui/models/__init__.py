@@ -4,6 +4,7 @@ from .activity import DailyActivity, RegistryEvent, Run, StoreDay
 from .actors import OPERATOR, POLICY, actor_name, portal_actor
 from .audit import AuditEvent
 from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
+from .denial import Denial, LogPosition
 from .host import Host, Lease, Published, here
 from .imports import ImportedTag
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
@@ -26,6 +27,7 @@ __all__ = [
     "CountChange",
     "DailyActivity",
     "Delivery",
+    "Denial",
     "Grant",
     "Host",
     "ImageFact",
@@ -33,6 +35,7 @@ __all__ = [
     "ImportedTag",
     "Lease",
     "LineLeftAlone",
+    "LogPosition",
     "Manifest",
     "ManifestBlob",
     "ManifestTombstone",

@@ -101,6 +101,8 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         **_limits(),
         "run": settings.RUN_DIR,
         "log": settings.LOG_DIR,
+        "logged": _LOGGED,
+        "claimed": _claimed(),
         "freeze": write_freeze.folder(),
         "guard": guard_files.folder(),
         **{
@@ -137,6 +139,24 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
     }
     values |= _to_portal(values) | _checked(values) | _names_and_markers() | _to_mirror()
     return _render("nginx.conf.template", values)
+
+
+# The beginning of each line of the access log.
+_LOGGED = """\
+        '{"time":"$time_iso8601","address":"$remote_addr","user":"$name",'
+        '"method":"$method","uri":"$path","status":$status,"bytes":$body_bytes_sent,'
+        '"received":$request_length,"seconds":$request_time,'
+        '"upstream_seconds":"$upstream_response_time","agent":"$agent",'"""
+
+
+def _claimed() -> str:
+    """Names the user of a refused login, if it exists: people type passwords as names, too."""
+    return _lines(
+        f'if (-f "{publish.logins_folder()}/known/$subject") {{',
+        "    set $claimed $remote_user;",
+        "}",
+        indent=12,
+    )
 
 
 def _sources(registry_port: int) -> str:

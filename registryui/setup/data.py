@@ -77,7 +77,7 @@ def _folders() -> dict[Path, int]:
         settings.RUN_DIR / "nginx": 0o711,
         settings.SOCKETS_DIR: 0o710,
         write_freeze.folder(): 0o711,
-        **{publish.logins_folder() / name: 0o711 for name in ("", "quick")},
+        **{publish.logins_folder() / name: 0o711 for name in publish.LOGIN_FOLDERS},
         settings.DATA / "made": 0o700,
         settings.STATIC_ROOT: 0o711,
         settings.RIGHTS_DIR: 0o711,

@@ -43,6 +43,7 @@ REST = {
     "repositories-nothing": "/repositories/?q=there-is-none",
     "repository-referrer-tags": f"{API}?show=referrer-tags",
     "repository-untagged": f"{API}?show=untagged",
+    "repository-access": f"{API}?show=access",
     "repository-filtered": f"{API}?q=2.14*",
     "repository-nothing": f"{API}?q=there-is-none",
     **{f"tag-{tab}": f"{API}:2.14.0?tab={tab}" for tab in TABS[1:]},

@@ -14,9 +14,12 @@ from django.utils import timezone
 from registryui import audit
 from registryui.index import sizes
 from registryui.models import (
+    Delivery,
+    Denial,
     ImportedTag,
     Mirror,
     NamespaceSize,
+    Receiver,
     RegistryEvent,
     RegistryUser,
     Repository,
@@ -65,6 +68,8 @@ LISTS: dict[str, list[str]] = {
     "imports": ["/imports"],
     "import_run": ["/imports/{run}"],
     "backups": ["/maintenance/backups"],
+    "notifications": ["/notifications"],
+    "receiver": ["/notifications/{receiver}"],
     "doctor": ["/doctor"],
 }
 # Pages of one thing, of a form, or of another kind of list: their own tests say what they cost.
@@ -79,7 +84,8 @@ OTHERS = {
         "restore_digest",
     ),
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
-    *("components", "metrics", "metrics_of_registry"),
+    *("components", "metrics", "metrics_of_registry", "parts_banner"),
+    *("receiver_add", "receiver_change"),
     *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
     *("old_address", "delete", "delete_run", "delete_stop", "purge_manifest", "restore"),
@@ -117,6 +123,11 @@ def grow(number: int) -> dict[str, str]:
         Mirror.objects.create(name=f"m{name}", url="https://quay.io")
         audit.record("user.create", f"u{name}", by="operator:ada")
         audit.record("operator.create", f"o{name}", by="operator:ada")
+        receiver = Receiver.objects.create(name=f"n{name}", kind=Receiver.Kind.MAIL)
+        for m in range(n + 1):
+            Delivery.objects.create(
+                receiver=receiver, key=f"{m}", kind="push", body="{}", made_at=timezone.now()
+            )
         make_tombstone("deleted/app", name, act=f"{number} {n // 2}")
         NamespaceSize.objects.get_or_create(namespace=f"n{name}")
         Run.objects.create(kind=Run.Kind.DOCTOR, state=Run.State.DONE, result={"findings": []})
@@ -140,6 +151,18 @@ def grow(number: int) -> dict[str, str]:
             at = now - timedelta(minutes=n)
             make_event(R, tag="1.0", digest=digest, actor=f"u{number}-{n}", at=at)
     first = RegistryUser.objects.order_by("pk")[0]
+    for n in range(number):
+        Denial.objects.create(
+            day=now.date(),
+            first_at=now,
+            at=now,
+            count=2,
+            actor=first.name,
+            repository=R,
+            action=Denial.Action.PUSH,
+            reason=Denial.Reason.NO_RIGHT,
+            address=f"10.{number}.0.{n}",
+        )
     RegistryEvent.objects.filter(actor="u3-0").update(actor=first.name)
     sizes.measure(by="test")
     layer = (
@@ -152,6 +175,7 @@ def grow(number: int) -> dict[str, str]:
         "layer": layer.blob.digest,
         "user": str(first.pk),
         "run": str(run.pk),
+        "receiver": str(receiver.pk),
     }
 
 

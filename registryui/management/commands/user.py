@@ -13,7 +13,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from registryui import audit, formats
 from registryui.accounts import drift, htpasswd, publish, users
-from registryui.management import user_arguments, user_facts
+from registryui.denials.found import denied
+from registryui.management import denial_facts, user_arguments, user_facts
 from registryui.management.command import (
     BY,
     BoathouseCommand,
@@ -22,7 +23,7 @@ from registryui.management.command import (
     find_operator,
     given_password,
 )
-from registryui.models import Operator, RegistryUser, State
+from registryui.models import Denial, Operator, RegistryUser, State
 from registryui.refused import Refused
 
 Said = tuple[str, Any]  # lines for people, facts for programs
@@ -74,6 +75,21 @@ def _list(options: Options) -> Said:
 def _show(options: Options) -> Said:
     row = _find(options["name"])
     return user_facts.block(row), user_facts.of(row)
+
+
+def _denials(options: Options) -> Said:
+    if options["limit"] < 1:
+        raise Usage("--limit must be at least 1.")
+    rows = Denial.objects.all()
+    if options["name"]:
+        name = options["name"]
+        rows = rows.filter(actor=name)
+        if not rows.exists():
+            _find(name)  # a mistyped name is not one that was never refused
+    if options["repository"]:
+        rows = rows.filter(repository=options["repository"])
+    found = denied(rows, most=options["limit"])
+    return denial_facts.lines(found), [denial_facts.of(one) for one in found]
 
 
 def _rights(options: Options) -> Said:
@@ -294,6 +310,7 @@ _ACTS: dict[str, Callable[[Options], Said]] = {
     "add": _add,
     "list": _list,
     "show": _show,
+    "denials": _denials,
     "rights": _rights,
     "rotate": _rotate,
     "password": _password,

@@ -17,7 +17,8 @@ from django.utils.translation import gettext as _
 from registryui import audit, tasks
 from registryui.audit import export, pushes
 from registryui.audit.check import newest_check
-from registryui.models import AuditEvent, RegistryEvent, Role
+from registryui.denials import rows as denials
+from registryui.models import AuditEvent, Denial, RegistryEvent, Role
 from registryui.models.paging import Listing, Walk, walk_together
 from registryui.views.access import Request, require_role
 from registryui.views.form import Words, day, one_of, read_or_default
@@ -66,11 +67,14 @@ class Filters:
 
     def found(self, after: str) -> Walk[Any]:
         """A page of them, the newest first, walked to over what an index finds."""
-        lists = [] if pushes.only(self.act) else [self._log()]
+        lists = [] if pushes.only(self.act) or denials.only(self.act) else [self._log()]
         if pushes.fit(act=self.act, result=self.result):
             names = ("actor", "since", "until")
             every = pushes.walked(**{name: self._asked[name] for name in names})
             lists.append(Listing(self.pushed, every, ["-at", "-id"]))
+        if denials.fit(act=self.act, result=self.result):
+            asked = {name: value for name, value in self._asked.items() if name != "result"}
+            lists.append(Listing(denials.asked(**asked), Denial.objects.all(), ["-at", "-id"]))
         return walk_together(lists, after=after, most=FAR)
 
     def _log(self) -> Listing:
@@ -99,13 +103,14 @@ def activity(request: Request) -> HttpResponse:
     """The page, or its list for htmx."""
     asked = _filters(request.GET)
     found = asked.found(request.GET.get("after", ""))
-    rows = [pushes.as_row(one) if isinstance(one, RegistryEvent) else one for one in found.rows]
+    rows = [_as_row(one) for one in found.rows]
     targets = words.targets(request, rows)
     context = {
         "page": found,
         "rows": [_line(row, targets[row.pk]) for row in rows],
         "filters": asked,
         "is_filtered": bool(asked.query),
+        "may_be_exported": not denials.only(asked.act),
         "far": FAR if found.is_stopped else 0,
         "checked": _checked(),
     }
@@ -141,15 +146,24 @@ def activity_verify(request: Request) -> HttpResponse:
     return redirect("activity")
 
 
+def _as_row(one: AuditEvent | RegistryEvent | Denial) -> AuditEvent:
+    if isinstance(one, RegistryEvent):
+        return pushes.as_row(one)
+    return denials.as_row(one) if isinstance(one, Denial) else one
+
+
 def _line(row: AuditEvent, target: Actor) -> Line:
     icon, name = words.act_words(row.act)
+    result = words.RESULTS[row.result]
+    if denials.only(row.act):  # why says more
+        result = (*result[:2], Denial.Reason(row.details["reason"]).label)
     return Line(
         row,
         icon,
         name,
         words.actor(row.actor, act=row.act),
         target,
-        words.RESULTS[row.result],
+        result,
         words.details(row),
     )
 

@@ -52,6 +52,16 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "client.delete_blob": ("trash-2", gettext_lazy("Delete blob (client)")),
         },
     ),
+    "denial": (
+        gettext_lazy("Refused requests"),
+        {
+            "denial.login": ("log-in", gettext_lazy("Refused login")),
+            "denial.pull": ("download", gettext_lazy("Refused pull")),
+            "denial.push": ("upload", gettext_lazy("Refused push")),
+            "denial.delete": ("trash-2", gettext_lazy("Refused delete")),
+            "denial.others": ("ban", gettext_lazy("Refused, too many to be told apart")),
+        },
+    ),
     "protection": (
         gettext_lazy("Protections"),
         {
@@ -219,7 +229,7 @@ def act_words(act: str) -> tuple[str, str]:
 
 def actor(name: str, *, act: str = "") -> str:
     """Who did it, as people read it. A registry user may have the schedule's name."""
-    if name and act.startswith("client."):
+    if name and act.startswith(("client.", "denial.")):
         return actor_words(name)
     return line(portal_actor(name), 80)
 
@@ -286,7 +296,7 @@ _PAGES = {
 def _way(request: Request, row: AuditEvent) -> str:
     """The page of a repository, tag or manifest; that of the group of acts; "" for none."""
     group = row.act.partition(".")[0]
-    if group in ("tag", "manifest", "repository", "delete", "client"):
+    if group in ("tag", "manifest", "repository", "delete", "client", "denial"):
         return _way_into_registry(row.target)
     page = _PAGES.get(group, "")
     return reverse(page) if page and may_open(request.user, page) else ""

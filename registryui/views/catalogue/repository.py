@@ -42,14 +42,14 @@ from registryui.models.mirrored import is_mirrored
 from registryui.models.paging import Page
 from registryui.models.paging import page as keyset_page
 from registryui.oci import media_types
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, may_open, require_role
 from registryui.views.activity.actors import actor_of, actor_words, user_of
 from registryui.views.form import Words, one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import digits, minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
 
-from . import image, related, tag_filter
+from . import access, image, related, tag_filter
 from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
 
 CHOSEN_BYTES = 5000  # of an address, for the tags that are chosen on other pages
@@ -62,14 +62,17 @@ SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "size": (_("Largest first"), ("-size", "-id")),
     "pulled": (_("Longest since last pull first"), ("pulled_at", "id")),
 }
-SHOWS = ("tags", "referrer-tags", "untagged")
+SHOWS = ("tags", "referrer-tags", "untagged", "access")
 
 
 @require_role(Role.VIEWER)
 @keep()
 def repository(request: Request, repository: str) -> HttpResponse:
     """The page, or for htmx the list alone; 204 while nothing changed since ?seen=."""
-    token = _token(repository)
+    show = read_or_default(request.GET, show=one_of(SHOWS, "tags"))["show"]
+    if show == "access" and not may_open(request.user, "user"):
+        show = "tags"
+    token = _token(repository) + (access.token(repository) if show == "access" else "")
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     row: Any = (
@@ -80,7 +83,6 @@ def repository(request: Request, repository: str) -> HttpResponse:
     if request.htmx and request.htmx.target == "chosen":
         chosen = {"chosen": _chosen(request, row)}
         return render(request, "catalogue/repository/_chosen.html", chosen)
-    show = read_or_default(request.GET, show=one_of(SHOWS, "tags"))["show"]
     context = {
         "repository": row,
         "last_part": last_part(row),
@@ -404,7 +406,12 @@ def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
     return Manifest.objects.filter(repository=row, untagged_at__isnull=False, is_listed=False)
 
 
-_LISTS = {"tags": _tags, "referrer-tags": _referrer_tags, "untagged": _untagged}
+_LISTS = {
+    "tags": _tags,
+    "referrer-tags": _referrer_tags,
+    "untagged": _untagged,
+    "access": access.rows,
+}
 
 
 def behind(request: Request, name: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from registryui.accounts import grants, hash_cost, htpasswd
 from registryui.accounts import users as accounts
-from registryui.models import RegistryEvent, RegistryUser, Role
+from registryui.models import Denial, RegistryEvent, RegistryUser, Role
 from registryui.refused import Refused
+from registryui.views import denials
 from registryui.views.access import Request, require_role, safe_next
 from registryui.views.form import choice, read, text
 
@@ -146,6 +147,7 @@ def _page(
         "error": error,
         "events": [(event, *_did(event)) for event in events[:EVENTS]],
         "has_more_events": len(events) > EVENTS,
+        **denials.lines(request, Denial.objects.filter(actor=row.name)),
         "old_until": row.old_until if row.old_hash and row.old_until > timezone.now() else None,
         "overlaps": forms.overlaps(),
         "ends": forms.ends(giver),
