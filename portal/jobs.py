@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from huey import PostgresHuey, SqliteHuey
 from huey.serializer import Serializer as HueySerializer
 from huey.storage import SqliteStorage
@@ -160,3 +161,10 @@ class PostgresJobQueue(PostgresHuey):  # type: ignore[misc]
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, serializer=Serializer(), **options)
+
+    def enqueue(self, task: Any) -> Any:
+        """As huey's; repeated if its connection was lost, for the next one is new."""
+        try:
+            return super().enqueue(task)
+        except psycopg.Error:
+            return super().enqueue(task)

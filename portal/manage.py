@@ -7,10 +7,8 @@ from typing import NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import execute_from_command_line
 
 from portal import __version__
-from registryui import database_errors, space
 from registryui.setup import service_user
 
 
@@ -24,19 +22,30 @@ def main() -> None:
     try:
         settings.INSTALLED_APPS  # noqa: B018  (the first look reads all of them)
         service_user.leave_root(sys.argv[1:])
+        # Not before: root begins anew as the data folder's user, and these take long.
+        from portal.commands import Commands
+        from registryui import space
+
         space.give_back()  # before Django: no database can be opened on a full disk
-        execute_from_command_line(["boathouse", *sys.argv[1:]])  # the name in `usage:`
+        Commands(["boathouse", *sys.argv[1:]]).execute()  # the name in `usage:`
         sys.stdout.flush()
     except ImproperlyConfigured as error:
-        _fail(str(error))
+        fail(str(error))
     except BrokenPipeError:  # `./boathouse list | head`: the reader has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # the exit status of a program killed by SIGPIPE
     except Exception as error:
-        words = space.advice(error) or database_errors.sentence(error) or _closed(error)
+        words = _words(error)
         if not words:
             raise
-        _fail(words)
+        fail(words)
+
+
+def _words(error: Exception) -> str:
+    """What to do about it; "" for a bug."""
+    from registryui import database_errors, space
+
+    return space.advice(error) or database_errors.sentence(error) or _closed(error)
 
 
 def _closed(error: Exception) -> str:
@@ -49,13 +58,13 @@ def _closed(error: Exception) -> str:
     return ""
 
 
-def _fail(sentence: str) -> NoReturn:
+def fail(sentence: str, code: int = 1) -> NoReturn:
     """Ends with one sentence for people, or as JSON."""
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))
     else:
         print(f"boathouse: {sentence}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,18 @@ BACKUP_REGION = text("BOATHOUSE_BACKUP_REGION")
 BACKUP_KEY = text("BOATHOUSE_BACKUP_KEY")
 BACKUP_SECRET = _secret_text("BOATHOUSE_BACKUP_SECRET")
 
+# -- metrics -------------------------------------------------------------------------------------
+METRICS = switch("BOATHOUSE_METRICS", default=False)  # /metrics, for Prometheus
+METRICS_TOKEN = _secret(SECRETS_DIR / "metrics-token")  # Prometheus sends it with each scrape
+# These may scrape without the token.
+METRICS_NETWORKS = networks(
+    "BOATHOUSE_METRICS_NETWORKS",
+    "so anybody could read the metrics: write only those of your Prometheus, such as 10.0.0.7.",
+)
+# 0: none. Else a loopback port for the registry's own metrics: every program on this machine can
+# read them there, and the token of the notifications with them.
+METRICS_REGISTRY_PORT = port("BOATHOUSE_METRICS_REGISTRY_PORT", 0)
+
 # -- Django --------------------------------------------------------------------------------------
 SECRET_KEY = _secret(SECRETS_DIR / "django-key")
 DEBUG = False
@@ -221,6 +233,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "registryui.views.kept.in_one_moment",
+    "registryui.views.parts.tell_outage",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -45,6 +45,7 @@ from registryui.views.imports.archives import (
 )
 from registryui.views.imports.list import import_begin, imports
 from registryui.views.imports.run import import_run, import_stop
+from registryui.views.metrics import metrics, metrics_of_registry
 from registryui.views.mirrors.detail import mirror, mirror_change, mirror_check
 from registryui.views.mirrors.list import mirror_add, mirrors
 from registryui.views.mirrors.tags import mirror_tags
@@ -53,6 +54,7 @@ from registryui.views.operators.login import login, logout
 from registryui.views.operators.page import operator, operator_add, operator_change, operators
 from registryui.views.operators.password import password
 from registryui.views.operators.preferences import preferences
+from registryui.views.parts import parts_banner
 from registryui.views.retention.policies import (
     retention,
     retention_dry_run,
@@ -145,6 +147,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("components", components, name="components"),
     path("doctor", doctor, name="doctor"),
     path("doctor/check", doctor_check, name="doctor_check"),
+    path("doctor/banner", parts_banner, name="parts_banner"),
     path("maintenance/gc", gc, name="gc"),
     path("maintenance/gc/estimate", gc_estimate, name="gc_estimate"),
     path("maintenance/gc/start", gc_start, name="gc_start"),
@@ -165,6 +168,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("login", login, name="login"),
     path("logout", logout, name="logout"),
     path("preferences", preferences, name="preferences"),
+    path("metrics", metrics, name="metrics"),
+    path("metrics/registry", metrics_of_registry, name="metrics_of_registry"),
     path("healthz", healthz, name="healthz"),
     re_path(OLD_ADDRESSES, old_address, name="old_address"),
     # -- for registry users: authenticated by nginx

@@ -193,9 +193,15 @@ def public_url(name: str, host: str, port: int) -> tuple[str, int]:
     return match[1], int(match[2] or 443)
 
 
-def networks(name: str) -> list[str]:
+_OWN_CHOICE = (
+    "so any client could choose its own: write only those of your proxies, such as 10.0.0.7 or "
+    "10.0.0.0/8."
+)
+
+
+def networks(name: str, if_all: str = _OWN_CHOICE) -> list[str]:
     """Addresses and networks (10.0.0.0/8) to trust, comma separated; together not all of IPv4 or of
-    IPv6."""
+    IPv6, which would have the consequence `if_all`."""
     found = [one for one in map(str.strip, text(name).split(",")) if one]
     parsed = []
     for one in found:
@@ -211,8 +217,7 @@ def networks(name: str) -> list[str]:
         raise _bad(
             name,
             text(name),
-            "includes every address, so any client could choose its own: write only those of your "
-            "proxies, such as 10.0.0.7 or 10.0.0.0/8.",
+            f"includes every address, {if_all}",
         )
     return found
 

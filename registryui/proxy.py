@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from registryui import tls
-
 CONNECT_SECONDS, READ_SECONDS = 1.5, 3.0
 
 
@@ -34,6 +32,8 @@ def ask(path: str, headers: Mapping[str, str], *, method: str = "GET") -> Answer
     A certificate of the user's own is trusted directly, whoever signed it.
     Raises OSError (ssl.SSLCertVerificationError too), ValueError, http.client.HTTPException.
     """
+    from registryui import tls  # takes long, and few commands ask nginx
+
     anchor = tls.ca_certificate() or tls.server_certificate()
     context = ssl.create_default_context(cafile=str(anchor))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -29,6 +29,7 @@ __all__ = [
     "mirror",
     "registries",
     "registry",
+    "registry_metrics",
     "to_registry",
     "web",
 ]
@@ -52,6 +53,12 @@ def registry(name: str) -> Path:
     return Path(settings.SOCKETS_DIR / name)
 
 
+def unnamed(place: Path) -> Path:
+    """Where a new process listens until its socket is renamed to `place`. The kernel keeps this
+    name for the connections."""
+    return place.with_name(f"{place.name}.new")
+
+
 def for_writes(name: str) -> tuple[str, str]:
     """Where our own writes of that kind go, so that a write freeze counts them: the address, and
     the one of this machine to connect from ("": any)."""
@@ -68,6 +75,13 @@ def registries(port: int) -> tuple[str, ...]:
 def registry_address(name: str, port: int) -> str:
     """The address of that one of REGISTRIES for nginx: unix:/path or host:port."""
     return f"127.0.0.1:{port}" if port else f"unix:{registry(name)}"
+
+
+def registry_metrics(name: str) -> str:
+    """Where that one of REGISTRIES serves its own metrics, as host:port; "" if no port is set. Each
+    has an address of its own, because the registry can serve them over TCP only."""
+    port = settings.METRICS_REGISTRY_PORT
+    return f"{SOURCES.get(name, '127.0.0.1')}:{port}" if port else ""
 
 
 def to_registry(name: str, port: int, *, timeout: float) -> http.client.HTTPConnection:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.db import close_old_connections, connection
 from django.utils import timezone, translation
@@ -30,7 +29,7 @@ from registryui.models import Mirror, Run, here
 from registryui.refused import Refused
 from registryui.registry.choose import open_source
 from registryui.registry.errors import RegistryError
-from registryui.setup import configuration, health, mirror_ports, rotation
+from registryui.setup import configuration, health, mirror_ports, rotation, watching
 
 from . import audit, clock, doctor, hosts, operators, runs, space, tls, under_way, write_freeze
 from .backup import backups
@@ -97,14 +96,6 @@ def fill_mirrored(repository: str, seconds: float = FILL_SECONDS) -> None:
 def _apply_again(seconds: float) -> None:
     """The registry did not respond: try again a second later, not only each minute."""
     apply_events.schedule(delay=seconds)
-
-
-def ask_to_apply_events() -> None:
-    """Hands `apply_events` to the worker, also just after the database was away."""
-    try:
-        apply_events()
-    except psycopg.Error:  # the queue's connection was lost, too; the next one is new
-        apply_events()
 
 
 @once_for_all(crontab(minute="*"))
@@ -472,7 +463,7 @@ def _follow() -> None:
                 hosts.beat()
                 beaten_at = time.monotonic()
                 if events.were_missed():
-                    ask_to_apply_events()
+                    apply_events()
             publish.catch_up()
             guard_files.catch_up()
             mirror_files.catch_up()
@@ -540,6 +531,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
     "denials": (COUNT_SECONDS, _count_denials),
     "clock": (NOTE_SECONDS, clock.note),
+    "parts": (watching.SECONDS, watching.watch_from_worker),
 }
 
 

@@ -229,7 +229,9 @@ def _connections(what: What) -> list[str]:
 
     Always includes the sockets, for a process with another port in its settings than `up`.
     """
-    found = [*_over_sockets({str(sockets.registry(gate)) for gate in GATES[what]})]
+    places = [sockets.registry(gate) for gate in GATES[what]]
+    places += [sockets.unnamed(place) for place in places]
+    found = [*_over_sockets({str(place) for place in places})]
     if settings.REGISTRY_PORT:
         found += _over_tcp({_in_hexadecimal(sockets.SOURCES[gate]) for gate in GATES[what]})
     return found

@@ -114,7 +114,7 @@ def test_a_jump_pauses_what_goes_for_its_age_until_somebody_trusts_the_clock(
     with pytest.raises(Refused, match="trust-clock"):
         collector.run_gc(by="test")
     with pytest.raises(CommandError, match="trust-clock"):
-        call_command("gc", "--purge-now", stdout=StringIO())
+        call_command("gc", "--purge-now", "--yes", stdout=StringIO())
     policy = RetentionPolicy.objects.create(
         name="all", repositories="*", keep_newest=1, is_active=True
     )

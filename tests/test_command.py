@@ -51,6 +51,18 @@ def test_the_version_is_said_before_anything_is_installed(programs: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("word", "end"),
+    [("statsu", "; did you mean status?"), ("xyzzy", ". ./boathouse --help shows all.")],
+)
+def test_an_unknown_command_gets_a_suggestion_and_2(programs: Path, word: str, end: str) -> None:
+    done = boathouse(programs, word)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"boathouse: There is no command {word}{end}\n"
+    told = json.loads(boathouse(programs, word, "--json").stdout)
+    assert told == {"error": f"There is no command {word}{end}"}
+
+
+@pytest.mark.parametrize(
     ("words", "new"),
     [
         ("gc --put-back", "--restore"),
@@ -150,3 +162,19 @@ def test_a_command_other_than_up_looks_for_nothing_that_is_there(tmp_path: Path)
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_relative_file_is_the_callers(tmp_path: Path) -> None:
+    """Though the script changes to its own folder, which has a README.md, too."""
+    done = subprocess.run(
+        [str(ROOT / "boathouse"), "import", "htpasswd", "README.md"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "BOATHOUSE_DATA": str(tmp_path / "data")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"No such file or directory: '{tmp_path}/README.md'" in done.stderr

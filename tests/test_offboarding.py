@@ -187,7 +187,7 @@ def test_the_page_grants_and_keeps_what_was_typed_wrong(mo: Operator) -> None:
 
 # -- the command -----------------------------------------------------------------------------------
 def test_the_command_asks_and_does(mo: Operator) -> None:
-    for words in (("disable", "mo"), ("remove", "mo"), ("role", "mo", "viewer")):
+    for words in (("disable", "mo"), ("remove", "mo", "--yes"), ("role", "mo", "viewer")):
         with pytest.raises(CommandError, match=r"one, two.*--registry-users disable") as caught:
             run(*words)
         assert "\n" not in str(caught.value)
@@ -195,13 +195,13 @@ def test_the_command_asks_and_does(mo: Operator) -> None:
         run("disable", "mo", "--hand-over-to", "nobody")
     assert "Disabled: one, two." in run("disable", "mo", "--registry-users", "disable")
     assert set(publish.lines()) == {"hers"}
-    assert run("remove", "mo") == "Removed mo.\n"
+    assert run("remove", "mo", "--yes") == "Removed mo.\n"
 
 
 def test_the_command_hands_over_and_keeps(mo: Operator) -> None:
     assert "Remain active: one, two." in run("role", "mo", "viewer", "--registry-users", "keep")
     run("role", "mo", "maintainer")
-    said = run("remove", "mo", "--hand-over-to", "ada")
+    said = run("remove", "mo", "--yes", "--hand-over-to", "ada")
     assert "Transferred to ada, who should create new secrets: one, two." in said
     assert owners() == {"one": "ada", "two": "ada"}
 

@@ -146,7 +146,7 @@ def test_disable_enable_expire_and_remove_take_several(instance: Instance) -> No
     assert status("/v2/", "a", secret) == 401
     assert facts("expire", "a", "b", "never")["users"][0]["expires_at"] is None
     assert status(HERE, "a", secret) == 404
-    assert facts("remove", "a", "b", "a")["removed"] == ["a", "b"]
+    assert facts("remove", "a", "b", "a", "--yes")["removed"] == ["a", "b"]
     assert status("/v2/", "a", secret) == 401
     assert facts("list") == []
     assert run("list") == "No registry users.\n"
@@ -245,7 +245,7 @@ def test_a_line_that_no_row_can_stand_for_is_refused_with_all_others(no_parts: P
 def test_versions_and_restore_say_who_gains_and_loses(instance: Instance) -> None:
     secret = facts("add", "early", "--pull", "*")["secret"]
     run("add", "over", "--expires", "30d")
-    run("remove", "early")
+    run("remove", "early", "--yes")
     run("add", "late")
     run("rotate", "over")
     RegistryUser.objects.filter(name="over").update(expires_at=timezone.now())
@@ -375,7 +375,7 @@ ACTS: dict[str, Callable[[], Any]] = {
     "rotate": lambda: refused("rotate", "a"),
     "disable": lambda: refused("disable", "a"),
     "expire": lambda: refused("expire", "a", "now"),
-    "remove": lambda: refused("remove", "a"),
+    "remove": lambda: refused("remove", "a", "--yes"),
     "take over": lambda: refused("drift", "--accept", "hand"),
     "publish": lambda: refused("publish"),
 }

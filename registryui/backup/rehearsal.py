@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.utils.translation import gettext as _
 
@@ -125,6 +124,8 @@ def _database(facts: state.Facts) -> Iterator[str]:
                 "server where this user may create another one."
             )
         )
+    import psycopg  # a fifth of the start of `restore`, and with PostgreSQL only
+
     name = f"boathouse_rehearsal_{os.getpid()}"
     url, _slash, rest = settings.DATABASE_URL.rpartition("/")
     query = rest.partition("?")[2]

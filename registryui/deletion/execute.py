@@ -33,6 +33,7 @@ from registryui.models.mirrored import is_mirrored
 from registryui.oci import throw_away
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
+from registryui.registry.responding import require_answer
 from registryui.under_way import under_way
 
 from . import untag
@@ -74,7 +75,8 @@ def execute(
 ) -> Outcome:
     """Deletes what the plan with this fingerprint named, and nothing else.
 
-    Changed (a Refused) if the plan made now has another one. `act`: its id, else a new one.
+    Changed (a Refused) if the plan made now has another one; Refused if the registry does not
+    respond. `act`: its id, else a new one.
     `progress` gets (done, total) and says False to stop: what was done stays done, and can be
     undone.
 
@@ -91,6 +93,7 @@ def execute(
     act, total = act or uuid.uuid4().hex, len(planned.going) + len(planned.referrer_tags)
     if not total:
         return Outcome(act, (), tombstones.kept_until(timezone.now()))
+    require_answer()
     audit.record(
         "delete.begin", _target(planned), by=by, details={"act": act, **_intention(planned)}
     )

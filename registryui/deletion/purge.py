@@ -43,6 +43,7 @@ from registryui.oci.references import references
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
+from registryui.registry.responding import require_answer
 
 from . import locks
 from .plan import repository_of
@@ -70,6 +71,7 @@ def purge_manifest(
     Refused if a protected tag needs it; Changed if the plan made now has another `fingerprint`.
     What undo keeps for other images stays complete.
     """
+    require_answer()
     with locks.locked(alone=[repository]):  # nobody pushes an immutable tag there meanwhile
         return _purge_manifest(repository, digest, by, fingerprint)
 

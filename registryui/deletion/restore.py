@@ -46,6 +46,7 @@ from registryui.refused import Refused
 from registryui.registry import choose, paths
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import NotFound, RegistryError
+from registryui.registry.responding import require_answer
 from registryui.registry.source import Stored
 
 from . import guard
@@ -93,6 +94,7 @@ def restore(tombstone: TagTombstone, *, by: str, expected: str | None = None) ->
         raise Refused(
             _("The restore period has ended: garbage collection may have deleted the image.")
         )
+    require_answer()
     _raise(_set(tombstone.repository, [_wish(tombstone, expected or "")], by=by))
 
 
@@ -107,6 +109,8 @@ def restore_act(
     rows: dict[str, list[TagTombstone]] = defaultdict(list)
     for row in restorable().filter(act=act) if act else ():
         rows[row.repository].append(row)
+    if rows:
+        require_answer()
     results: list[Result] = []
     for repository, some in rows.items():
         for start in range(0, len(some), BATCH):
@@ -127,6 +131,7 @@ def restore_digest(repository: str, tag: str, digest: str, *, expected: str, by:
     """
     if not _kept_bytes(repository, {digest}):
         raise Refused(_("The index no longer has this image, so it cannot be restored."))
+    require_answer()
     try:
         _raise(_set(repository, [_Wish(tag, digest, expected)], by=by))
     except Taken as error:

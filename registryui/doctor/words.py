@@ -342,7 +342,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
     "registry-unreachable": (
         _("Does not respond"),
         "%(url)s: %(error)s",
-        _("Start it with ./boathouse up and check its output. Pushes and pulls fail until then."),
+        _("Run ./boathouse restart; ./boathouse logs says why. Pushes and pulls fail until then."),
     ),
     "registry-answer": (
         _("Responds, but not as a registry"),
@@ -389,7 +389,7 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
     "proxy-closed": (
         _("No response at %(address)s"),
         "%(error)s",
-        _("Start it with ./boathouse up and check the output of nginx."),
+        _("Run ./boathouse restart nginx; ./boathouse logs nginx says why."),
     ),
     "proxy-untrusted": (
         _("Presents a certificate that clients reject"),
@@ -418,12 +418,12 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
     "proxy-no-registry": (
         _("nginx cannot reach the registry"),
         _("It returns %(status)d to a client."),
-        _("See the findings for the registry; ./boathouse up starts it."),
+        _("See the findings for the registry; ./boathouse restart registry helps if it hangs."),
     ),
     "proxy-no-portal": (
         _("nginx cannot reach the portal"),
         _("It returns %(status)d to a browser. Pushes and pulls are not affected."),
-        _("Start it with ./boathouse up and check the output of the web process."),
+        _("Run ./boathouse restart web; ./boathouse logs web says why."),
     ),
     "proxy-answer": (
         _("Responds, but not as the Boathouse proxy"),
@@ -826,11 +826,14 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
     "worker-never": (
         _("No check completed yet"),
         "",
-        _("If this lasts longer than a minute, start it with ./boathouse up and check its output."),
+        _("If this lasts longer than a minute, run ./boathouse restart worker."),
     ),
     "worker-silent": (
         _("Does not respond"),
         _("Last check %(age)s ago; the findings for the other components are as old."),
-        _("Start it with ./boathouse up and check its output. Pushes and pulls are not affected."),
+        _(
+            "Run ./boathouse restart worker; ./boathouse logs worker says why. Pushes and pulls "
+            "continue."
+        ),
     ),
 }

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from registryui import audit
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
+from registryui.registry.responding import require_answer
 
 from . import archive
 from .plan import Plan, plan
@@ -51,6 +52,7 @@ def tag(repository: str, name: str, *, by: str) -> Download:
                 )
             )
         stack.callback(_free.release)
+        require_answer()
         client = stack.enter_context(RegistryClient(settings.REGISTRY_URL))
         found = _planned(repository, name, client)
         registry = settings.REGISTRY_NAME

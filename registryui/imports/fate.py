@@ -106,12 +106,14 @@ class Asking:
         return ""
 
     def _tag(self, job: Job, stored: Stored, here: str) -> str:
-        """Tags it, or says why not. An immutable tag is not set meanwhile by anybody else; of
-        another one, a push in these milliseconds is replaced, and can be restored."""
+        """Tags it, or says why not. Copying takes long, so without “replace” the tag is asked for
+        again. An immutable one is not set meanwhile by anybody else; of another one, a push in the
+        milliseconds before ours is replaced, because a registry knows no condition, and can be
+        restored."""
         is_fixed = self.rules.immutable(job.repository, job.tag) is not None
         try:
             with locked_for_push(job.repository, [job.tag]) if is_fixed else nullcontext():
-                if is_fixed:
+                if is_fixed or not self.options.replace:
                     here = self.registry.reads.resolve(job.repository, job.tag) or ""
                 if here and here != stored.digest and (kept := self._kept(job)):
                     return kept

@@ -162,17 +162,20 @@ class RegistryTarget:
         registry.pace.wait()
         holder = registry.holder(digest)
         if holder != self.repository and not registry.reads.has_blob(self.repository, digest):
-            if registry.dry_run:
+            if registry.dry_run and not holder:
                 self._job.sent += size
                 registry.note(digest, self.repository)
                 return True
-            if not holder or not registry.write(
-                "blobs", lambda client: client.mount(self.repository, digest, source=holder)
-            ):
+            if not registry.dry_run and not (holder and self._mount(digest, holder)):
                 return False
         registry.note(digest, self.repository)
         self._job.there += size
         return True
+
+    def _mount(self, digest: str, holder: str) -> bool:
+        return self._registry.write(
+            "blobs", lambda client: client.mount(self.repository, digest, source=holder)
+        )
 
     def find(self, digest: str) -> bool:
         """See Target."""
@@ -190,7 +193,9 @@ class RegistryTarget:
         """See Target. Sent once: `data` cannot be read again. A dry run only reads it."""
         registry = self._registry
         if registry.dry_run:
-            return _read_only(self._counted(data))
+            found = _read_only(self._counted(data))
+            registry.note(found.digest, self.repository)
+            return found
         while (write_freeze.folder() / "blobs").exists():
             registry.pace.wait(_WAIT)
         stored = registry.writes["blobs"].upload(

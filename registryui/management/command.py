@@ -6,22 +6,28 @@ together; `search`, `status` and `up` have ends of their own, and say so.
 
 import json
 import logging
+import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from registryui import database_errors, space
+from registryui.management import parser
 from registryui.models import Operator, Run
 from registryui.refused import Refused
 from registryui.registry.errors import RegistryError
 
 BY = "command line"  # who acts, in the audit log
 Options = dict[str, Any]
+# ./boathouse changes to its own folder, and says where it was called; children need not know.
+_CALLED_IN = os.environ.pop("BOATHOUSE_CALLED_IN", "")
 
 
 class Usage(CommandError):
@@ -35,7 +41,7 @@ class BoathouseCommand(BaseCommand):
     """A command of ./boathouse. What it raises of refusals and errors is printed as a sentence."""
 
     requires_system_checks: list[str] = []  # noqa: RUF012  (`./boathouse check` runs them)
-    logs = False  # True: lines of the log are printed too, on stderr; with -v 2 for every command
+    logs = False  # True: lines of the log are printed too, on stderr; with -v for every command
     as_json = False  # what was asked for
     _called_from_command_line: bool  # Django's, as opposed to `call_command`
     has_said = False  # something was printed as JSON, and a second document must not follow
@@ -43,7 +49,13 @@ class BoathouseCommand(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         if not self.logs:
             logging.disable(logging.CRITICAL)  # what the log would say is what is printed here
-        super().run_from_argv(argv)
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # of libraries: for us, not for those who type this
+        super().run_from_argv([*argv[:2], *parser.with_verbosity(argv[2:])])
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        """The parser: our options alone, one form of errors."""
+        return parser.make(self, subcommand, **kwargs)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         self.as_json = bool(options.get("json"))
@@ -96,6 +108,19 @@ class BoathouseCommand(BaseCommand):
 def add_json(parser: Any) -> None:
     """--json, of a command or of one of its acts."""
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def from_caller(text: str) -> str:
+    """A file or folder of the command line: a relative one is relative to where the command was
+    called. "", "-" and URLs stay."""
+    if text in ("", "-") or "://" in text:
+        return text
+    return str(Path(_CALLED_IN, Path(text).expanduser()).absolute())
+
+
+def path_from_caller(text: str) -> Path:
+    """The same as a path."""
+    return Path(from_caller(text))
 
 
 def add_source(parser: Any) -> None:

@@ -11,7 +11,7 @@ from registryui import formats
 from registryui.accounts import htpasswd, other_file, rights
 from registryui.accounts.other_file import Line, Verdict
 from registryui.management import user_arguments, user_facts
-from registryui.management.command import BY, add_act
+from registryui.management.command import BY, add_act, from_caller
 from registryui.refused import Refused
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -28,7 +28,7 @@ _REASONS = {
 def add_to(acts: Any) -> None:
     """The act with its arguments."""
     one = add_act(acts, "htpasswd", "import users of another htpasswd file with their passwords")
-    one.add_argument("file", metavar="FILE", help="an htpasswd file, - for stdin")
+    one.add_argument("file", type=from_caller, metavar="FILE", help="an htpasswd file, - for stdin")
     user_arguments.add_rights(one)
     one.add_argument("--dry-run", action="store_true", help="import nothing: only report")
 

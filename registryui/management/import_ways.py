@@ -13,7 +13,7 @@ from registryui.imports import archive
 from registryui.imports.registry import RegistrySource, access
 from registryui.imports.source import Options, Source
 from registryui.imports.v1.source import V1Source
-from registryui.management.command import Usage, given_password
+from registryui.management.command import Usage, from_caller, given_password
 from registryui.management.mirror_arguments import certificate
 
 Words = dict[str, Any]  # of the command line
@@ -62,10 +62,16 @@ def _about_registry(words: Words) -> dict[str, Any]:
 
 
 def _v1_arguments(parser: Any) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="docker-registry's storage_path")
+    parser.add_argument(
+        "folder", type=from_caller, metavar="FOLDER", help="docker-registry's storage_path"
+    )
     add_patterns(parser)
     parser.add_argument(
-        "--index", default="", metavar="SQLITE", help="its search database, to compare"
+        "--index",
+        type=from_caller,
+        default="",
+        metavar="SQLITE",
+        help="its search database, to compare",
     )
 
 
@@ -75,17 +81,13 @@ def _open_v1(words: Words, options: Options) -> V1Source:
 
 
 def _about_v1(words: Words) -> dict[str, Any]:
-    index = str(Path(words["index"]).absolute()) if words["index"] else ""
-    return {
-        "folder": str(Path(words["folder"]).absolute()),
-        "index": index,
-        **asdict(options_of(words)),
-    }
+    return {"folder": words["folder"], "index": words["index"], **asdict(options_of(words))}
 
 
 def _archive_arguments(parser: Any) -> None:
     parser.add_argument(
         "files",
+        type=from_caller,
         nargs="+",
         metavar="FILE",
         help="an archive of docker save, podman save or skopeo, an OCI folder, or - for stdin; "

@@ -1,11 +1,10 @@
 """The words of `./boathouse mirror …`: its arguments, and what people write for a size."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from registryui import formats
-from registryui.management.command import add_act, add_yes
+from registryui.management.command import add_act, add_yes, path_from_caller
 from registryui.management.user_arguments import days
 from registryui.mirrors.presets import PRESETS
 
@@ -28,7 +27,7 @@ def limit_days(text: str) -> int:
 def certificate(path: str) -> str:
     """What the file at that path holds; "" for ''."""
     try:
-        return Path(path).read_text() if path else ""
+        return path_from_caller(path).read_text() if path else ""
     except (OSError, UnicodeError) as error:
         raise argparse.ArgumentTypeError(f"{path} cannot be read: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from registryui.accounts import rights, users
-from registryui.management.command import add_act
+from registryui.management.command import add_act, add_yes
 from registryui.models import NEVER, Right, State
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -138,7 +138,10 @@ def _changes(acts: Any) -> None:
         "enable": "enable",
         "remove": "remove; their pushes stay in the history under their name",
     }.items():
-        add_act(acts, name, words).add_argument("names", nargs="+", metavar="NAME")
+        several = add_act(acts, name, words)
+        several.add_argument("names", nargs="+", metavar="NAME")
+        if name == "remove":
+            add_yes(several)
     many = add_act(acts, "expire", "set the expiry date")
     many.add_argument("names", nargs="+", metavar="NAME")
     many.add_argument("when", type=end, metavar="WHEN", help="30d, 6mo, 1y, 2027-05-23, never, now")

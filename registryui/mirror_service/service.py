@@ -73,6 +73,9 @@ class Service:
             return made
 
 
+_in_progress: list[Any] = []
+
+
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """One thread for each request."""
 
@@ -81,9 +84,24 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 512
 
     def __init__(self, socket: Path, service: Service) -> None:
-        socket.unlink(missing_ok=True)  # of a process that was killed
-        super().__init__(str(socket), Handler)
+        new = socket.with_name(f"{socket.name}.new")
+        new.unlink(missing_ok=True)  # of a process that was killed
+        super().__init__(str(new), Handler)
+        new.rename(socket)  # in place of another process that ends what it has begun
         self.service = service
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Counts the requests that are being answered."""
+        _in_progress.append(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            _in_progress.remove(request)
+
+    @staticmethod
+    def in_progress() -> int:
+        """Requests that are being answered now."""
+        return len(_in_progress)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: nginx has closed the connection."""

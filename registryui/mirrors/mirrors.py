@@ -316,7 +316,7 @@ def checked_url(text: str, *, may_be_plain: bool) -> str:
         netloc += f":{parts.port}"
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if netloc == settings.REGISTRY_NAME or _is_ours(host, port):
-        raise Refused(_("This is the address of this registry: it cannot mirror itself."))
+        raise Refused(_("This is the address of this registry: enter that of another one."))
     return f"{parts.scheme}://{netloc}"
 
 

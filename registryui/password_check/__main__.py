@@ -214,7 +214,9 @@ async def serve(socket: Path, make: Callable[[], Logins]) -> bool:
     logins = make()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, ended.set)
-    await loop.create_unix_server(lambda: Connection(logins), str(socket), backlog=1024)
+    new = socket.with_name(f"{socket.name}.new")
+    await loop.create_unix_server(lambda: Connection(logins), str(new), backlog=1024)
+    new.rename(socket)  # at once, in place of another process that ends
     waiting = [loop.create_task(one.wait()) for one in (ended, logins.broken)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     return ended.is_set()

@@ -29,6 +29,7 @@ from registryui.index import bulk
 from registryui.models import POLICY, Repository, RetentionFate, RetentionPolicy, Run, Tag
 from registryui.oci import patterns, throw_away
 from registryui.refused import Refused
+from registryui.registry.responding import NotResponding
 
 from . import freed, policies
 from .decide import Fate, Known, Policy, decide
@@ -324,7 +325,7 @@ def _delete_batch(work: _Work, repository: str, batch: Sequence[Fate]) -> bool:
         )
     except Refused as error:
         _record(work, batch, {}, {tag: str(error) for tag in wanted} | instead)
-        return True
+        return not isinstance(error, NotResponding)
     results = {one.tag: one for one in outcome.results}
     _record(work, batch, results, instead)
     return any(one.state != "failed" for one in results.values()) or not results

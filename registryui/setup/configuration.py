@@ -169,7 +169,7 @@ def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
     """The content of the locations that the portal answers."""
 
     def to_portal(most: str = "4m", unbuffered: str = "", **given: str) -> str:
-        given |= {"most": most, "unbuffered": unbuffered}
+        given = {"authorization": '""', "most": most, "unbuffered": unbuffered, **given}
         found = _render("portal-location.template", {**values, **given}).rstrip()
         return "\n".join(line for line in found.splitlines() if line.strip())
 
@@ -177,6 +177,7 @@ def _to_portal(values: Mapping[str, object]) -> dict[str, object]:
     off = "            proxy_request_buffering off;"
     return {
         "to_portal": to_portal(**page),
+        "to_portal_metrics": to_portal(**page, authorization="$bearer"),
         "to_portal_piece": to_portal("16m", **page),
         "to_portal_archive": to_portal("0", off, **page),
         "own_catalog": to_portal(
@@ -362,10 +363,17 @@ def render_registry(*, registry_port: int, hook_port: int) -> str:
         "http_secret": keys.read("registry-key"),
         "hook": f"http://127.0.0.1:{hook_port}/hooks/registry",
         "hook_authorization": f"Bearer {keys.read('hook-token')}",
+        "debug": _debug(),
     }
     return _render(
         "registry.yml.template", {name: json.dumps(value) for name, value in values.items()}
     )
+
+
+def _debug() -> dict[str, object]:
+    """Where the registry serves its metrics; {}: nowhere."""
+    address = sockets.registry_metrics("registry")
+    return {"addr": address, "prometheus": {"enabled": True}} if address else {}
 
 
 def mirror_file() -> Path:

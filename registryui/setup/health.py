@@ -8,8 +8,10 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,7 @@ from django.conf import settings
 
 from registryui import files, locks, sockets, tls
 
-from . import configuration, ports
+from . import configuration, ports, units
 
 State = Literal["ok", "down"]
 SECONDS = 3.0  # for one answer on loopback
@@ -184,17 +186,19 @@ def _record_file() -> Path:
 def examine(instance: Running) -> dict[str, Part]:
     """The health of each part, asked now."""
     pids = _pids()
-    answers = {
-        **{
-            name: _ask(_registry(name, instance.registry_port), "/v2/", 200)
-            for name in sockets.registries(instance.registry_port)
-        },
-        "passwords": passwords_trouble(),
-        "mirror": mirror_trouble(),
-        "nginx": _ask(_proxy(instance), "/v2/", 401),
-        "web": _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
-        "worker": "" if _is_worker(pids.get("worker", 0)) else "is not running",
+    registries = sockets.registries(instance.registry_port)
+    asked: dict[str, Callable[[], str]] = {
+        **{name: partial(registry_trouble, name, instance.registry_port) for name in registries},
+        "passwords": passwords_trouble,
+        "mirror": mirror_trouble,
+        "nginx": lambda: _ask(_proxy(instance), "/v2/", 401),
+        "web": lambda: _ask(sockets.Connection(sockets.web(), timeout=SECONDS), "/healthz", 200),
     }
+    with ThreadPoolExecutor(len(asked)) as pool:  # several may hang
+        answers = dict(zip(asked, pool.map(lambda ask: ask(), asked.values()), strict=True))
+    if not any(pids.values()) and units.installed():
+        pids = units.pids((*asked, "worker"))
+    answers["worker"] = "" if _is_worker(pids.get("worker", 0)) else "is not running"
     if not answers["nginx"] and not answers["web"]:
         through = _ask(_proxy(instance), "/healthz", 200)
         answers["nginx"] = through and f"portal through it: {through}"
@@ -204,8 +208,9 @@ def examine(instance: Running) -> dict[str, Part]:
     }
 
 
-def _registry(name: str, port: int) -> http.client.HTTPConnection:
-    return sockets.to_registry(name, port, timeout=SECONDS)
+def registry_trouble(name: str, port: int) -> str:
+    """ "" if that one of sockets.REGISTRIES answers, else the problem in a few words."""
+    return _ask(sockets.to_registry(name, port, timeout=SECONDS), "/v2/", 200)
 
 
 def passwords_trouble() -> str:
@@ -221,7 +226,7 @@ def mirror_trouble() -> str:
 
 def _proxy(instance: Running) -> http.client.HTTPConnection:
     # nginx must present the certificate in the file; its issuer does not matter here.
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without the system's authorities
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     with contextlib.suppress(OSError):

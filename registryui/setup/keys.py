@@ -16,6 +16,7 @@ from .data import put_aside
 NAMES = (
     "django-key",  # signs sessions
     "hook-token",  # the registry sends it with each notification
+    "metrics-token",  # Prometheus sends it with each scrape
     "mirror-key",  # encrypts the passwords of mirrors at their upstreams
     "proxy-token",  # nginx sends it to the portal, which trusts nobody else
     "registry-key",  # the registry signs the state of unfinished uploads with it

@@ -47,6 +47,11 @@ def turn_over(name: str) -> None:
             _reopen()
 
 
+def files(name: str) -> list[Path]:
+    """The renamed files of that log, oldest first, and the current one."""
+    return [*_turned(name), _log(name)]
+
+
 def nginx_pid() -> int:
     """The process id of our nginx; 0 if it does not run."""
     with suppress(OSError, ValueError, psutil.Error):
@@ -64,14 +69,14 @@ def _reopen() -> None:
 
 
 def _prune() -> None:
-    files, total = [], 0
+    removable, total = [], 0
     for name in NAMES:
         # Until there is a new one, the last renamed file may still be written.
         turned = _turned(name)
-        files += turned if _log(name).exists() else turned[:-1]
+        removable += turned if _log(name).exists() else turned[:-1]
         total += sum(map(_size, (*turned, _log(name))))
     oldest = time.time() - settings.LOG_DAYS * 86400
-    for file in sorted(files, key=lambda one: one.name[-15:]):
+    for file in sorted(removable, key=lambda one: one.name[-15:]):
         if total > settings.LOG_BYTES or _changed(file) < oldest:
             total -= _size(file)
             file.unlink(missing_ok=True)

@@ -36,7 +36,19 @@ from registryui.mirrors import publish as mirror_files
 from registryui.models import AuditEvent
 from registryui.refused import Refused
 
-from . import configuration, data, first, health, keys, parts, ports, report, static, store
+from . import (
+    configuration,
+    data,
+    first,
+    health,
+    keys,
+    parts,
+    ports,
+    report,
+    static,
+    store,
+    watching,
+)
 
 END_SECONDS = 15  # until the parts must have ended
 Say = Callable[[str], None]
@@ -95,6 +107,7 @@ def _start(*, say: Say, lines: TextIO, ready: Callable[[Facts, bool], None]) -> 
     finally:
         chosen.release()
         parts.pids_file().unlink(missing_ok=True)
+        watching.forget()
 
 
 def _end_left(say: Say) -> None:
@@ -209,8 +222,9 @@ def _run(
 
 
 class _Watch(threading.Thread):
-    """Polls the parts until all are healthy, and reports it, in a thread: the loop of the parts
-    must not wait for answers, for the database or for the reader of the report."""
+    """Polls the parts until all are healthy, reports it, and watches them from then on, in a
+    thread: the loop of the parts must not wait for answers, for the database or for the reader of
+    the report."""
 
     def __init__(
         self,
@@ -230,11 +244,16 @@ class _Watch(threading.Thread):
             slow = [name for name, part in seen.items() if part.health != "ok"]
             if not slow:
                 self._tell(seen)
-                return
+                break
             if time.monotonic() > end:
                 self._manager.give_up(_slow(seen, self._printer.last(slow[0])))
                 return
             time.sleep(0.1)
+        watch = watching.Watch("up")
+        while not self._manager.is_ending:
+            with contextlib.suppress(OSError):  # a full disk: the next round may find space
+                watch.note(health.examine(self._instance))
+            time.sleep(watching.SECONDS)
 
     def _tell(self, seen: dict[str, health.Part]) -> None:
         try:

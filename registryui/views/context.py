@@ -17,6 +17,7 @@ from registryui.index import counts
 from registryui.models import Operator, Protection
 
 from .access import may_open
+from .parts import banner
 
 THEME_COOKIE = "__Host-boathouse_theme"
 THEMES = ("light", "dark")  # no cookie: as the system says
@@ -133,6 +134,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "registry_name": settings.REGISTRY_NAME,
         "public_url": settings.PUBLIC_URL,
         "totals": totals(request),
+        "outage": cache(banner),
     }
 
 

@@ -6,21 +6,23 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 
 from registryui import doctor as the_doctor
-from registryui import tasks
+from registryui import outage, tasks
 from registryui.models import Role, Run
 
 from .access import Request, require_role
 from .form import Number, read_or_default
+from .parts import parts, with_lines
 
 PATIENCE = 15  # seconds until a round that was asked for should have come
 
 
-@require_role(Role.ADMIN)
+@require_role(Role.VIEWER)
 def doctor(request: Request) -> HttpResponse:
     """The page, or its fragment; 204 while the fragment that asks has the newest round.
 
@@ -58,10 +60,25 @@ def _context(run: Run | None, token: str, *, is_waiting: bool, is_late: bool) ->
         "findings": [(finding, the_doctor.texts(finding)) for finding in findings],
         "worst": the_doctor.worst(findings),
         "care": sum(finding.state != "ok" for finding in findings),
+        "parts": with_lines(parts()),
+        "metrics": _metrics(),
         "changes": [(at, finding, the_doctor.texts(finding)) for at, finding in changes],
     }
 
 
+def _metrics() -> dict[str, Any]:
+    """Where Prometheus reads metrics, and who may."""
+    return {
+        "is_on": settings.METRICS,
+        "url": f"{settings.PUBLIC_URL}/metrics",
+        "token_file": settings.SECRETS_DIR / "metrics-token",
+        "networks": settings.METRICS_NETWORKS,
+        "port": settings.METRICS_REGISTRY_PORT,
+    }
+
+
 def _token(run: Run | None) -> str:
-    """Changes with each round, and when the worker falls silent."""
-    return f"{run.pk if run else 0}-{the_doctor.worker(run).state}"
+    """Changes with each round, when the worker falls silent, and with each part that goes down or
+    comes back."""
+    down = outage.token()
+    return f"{run.pk if run else 0}-{the_doctor.worker(run).state}{down and '-'}{down}"

@@ -33,5 +33,5 @@ def registry(request: HttpRequest) -> HttpResponse:
         log.warning("a notification cannot be read: %s", str(error)[:200])
         return HttpResponse(status=202)
     if stored:
-        tasks.ask_to_apply_events()
+        tasks.apply_events()
     return HttpResponse(status=202)

@@ -1,8 +1,8 @@
 """Pages that are rendered once and answered again as long as nothing was written.
 
 An entry is found by all that the page depends on: its address, who asks, language, theme, the
-minute (ages are rounded) and the state of the database. Tokens against forged requests are put into
-the answer, never kept.
+minute (ages are rounded), the parts that are down and the state of the database. Tokens against
+forged requests are put into the answer, never kept.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.csrf import get_token
 from django.utils.translation import get_language
 
+from registryui import outage
 from registryui.database_state import one_moment, state
 
 from .access import P, Request, View
@@ -115,6 +116,7 @@ def _asked(request: Request) -> tuple[Any, ...]:
         get_language(),
         request.COOKIES.get(THEME_COOKIE),
         minute(),
+        outage.token(),
     )
 
 

@@ -31,6 +31,14 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.target.matches("[data-live]")) event.preventDefault();
 });
 
+// Each answer says which parts are down: with news the banner is loaded, which the page then has.
+document.addEventListener("htmx:afterRequest", ({ detail: { xhr, target } }) => {
+  const banner = document.getElementById("outage");
+  if (!banner || target.id === "outage" || xhr.status < 200 || xhr.status >= 400) return;
+  if ((xhr.getResponseHeader("Boathouse-Outage") ?? "") === banner.dataset.seen) return;
+  htmx.ajax("GET", "/doctor/banner", { target: "#outage", swap: "outerHTML" });
+});
+
 // The box in a table's head ticks all below it.
 document.addEventListener("change", (event) => {
   const all = event.target.closest("input[data-all]");

@@ -83,6 +83,6 @@ def test_killed_at_random_points_and_run_again(folder: Path, extent: Extent) -> 
         _run(data, "restore", str(to), f"--to={new}", f"--password-file={password}")
         assert _store(new) == _store(data), number
     _run(data, "backup", "verify", str(to))
-    _run(data, "backup", "prune", str(to), "--keep=1")
+    _run(data, "backup", "prune", str(to), "--keep=1", "--yes")
     _run(data, "restore", str(to), f"--to={folder / 'last'}", f"--password-file={password}")
     assert _store(folder / "last") == _store(data)

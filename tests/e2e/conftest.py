@@ -51,7 +51,7 @@ def address(cable: Network | None) -> str:
 @pytest.fixture(scope="session")
 def boathouse(folder: Path, address: str) -> Iterator[Product]:
     """The product, up. Shared: use repositories of your own, and break nothing."""
-    with product(folder / "data", address) as made:
+    with product(folder / "data", address, settings={"BOATHOUSE_METRICS": "on"}) as made:
         yield made
 
 

@@ -292,7 +292,7 @@ def test_who_must_be_locked_out_can_be_and_the_space_comes_back(roomy: Product) 
     assert may_push(roomy) == 507
     assert pull(roomy, "floor/app", "1") == 200
 
-    freed = json.loads(roomy.boathouse("gc", "--purge-now", "--json").stdout)
+    freed = json.loads(roomy.boathouse("gc", "--purge-now", "--yes", "--json").stdout)
     assert freed["state"] == "done"
     assert freed["freed_bytes"] >= 3 * MEGABYTE, (quarantined, freed)
 
@@ -338,7 +338,7 @@ def test_commands_on_a_full_disk_say_it_in_one_sentence(roomy: Product) -> None:
 
     for command in (
         lambda: refused("user", "add", f"late-{next(names)}", "--pull", "*"),
-        lambda: refused("gc", "--purge-now"),
+        lambda: refused("gc", "--purge-now", "--yes"),
     ):
         said = until(command, "it is refused")
         assert "Traceback" not in said, said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from registryui.registry.client import RegistryClient
+from tests.support.client_push import push
 from tests.support.engines import Engine
 from tests.support.hosts import proxied
 from tests.support.machines import NAMES, Machine
@@ -203,6 +207,72 @@ def test_pages_open_while_the_registry_hangs(second: Product, tmp_path: Path) ->
             answer = visitor.get(path)
             assert answer.status == 200, path
             assert answer.seconds < 5, path
+
+
+def test_a_registry_that_hangs_is_told_everywhere_no_act_waits_and_restart_helps(
+    second: Product,
+) -> None:
+    with RegistryClient(second.registry_url) as client:
+        push(client, "hangs/app", "1")
+    until(lambda: second.tag("hangs/app", "1"), "the push is in the index", pause=0.5)
+    visitor = Visitor(second)
+    visitor.login()
+    before = second.pids()["registry"]
+    with stopped([before]):
+        refused = second.boathouse("tag", "delete", "hangs/app:1", "--yes", check=False)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("boathouse: The registry does not respond, so nothing")
+        status = second.boathouse("status", check=False)
+        assert status.returncode == 1
+        assert status.stdout.startswith("Boathouse is degraded, registry down:")
+        assert "Try ./boathouse restart registry" in status.stdout
+        until(lambda: ALERT in visitor.get("/trust").text, "the banner is on each page", pause=0.5)
+        health = visitor.get("/doctor").text
+        assert "./boathouse restart registry" in health
+        assert "no answer to /v2/ within 3 s" in health
+
+        assert "Restarted registry" in second.boathouse("restart", "registry").stdout
+
+    assert second.pids()["registry"] not in (0, before)
+    until(lambda: ALERT not in visitor.get("/trust").text, "the banner is gone", pause=0.5)
+    assert second.boathouse("status").returncode == 0
+    lines = json.loads(second.boathouse("logs", "up", "--since", "1h", "--json").stdout)
+    assert f"registry started (process {second.pids()['registry']})" in [
+        line["words"] for line in lines
+    ]
+    second.boathouse("tag", "delete", "hangs/app:1", "--yes")
+
+
+ALERT = "Pulls and pushes fail."
+
+
+def test_a_restart_of_all_parts_cuts_off_no_pull_and_refuses_no_request(second: Product) -> None:
+    blob = os.urandom(60_000_000)  # more than all buffers on the way
+    digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
+    with RegistryClient(second.registry_url) as client:
+        client.upload("pulled/slowly", [blob], digest=digest, size=len(blob))
+    before, answers, is_over = second.pids(), Counter[int](), threading.Event()
+
+    def ask() -> None:
+        while not is_over.is_set():
+            for path in ("/v2/", "/v2/pulled/slowly/tags/list", "/healthz"):
+                answers[second.ask(path, as_user=True).status // 100] += 1
+
+    crowd = threading.Thread(target=ask)
+    with second.opened(f"/v2/pulled/slowly/blobs/{digest}") as answer:
+        got = answer.read(1_000_000)
+        crowd.start()
+        try:
+            second.boathouse("restart")
+        finally:
+            is_over.set()
+            crowd.join()
+        after = second.pids()
+        got += answer.read()
+    assert hashlib.sha256(got).hexdigest() == digest.removeprefix("sha256:")
+    assert answers[5] == 0
+    assert answers[2] > 0
+    assert {name for name in before if before[name] == after[name]} == {"nginx"}
 
 
 def test_what_was_pushed_without_an_event_is_there_after_a_sync(

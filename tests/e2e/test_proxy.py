@@ -277,7 +277,9 @@ def test_secrets_are_readable_by_their_owner_only(boathouse: Product) -> None:
         assert (boathouse.data / name).stat().st_mode & 0o077 == 0, name
 
 
-SECRETS = ("django-key", "hook-token", "mirror-key", "proxy-token", "registry-key")
+SECRETS = (
+    *("django-key", "hook-token", "metrics-token", "mirror-key", "proxy-token", "registry-key"),
+)
 
 
 # What nginx's own user, and so anybody on the machine, may read: nothing of these is a secret.

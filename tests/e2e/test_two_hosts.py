@@ -121,7 +121,7 @@ def test_a_secret_that_was_replaced_ends_on_both(hosts: Hosts) -> None:
     hosts.second.boathouse("user", "rotate", name)
     assert status(hosts.second, name, old) == 401
     until(lambda: status(hosts.first, name, old) == 401, "the old one ends there")
-    hosts.first.boathouse("user", "remove", name)
+    hosts.first.boathouse("user", "remove", name, "--yes")
     for host in (hosts.first, hosts.second):
         lines, rights = host.data / "htpasswd", host.data / "rights" / name
         until(lambda f=lines: f"{name}:" not in f.read_text(), "the line is gone")
@@ -133,7 +133,7 @@ def test_a_host_that_was_away_writes_what_it_missed_before_it_lets_anybody_in(ho
     off = hosts.first.add_user("off-meanwhile", pull=["team/*"])
     until(lambda: status(hosts.second, *off) == 200, "it knows them")
     hosts.second.down()
-    hosts.first.boathouse("user", "remove", gone[0])
+    hosts.first.boathouse("user", "remove", gone[0], "--yes")
     hosts.first.boathouse("user", "disable", off[0])
     new = hosts.first.add_user("new-meanwhile", pull=["team/*"])
     findings = {one["name"]: one for one in doctor(hosts.first)}

@@ -983,7 +983,7 @@ def test_the_command_counts_runs_restores_and_says_why_not(
     assert said("--dry-run")["candidate_manifests"] == 1
     assert said()["quarantined_manifests"] == 1
     assert said("--restore", "all") == {"restored": 4}
-    for wrong in (["--restore", "no/1"], ["--purge-now"], ["--stop"]):
+    for wrong in (["--restore", "no/1"], ["--purge-now", "--yes"], ["--stop"]):
         with pytest.raises(CommandError):
             call_command("gc", *wrong, stdout=StringIO())
     out = StringIO()

@@ -7,6 +7,7 @@ either registry, a look at every tag that is here, then the same import to its e
 # ruff: noqa: E402  (Django must be set up before anything of ours is imported)
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import django
 
 FOLDER, HUB, OURS = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 POINTS = int(sys.argv[4])  # so many kills
-KIND = sys.argv[5]  # "registry" or "v1": of the source
+KIND = sys.argv[5]  # "registry", "v1" or "archive": of the source
 os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 (FOLDER / "data").mkdir(parents=True)
 django.setup()
@@ -30,12 +32,13 @@ django.setup()
 from django.conf import settings
 from django.core.management import call_command
 
-from registryui.imports import run
+from registryui.imports import archive, run
 from registryui.imports.registry import Access, RegistrySource
-from registryui.imports.source import Options
+from registryui.imports.source import Options, Source
 from registryui.imports.v1.source import V1Source
 from registryui.models import Run
-from tests.support import v1_stores
+from tests.support import archives, v1_stores
+from tests.support.layouts import Layout
 from tests.support.pushing import in_child
 from tests.support.registries import Registry, what_is_missing
 
@@ -48,7 +51,7 @@ wanted: dict[str, bytes] = {}  # the manifest of each tag
 def main() -> None:
     settings.REGISTRY_URL = OURS
     call_command("migrate", verbosity=0)
-    tags = fill() if KIND == "registry" else fill_v1()
+    tags = {"registry": fill, "v1": fill_v1, "archive": fill_archives}[KIND]()
     if in_child(counted) != 0:
         raise SystemExit("the import does not work")
     sent = int(COUNT.read_text())
@@ -87,13 +90,33 @@ def fill_v1() -> list[str]:
     return [here.get(name, name) for name, becomes in fate.items() if becomes == "taken"]
 
 
+def fill_archives() -> list[str]:
+    """One of docker save, whose images share layers, and an OCI one with an image index; their
+    tags."""
+    base = archives.layer(etc__base=os.urandom(400_000))
+    files = archives.saved([base, archives.layer(bin__one=b"one")], "team/app:1", "team/app:new")
+    archives.write(FOLDER / "saved.tar", archives.tar_of(files))
+    files = archives.saved([base, archives.layer(bin__two=b"two")], "team/other:1")
+    archives.write(FOLDER / "other.tar.gz", gzip.compress(archives.tar_of(files)))
+    made = Layout(FOLDER / "layout")
+    both = [made.image(one, {"bin/app": one.encode() * 90_000}) for one in ("amd64", "arm64")]
+    made.tag("tools/base:9", made.image_index(both))
+    archives.as_tar(made.folder, FOLDER / "oci.tar")
+    return ["team/app:1", "team/app:new", "team/other:1", "tools/base:9"]
+
+
+def opened(options: Options) -> AbstractContextManager[Source]:
+    if KIND == "registry":
+        return RegistrySource(Access(HUB), options)
+    if KIND == "v1":
+        return V1Source(FOLDER / "v1", options)
+    places = [FOLDER / name for name in ("saved.tar", "other.tar.gz", "oci.tar")]
+    return archive.open_archives(places, name=archive.Name())
+
+
 def imported() -> Run:
     options = Options()
-    with (
-        RegistrySource(Access(HUB), options)
-        if KIND == "registry"
-        else V1Source(FOLDER / "v1", options)
-    ) as source:
+    with opened(options) as source:
         begun = run.begin(KIND, source.name, options, by="test", about={})
         return run.carry_out(begun, source, options)
 

@@ -205,6 +205,12 @@ def test_a_dry_run_reads_and_stores_nothing(tmp_path: Path, ours: Registry) -> N
     assert ours.catalogue() == []
 
 
+def test_a_dry_run_counts_a_shared_layer_once(tmp_path: Path, ours: Registry) -> None:
+    one = write(tmp_path / "one.tar", tar_of(saved([BASE], "a:1", "b:1")))
+    dry, real = (imported(one, options=Options(dry_run=is_dry)) for is_dry in (True, False))
+    assert dry.result["bytes"] == real.result["bytes"] > 0
+
+
 def test_nothing_of_an_archive_stays_in_the_data_folder(
     tmp_path: Path, ours: Registry, settings: object
 ) -> None:

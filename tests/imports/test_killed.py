@@ -15,7 +15,7 @@ from tests.support.parts import running_registry
 from tests.support.waiting import LONGEST
 
 
-@pytest.mark.parametrize("kind", ["registry", "v1"])
+@pytest.mark.parametrize("kind", ["registry", "v1", "archive"])
 def test_a_killed_import_leaves_nothing_half_and_the_next_one_nothing_twice(
     tmp_path: Path, extent: Extent, kind: str
 ) -> None:

@@ -132,6 +132,34 @@ def test_a_dry_run_counts_and_changes_nothing(tmp_path: Path, ours: Registry) ->
     assert not AuditEvent.objects.exists()
 
 
+def test_a_dry_run_counts_a_shared_layer_once(tmp_path: Path, ours: Registry) -> None:
+    with upstream(tmp_path / "hub") as hub:
+        for name in "abc":
+            hub.registry.push_image(f"team/{name}", "1", layers=[b"x" * 5000, name.encode()])
+        dry, real = (imported(hub, Options(dry_run=is_dry)) for is_dry in (True, False))
+    assert dry.result["bytes"] == real.result["bytes"] > 5000
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_tag_that_is_pushed_while_its_image_is_copied_stays(
+    tmp_path: Path, ours: Registry, replace: bool
+) -> None:
+    class Late(RegistrySource):
+        def copy(self, found: Found, target: Target) -> Stored:
+            stored = super().copy(found, target)
+            pushed.append(ours.push_image("team/app", "1", layers=[b"pushed meanwhile"]))
+            return stored
+
+    pushed: list[str] = []
+    options = Options(replace=replace)
+    with upstream(tmp_path / "hub") as hub, Late(access(hub.url), options) as source:
+        theirs = hub.registry.push_image("team/app", "1")
+        done = begun(source, options)
+    kept = theirs if replace else pushed[0]
+    assert states(done) == {"team/app:1": "taken" if replace else "skipped"}
+    assert ours.get("team/app", "1").headers["docker-content-digest"] == kept
+
+
 @pytest.mark.usefixtures("ours")
 def test_names_of_old_registries_are_made_legal_and_clashes_said() -> None:
     class Old(EmptySource):

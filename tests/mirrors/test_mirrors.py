@@ -196,10 +196,10 @@ def test_what_is_no_upstream(subtests: pytest.Subtests, settings: Any) -> None:
         "https://me:secret@quay.io": "without a user name",
         "https://quay.io?a=b": "without a user name",
         "http://quay.io": "not encrypted",
-        "https://here.example.net:8443": "cannot mirror itself",
-        "https://other.example.net:8443": "cannot mirror itself",
-        "http://127.0.0.1:8000": "cannot mirror itself",
-        "http://localhost:5000": "cannot mirror itself",
+        "https://here.example.net:8443": "address of this registry",
+        "https://other.example.net:8443": "address of this registry",
+        "http://127.0.0.1:8000": "address of this registry",
+        "http://localhost:5000": "address of this registry",
     }
     for typed, words in table.items():
         with subtests.test(typed), pytest.raises(Refused, match=words):

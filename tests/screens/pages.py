@@ -204,6 +204,8 @@ MAINTENANCE = [
     View("integrity-running", "/maintenance/integrity/{next_run}", given=states.check_running),
     View("integrity-failed", "/maintenance/integrity/{next_run}", given=states.check_failed),
     View("doctor", "/doctor"),
+    View("doctor-down", "/doctor", given=states.registry_down),
+    View("repositories-down", "/repositories/", given=states.registry_down),
     View("doctor-well", "/doctor", given=states.all_well),
     View("doctor-never", "/doctor", given=states.never_examined),
     View("doctor-silent", "/doctor", given=states.silent_worker),
@@ -293,7 +295,7 @@ PEOPLE = [
 ]
 
 ERRORS = [
-    View("error-403", "/doctor", who="vera"),
+    View("error-403", "/operators", who="vera"),
     View("error-403-form", "/login", {"username": "a"}, who="", is_forged=True),
     View("error-404", "/nowhere"),
     View("error-404-nobody", "/nowhere", who=""),
@@ -311,7 +313,7 @@ _FULL = [*CATALOGUE, *DELETION, *MAINTENANCE, *MIRRORS, *IMPORTS, *PEOPLE, *ERRO
 _UNFOLDED = (
     *("dashboard", "repository", "tag-layers", "tag-odd-labels", "search", "search-found"),
     *("activity", "user", "user-setup", "users", "retention-edit", "gc", "doctor", "compare"),
-    *("mirror", "mirrors-new"),
+    *("mirror", "mirrors-new", "doctor-down"),
 )
 FULL = [*_FULL, *_opened(*(one for one in _FULL if one.name in _UNFOLDED))]
 
@@ -322,7 +324,8 @@ tag-labels tag-used tag-referrers tag-history tag-raw tag-restore tag-based tag-
 manifest purge layer compare
 storage search search-found search-wrong activity delete delete-run recently-deleted
 restore-conflict protected retention retention-edit retention-ask-run retention-dry-run
-retention-run gc gc-running gc-purge gc-report integrity doctor users users-ask-remove user
+retention-run gc gc-running gc-purge gc-report integrity doctor doctor-down repositories-down
+users users-ask-remove user
 user-ask-remove user-setup htpasswd-history htpasswd-file operators operator operator-ask-remove
 mirrors mirror mirror-away mirror-edit mirror-ask-remove mirror-tags empty-mirrors
 password login login-locked trust-docker error-403 error-404 error-500 empty-dashboard

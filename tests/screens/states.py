@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from unittest.mock import patch
 
 from django.conf import settings
 from django.test import override_settings
 
-from registryui import clock
+from registryui import clock, outage
 from registryui.deletion import bulk, restore
 from registryui.mirrors import upstream
 from registryui.mirrors.state import Limit
@@ -31,6 +34,28 @@ Given = Callable[[], AbstractContextManager[object]]
 def for_developers() -> Iterator[None]:
     with override_settings(DEVELOPER_PAGES=True):
         yield
+
+
+@contextmanager
+def registry_down() -> Iterator[None]:
+    """As `up` writes it down: the registry has not responded for six minutes."""
+    began, fell = NOW - timedelta(hours=3), NOW - timedelta(minutes=6)
+    seen = [
+        outage.Seen(name, name == "registry", fell if name == "registry" else began, "")
+        for name in ("registry", "manifests", "blobs", "passwords", "mirror", "nginx", "web")
+    ]
+    seen[0] = replace(seen[0], note="no answer to /v2/ within 3 s")
+    log = Path(settings.LOG_DIR) / "boathouse.log"
+    line = '{:%Y-%m-%dT%H:%M:%S%z} registry  | level=error msg="response completed <b>500</b>"\n'
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("".join(line.format(fell - timedelta(seconds=n)) for n in (9, 5, 1)))
+    outage.write(outage.State(tuple(seen), "up"))
+    os.utime(outage.file(), (time.time(), time.time()))
+    try:
+        yield
+    finally:
+        outage.file().unlink()
+        log.unlink()
 
 
 @contextmanager

@@ -56,6 +56,7 @@ ROWS: dict[str, tuple[str, str, str, str]] = {
     "secrets/hook-token": (RECREATED, RECREATED, RECREATED, RECREATED),
     "secrets/proxy-token": (RECREATED, RECREATED, RECREATED, RECREATED),
     "secrets/registry-key": (RECREATED, RECREATED, RECREATED, RECREATED),
+    "secrets/metrics-token": (RECREATED, RECREATED, RECREATED, RECREATED),
     "secrets/mirror-key": (RECREATED, RECREATED, RECREATED, RECREATED),
     "tls/ca.crt": (REFUSED, REFUSED, RECREATED, REFUSED),
     "tls/server.crt": (RECREATED, RECREATED, RECREATED, REFUSED),

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from pytest_django.fixtures import Settings
 
-from registryui import locks
+from registryui import locks, sockets
 from registryui.setup import health
-from registryui.setup.parts import MOST_LINES, Lines
+from registryui.setup.parts import MOST_LINES, Lines, Parts
 from tests.support.waiting import until
 
 
@@ -133,3 +137,90 @@ def test_a_lock_is_not_waited_for_for_ever_and_its_holder_is_found_and_ended(
         finally:
             process.kill()
     assert health.holders(place) == []
+
+
+LISTENS = """
+import signal, socket, sys, time
+from pathlib import Path
+place = Path(sys.argv[1])
+new = place.with_name(place.name + ".new")
+with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind(str(new))
+    listening.listen()
+    new.rename(place)
+    time.sleep(3600)
+"""
+
+
+def listens(place: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(place)) == 0
+
+
+def turn(manager: Parts, is_so: Callable[[], object], what: str) -> None:
+    until(lambda: manager._turn() or is_so(), what)
+
+
+def test_a_part_is_replaced_by_one_that_listens_and_only_then_ended(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings.RUN_DIR, settings.SOCKETS_DIR = tmp_path, tmp_path
+    (tmp_path / "restart").mkdir()
+    place, request = sockets.mirror(), tmp_path / "restart" / "mirror"
+    lines = Lines(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT))
+    manager = Parts(lines)
+    manager._lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    manager.add("mirror", [sys.executable, "-c", LISTENS, str(place)], dict(os.environ))
+    (part,) = manager._parts
+    try:
+        turn(manager, place.is_socket, "it listens")
+        assert part.process
+        first = part.process.pid
+        request.touch()
+        turn(manager, lambda: not request.exists(), "it is replaced")
+        second = part.process.pid
+        assert second != first
+        turn(manager, lambda: not psutil.pid_exists(first), "the old process has ended")
+        assert json.loads((tmp_path / "parts.json").read_text()) == {"mirror": second}
+
+        os.kill(second, signal.SIGKILL)  # it dies before another one listens
+        request.touch()
+        turn(manager, lambda: not request.exists(), "it is replaced all the same")
+        turn(manager, lambda: not manager._leaving and listens(place), "another one listens")
+        second = part.process.pid
+
+        part.command = ["false"]  # say, a configuration that it refuses
+        request.touch()
+        turn(manager, request.with_name("mirror.failed").exists, "it is not replaced")
+        assert part.process.pid == second
+        assert psutil.Process(second).status() != psutil.STATUS_ZOMBIE
+        assert listens(place)
+        assert json.loads((tmp_path / "parts.json").read_text()) == {"mirror": second}
+    finally:
+        manager._end()
+    assert not psutil.pid_exists(second)
+
+
+def test_a_frozen_part_without_a_socket_ends_and_is_started_again(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings.RUN_DIR = settings.SOCKETS_DIR = tmp_path
+    (tmp_path / "restart").mkdir()
+    request = tmp_path / "restart" / "worker"
+    manager = Parts(Lines(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)))
+    manager._lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    manager.add("worker", ["sleep", "3600"], dict(os.environ))
+    (part,) = manager._parts
+    try:
+        turn(manager, lambda: part.process, "it runs")
+        assert part.process
+        first = part.process.pid
+        os.kill(first, signal.SIGSTOP)
+        request.touch()
+        turn(manager, lambda: not request.exists() and part.process, "it runs again")
+        assert part.process.pid != first
+        assert not psutil.pid_exists(first)
+        (tmp_path / "restart" / "nobody").touch()
+        turn(manager, lambda: True, "an unknown name")
+    finally:
+        manager._end()

@@ -66,8 +66,9 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "retention_stop": ("/maintenance/runs/1/stop", None, "maintainer"),
     "retention_csv": ("/maintenance/runs/1.csv", "maintainer", None),
     "components": ("/components", "viewer", None),
-    "doctor": ("/doctor", "admin", None),
+    "doctor": ("/doctor", "viewer", None),
     "doctor_check": ("/doctor/check", None, "admin"),
+    "parts_banner": ("/doctor/banner", "viewer", None),
     "gc": ("/maintenance/gc", "viewer", None),
     "gc_run": ("/maintenance/gc/1", "viewer", None),
     "gc_estimate": ("/maintenance/gc/estimate", None, "maintainer"),
@@ -87,6 +88,9 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "login": ("/login", "", ""),
     "logout": ("/logout", None, ""),
     "preferences": ("/preferences", None, ""),
+    # Everybody, but not without the token: tests/views/test_metrics.py.
+    "metrics": ("/metrics", "", None),
+    "metrics_of_registry": ("/metrics/registry", "", None),
     "healthz": ("/healthz", "", None),
     "old_address": ("/cleanup", "", None),
 }

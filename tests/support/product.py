@@ -213,6 +213,19 @@ class Product:
             sent["Authorization"] = "Basic " + b64encode(":".join(self.user).encode()).decode()
         return exchange(connection, method, path, body, sent)
 
+    @contextmanager
+    def opened(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a GET of the registry user's, to be read slowly."""
+        connection = Connection(self.host, self.port, timeout=LONGEST)
+        connection.address = self.address
+        connection.context = ssl.create_default_context(cafile=str(self.ca))
+        login = b64encode(":".join(self.user).encode()).decode()
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Basic {login}"})
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
     def tag_again(self, repository: str, tag: str, *others: str) -> None:
         """Tags the manifest of a tag again, like a client."""
         place = f"/v2/{repository}/manifests"

@@ -61,6 +61,13 @@ def test_why_it_failed_is_said_and_is_text() -> None:
 
 
 @pytest.mark.usefixtures("nightly")
+def test_why_an_older_one_failed_is_in_its_row() -> None:
+    make_run("failed", problem="The disk is full.")
+    make_run()
+    assert "The disk is full." in text(client_of(Role.ADMIN).get(PAGE))
+
+
+@pytest.mark.usefixtures("nightly")
 def test_run_now_asks_the_worker_once(asked: list[str]) -> None:
     admin = client_of(Role.ADMIN)
     assert admin.post(f"{PAGE}/start").status_code == 302

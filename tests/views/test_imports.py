@@ -170,6 +170,20 @@ def test_an_import_can_be_started_again_from_its_page(admin: Client) -> None:
     assert (form["url"], form["user"], form["patterns"]) == (about["url"], "mover", "a b:1")
 
 
+def test_one_of_another_kind_does_not_fill_in_the_form(admin: Client) -> None:
+    run = run_of(Run.State.DONE, about={"folder": "/srv/v1", "patterns": []})
+    Run.objects.filter(pk=run.pk).update(result={**run.result, "kind": "v1"})
+    assert admin.get(f"/imports?again={run.pk}").context["form"] is None
+
+
+def test_a_line_without_a_tag_here_is_no_link(admin: Client) -> None:
+    run = run_of(Run.State.DONE, taken=1, found=1)
+    ImportedTag.objects.create(
+        run=run, state="taken", repository="old/app", target="team/app", target_tag=""
+    )
+    assert "team/app old/app" in text_of(admin.get(f"/imports/{run.pk}"))
+
+
 def test_a_run_whose_process_ended_is_said_to_be_silent(admin: Client) -> None:
     run = run_of(Run.State.RUNNING)
     Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))

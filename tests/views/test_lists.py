@@ -79,7 +79,7 @@ OTHERS = {
         "restore_digest",
     ),
     *("doctor_check", "trust", "ca", "login", "logout", "preferences", "healthz", "docker_search"),
-    "components",
+    *("components", "metrics", "metrics_of_registry"),
     *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
     *("old_address", "delete", "delete_run", "delete_stop", "purge_manifest", "restore"),

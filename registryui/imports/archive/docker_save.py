@@ -88,8 +88,9 @@ class DockerSave:
             pairs = zip(image.layers, diff_ids, strict=True)
             layers = list(pool.map(lambda pair: self._layer(pair[0], pair[1], target), pairs))
         digest = sha256(config)
-        if not target.has_blob(digest, len(config)):
-            target.upload([config], digest=digest, size=len(config))
+        with target.alone(digest):  # another name of the image may be on its way
+            if not target.has_blob(digest, len(config)):
+                target.upload([config], digest=digest, size=len(config))
         raw = _manifest(Descriptor(digest, len(config)), layers)
         return Stored(sha256(raw), media_types.DOCKER_MANIFEST, raw)
 

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, cast
 
 from django.utils.translation import gettext as _
 
+from registryui.imports.gzip_layers import WINDOW, gzipped
 from registryui.oci import media_types
 from registryui.oci.digest import sha256
 from registryui.oci.untrusted import MANIFEST_LIMIT, keys, moment, text, text_map, texts
@@ -27,10 +28,6 @@ from registryui.refused import Refused
 from registryui.registry.source import Stored
 
 PIECE = 1024 * 1024  # bytes
-# Digests depend on both: another level, or another library than zlib, writes other bytes. ISA-L is
-# three times as fast, and chooses by the processor what it writes.
-_LEVEL = 6
-_GZIP = 16 + zlib.MAX_WBITS  # with gzip's header: no name, the time 0
 _XZ_MEMORY = 256 * 1024 * 1024  # bytes; `xz -9` needs 65 MiB
 _XZ = b"\xfd7zXZ\x00"
 _MOST_ZEROS = 1024 * 1024  # bytes of an empty tar; tar itself writes 10,240
@@ -83,18 +80,14 @@ class Conversion:
 
     def compressed(self) -> Iterator[bytes]:
         """The blob, after is_empty() said no. Refused, before its end, as there."""
-        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, zlib.DEF_MEM_LEVEL)
-        for piece in self._pieces():
-            if packed := packer.compress(piece):
-                yield packed
-        self._verify()
-        yield packer.flush()
+        return gzipped(self._pieces())
 
     def _pieces(self) -> Iterator[bytes]:
         yield self._first
         for piece in self._tar:
             self._diff_id.update(piece)
             yield piece
+        self._verify()  # the end of the compressed content waits for it
 
     def _read(self, file: BinaryIO) -> Iterator[bytes]:
         for piece in _pieces(file):
@@ -147,13 +140,13 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 def _gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Several members behind each other are one, and zeros may follow."""
-    member = zlib.decompressobj(_GZIP)
+    member = zlib.decompressobj(WINDOW)
     for piece in pieces:
         rest = piece
         while rest:
             if member.eof:
                 rest = rest.lstrip(b"\0")
-                member = zlib.decompressobj(_GZIP) if rest else member
+                member = zlib.decompressobj(WINDOW) if rest else member
                 continue
             if tar := member.decompress(rest, PIECE):
                 yield tar

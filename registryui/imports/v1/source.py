@@ -146,9 +146,10 @@ class V1Source:
         for one in images:
             layer = self._remembered.get(self._key(one))
             if layer is None:
-                target.has_blob(sha256(one.encode()), self._store.image(one).size)
-            elif layer.digest:
-                target.has_blob(layer.digest, layer.size)
+                layer = Layer("", sha256(one.encode()), self._store.image(one).size)
+            if layer.digest:
+                with target.alone(layer.digest):  # counted once
+                    target.has_blob(layer.digest, layer.size)
         return Stored("", media_types.DOCKER_MANIFEST, b"")
 
     # -- one layer ---------------------------------------------------------------------------------

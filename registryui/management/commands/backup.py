@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +11,16 @@ from django.core.management.base import CommandError
 
 from registryui import formats
 from registryui.backup import backups
-from registryui.management.command import BY, BoathouseCommand, Options, Usage, add_json
+from registryui.management.command import (
+    BY,
+    BoathouseCommand,
+    Options,
+    Usage,
+    add_json,
+    add_yes,
+    from_caller,
+    path_from_caller,
+)
 from registryui.models import Run
 
 ACTS = ("list", "verify", "prune")
@@ -36,7 +44,10 @@ class Command(BoathouseCommand):
             help="where to (BOATHOUSE_BACKUP_TO); or an act, and TO",
         )
         parser.add_argument(
-            "--password-file", type=Path, metavar="FILE", help="a file with the password"
+            "--password-file",
+            type=path_from_caller,
+            metavar="FILE",
+            help="a file with the password",
         )
         parser.add_argument(
             "--quick", action="store_true", help="verify: only the structure, not all data"
@@ -45,6 +56,7 @@ class Command(BoathouseCommand):
         parser.add_argument(
             "--keep-days", type=int, default=0, metavar="D", help="prune: those of the last D days"
         )
+        add_yes(parser)
         parser.add_argument("--by", default=BY, help=argparse.SUPPRESS)
         add_json(parser)
 
@@ -53,7 +65,7 @@ class Command(BoathouseCommand):
         act = words.pop(0) if words and words[0] in ACTS else ""
         if len(words) > 1:
             raise Usage("Give one place: ./boathouse backup TO.")
-        target = words[0] if words else settings.BACKUP_TO
+        target = from_caller(words[0]) if words else settings.BACKUP_TO
         if not target:
             raise Usage("Where to? ./boathouse backup TO, or set BOATHOUSE_BACKUP_TO.")
         if act == "list":
@@ -123,6 +135,8 @@ class Command(BoathouseCommand):
     def _prune(self, target: str, options: Options) -> None:
         if options["keep"] < 1 and options["keep_days"] < 1:
             raise Usage("What is to be kept? --keep N, or --keep-days D.")
+        question = f"Remove the other backups in {target}? This cannot be undone."
+        self.confirm([question], word="yes", options=options)
         repository = backups.opened(target, options["password_file"])
         found = backups.prune(repository, keep=options["keep"], keep_days=options["keep_days"])
         self.say(

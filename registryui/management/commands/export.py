@@ -29,10 +29,12 @@ from registryui.management.command import (
     Options,
     Usage,
     add_json,
+    from_caller,
     sigterm_as_ctrl_c,
 )
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
+from registryui.registry.responding import require_answer
 
 STDOUT = "-"
 SETTINGS = "settings"  # instead of a file: `export settings TO.json`
@@ -63,6 +65,7 @@ class Command(BoathouseCommand):
             "--since",
             action="append",
             default=[],
+            type=from_caller,
             metavar="ARCHIVE",
             help="leave out blobs that this archive has; may be given several times",
         )
@@ -75,7 +78,7 @@ class Command(BoathouseCommand):
                 if options["to"] == SETTINGS:
                     self._settings(options)
                 else:
-                    self._archive(options)
+                    self._archive({**options, "to": from_caller(options["to"])})
         except KeyboardInterrupt:
             raise CommandError("Stopped. Nothing was written.") from None
 
@@ -83,7 +86,7 @@ class Command(BoathouseCommand):
         is_alone = not (options["query"] or options["since"] or options["dry_run"])
         if len(options["patterns"]) != 1 or not is_alone:
             raise Usage("export settings takes one word more: the file to write.")
-        to = options["patterns"][0]
+        to = from_caller(options["patterns"][0])
         with _opened(to) as file:
             for line in portal_settings.lines():
                 file.write(line.encode())
@@ -94,6 +97,7 @@ class Command(BoathouseCommand):
     def _archive(self, options: Options) -> None:
         to, registry = options["to"], settings.REGISTRY_NAME
         with ExitStack() as stack:
+            require_answer()
             client = stack.enter_context(RegistryClient(settings.REGISTRY_URL))
             have = [stack.enter_context(layout_blobs(Path(one))) for one in options["since"]]
             found = self._planned(options, client, have)

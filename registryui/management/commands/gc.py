@@ -9,7 +9,7 @@ from registryui import audit, clock, formats, runs
 from registryui.gc import collector as collector
 from registryui.gc import process, registry_gc
 from registryui.gc.result import Result
-from registryui.management.command import BY, BoathouseCommand, Options, Usage, add_json
+from registryui.management.command import BY, BoathouseCommand, Options, Usage, add_json, add_yes
 from registryui.models import Run
 from registryui.setup import configuration
 
@@ -23,6 +23,7 @@ class Command(BoathouseCommand):
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("--dry-run", action="store_true", help="change nothing: only count")
         add_json(parser)
+        add_yes(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument(
             "--purge-now",
@@ -103,6 +104,9 @@ class Command(BoathouseCommand):
         )
 
     def _run(self, options: Options) -> None:
+        if options["purge_now"] and not options["dry_run"]:
+            question = "Purge the quarantine now? What is in it cannot be restored then."
+            self.confirm([question], word="yes", options=options)
         process.step_back(purge_now=options["purge_now"])
         run = collector.run_gc(
             by=BY,

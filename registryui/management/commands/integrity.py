@@ -10,6 +10,8 @@ from registryui import formats, runs
 from registryui.integrity import check
 from registryui.management.command import BY, BoathouseCommand, add_json, add_source
 from registryui.models import Run
+from registryui.registry.choose import choose
+from registryui.registry.responding import require_answer
 
 
 class Command(BoathouseCommand):
@@ -36,6 +38,8 @@ class Command(BoathouseCommand):
         if options["stop"]:
             self._stop()
             return
+        if choose(options["source"]).kind == "http":
+            require_answer()
         run = check.check(
             by=BY,
             deep=options["deep"],

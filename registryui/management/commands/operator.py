@@ -14,6 +14,7 @@ from registryui.management.command import (
     Options,
     Usage,
     add_act,
+    add_yes,
     find_operator,
     given_password,
 )
@@ -60,8 +61,13 @@ class Command(BoathouseCommand):
         remove = add_act(acts, "remove", "remove permanently")
         _with_name(remove)
         _with_answer(remove)
+        add_yes(remove)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["act"] == "remove":
+            name = find_operator(options["name"]).username
+            question = f"Remove {name}? This cannot be undone; disabling can."
+            self.confirm([question], word="yes", options=options)
         try:
             lines, facts = _ACTS[options["act"]](options)
         except offboarding.Ask as error:

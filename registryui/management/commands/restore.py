@@ -17,7 +17,14 @@ from django.core.management.base import CommandError
 from registryui import files, formats
 from registryui.backup import backups, rehearsal, restoring, targets
 from registryui.backup.restic import Repository
-from registryui.management.command import BoathouseCommand, Options, Usage, add_json
+from registryui.management.command import (
+    BoathouseCommand,
+    Options,
+    Usage,
+    add_json,
+    from_caller,
+    path_from_caller,
+)
 from registryui.refused import Refused
 
 SHOW_SECONDS = 0.2  # between two lines of the progress
@@ -31,15 +38,20 @@ class Command(BoathouseCommand):
     )
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument("target", metavar="FROM", help="a folder, or s3://BUCKET/PREFIX")
+        parser.add_argument(
+            "target", type=from_caller, metavar="FROM", help="a folder, or s3://BUCKET/PREFIX"
+        )
         parser.add_argument(
             "--snapshot", metavar="ID", default="", help="of backup list (the newest)"
         )
         parser.add_argument(
-            "--to", type=Path, metavar="DATA", help="the data folder (BOATHOUSE_DATA)"
+            "--to", type=path_from_caller, metavar="DATA", help="the data folder (BOATHOUSE_DATA)"
         )
         parser.add_argument(
-            "--password-file", type=Path, metavar="FILE", help="a file with the password"
+            "--password-file",
+            type=path_from_caller,
+            metavar="FILE",
+            help="a file with the password",
         )
         parser.add_argument(
             "--rehearse", action="store_true", help="restore aside, compare, remove"

@@ -6,13 +6,14 @@ from typing import Any
 from django.conf import settings
 
 from registryui.management.command import BoathouseCommand, add_json
-from registryui.setup import health
+from registryui.setup import health, units
 from registryui.setup import up as setup
 
 
 class Command(BoathouseCommand):
     help = (
-        "Shows the address of Boathouse and whether each process responds; exit status 0 if all do."
+        "Shows the address of Boathouse and whether each process responds; exit status 0 if all "
+        "do, 1 if one does not, 3 if Boathouse is not running."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -20,6 +21,8 @@ class Command(BoathouseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         instance = health.running()
+        if instance is None and units.installed() and not health.is_claimed():
+            instance = health.this_instance({"registry": settings.REGISTRY_PORT})
         if instance is None:
             if health.is_starting():
                 sentence = "Boathouse is starting."
@@ -32,14 +35,22 @@ class Command(BoathouseCommand):
             self.say({"error": sentence}, sentence)
             sys.exit(3)
         facts = setup.facts_of(instance)
-        self.say(facts, *_lines(facts))
-        sys.exit(any(part["health"] != "ok" for part in facts["parts"].values()))
+        down = [name for name, part in facts["parts"].items() if part["health"] != "ok"]
+        facts["state"] = "degraded" if down else "ok"
+        self.say(facts, *_lines(facts, down))
+        sys.exit(bool(down))
 
 
-def _lines(facts: dict[str, Any]) -> list[str]:
-    lines = [f"Boathouse is running: {facts['url']}", ""]
+def _lines(facts: dict[str, Any], down: list[str]) -> list[str]:
+    state = f"degraded, {', '.join(down)} down" if down else "running"
+    lines = [f"Boathouse is {state}: {facts['url']}", ""]
     lines += [
         f"  {name:<9} {part['health']:<5} process {part['pid'] or '-':<8} {part['note']}".rstrip()
         for name, part in facts["parts"].items()
     ]
+    parts = [name for name in down if name != "database"]
+    if parts and units.installed():
+        lines += ["", *(f"As root: {units.restart_line(name)}" for name in parts)]
+    elif parts:
+        lines += ["", *(f"Try ./boathouse restart {name}" for name in parts)]
     return lines

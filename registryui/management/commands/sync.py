@@ -10,8 +10,9 @@ from registryui.index.sync import sync
 from registryui.index.verify import verify
 from registryui.management.command import BY, BoathouseCommand, add_json, add_source
 from registryui.models import Run
-from registryui.registry.choose import open_source
+from registryui.registry.choose import choose, open_source
 from registryui.registry.errors import RegistryError
+from registryui.registry.responding import require_answer
 
 
 class Command(BoathouseCommand):
@@ -32,6 +33,8 @@ class Command(BoathouseCommand):
         add_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if choose(options["source"]).kind == "http":
+            require_answer()
         with open_source(options["source"]) as source:
             if options["verify"]:
                 self._verify(source)

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from registryui import files, sockets
-from registryui.management.command import BoathouseCommand
+from registryui.management.command import BoathouseCommand, path_from_caller
 from registryui.setup import configuration, parts, store
 
 TEMPLATES = settings.BASE_DIR / "deploy" / "systemd"
@@ -25,7 +25,9 @@ class Command(BoathouseCommand):
     )
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument("folder", type=Path, metavar="FOLDER", help="e.g. /etc/systemd/system")
+        parser.add_argument(
+            "folder", type=path_from_caller, metavar="FOLDER", help="e.g. /etc/systemd/system"
+        )
         parser.add_argument("--user", default="boathouse", help="runs all parts (%(default)s)")
         parser.add_argument("--group", default="", help="its group (default: the same name)")
 

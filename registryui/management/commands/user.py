@@ -39,6 +39,10 @@ class Command(BoathouseCommand):
         user_arguments.add_to(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["act"] == "remove":
+            names = ", ".join(row.name for row in _find_all(options["names"]))
+            question = f"Remove {names}? This cannot be undone; disabling can."
+            self.confirm([question], word="yes", options=options)
         lines, facts = _ACTS[options["act"]](options)
         self.say(facts, lines)
 

@@ -39,7 +39,7 @@ def imports(request: Request) -> HttpResponse:
         return unchanged
     form: Mapping[str, Any] | None = None
     again = read_or_default(request.GET, again=Number())["again"]
-    if again and (before := _runs().filter(pk=again).first()):
+    if again and (before := _runs().filter(pk=again).first()) and Shown(before).can_be_repeated:
         form = _filled(before)
     elif newest is None or "new" in request.GET:
         form = {}

@@ -58,7 +58,7 @@ class Line:
     def name(self) -> str:
         """Its name here."""
         row = self.row
-        return f"{row.target}:{row.target_tag}" if row.target else self.source
+        return ":".join(filter(None, (row.target, row.target_tag))) or self.source
 
 
 @require_role(Role.ADMIN)
