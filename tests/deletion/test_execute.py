@@ -437,7 +437,7 @@ def test_a_registry_that_deletes_nothing_changes_nothing(ten: World, settings: A
     assert_consistent(ten)
 
 
-@pytest.mark.parametrize("requests", [0, 5, 15, 25, 33, 40])
+@pytest.mark.parametrize("requests", [1, 5, 15, 25, 33, 40])
 def test_a_registry_that_goes_away_in_the_middle_leaves_all_consistent(
     ten: World, settings: Any, requests: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -526,7 +526,7 @@ def test_undo_says_what_the_registry_lacks(ten: World, settings: Any) -> None:
     outcome = ten.delete("t0")
     row = undo.restorable().get()
     settings.REGISTRY_URL = "http://127.0.0.1:9"
-    with pytest.raises(Refused, match="Unexpected response"):
+    with pytest.raises(Refused, match="does not respond, so nothing was done"):
         undo.restore(row, by=BY)
     settings.REGISTRY_URL = ten.real.url
     ten.real.blob(json.loads(ten.real.get(R, "s0").body)["layers"][0]["digest"]).unlink()
