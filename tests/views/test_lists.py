@@ -27,6 +27,7 @@ from registryui.models import (
     Run,
     paging,
 )
+from registryui.notify import messages
 from tests.selection import Extent
 from tests.support import pushed
 from tests.support.factories import make_event, make_operator, make_tombstone
@@ -123,10 +124,11 @@ def grow(number: int) -> dict[str, str]:
         Mirror.objects.create(name=f"m{name}", url="https://quay.io")
         audit.record("user.create", f"u{name}", by="operator:ada")
         audit.record("operator.create", f"o{name}", by="operator:ada")
+        body = messages.test("ada").body
         receiver = Receiver.objects.create(name=f"n{name}", kind=Receiver.Kind.MAIL)
         for m in range(n + 1):
             Delivery.objects.create(
-                receiver=receiver, key=f"{m}", kind="push", body="{}", made_at=timezone.now()
+                receiver=receiver, key=f"{m}", kind="test", body=body, made_at=timezone.now()
             )
         make_tombstone("deleted/app", name, act=f"{number} {n // 2}")
         NamespaceSize.objects.get_or_create(namespace=f"n{name}")
