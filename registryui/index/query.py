@@ -107,8 +107,9 @@ def parse(text: str, *, now: datetime, registry: str = "") -> Query:
         reason = _("A search can be at most %(limit)s characters long.") % {"limit": LONGEST}
         raise QueryError(reason, LONGEST, len(text))
     terms: list[Term] = []
-    command = _COMMAND.match(text)
-    place = _skip_blanks(text, command.end() if command else 0)
+    begin, end = _pasted(text, registry) or (0, len(text))
+    text, whole = text[:end], text
+    place = _skip_blanks(text, begin)
     while place < len(text):
         term, place = _item(text, place, _Context(now, registry))
         place = _skip_blanks(text, place)
@@ -116,7 +117,7 @@ def parse(text: str, *, now: datetime, registry: str = "") -> Query:
             reason = _("A search can have at most %(limit)s conditions.") % {"limit": MOST}
             raise QueryError(reason, term.start, len(text))
         terms.append(term)
-    return Query(text, tuple(terms))
+    return Query(whole, tuple(terms))
 
 
 def storable(text: str) -> str:
@@ -132,14 +133,25 @@ def quote(value: str) -> str:
 def read(text: str, *, registry: str = "") -> Term:
     """A whole text as one word or reference, blanks and all; never raises. For `docker search`."""
     text = _UNSTORABLE.sub("", text.strip())[:255]
-    text = _COMMAND.sub("", text).strip()
+    begin, end = _pasted(text, registry) or (0, len(text))
+    text = text[begin:end]
     return _word(text, Term(WORD, 0, len(text)), registry)
 
 
 # -- taking the text apart -----------------------------------------------------------------------
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_COMMAND = re.compile(r"\s*(?:docker|podman) (?:image )?(?:pull|push|run) ")
+# A line that was pasted: of a shell, or of a Dockerfile.
+_LINE = re.compile(
+    r"\s*(?:[$#]\s+)?(?:sudo\s+)?"
+    r"(?:(?:docker|podman|nerdctl)\s+(?:image\s+|container\s+)?(?:pull|push|run|create)|FROM)\s"
+)
+# Options whose value is the next word.
+_WITH_VALUE = re.compile(
+    r"-[ehlmpuvw]|--(?:add-host|cpus|entrypoint|env|env-file|gpus|hostname|label|memory|mount|name|"
+    r"net|network|platform|publish|restart|user|volume|workdir)"
+)
+_SCHEME = re.compile(r"(?:https?|docker|oci)://")
 # Chinese keyboards give the wide forms.
 _QUALIFIER = re.compile(r"([A-Za-z-]{2,16})([:：]?[<>＜＞]=?|[:：])")
 _NARROW = str.maketrans("：＜＞", ":<>")
@@ -149,6 +161,24 @@ _NARROW = str.maketrans("：＜＞", ":<>")
 class _Context:
     now: datetime
     registry: str
+
+
+def _pasted(text: str, registry: str) -> tuple[int, int] | None:
+    """The place of the reference in a pasted line: the first word of this registry, else the first
+    that is no option and no option's value. None: the text is no such line, or has no reference."""
+    line = _LINE.match(text)
+    if line is None:
+        return None
+    words = list(re.finditer(r"\S+", text[line.end() :]))
+    others = [
+        one
+        for before, one in zip([None, *words], words, strict=False)
+        if not one[0].startswith("-") and not (before and _WITH_VALUE.fullmatch(before[0]))
+    ]
+    ours = [one for one in others if registry and f"{registry}/" in one[0]]
+    for found in (*ours, *others):
+        return line.end() + found.start(), line.end() + found.end()
+    return None
 
 
 def _skip_blanks(text: str, place: int) -> int:
@@ -209,7 +239,7 @@ _HEX_OF_DIGEST = re.compile(r"[0-9a-f]{1,128}")
 
 def _word(text: str, term: Term, registry: str) -> Term:
     """`api`, `team/api:2.1`, `:latest`, `sha256:4c1b`, `4c1b77e0`, `name@sha256:4c1b`."""
-    text = text.removeprefix("https://")
+    text = _SCHEME.sub("", text, count=1) if _SCHEME.match(text) else text
     text = (text.removeprefix(f"{registry}/") if registry else text) or text
     repository, _at, digest = text.rpartition("@")
     algorithm = next((one for one in _ALGORITHMS if digest.startswith(one)), "")

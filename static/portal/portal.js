@@ -26,6 +26,34 @@ document.addEventListener("keydown", (event) => {
   if (box) { event.preventDefault(); box.focus(); }
 });
 
+// A question is a page with a dialog over it: a modal one from here on. Escape is Cancel, and then
+// the focus is where it was before.
+const cancel = document.querySelector("dialog [data-cancel]");
+if (cancel) {
+  const dialog = cancel.closest("dialog");
+  dialog.close();
+  dialog.showModal();
+  cancel.focus();
+  cancel.addEventListener("click", () => sessionStorage.setItem("cancelled", "1"));
+  dialog.addEventListener("cancel", (event) => { event.preventDefault(); cancel.click(); });
+} else {
+  const pressed = sessionStorage.getItem("cancelled") && sessionStorage.getItem("pressed");
+  if (pressed) document.querySelector(pressed)?.focus();
+  sessionStorage.removeItem("cancelled");
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest("main a[href], main button");
+    if (button) sessionStorage.setItem("pressed", place(button));
+  });
+}
+
+// A selector that finds it again on the page when that is loaded anew.
+function place(element) {
+  const name = element.getAttribute("href") === null ? "name" : "href";
+  const form = element.form ? `form[action="${CSS.escape(element.form.getAttribute("action"))}"] ` : "";
+  const value = element.getAttribute(name);
+  return `${form}${element.localName}` + (value === null ? "" : `[${name}="${CSS.escape(value)}"]`);
+}
+
 // A page that nobody looks at asks for nothing.
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.target.matches("[data-live]")) event.preventDefault();

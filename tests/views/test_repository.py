@@ -155,7 +155,7 @@ def test_badges_tell_signatures_problems_old_formats_and_kinds(vera: Client) -> 
     subject = {"mediaType": two.media_type, "digest": two.digest, "size": two.size}
     pushed.artifact(R, artifactType="application/vnd.cncf.notary.signature", subject=subject)
     html = page(vera)
-    assert html.count("Signed</span>") == 2
+    assert html.count("Signature attached</span>") == 2
     for problem, words in (("dangling", "No manifest"), ("unreadable", "Unreadable")):
         pushed.dangling(R, problem, problem)
         assert words in page(vera)
@@ -172,7 +172,7 @@ def test_a_signature_or_a_provenance_of_another_kind_is_no_signature(vera: Clien
     subject = {"mediaType": one.media_type, "digest": one.digest, "size": one.size}
     pushed.artifact(R, artifactType="application/spdx+json", subject=subject)
     pushed.artifact(R, tags=[one.digest.replace(":", "-") + ".sbom"], files=[("sb", 1)])
-    assert "Signed</span>" not in page(vera)
+    assert "Signature attached</span>" not in page(vera)
 
 
 @pytest.mark.parametrize(

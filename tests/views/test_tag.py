@@ -211,7 +211,7 @@ def test_referrers_come_from_subjects_cosign_tags_and_buildkit(vera: Client) -> 
     for words in ("Signature", "SPDX bill of materials", "Build attestation"):
         assert words in html
     assert html.count("<small><span") == 3
-    assert "Signed</span>" in html
+    assert "Signature attached</span>" in html
     assert "Refers to" in get(vera, f"@{bill.digest}")
 
 

@@ -51,9 +51,12 @@ class Asked:
     back: str
 
 
-@require_role(Role.MAINTAINER, methods=("POST",))
+@require_role(Role.MAINTAINER, methods=("GET", "POST"))
 def delete(request: Request) -> HttpResponse:
-    """The plan; with its fingerprint, the act."""
+    """The plan; with its fingerprint, the act. The address alone, as from a history, asks for
+    nothing."""
+    if request.method != "POST":
+        return redirect("repositories")
     try:
         asked = _asked(request)
         if "fingerprint" not in request.POST:
