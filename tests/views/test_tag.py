@@ -205,7 +205,7 @@ def test_referrers_come_from_subjects_cosign_tags_and_buildkit(vera: Client) -> 
     subject = {"mediaType": index.media_type, "digest": index.digest, "size": index.size}
     bill = pushed.artifact(R, artifactType="application/spdx+json", subject=subject)
     hexes = index.digest.replace(":", "-")
-    pushed.artifact(R, tags=[f"{hexes}.sig"], files=[("signature", 1)])
+    signature = pushed.artifact(R, tags=[f"{hexes}.sig"], files=[("signature", 1)])
     pushed.image_index(R, [(bill, "")], tags=[hexes])
     html = get(vera, ":1.0", tab="referrers")
     for words in ("Signature", "SPDX bill of materials", "Build attestation"):
@@ -213,6 +213,9 @@ def test_referrers_come_from_subjects_cosign_tags_and_buildkit(vera: Client) -> 
     assert html.count("<small><span") == 3
     assert "Signature attached</span>" in html
     assert "Refers to" in get(vera, f"@{bill.digest}")
+    html = get(vera, f"@{signature.digest}")
+    assert "No tag points to this digest" not in html
+    assert f">{hexes}.sig</a>" in html
 
 
 def test_history_tells_who_from_where_and_since_when(vera: Client) -> None:

@@ -47,10 +47,10 @@ class Aliases:
 
 
 def aliases(manifest: Manifest | None, tag: Tag | None) -> Aliases:
-    """All tags of a manifest but this one."""
+    """All tags of a manifest but this one, also such as a signature has: sha256-….sig."""
     if manifest is None:
         return Aliases((), False)
-    rows = Tag.objects.filter(manifest=manifest, refers_to="").order_by("-version_key", "-id")
+    rows = Tag.objects.filter(manifest=manifest).order_by("-version_key", "-id")
     if tag is not None:
         rows = rows.exclude(pk=tag.pk)
     names = tuple(rows.values_list("name", flat=True)[: ALIAS_LIMIT + 1])
