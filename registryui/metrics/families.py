@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from registryui.doctor import Finding
 from registryui.gc import collector
 from registryui.gc.result import Result
 from registryui.index import counts, sizes
-from registryui.models import RegistryEvent, Run, StoreDay
+from registryui.models import Denial, RegistryEvent, Run, StoreDay
 from registryui.setup import health
 
 from . import requests
@@ -96,7 +96,6 @@ def of_certificates() -> Metrics:
 
 
 def of_requests() -> Metrics:
-    """Where denials belong, too: a counter by reason, from the rows that are kept of them."""
     yield _counter(
         "requests",
         "Requests that nginx answered, by API and status.",
@@ -181,6 +180,19 @@ def of_activity() -> Metrics:
     yield _counter("pushes", "Pushes of manifests.", ((), total["pushes"] or 0))
 
 
+def of_denials() -> Metrics:
+    """Of today, which has few rows, so it begins anew each midnight (UTC): rate() and increase()
+    take that for a restart."""
+    rows = Denial.objects.filter(day=datetime.now(UTC).date()).order_by()
+    found = rows.values_list("reason", "action").annotate(times=Sum("count"))
+    yield _counter(
+        "denials",
+        "Requests of clients that were refused, since midnight UTC.",
+        *(((reason, action), times) for reason, action, times in found),
+        labels=("reason", "action"),
+    )
+
+
 def of_events() -> Metrics:
     found = RegistryEvent.objects.filter(applied_at=None).aggregate(
         count=Count("pk"), oldest=Min("received_at")
@@ -238,7 +250,7 @@ def of_jobs() -> Metrics:
     )
 
 
-OF_TABLES = {"checks", "store", "sizes", "activity", "events", "gc", "backups", "jobs"}
+OF_TABLES = {"checks", "store", "sizes", "activity", "denials", "events", "gc", "backups", "jobs"}
 GROUPS: dict[str, Callable[[], Metrics]] = {
     "instance": of_instance,
     "disks": of_disks,
@@ -249,6 +261,7 @@ GROUPS: dict[str, Callable[[], Metrics]] = {
     "store": of_store,
     "sizes": of_sizes,
     "activity": of_activity,
+    "denials": of_denials,
     "events": of_events,
     "gc": of_gc,
     "backups": of_backups,

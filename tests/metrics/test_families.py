@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from registryui import doctor, metrics, tls
 from registryui.metrics import families
-from registryui.models import RegistryEvent, Repository, Run, StoreDay
+from registryui.models import Denial, RegistryEvent, Repository, Run, StoreDay
 
 pytestmark = pytest.mark.django_db
 
@@ -83,6 +83,15 @@ def test_each_number_is_that_of_the_tables() -> None:
     synced = make_run("sync", "done", 1)
     make_run("sync", "running", 0)
     doctor.record([doctor.Finding("audit log", "bad", "audit-log-changed", {})])
+    for days, address in [(0, "10.0.0.1"), (0, "10.0.0.2"), (1, "10.0.0.1")]:
+        Denial.objects.create(
+            **dict.fromkeys(("first_at", "at"), now),
+            day=datetime.now(UTC).date() - timedelta(days=days),
+            reason="no-right",
+            action="push",
+            address=address,
+            count=3,
+        )
     found = scraped()
     wanted = {
         "repositories": 1,
@@ -98,6 +107,7 @@ def test_each_number_is_that_of_the_tables() -> None:
         "backup_timestamp_seconds": saved.started_at.timestamp(),
     }
     assert {name: found[name, ()] for name in wanted} == wanted
+    assert found["denials_total", ("push", "no-right")] == 6
     assert found["job_failed", ("backup",)] == 1
     assert found["job_failed", ("sync",)] == 0
     assert found["job_done_timestamp_seconds", ("sync",)] == synced.finished_at.timestamp()
@@ -115,7 +125,7 @@ def test_a_scrape_takes_few_queries_and_none_of_a_growing_table(
             make_run(kind, "done", hours)
     doctor.record([])
     queries: CaptureQueriesContext
-    with django_assert_num_queries(8) as queries:
+    with django_assert_num_queries(9) as queries:
         scraped()
     for query in queries:
         assert not [name for name in GROWING if f'"{name}"' in query["sql"]], query["sql"]
