@@ -11,6 +11,7 @@ from registryui.views.catalogue.layer import layer
 from registryui.views.catalogue.repositories import repositories
 from registryui.views.catalogue.repository import repository
 from registryui.views.catalogue.tag import manifest, tag
+from registryui.views.catalogue.tag_add import tag_add
 from registryui.views.catalogue.tag_archive import tag_archive
 from registryui.views.catalogue.tag_history import restore_digest
 from registryui.views.components import components
@@ -84,6 +85,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/", repositories, name="repositories"),
     path("repositories/<repository:repository>", repository, name="repository"),
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
+    path("repositories/<repository:repository>@<digest:digest>/tag", tag_add, name="tag_add"),
     path("repositories/<repository:repository>:<tag:tag>/archive", tag_archive, name="tag_archive"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
     path(

@@ -140,6 +140,13 @@ def restore_digest(repository: str, tag: str, digest: str, *, expected: str, by:
         ) from error
 
 
+def point(repository: str, tag: str, digest: str, *, expected: str, by: str) -> None:
+    """Sets the tag on an image that the repository has, if it is still on `expected` ("": on
+    nothing). Refused; Taken: it is on something else."""
+    require_answer()
+    _raise(_set(repository, [_Wish(tag, digest, expected, audited="tag.add")], by=by))
+
+
 def bring_back(registry: RegistryClient) -> None:
     """Restores the manifests that undo keeps and that clients deleted, without a tag: else the
     registry's own garbage collector deletes their blobs. RegistryError: it does not answer."""
@@ -169,6 +176,7 @@ class _Wish:
     expected: str  # what it may be on now; "": on nothing
     update: TagUpdate | None = None  # what it was; None: it moves now, by who wishes it
     media_type: str = ""
+    audited: str = "tag.restore"
     act: str = field(default_factory=lambda: uuid.uuid4().hex)  # by which its event is ours
 
     @property
@@ -434,7 +442,7 @@ def _conclude(
             )
             rows.kept(clock.now()).update(restored_at=now, restored_by=by[:255])
         audit.record(
-            "tag.restore" if one.tag else "manifest.restore",
+            one.audited if one.tag else "manifest.restore",
             f"{repository}:{one.tag}" if one.tag else f"{repository}@{one.digest}",
             by=by,
             result=AuditEvent.Result.FAILED if problem else AuditEvent.Result.DONE,

@@ -101,6 +101,7 @@ CATALOGUE = [
     View("tag-platform", f"{_TAG}?platform=linux/arm64/v8"),
     View("tag-no-platform", f"{_TAG}?platform=plan9/mips"),
     View("tag-raw-config", f"{_TAG}?tab=raw&part=config"),
+    View("tag-add", f"/repositories/{API}@{{index}}/tag"),
     View("tag-restore", f"/repositories/{API}:latest?tab=history&restore_digest={{older}}"),
     View("tag-history-moved", f"/repositories/{API}:latest?tab=history"),
     View("tag-protected", f"/repositories/{API}:2.13.2"),

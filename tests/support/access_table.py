@@ -9,6 +9,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "repositories": ("/repositories/", "viewer", None),
     "repository": ("/repositories/a/b", "viewer", None),
     "tag": ("/repositories/a/b:1", "viewer", None),
+    "tag_add": (f"/repositories/a/b@{DIGEST}/tag", "maintainer", "maintainer"),
     "tag_archive": ("/repositories/a/b:1/archive", None, "viewer"),
     "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
     "base_image": (f"/repositories/a/b@{DIGEST}/base", "viewer", None),

@@ -1,4 +1,4 @@
-"""./boathouse tag: deletes tags, lists recently deleted ones, and restores them."""
+"""./boathouse tag: adds and deletes tags, lists recently deleted ones, and restores them."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from django.core.management.base import CommandError
 
 from registryui.deletion import restore
 from registryui.deletion.execute import Selection
+from registryui.imports.promote import add_tag
 from registryui.management import deletion_facts as facts
 from registryui.management.command import BY, Options, Usage, add_json
 from registryui.management.deletion_command import DeletingCommand, add_options, read_reference
@@ -14,12 +15,21 @@ from registryui.models import TagTombstone
 
 class Command(DeletingCommand):
     help = (
-        "Deletes tags; other tags of the same image are kept. Deleted and overwritten tags can be"
-        " restored for BOATHOUSE_UNDO_DAYS. The exit status is 1 if anything failed."
+        "Adds and deletes tags; other tags of the same image are kept. Deleted and overwritten"
+        " tags can be restored for BOATHOUSE_UNDO_DAYS. The exit status is 1 if anything failed."
     )
 
     def add_arguments(self, parser: Any) -> None:
         acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+        add = acts.add_parser("add", help="tag an image again, here or in another repository")
+        add.add_argument("reference", metavar="REPOSITORY:TAG or REPOSITORY@DIGEST")
+        add.add_argument(
+            "names", nargs="+", metavar="NEW", help="a tag, or REPOSITORY:TAG to promote it there"
+        )
+        add.add_argument(
+            "--replace", action="store_true", help="even if the tag is on another image"
+        )
+        add_json(add)
         delete = acts.add_parser("delete", help="delete tags")
         delete.add_argument("references", nargs="+", metavar="REPOSITORY:TAG")
         delete.add_argument(
@@ -43,8 +53,40 @@ class Command(DeletingCommand):
         add_options(restore)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        acts = {"delete": self._delete, "deleted": self._deleted, "restore": self._restore}
+        acts = {
+            "add": self._add,
+            "delete": self._delete,
+            "deleted": self._deleted,
+            "restore": self._restore,
+        }
         acts[options["act"]](options)
+
+    def _add(self, options: Options) -> None:
+        found = read_reference(options["reference"])
+        if not (found.tag or found.digest):
+            raise Usage("Expected REPOSITORY:TAG or REPOSITORY@DIGEST.")
+        names = [
+            read_reference(one if ":" in one else f"{found.repository}:{one}")
+            for one in options["names"]
+        ]
+        if not all(one.tag and not one.digest for one in names):
+            raise Usage("Expected new tags: TAG or REPOSITORY:TAG.")
+        added = []
+        for one in names:
+            name = f"{one.repository}:{one.tag}"
+            try:
+                digest = add_tag(
+                    *(found.repository, found.digest or found.tag, one.repository, one.tag),
+                    by=BY,
+                    replace=options["replace"],
+                )
+            except restore.Taken as error:
+                raise CommandError(
+                    f"{name} exists and points to {error.digest}; --replace moves it."
+                ) from error
+            added.append({"repository": one.repository, "tag": one.tag, "digest": digest})
+        lines = [f"Tagged {one['repository']}:{one['tag']}  {one['digest']}" for one in added]
+        self.say(added, *lines)
 
     def _delete(self, options: Options) -> None:
         tags: dict[str, list[str]] = {}

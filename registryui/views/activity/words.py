@@ -24,6 +24,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
     "tag": (
         gettext_lazy("Tags"),
         {
+            "tag.add": ("tags", gettext_lazy("Add tag")),
             "tag.delete": ("trash-2", gettext_lazy("Delete tag")),
             "tag.restore": ("undo-2", gettext_lazy("Restore tag")),
         },
