@@ -33,7 +33,7 @@ _LEVELS = {"warnings": "warn", "errors": "bad", "none": ""}
 class Command(BoathouseCommand):
     help = (
         "Notifications: `notify add ops --mail ops@example.net` or `notify add chat https://…`, "
-        "then `notify test chat`. Messages say what is wrong, and when it is well again; with "
+        "then `notify test chat`. Messages say what is wrong, and when it is resolved; with "
         "--pushes and --deletes also what happened to repositories."
     )
 
