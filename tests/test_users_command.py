@@ -494,7 +494,7 @@ def test_the_script_ends_with_0_1_or_2(script: Script) -> None:
     assert again.stderr == "boathouse: A registry user named ci already exists.\n"
     odd = script("user", "add", "b", "--pull", "UPPER")
     assert (odd.returncode, odd.stdout) == (2, "")
-    assert "boathouse user add: error: argument --pull: “UPPER” is not a valid scope" in odd.stderr
+    assert "Argument --pull: “UPPER” is not a valid scope" in odd.stderr
     assert script("user", "rights", "ci").returncode == 2
     listed = script("user", "list")
     assert re.search(r"^ci +active +- +team/\* ", listed.stdout, re.MULTILINE)

@@ -8,10 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import socket
-import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -40,9 +37,12 @@ from tests.support.proxy_client import (
     ask,
     connected,
     digest,
+    head,
     made,
     manifest,
     push,
+    sent,
+    statuses_of_guesses,
 )
 from tests.support.waiting import LONGEST, until
 
@@ -413,19 +413,6 @@ def raw(request: bytes, address: str = "127.0.0.1") -> bytes:
         return answer
 
 
-@contextmanager
-def sent(request: bytes, address: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
-    """A connection over which nginx has these bytes."""
-    place = ("127.0.0.1", settings.PORT)
-    context = ssl._create_unverified_context()
-    with (
-        socket.create_connection(place, timeout=LONGEST, source_address=(address, 0)) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as secure,
-    ):
-        secure.sendall(request)
-        yield secure
-
-
 def test_http_1_0_and_smuggled_requests_are_no_way_around(instance: Instance) -> None:
     user = made("team", ("pull", "team/*"), ("push", "team/*"))
     login = f"Authorization: {proxy.basic(*user)['Authorization']}\r\n".encode()
@@ -463,11 +450,6 @@ def heard(instance: Instance) -> Iterator[list[Heard]]:
         instance.stop(name)
     with listener(*map(sockets.registry, sockets.REGISTRIES)) as requests:
         yield requests
-
-
-def head(user: tuple[str, str], *headers: str) -> bytes:
-    login = f"Authorization: {proxy.basic(*user)['Authorization']}"
-    return "\r\n".join(["Host: localhost", "Connection: close", login, *headers, "", ""]).encode()
 
 
 def test_a_mount_that_was_not_understood_is_not_passed_on(
@@ -1001,32 +983,13 @@ def test_switching_off_ends_the_old_secret_too(instance: Instance) -> None:
 
 def test_guessing_is_slowed_down_and_locks_out_nobody(instance: Instance) -> None:
     user = made("ci", ("pull", "*"))
-    assert _statuses_of_guesses() == {401, 429}
+    assert statuses_of_guesses() == {401, 429}
     assert ask("GET", "/v2/team/api/manifests/1", user).status == 200  # from the same address
     assert ask("GET", "/v1/search?q=a", user).status == 404  # answered by the listener
     row = users.RegistryUser.objects.get(name="ci")
     users.rotate(row, by="tests", overlap=timedelta(hours=1))
     assert ask("GET", "/v2/team/api/manifests/1", user).status == 200  # with the old secret
     assert ask("GET", "/v2/").status == 401  # without a name nobody guesses
-
-
-def _statuses_of_guesses() -> set[int]:
-    """Guesses until one is told to wait; others are made to, which nobody waits for."""
-    statuses: set[int] = set()
-    with ExitStack() as stack:
-        unanswered: list[ssl.SSLSocket] = []
-        for number in range(1000):
-            guess = head(("ci", f"guess-{number}"))
-            line = stack.enter_context(sent(b"GET /v2/ HTTP/1.1\r\n" + guess))
-            line.setblocking(False)
-            unanswered.append(line)
-            for one in tuple(unanswered):
-                with suppress(ssl.SSLWantReadError):
-                    statuses.add(int(one.recv(100).split()[1]))
-                    unanswered.remove(one)
-            if 429 in statuses:
-                break
-    return statuses
 
 
 def test_the_log_names_only_who_was_verified(instance: Instance) -> None:

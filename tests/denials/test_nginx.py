@@ -19,9 +19,17 @@ from registryui.accounts import users
 from registryui.denials import count
 from registryui.models import Denial, RegistryUser
 from registryui.registry.client import RegistryClient
-from tests.accounts.test_proxy import _statuses_of_guesses
 from tests.support.instance import Instance, take_portal_away, wait_for
-from tests.support.proxy_client import TYPE, Answer, ask, digest, made, manifest, push
+from tests.support.proxy_client import (
+    TYPE,
+    Answer,
+    ask,
+    digest,
+    made,
+    manifest,
+    push,
+    statuses_of_guesses,
+)
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
@@ -135,7 +143,7 @@ def test_what_all_are_refused_has_its_reason(instance: Instance) -> None:
 
 def test_a_flood_is_counted_though_not_each_line_is_written(instance: Instance) -> None:
     made("ci", ("pull", "*"))
-    assert 429 in _statuses_of_guesses()
+    assert 429 in statuses_of_guesses()
     counted(lambda: ("ci", "login", "", "rate-limited") in facts())
     assert ("ci", "login", "", "wrong-password") in facts()
 

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from registryui.models import RegistryEvent
 from tests.support.receivers import Hook, MailServer, hook, mail_server
+
+DIGEST = "sha256:" + "1" * 64
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +35,19 @@ def mails(settings: Any) -> Iterator[MailServer]:
         settings.SMTP_TLS = "off"
         settings.SMTP_USER, settings.SMTP_PASSWORD = "boathouse", "a secret of the server"
         yield made
+
+
+def push(repository: str, tag: str = "1.0", number: int = 0, **fields: Any) -> RegistryEvent:
+    """As the registry reports it; not stored."""
+    return RegistryEvent(
+        event_id=f"{repository}-{tag}-{number}",
+        action=fields.pop("action", "push"),
+        repository=repository,
+        tag=tag,
+        digest=DIGEST,
+        at=timezone.now(),
+        actor="ci",
+        address="10.0.0.7",
+        media_type="application/vnd.oci.image.manifest.v1+json",
+        **fields,
+    )

@@ -12,12 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui import audit
-from registryui.models import Delivery, Receiver, RegistryEvent
+from registryui.models import Delivery, Receiver
 from registryui.notify import deliveries, events, receivers
 from registryui.notify.receivers import Wanted
 
+from .conftest import DIGEST, push
+
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
-DIGEST = "sha256:" + "1" * 64
 EVENTS = Wanted(
     "webhook", "https://h.example/", "", has_pushes=True, has_deletes=True, repositories="team/*"
 )
@@ -26,21 +27,6 @@ EVENTS = Wanted(
 @pytest.fixture
 def chat() -> Receiver:
     return receivers.add("chat", EVENTS, by="tests")[0]
-
-
-def push(repository: str, tag: str = "1.0", number: int = 0, **fields: Any) -> RegistryEvent:
-    return RegistryEvent(
-        event_id=f"{repository}-{tag}-{number}",
-        action=fields.pop("action", "push"),
-        repository=repository,
-        tag=tag,
-        digest=DIGEST,
-        at=timezone.now(),
-        actor="ci",
-        address="10.0.0.7",
-        media_type="application/vnd.oci.image.manifest.v1+json",
-        **fields,
-    )
 
 
 def subjects() -> list[str]:

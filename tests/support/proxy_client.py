@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,3 +102,41 @@ def made(name: str, *may: tuple[str, str], **options: Any) -> tuple[str, str]:
     done = users.create(name, by="tests", may=rights.parse(may), **options)
     assert done.proof.is_proved, done.proof
     return name, done.secret
+
+
+@contextmanager
+def sent(request: bytes, address: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
+    """A connection over which nginx has these bytes."""
+    place = ("127.0.0.1", settings.PORT)
+    context = ssl._create_unverified_context()
+    with (
+        socket.create_connection(place, timeout=LONGEST, source_address=(address, 0)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        secure.sendall(request)
+        yield secure
+
+
+def head(user: tuple[str, str], *headers: str) -> bytes:
+    """The headers of a request with that login."""
+    login = f"Authorization: {proxy.basic(*user)['Authorization']}"
+    return "\r\n".join(["Host: localhost", "Connection: close", login, *headers, "", ""]).encode()
+
+
+def statuses_of_guesses() -> set[int]:
+    """Guesses until one is told to wait; others are made to, which nobody waits for."""
+    statuses: set[int] = set()
+    with ExitStack() as stack:
+        unanswered: list[ssl.SSLSocket] = []
+        for number in range(1000):
+            guess = head(("ci", f"guess-{number}"))
+            line = stack.enter_context(sent(b"GET /v2/ HTTP/1.1\r\n" + guess))
+            line.setblocking(False)
+            unanswered.append(line)
+            for one in tuple(unanswered):
+                with suppress(ssl.SSLWantReadError):
+                    statuses.add(int(one.recv(100).split()[1]))
+                    unanswered.remove(one)
+            if 429 in statuses:
+                break
+    return statuses

@@ -26,8 +26,8 @@ def test_a_page_that_is_not_there_leads_on() -> None:
 def test_a_missing_role_is_said_in_words_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     client = Client()
     client.force_login(make_operator(role=Role.VIEWER))
-    answer = client.get("/doctor")
-    assert "refused: GET /doctor to vera" in caplog.messages
+    answer = client.get("/operators")
+    assert "refused: GET /operators to vera" in caplog.messages
     assert answer.status_code == 403
     page = answer.content.decode()
     assert "This requires the role “Administrator”; yours is “Viewer”." in page

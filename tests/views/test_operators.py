@@ -242,14 +242,14 @@ def test_the_command_changes_and_removes() -> None:
     row.refresh_from_db()
     assert row.is_active
     assert row.check_password(password)
-    run("remove", "vera")
+    run("remove", "vera", "--yes")
     assert not Operator.objects.filter(username="vera").exists()
 
 
 def test_the_command_refuses_with_one_sentence() -> None:
     make_operator("ada", Role.ADMIN)
     for words, sentence in [
-        (("remove", "ada"), "last active administrator"),
+        (("remove", "ada", "--yes"), "last active administrator"),
         (("disable", "ada"), "last active administrator"),
         (("role", "ada", "viewer"), "last active administrator"),
         (("role", "nobody", "viewer"), "There is no operator nobody"),
