@@ -28,7 +28,7 @@ document.addEventListener("keydown", (event) => {
 
 // A question is a page with a dialog over it: a modal one from here on. Escape is Cancel, and then
 // the focus is where it was before.
-const cancel = document.querySelector("dialog [data-cancel]");
+const cancel = document.querySelector("dialog .dialog__foot > a");
 if (cancel) {
   const dialog = cancel.closest("dialog");
   dialog.close();

@@ -59,7 +59,7 @@ def test_a_tag_deleted_in_the_browser_is_gone_for_docker_and_undo_brings_it_back
         tab.login()
         tab.open(f"/repositories/{repository}:1.0")
         tab.page.click("form[action='/delete'] button")
-        expect(tab.page.locator("dialog:modal [data-cancel]")).to_be_focused()
+        expect(tab.page.locator("dialog:modal .dialog__foot > a")).to_be_focused()
         tab.page.keyboard.press("Escape")
         tab.page.wait_for_url(f"**/repositories/{repository}:1.0")
         expect(tab.page.locator("form[action='/delete'] button")).to_be_focused()
