@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,12 @@ def digests(url: str) -> dict[str, dict[str, str]]:
 
 
 def leave_an_upload(store: Path) -> None:
-    """As a client that was cut off leaves it."""
+    """As a client that was cut off just now leaves it. The registry itself removes old ones: each
+    of its processes looks for some at a random minute of its first hour."""
     place = store / paths.uploads("library/app") / "0b9bd5d0-0000-4000-8000-000000000000"
     place.mkdir(parents=True)
     (place / "data").write_bytes(b"half of a layer")
-    (place / "startedat").write_text("2026-01-01T00:00:00Z")
+    (place / "startedat").write_text(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def files(store: Path) -> dict[str, tuple[Any, ...]]:
