@@ -65,6 +65,7 @@ def digest(own: Product, repository: str, tag: str) -> str:
     return answer.headers["docker-content-digest"] if answer.status == 200 else ""
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_a_policy_is_made_tried_enabled_and_run_in_a_browser(
     own: Product, own_browser: Browser, registry: Registry
 ) -> None:
