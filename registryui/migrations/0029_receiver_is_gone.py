@@ -15,4 +15,9 @@ class Migration(migrations.Migration):
             name='is_gone',
             field=models.BooleanField(db_default=False, default=False),
         ),
+        migrations.AddField(
+            model_name='storeday',
+            name='undo_size',
+            field=models.BigIntegerField(db_default=0, default=0),
+        ),
     ]
