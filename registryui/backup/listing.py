@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from django.utils.translation import gettext as _
 
+from registryui.oci import names
 from registryui.oci.digest import is_canonical
 from registryui.refused import Refused
 from registryui.registry import paths
@@ -29,7 +30,7 @@ class Listing:
 
     blobs: dict[str, int] = field(default_factory=dict)  # that links need, and their bytes
     repositories: int = 0
-    tags: int = 0
+    tags: int = 0  # without referrer tags
     missing: list[str] = field(default_factory=list)  # linked blobs that are not in the store
 
     @property
@@ -50,7 +51,7 @@ def write_links(store: FileStore, file: IO[str], beat: Callable[[], None]) -> Li
             file.write(json.dumps(record, separators=(",", ":")) + "\n")
             needed |= digests(record)
             found.repositories += 1
-            found.tags += len(record["tags"])
+            found.tags += names.tag_counts(record["tags"])[0]
     if store.unfollowed:
         raise Refused(
             _(

@@ -25,6 +25,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from registryui.oci import names
 from registryui.refused import Refused
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import RegistryError
@@ -212,7 +213,7 @@ def _compare(found: Rehearsal, data: Path, records: Iterator[dict[str, Any]]) ->
                 except RegistryError as error:
                     answer = str(error)
                 if answer == digest:
-                    found.tags += 1
+                    found.tags += names.tag_counts([tag])[0]
                 elif len(found.problems) < NAMED:
                     name = f"{record['name']}:{tag}"
                     found.problems.append(f"{name} is {answer or 'missing'}, not {digest}")

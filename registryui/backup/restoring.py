@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db.migrations.loader import MigrationLoader
 from django.utils.translation import gettext as _
 
+from registryui.oci import names
 from registryui.refused import Refused
 from registryui.registry import paths
 from registryui.registry.storages import FILESYSTEM
@@ -200,7 +201,7 @@ def _links(done: Restored, file: Path, root: Path, progress: Progress) -> None:
                     os.close(handle)
                 if at:
                     os.utime(place, (at, at))
-            done.tags += len(record["tags"])
+            done.tags += names.tag_counts(record["tags"])[0]
             progress("links", done.tags, done.facts.tags)
 
 

@@ -97,7 +97,7 @@ def _purge_manifest(repository: str, digest: str, by: str, fingerprint: str | No
         ManifestTombstone.objects.filter(repository=repository, digest__in=gone).delete()
         _untag(registry, planned, gone, act)
         blobs = _take_blobs(registry, row, [dead[one] for one in order if one in gone])
-    _conclude(row, planned, results, blobs, by)
+    _conclude(row, planned, results, blobs, act, by)
     return replace(planned, results=tuple(results))
 
 
@@ -298,6 +298,7 @@ def _conclude(
     planned: Purge,
     results: Sequence[Result],
     blobs: Sequence[str],
+    act: str,
     by: str,
 ) -> None:
     failed = [one for one in results if one.state == "failed"]
@@ -312,6 +313,7 @@ def _conclude(
         by=by,
         result=AuditEvent.Result.FAILED if failed else AuditEvent.Result.DONE,
         details={
+            "act": act,
             "tags": list(planned.tags),
             "referrer_tags": list(planned.referrer_tags),
             "manifests": [one.digest for one in results if one.state != "failed"],

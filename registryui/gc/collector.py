@@ -520,9 +520,14 @@ class _GcRun(runs.Work[Result]):
         result = self.result
         result.repositories, result.manifests = mark.repositories, mark.manifest_count
         result.blobs, result.bytes = mark.blob_count, mark.size
+        result.manifest_blobs = mark.stored_manifests
         result.kept_blobs, result.kept_bytes = mark.kept_count, mark.kept_size
+        result.kept_manifest_blobs = mark.kept_manifests
         result.candidate_manifests = len(mark.manifests)
         result.candidate_blobs = len(mark.blobs)
+        result.candidate_manifest_blobs = sum(
+            key in mark.manifest_keys for key, _size in mark.blobs
+        )
         result.candidate_bytes = sum(size for _key, size in mark.blobs)
         result.grace_bytes = mark.grace_size
         result.skipped_repositories = sorted(mark.skipped.items())

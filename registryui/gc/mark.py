@@ -63,7 +63,12 @@ class Mark:
     skipped: dict[str, str] = field(default_factory=dict)  # repository to why
     repositories: int = 0
     manifest_count: int = 0
-    blob_count: int = 0
+    blob_count: int = 0  # of the store: layers, configs and manifests
+    manifest_keys: set[bytes] = field(
+        default_factory=set
+    )  # of those, the manifests that are linked
+    kept_manifests: int = 0  # blobs, too
+    stored_manifests: int = 0
     size: int = 0  # bytes of all blobs
     kept_count: int = 0
     kept_size: int = 0
@@ -191,8 +196,11 @@ class Marker:
             mark.blob_count += len(answer.keys)
             mark.size += sum(answer.sizes)
             for key, size, changed in zip(answer.keys, answer.sizes, answer.changed, strict=True):
+                is_manifest = key in mark.manifest_keys
+                mark.stored_manifests += is_manifest
                 if key in mark.needed:
                     mark.kept_count += 1
+                    mark.kept_manifests += is_manifest
                     mark.kept_size += size
                 elif changed >= before or key in mark.within_grace:
                     mark.grace_size += size
@@ -291,6 +299,9 @@ class Marker:
         linked, away = set(links.manifests), self._away.get(name, set())
         staying = here.kept | here.within_grace
         mark.manifest_count += len(linked)
+        others = [one for one in linked if not is_canonical(one)]
+        stored = remembered(others).values() if others else ()
+        mark.manifest_keys.update(map(key_of, (*linked, *stored)))
         mark.manifests += [(name, digest) for digest in linked - staying]
         mark.wanted |= {(name, digest) for digest in away & staying - linked}
         self._add(here.kept, is_kept=True)

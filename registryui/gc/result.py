@@ -30,12 +30,15 @@ class Result(runs.Result):
     stages: list[Stage] = field(default_factory=list)
     repositories: int = 0  # of the whole store, as the first mark of the run saw it
     manifests: int = 0  # in repositories: the same one in two counts twice
-    blobs: int = 0
+    blobs: int = 0  # in the store: layers, configs and manifests
+    manifest_blobs: int | None = None  # of those: a manifest of two repositories is one blob
     bytes: int = 0
     kept_blobs: int = 0
+    kept_manifest_blobs: int | None = None
     kept_bytes: int = 0
     candidate_manifests: int = 0
     candidate_blobs: int = 0
+    candidate_manifest_blobs: int | None = None
     candidate_bytes: int = 0
     grace_bytes: int = 0  # unreachable, but within the grace period
     quarantined: int = 0  # blobs, by this run

@@ -7,6 +7,8 @@
                  be freed if it went away. size - own size is shared with others.
     shared size  of the store: bytes of blobs that two manifests or more need.
     named size   bytes of all tags together if each lay there alone.
+    undo size    bytes that only deleted and overwritten tags need which undo still keeps; of these
+                 blobs, too, an estimate: see freed.py.
 
 Manifests themselves, some kB each, count in Repository.size (kept by ingest.py) and nowhere else.
 Foreign layers are not in the registry and have size 0. The rest is as true as it is old:
@@ -33,9 +35,10 @@ from registryui.models import (
     Run,
     StoreDay,
     Tag,
+    TagTombstone,
 )
 
-from . import counts
+from . import counts, freed
 
 PAUSE = timedelta(seconds=2)  # between two measurements, at least
 SHARE = 20  # the pause is so many times what measuring took: it takes 5 % of one processor
@@ -67,8 +70,10 @@ def is_due() -> bool:
         return False
     at = Repository.objects.aggregate(at=Max("changed_at"))["at"]
     changed = at is not None and at >= last.measured_at
+    ended = TagTombstone.objects.filter(keep_until__gt=last.measured_at, keep_until__lte=now)
     count = counts.of_store().repositories
-    return changed or count != last.repositories or last.day != now.date()
+    is_other = changed or count != last.repositories or last.day != now.date()
+    return is_other or ended.exists()
 
 
 @dataclass(slots=True)
@@ -184,4 +189,5 @@ def _store() -> dict[str, int]:
     )
     blobs["size"] = blobs.pop("total")
     named = Tag.objects.filter(refers_to="").aggregate(named_size=Sum("size"))
-    return {name: value or 0 for name, value in {**counted, **blobs, **named}.items()}
+    undo = {"undo_size": freed.held_by_undo(timezone.now())}
+    return {name: value or 0 for name, value in {**counted, **blobs, **named, **undo}.items()}

@@ -24,6 +24,7 @@ from registryui import audit, runs, schedules
 from registryui.index import ingest
 from registryui.models import Run, Tag
 from registryui.models.mirrored import mirrored_names
+from registryui.oci import names
 from registryui.refused import Refused
 from registryui.registry import choose
 from registryui.registry.choose import open_source
@@ -44,7 +45,8 @@ class Result(runs.Result):
     deep: bool = False
     source: str = ""  # "store" or "http"
     repositories: int = 0
-    tags: int = 0  # that were looked at
+    tags: int = 0  # that were looked at, without referrer tags
+    referrer_tags: int = 0
     broken: int = 0
     marked: int = 0  # tags whose pages say now that they are damaged
     unmarked: int = 0  # and no longer
@@ -222,7 +224,9 @@ def _take(work: _Checking, found: Probed) -> None:
         work.note(f"{name}: {found.error}")
         return
     probed = len(found.complete) + len(found.broken)
-    result.tags += probed
+    tags, referrer_tags = names.tag_counts((*found.complete, *(one.tag for one in found.broken)))
+    result.tags += tags
+    result.referrer_tags += referrer_tags
     result.broken += len(found.broken)
     work.run.done += probed
     for one in found.broken:

@@ -107,4 +107,6 @@ def deliveries_table(rows: Sequence[Delivery]) -> str:
 
 
 def _state(row: Receiver) -> str:
-    return "enabled" if row.is_active else "disabled"
+    if row.is_active:
+        return "enabled"
+    return "disabled: it answered 410 Gone" if row.is_gone else "disabled"

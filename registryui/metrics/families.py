@@ -163,15 +163,19 @@ def of_store() -> Metrics:
     found = counts.of_store()
     yield _gauge("repositories", "Repositories.", ((), found.repositories))
     yield _gauge("tags", "Tags, without those of signatures and the like.", ((), found.tags))
-    yield _gauge("manifests", "Manifests.", ((), found.manifests))
+    yield _gauge("manifests", "Manifests, in each repository that has them.", ((), found.manifests))
 
 
 def of_sizes() -> Metrics:
     measured = sizes.newest()
     if measured is None:
         return
-    yield _gauge("blobs", "Blobs, each once.", ((), measured.blobs))
-    yield _gauge("blobs_size_bytes", "Bytes of all blobs, each once.", ((), measured.size))
+    yield _gauge(
+        "blobs",
+        "Layers and configs, each once. Manifests are blobs of the store, too.",
+        ((), measured.blobs),
+    )
+    yield _gauge("blobs_size_bytes", "Bytes of layers and configs, each once.", ((), measured.size))
 
 
 def of_activity() -> Metrics:

@@ -76,10 +76,11 @@ class StoreDay(models.Model):
     repositories = models.PositiveIntegerField(default=0)
     tags = models.PositiveIntegerField(default=0)  # without referrer tags
     manifests = models.PositiveIntegerField(default=0)
-    blobs = models.PositiveIntegerField(default=0)
-    size = models.BigIntegerField(default=0)  # bytes of all blobs, each once
+    blobs = models.PositiveIntegerField(default=0)  # layers and configs: no manifests
+    size = models.BigIntegerField(default=0)  # bytes of all of these, each once
     shared_size = models.BigIntegerField(default=0)  # of them, in two manifests or more
     named_size = models.BigIntegerField(default=0)  # bytes if each tag lay there alone
+    undo_size = models.BigIntegerField(default=0, db_default=0)  # bytes that only undo keeps
     pulls = models.PositiveIntegerField(default=0)
     pushes = models.PositiveIntegerField(default=0)
 

@@ -30,6 +30,7 @@ class Receiver(models.Model):
     repositories = models.CharField(max_length=512, blank=True)  # patterns, for both; "": all
     language = models.CharField(max_length=16)
     is_active = models.BooleanField(default=True)
+    is_gone = models.BooleanField(default=False, db_default=False)  # disabled: it answered 410
     audit_row = models.BigIntegerField(default=0)  # up to which deletes were queued
     omitted = models.PositiveIntegerField(default=0)  # pushes and deletes that were too frequent
     made_by = models.CharField(max_length=255, blank=True)

@@ -131,10 +131,19 @@ def set_active(row: Receiver, *, is_active: bool, by: str) -> Receiver:
     with transaction.atomic():
         row = _locked(row)
         if row.is_active != is_active:
-            row.is_active = is_active
+            row.is_active, row.is_gone = is_active, False
             row.audit_row = events.newest_row()
             _save(row, "receiver.enable" if is_active else "receiver.disable", by)
     return row
+
+
+@transaction.atomic
+def disable_gone(row: Receiver) -> None:
+    """Disables a webhook that answered 410 Gone; nothing if somebody has disabled or removed it."""
+    found = Receiver.objects.select_for_update().filter(pk=row.pk, is_active=True).first()
+    if found is not None:
+        found.is_active, found.is_gone = False, True
+        _save(found, "receiver.disable", "schedule", reason="410 Gone")
 
 
 @sensitive_variables("secret")
@@ -292,11 +301,11 @@ def _locked(row: Receiver) -> Receiver:
     return found
 
 
-def _save(row: Receiver, act: str, by: str) -> None:
+def _save(row: Receiver, act: str, by: str, **details: str) -> None:
     try:
         with transaction.atomic():
             row.save()
-            audit.record(act, row.name, by=by, details=facts(row))
+            audit.record(act, row.name, by=by, details={**facts(row), **details})
     except IntegrityError as error:
         raise Refused(_("A receiver with this name already exists.")) from error
     log.info("%s %s by %s", act, row.name, by)

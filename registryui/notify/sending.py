@@ -1,8 +1,11 @@
 """The worker's part: sends what is due, each receiver in a thread of its own.
 
     waiting ── 2xx ──► sent
-       │ └─ else ──► again after 5 s, 30 s, 2 min, 10 min, 30 min, 1 h, then every 2 h ──► failed
-       └─ no answer: the receiver's other messages wait as long                        (24 h)
+       │ ├─ else ──► again after 5 s, 30 s, 2 min, 10 min, 30 min, 1 h, then every 2 h ──► failed
+       │ └─ 410 ──► failed, and the receiver is disabled                                (24 h)
+       └─ no answer, or a Retry-After: the receiver's other messages wait as long
+
+A Retry-After (of 429 and 503) makes a pause longer, up to LAST_PAUSE, never shorter.
 
 One host sends. A thread that hangs ends by itself (webhook.LONGEST), and keeps up only its own
 receiver.
@@ -79,13 +82,17 @@ def send_due(pk: int) -> None:
         attempt = _attempt(receiver, due)
         for row in due:
             _note(row, attempt)
-        if not attempt.is_done and not attempt.status:
+        if attempt.is_gone:
+            receivers.disable_gone(receiver)
+            return
+        if not attempt.is_done and (attempt.retry_after or not attempt.status):
             _postpone(pk, due[0])
             return
 
 
 def send_test(receiver: Receiver, *, by: str) -> Delivery:
-    """Sends a test now, once; also to a disabled receiver. The row says what came of it."""
+    """Sends a test now, once; also to a disabled receiver. The row says what came of it. If the
+    receiver is gone it is disabled, as by any message."""
     message = messages.test(by)
     row = Delivery.objects.create(
         receiver=receiver,
@@ -96,7 +103,10 @@ def send_test(receiver: Receiver, *, by: str) -> Delivery:
         state=State.FAILED,  # so that the worker does not send it, too
         made_at=timezone.now(),
     )
-    _note(row, _attempt(receiver, [row]))
+    attempt = _attempt(receiver, [row])
+    _note(row, attempt)
+    if attempt.is_gone:
+        receivers.disable_gone(receiver)
     return row
 
 
@@ -126,10 +136,11 @@ def _note(row: Delivery, attempt: Attempt) -> None:
     ]
     number = len(row.attempts) - 1
     pause = PAUSES[number] if number < len(PAUSES) else LAST_PAUSE
+    pause = max(pause, min(attempt.retry_after, LAST_PAUSE))
     row.next_at = now + timedelta(seconds=pause)
     if attempt.is_done:
         row.state = State.SENT
-    elif row.next_at > row.until:
+    elif attempt.is_gone or row.next_at > row.until:
         row.state = State.FAILED
     row.save(update_fields=["attempts", "next_at", "state"])
     if not attempt.is_done:
@@ -137,6 +148,6 @@ def _note(row: Delivery, attempt: Attempt) -> None:
 
 
 def _postpone(pk: int, row: Delivery) -> None:
-    """The receiver does not answer: its other messages wait for the next attempt of this one."""
+    """The receiver does not answer or asks for a pause: its other messages wait as long."""
     waiting = Delivery.objects.waiting().filter(receiver=pk, until__gt=timezone.now())
     waiting.filter(next_at__lt=row.next_at).update(next_at=row.next_at)

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import http.client
 import ipaddress
+import re
 import secrets
 import socket
 import ssl
@@ -19,6 +20,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from math import ceil
 from urllib.parse import SplitResult, urlsplit
 
 import psutil
@@ -34,6 +39,7 @@ ANSWER_SECONDS = 10.0  # between two pieces of an answer
 LONGEST = 20.0  # seconds of a request in all
 MOST_BYTES = 1000  # of an answer that are read and kept
 PREFIX = "whsec_"
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,12 @@ class Attempt:
     ms: int
     answer: str = ""
     error: str = ""
+    retry_after: int = 0  # seconds that a busy receiver asks for; 0: it does not
+
+    @property
+    def is_gone(self) -> bool:
+        """The receiver wants no more messages (Standard Webhooks, 410 Gone)."""
+        return self.status == HTTPStatus.GONE
 
     @property
     def is_done(self) -> bool:
@@ -76,18 +88,33 @@ def send(url: str, secret: str, key: str, body: str) -> Attempt:
         "webhook-timestamp": str(at),
         "webhook-signature": signature(secret, key, at, body),
     }
-    status, answer, error = 0, "", ""
+    status, answer, error, retry_after = 0, "", "", 0
     try:
         with _connected(urlsplit(url)) as (connection, target):
             connection.request("POST", target, body.encode(), headers)
             response = connection.getresponse()
             status = response.status
+            if status in _BUSY:
+                retry_after = seconds_of(response.getheader("Retry-After", ""))
             answer = response.read(MOST_BYTES).decode(errors="replace")
     except (OSError, http.client.HTTPException, ValueError) as problem:
         error = _words(problem)
     if status and not error and not 200 <= status < 300:
         error = f"HTTP status {status}"
-    return Attempt(status, round((time.monotonic() - began) * 1000), answer, error)
+    return Attempt(status, round((time.monotonic() - began) * 1000), answer, error, retry_after)
+
+
+def seconds_of(retry_after: str) -> int:
+    """Seconds from now that a Retry-After names, as a number or a date; 0: none, or in the past."""
+    text = retry_after.strip()
+    if re.fullmatch("[0-9]{1,9}", text):
+        return int(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return 0
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0, ceil((at - datetime.now(UTC)).total_seconds()))
 
 
 class NotAllowed(OSError):

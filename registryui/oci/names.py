@@ -6,6 +6,7 @@ like an endpoint (`a/manifests/b`): paths are parsed from the right.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -110,6 +111,13 @@ def referrer_subject(tag: str) -> str:
     """
     match = _REFERRER_TAG.fullmatch(tag)
     return f"sha256:{match[1]}" if match else ""
+
+
+def tag_counts(tags: Iterable[str]) -> tuple[int, int]:
+    """How many of these are tags, and how many referrer tags. Whatever counts tags counts those of
+    signatures and the like by themselves."""
+    found = [bool(referrer_subject(tag)) for tag in tags]
+    return len(found) - sum(found), sum(found)
 
 
 def is_fallback(tag: str) -> bool:

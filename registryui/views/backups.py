@@ -72,7 +72,7 @@ def backup_stop(request: Request) -> HttpResponse:
     """Asks the one under way to end; earlier snapshots are as they were."""
     newest = next(iter(kept.newest_runs(1)), None)
     if newest is None or newest.state != Run.State.RUNNING:
-        messages.info(request, _("It has already ended."))
+        messages.info(request, _("The backup has already ended."))
     else:
         runs.ask_to_stop(newest, by=request.user.actor)
         messages.info(request, _("The backup stops in a moment; earlier snapshots are intact."))

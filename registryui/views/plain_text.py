@@ -8,7 +8,10 @@ sent as UTF-8.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from django.utils.translation import ngettext, pgettext
 
 VALUE_LIMIT = 2_000  # characters of one label, variable or command
 NAME_LIMIT = 255
@@ -47,6 +50,16 @@ def line(text: str, limit: int = NAME_LIMIT) -> str:
     """The same on one line, with an ellipsis for what was cut: names, actors, media types."""
     one = shown(" ".join(text[: limit * 4].split()), limit)
     return one.text + ("…" if one.is_cut or len(text) > limit * 4 else "")
+
+
+def named(names: Sequence[str], *, most: int = 5) -> str:
+    """`ci, bot and 3 more`: what a message is about, on one line."""
+    first = pgettext("between names in a list", ", ").join(line(one, 80) for one in names[:most])
+    more = len(names) - most
+    if more <= 0:
+        return first
+    words = ngettext("%(names)s and %(n)d more", "%(names)s and %(n)d more", more)
+    return words % {"names": first, "n": more}
 
 
 def _spell(found: re.Match[str]) -> str:

@@ -198,7 +198,7 @@ def test_the_page_asks_before_and_tells_after(world: World, mika: Client) -> Non
     fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asks))
     assert fields["expected"] == world.new
     done = mika.post("/restore-digest", fields, follow=True)
-    assert f"Restored 1 to {world.old[7:19]}." in done.content.decode()
+    assert f"Restored {R}:1 to {world.old[7:19]}." in done.content.decode()
     assert world.now() == world.old
     again = mika.post("/restore-digest", fields, follow=True).content.decode()
     assert "was changed after this page was loaded" in again

@@ -68,7 +68,7 @@ def test_a_tag_deleted_in_the_browser_is_gone_for_docker_and_undo_brings_it_back
         tab.page.click("dialog .button--danger")
         tab.page.wait_for_url(f"**/repositories/{repository}")
         message = tab.page.locator(".notice--ok")
-        expect(message).to_contain_text("Deleted 1.0")
+        expect(message).to_contain_text(f"Deleted {repository}:1.0.")
         expect(tab.page.locator("a.repo__name:text-is('1.0')")).to_have_count(0)
 
         assert pulls(boathouse, second_docker, repository, "1.0") == ""
@@ -102,7 +102,7 @@ def test_many_are_chosen_over_pages_and_a_wrong_latest_goes_back(
         tab.page.click(".selection .button--danger-quiet")
         expect(tab.page.locator("dialog .chip")).to_have_text(["1.50", "1.0"])
         tab.page.click("dialog .button--danger")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("Deleted 2 tags")
+        expect(tab.page.locator(".notice--ok")).to_contain_text(f"Deleted 2 tags of {repository}.")
         assert pulls(boathouse, second_docker, repository, "1.50") == ""
         assert pulls(boathouse, second_docker, repository, "1.49") == first
 

@@ -135,13 +135,13 @@ def test_several_users_are_chosen_and_disabled_and_a_version_restored(
             tab.page.get_by_label(f"Select {name}").check()
         expect(bar).to_be_visible()
         bar.locator("button[value=off]").click()
-        expect(tab.page.locator(".notice--ok")).to_contain_text("Disabled 2 users.")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Disabled several-a, several-b.")
         tab.open("/users/htpasswd-history")
         tab.page.get_by_role("link", name="Restore…").first.click()
         expect(tab.page.locator(".plan")).to_contain_text(re.compile("several-a can log in again"))
         assert violations(tab.page) == []
         tab.page.click("main form button[type=submit]")
-        expect(tab.page.locator(".notice--ok")).to_contain_text("Restored the version.")
+        expect(tab.page.locator(".notice--ok")).to_contain_text("Restored the htpasswd file of 20")
         tab.open("/users?q=several-&state=active")
         expect(tab.page.locator("a.repo__name")).to_have_count(2)
         assert tab.complaints == []

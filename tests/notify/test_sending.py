@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from registryui.models import Delivery, Receiver
+from registryui.models import AuditEvent, Delivery, Receiver
 from registryui.notify import deliveries, messages, receivers, sending
 from registryui.notify.receivers import Wanted
 from tests.support.receivers import Hook, MailServer
@@ -113,6 +113,42 @@ def test_a_receiver_that_is_away_is_asked_once_for_all(chat: Receiver) -> None:
     assert [len(row.attempts) for row in Delivery.objects.order_by("id")] == [1, 0, 0]
     assert not Delivery.objects.due(timezone.now()).exists()
     assert states() == ["waiting"] * 3
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [("90", 90), ("1", 5), ("999999", 7200)])
+def test_a_busy_receiver_is_asked_again_when_it_says_within_bounds(
+    chat: Receiver, receiver: Hook, asked: str, seconds: int
+) -> None:
+    receiver.status, receiver.headers = 429, {"Retry-After": asked}
+    queue(chat, 3)
+    sending.send_due(chat.pk)
+    assert len(receiver.received) == 1  # the others wait as long
+    for row in Delivery.objects.all():
+        assert round((row.next_at - timezone.now()).total_seconds()) == seconds
+    receiver.status = 200
+    later(seconds + 1)
+    sending.send_due(chat.pk)
+    assert states() == ["sent"] * 3
+
+
+def test_a_receiver_that_is_gone_is_disabled_and_the_log_says_why(
+    chat: Receiver, receiver: Hook
+) -> None:
+    receiver.status = 410
+    queue(chat, 3)
+    sending.send_due(chat.pk)
+    sending.send_due(chat.pk)
+    assert len(receiver.received) == 1
+    assert states() == ["failed", "waiting", "waiting"]
+    chat.refresh_from_db()
+    assert (chat.is_active, chat.is_gone) == (False, True)
+    row = AuditEvent.objects.get(act="receiver.disable")
+    assert (row.actor, row.target, row.details["reason"]) == ("schedule", "chat", "410 Gone")
+    receivers.set_active(chat, is_active=True, by="tests")
+    chat.refresh_from_db()
+    assert (chat.is_active, chat.is_gone) == (True, False)
+    sending.send_test(chat, by="operator:ada")
+    assert AuditEvent.objects.filter(act="receiver.disable").count() == 2
 
 
 def test_a_disabled_receiver_gets_nothing(chat: Receiver, receiver: Hook) -> None:

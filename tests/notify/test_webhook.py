@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -46,6 +48,24 @@ def test_an_answer_other_than_2xx_is_none(receiver: Hook, subtests: pytest.Subte
             done = webhook.send(receiver.url, SECRET, "a", "{}")
             assert (done.is_done, done.error) == (False, f"HTTP status {status}")
             assert len(receiver.received) == 1  # no redirect is followed
+
+
+def test_a_busy_receiver_says_when_to_come_again(receiver: Hook, subtests: pytest.Subtests) -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    for status, header, least, most in (
+        (429, "7", 7, 7),
+        (503, soon, 60, 90),
+        (429, "Thu, 01 Jan 1970 00:00:00 GMT", 0, 0),
+        (429, "-5", 0, 0),
+        (503, "in a while", 0, 0),
+        (503, "9" * 30, 0, 0),
+        (500, "7", 0, 0),
+        (200, "7", 0, 0),
+    ):
+        with subtests.test(f"{status} {header}"):
+            receiver.status, receiver.headers = status, {"Retry-After": header}
+            done = webhook.send(receiver.url, SECRET, "a", "{}")
+            assert least <= done.retry_after <= most
 
 
 def test_what_keeps_it_from_answering_is_said() -> None:

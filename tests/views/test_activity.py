@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
+import html
 import io
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -19,7 +22,7 @@ from django.utils import timezone
 
 from registryui import audit
 from registryui.audit import chain
-from registryui.models import AuditEvent, Operator, RegistryEvent, RegistryUser, Role
+from registryui.models import AuditEvent, Operator, RegistryEvent, RegistryUser, Role, paging
 from registryui.views.activity import page, words
 from tests.support.commands import Command
 
@@ -254,18 +257,128 @@ def test_pages_go_there_and_back_over_both(viewer: Client) -> None:
 
 
 # -- words and ways ------------------------------------------------------------------------------
-def test_every_act_that_the_code_records_has_words() -> None:
-    """Acts are written out where they are recorded, or in a constant beside it."""
-    known = {act for _group, acts in words.ACTS.values() for act in acts}
+# Who writes a row, or hands on the act for one.
+RECORDING = {
+    *(
+        "record",
+        "record_each",
+        "recorded",
+        "record_failure",
+        "entry",
+        "Entry",
+        "only_administrators",
+    ),
+    *("_change", "_note", "_record_refusal", "_save", "_set_hash", "written"),
+}
+
+
+def recorded() -> set[str]:
+    """Each act that the code records: written out there, or in a constant beside it."""
+    found: set[str] = set()
     groups = "|".join(words.ACTS)
-    written: set[str] = set()
     for path in sorted((settings.BASE_DIR / "registryui").rglob("*.py")):
         text = path.read_text()
-        if "audit" in text and path.name != "activity_words.py":
-            written |= set(re.findall(rf'"((?:{groups})\.[a-z_]+)"', text))
-            written |= set(re.findall(r'record(?:_each)?\(\s*"([a-z_.]+)"', text))
-    assert written <= known
-    assert len(written) > 25
+        if "audit" in text and path != Path(words.__file__):
+            found |= set(re.findall(rf'"((?:{groups})\.[a-z_]+)"', text))
+            for call in ast.walk(ast.parse(text)):
+                if isinstance(call, ast.Call) and _name(call.func) in RECORDING:
+                    parts = [one for given in _given(call) for one in ast.walk(given)]
+                    texts = [one.value for one in parts if isinstance(one, ast.Constant)]
+                    acts = [one for one in texts if isinstance(one, str)]
+                    found |= {one for one in acts if re.fullmatch(r"[a-z]+\.[a-z_]+", one)}
+    return found
+
+
+def _name(function: ast.expr) -> str:
+    return getattr(function, "attr", getattr(function, "id", ""))
+
+
+def _given(call: ast.Call) -> list[ast.expr]:
+    named = {one.arg: one.value for one in call.keywords}
+    return [*call.args, *([named["act"]] if "act" in named else [])]
+
+
+def test_every_act_that_the_code_records_has_words() -> None:
+    acts = recorded()
+    assert {act for act in acts if not words.is_known(act)} == set()
+    assert len(acts) > 60
+
+
+def seen(client: Client, **asked: str) -> str:
+    """What a person reads of the page, without what only the address or a form has."""
+    content = client.get("/activity", asked).content.decode()
+    return html.unescape(re.sub(r"<[^>]*>", " ", content))
+
+
+def test_a_person_reads_words_and_no_code_for_each_act(
+    viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "SIZE", 200)
+    every = {act for _group, acts in words.ACTS.values() for act in acts} | set(words.BEGINNINGS)
+    log = sorted(act for act in every if not act.startswith("denial."))
+    for act in log:
+        audit.record(act, {"hold.on": "writes", "clock.trust": "store"}.get(act, "x"), by=ADA)
+    for language in ("en", "zh-hans"):
+        viewer.cookies[settings.LANGUAGE_COOKIE_NAME] = language
+        text = seen(viewer)
+        rows = viewer.get("/activity").context["rows"]
+        assert len(rows) == len(log) - 1  # the import's beginning has its end
+        for row in rows:
+            assert row.words in text
+            assert row.code == ""
+            if language == "zh-hans":
+                assert re.search("[\u4e00-\u9fff]", row.words), row.row.act
+        assert [act for act in every if act in text] == []
+
+
+def test_what_is_no_name_is_in_words(viewer: Client) -> None:
+    for act, target in (
+        ("hold.on", "writes"),
+        ("store.put_back", "all"),
+        ("store.collect", "store"),
+    ):
+        audit.record(act, target, by=ADA)
+    found = [one.target.words for one in viewer.get("/activity").context["rows"]]
+    assert found == ["Store", "everything in quarantine", "all writes"]
+
+
+# -- beginnings ------------------------------------------------------------------------------------
+def acts(client: Client, **asked: str) -> list[str]:
+    return [one.row.act for one in client.get("/activity", asked).context["rows"]]
+
+
+def deletion(act: str, target: str, *names: str, ended: int) -> None:
+    """A beginning, and rows for the first `ended` of what it names."""
+    details = {"act": act, "names": list(names)}
+    audit.record("delete.begin", target, by=ADA, details=details)
+    for name in names[:ended]:
+        full = target if ":" in target else f"{target}:{name}"
+        audit.record("tag.delete", full, by=ADA, details={"act": act})
+
+
+def test_a_beginning_is_folded_into_its_end(viewer: Client) -> None:
+    deletion("a", "team/app:1", "1", ended=1)
+    deletion("b", "team/app", "2", "3", ended=2)
+    audit.record("delete.begin", f"team/app@{DIGEST}", by=ADA, details={"act": "c", "tags": []})
+    audit.record("manifest.delete_for_good", f"team/app@{DIGEST}", by=ADA, details={"act": "c"})
+    for act in ("begin", "end"):
+        audit.record(f"import.{act}", "hub", by=ADA)
+    assert acts(viewer) == ["import.end", "manifest.delete_for_good", *["tag.delete"] * 3]
+    lines = said().splitlines()[1:]
+    assert not any(".begin" in line for line in lines)
+    assert len(lines) == 5
+    assert said("--json").count(".begin") == 4  # exports have the log as it is
+    assert acts(viewer, act="delete.begin") == ["delete.begin"] * 3
+
+
+def test_what_was_cut_off_stands_there(viewer: Client) -> None:
+    deletion("a", "team/app:1", "1", ended=0)
+    deletion("b", "team/app:1", "1", ended=1)
+    audit.record("import.begin", "hub", by=ADA)
+    audit.record("import.begin", "hub", by=ADA)
+    audit.record("import.end", "hub", by=ADA)
+    assert acts(viewer) == ["import.end", "import.begin", "tag.delete", "delete.begin"]
+    assert "Start deletion" in seen(viewer)
 
 
 def test_targets_lead_to_what_there_is(admin: Client) -> None:
@@ -312,7 +425,15 @@ def test_each_act_and_actor_has_words_in_both_languages(viewer: Client) -> None:
     audit.record("operator.login", "", by="", result="failed")
     english = viewer.get("/activity").content.decode()
     policies = ("policy nightly", "policy weekly")
-    for text in ("Delete tag", "schedule", "strange.act", "unknown", "failed", *policies):
+    for text in (
+        "Delete tag",
+        "schedule",
+        "Other action",
+        "strange.act",
+        "unknown",
+        "failed",
+        *policies,
+    ):
         assert text in english
     viewer.cookies[settings.LANGUAGE_COOKIE_NAME] = "zh-hans"
     chinese = viewer.get("/activity").content.decode()
@@ -320,6 +441,7 @@ def test_each_act_and_actor_has_words_in_both_languages(viewer: Client) -> None:
         "删除标签",
         "定时任务",
         "strange.act",
+        "其他操作",
         "策略 nightly",
         "策略 weekly",
         "未知",

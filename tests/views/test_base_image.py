@@ -53,7 +53,8 @@ def test_an_image_without_a_base_says_so(client: Client) -> None:
         in client.get(address(base), headers=HTMX).content.decode()
     )
     shown = client.get(address(base), follow=True)
-    assert "It is not based on any tagged image of this registry." in shown.content.decode()
+    name = f"library/debian@{base.digest[7:19]}"
+    assert f"{name} is not based on any tagged image of this registry." in shown.content.decode()
     assert client.get(f"/repositories/library/debian@sha256:{'0' * 64}/base").status_code == 404
 
 

@@ -87,8 +87,8 @@ def test_the_figures_are_those_of_the_index(client: Client) -> None:
     text = _text(client)
     assert "repositories 2 " in text
     assert "tags 3 " in text
-    assert "images (digests) 3 " in text
-    assert "blobs on disk 4 " in text
+    assert "manifests in repositories 3 " in text
+    assert "layers and configs 4 " in text
     assert "pulls in 30 days 1,234" in text
     assert "pushes in 30 days 3" in text
     assert "43.0 MB on disk" in text

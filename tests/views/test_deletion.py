@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from registryui.deletion import bulk, protection
-from registryui.models import Manifest, Repository, Run, Tag, TagTombstone
+from registryui.models import Manifest, Protection, Repository, Run, Tag, TagTombstone
 from tests.support.deletion_pages import World, bare, text_of
 from tests.support.factories import make_operator
 
@@ -53,14 +53,14 @@ def test_a_delete_takes_only_the_named_tag_off_and_its_message_undoes_it(world: 
     answer = world.delete(world.plan(tag="1.0", back=f"{world.page}:1.0"))
     assert answer.redirect_chain == [(world.page, 302)]
     text = text_of(answer)
-    assert "Deleted 1.0. It can be restored for 7 days." in bare(text)
+    assert f"Deleted {world.name}:1.0. It can be restored for 7 days." in bare(text)
     assert (world.now("1.0"), world.now("stable")) == ("", shared)
     assert Tag.objects.filter(repository__name=world.name).count() == 1
     act = re.search(r'name="act" value="([^"]+)"', text)
     assert act
     answer = world.client.post("/restore", {"act": act[1], "back": world.page}, follow=True)
     assert answer.redirect_chain == [(world.page, 302)]
-    assert "Restored 1 tag." in bare(text_of(answer))
+    assert f"Restored {world.name}:1.0." in bare(text_of(answer))
     assert world.now("1.0") == shared
 
 
@@ -76,7 +76,7 @@ def test_more_than_ten_tags_need_their_number_typed(world: World) -> None:
         assert "The number does not match" in text_of(answer)
         assert world.now("1.0")
     answer = world.delete(text, number=" 11 ")
-    assert "Deleted 11 tags." in bare(text_of(answer))
+    assert f"Deleted 11 tags of {world.name}." in bare(text_of(answer))
     assert not any(world.now(name) for name in names)
 
 
@@ -92,7 +92,7 @@ def test_a_plan_that_is_no_longer_true_is_shown_anew_and_nothing_goes(world: Wor
         answer
     )
     assert world.now("1.0") == newer
-    assert "Deleted 1.0" in bare(text_of(world.delete(text_of(answer))))
+    assert f"Deleted {world.name}:1.0." in bare(text_of(world.delete(text_of(answer))))
     assert not world.now("1.0")
 
 
@@ -103,7 +103,7 @@ def test_a_tag_that_moved_in_the_registry_only_is_said_and_stays(world: World) -
     text = world.plan(tag="1.0")
     newer = world.push("1.0", layer="newer")
     answer = world.delete(text)
-    assert "Not done: 1.0: it was pushed in the meantime" in bare(text_of(answer))
+    assert f"Not done: {world.name}:1.0: it was pushed in the meantime" in bare(text_of(answer))
     assert world.now("1.0") == newer
 
 
@@ -117,6 +117,8 @@ def test_protected_and_missing_tags_are_left_out_and_named(world: World) -> None
     assert "1 protected tag is skipped" in said
     assert "Already deleted" in said
     assert chips(text) == ["1.0", "prod-1", "never"]
+    rule = f"/maintenance/protected?rule={Protection.objects.get().pk}"
+    assert f'href="{rule}"' in text.partition('class="dialog"')[2]
     world.delete(text)
     assert (world.now("1.0"), bool(world.now("prod-1"))) == ("", True)
 
@@ -126,6 +128,8 @@ def test_a_plan_in_which_nothing_goes_has_no_button(world: World) -> None:
     world.sync()
     protection.add(world.name, "prod-*", note="", by="tests")
     text = world.plan(tag="prod-1")
+    rule = f'href="/maintenance/protected?rule={Protection.objects.get().pk}"'
+    assert rule in text.partition('class="dialog"')[2]
     assert "Nothing selected can be deleted" in text
     assert "button--danger" not in text.partition('class="dialog"')[2]
     world.delete(text)
@@ -196,7 +200,7 @@ def test_a_repository_goes_and_comes_back(world: World) -> None:
     text = world.plan(all="1")
     assert f"Delete the repository {world.name}?" in bare(text)
     answer = world.delete(text)
-    assert "Deleted 2 tags" in bare(text_of(answer))
+    assert f"Deleted 2 tags of {world.name}." in bare(text_of(answer))
     assert (world.now("1.0"), world.now("2.0")) == ("", "")
     act = TagTombstone.objects.filter(repository=world.name).values_list("act", flat=True).first()
     world.client.post("/restore", {"act": act})

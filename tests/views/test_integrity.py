@@ -115,7 +115,7 @@ def test_only_one_is_asked_for_unless_the_other_died(asked: list[dict[str, Any]]
 
 def test_stopping_what_does_not_run_is_no_error() -> None:
     said = text(client_of(Role.MAINTAINER).post("/maintenance/integrity/stop", follow=True))
-    assert "It has already ended" in said
+    assert "The integrity check has already ended" in said
 
 
 def test_a_check_has_its_report(django_assert_num_queries: Any) -> None:

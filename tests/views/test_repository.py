@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from registryui.deletion import protection
 from registryui.models import Repository, Tag
 from registryui.views.catalogue.repository import SORTS
 from registryui.views.catalogue.tag_filter import condition
@@ -319,6 +320,19 @@ def test_an_open_page_sends_what_is_chosen_where_something_can_be(
     poll = re.search(r'<div id="list"[^>]*>', page(vera, **query))
     assert poll
     assert ("hx-include" in poll[0]) == has_boxes
+
+
+def test_a_protected_tag_leads_to_its_rule_in_the_list_and_when_it_is_chosen(vera: Client) -> None:
+    pushed.image(R, tags=["prod-1"])
+    pushed.image(R, tags=["1.0"])
+    rule = protection.add(R, "prod-*", note="", by="tests")
+    link = f'href="/maintenance/protected?rule={rule.pk}"'
+    assert page(vera).count(link) == 1
+    chosen = {**HTMX, "HTTP_HX_TARGET": "chosen"}
+    one = vera.get(PAGE, {"tag": ["1.0", "prod-1"]}, **chosen).content.decode()
+    assert link in one
+    assert "1 is protected and cannot be deleted" in one
+    assert "protected" not in vera.get(PAGE, {"tag": "1.0"}, **chosen).content.decode()
 
 
 def test_an_open_page_of_a_repository_that_is_gone_loads_anew(vera: Client) -> None:

@@ -476,7 +476,7 @@ def test_off_on_end_describe_and_remove(admin: Client) -> None:
     assert "This date is in the past" in act(admin, row, "end", end="date", day="2020-01-01")
     act(admin, row, "end", end="never")
     owner = make_operator("mo", Role.MAINTAINER)
-    assert "Saved the changes." in act(
+    assert "Changed the note and owner of ci." in act(
         admin, row, "describe", note="of the team", owner=str(owner.pk)
     )
     row.refresh_from_db()
@@ -527,15 +527,15 @@ def test_a_dearer_hash_measures_dearer() -> None:
 # -- several at once -----------------------------------------------------------------------------
 def test_several_are_switched_ended_and_removed_at_once(admin: Client) -> None:
     rows = [make(name) for name in ("a", "b", "c")]
-    assert "Disabled 2 users." in bulk(admin, rows[:2], "off")
+    assert "Disabled a, b." in bulk(admin, rows[:2], "off")
     assert set(publish.lines()) == {"c"}
-    assert "Enabled 2 users." in bulk(admin, rows[:2], "on")
-    assert "Changed the expiry date of 3 users." in bulk(admin, rows, "end", end="30")
+    assert "Enabled a, b." in bulk(admin, rows[:2], "on")
+    assert "Changed the expiry date of a, b, c." in bulk(admin, rows, "end", end="30")
     assert RegistryUser.objects.filter(expires_at__lt=NEVER).count() == 3
     question = admin.post("/users/change", {"user": [rows[0].pk, rows[1].pk], "act": "remove"})
     assert "Remove 2 registry users?" in text_of(question)
     assert RegistryUser.objects.count() == 3
-    assert "Removed 2 users." in bulk(admin, rows[:2], "remove", sure="1")
+    assert "Removed a, b." in bulk(admin, rows[:2], "remove", sure="1")
     assert set(publish.lines()) == {"c"}
 
 
@@ -728,13 +728,13 @@ def test_hand_edits_are_shown_without_hashes(admin: Client, edited: Path) -> Non
 
 def test_one_line_is_accepted_reverted_or_ignored(admin: Client, edited: Path) -> None:
     found = tokens(admin)
-    assert "Accepted 1 line." in answer(admin, found["<i>added"], "take")
+    assert "Accepted the manual edit of <i>added." in answer(admin, found["<i>added"], "take")
     new = RegistryUser.objects.get(name="<i>added")
     assert rights_of(new) == set()
     assert new.made_by == "operator:ada"
-    assert "Reverted 1 line." in answer(admin, found["removed"], "back")
+    assert "Reverted the manual edit of removed." in answer(admin, found["removed"], "back")
     assert "removed" in publish.lines()
-    assert "Ignored 1 line" in answer(admin, found["changed"], "leave")
+    assert "Ignored the manual edit of changed until" in answer(admin, found["changed"], "leave")
     assert "edited by hand" not in page(admin, "/users")
     assert publish.lines()["changed"].startswith("{SHA}")
     assert not RegistryUser.objects.get(name="changed").secret_hash.startswith("{SHA}")
@@ -742,7 +742,9 @@ def test_one_line_is_accepted_reverted_or_ignored(admin: Client, edited: Path) -
 
 def test_all_lines_are_taken_over_at_once(admin: Client, edited: Path) -> None:
     before = publish.lines()
-    assert "Accepted 3 lines." in answer(admin, tokens(admin)[""], "take")
+    assert "Accepted the manual edit of <i>added, changed, removed." in answer(
+        admin, tokens(admin)[""], "take"
+    )
     assert publish.lines() == before
     assert not RegistryUser.objects.get(name="removed").is_active
     assert RegistryUser.objects.get(name="changed").secret_hash.startswith("{SHA}")
@@ -750,7 +752,9 @@ def test_all_lines_are_taken_over_at_once(admin: Client, edited: Path) -> None:
 
 
 def test_all_lines_are_reverted_at_once(admin: Client, edited: Path) -> None:
-    assert "Reverted 3 lines." in answer(admin, tokens(admin)[""], "back")
+    assert "Reverted the manual edit of <i>added, changed, removed." in answer(
+        admin, tokens(admin)[""], "back"
+    )
     assert set(publish.lines()) == {"changed", "removed", "same"}
     assert publish.lines()["changed"] == RegistryUser.objects.get(name="changed").secret_hash
 
@@ -777,7 +781,9 @@ def test_a_line_that_no_row_can_stand_for_is_left_alone_and_the_others_taken_ove
     assert "bad\\x01name" in text
     assert "cannot be accepted" in answer(admin, tokens(admin)[""], "take")
     assert not RegistryUser.objects.filter(name="<i>added").exists()
-    assert "Ignored 1 line" in answer(admin, tokens(admin)["bad\\x01name"], "leave")
+    assert "Ignored the manual edit of bad\\x01name" in answer(
+        admin, tokens(admin)["bad\\x01name"], "leave"
+    )
     assert "Accepted " in answer(admin, tokens(admin)[""], "take")
     assert not RegistryUser.objects.get(name="<i>added").is_pending
     assert "edited by hand" not in page(admin, "/users")
@@ -805,7 +811,7 @@ def test_a_version_is_restored_behind_a_plan_that_names_names(admin: Client) -> 
     assert "ci</strong> logs in with the secret from then" in plan
     token = re.findall(r'name="plan" value="(\w+)"', plan)[0]
     said = text_of(admin.post(wanted, {"plan": token}, follow=True))
-    assert "Restored the version." in said
+    assert "Restored the htpasswd file of 20" in said
     assert publish.lines()["ci"] == then
     assert set(publish.lines()) == {"ci", "gone"}
     assert not RegistryUser.objects.get(name="new").is_active

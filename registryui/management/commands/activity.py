@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from registryui import formats
-from registryui.audit import chain, export, pushes
+from registryui.audit import chain, export, folding, pushes
 from registryui.audit.check import check
 from registryui.management.command import BY, BoathouseCommand
 from registryui.models import AuditEvent, RegistryEvent, actor_name, portal_actor
@@ -74,9 +74,10 @@ class Command(BoathouseCommand):
         if not found:
             self.stdout.write("No matching rows.")
             return
+        shown = folding.folded(found[:limit])
         self.stdout.write(
             formats.columns(
-                [["WHEN", "WHO", "FROM", "ACT", "TARGET", "RESULT"], *map(_cells, found[:limit])]
+                [["WHEN", "WHO", "FROM", "ACT", "TARGET", "RESULT"], *map(_cells, shown)]
             )
         )
         if len(found) > limit:

@@ -158,8 +158,8 @@ def _counted(run: Run) -> Iterator[str]:
     found = backups.Result.of(run)
     if run.state == Run.State.DONE:
         yield (
-            f"Snapshot {found.snapshot} in {found.target}: {found.tags} tags, {found.blobs} blobs, "
-            f"{formats.size(found.bytes)}; {found.new_blobs} new blobs with "
-            f"{formats.size(found.read_bytes)}, {formats.size(found.added_bytes)} added, "
-            f"{found.seconds:.1f} s"
+            f"Snapshot {found.snapshot} in {found.target}: {found.tags} tags, "
+            f"{found.blobs} blobs and manifests, {formats.size(found.bytes)}; "
+            f"{found.new_blobs} new with {formats.size(found.read_bytes)}, "
+            f"{formats.size(found.added_bytes)} added, {found.seconds:.1f} s"
         )

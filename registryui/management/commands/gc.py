@@ -1,13 +1,18 @@
 """./boathouse gc: garbage collection, now or for the registry's own garbage collector."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from registryui import audit, clock, formats, runs
 from registryui.gc import collector as collector
 from registryui.gc import process, registry_gc
+from registryui.gc.held import Held, held
 from registryui.gc.result import Result
 from registryui.management.command import BY, BoathouseCommand, Options, Usage, add_json, add_yes
 from registryui.models import Run
@@ -52,6 +57,11 @@ class Command(BoathouseCommand):
             action="store_true",
             help="the clock is right although it jumped: resume what was paused",
         )
+        what.add_argument(
+            "--status",
+            action="store_true",
+            help="where space is held, and until when; changes nothing",
+        )
         what.add_argument("--stop", action="store_true", help="stop the run that is in progress")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -59,6 +69,8 @@ class Command(BoathouseCommand):
             self._stop()
         elif options["trust_clock"]:
             self._trust_clock()
+        elif options["status"]:
+            self._status()
         elif options["remove_untagged"]:
             self._delete_untagged(options)
         elif options["registry_gc"]:
@@ -75,6 +87,19 @@ class Command(BoathouseCommand):
             raise CommandError("No garbage collection is running.")
         runs.ask_to_stop(run, by=BY)
         self.say({"stopping": run.pk}, "It stops at the next safe point.")
+
+    def _status(self) -> None:
+        found = held(collector.newest_runs(collector.NEWEST))
+        facts = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(found).items()
+        }
+        times = {
+            "undo_days": settings.UNDO_DAYS,
+            "grace_seconds": int(settings.GC_GRACE.total_seconds()),
+            "quarantine_seconds": int(settings.QUARANTINE_TIME.total_seconds()),
+        }
+        self.say({**facts, **times}, *_stages(found))
 
     def _trust_clock(self) -> None:
         had_jumped = clock.trust()
@@ -123,6 +148,34 @@ class Command(BoathouseCommand):
             raise CommandError(Result.of(run).problem or "It failed.")
 
 
+def _stages(found: Held) -> Iterator[str]:
+    """A line for each stage: bytes that are there, until when, and as of when."""
+    days, grace, purge = settings.UNDO_DAYS, settings.GC_GRACE, settings.QUARANTINE_TIME
+    until = f", until {_time(found.undo_last)} (./boathouse tag deleted)" if found.undo_last else ""
+    yield _line("undo", f"{days} d", found.undo_size, found.undo_measured_at, f"estimate{until}")
+    note = "unreachable"
+    if found.candidate_size:
+        note += f"; {formats.size(found.candidate_size)} more is old enough for the next run"
+    yield _line("minimum age", _hours(grace), found.grace_size, found.counted_at, note)
+    note = f"first due {_time(found.quarantine_due)}" if found.quarantine_due else "empty"
+    yield _line("quarantine", _hours(purge), found.quarantine_size, found.quarantined_at, note)
+    yield _line("freed", "", found.freed_size, found.freed_at, "by the last run")
+
+
+def _line(stage: str, setting: str, size: int, at: datetime | None, note: str) -> str:
+    if at is None:
+        return f"{stage:<12} {setting:>6} {'-':>10}  not known yet"
+    return f"{stage:<12} {setting:>6} {formats.size(size):>10}  {note}; as of {_time(at)}"
+
+
+def _hours(time: timedelta) -> str:
+    return f"{time.total_seconds() / 3600:g} h"
+
+
+def _time(at: datetime) -> str:
+    return timezone.localtime(at).strftime("%Y-%m-%d %H:%M")
+
+
 def _stage(run: Run) -> str:
     return f"{Result.of(run).stage}: {run.done} of about {run.total} checked"
 
@@ -131,7 +184,8 @@ def _counted(run: Run) -> Iterator[str]:
     found, size = Result.of(run), formats.size
     would = "would be " if found.dry_run else ""
     yield (
-        f"{found.blobs} blobs, {size(found.bytes)}: {found.candidate_blobs} with "
+        f"{found.blobs} blobs, of which {found.manifest_blobs} manifests, {size(found.bytes)}: "
+        f"{found.candidate_blobs} with "
         f"{size(found.candidate_bytes)} are unreachable, and {size(found.grace_bytes)} "
         "are within the grace period"
     )

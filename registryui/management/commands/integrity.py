@@ -76,8 +76,9 @@ def _read(found: check.Result) -> str:
 
 def _counted(run: Run) -> Iterator[str]:
     found = check.Result.of(run)
+    others = f" and {found.referrer_tags} referrer tags" * bool(found.referrer_tags)
     yield (
-        f"{found.repositories} repositories, {found.tags} tags{_read(check.Result.of(run))} in "
+        f"{found.repositories} repositories, {found.tags} tags{others}{_read(found)} in "
         f"{found.seconds:.1f} s: {found.broken or 'none'} incomplete, "
         f"{found.marked} marked, {found.unmarked} unmarked"
     )

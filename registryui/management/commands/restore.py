@@ -81,7 +81,7 @@ class Command(BoathouseCommand):
                 "missing": done.missing,
             },
             f"Restored snapshot {done.snapshot.id[:8]} of {facts.made_at[:16]} into {data}: "
-            f"{done.tags} tags; {done.blobs} blobs, each compared with its digest.",
+            f"{done.tags} tags; {done.blobs} blobs and manifests, each compared with its digest.",
             *(f"{digest} is missing in the snapshot" for digest in done.missing),
             f"Its settings are in {data}/settings.env.",
             f"Start it: BOATHOUSE_DATA={data} ./boathouse up --background, then ./boathouse user "
@@ -101,8 +101,8 @@ class Command(BoathouseCommand):
         )
         self.say(
             {name: getattr(found, name) for name in found.__dataclass_fields__},
-            f"Snapshot {found.snapshot} of {found.made_at[:16]}: {found.blobs} blobs and "
-            f"{found.tags} tags have their digests; login with an old secret: "
+            f"Snapshot {found.snapshot} of {found.made_at[:16]}: {found.blobs} blobs and manifests "
+            f"and {found.tags} tags have their digests; login with an old secret: "
             f"{'succeeded' if found.logged_in else 'failed'}; {found.seconds:.0f} s. Everything "
             "was removed again.",
             *found.problems,

@@ -66,7 +66,7 @@ class Command(BoathouseCommand):
 
 def _counted(counts: Result) -> str:
     return (
-        f"{counts.repositories} repositories, {counts.tags} tags: "
+        f"{counts.repositories} repositories, {counts.tags} tags and referrer tags: "
         f"{counts.added} added, {counts.moved} changed, {counts.removed} removed, "
         f"{counts.manifests} manifests fetched, {counts.errors} errors"
     )

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from registryui import audit, tasks
-from registryui.audit import export, pushes
+from registryui.audit import export, folding, pushes
 from registryui.audit.check import newest_check
 from registryui.denials import rows as denials
 from registryui.models import AuditEvent, Denial, RegistryEvent, Role
@@ -95,6 +95,8 @@ class Line:
     by: str
     target: Actor
     result: tuple[str, str, Any]  # badge, icon, word
+    reason: Any  # of a refused request, in words
+    code: str  # of an act that has no words
     details: list[tuple[str, str]]
 
 
@@ -104,6 +106,8 @@ def activity(request: Request) -> HttpResponse:
     asked = _filters(request.GET)
     found = asked.found(request.GET.get("after", ""))
     rows = [_as_row(one) for one in found.rows]
+    if asked.act not in words.BEGINNINGS:
+        rows = folding.folded(rows)
     targets = words.targets(request, rows)
     context = {
         "page": found,
@@ -154,16 +158,16 @@ def _as_row(one: AuditEvent | RegistryEvent | Denial) -> AuditEvent:
 
 def _line(row: AuditEvent, target: Actor) -> Line:
     icon, name = words.act_words(row.act)
-    result = words.RESULTS[row.result]
-    if denials.only(row.act):  # why says more
-        result = (*result[:2], Denial.Reason(row.details["reason"]).label)
+    is_denial = denials.only(row.act)
     return Line(
         row,
         icon,
         name,
         words.actor(row.actor, act=row.act),
         target,
-        result,
+        words.RESULTS[row.result],
+        Denial.Reason(row.details["reason"]).label if is_denial else "",
+        "" if words.is_known(row.act) else row.act,
         words.details(row),
     )
 

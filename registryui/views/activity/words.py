@@ -9,6 +9,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
+from registryui.audit import folding
 from registryui.audit.chain import What
 from registryui.models import AuditEvent, Operator, RegistryUser, portal_actor
 from registryui.oci import digest as digests
@@ -35,12 +36,6 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "manifest.delete": ("trash-2", gettext_lazy("Delete untagged manifest")),
             "manifest.restore": ("undo-2", gettext_lazy("Restore untagged manifest")),
             "manifest.delete_for_good": ("flame", gettext_lazy("Delete permanently")),
-        },
-    ),
-    "delete": (
-        gettext_lazy("Bulk deletions"),
-        {
-            "delete.begin": ("trash-2", gettext_lazy("Start bulk deletion")),
         },
     ),
     "client": (
@@ -98,8 +93,7 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
     "import": (
         gettext_lazy("Imports"),
         {
-            "import.begin": ("download", gettext_lazy("Start import")),
-            "import.end": ("circle-check", gettext_lazy("End import")),
+            "import.end": ("download", gettext_lazy("Import images")),
         },
     ),
     "archive": (
@@ -206,7 +200,12 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         },
     ),
 }
-_WORDS = {act: words for _group, acts in ACTS.values() for act, words in acts.items()}
+# Without an end: under way, or cut off. No filter offers them.
+BEGINNINGS: dict[str, tuple[str, Any]] = {
+    folding.DELETE: ("trash-2", gettext_lazy("Start deletion")),
+    folding.IMPORT: ("download", gettext_lazy("Start import")),
+}
+_WORDS = {act: words for _group, acts in ACTS.values() for act, words in acts.items()} | BEGINNINGS
 RESULTS: dict[str, tuple[str, str, Any]] = {
     "done": ("ok", "circle-check", pgettext_lazy("result", "done")),
     "refused": ("warn", "ban", pgettext_lazy("result", "refused")),
@@ -223,9 +222,14 @@ _FLAWS = {
 
 
 def act_words(act: str) -> tuple[str, str]:
-    """Icon and words; of an unlisted act, its own name."""
-    icon, words = _WORDS.get(act, ("circle-dot", act))
+    """Icon and words; an unlisted act, of another version, is just an action."""
+    icon, words = _WORDS.get(act, ("circle-dot", gettext_lazy("Other action")))
     return icon, str(words)
+
+
+def is_known(act: str) -> bool:
+    """Whether it has words of its own."""
+    return act in _WORDS
 
 
 def actor(name: str, *, act: str = "") -> str:
@@ -258,9 +262,24 @@ def targets(request: Request, rows: Sequence[AuditEvent]) -> dict[int, Actor]:
     """By row: the target on one line, and the way to it where there is one. Two queries at most."""
     ways = _ways_to_people(request, rows)
     return {
-        row.pk: Actor(line(row.target, 200), ways.get(row.pk, "") or _way(request, row))
+        row.pk: Actor(_target_words(row), ways.get(row.pk, "") or _way(request, row))
         for row in rows
     }
+
+
+_PARTS: dict[tuple[str, str], Any] = {
+    ("store", "store"): gettext_lazy("Store"),
+    ("store", "all"): gettext_lazy("everything in quarantine"),
+    ("clock", "store"): gettext_lazy("Store"),
+    ("hold", "writes"): gettext_lazy("all writes"),
+    ("hold", "manifests"): gettext_lazy("writes of manifests"),
+}
+
+
+def _target_words(row: AuditEvent) -> str:
+    """The target on one line; what is no name of anything, in words."""
+    part = _PARTS.get((row.act.partition(".")[0], row.target))
+    return str(part) if part else line(row.target, 200)
 
 
 def _ways_to_people(request: Request, rows: Iterable[AuditEvent]) -> dict[int, str]:

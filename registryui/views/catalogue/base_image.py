@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from registryui.index import bases
 from registryui.models import Manifest, Role
+from registryui.oci.digest import short
 from registryui.views.access import Request, require_role
 
 
@@ -28,6 +29,7 @@ def base_image(request: Request, repository: str, digest: str) -> HttpResponse:
         context = {"base": found, "shown": row, "on_top": row.size - found.size if found else 0}
         return render(request, "catalogue/tag/_base.html", context)
     if found is None:
-        messages.info(request, _("It is not based on any tagged image of this registry."))
+        words = _("%(name)s is not based on any tagged image of this registry.")
+        messages.info(request, words % {"name": f"{repository}@{short(digest)}"})
         return redirect("manifest", repository=repository, digest=digest)
     return redirect("tag", repository=found.repository, tag=found.tag)

@@ -81,8 +81,9 @@ def repository(request: Request, repository: str) -> HttpResponse:
     if row is None:
         return missing(request, repository)
     if request.htmx and request.htmx.target == "chosen":
-        chosen = {"chosen": _chosen(request, row)}
-        return render(request, "catalogue/repository/_chosen.html", chosen)
+        chosen = _chosen(request, row)
+        context = {"chosen": chosen, "protected": _protecting(row, chosen)}
+        return render(request, "catalogue/repository/_chosen.html", context)
     context = {
         "repository": row,
         "last_part": last_part(row),
@@ -242,7 +243,9 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         platforms=_platforms(row, manifests),
         groups=related.tag_groups([manifest.pk for manifest in manifests]),
         signed=related.signed(row, {manifest.digest for manifest in manifests}),
-        protected={one.name for one in page.rows if protections.of(row.name, one.name)},
+        rules={
+            one.name: rule.pk for one in page.rows if (rule := protections.of(row.name, one.name))
+        },
         goes_on=edges if sort == "version" and not query else (False, False),
     )
     return {
@@ -298,6 +301,12 @@ def _chosen(request: Request, row: Repository) -> Chosen:
         return Chosen()
     tags = Tag.objects.filter(repository=row, refers_to="", name__in=names).order_by("id")
     return Chosen(tuple(tags.values_list("name", "manifest", "size")))
+
+
+def _protecting(row: Repository, chosen: Chosen) -> list[int]:
+    """For each tag of these that cannot be deleted, the key of the rule. One query."""
+    rules = protection.protections()
+    return [rule.pk for name in chosen.names if (rule := rules.of(row.name, name))]
 
 
 def _length(name: str) -> int:

@@ -137,8 +137,11 @@ def restore_digest(request: Request) -> HttpResponse:
         apply_events()
         messages.success(
             request,
-            _("Restored %(tag)s to %(digest)s. To undo this, use the History again.")
-            % {"tag": asked["tag"], "digest": short(asked["digest"])},
+            _("Restored %(name)s to %(digest)s. To undo this, use the History again.")
+            % {
+                "name": f"{asked['repository']}:{asked['tag']}",
+                "digest": short(asked["digest"]),
+            },
         )
     back = f"/repositories/{asked['repository']}:{asked['tag']}?tab=history"
     return redirect(safe_next(request, back, default="/repositories/"))

@@ -7,7 +7,7 @@ they do not. repository.py reads the rows, templates/components/repository/ show
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -70,7 +70,7 @@ class TagRow:
     problem: str
     is_signed: bool
     is_old_schema: bool
-    is_protected: bool
+    rule: int | None  # the key of a protection of it
     platforms: tuple[PlatformRow, ...]
     platform_words: str
     size: int
@@ -97,11 +97,11 @@ def tag_rows(
     platforms: Mapping[int, Sequence[PlatformRow]],
     groups: Mapping[int, Group],
     signed: Iterable[str],
-    protected: Collection[str] = (),
+    rules: Mapping[str, int] | None = None,
     goes_on: tuple[bool, bool] = (False, False),
 ) -> list[TagRow]:
-    """`platforms` by manifest id; `protected` are names of tags; `goes_on`: a group may reach over
-    the (upper, lower) edge.
+    """`platforms` by manifest id; `rules`: by names of tags, what protects them; `goes_on`: a group
+    may reach over the (upper, lower) edge.
 
     Tags may carry `user`, as actors.user_of annotates it.
     """
@@ -111,8 +111,8 @@ def tag_rows(
     for tag, lane in zip(tags, lanes, strict=True):
         is_follower = lane is not None and above == tag.manifest_id
         above = tag.manifest_id
-        is_protected = tag.name in protected
-        rows.append(_row(tag, lane, is_follower, is_protected, platforms, groups, signatures))
+        rule = (rules or {}).get(tag.name)
+        rows.append(_row(tag, lane, is_follower, rule, platforms, groups, signatures))
     return rows
 
 
@@ -141,7 +141,7 @@ def _row(
     tag: Tag,
     lane: Lane | None,
     is_follower: bool,
-    is_protected: bool,
+    rule: int | None,
     platforms: Mapping[int, Sequence[PlatformRow]],
     groups: Mapping[int, Group],
     signatures: set[str],
@@ -156,7 +156,7 @@ def _row(
         problem=tag.problem,
         is_signed=manifest is not None and manifest.digest in signatures,
         is_old_schema=manifest is not None and media_types.is_schema1(manifest.media_type),
-        is_protected=is_protected,
+        rule=rule,
         platforms=children if len(children) > 1 else (),
         platform_words=_platform_words([one.name for one in children], manifest),
         size=tag.size,

@@ -53,7 +53,8 @@ def delete_stop(request: Request, pk: int) -> HttpResponse:
     """Asks the run to end after the tag that it is at."""
     run = get_object_or_404(Run, pk=pk, kind=Run.Kind.DELETE)
     runs.ask_to_stop(run, by=request.user.actor)
-    messages.info(request, _("Stopping after the current tag."))
+    words = _("The run on %(name)s stops after the current tag.")
+    messages.info(request, words % {"name": Result.of(run).repository})
     return redirect("delete_run", pk)
 
 

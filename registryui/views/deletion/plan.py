@@ -194,7 +194,7 @@ def _act(request: Request, asked: Asked) -> HttpResponse:
         if isinstance(error.plan, Plan):
             return _plan_page(request, asked, error.plan, error=str(error))
         raise
-    _say(request, outcome)
+    _say(request, asked.selection.repository, outcome)
     return redirect(_place_after(asked.selection))
 
 
@@ -213,38 +213,43 @@ def _begin(request: Request, asked: Asked, plan: Plan) -> HttpResponse:
     return redirect("delete_run", run.pk)
 
 
-def _say(request: Request, outcome: Outcome) -> None:
+def _say(request: Request, repository: str, outcome: Outcome) -> None:
     """What happened; the message has the button that undoes it."""
     done = [one for one in outcome.results if one.state == "deleted"]
     if done:
-        messages.success(request, done_words(done, outcome), extra_tags=outcome.act)
-    if failed := failed_words([one for one in outcome.results if one.state != "deleted"]):
+        messages.success(request, _done_words(repository, done, outcome), extra_tags=outcome.act)
+    left = [one for one in outcome.results if one.state != "deleted"]
+    if failed := failed_words(repository, left):
         messages.warning(request, failed)
 
 
-def done_words(done: Sequence[Result], outcome: Outcome) -> str:
-    """`team/api:1.0 is deleted …` or the number of tags, and how long undo has."""
+def name_of(repository: str, one: Result) -> str:
+    """`team/api:1.0`, or with a short digest for what has no tag."""
+    return f"{repository}:{one.tag}" if one.tag else f"{repository}@{short(one.digest)}"
+
+
+def _done_words(repository: str, done: Sequence[Result], outcome: Outcome) -> str:
+    """`Deleted team/api:1.0 …` or the number of tags, and how long undo has."""
     days = max(round((outcome.keep_until - timezone.now()).total_seconds() / 86400), 1)
     if len(done) == 1:
-        name = done[0].tag or short(done[0].digest)
         return ngettext(
             "Deleted %(name)s. It can be restored for %(days)d day.",
             "Deleted %(name)s. It can be restored for %(days)d days.",
             days,
-        ) % {"name": name, "days": days}
+        ) % {"name": name_of(repository, done[0]), "days": days}
     return ngettext(
-        "Deleted %(count)d tags. They can be restored for %(days)d day.",
-        "Deleted %(count)d tags. They can be restored for %(days)d days.",
+        "Deleted %(count)d tags of %(repository)s. They can be restored for %(days)d day.",
+        "Deleted %(count)d tags of %(repository)s. They can be restored for %(days)d days.",
         days,
-    ) % {"count": len(done), "days": days}
+    ) % {"count": len(done), "repository": repository, "days": days}
 
 
-def failed_words(failed: Sequence[Result]) -> str:
+def failed_words(repository: str, failed: Sequence[Result]) -> str:
     """Which were not done and why; "" if all were."""
     if not failed:
         return ""
     shown = "; ".join(
-        f"{one.tag or short(one.digest)}: {_reason(one)}" for one in failed[:FAILURES_SHOWN]
+        f"{name_of(repository, one)}: {_reason(one)}" for one in failed[:FAILURES_SHOWN]
     )
     more = len(failed) - FAILURES_SHOWN
     if more > 0:

@@ -60,7 +60,7 @@ def _act(request: Request, plan: Purge) -> HttpResponse:
             _("Permanently deleted %(digest)s from %(repository)s.")
             % {"digest": short(plan.digest), "repository": plan.repository},
         )
-    if words := failed_words(failed):
+    if words := failed_words(plan.repository, failed):
         messages.warning(request, words)
     return redirect("repository", plan.repository)
 

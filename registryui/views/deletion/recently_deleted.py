@@ -12,7 +12,7 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.translation import get_language, ngettext
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from registryui import tasks
@@ -31,7 +31,7 @@ from registryui.views.form import Number, Words, one_of, read_or_default
 from registryui.views.live import wants_fragment
 from registryui.views.plain_text import line
 
-from .plan import failed_words
+from .plan import failed_words, name_of
 
 HOWS = ("deleted", "overwritten")
 
@@ -200,21 +200,19 @@ def _restore_act(request: Request, act: str, back: str) -> HttpResponse:
         tasks.restore_bulk(run.pk, get_language() or "en")
         return redirect("delete_run", run.pk)
     results = restoring.restore_act(act, by=request.user.actor)
-    _say(request, results)
+    _say(request, first.repository, results)
     return redirect(back)
 
 
-def _say(request: Request, results: Sequence[Result]) -> None:
-    done = sum(one.state == "restored" for one in results)
-    if done:
-        messages.success(
-            request,
-            ngettext(
-                "Restored %(count)d tag.",
-                "Restored %(count)d tags.",
-                done,
-            )
-            % {"count": done},
-        )
-    if failed := failed_words([one for one in results if one.state != "restored"]):
+def _say(request: Request, repository: str, results: Sequence[Result]) -> None:
+    """An act is of one repository."""
+    done = [one for one in results if one.state == "restored"]
+    if len(done) == 1:
+        words = _("Restored %(name)s.") % {"name": name_of(repository, done[0])}
+        messages.success(request, words)
+    elif done:
+        words = _("Restored %(count)d tags of %(repository)s.")
+        messages.success(request, words % {"count": len(done), "repository": repository})
+    left = [one for one in results if one.state != "restored"]
+    if failed := failed_words(repository, left):
         messages.warning(request, failed)

@@ -64,6 +64,7 @@ class Words:
     referrer_tags: str
     referrer_tag_size: int
     protected: Names
+    rules: tuple[int, ...]  # keys of what protects them
     missing: Names
     busy: Names
     used_by_others: int  # bytes of what goes that other images need, or that go twice
@@ -83,6 +84,7 @@ def plan_words(plan: Plan) -> Words:
         referrer_tags=_referrer_tags(plan.referrer_tags),
         referrer_tag_size=sum(one.size for one in plan.referrer_tags),
         protected=_left_out(plan.left_out, "protected"),
+        rules=tuple({one.protection: 0 for one in plan.left_out if one.protection is not None}),
         missing=_left_out(plan.left_out, "missing"),
         busy=_left_out(plan.left_out, "busy"),
         used_by_others=max(plan.size - plan.freed, 0),

@@ -84,10 +84,10 @@ def integrity_stop(request: Request) -> HttpResponse:
     """Asks the check under way to end; what it found is kept."""
     run = newest()
     if run is None or run.state != Run.State.RUNNING:
-        messages.info(request, _("It has already ended."))
+        messages.info(request, _("The integrity check has already ended."))
     else:
         runs.ask_to_stop(run, by=request.user.actor)
-        messages.info(request, _("The check stops in a moment; its findings are kept."))
+        messages.info(request, _("The integrity check stops in a moment; its findings are kept."))
     return redirect("gc")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from registryui import audit, clock, runs, tasks
 from registryui.gc import access as store_access
 from registryui.gc import collector as collector
 from registryui.gc import registry_gc
+from registryui.gc.held import held
 from registryui.gc.result import Result
 from registryui.models import Role, Run
 from registryui.models.paging import page as keyset_page
@@ -30,7 +32,7 @@ from registryui.views.form import Number, read_or_default
 from registryui.views.live import minute, not_changed, wants_fragment
 
 from . import integrity
-from .settings import settings_words
+from .settings import duration, settings_words
 from .words import counted, quarantine, report
 
 SIZE = 10  # runs of a page
@@ -64,6 +66,10 @@ def gc(request: Request) -> HttpResponse:
         "newest": report(newest) if newest else None,
         "counted": counted(recent),
         "quarantine": quarantine(recent),
+        "held": held(recent),
+        "undo": duration(timedelta(days=settings.UNDO_DAYS)),
+        "grace": duration(settings.GC_GRACE),
+        "quarantine_time": duration(settings.QUARANTINE_TIME),
         "integrity": integrity.panel(newest_check),
         "obstacle": obstacle,
         "clock_words": clock.words(jumped) if jumped.has_jumped else "",
@@ -124,14 +130,15 @@ def gc_stop(request: Request) -> HttpResponse:
     A maintainer may end an estimate only."""
     run = _runs().filter(pk=read_or_default(request.POST, run=Number())["run"]).first()
     if run is None or run.state != Run.State.RUNNING:
-        messages.info(request, _("It has already ended."))
+        messages.info(request, _("The garbage collection has already ended."))
     elif not Result.of(run).dry_run and not may_open(request.user, "gc_start"):
         messages.error(request, _("Only an administrator can stop garbage collection."))
     else:
         runs.ask_to_stop(run, by=request.user.actor)
-        messages.info(
-            request, _("It stops at the next safe point; the next run continues from there.")
+        words = _(
+            "Garbage collection stops at the next safe point; the next run continues from there."
         )
+        messages.info(request, words)
     return redirect("gc")
 
 

@@ -23,6 +23,7 @@ from registryui.refused import Refused
 from registryui.views.access import Request, require_role
 from registryui.views.form import Number, Size, read, read_or_default, text
 from registryui.views.live import minute, not_changed, wants_fragment
+from registryui.views.plain_text import line
 
 from .run import Shown
 
@@ -82,7 +83,8 @@ def _begun(request: Request) -> Run:
     run, secrets = asked.begin(where, options, by=request.user.actor)
     tasks.import_registry(run.pk, secrets, request.LANGUAGE_CODE)
     if not options.dry_run:
-        messages.success(request, _("The import has begun. You can leave this page."))
+        words = _("The import from %(source)s has begun. You can leave this page.")
+        messages.success(request, words % {"source": line(Result.of(run).source, 200)})
     return run
 
 

@@ -74,7 +74,8 @@ def _act(request: Request, row: Receiver) -> HttpResponse:
         case "resend":
             wanted = read(post, delivery=Number())["delivery"]
             deliveries.send_again(get_object_or_404(Delivery, pk=wanted, receiver=row))
-            messages.success(request, _("The message is sent again in a moment."))
+            words = _("The message is sent to %(name)s again in a moment.")
+            messages.success(request, words % name)
         case "change":
             receivers.change(row, forms.wanted(post, row.kind), by=by)
             messages.success(request, _("Changed the receiver %(name)s.") % name)
@@ -98,11 +99,11 @@ def _act(request: Request, row: Receiver) -> HttpResponse:
 def _test(request: Request, row: Receiver) -> None:
     sent = shown(sending.send_test(row, by=request.user.actor))
     if sent.error:
-        words = _("The test message did not arrive: %(reason)s.") % {"reason": sent.error}
-        messages.error(request, words)
+        words = _("The test message to %(name)s did not arrive: %(reason)s.")
+        messages.error(request, words % {"name": row.name, "reason": sent.error})
     else:
-        words = _("The test message arrived (%(answer)s).") % {"answer": sent.attempts[0][1]}
-        messages.success(request, words)
+        words = _("The test message to %(name)s arrived (%(answer)s).")
+        messages.success(request, words % {"name": row.name, "answer": sent.attempts[0][1]})
 
 
 # -- the page ------------------------------------------------------------------------------------

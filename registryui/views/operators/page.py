@@ -24,6 +24,8 @@ from registryui.views.form import Words, choice, one_of, read, read_or_default, 
 from registryui.views.users import forms
 from registryui.views.users.words import may_words, proof_words
 
+from .roles import role_words
+
 NAMES_SHOWN = 12
 # The generated password waits here for the page after the redirect, which takes it out: in the
 # session's row in clear for that moment, and in no address, cookie or log.
@@ -211,11 +213,4 @@ def _role() -> TypedChoiceField:
 
 def _roles() -> list[tuple[Role, str]]:
     """Each role with what it may do, weakest first."""
-    return [
-        (Role.VIEWER, _("views everything, changes nothing")),
-        (
-            Role.MAINTAINER,
-            _("also manages stored content, and registry users within granted rights"),
-        ),
-        (Role.ADMIN, _("also manages users, and views the health of the system")),
-    ]
+    return [(role, role_words(role)) for role in Role]

@@ -79,7 +79,7 @@ def _act(request: Request, row: RegistryUser) -> HttpResponse:
         case "describe":
             owner = forms.owner_from(request, row)
             accounts.describe(row, note=read(post, note=text())["note"], owner=owner, by=by)
-            messages.success(request, _("Saved the changes."))
+            messages.success(request, _("Changed the note and owner of %(name)s.") % name)
         case "remove":
             say(request, _("Removed %(name)s.") % name, accounts.remove([row], by=by))
             return redirect("users")

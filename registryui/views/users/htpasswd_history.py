@@ -11,9 +11,10 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop, ngettext
+from django.utils.translation import gettext_noop
 
 from registryui.accounts import drift, htpasswd, publish
 from registryui.accounts.drift import Difference, What
@@ -21,6 +22,7 @@ from registryui.models import RegistryUser, Role
 from registryui.models.registry_user import State
 from registryui.refused import Refused
 from registryui.views.access import Request, require_role
+from registryui.views.plain_text import named
 
 from .words import say
 
@@ -86,30 +88,18 @@ def _shown(token: str) -> list[Difference]:
 
 
 def _act(request: Request, chosen: Sequence[Difference]) -> None:
-    count = {"count": len(chosen)}
+    name = {"name": named([_readable(one.name) for one in chosen])}
     match request.POST.get("act"):
         case "take":
             proof = drift.take_over(chosen, by=request.user.actor)
-            sentence = ngettext(
-                "Accepted %(count)d line.", "Accepted %(count)d lines.", len(chosen)
-            )
-            say(request, sentence % count, proof)
+            say(request, _("Accepted the manual edit of %(name)s.") % name, proof)
         case "back":
             proof = drift.restore_lines(chosen, by=request.user.actor)
-            sentence = ngettext(
-                "Reverted %(count)d line.",
-                "Reverted %(count)d lines.",
-                len(chosen),
-            )
-            say(request, sentence % count, proof)
+            say(request, _("Reverted the manual edit of %(name)s.") % name, proof)
         case "leave":
             drift.leave_alone(chosen, by=request.user.actor)
-            sentence = ngettext(
-                "Ignored %(count)d line until it changes again.",
-                "Ignored %(count)d lines until they change again.",
-                len(chosen),
-            )
-            messages.success(request, sentence % count)
+            words = _("Ignored the manual edit of %(name)s until the line changes again.")
+            messages.success(request, words % name)
         case _:
             raise Refused(_("This action is not supported."))
 
@@ -171,7 +161,8 @@ def htpasswd_file(request: Request, version: int) -> HttpResponse:
         except Refused as error:
             messages.error(request, str(error))
             return redirect("htpasswd_file", version=version)
-        say(request, _("Restored the version."), proof)
+        at = timezone.localtime(found.at).strftime("%Y-%m-%d %H:%M:%S")
+        say(request, _("Restored the htpasswd file of %(time)s.") % {"time": at}, proof)
         return redirect("users")
     context = {"version": found, "plan": _plan(plan), "token": _token(plan), "what": What}
     return render(request, "users/htpasswd_file.html", context)

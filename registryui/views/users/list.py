@@ -11,7 +11,6 @@ from django.forms import ModelMultipleChoiceField
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from registryui.accounts import grants
@@ -23,6 +22,7 @@ from registryui.refused import Refused
 from registryui.views.access import Request, require_role
 from registryui.views.form import Words, both_ways, one_of, read, read_or_default, text
 from registryui.views.live import wants_fragment
+from registryui.views.plain_text import named
 
 from . import forms
 from .created import hand_over
@@ -91,27 +91,23 @@ def _chosen(request: Request) -> list[RegistryUser]:
 
 
 def _act(request: Request, rows: list[RegistryUser]) -> None:
-    by, count = request.user.actor, {"count": len(rows)}
+    by, name = request.user.actor, {"name": named([row.name for row in rows])}
     match request.POST.get("act"):
         case "off":
             proof = accounts.set_active(rows, is_active=False, by=by).proof
-            sentence = ngettext("Disabled %(count)d user.", "Disabled %(count)d users.", len(rows))
+            sentence = _("Disabled %(name)s.")
         case "on":
             proof = accounts.set_active(rows, is_active=True, by=by).proof
-            sentence = ngettext("Enabled %(count)d user.", "Enabled %(count)d users.", len(rows))
+            sentence = _("Enabled %(name)s.")
         case "end":
             proof = accounts.expire(rows, forms.end_from(request.POST), by=by).proof
-            sentence = ngettext(
-                "Changed the expiry date of %(count)d user.",
-                "Changed the expiry date of %(count)d users.",
-                len(rows),
-            )
+            sentence = _("Changed the expiry date of %(name)s.")
         case "remove":
             proof = accounts.remove(rows, by=by)
-            sentence = ngettext("Removed %(count)d user.", "Removed %(count)d users.", len(rows))
+            sentence = _("Removed %(name)s.")
         case _:
             raise Refused(_("This action is not supported."))
-    say(request, sentence % count, proof)
+    say(request, sentence % name, proof)
 
 
 # -- the list ------------------------------------------------------------------------------------
