@@ -48,7 +48,7 @@ class Namespace:
 def repositories(request: Request) -> HttpResponse:
     counted = counts.by_namespace()
     total = sum(one.repositories for one in counted.values())
-    steps = first_steps(request, total)
+    steps = None if total else first_steps(request, total)
     token = index_token(total, steps)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
