@@ -160,7 +160,6 @@ def test_an_empty_registry_ticks_off_the_first_steps(quick: Product, tab_browser
         assert tab.complaints == []
 
 
-
 def test_the_space_of_a_deleted_tag_comes_back(quick: Product, tab_browser: Browser) -> None:
     push(quick, "team/api", "keep")
     gone = push(quick, "team/api", "gone")
