@@ -534,7 +534,9 @@ def _open_ports_of_mirrors() -> None:
 def _count_denials() -> None:
     global _count_pause
     close_old_connections()
-    _count_pause = min(2 * _count_pause, COUNT_LONGEST) if denials.count() else COUNT_SECONDS
+    _count_pause = (
+        min(2 * _count_pause, COUNT_LONGEST) if denials.count(usage.note_logins) else COUNT_SECONDS
+    )
     time.sleep(_count_pause - COUNT_SECONDS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -26,9 +26,10 @@ class _Progress:
 _progress: dict[str, _Progress] = {}  # of this process, by host
 
 
-def count() -> int:
+def count(also: Callable[[bytes], None] = lambda _lines: None) -> int:
     """Counts what nginx has logged since the last time; how many refusals. OSError if the log
-    cannot be read. Without refusals nothing is written: pages are kept until something is."""
+    cannot be read. Without refusals nothing is written: pages are kept until something is.
+    `also` gets the same lines, some of them twice when another worker was faster."""
     host, found = here(), 0
     if host not in _progress:
         row = LogPosition.objects.filter(host=host).first()
@@ -36,6 +37,7 @@ def count() -> int:
         _progress[host] = _Progress(counted, counted)
     for piece, behind in unread(_progress[host].read):
         counted = _progress[host].counted
+        also(piece)
         oldest = datetime.now(UTC) - timedelta(days=DAYS)
         some = [one for one in refusals(piece) if one.at > oldest]
         if some:

@@ -24,6 +24,7 @@ from registryui import audit, encryption
 from registryui.deletion import execute
 from registryui.failures import in_words
 from registryui.models import AuditEvent, Mirror, Repository
+from registryui.models.patterns import repositories_in
 from registryui.oci import names, patterns
 from registryui.refused import Refused
 
@@ -278,7 +279,7 @@ def _fill(row: Mirror, wanted: Wanted) -> None:
     is_elsewhere = row.url != url or ca not in ("", row.ca) or proxy not in ("", row.proxy)
     row.secret = _secret(row, wanted, is_elsewhere=is_elsewhere)
     row.url, row.user = url, wanted.user.strip()
-    row.allow, row.deny = _patterns(wanted.allow), _patterns(wanted.deny)
+    row.allow, row.deny = repositories_in(wanted.allow), repositories_in(wanted.deny)
     row.fresh_minutes = _number(wanted.fresh_minutes, 0, MOST_MINUTES) or 0
     row.keep_days = _number(wanted.keep_days, 1, MOST_DAYS)
     row.keep_bytes = _number(wanted.keep_bytes, 1_000_000, MOST_BYTES)
@@ -381,21 +382,6 @@ def key() -> str:
         raise Refused(
             _("The key for passwords cannot be read (%(error)s). ./boathouse up creates it.")
             % {"error": in_words(error)}
-        ) from error
-
-
-def _patterns(text: str) -> str:
-    if not text.strip(" ,\t\r\n"):
-        return ""
-    try:
-        return " ".join(patterns.parse(text))
-    except ValueError as error:
-        raise Refused(
-            _(
-                "Enter patterns of repository names at the upstream, separated by spaces, at most "
-                "%(most)d characters: letters, digits and . _ / -, and * for any text."
-            )
-            % {"most": patterns.LIMIT}
         ) from error
 
 

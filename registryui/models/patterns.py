@@ -9,8 +9,10 @@ from typing import Any
 
 from django.db.models import CharField, Q
 from django.db.models.lookups import Lookup
+from django.utils.translation import gettext as _
 
 from registryui.oci import patterns
+from registryui.refused import Refused
 
 ANY = "*"
 
@@ -31,6 +33,22 @@ def names_in(text: str) -> tuple[str, ...] | None:
     """The patterns, if all of them are plain names that an index finds; else None."""
     found = patterns.parse(text)
     return None if any(ANY in one for one in found) else found
+
+
+def repositories_in(text: str) -> str:
+    """Patterns of repository names as they are stored; "" for none. Raises Refused."""
+    if not text.strip(" ,\t\r\n"):
+        return ""
+    try:
+        return " ".join(patterns.parse(text))
+    except ValueError as error:
+        raise Refused(
+            _(
+                "Enter patterns of repository names, separated by spaces, at most %(most)d "
+                "characters: letters, digits and . _ / -, and * for any text."
+            )
+            % {"most": patterns.LIMIT}
+        ) from error
 
 
 @CharField.register_lookup

@@ -104,7 +104,7 @@ class RegistryUser(models.Model):
     generation = models.BigIntegerField(default=new_generation)
     made_at = models.DateTimeField(auto_now_add=True)
     made_by = models.CharField(max_length=150, blank=True)  # survives the operator
-    used_at = models.DateTimeField(default=UNKNOWN)  # last push or pull, by the registry's events
+    used_at = models.DateTimeField(default=UNKNOWN)  # last push or pull; before, a login
     used_from = models.CharField(max_length=64, blank=True)  # its address
     used_with = models.CharField(max_length=255, blank=True)  # its User-Agent, cut
 

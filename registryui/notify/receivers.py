@@ -22,7 +22,8 @@ from django.views.decorators.debug import sensitive_variables
 from registryui import audit, encryption
 from registryui.mirrors.mirrors import key
 from registryui.models import Receiver
-from registryui.oci import names, patterns
+from registryui.models.patterns import repositories_in
+from registryui.oci import names
 from registryui.refused import Refused
 
 from . import events, webhook
@@ -198,7 +199,7 @@ def _fill(row: Receiver, wanted: Wanted) -> None:
         raise Refused(_("Choose at least one kind of message: conditions, pushes or deletes."))
     row.conditions = wanted.conditions
     row.has_pushes, row.has_deletes = wanted.has_pushes, wanted.has_deletes
-    row.repositories = _patterns(wanted.repositories)
+    row.repositories = repositories_in(wanted.repositories)
     codes = [code for code, _name in settings.LANGUAGES]
     language = wanted.language or get_language() or settings.LANGUAGE_CODE
     row.language = language if language in codes else settings.LANGUAGE_CODE
@@ -276,21 +277,6 @@ def _fill_addresses(row: Receiver, wanted: Wanted) -> None:
         ) from error
     row.address = " ".join(found)
     row.shown = row.address if len(row.address) <= 500 else f"{row.address[:500]}…"
-
-
-def _patterns(text: str) -> str:
-    if not text.strip(" ,\t\r\n"):
-        return ""
-    try:
-        return " ".join(patterns.parse(text))
-    except ValueError as error:
-        raise Refused(
-            _(
-                "Enter patterns of repository names, separated by spaces, at most %(most)d "
-                "characters: letters, digits and . _ / -, and * for any text."
-            )
-            % {"most": patterns.LIMIT}
-        ) from error
 
 
 # -- rows ----------------------------------------------------------------------------------------

@@ -11,15 +11,24 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    QueryDict,
+)
 from django.shortcuts import render
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve, reverse
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 
 from registryui import audit
 from registryui.models import AuditEvent, Operator, Role
@@ -28,6 +37,9 @@ if TYPE_CHECKING:
     from django_htmx.middleware import HtmxDetails
 
 log = logging.getLogger(__name__)
+
+# Of a page's address: what only opened a form or a question there, and what an open page had seen.
+_PASSING = ("new", "edit", "remove", "run", "ask", "restore_digest", "seen")
 
 
 class Request(HttpRequest):
@@ -65,6 +77,7 @@ def require_role(
             return _private(response)
 
         guarded.role = role  # type: ignore[attr-defined]
+        guarded.is_page = "GET" in methods  # type: ignore[attr-defined]
         return cast("Wrapped[P]", guarded)
 
     return decorate
@@ -81,6 +94,7 @@ def public(*, methods: Sequence[str] = ("GET",)) -> Callable[[Wrapped[P]], Wrapp
             return view(request, *args, **kwargs)
 
         guarded.role = None  # type: ignore[attr-defined]
+        guarded.is_page = "GET" in methods  # type: ignore[attr-defined]
         return cast("Wrapped[P]", guarded)
 
     return decorate
@@ -132,12 +146,49 @@ def safe_next(request: HttpRequest, url: str, *, default: str) -> str:
     return f"{path}?{parts.query}" if parts.query else path
 
 
+def sent_from(request: HttpRequest, *, reads_form: bool = True) -> str:
+    """The page that a form was on, with its filter, as a path on this site: what its field `back`
+    says, else the Referer. "" if neither is a page that can be opened."""
+    field = request.POST.get("back", "") if reads_form else ""
+    for url in (field, request.headers.get("Referer", "")):
+        place = safe_next(request, url, default="")
+        if place and _is_page(place):
+            return place
+    return ""
+
+
+def back_to(
+    request: HttpRequest, name: str, *values: object, without: Sequence[str] = (), **otherwise: str
+) -> HttpResponseRedirect:
+    """To that page after an act. If the form was on it, with its filter, order and place in the
+    list, but for `without`, what the act used up; without any, with the query `otherwise`."""
+    place = reverse(name, args=values)
+    path, _mark, text = sent_from(request).partition("?")
+    query = QueryDict((text if path == place else "") or urlencode(otherwise), mutable=True)
+    for field in (*_PASSING, *without):
+        query.pop(field, None)
+    return HttpResponseRedirect(f"{place}?{query.urlencode()}" if query else place)
+
+
+def _is_page(place: str) -> bool:
+    try:
+        view = resolve(place.partition("?")[0]).func
+    except Resolver404:
+        return False
+    return bool(getattr(view, "is_page", False))
+
+
 def _to_login(request: HttpRequest) -> HttpResponse:
-    """The login page; a fragment gets the order to load its page again, which then comes here."""
+    """The login page; a fragment gets the order to load its page again, which then comes here. Of
+    a form that was sent nothing is done: after the login its page is there again."""
     if getattr(request, "htmx", False):
         return HttpResponse(status=401, headers={"HX-Refresh": "true"})
-    back = request.get_full_path() if request.method in ("GET", "HEAD") else "/"
-    return redirect_to_login(back)
+    if request.method in ("GET", "HEAD"):
+        return redirect_to_login(request.get_full_path())
+    messages.warning(request, _("Your session had ended, so nothing was done. Repeat the action."))
+    # An upload is not read for it: nobody knows who sends it.
+    is_small = request.content_type == "application/x-www-form-urlencoded"
+    return redirect_to_login(sent_from(request, reads_form=is_small) or "/")
 
 
 def _refuse(request: HttpRequest, role: Role) -> HttpResponse:

@@ -20,6 +20,7 @@ from .access import may_open
 from .parts import banner
 
 THEME_COOKIE = "__Host-boathouse_theme"
+STEPS_COOKIE = "__Host-boathouse_first_steps"  # there: dismissed (first_hour.py)
 THEMES = ("light", "dark")  # no cookie: as the system says
 
 # Group, then the pages in it: URL name, icon, label, other pages below it. A name that

@@ -32,6 +32,7 @@ from . import charts
 from .access import Request, require_role
 from .catalogue.media_words import media_words
 from .context import totals
+from .first_hour import first_steps, is_trust_opened
 from .kept import keep
 from .live import index_token, not_changed, wants_fragment
 from .storage import measured
@@ -56,19 +57,22 @@ class Push:
     note: str  # "3 platforms", "linux/amd64", "Helm chart"; "" if nothing is known
 
 
-def _stamp_of_htpasswd() -> tuple[int, ...]:
-    """What changes with an edit by hand, which the overview tells of."""
-    return tuple(publish.stamp()) if settings.HTPASSWD_FILE.exists() else ()
+def _files() -> tuple[int, ...]:
+    """What changes with an edit by hand, which the overview tells of, and with the first steps."""
+    stamp = publish.stamp() if settings.HTPASSWD_FILE.exists() else ()
+    return (is_trust_opened(), *stamp)
 
 
 @require_role(Role.VIEWER)
-@keep(also=_stamp_of_htpasswd)
+@keep(also=_files)
 def dashboard(request: Request) -> HttpResponse:
     counted = counts.of_store()
-    token = index_token(counted.repositories)
+    steps = first_steps(request, counted.repositories)
+    token = index_token(counted.repositories, steps)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     context: dict[str, Any] = {"token": token, "drift_count": _drift_count(request), **_health()}
+    context["steps"] = steps
     context["figures"] = counted
     totals(request).repositories = counted.repositories
     if counted.repositories:

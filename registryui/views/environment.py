@@ -72,6 +72,7 @@ def environment(**options: Any) -> Environment:
         "querystring": querystring,
         "repository_name": filters.repository_name,
         "static": staticfiles_storage.url,
+        "typing": filters.typing,
         "url": url,
         "url_if_any": url_if_any,
     }

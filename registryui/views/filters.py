@@ -85,6 +85,17 @@ def live(address: str, *, every: int = 2, first: str = "") -> SafeString:
     )
 
 
+def typing(address: str, target: str) -> SafeString:
+    """The attributes of a form that shows in the list `target` what it finds, while somebody types
+    or chooses; the address goes along. Without script it has a button."""
+    return format_html(
+        ' action="{0}" hx-get="{0}" hx-trigger="input delay:250ms, submit"'
+        ' hx-target="{1}" hx-swap="outerHTML" hx-replace-url="true" hx-sync="{1}:replace"',
+        address,
+        target,
+    )
+
+
 @lru_cache(maxsize=2048)
 def flag(name: str, size: str = "") -> SafeString:
     """A signal flag made from a repository's name: its hue is the namespace's. size: "", s, l."""

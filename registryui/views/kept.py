@@ -24,7 +24,7 @@ from registryui import outage
 from registryui.database_state import one_moment, state
 
 from .access import P, Request, View
-from .context import THEME_COOKIE
+from .context import STEPS_COOKIE, THEME_COOKIE
 from .live import minute
 
 MOST_BYTES = 8_000_000  # in each process
@@ -115,6 +115,7 @@ def _asked(request: Request) -> tuple[Any, ...]:
         *(user.pk, user.username, user.role),
         get_language(),
         request.COOKIES.get(THEME_COOKIE),
+        bool(request.COOKIES.get(STEPS_COOKIE)),
         minute(),
         outage.token(),
     )

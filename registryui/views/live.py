@@ -11,18 +11,20 @@ from django.http import HttpResponse
 from django.utils import timezone
 
 from .access import Request
+from .first_hour import FirstSteps
 
 
-def index_token(repositories: int) -> str:
+def index_token(repositories: int, steps: FirstSteps | None) -> str:
     """What "something in the index changed" is told by; one query, besides the number of
-    repositories, which tells of one that went.
+    repositories, which tells of one that went, and the first steps.
 
     The minute is in it, so that "4 min ago" goes on while nobody pushes.
     """
     with connection.cursor() as cursor:  # each open page asks this every two seconds
         cursor.execute("SELECT MAX(changed_at) FROM registryui_repository")
         (at,) = cursor.fetchone()
-    return f"{digits(at)}-{repositories}-{minute()}"
+    token = f"{digits(at)}-{repositories}-{minute()}"
+    return f"{token}-{steps.token}" if steps else token
 
 
 def digits(at: object) -> str:

@@ -20,6 +20,7 @@ from registryui import tls
 from registryui.mirrors.client_lines import CA_FILE
 
 from .access import public
+from .first_hour import note_trust_opened
 
 FILE = CA_FILE  # what the download is called, and the commands after it
 
@@ -58,6 +59,7 @@ class Step:
 
 @public()
 def trust(request: HttpRequest) -> HttpResponse:
+    note_trust_opened()
     machines = [Machine(*row) for row in _MACHINES]
     wanted = request.GET.get("machine", "")
     machine = next((one for one in machines if one.key == wanted), machines[0])
@@ -85,6 +87,7 @@ def ca(request: HttpRequest) -> HttpResponseBase:
         file = None
     if file is None:
         raise Http404
+    note_trust_opened()
     response = FileResponse(
         file, as_attachment=True, filename=FILE, content_type="application/x-x509-ca-cert"
     )

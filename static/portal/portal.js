@@ -26,8 +26,8 @@ document.addEventListener("keydown", (event) => {
   if (box) { event.preventDefault(); box.focus(); }
 });
 
-// A question is a page with a dialog over it: a modal one from here on. Escape is Cancel, and then
-// the focus is where it was before.
+// A question is a page with a dialog over it: a modal one from here on. Escape is Cancel. After a
+// question or an act the page is where it was before, after Cancel the focus, too.
 const cancel = document.querySelector("dialog .dialog__foot > a");
 if (cancel) {
   const dialog = cancel.closest("dialog");
@@ -35,14 +35,26 @@ if (cancel) {
   dialog.showModal();
   cancel.focus();
   cancel.addEventListener("click", () => sessionStorage.setItem("cancelled", "1"));
+  sessionStorage.setItem("acted", "1");
   dialog.addEventListener("cancel", (event) => { event.preventDefault(); cancel.click(); });
 } else {
+  const [path, height] = JSON.parse(sessionStorage.getItem("scrolled")) ?? [];
+  if (sessionStorage.getItem("acted") && path === location.pathname && height > 0) {
+    document.querySelector(".messages")?.setAttribute("data-follows", "");
+    scrollTo(0, height);
+  }
   const pressed = sessionStorage.getItem("cancelled") && sessionStorage.getItem("pressed");
-  if (pressed) document.querySelector(pressed)?.focus();
+  if (pressed) document.querySelector(pressed)?.focus({ preventScroll: true });
   sessionStorage.removeItem("cancelled");
+  sessionStorage.removeItem("acted");
   document.addEventListener("click", ({ target }) => {
     const button = target.closest("main a[href], main button");
-    if (button) sessionStorage.setItem("pressed", place(button));
+    if (!button) return;
+    sessionStorage.setItem("pressed", place(button));
+    sessionStorage.setItem("scrolled", JSON.stringify([location.pathname, scrollY]));
+  });
+  document.addEventListener("submit", ({ target, submitter }) => {
+    if ((submitter?.formMethod || target.method) === "post") sessionStorage.setItem("acted", "1");
   });
 }
 
@@ -66,6 +78,13 @@ document.addEventListener("htmx:afterRequest", ({ detail: { xhr, target } }) => 
   if ((xhr.getResponseHeader("Boathouse-Outage") ?? "") === banner.dataset.seen) return;
   htmx.ajax("GET", "/doctor/banner", { target: "#outage", swap: "outerHTML" });
 });
+
+// What is being loaded says so, but for what loads itself again.
+for (const [event, isBusy] of [["htmx:beforeRequest", true], ["htmx:afterRequest", false]]) {
+  document.addEventListener(event, ({ detail: { elt, target } }) => {
+    if (!elt.matches("[data-live]")) target?.setAttribute("aria-busy", isBusy);
+  });
+}
 
 // The box in a table's head ticks all below it.
 document.addEventListener("change", (event) => {

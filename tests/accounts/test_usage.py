@@ -1,11 +1,13 @@
 """When a user was last seen, by what the registry tells."""
 
+import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from registryui.accounts import usage
-from registryui.models import RegistryUser
+from registryui.models import UNKNOWN, RegistryUser
 from tests.support.factories import NOW, make_event
 
 pytestmark = pytest.mark.django_db
@@ -48,3 +50,36 @@ def test_one_query_a_user(django_assert_num_queries: object) -> None:
         usage.note(events)
     with django_assert_num_queries(0):  # type: ignore[operator]
         usage.note([])
+
+
+def logged(user: str, *, uri: str = "/v2/", status: int = 200) -> bytes:
+    """A line of nginx's log."""
+    row = {"time": NOW.isoformat(), "address": "10.0.0.9", "user": user, "method": "GET"}
+    row |= {"uri": uri, "status": status, "bytes": 2, "agent": "docker/28"}
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+@pytest.fixture
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_used", set())
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_login_is_the_first_use_of_who_never_pushed_or_pulled() -> None:
+    for name in ("new", "wrong", "busy"):
+        RegistryUser.objects.create(name=name, secret_hash="x")
+    usage.note([make_event("x", actor="busy", client="podman", at=NOW - timedelta(1))])
+    lines = [logged("new"), logged("busy"), logged("stranger"), logged("")]
+    refused = [logged("wrong", status=401), logged("wrong", uri="/v2/x/tags/list"), b"cut off\n"]
+    usage.note_logins(b"".join([*refused, *lines]))
+    assert seen("new") == (NOW, "10.0.0.9", "docker/28")
+    assert seen("wrong")[0] == UNKNOWN
+    assert seen("busy")[2] == "podman"
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_login_is_asked_about_once(django_assert_num_queries: Any) -> None:
+    RegistryUser.objects.create(name="new", secret_hash="x")
+    with django_assert_num_queries(1):
+        for _number in range(3):
+            usage.note_logins(logged("new"))

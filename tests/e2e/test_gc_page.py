@@ -138,6 +138,28 @@ def run_gc(tab: Visit) -> str:
     return tab.page.locator("#open-run").get_attribute("href") or ""
 
 
+def test_an_empty_registry_ticks_off_the_first_steps(quick: Product, tab_browser: Browser) -> None:
+    """The first test here: nobody has done anything yet."""
+    with visit(tab_browser, quick) as tab:
+        tab.login()
+        done = tab.page.locator(".howto > [data-state=done]")
+        expect(tab.page.get_by_role("heading", name="No repositories yet")).to_be_visible()
+        expect(done).to_have_count(0)
+        tab.page.evaluate(MARK)
+        assert quick.ask("/ca.crt").status == 200
+        expect(done).to_have_count(1)
+        assert quick.ask("/v2/", as_user=True).status == 200
+        expect(done).to_have_count(2)
+        push(quick, "try/hello", "1")
+        expect(done).to_have_count(3)
+        assert tab.page.evaluate("window.neverReloaded") is True
+        tab.page.get_by_role("button", name="Open try/hello").click()
+        tab.page.wait_for_url("**/repositories/try/hello")
+        tab.open("/")
+        expect(tab.page.get_by_text("First steps")).to_have_count(0)
+        assert tab.complaints == []
+
+
 def test_the_space_of_a_deleted_tag_comes_back(quick: Product, tab_browser: Browser) -> None:
     push(quick, "team/api", "keep")
     gone = push(quick, "team/api", "gone")

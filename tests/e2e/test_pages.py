@@ -246,3 +246,80 @@ def test_what_strangers_push_runs_no_script_and_becomes_no_link(
             strangers = [link for link in links if not link.startswith(own)]
             assert strangers == [], part
         assert tab.complaints == []
+
+
+PHONE = {"viewport": {"width": 390, "height": 560}}
+
+
+def test_after_an_act_the_list_is_where_it_was(furnished: Product, browser: Browser) -> None:
+    furnished.boathouse("user", "add", "stays-in-place")
+    with visit(browser, furnished, **PHONE) as tab:
+        tab.login()
+        tab.open("/users?q=stays&sort=-used")
+        tab.page.get_by_label("Select stays-in-place").check()
+        tab.page.evaluate("scrollTo(0, 300)")
+        tab.page.get_by_role("button", name="Disable").click()
+        message = tab.page.get_by_role("status").filter(has_text="Disabled 1 user.")
+        expect(message).to_be_in_viewport()
+        assert tab.page.url.endswith("/users?q=stays&sort=-used")
+        expect(tab.page.get_by_label("Select stays-in-place")).not_to_be_checked()
+        assert tab.page.evaluate("scrollY") == 300
+        tab.page.get_by_label("Select stays-in-place").check()
+        tab.page.evaluate("scrollTo(0, 280)")
+        tab.page.get_by_role("button", name="Remove…").click()  # asks first
+        tab.page.get_by_role("dialog").get_by_role("link", name="Cancel").click()
+        tab.page.wait_for_url("**/users?q=stays&sort=-used")
+        assert tab.page.evaluate("scrollY") == 280
+        tab.page.reload()
+        expect(message).to_have_count(0)
+        assert tab.complaints == []
+
+
+def test_typing_filters_the_activity_and_adds_nothing_to_the_history(
+    furnished: Product, browser: Browser
+) -> None:
+    with visit(browser, furnished) as tab:
+        tab.login()
+        tab.open("/activity")
+        before = tab.page.evaluate("history.length")
+        tab.page.get_by_label("On what").press_sequentially("there-is-none")
+        expect(tab.page.get_by_text("No matching actions")).to_be_visible()
+        assert "target=there-is-none" in tab.page.url
+        assert tab.page.evaluate("history.length") == before
+        expect(tab.page.get_by_role("button", name="Apply")).to_be_hidden()
+        assert tab.complaints == []
+
+
+def test_on_a_phone_each_page_has_the_search_and_each_tag_its_badges(
+    furnished: Product, browser: Browser
+) -> None:
+    with visit(browser, furnished, **PHONE) as tab:
+        tab.login()
+        tab.open(API)
+        for name in ("2.14.0", "2.14"):  # tags of one image fold into one card
+            row = tab.page.locator("tr", has=tab.page.locator(f"a:text-is('{name}')"))
+            expect(row.get_by_text("Signature attached")).to_be_visible()
+        tab.page.evaluate("scrollTo(0, 900)")
+        tab.page.locator(".phone-bar").get_by_role("link", name="Search").click()
+        expect(tab.page.locator("main input[type=search]")).to_be_focused()
+        assert tab.complaints == []
+
+
+SHIFTS = """new Promise((done) => {
+  let sum = 0;
+  new PerformanceObserver((list) => {
+    for (const one of list.getEntries()) sum += one.value;
+  }).observe({ type: "layout-shift", buffered: true });
+  requestAnimationFrame(() => setTimeout(() => done(sum)));
+})"""
+
+
+@pytest.mark.parametrize("width", [1360, 390])
+def test_what_loads_later_moves_nothing(furnished: Product, browser: Browser, width: int) -> None:
+    with visit(browser, furnished, viewport={"width": width, "height": 2400}) as tab:
+        tab.login()
+        for name in ("data/postgres:16.4", "platform/api:2.14.0"):
+            tab.open(f"/repositories/{name}")
+            expect(tab.page.locator(".base-image:not([aria-busy])")).to_be_visible()
+            assert tab.page.evaluate(SHIFTS) == 0, name
+        assert tab.complaints == []

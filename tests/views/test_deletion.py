@@ -64,6 +64,15 @@ def test_a_delete_takes_only_the_named_tag_off_and_its_message_undoes_it(world: 
     assert world.now("1.0") == shared
 
 
+def test_after_a_delete_the_list_is_as_it_was_but_for_what_was_chosen(world: World) -> None:
+    world.push("1.0", "1.1", "2.0", layer="one")
+    world.sync()
+    there = f"{world.page}?q=1&sort=size"
+    answer = world.delete(world.plan(tag="1.0", back=f"{there}&tag=1.0"))
+    assert answer.redirect_chain == [(there, 302)]
+    assert f'name="back" value="{there}"' in text_of(answer)  # of its undo
+
+
 def test_more_than_ten_tags_need_their_number_typed(world: World) -> None:
     names = [f"1.{n}" for n in range(11)]
     world.push(*names, layer="one")

@@ -41,10 +41,10 @@ def test_every_cookie_is_of_this_host_alone() -> None:
     client = Client()
     client.get("/login")
     client.post("/login", {"username": "ada", "password": PASSWORD})
-    client.post("/preferences", {"theme": "light", "language": "en"})
+    client.post("/preferences", {"theme": "light", "language": "en", "steps": "off"})
     vera = Operator.objects.get(username="vera")
     client.post(f"/operators/{vera.pk}/change", {"act": "role", "role": "maintainer"})
-    assert len(client.cookies) == 5, client.cookies.keys()
+    assert len(client.cookies) == 6, client.cookies.keys()
     for name, cookie in client.cookies.items():
         assert name.startswith("__Host-boathouse_")
         assert (cookie["secure"], cookie["httponly"], cookie["samesite"]) == (True, True, "Lax")

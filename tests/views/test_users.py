@@ -498,7 +498,7 @@ def test_measuring_says_what_a_cost_does_to_the_proxy(admin: Client) -> None:
     row = make("ci")
     after = admin.post(
         "/users/measure",
-        {"cost": "5", "next": f"/users/{row.pk}", "password": "not to be told"},
+        {"cost": "5", "back": f"/users/{row.pk}", "password": "not to be told"},
         follow=True,
     )
     assert after.redirect_chain[-1][0] == f"/users/{row.pk}"

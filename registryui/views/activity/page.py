@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpResponse, QueryDict, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,7 +20,7 @@ from registryui.audit.check import newest_check
 from registryui.denials import rows as denials
 from registryui.models import AuditEvent, Denial, RegistryEvent, Role
 from registryui.models.paging import Listing, Walk, walk_together
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.form import Words, day, one_of, read_or_default
 from registryui.views.live import wants_fragment
 
@@ -147,7 +147,7 @@ def activity_verify(request: Request) -> HttpResponse:
     """Asks the worker to walk over the whole log; what it finds is a row of the log."""
     tasks.verify_log(by=request.user.actor, address=audit.address.get())
     messages.info(request, _("The check of the log is in progress. This page shows the result."))
-    return redirect("activity")
+    return back_to(request, "activity")
 
 
 def _as_row(one: AuditEvent | RegistryEvent | Denial) -> AuditEvent:

@@ -21,6 +21,7 @@ from registryui.models.paging import page
 from registryui.views.access import Request, require_role
 from registryui.views.charts import spark_line
 from registryui.views.context import totals
+from registryui.views.first_hour import first_steps, is_trust_opened
 from registryui.views.form import Words, both_ways, one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import index_token, not_changed, wants_fragment
@@ -43,11 +44,12 @@ class Namespace:
 
 
 @require_role(Role.VIEWER)
-@keep()
+@keep(also=is_trust_opened)
 def repositories(request: Request) -> HttpResponse:
     counted = counts.by_namespace()
     total = sum(one.repositories for one in counted.values())
-    token = index_token(total)
+    steps = None if total else first_steps(request, total)
+    token = index_token(total, steps)
     if (unchanged := not_changed(request, token)) is not None:
         return unchanged
     fields = {"q": Words(), "namespace": Words(), "sort": one_of(SORTS, SORT)}
@@ -74,6 +76,7 @@ def repositories(request: Request) -> HttpResponse:
         "found": found.count() if query or namespace else total,
         "sort": sort,
         "token": token,
+        "steps": steps,
         "upstreams": {
             name: presets.host_of(url) for name, url in Mirror.objects.values_list("name", "url")
         },

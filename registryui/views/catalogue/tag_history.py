@@ -22,8 +22,9 @@ from registryui.models.paging import page as keyset_page
 from registryui.oci.digest import short
 from registryui.refused import Refused
 from registryui.tasks import apply_events
-from registryui.views.access import Request, may_open, require_role, safe_next
+from registryui.views.access import Request, back_to, may_open, require_role
 from registryui.views.activity.actors import Actor, actor_of, user_of
+from registryui.views.environment import url_if_any
 from registryui.views.form import Words, read_or_default
 from registryui.views.plain_text import line
 
@@ -143,5 +144,7 @@ def restore_digest(request: Request) -> HttpResponse:
                 "digest": short(asked["digest"]),
             },
         )
-    back = f"/repositories/{asked['repository']}:{asked['tag']}?tab=history"
-    return redirect(safe_next(request, back, default="/repositories/"))
+    names = (asked["repository"], asked["tag"])
+    if not url_if_any("tag", *names):
+        return redirect("repositories")
+    return back_to(request, "tag", *names, tab="history")

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 
 from registryui import runs
@@ -14,7 +14,7 @@ from registryui.deletion import restore
 from registryui.deletion.bulk import Result
 from registryui.failures import in_words
 from registryui.models import Repository, Role, Run
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.activity.words import actor
 from registryui.views.live import not_changed, wants_fragment
 
@@ -55,7 +55,7 @@ def delete_stop(request: Request, pk: int) -> HttpResponse:
     runs.ask_to_stop(run, by=request.user.actor)
     words = _("The run on %(name)s stops after the current tag.")
     messages.info(request, words % {"name": Result.of(run).repository})
-    return redirect("delete_run", pk)
+    return back_to(request, "delete_run", pk)
 
 
 def _can_undo(facts: Result) -> bool:

@@ -29,7 +29,7 @@ from registryui.models import Manifest, Role, Tag, TagTombstone
 from registryui.oci.digest import check_digest, short
 from registryui.oci.names import check_repository, check_tag
 from registryui.refused import Refused
-from registryui.views.access import Request, require_role, safe_next
+from registryui.views.access import Request, back_to, require_role, sent_from
 from registryui.views.catalogue import tag_filter
 from registryui.views.catalogue.repository import behind
 from registryui.views.form import Words, read_or_default
@@ -113,11 +113,12 @@ def _is(check: Callable[[object], str], name: str) -> bool:
 
 def _back(request: Request) -> str:
     """Where the question came from, or the list of the repository."""
+    if place := sent_from(request):
+        return place
     try:
-        default = reverse("repository", args=[_repository(request)])
+        return reverse("repository", args=[_repository(request)])
     except Refused:
-        default = reverse("repositories")
-    return safe_next(request, request.POST.get("back", ""), default=default)
+        return reverse("repositories")
 
 
 def _matching(repository: str, query: str) -> list[str]:
@@ -195,7 +196,7 @@ def _act(request: Request, asked: Asked) -> HttpResponse:
             return _plan_page(request, asked, error.plan, error=str(error))
         raise
     _say(request, asked.selection.repository, outcome)
-    return redirect(_place_after(asked.selection))
+    return _place_after(request, asked.selection)
 
 
 def _moved_words() -> str:
@@ -265,8 +266,10 @@ def _reason(one: Result) -> str:
     return words.get(one.state) or line(one.reason, 200) or _("it failed")
 
 
-def _place_after(selection: Selection) -> str:
+def _place_after(request: Request, selection: Selection) -> HttpResponse:
     """The page that is left: the list of the repository, or of what has no tag there."""
-    place = reverse("repository", args=[selection.repository])
-    is_untagged = selection.manifests and not selection.tags and not selection.is_all
-    return f"{place}?show=untagged" if is_untagged else place
+    if selection.is_all:
+        return redirect("repository", selection.repository)
+    is_untagged = selection.manifests and not selection.tags
+    otherwise = {"show": "untagged"} if is_untagged else {}
+    return back_to(request, "repository", selection.repository, without=["tag"], **otherwise)

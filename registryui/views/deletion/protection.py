@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.forms import ModelChoiceField
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from registryui.deletion import protection
@@ -18,7 +18,7 @@ from registryui.models import Protection, Role
 from registryui.models.paging import page
 from registryui.oci import patterns
 from registryui.refused import Refused
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.activity.words import actor
 from registryui.views.form import Words, read, read_or_default, text
 
@@ -57,7 +57,7 @@ def protection_add(request: Request) -> HttpResponse:
     if not row.is_immutable:
         words = _("Protected %(what)s")
     messages.success(request, words % {"what": row})
-    return redirect("protected")
+    return back_to(request, "protected", without=FIELDS)
 
 
 @require_role(Role.ADMIN, methods=("POST",))
@@ -72,7 +72,7 @@ def protection_lift(request: Request) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, _("Removed the protection of %(what)s") % {"what": row})
-    return redirect("protected")
+    return back_to(request, "protected")
 
 
 def _list(

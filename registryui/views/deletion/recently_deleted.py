@@ -24,7 +24,7 @@ from registryui.models.deletion import TagTombstoneQuerySet
 from registryui.models.paging import page
 from registryui.oci.digest import short
 from registryui.refused import Refused
-from registryui.views.access import Request, require_role, safe_next
+from registryui.views.access import Request, require_role, sent_from
 from registryui.views.activity.actors import actor_words
 from registryui.views.catalogue import image
 from registryui.views.form import Number, Words, one_of, read_or_default
@@ -136,7 +136,7 @@ def restore(request: Request) -> HttpResponse:
 
     Asks first where somebody pushed the tag meanwhile; `expected` is the answer.
     """
-    back = safe_next(request, request.POST.get("back", ""), default=reverse("recently_deleted"))
+    back = sent_from(request) or reverse("recently_deleted")
     try:
         if act := read_or_default(request.POST, act=Words(max_length=32))["act"]:
             return _restore_act(request, act, back)

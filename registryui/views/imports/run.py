@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from registryui import runs
 from registryui.imports.run import Result
 from registryui.models import ImportedTag, Role, Run
 from registryui.models.paging import page
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.form import one_of, read_or_default
 from registryui.views.live import not_changed, wants_fragment
 from registryui.views.runs import ShownRun
@@ -92,7 +92,7 @@ def import_run(request: Request, pk: int) -> HttpResponse:
 def import_stop(request: Request, pk: int) -> HttpResponse:
     """Asks the import to end; what is here by then is not sent again."""
     runs.ask_to_stop(_run_or_404(pk), by=request.user.actor)
-    return redirect("import_run", pk)
+    return back_to(request, "import_run", pk)
 
 
 def _run_or_404(pk: int) -> Run:

@@ -17,7 +17,7 @@ from registryui.models import Delivery, Receiver, Role
 from registryui.models.paging import page
 from registryui.notify import deliveries, receivers, sending
 from registryui.refused import Refused
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.form import Number, one_of, read, read_or_default, text
 from registryui.views.live import digits, minute, not_changed, wants_fragment
 
@@ -61,7 +61,7 @@ def receiver_change(request: Request, pk: int) -> HttpResponse:
         if request.POST.get("act") == "change":  # what was typed must not be lost
             return _page(request, row, form=request.POST.dict(), error=str(error), status=422)
         messages.error(request, str(error))
-        return redirect("receiver", pk)
+        return back_to(request, "receiver", pk)
 
 
 # -- acts ----------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def _act(request: Request, row: Receiver) -> HttpResponse:
             return redirect("notifications")
         case _:
             raise Refused(_("This action is not supported."))
-    return redirect("receiver", row.pk)
+    return back_to(request, "receiver", row.pk)
 
 
 def _test(request: Request, row: Receiver) -> None:

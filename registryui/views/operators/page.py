@@ -19,7 +19,7 @@ from registryui.accounts import grants
 from registryui.models import Operator, Role
 from registryui.models.paging import page
 from registryui.refused import Refused
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.form import Words, choice, one_of, read, read_or_default, text
 from registryui.views.users import forms
 from registryui.views.users.words import may_words, proof_words
@@ -104,7 +104,7 @@ def operator_add(request: Request) -> HttpResponse:
         row, password = accounts.add(asked["name"], role=asked["role"], by=request.user.actor)
     except Refused as error:
         messages.error(request, str(error))
-        return redirect("operators")
+        return back_to(request, "operators")
     request.session[_SECRET] = {"pk": row.pk, "password": password}
     return redirect("operator", pk=row.pk)
 

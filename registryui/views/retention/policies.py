@@ -19,7 +19,7 @@ from registryui.models import RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.retention import policies, runs, words
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.form import Number, read, text
 from registryui.views.live import minute, wants_fragment
 from registryui.views.runs import ShownRun
@@ -115,7 +115,7 @@ def retention_policy(request: Request, pk: int) -> HttpResponse:
                 raise Refused(_("This action is not supported."))
     except Refused as error:
         messages.error(request, str(error))
-    return redirect("retention")
+    return back_to(request, "retention")
 
 
 @require_role(Role.MAINTAINER, methods=("POST",))
@@ -142,7 +142,7 @@ def _changed(request: Request, row: RetentionPolicy) -> HttpResponse:
 def _after_saving(request: Request, row: RetentionPolicy) -> HttpResponse:
     if request.POST.get("then") == "dry_run":
         return _dry_run(request, row)
-    return redirect("retention")
+    return back_to(request, "retention")
 
 
 def _dry_run(request: Request, row: RetentionPolicy) -> HttpResponse:
@@ -150,7 +150,7 @@ def _dry_run(request: Request, row: RetentionPolicy) -> HttpResponse:
         run = runs.begin(row, by=request.user.actor, is_dry=True)
     except Refused as error:
         messages.error(request, str(error))
-        return redirect("retention")
+        return back_to(request, "retention")
     tasks.retention(run.pk)
     return redirect("retention_run", run.pk)
 

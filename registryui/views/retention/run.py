@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from registryui import runs
@@ -16,7 +16,7 @@ from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.retention import words
 from registryui.retention.runs import Result
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.form import one_of, read_or_default
 from registryui.views.live import wants_fragment
 from registryui.views.runs import ShownRun
@@ -46,7 +46,7 @@ def retention_run(request: Request, pk: int) -> HttpResponse:
 def retention_stop(request: Request, pk: int) -> HttpResponse:
     """Asks the run to end at its next safe place, which is never far."""
     runs.ask_to_stop(_run_or_404(pk), by=request.user.actor)
-    return redirect("retention_run", pk)
+    return back_to(request, "retention_run", pk)
 
 
 @require_role(Role.MAINTAINER)

@@ -17,7 +17,7 @@ from registryui.accounts import users as accounts
 from registryui.models import Denial, RegistryEvent, RegistryUser, Role
 from registryui.refused import Refused
 from registryui.views import denials
-from registryui.views.access import Request, require_role, safe_next
+from registryui.views.access import Request, require_role, sent_from
 from registryui.views.form import choice, read, text
 
 from . import forms, setup_commands
@@ -99,7 +99,7 @@ def users_measure(request: Request) -> HttpResponse:
     if request.htmx:
         return HttpResponse(words, content_type="text/plain; charset=utf-8")
     messages.info(request, words)
-    return redirect(safe_next(request, request.POST.get("next", ""), default="/users"))
+    return redirect(sent_from(request) or "users")
 
 
 def measured_words(found: hash_cost.HashCost) -> str:

@@ -21,7 +21,7 @@ from registryui.accounts.drift import Difference, What
 from registryui.models import RegistryUser, Role
 from registryui.models.registry_user import State
 from registryui.refused import Refused
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role
 from registryui.views.plain_text import named
 
 from .words import say
@@ -74,7 +74,7 @@ def users_drift(request: Request) -> HttpResponse:
         _act(request, _shown(request.POST.get("line", "")))
     except Refused as error:
         messages.error(request, str(error))
-    return redirect("users")
+    return back_to(request, "users")
 
 
 def _shown(token: str) -> list[Difference]:

@@ -9,7 +9,8 @@ from django.contrib import messages
 from django.db.models import Count, Q
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
@@ -19,7 +20,7 @@ from registryui.models import RegistryUser, Role
 from registryui.models.paging import page
 from registryui.models.registry_user import RegistryUserQuerySet, State
 from registryui.refused import Refused
-from registryui.views.access import Request, require_role
+from registryui.views.access import Request, back_to, require_role, sent_from
 from registryui.views.form import Words, both_ways, one_of, read, read_or_default, text
 from registryui.views.live import wants_fragment
 from registryui.views.plain_text import named
@@ -76,7 +77,7 @@ def users_change(request: Request) -> HttpResponse:
         _act(request, rows)
     except Refused as error:
         messages.error(request, str(error))
-    return redirect("users")
+    return back_to(request, "users")
 
 
 def _chosen(request: Request) -> list[RegistryUser]:
@@ -153,6 +154,7 @@ def _list(
         "doomed_pks": [row.pk for row in doomed or []],
         "doomed_left": max(len(doomed or []) - NAMES_SHOWN, 0),
         "behind": bool(doomed),
+        "back": sent_from(request) or reverse("users"),
         "least": accounts.LEAST_PASSWORD_BYTES,
     }
     return render(request, "users/page.html", context, status=status)
