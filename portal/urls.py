@@ -7,6 +7,7 @@ from registryui.views.activity.page import activity, activity_export, activity_v
 from registryui.views.backups import backup_start, backup_stop, backups
 from registryui.views.catalogue.base_image import base_image
 from registryui.views.catalogue.compare import compare
+from registryui.views.catalogue.describe import describe
 from registryui.views.catalogue.layer import layer
 from registryui.views.catalogue.repositories import repositories
 from registryui.views.catalogue.repository import repository
@@ -96,6 +97,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         purge_manifest,
         name="purge_manifest",
     ),
+    path("describe/<repository:repository>", describe, name="describe"),
     path("delete", delete, name="delete"),
     path("delete/runs/<int:pk>", delete_run, name="delete_run"),
     path("delete/runs/<int:pk>/stop", delete_stop, name="delete_stop"),

@@ -14,6 +14,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
     "base_image": (f"/repositories/a/b@{DIGEST}/base", "viewer", None),
     "purge_manifest": (f"/repositories/a/b@{DIGEST}/delete-permanently", "admin", "admin"),
+    "describe": ("/describe/a/b", "maintainer", "maintainer"),
     "delete": ("/delete", "maintainer", "maintainer"),
     "delete_run": ("/delete/runs/1", "maintainer", None),
     "delete_stop": ("/delete/runs/1/stop", None, "maintainer"),
