@@ -13,6 +13,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "tag_archive": ("/repositories/a/b:1/archive", None, "viewer"),
     "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
     "base_image": (f"/repositories/a/b@{DIGEST}/base", "viewer", None),
+    "chart": (f"/repositories/a/b@{DIGEST}/chart", "viewer", None),
     "purge_manifest": (f"/repositories/a/b@{DIGEST}/delete-permanently", "admin", "admin"),
     "describe": ("/describe/a/b", "maintainer", "maintainer"),
     "delete": ("/delete", "maintainer", "maintainer"),
