@@ -6,7 +6,9 @@ from registryui.views import converters
 from registryui.views.activity.page import activity, activity_export, activity_verify
 from registryui.views.backups import backup_start, backup_stop, backups
 from registryui.views.catalogue.base_image import base_image
+from registryui.views.catalogue.chart import chart
 from registryui.views.catalogue.compare import compare
+from registryui.views.catalogue.describe import describe
 from registryui.views.catalogue.layer import layer
 from registryui.views.catalogue.repositories import repositories
 from registryui.views.catalogue.repository import repository
@@ -91,11 +93,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(
         "repositories/<repository:repository>@<digest:digest>/base", base_image, name="base_image"
     ),
+    path("repositories/<repository:repository>@<digest:digest>/chart", chart, name="chart"),
     path(
         "repositories/<repository:repository>@<digest:digest>/delete-permanently",
         purge_manifest,
         name="purge_manifest",
     ),
+    path("describe/<repository:repository>", describe, name="describe"),
     path("delete", delete, name="delete"),
     path("delete/runs/<int:pk>", delete_run, name="delete_run"),
     path("delete/runs/<int:pk>/stop", delete_stop, name="delete_stop"),

@@ -101,7 +101,7 @@ def test_every_page_that_people_open_is_looked_at() -> None:
     }
     opened = {name for name, (_path, for_get, _for_post) in TABLE.items() if for_get is not None}
     by_forms = {"user_setup"}  # where the form for a new user leads
-    inside = {"parts_banner"}  # every page has it: repositories-down
+    inside = {"parts_banner", "chart"}  # in repositories-down, tag-chart
     no_pages = {"ca", "healthz", "metrics", "metrics_of_registry", "old_address"}
     assert opened - shown == no_pages | by_forms | inside
 

@@ -4,6 +4,7 @@ The signature is noise: it names its subject, but cannot be verified.
 """
 
 import base64
+import json
 from dataclasses import replace
 from random import Random
 
@@ -118,14 +119,22 @@ def helm_chart(name: str, version: str, created: str) -> Made:
         "appVersion": version,
         "apiVersion": "v2",
         "description": "The API and its worker",
+        "home": "https://docs.example.com/api",
+        "sources": ["https://git.example.com/platform/api"],
         "type": "application",
     }
-    lines = "".join(f"{key}: {value}\n" for key, value in about.items())
+    lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in about.items())
     values = f"image:\n  repository: platform/api\n  tag: {version}\nreplicas: 3\n"
+    readme = (
+        f"# {name}\n\nThe API and its worker.\n\n"
+        "| value | default | meaning |\n| --- | --- | --- |\n"
+        f"| `image.tag` | `{version}` | the image to run |\n| `replicas` | 3 | of the API |\n"
+    )
     chart = pack(
         {
             f"{name}/Chart.yaml": lines.encode(),
             f"{name}/values.yaml": values.encode(),
+            f"{name}/README.md": readme.encode(),
             f"{name}/templates/deployment.yaml": b"apiVersion: apps/v1\nkind: Deployment\n",
         }
     )

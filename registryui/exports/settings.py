@@ -1,5 +1,5 @@
 """What the portal knows beside the images, as JSON: registry users, policies, protections, mirrors,
-the audit log. For whoever leaves, or looks after several registries.
+descriptions of repositories, the audit log. For whoever leaves, or looks after several registries.
 
 With the hashes of registry users, which htpasswd has, too; without any password.
 """
@@ -20,6 +20,7 @@ from registryui.mirrors import mirrors
 from registryui.models import (
     NEVER,
     AuditEvent,
+    Description,
     Mirror,
     Protection,
     RegistryUser,
@@ -44,6 +45,7 @@ def lines() -> Iterator[str]:
         "policies": _dumped(policies.facts(row) for row in RetentionPolicy.objects.order_by("id")),
         "protections": _dumped(map(_protection, Protection.objects.order_by("id"))),
         "mirrors": _dumped(mirrors.facts(row) for row in Mirror.objects.order_by("name")),
+        "descriptions": _dumped(map(_description, Description.objects.order_by("repository"))),
         "history": export.json_lines(AuditEvent.objects.order_by("id")),
     }
     for name, rows in lists.items():
@@ -79,6 +81,16 @@ def _protection(row: Protection) -> dict[str, Any]:
         "tags": row.tags,
         "is_immutable": row.is_immutable,
         "note": row.note,
+    }
+
+
+def _description(row: Description) -> dict[str, Any]:
+    return {
+        "repository": row.repository,
+        "description": row.text,
+        "readme": row.readme,
+        "changed_at": _time(row.changed_at),
+        "changed_by": row.changed_by,
     }
 
 

@@ -104,7 +104,7 @@ def repositories(query: Query, *, size: int) -> Found[Repository]:
     anything that a repository does not have."""
     if not query.terms or any(not _is_on_repositories(term) for term in query.terms):
         return Found([])
-    fitting = Repository.objects.all()
+    fitting = Repository.objects.described()
     for term in query.terms:
         named = Q(name__icontains=term.value)
         fitting = fitting.filter(~named if term.is_negated else named)

@@ -5,6 +5,7 @@ from .actors import OPERATOR, POLICY, actor_name, portal_actor
 from .audit import AuditEvent
 from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
 from .denial import Denial, LogPosition
+from .description import Description
 from .host import Host, Lease, Published, here
 from .imports import ImportedTag
 from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, ManifestBlob
@@ -28,6 +29,7 @@ __all__ = [
     "DailyActivity",
     "Delivery",
     "Denial",
+    "Description",
     "Grant",
     "Host",
     "ImageFact",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from django.db import models
+from django.db.models import OuterRef, Subquery
+
+from .description import Description
 
 # Sortable times are never NULL: keyset paging needs an order. This one means "not known", "never".
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,6 +19,11 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         first, slash, _rest = namespace.partition("/")
         below = self.filter(namespace=first)  # an index finds it; no LIKE has one everywhere
         return below.filter(name__startswith=f"{namespace}/") if slash else below
+
+    def described(self) -> RepositoryQuerySet:
+        """With `description`, the line that an operator wrote about each; None: nobody did."""
+        written = Description.objects.filter(repository=OuterRef("name"))
+        return self.annotate(description=Subquery(written.values("text")))
 
 
 class Repository(models.Model):

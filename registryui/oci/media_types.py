@@ -70,6 +70,37 @@ _WORDS = {
     "application/vnd.cncf.flux.config.v1+json": "Flux configuration",
     "application/vnd.cnab.config.v1+json": "CNAB bundle",
     "application/vnd.ollama.image.model": "Ollama model",
+    "application/vnd.sylabs.sif.config.v1+json": "SIF image",
+    "application/vnd.sylabs.sif.layer.v1.sif": "SIF image",
+    "application/vnd.docker.compose.project": "Compose application",
+    "application/vnd.docker.compose.config.empty.v1+json": "Compose application",
+    "application/vnd.docker.compose.file+yaml": "Compose file",
+    "application/vnd.docker.compose.envfile": "environment file",
+    "application/vnd.cncf.model.manifest.v1+json": "AI model",
+    "application/vnd.cncf.model.config.v1+json": "AI model",
+    "application/vnd.docker.ai.model.config.v0.1+json": "AI model",
+    "application/vnd.docker.ai.model.config.v0.2+json": "AI model",
+    "application/vnd.docker.ai.gguf.v3": "model weights",
+    "application/vnd.docker.ai.safetensors": "model weights",
+    "application/vnd.kitops.modelkit.manifest.v1+json": "KitOps ModelKit",
+    "application/vnd.kitops.modelkit.config.v1+json": "KitOps ModelKit",
+    "application/vnd.cncf.kyverno.config.v1+json": "Kyverno policy",
+    "application/vnd.cncf.kyverno.policy.layer.v1+yaml": "Kyverno policy",
+    "application/vnd.cncf.falco.rulesfile.config.v1+json": "Falco rules",
+    "application/vnd.cncf.falco.plugin.config.v1+json": "Falco plugin",
+    "application/vnd.amazon.soci.index.v1+json": "SOCI index",
+    "application/vnd.amazon.soci.index.v2+json": "SOCI index",
+    "application/vnd.ms.bicep.module.artifact": "Bicep module",
+    "application/vnd.ms.bicep.module.config.v1+json": "Bicep module",
+    "application/vnd.opentofu.modulepkg": "OpenTofu module",
+    "application/vnd.opentofu.provider": "OpenTofu provider",
+    "application/vnd.opentofu.provider-target": "OpenTofu provider",
+    "application/vnd.aquasec.trivy.config.v1+json": "Trivy database",
+    "application/vnd.fermyon.spin.application.v1+config": "Spin application",
+    "application/vnd.timoni.config.v1+json": "Timoni module",
+    "application/vnd.ocm.software.component.config.v1+json": "OCM component",
+    "application/vnd.devcontainers": "Dev Container feature",
+    "application/vnd.wasm.content.layer.v1+wasm": "WebAssembly module",
     "application/vnd.unknown.config.v1+json": "artifact",  # ORAS, without a given type
 }
 
@@ -99,6 +130,11 @@ def is_layer(media_type: str) -> bool:
     return media_type.startswith(_LAYERS)
 
 
+def is_encrypted(media_type: str) -> bool:
+    """A layer that only the owner of a key can read (ocicrypt)."""
+    return media_type.endswith("+encrypted")
+
+
 def is_image_config(media_type: str) -> bool:
     """The config of an image that can be run."""
     return media_type in (OCI_CONFIG, DOCKER_CONFIG)
@@ -117,5 +153,7 @@ def words(media_type: str) -> str:
     if media_type in _WORDS:
         return _WORDS[media_type]
     if is_layer(media_type):
+        if is_encrypted(media_type):
+            return "encrypted layer"
         return "foreign layer" if "foreign" in media_type or "nondist" in media_type else "layer"
     return media_type

@@ -19,6 +19,45 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// Behind each digest that is shown short, a button that copies it whole. Made here, because it needs
+// a script, and a list of tags has eighty of them.
+const { copy: toCopy, copied } = document.currentScript.dataset;
+const DIGEST = /^[a-z0-9]+:([0-9a-f]{32,})$/;
+const icons = document.querySelector("svg.icon use")?.getAttribute("href").split("#")[0];
+
+function addCopyButtons(root) {
+  for (const shown of root.querySelectorAll("main a[href*='@'], main [title*=':']")) {
+    const digest = [shown.title, shown.getAttribute("href")?.split("@").pop()].find((one) => DIGEST.test(one));
+    const start = shown.textContent.trim().replace(/^[a-z0-9]+:/, "").split("…")[0];
+    if (!digest || start.length < 8 || !digest.match(DIGEST)[1].startsWith(start)) continue;
+    if (shown.closest("h1, dialog, summary") || shown.nextElementSibling?.matches(".copy-digest")) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy-digest";
+    button.value = digest;
+    button.title = toCopy;
+    button.ariaLabel = `${toCopy} ${start.slice(0, 12)}`;
+    button.innerHTML = `<svg class="icon" aria-hidden="true"><use href="${icons}#copy"/></svg>`;
+    shown.after(button);
+  }
+}
+document.addEventListener("htmx:load", ({ detail }) => addCopyButtons(detail.elt.parentNode ?? document));
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest(".copy-digest");
+  if (!button) return;
+  try {
+    await navigator.clipboard.writeText(button.value);
+    button.dataset.done = "";
+    button.title = copied;
+    button.ariaLabel = copied;
+  } catch {
+    const shown = button.previousElementSibling;
+    shown.textContent = button.value;
+    getSelection().selectAllChildren(shown);
+  }
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, textarea, select, [contenteditable]")) return;

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from django.conf import settings
 from django.test import override_settings
 
-from registryui import audit, doctor, tls
+from registryui import audit, descriptions, doctor, tls
 from registryui.accounts import publish, rights, users
 from registryui.audit import check as audit_check
 from registryui.backup import backups
@@ -112,10 +112,39 @@ def make_operators() -> None:
     make_operator("nils", is_active=False)
 
 
+README = """# platform/api
+
+Answers the *prices* of everything, for **web** and `shop`.
+
+| variable | default | meaning |
+| --- | --- | --- |
+| `PORT` | 8000 | where it listens |
+| `CACHE` | 64 MB | memory for answers |
+
+## Run it
+
+```
+docker run -p 8000:8000 -e CACHE=128MB registry.example.net:8443/platform/api
+```
+
+1. Ask [the team](https://wiki.example.com/platform) for a key.
+2. Set it.
+   - in `values.yaml`, or
+   - as `API_KEY`
+
+> It needs the database of `data/postgres`.
+
+<details><summary>History</summary>Once it was two services.</details>
+"""
+
+
 def fill() -> dict[str, Any]:
     """What the addresses of pages.py name: ids and digests."""
     facts = _images()
     facts |= dict(Operator.objects.values_list("username", "pk"))
+    descriptions.describe(
+        API, by="operator:mo", text="Answers the prices of everything", readme=README
+    )
     _past()
     facts |= _deleted()
     facts |= _users()

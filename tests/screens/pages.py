@@ -92,6 +92,13 @@ CATALOGUE = [
     View("repository-referrer-tags", f"/repositories/{API}?show=referrer-tags"),
     View("repository-untagged", f"/repositories/{API}?show=untagged"),
     View("repository-odd", "/repositories/tools/odd-labels"),
+    View("repository-described", "/repositories/tools/odd-labels?show=readme"),
+    View("repository-readme", f"/repositories/{API}?show=readme"),
+    View("repository-describe", f"/describe/{API}"),
+    View(
+        "repository-preview", f"/describe/{API}", {"text": "a", "readme": "# <b>", "act": "preview"}
+    ),
+    View("repository-describe-wrong", f"/describe/{API}", {"text": "a" * 501, "readme": "<b>"}),
     View("repository-problems", "/repositories/legacy/old"),
     View("repository-cache", "/repositories/tools/ci-runner"),
     View("repository-mirrored", "/repositories/hub/library/nginx"),
@@ -335,7 +342,8 @@ FULL = [*_FULL, *_opened(*(one for one in _FULL if one.name in _UNFOLDED))]
 
 _TRUNK = """
 dashboard dashboard-open repositories repository repository-chosen
-repository-referrer-tags repository-untagged tag-layers tag-entries tag-dockerfile tag-config
+repository-readme repository-describe repository-referrer-tags repository-untagged
+tag-layers tag-entries tag-dockerfile tag-config
 tag-labels tag-used tag-referrers tag-history tag-raw tag-restore tag-based tag-odd-labels
 manifest purge layer compare
 storage search search-found search-wrong activity delete delete-run recently-deleted

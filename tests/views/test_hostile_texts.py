@@ -26,6 +26,7 @@ from registryui.models import (
     AuditEvent,
     CountChange,
     Delivery,
+    Description,
     ManifestTombstone,
     Mirror,
     NamespaceSize,
@@ -51,6 +52,7 @@ HOSTILE = "'\"><hostile-x onhostile=1>{{ 91*637 }}{% raw %}{# #}%s%(x)s{0}\u202e
 COMPUTED = str(91 * 637)
 # Names that a grammar limits wherever they are written, and of who looks at the pages.
 SAFE = {
+    (Description, "repository"),
     (Repository, "name"),
     (Repository, "namespace"),
     (Repository, "newest_tag"),

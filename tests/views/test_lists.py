@@ -47,7 +47,7 @@ LISTS: dict[str, list[str]] = {
         f"/repositories/{R}",
         f"/repositories/{R}?q=1*",
         *(f"/repositories/{R}?sort={sort}" for sort in ("pushed", "size", "pulled")),
-        *(f"/repositories/{R}?show={show}" for show in ("referrer-tags", "untagged")),
+        *(f"/repositories/{R}?show={show}" for show in ("readme", "referrer-tags", "untagged")),
     ],
     "tag": [
         f"/repositories/{R}:1.0?tab={tab}"
@@ -99,7 +99,7 @@ OTHERS = {
     *("import_begin", "import_stop", "backup_start", "backup_stop"),
     # Uploads are folders, not rows.
     *("archives", "archive_begin", "archive_upload", "archive_piece", "archive_import"),
-    *("archive_remove", "tag_archive", "tag_add"),
+    *("archive_remove", "tag_archive", "tag_add", "describe", "chart"),
 }
 
 

@@ -13,6 +13,7 @@ def test_every_word_of_oci_can_be_translated() -> None:
         for kind in (
             media_types.OCI_LAYER,
             "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            f"{media_types.OCI_LAYER}+encrypted",
         )
     }
     assert set(TRANSLATED) == {*media_types._WORDS.values(), *layers}
@@ -23,6 +24,8 @@ def test_every_word_of_oci_can_be_translated() -> None:
     [
         (media_types.OCI_INDEX, "OCI image index", "OCI 镜像索引"),
         (media_types.OCI_LAYER, "Layer", "层"),
+        (f"{media_types.OCI_LAYER}+encrypted", "Encrypted layer", "加密层"),
+        ("application/vnd.sylabs.sif.config.v1+json", "SIF image", "SIF 镜像"),
         (media_types.HELM_CHART, "Helm chart", "Helm chart"),
         ("application/x+json", "application/x+json", "application/x+json"),
         ("Pulls", "Pulls", "Pulls"),  # a word of the catalogue that a stranger wrote

@@ -253,9 +253,9 @@ def test_a_helm_chart_has_its_own_command_and_no_config(vera: Client) -> None:
     pushed.artifact(R, config_type=helm, tags=["1.2.0"], files=[("chart.tgz", 5)])
     html = get(vera, ":1.2.0")
     assert f"helm pull oci://localhost:8443/{R} --version 1.2.0" in html
-    assert "chart.tgz" in html
+    assert "chart.tgz" in get(vera, ":1.2.0", tab="layers")
     assert "tab=config" not in html
-    assert current_tab(get(vera, ":1.2.0", tab="config")) == "layers"
+    assert current_tab(get(vera, ":1.2.0", tab="config")) == "helm"
 
 
 LAYER = pushed.layer("cached", 700)

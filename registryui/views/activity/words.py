@@ -38,6 +38,10 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "manifest.delete_for_good": ("flame", gettext_lazy("Delete permanently")),
         },
     ),
+    "repository": (
+        gettext_lazy("Repositories"),
+        {"repository.describe": ("pencil", gettext_lazy("Change description or README"))},
+    ),
     "client": (
         gettext_lazy("Registry clients"),
         {

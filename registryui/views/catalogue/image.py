@@ -256,7 +256,9 @@ def _layer_row(
         instruction=line(step.instruction, 40),
         arguments=shown(step.arguments or step.comment or title),
         digest=blob.digest,
-        words="" if step.arguments else media_words(blob.media_type),
+        words=""
+        if step.arguments and not media_types.is_encrypted(blob.media_type)
+        else media_words(blob.media_type),
         size=size,
         shared_with=max(users.get(blob.digest, 0) - 1, 0),
         is_foreign=bool(blob.urls),
@@ -595,6 +597,21 @@ def absent_notice(count: int) -> Notice:
         count,
     )
     advice = _("The mirror fetches it from its upstream when a client pulls it.")
+    return Notice(words % count, advice, is_normal=True)
+
+
+def encrypted_notice(manifest: oci.Manifest | None) -> Notice | None:
+    """Of an image that cannot be read without a key; None: it can."""
+    layers = manifest.layer_blobs if manifest else ()
+    count = sum(media_types.is_encrypted(one.media_type) for one in layers)
+    if not count:
+        return None
+    words = ngettext(
+        "%d layer of this image is encrypted.", "%d layers of this image are encrypted.", count
+    )
+    advice = _(
+        "Pulling needs the private key: skopeo copy --decryption-key KEY, or a runtime that has it."
+    )
     return Notice(words % count, advice, is_normal=True)
 
 

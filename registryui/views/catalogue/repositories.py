@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from django.db.models import Count, F, QuerySet, Value
+from django.db.models import Count, F, Value
 from django.db.models.functions import StrIndex, Substr
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -18,6 +18,7 @@ from registryui.index.counts import Counted
 from registryui.mirrors import presets
 from registryui.models import DailyActivity, Mirror, Repository, Role
 from registryui.models.paging import page
+from registryui.models.repository import RepositoryQuerySet
 from registryui.views.access import Request, require_role
 from registryui.views.charts import spark_line
 from registryui.views.context import totals
@@ -57,7 +58,7 @@ def repositories(request: Request) -> HttpResponse:
     namespace = namespace.strip("/ ")
     below = namespaces(namespace, counted)
     found = _filtered(query, namespace)
-    shown = page(found, [SORTS[sort]], after=request.GET.get("after", ""))
+    shown = page(found.described(), [SORTS[sort]], after=request.GET.get("after", ""))
     sparks = _sparks(shown.rows)
     biggest = Repository.objects.order_by("-size").values_list("size", flat=True).first()
     totals(request).repositories = total
@@ -109,7 +110,7 @@ def _below(parent: str) -> list[Namespace]:
     return [Namespace(f"{parent}/{part}", part, count) for part, count in found]
 
 
-def _filtered(query: str, namespace: str) -> QuerySet[Repository]:
+def _filtered(query: str, namespace: str) -> RepositoryQuerySet:
     found = Repository.objects.all()
     if namespace:
         found = found.within(namespace)

@@ -26,6 +26,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from registryui import descriptions
 from registryui.deletion import protection
 from registryui.mirrors import presets
 from registryui.models import (
@@ -49,7 +50,7 @@ from registryui.views.kept import keep
 from registryui.views.live import digits, minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
 
-from . import access, image, related, tag_filter
+from . import access, image, readme, related, tag_filter
 from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
 
 CHOSEN_BYTES = 5000  # of an address, for the tags that are chosen on other pages
@@ -62,7 +63,7 @@ SORTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "size": (_("Largest first"), ("-size", "-id")),
     "pulled": (_("Longest since last pull first"), ("pulled_at", "id")),
 }
-SHOWS = ("tags", "referrer-tags", "untagged", "access")
+SHOWS = ("tags", "readme", "referrer-tags", "untagged", "access")
 
 
 @require_role(Role.VIEWER)
@@ -96,8 +97,10 @@ def repository(request: Request, repository: str) -> HttpResponse:
         "mirror": _mirror(row),
         **_LISTS[show](request, row),
     }
-    template = "_live" if wants_fragment(request) else "page"
-    return render(request, f"catalogue/repository/{template}.html", context)
+    if wants_fragment(request):
+        return render(request, "catalogue/repository/_live.html", context)
+    context["about"] = descriptions.from_image(row)
+    return render(request, "catalogue/repository/page.html", context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +194,8 @@ def _token(name: str) -> str:
 
 
 def _repositories() -> QuerySet[Repository]:
-    """Repositories with `referrer_tag_count`, `pulls` of 30 days, and of a mirrored one the id of
-    its `mirror` and its `upstream`."""
+    """Repositories with `referrer_tag_count`, `pulls` of 30 days, the `description` that somebody
+    wrote, and of a mirrored one the id of its `mirror` and its `upstream`."""
     mirrors = Mirror.objects.filter(name=OuterRef("namespace"))
     referrer_tags = (
         Tag.objects.filter(repository=OuterRef("pk"), refers_to__gt="")
@@ -210,7 +213,7 @@ def _repositories() -> QuerySet[Repository]:
         .annotate(number=Sum("pulls"))
         .values("number")
     )
-    return Repository.objects.annotate(
+    return Repository.objects.described().annotate(
         referrer_tag_count=Coalesce(
             Subquery(referrer_tags), Value(0), output_field=BigIntegerField()
         ),
@@ -417,6 +420,7 @@ def _untagged_manifests(row: Repository) -> QuerySet[Manifest]:
 
 _LISTS = {
     "tags": _tags,
+    "readme": readme.shown,
     "referrer-tags": _referrer_tags,
     "untagged": _untagged,
     "access": access.rows,

@@ -31,7 +31,7 @@ from registryui.views.form import one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.plain_text import line
 
-from . import image, related, tag_history
+from . import chart, image, related, tag_history
 from .media_words import media_words
 from .repository import last_part, missing
 from .tag_rows import kind_words, problem_words
@@ -262,6 +262,7 @@ def _notices(subject: Subject, chosen: Chosen, absent: int) -> list[image.Notice
         found.append(image.problem_notice(subject.tag.problem))
     found += chosen.notices
     found += chosen.read.trouble
+    found.append(image.encrypted_notice(chosen.read.manifest))
     if chosen.manifest is not None and media_types.is_schema1(chosen.manifest.media_type):
         found.append(image.schema1_notice())
     return [one for one in found if one is not None]
@@ -314,6 +315,7 @@ def _tabs(chosen: Chosen, referrers: Sequence[image.Referrer]) -> list[Tab]:
     elif shown.kind == IMAGE_INDEX:
         found += [Tab("entries", _("Manifests"))]
     elif read.manifest is not None and read.manifest.kind != "unknown":
+        found += [Tab("helm", _("Chart"))] if chart.is_chart(shown) else []
         found += [Tab("layers", _("Content"), len(read.manifest.layer_blobs))]
     if read.config is not None:
         found += [Tab("dockerfile", "Dockerfile"), Tab("config", _("Config"))]
@@ -355,6 +357,8 @@ def _tab_context(
             "users": users,
             "has_base": has_base,
         }
+    if tab == "helm" and chosen.manifest is not None:
+        return {"chart_facts": chart.facts(chosen.manifest)}
     if tab == "entries":
         return _entries(request, subject, chosen)
     if tab == "dockerfile" and config is not None:
