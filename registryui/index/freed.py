@@ -93,7 +93,7 @@ def freed(going: str, params: Sequence[Any]) -> int:
         return int(cursor.fetchone()[0])
 
 
-def held_by_undo(at: datetime) -> int:
+def only_for_undo(at: datetime) -> int:
     """Bytes that only undo keeps at that moment. Manifests that clients deleted by digest are not
     in the index any more: what these alone need is left out."""
     return freed(_UNDO, [at])

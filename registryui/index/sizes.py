@@ -189,5 +189,5 @@ def _store() -> dict[str, int]:
     )
     blobs["size"] = blobs.pop("total")
     named = Tag.objects.filter(refers_to="").aggregate(named_size=Sum("size"))
-    undo = {"undo_size": freed.held_by_undo(timezone.now())}
+    undo = {"undo_size": freed.only_for_undo(timezone.now())}
     return {name: value or 0 for name, value in {**counted, **blobs, **named, **undo}.items()}

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from registryui.index import sizes
-from registryui.index.freed import held_by_undo
+from registryui.index.freed import only_for_undo
 from registryui.models import Repository, StoreDay, Tag, TagTombstone
 from tests.support import pushed
 from tests.support.factories import make_tombstone
@@ -25,7 +25,7 @@ def deleted(tag: str, image: pushed.Pushed, **fields: object) -> TagTombstone:
 
 
 def undo_size() -> int:
-    return held_by_undo(timezone.now())
+    return only_for_undo(timezone.now())
 
 
 def test_only_what_nothing_else_needs_counts() -> None:

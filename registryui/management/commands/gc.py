@@ -12,7 +12,7 @@ from django.utils import timezone
 from registryui import audit, clock, formats, runs
 from registryui.gc import collector as collector
 from registryui.gc import process, registry_gc
-from registryui.gc.held import Held, held
+from registryui.gc.pending import Pending, pending
 from registryui.gc.result import Result
 from registryui.management.command import BY, BoathouseCommand, Options, Usage, add_json, add_yes
 from registryui.models import Run
@@ -89,7 +89,7 @@ class Command(BoathouseCommand):
         self.say({"stopping": run.pk}, "It stops at the next safe point.")
 
     def _status(self) -> None:
-        found = held(collector.newest_runs(collector.NEWEST))
+        found = pending(collector.newest_runs(collector.NEWEST))
         facts = {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in asdict(found).items()
@@ -148,7 +148,7 @@ class Command(BoathouseCommand):
             raise CommandError(Result.of(run).problem or "It failed.")
 
 
-def _stages(found: Held) -> Iterator[str]:
+def _stages(found: Pending) -> Iterator[str]:
     """A line for each stage: bytes that are there, until when, and as of when."""
     days, grace, purge = settings.UNDO_DAYS, settings.GC_GRACE, settings.QUARANTINE_TIME
     until = f", until {_time(found.undo_last)} (./boathouse tag deleted)" if found.undo_last else ""

@@ -23,7 +23,7 @@ from registryui import audit, clock, runs, tasks
 from registryui.gc import access as store_access
 from registryui.gc import collector as collector
 from registryui.gc import registry_gc
-from registryui.gc.held import held
+from registryui.gc.pending import pending
 from registryui.gc.result import Result
 from registryui.models import Role, Run
 from registryui.models.paging import page as keyset_page
@@ -66,7 +66,7 @@ def gc(request: Request) -> HttpResponse:
         "newest": report(newest) if newest else None,
         "counted": counted(recent),
         "quarantine": quarantine(recent),
-        "held": held(recent),
+        "pending": pending(recent),
         "undo": duration(timedelta(days=settings.UNDO_DAYS)),
         "grace": duration(settings.GC_GRACE),
         "quarantine_time": duration(settings.QUARANTINE_TIME),

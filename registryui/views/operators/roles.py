@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
 from registryui.models import Role
@@ -99,5 +100,6 @@ DUTIES: dict[Role, tuple[Duty, ...]] = {
 
 def role_words(role: Role) -> str:
     """All of it in one line, beyond what the roles before it may do."""
-    comma = pgettext("between names in a list", ", ")
-    return comma.join(str(duty.words) for duty in DUTIES[role])
+    mark = pgettext("between clauses", "; ")
+    words = mark.join(str(duty.words) for duty in DUTIES[role])
+    return words if role == Role.VIEWER else _("also %(duties)s") % {"duties": words}

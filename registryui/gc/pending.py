@@ -20,7 +20,7 @@ from .result import Result
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Pending:
     """Bytes of each stage, and since when that is known (None: not yet)."""
 
     undo_size: int = 0  # an estimate of the index: what only undo keeps
@@ -37,7 +37,7 @@ class Held:
     freed_at: datetime | None = None
 
 
-def held(recent: Sequence[Run]) -> Held:
+def pending(recent: Sequence[Run]) -> Pending:
     """By these runs, the newest first. Three queries."""
     measured = sizes.newest()
     undo = TagTombstone.objects.kept(timezone.now()).values_list("keep_until", flat=True)
@@ -47,7 +47,7 @@ def held(recent: Sequence[Run]) -> Held:
     counted = next(iter(done), None)
     waiting = next((one for one in ended if one[1].in_quarantine is not None), None)
     purged = next((one for one in done if not one[1].dry_run), None)
-    return Held(
+    return Pending(
         undo_size=measured.undo_size if measured and first else 0,
         undo_measured_at=measured.measured_at if measured else None,
         undo_first=first,
