@@ -1,5 +1,5 @@
-"""What the portal knows beside the images, as JSON: registry users, policies, protections, mirrors,
-the audit log. For whoever leaves, or looks after several registries.
+"""What the portal knows beside the images, as JSON: registry users, policies, protections, quotas,
+mirrors, the audit log. For whoever leaves, or looks after several registries.
 
 With the hashes of registry users, which htpasswd has, too; without any password.
 """
@@ -22,6 +22,7 @@ from registryui.models import (
     AuditEvent,
     Mirror,
     Protection,
+    Quota,
     RegistryUser,
     RetentionPolicy,
     Right,
@@ -43,6 +44,7 @@ def lines() -> Iterator[str]:
         "users": map(_user, RegistryUser.objects.order_by("name").prefetch_related("rights")),
         "policies": _dumped(policies.facts(row) for row in RetentionPolicy.objects.order_by("id")),
         "protections": _dumped(map(_protection, Protection.objects.order_by("id"))),
+        "quotas": _dumped(map(_quota, Quota.objects.all())),
         "mirrors": _dumped(mirrors.facts(row) for row in Mirror.objects.order_by("name")),
         "history": export.json_lines(AuditEvent.objects.order_by("id")),
     }
@@ -79,6 +81,14 @@ def _protection(row: Protection) -> dict[str, Any]:
         "tags": row.tags,
         "is_immutable": row.is_immutable,
         "note": row.note,
+    }
+
+
+def _quota(row: Quota) -> dict[str, Any]:
+    return {
+        "namespace": row.namespace,
+        "limit_bytes": row.limit_bytes,
+        "limit_tags": row.limit_tags,
     }
 
 

@@ -33,6 +33,7 @@ from registryui.models import (
     ImageIndexEntry,
     Manifest,
     Mirror,
+    Quota,
     Repository,
     Role,
     Tag,
@@ -48,6 +49,7 @@ from registryui.views.form import Words, one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import digits, minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
+from registryui.views.quotas import lines
 
 from . import access, image, related, tag_filter
 from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
@@ -96,6 +98,8 @@ def repository(request: Request, repository: str) -> HttpResponse:
         **_LISTS[show](request, row),
     }
     template = "_live" if wants_fragment(request) else "page"
+    if template == "page":
+        context["quotas"] = lines(Quota.objects.covering(row.name))
     return render(request, f"catalogue/repository/{template}.html", context)
 
 
