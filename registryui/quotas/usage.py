@@ -4,8 +4,8 @@
            included. A blob that two of its repositories have counts once.
     tags   of its repositories, without referrer tags
 
-One query over the repositories of a namespace tells whether anything changed (`_summed`). A complete
-count reads the edges of all tagged images, seconds in a large namespace: so there is one at most in
+One query over the repositories of a namespace tells whether anything changed. A complete count
+reads the edges of all tagged images, a second in a large namespace: so there is one at most in
 SHARE times what the last one took. In between, what newer manifests bring is added (`_added`), and
 a complete count follows at once if that would use up the quota. So a quota is never refused by an
 estimate; one that is used up is noticed with the push, and free space after that pause at the
@@ -140,15 +140,16 @@ _BYTES = f"""
         JOIN registryui_manifestblob edge ON edge.manifest_id = needed.id
     )
 """  # noqa: S608  (nothing from outside)
+# The plus signs keep SQLite from searching each repository: a hundred times slower.
 _ADDED = f"""
     WITH inside AS ({_REPOSITORIES})
     SELECT COALESCE(SUM(size), 0) FROM registryui_blob WHERE id IN (
         SELECT edge.blob_id FROM registryui_manifest manifest
         JOIN registryui_manifestblob edge ON edge.manifest_id = manifest.id
-        WHERE manifest.repository_id IN (SELECT id FROM inside) AND manifest.id > %s
+        WHERE +manifest.repository_id IN (SELECT id FROM inside) AND manifest.id > %s
     ) AND NOT EXISTS (
         SELECT 1 FROM registryui_manifestblob edge
         WHERE edge.blob_id = registryui_blob.id
-            AND edge.repository_id IN (SELECT id FROM inside) AND edge.manifest_id <= %s
+            AND +edge.repository_id IN (SELECT id FROM inside) AND edge.manifest_id <= %s
     )
 """  # noqa: S608  (nothing from outside)
