@@ -6,7 +6,7 @@
 
 A test is a long proof if a fixture in LONG or LONG_CASES is among its own. With `extent` it has a
 short form (not in LONG_CASES), which is proved each time; with `short_form` it is the short form of
-all that its file proves.
+all that its file proves. With `long_proof` it is one by itself: another test proves it in short.
 `one_database`: never on PostgreSQL, because it needs SQLite's words, or is long and asks a database
 for nothing special.
 
@@ -42,12 +42,17 @@ LONG = {
     "hosts",  # two products over one PostgreSQL
     "booted",  # a machine that boots four times
     "folder_of_before",  # two versions of the product prepare a folder
+    "second",  # an instance that is stopped, moved, damaged and started again
     *("small[versions]", "place[plain]"),  # the other kind of bucket is proved each time
 }
 LONG_CASES = {
     "bucket[versions]",  # moto takes ever longer with each version that it keeps
     "both[s3]",  # a real registry on S3 is read by test_collect_s3.py each time
     "loaded[postgresql]",  # a minute of a crowd; on SQLite some seconds each time
+    # The same way with another upstream, fault, format or look: one of each is proved each time.
+    *("kind[basic]", "kind[tls]", "kind[token]", "how[429]", "how[500]", "how[dead]"),
+    *("form[docker-dir]", "form[oci-dir]", "protocol[off]", "width[390]"),
+    "long_proof",
 }
 # Fixtures that take long: files with them begin first, in this order.
 FIRST = ("docker", "boathouse", "hosts", "bucket", "quick", "filled", "served", "instance", "real")
@@ -75,6 +80,11 @@ def extent(pytestconfig: pytest.Config) -> Extent:
 @pytest.fixture(scope="session")
 def short_form() -> None:
     """The test runs each time, though others with its fixtures are for --all."""
+
+
+@pytest.fixture(scope="session")
+def long_proof() -> None:
+    """The test is for --all; each time, others show in short what it shows."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -244,7 +244,7 @@ def points_of(publisher: Publisher, orders: Iterator[Order]) -> dict[str, list[O
 def test_killed_a_thousand_times_it_refuses_nobody_and_lets_in_nobody(
     django_db_blocker: DjangoDbBlocker, extent: Extent
 ) -> None:
-    kills = extent(30, 1000)
+    kills = extent(12, 1000)
     dice = random.Random(SEED)
     with (
         open_folder("database") as folder,

@@ -68,7 +68,7 @@ def test_killed_at_random_points_and_run_again(folder: Path, extent: Extent) -> 
     longest = time.monotonic() - began
 
     password = data / "secrets" / "backup-password"
-    for number in range(extent(5, 50)):
+    for number in range(extent(2, 50)):
         store.image("team/app", f"1.{number}", layers=(chance.randbytes(300_000),))
         process = _command(data, "backup", str(to))
         assert process.stdout is not None

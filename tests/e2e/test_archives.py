@@ -107,6 +107,7 @@ def test_an_image_that_docker_pushed_is_the_same_as_the_saved_one(
     assert row["digest"] == digest
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_docker_loads_what_was_exported(
     carried: Engine, second_docker: Engine, boathouse: Product
 ) -> None:
@@ -206,6 +207,7 @@ def _big(tmp_path: Path, name: str) -> Path:
     return write(tmp_path / "big.tar", tar_of(saved([content], name)))
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_a_browser_sends_an_archive_in_pieces(
     boathouse: Product, browser: Browser, tmp_path: Path
 ) -> None:
@@ -249,6 +251,7 @@ def test_an_upload_goes_on_after_the_connection_was_lost(
     assert until(lambda: boathouse.tag("browser/again", "1"), "the index knows it")
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_a_form_without_a_script_sends_it_at_once(boathouse: Product, tmp_path: Path) -> None:
     place = _big(tmp_path, "form/app:1")
     visitor = Visitor(boathouse)

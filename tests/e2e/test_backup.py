@@ -49,6 +49,7 @@ def _filled(made: Product) -> Product:
     return made
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_a_backup_is_rehearsed_and_restored(own: Product) -> None:
     to = str(_place(own, "to"))
     made = own.boathouse("backup", to)

@@ -302,6 +302,7 @@ def quarantine(one: Product) -> dict[str, Any]:
     return told if told["in_quarantine_bytes"] >= 3 * MEGABYTE else {}
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_each_part_comes_back_with_the_space(roomy: Product) -> None:
     up = holder(roomy)
     before = parts(roomy)
@@ -403,6 +404,7 @@ STATES: tuple[Callable[[Product], None], ...] = (
 )
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_whatever_the_state_down_then_up_works(
     roomy: Product, extent: Extent, subtests: pytest.Subtests
 ) -> None:
@@ -415,6 +417,7 @@ def test_whatever_the_state_down_then_up_works(
             assert is_healthy(roomy)
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_up_ends_what_a_killed_one_has_left(roomy: Product) -> None:
     freeze_a_part(roomy)
     until(lambda: len(roomy.processes()) < len(PARTS), "the others end with it")
@@ -526,6 +529,7 @@ def test_logs_are_turned_over_without_losing_a_line(roomy: Product) -> None:
     assert old.read_bytes() == before
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_a_flood_of_a_stranger_is_stopped_and_a_pipeline_is_not(
     roomy: Product, extent: Extent
 ) -> None:

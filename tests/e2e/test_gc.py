@@ -293,7 +293,7 @@ def test_nothing_lasting_breaks_while_clients_push_and_the_registry_freezes(
 def test_killed_at_each_change_of_the_disk_the_next_run_goes_on(
     tmp_path: Path, extent: Extent
 ) -> None:
-    step = extent(12, 1)  # each so many-th change
+    step = extent(24, 1)  # each so many-th change
     place = tmp_path / "registry"
     with running_registry(place) as url:
         done = subprocess.run(

@@ -112,6 +112,7 @@ def test_a_command_that_is_run_again_answers_as_when_it_was_typed(
     assert (again.stdout, again.stderr) == (typed.stdout, typed.stderr)
 
 
+@pytest.mark.usefixtures("short_form")
 def test_a_first_start_shows_no_red_light(second: Product) -> None:
     """The first registry user is made last; the doctor must not look before."""
 
@@ -121,6 +122,7 @@ def test_a_first_start_shows_no_red_light(second: Product) -> None:
     assert until(rounds, "the doctor made a round")[0] == ""
 
 
+@pytest.mark.usefixtures("short_form")
 def test_a_host_with_a_name_is_kept_to_https(second: Product) -> None:
     for path in ("/login", "/v2/", "/_ping"):
         assert "max-age=" in second.ask(path).headers["strict-transport-security"]
@@ -158,6 +160,7 @@ def test_ctrl_c_ends_an_up_in_the_foreground_with_all_its_parts(second: Product)
     until(lambda: second.processes() == [], "no process is left")
 
 
+@pytest.mark.usefixtures("short_form")
 def test_a_part_that_dies_is_started_again(second: Product) -> None:
     before = second.pids()["web"]
     psutil.Process(before).kill()
@@ -246,6 +249,7 @@ def test_a_registry_that_hangs_is_told_everywhere_no_act_waits_and_restart_helps
 ALERT = "Pulls and pushes fail."
 
 
+@pytest.mark.usefixtures("short_form")
 def test_a_restart_of_all_parts_cuts_off_no_pull_and_refuses_no_request(second: Product) -> None:
     blob = os.urandom(60_000_000)  # more than all buffers on the way
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
@@ -290,6 +294,7 @@ def test_what_was_pushed_without_an_event_is_there_after_a_sync(
     assert timedelta(0) <= datetime.now(UTC) - pushed < timedelta(minutes=5)
 
 
+@pytest.mark.usefixtures("short_form")
 def test_down_leaves_nothing_behind_and_the_next_up_sees_what_came_meanwhile(
     second: Product, tmp_path: Path
 ) -> None:

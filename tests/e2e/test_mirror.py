@@ -327,6 +327,7 @@ def check_pulls(found: list[mirrors.Pull], how: str) -> None:
     assert slowest <= FIRST_BYTE * max(1, PATIENCE)
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_the_same_after_a_restart_of_everything(
     mirrored: Product, away: Upstream, cached: list[str], client: Proxied, extent: Extent
 ) -> None:

@@ -141,6 +141,7 @@ def podman(machine: Machine, *arguments: str, check: bool = True, stdin: str = "
     return done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_podman_runs_an_image_of_a_mirror_and_pushes_what_it_made_of_it(
     boathouse: Product,
     there: Upstream,

@@ -180,6 +180,7 @@ def test_no_part_runs_as_root(boathouse: Product) -> None:
     assert {path.lstat().st_uid for path in boathouse.data.rglob("*")} == {user.pw_uid}
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_only_nginx_and_the_worker_may_open_low_ports() -> None:
     low = next(port for port in range(900, 1024) if is_free("127.0.0.1", port))
     with (
@@ -194,6 +195,7 @@ def test_only_nginx_and_the_worker_may_open_low_ports() -> None:
         assert may == {"nginx", "worker"}
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> None:
     with open_folder("e2e") as folder:
         data, elsewhere = folder / "data", folder / "elsewhere"
@@ -217,6 +219,7 @@ def test_a_data_folder_of_root_is_handed_over_and_nothing_that_it_links_to() -> 
             assert (data / "hard").stat().st_uid == 0
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_a_store_on_a_disk_of_root_is_not_handed_over() -> None:
     with open_folder("e2e") as folder:
         data, disk = folder / "data", folder / "disk"

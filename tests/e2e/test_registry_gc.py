@@ -64,6 +64,7 @@ def told(made: Product, *words: str) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_the_printed_commands_free_the_space_and_break_nothing(alone: Product) -> None:
     registry = Registry(alone.registry_url, alone.data / "registry")
     amd = registry.push_image("team/app", layers=[b"base", b"amd"])

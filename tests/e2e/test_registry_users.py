@@ -81,6 +81,7 @@ def test_a_push_user_made_in_the_browser_pushes_with_the_lines_as_shown(
 
 
 @pytest.mark.root
+@pytest.mark.usefixtures("long_proof")
 def test_a_pull_user_pulls_with_the_lines_for_podman(
     boathouse: Product, browser: Browser, new_machine: Machine
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_user_is_made_measured_and_removed_without_javascript(
         assert tab.complaints == []
 
 
+@pytest.mark.usefixtures("long_proof")
 def test_several_users_are_chosen_and_disabled_and_a_version_restored(
     boathouse: Product, browser: Browser
 ) -> None:

@@ -19,7 +19,7 @@ from tests.support.waiting import LONGEST
 def test_a_killed_import_leaves_nothing_half_and_the_next_one_nothing_twice(
     tmp_path: Path, extent: Extent, kind: str
 ) -> None:
-    points = extent(5, 50)
+    points = extent(3, 50)
     with running_registry(tmp_path / "hub") as hub, running_registry(tmp_path / "ours") as ours:
         done = subprocess.run(
             [

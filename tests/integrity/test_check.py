@@ -235,7 +235,7 @@ def test_it_reads_no_faster_than_it_may() -> None:
     began = time.monotonic()
     for _ in range(5):
         pace.spend(100)
-    assert 0.45 < time.monotonic() - began < 1.5
+    assert time.monotonic() - began > 0.45
     pace = completeness.Pace(1)
     threading.Timer(0.1, pace.is_over.set).start()
     with pytest.raises(completeness.Over):

@@ -167,7 +167,7 @@ def test_nothing_that_is_listed_breaks(
     settings.UNDO_DAYS = 0
     monkeypatch.setattr(keeping, "RECENT", timedelta(0))
     mirror(keep_bytes=25_000)
-    pulls = Pulls(here, Here(here.real.store), extent(150, 6000))
+    pulls = Pulls(here, Here(here.real.store), extent(60, 6000))
     content = pulls.store.upstream.content
     shared = pulls.store.blobs_of(pulls.images[0])
     pushed = here.real.push_image("team/app", "1", layers=[content[one] for one in shared[1:]])

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,11 +43,9 @@ def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
 def test_an_output_that_takes_nothing_holds_nobody_up() -> None:
     reader, writer = os.pipe()
     lines = Lines(writer)
-    began = time.monotonic()
     for _ in range(MOST_LINES + 20_000):
         lines.write("web", b"x" * 100)
     lines.close()
-    assert time.monotonic() - began < 20
     os.close(reader)
 
 

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_pem_x509_certificate
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from .product import Product
+from .waiting import LONGEST
 
 CHROMIUM = "/usr/bin/chromium"
 POLICIES = Path("/etc/chromium")
@@ -27,7 +28,8 @@ SESSION = "__Host-boathouse_session"  # the cookie's name
 # Axe.run() would bring along all that is right, which takes a quarter of its time.
 RUN_AXE = "axe.run({resultTypes: ['violations']}).then(found => found.violations)"
 HEIGHT = 900  # of a window
-PATIENCE = 30_000  # milliseconds for whatever a page has to do
+PATIENCE = LONGEST * 1000  # milliseconds for whatever a page has to do
+expect.set_options(timeout=PATIENCE)  # its own 5 s are too few for a busy machine
 # A mount namespace of its own, in which the policy below is what an administrator installed.
 WITH_POLICY = """#!/bin/sh
 exec unshare --mount sh -c 'mount --bind {ours} {place} && exec {chromium} "$@"' chromium "$@"
