@@ -12,7 +12,7 @@ estimate; one that is used up is noticed with the push, and free space after tha
 latest.
 
 What an estimate misses, until the next complete count: blobs of an older manifest that was without
-a tag, and got one.
+a tag, and got one. What the query misses, for OLDEST at most: an overwritten tag that is restored.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from registryui.models.repository import RepositoryQuerySet
 
 from . import marks
 
+OLDEST = timedelta(minutes=10)  # then there is a complete count, whatever changed
 SHARE = 20  # a pause is so many times what counting took: it takes 5 % of one processor
 
 
@@ -55,7 +56,8 @@ def measure(row: Quota, *, is_complete: bool = False) -> bool:
     """Brings the row up to date, and saves it if it was not: then True. `is_complete`: without
     estimates."""
     seen = _summed(row.namespace)
-    is_due = is_complete or _is_due(row)
+    is_complete = is_complete or _is_over(row, OLDEST)
+    is_due = is_complete or _is_over(row, timedelta(seconds=SHARE * row.counted_seconds))
     if seen.stamp == row.stamp and not (is_due and (is_complete or row.is_estimate)):
         return False
     row.stamp, row.used_tags = seen.stamp, seen.tags
@@ -86,10 +88,9 @@ def _summed(namespace: str) -> _Summed:
     return _Summed(" ".join(map(str, found.values())), int(found["tag_count__sum"] or 0))
 
 
-def _is_due(row: Quota) -> bool:
-    pause = timedelta(seconds=SHARE * row.counted_seconds)
+def _is_over(row: Quota, pause: timedelta) -> bool:
+    """Whether the last complete count is so long ago; also if the clock was set back."""
     now = timezone.now()
-    # Also if the clock was set back.
     return not row.counted_at <= now < row.counted_at + pause
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from registryui.models import AuditEvent, Manifest, Mirror, Quota, Repository, Tag
 from registryui.quotas import marks, quotas, usage
@@ -116,6 +117,17 @@ def test_between_complete_counts_new_manifests_are_added() -> None:
     Quota.objects.update(counted_seconds=0)
     assert counted() == (330, 3)
     assert not Quota.objects.get().is_estimate
+
+
+def test_what_changed_no_number_is_counted_after_a_while() -> None:
+    """An overwritten tag that is restored: as many tags and manifests as before."""
+    image("team/api", "1", 10)
+    row = make_manifest(Repository.objects.get(), "before", layers=[500])
+    limit("team", size=1000)
+    Tag.objects.update(manifest=row)
+    assert counted() == (10, 1)
+    Quota.objects.update(counted_at=timezone.now() - usage.OLDEST)
+    assert counted() == (500, 1)
 
 
 def test_an_estimate_fills_no_quota(folder: Path) -> None:
