@@ -60,6 +60,7 @@ from registryui.views.operators.page import operator, operator_add, operator_cha
 from registryui.views.operators.password import password
 from registryui.views.operators.preferences import preferences
 from registryui.views.parts import parts_banner
+from registryui.views.quotas import quota_remove, quota_set, quotas
 from registryui.views.retention.policies import (
     retention,
     retention_dry_run,
@@ -109,6 +110,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("layers/<digest:digest>", layer, name="layer"),
     path("restore-digest", restore_digest, name="restore_digest"),
     path("storage", storage, name="storage"),
+    path("storage/quotas", quotas, name="quotas"),
+    path("storage/quotas/set", quota_set, name="quota_set"),
+    path("storage/quotas/remove", quota_remove, name="quota_remove"),
     path("search", search, name="search"),
     path("maintenance/protected", protected, name="protected"),
     path("maintenance/protected/add", protection_add, name="protection_add"),

@@ -7,14 +7,14 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone, translation
 from huey import crontab
 from huey.contrib.djhuey import HUEY, db_periodic_task, db_task
@@ -44,6 +44,8 @@ from .mirrors import keeping, mirrors, refreshing
 from .mirrors import publish as mirror_files
 from .notify import conditions, deliveries, sending
 from .notify import events as notify_events
+from .quotas import marks
+from .quotas import usage as quota_usage
 from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ def apply_events() -> None:
 
 
 def _note_applied(applied: Sequence[RegistryEvent]) -> None:
+    _follow_quotas({one.repository for one in applied})  # first: nginx is to refuse the next push
     usage.note(applied)
     notify_events.queue_pushes(applied)
 
@@ -156,8 +159,9 @@ def publish_by_schedule() -> None:
 
 @db_periodic_task(crontab(minute="*"))
 def write_guard_files() -> None:
-    """What a crash left unfinished, also of mirrors."""
+    """What a crash left unfinished, also of quotas and mirrors."""
     guard_files.write()
+    marks.write()
     mirror_files.write()
 
 
@@ -481,6 +485,7 @@ def _follow() -> None:
                     apply_events()
             publish.catch_up()
             guard_files.catch_up()
+            marks.catch_up()
             mirror_files.catch_up()
             is_well = True
         except Exception as error:
@@ -543,6 +548,19 @@ def _count_denials() -> None:
 _count_pause = COUNT_SECONDS
 
 
+def _follow_quotas(repositories: Collection[str]) -> None:
+    """Not to fail what calls it: the watch below tries again, and logs it."""
+    with suppress(DatabaseError, OSError):
+        for one in repositories:
+            quota_usage.follow(one)
+
+
+def _watch_quotas() -> None:
+    close_old_connections()
+    if hosts.leads():
+        quota_usage.follow()
+
+
 # Checks in a loop, with their seconds, each in its own thread, because a disk may hang. Of freezes:
 # ends those whose process has ended, or whose time is over.
 WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
@@ -553,6 +571,7 @@ WATCHES: dict[str, tuple[float, Callable[[], object]]] = {
     "notifications": (WATCH_SECONDS, _send_notifications),
     "ports of mirrors": (WATCH_SECONDS, _open_ports_of_mirrors),
     "denials": (COUNT_SECONDS, _count_denials),
+    "quotas": (WATCH_SECONDS, _watch_quotas),
     "clock": (NOTE_SECONDS, clock.note),
     "parts": (watching.SECONDS, watching.watch_from_worker),
 }

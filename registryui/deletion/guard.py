@@ -1,8 +1,10 @@
 """What clients delete and push where protections may forbid it: decided here, then handed on.
 
 nginx sends here only what guard_files.py names: each DELETE of a manifest or blob in repositories
-with a protection, each PUT of a tag in those with an immutable one.
+with a protection, each PUT of a tag in those with an immutable one. And each PUT of a manifest
+where a quota is used up (quotas/marks.py).
 
+    PUT of a manifest         refused if it is new and a quota is used up (quotas/refusal.py)
     PUT of an immutable tag   nobody else has the tag meanwhile: of two first pushes one wins
     DELETE                    nobody pushes an immutable tag of the repository meanwhile
 
@@ -32,6 +34,7 @@ from registryui.oci.digest import is_digest, sha256
 from registryui.oci.names import is_tag
 from registryui.oci.references import references
 from registryui.oci.untrusted import MANIFEST_LIMIT
+from registryui.quotas.refusal import refusal
 from registryui.registry.choose import open_source
 from registryui.registry.client import RegistryClient
 from registryui.registry.errors import BadAnswer, NotFound, RegistryError
@@ -99,8 +102,10 @@ def tag_digest(source: FileStore | RegistryClient, repository: str, tag: str) ->
 
 
 def _put(asked: Asked) -> Answer:
-    tag = asked.reference
-    rule = protections().immutable(asked.repository, tag)
+    tag, digest = asked.reference, sha256(asked.body)
+    if reason := refusal(asked.repository, tag, digest):
+        return _error(403, "DENIED", reason, refused="quota")
+    rule = protections().immutable(asked.repository, tag) if is_tag(tag) else None
     if rule is None:
         return _forward(asked)
     with locked_for_push(asked.repository, [tag]):
@@ -108,7 +113,7 @@ def _put(asked: Asked) -> Answer:
             _let_end(name)
         with open_source() as source:
             now = tag_digest(source, asked.repository, tag)
-        if now not in ("", sha256(asked.body)):
+        if now not in ("", digest):
             return _refusal(
                 f"{asked.repository}:{tag} is immutable, protected by {rule}: it stays on {now}"
             )

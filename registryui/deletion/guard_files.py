@@ -12,18 +12,16 @@ counts from the next one on.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
 
-from registryui import audit, files
+from registryui import audit, marker_files
 from registryui.accounts import rights
 from registryui.models import AuditEvent, Protection
 from registryui.models.patterns import ANY
@@ -60,14 +58,14 @@ def write() -> None:
 
 
 def _write(rows: list[Protection]) -> None:
-    _make(folder())
-    with _alone():
+    with marker_files.alone(folder()):
         rows = list(Protection.objects.order_by("id"))  # of two writers the later has the later
         wanted = _wanted(rows)
         for path, content in wanted.items():
-            _put(path, content)
-        _put(_rules_file(), json.dumps([_facts(row) for row in rows]).encode(), mode=0o600)
-        _remove_others(wanted.keys())
+            marker_files.put(folder(), path, content)
+        kept = json.dumps([_facts(row) for row in rows]).encode()
+        marker_files.put(folder(), _rules_file(), kept, mode=0o600)
+        marker_files.remove_others(folder(), {*wanted, _rules_file()})
     _written[:] = _key(rows)
 
 
@@ -138,43 +136,3 @@ def _place(pattern: str) -> Iterator[str]:
             yield f"{'/'.join(name.split('/')[: rights.MOST_PARTS])}/@all"
         else:
             yield f"{name}/@one"
-
-
-# -- files -----------------------------------------------------------------------------------------
-@contextmanager
-def _alone() -> Iterator[None]:
-    handle = os.open(folder() / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _make(place: Path) -> None:
-    """That folder, which nginx can pass but not list."""
-    if place != folder():
-        _make(place.parent)
-    else:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    place.mkdir(exist_ok=True)
-    if place.stat().st_mode & 0o777 != 0o711:  # whatever the umask
-        place.chmod(0o711)
-
-
-def _put(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    _make(path.parent)
-    with suppress(OSError):
-        if path.read_bytes() == content and path.stat().st_mode & 0o777 == mode:
-            return
-    files.write(path, content, mode=mode)
-
-
-def _remove_others(kept: Iterable[Path]) -> None:
-    stay = {*kept, folder() / ".lock", _rules_file()}
-    for place, _folders, names in os.walk(folder(), topdown=False):
-        for name in names:
-            if Path(place, name) not in stay:
-                Path(place, name).unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: something in it stays
-            Path(place).rmdir()

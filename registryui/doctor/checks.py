@@ -53,6 +53,7 @@ from . import gc
 from .backup import check_backup
 from .findings import NAMES, Finding, from_json, latest, worker
 from .mirrors import check_mirrors
+from .quotas import check_quotas
 from .retention import check_retention
 from .updates import check_updates
 
@@ -104,6 +105,8 @@ def _of_tables(*, is_thorough: bool) -> dict[str, Finding]:
         found["hosts"] = several
     if jumped := _safely("clock", check_clock):
         found["clock"] = jumped
+    if near := _safely("quotas", check_quotas):
+        found["quotas"] = near
     if failed := _safely("retention", check_retention):
         found["retention"] = failed
     if saved := _safely("backup", check_backup):

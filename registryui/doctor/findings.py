@@ -26,6 +26,7 @@ NAMES = (
     "disk",
     "clock",  # only if it jumped
     "gc",
+    "quotas",  # only if one is used up, or nearly
     "retention",  # only if the last run of an active policy failed
     "backup",  # only if a place is set, or one was made
     "integrity",  # only if tags are damaged

@@ -74,6 +74,7 @@ _TITLES = {
     "disk": _("Disk"),
     "clock": _("Clock"),
     "gc": _("Garbage collection"),
+    "quotas": _("Quotas"),
     "retention": _("Retention policies"),
     "backup": _("Backups"),
     "integrity": _("Integrity check"),
@@ -750,6 +751,22 @@ _SAY: dict[str, tuple[Sentence, Sentence, Sentence] | Callable[[Params], Said]] 
             "Skipped repositories free no space. ./boathouse integrity repairs half-written files "
             "and lists the tags; the report of the run lists the others."
         ),
+    ),
+    "quotas-full": (
+        ngettext_lazy(
+            "%(count)d quota is used up: pushes are refused",
+            "%(count)d quotas are used up: pushes are refused",
+            "count",
+        ),
+        "%(names)s",
+        _("Delete tags there, or raise it: ./boathouse quota set %(name)s --bytes SIZE --tags N."),
+    ),
+    "quotas-near": (
+        ngettext_lazy(
+            "%(count)d quota is nearly used up", "%(count)d quotas are nearly used up", "count"
+        ),
+        _("%(names)s; the fullest is used by %(percent)d%%"),
+        _("Delete tags there, or raise it: ./boathouse quota set %(name)s --bytes SIZE --tags N."),
     ),
     "retention-failed": (
         ngettext_lazy(

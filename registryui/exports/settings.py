@@ -1,5 +1,6 @@
-"""What the portal knows beside the images, as JSON: registry users, policies, protections, mirrors,
-descriptions of repositories, the audit log. For whoever leaves, or looks after several registries.
+"""What the portal knows beside the images, as JSON: registry users, policies, protections, quotas,
+mirrors, descriptions of repositories, the audit log. For whoever leaves, or looks after several
+registries.
 
 With the hashes of registry users, which htpasswd has, too; without any password.
 """
@@ -23,6 +24,7 @@ from registryui.models import (
     Description,
     Mirror,
     Protection,
+    Quota,
     RegistryUser,
     RetentionPolicy,
     Right,
@@ -44,6 +46,7 @@ def lines() -> Iterator[str]:
         "users": map(_user, RegistryUser.objects.order_by("name").prefetch_related("rights")),
         "policies": _dumped(policies.facts(row) for row in RetentionPolicy.objects.order_by("id")),
         "protections": _dumped(map(_protection, Protection.objects.order_by("id"))),
+        "quotas": _dumped(map(_quota, Quota.objects.all())),
         "mirrors": _dumped(mirrors.facts(row) for row in Mirror.objects.order_by("name")),
         "descriptions": _dumped(map(_description, Description.objects.order_by("repository"))),
         "history": export.json_lines(AuditEvent.objects.order_by("id")),
@@ -91,6 +94,14 @@ def _description(row: Description) -> dict[str, Any]:
         "readme": row.readme,
         "changed_at": _time(row.changed_at),
         "changed_by": row.changed_by,
+    }
+
+
+def _quota(row: Quota) -> dict[str, Any]:
+    return {
+        "namespace": row.namespace,
+        "limit_bytes": row.limit_bytes,
+        "limit_tags": row.limit_tags,
     }
 
 

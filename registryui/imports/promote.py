@@ -17,6 +17,7 @@ from registryui.deletion.restore import Taken
 from registryui.models.mirrored import is_mirrored
 from registryui.oci.manifest import parse_manifest
 from registryui.oci.names import check_repository, check_tag
+from registryui.quotas.refusal import used_up
 from registryui.refused import Refused
 from registryui.registry.errors import NotFound, RegistryError
 from registryui.registry.responding import require_answer
@@ -42,6 +43,9 @@ def add_tag(
             stored = registry.reads.manifest(source, reference)
             if stored is None:
                 raise Refused(_("The registry does not have %(name)s.") % {"name": source})
+            if full := used_up(repository, tag, stored.digest):
+                words = _("The quota of %(name)s is used up: pushes are refused.")
+                raise Refused(words % {"name": full})
             now = registry.reads.resolve(repository, tag) or ""
             if now not in ("", stored.digest) and not replace:
                 raise Taken(_("The tag %s exists and points to another image.") % tag, now)

@@ -26,7 +26,7 @@ from registryui.doctor import Finding
 from registryui.gc import collector
 from registryui.gc.result import Result
 from registryui.index import counts, sizes
-from registryui.models import Denial, RegistryEvent, Run, StoreDay
+from registryui.models import Denial, Quota, RegistryEvent, Run, StoreDay
 from registryui.setup import health
 
 from . import requests
@@ -178,6 +178,16 @@ def of_sizes() -> Metrics:
     yield _gauge("blobs_size_bytes", "Bytes of layers and configs, each once.", ((), measured.size))
 
 
+def of_quotas() -> Metrics:
+    rows = Quota.objects.all()
+    yield _gauge(
+        "quota_used_ratio",
+        "Of a namespace's quota, how much is used; 1: pushes are refused.",
+        *_rows({row.namespace: row.share for row in rows}),
+        label="namespace",
+    )
+
+
 def of_activity() -> Metrics:
     total = StoreDay.objects.aggregate(pulls=Sum("pulls"), pushes=Sum("pushes"))
     yield _counter("pulls", "Pulls of manifests.", ((), total["pulls"] or 0))
@@ -254,7 +264,18 @@ def of_jobs() -> Metrics:
     )
 
 
-OF_TABLES = {"checks", "store", "sizes", "activity", "denials", "events", "gc", "backups", "jobs"}
+OF_TABLES = {
+    "checks",
+    "store",
+    "sizes",
+    "quotas",
+    "activity",
+    "denials",
+    "events",
+    "gc",
+    "backups",
+    "jobs",
+}
 GROUPS: dict[str, Callable[[], Metrics]] = {
     "instance": of_instance,
     "disks": of_disks,
@@ -264,6 +285,7 @@ GROUPS: dict[str, Callable[[], Metrics]] = {
     "checks": of_doctor,
     "store": of_store,
     "sizes": of_sizes,
+    "quotas": of_quotas,
     "activity": of_activity,
     "denials": of_denials,
     "events": of_events,

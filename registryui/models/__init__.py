@@ -12,6 +12,7 @@ from .manifest import Blob, BlobName, ImageFact, ImageIndexEntry, Manifest, Mani
 from .mirror import Mirror
 from .notify import Condition, Delivery, Receiver
 from .operator import Operator, Role
+from .quota import Quota
 from .registry_user import NEVER, Grant, LineLeftAlone, RegistryUser, Right, State, new_generation
 from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
 from .retention import RetentionFate
@@ -46,6 +47,7 @@ __all__ = [
     "Operator",
     "Protection",
     "Published",
+    "Quota",
     "Receiver",
     "RegistryEvent",
     "RegistryUser",

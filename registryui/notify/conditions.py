@@ -21,7 +21,18 @@ from . import deliveries, messages
 
 # Found in the tables, which all hosts share: one host speaks for all.
 SHARED = frozenset(
-    {"database", "hosts", "events", "index", "gc", "retention", "backup", "integrity", "audit log"}
+    {
+        "database",
+        "hosts",
+        "events",
+        "index",
+        "gc",
+        "quotas",
+        "retention",
+        "backup",
+        "integrity",
+        "audit log",
+    }
 )
 
 

@@ -21,6 +21,7 @@ from portal.variables import find_program
 from registryui import files, sockets, tls, write_freeze
 from registryui.accounts import publish, rights
 from registryui.deletion import guard, guard_files
+from registryui.quotas import marks
 from registryui.refused import Refused
 from registryui.registry import storages
 
@@ -105,6 +106,7 @@ def render_nginx(*, registry_port: int, hook_port: int) -> str:
         "claimed": _claimed(),
         "freeze": write_freeze.folder(),
         "guard": guard_files.folder(),
+        "quota": marks.folder(),
         **{
             f"to_{name}": sockets.registry_address(name, registry_port)
             for name in sockets.REGISTRIES
@@ -208,8 +210,9 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
             guard.NGINX_PATIENCE,
             largest="4m",
             gather="on",
-            on_down="=403 /_rule$rule",
+            on_down="=403 $rule",
         ),
+        "checked_quota": checked(settings.HTPASSWD_FILE, "$second_look_at_quota"),
         "checked_tag": checked(
             settings.HTPASSWD_FILE, "$second_look", TAG_PATIENCE, on_down="= @without_mirror"
         ),
@@ -217,6 +220,8 @@ def _checked(values: Mapping[str, object]) -> dict[str, object]:
             settings.HTPASSWD_FILE, "$second_look", on_404="= $not_here", intercept="on"
         ),
         "pass": _lines(*_ready(), _GO, indent=16),
+        "upload_pass": _lines(*_ready(), *_over_quota(), _GO, indent=16),
+        "manifest_pass": _lines(*_ready(), *_quotas(), *_guards(), *_mirrored(), _GO, indent=16),
         "guarded_pass": _lines(*_ready(), *_guards(), *_mirrored(), _GO, indent=16),
     }
 
@@ -245,12 +250,36 @@ def _ready() -> tuple[str, ...]:
 
 def _guards() -> Iterator[str]:
     """Where protections may forbid a delete or a push, the portal decides (deletion/guard.py)."""
-    above = (f"$above{depth}/@all" for depth in range(1, rights.MOST_PARTS + 1))
-    for place in ("@all", *above, "$repository/@one"):
-        rule = f"/$guard/{place}"
-        yield f'if (-f "{guard_files.folder()}{rule}") {{'
-        yield f'    set $rule "{rule}"; set $backend portal; rewrite ^ /_guarded last;'
+    for place in ("@all", *_above(), "$repository/@one"):
+        yield f'if (-f "{guard_files.folder()}/$guard/{place}") {{'
+        yield f'    set $rule "/_rule/$guard/{place}"; {_ASK_PORTAL}'
         yield "}"
+
+
+_ASK_PORTAL = "set $backend portal; rewrite ^ /_guarded last;"
+
+
+def _quotas() -> Iterator[str]:
+    """Where a quota is used up, the portal decides about manifests (quotas/refusal.py)."""
+    return _full(_ASK_PORTAL)
+
+
+def _over_quota() -> Iterator[str]:
+    """There nginx itself refuses uploads of blobs."""
+    return _full("rewrite ^ /_over_quota last;")
+
+
+def _full(act: str) -> Iterator[str]:
+    # A quota is also that of the repository with the namespace's name.
+    for place in (*_above(), "$repository/@one"):
+        yield f'if (-f "{marks.folder()}/$quota/{place}") {{'
+        yield f'    set $rule "/_quota/$quota/{place}"; {act}'
+        yield "}"
+
+
+def _above() -> list[str]:
+    """The markers of the namespaces above a repository."""
+    return [f"$above{depth}/@all" for depth in range(1, rights.MOST_PARTS + 1)]
 
 
 def _mirrored() -> tuple[str, ...]:

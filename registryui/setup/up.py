@@ -34,6 +34,7 @@ from registryui import database_errors, hosts, proxy, space, tls, write_freeze
 from registryui.deletion import guard_files
 from registryui.mirrors import publish as mirror_files
 from registryui.models import AuditEvent
+from registryui.quotas import marks
 from registryui.refused import Refused
 
 from . import (
@@ -180,12 +181,13 @@ def _prepare_guard(say: Say) -> None:
         if count := guard_files.adopt_lost():
             say(f"The database is new: restored {count} protections of tags from the old one.")
         guard_files.write()
+        marks.write()
         if is_new and (count := mirror_files.adopt_lost()):
             say(f"The database is new: restored {count} mirrors from the old one.")
         mirror_files.write()
     except OSError as trouble:
         raise Refused(
-            f"The files of protections and mirrors cannot be written ({trouble}): give "
+            f"The files of protections, quotas and mirrors cannot be written ({trouble}): give "
             f"{settings.DATA} to the user that runs ./boathouse, or run it as that user."
         ) from trouble
 

@@ -12,16 +12,18 @@ from django.utils import timezone
 
 from registryui.gc.collector import newest_runs
 from registryui.index import sizes
-from registryui.models import UNKNOWN, NamespaceSize, Repository, Role, StoreDay
+from registryui.models import UNKNOWN, NamespaceSize, Quota, Repository, Role, StoreDay
 from registryui.models.paging import page
 
 from . import charts
 from .access import Request, require_role
 from .form import both_ways, one_of, read_or_default
 from .gc.words import Report, counted, quarantine
+from .quotas import fullest, lines
 
 DAYS = 90
 TOP = 15  # repositories
+FULLEST = 5  # quotas
 RUNS = 10  # newest ones of garbage collection, among which there is one that counted
 SORTS = both_ways(
     name="namespace", repositories="repository_count", tags="tag_count", size="size", own="own_size"
@@ -110,6 +112,7 @@ def storage(request: Request) -> HttpResponse:
     context: dict[str, Any] = {
         "storage": measured(),
         "freeable": freeable(),
+        "quotas": lines(fullest(Quota.objects.all())[:FULLEST]),
         "page": shown,
         "sort": sort,
         "namespaces": _namespaces(shown.rows),

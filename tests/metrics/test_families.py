@@ -125,7 +125,7 @@ def test_a_scrape_takes_few_queries_and_none_of_a_growing_table(
             make_run(kind, "done", hours)
     doctor.record([])
     queries: CaptureQueriesContext
-    with django_assert_num_queries(9) as queries:
+    with django_assert_num_queries(10) as queries:
         scraped()
     for query in queries:
         assert not [name for name in GROWING if f'"{name}"' in query["sql"]], query["sql"]

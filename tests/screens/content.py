@@ -48,6 +48,7 @@ from registryui.models import (
 from registryui.notify import deliveries, messages, receivers
 from registryui.notify.receivers import Wanted as ToSend
 from registryui.oci.digest import sha256
+from registryui.quotas import quotas
 from registryui.registry.source import Stored
 from registryui.retention import policies, runs
 from registryui.retention.policies import Wanted
@@ -247,6 +248,8 @@ def _deleted() -> dict[str, Any]:
     make_tombstone("gone/away", "v1", keep_until=NOW + timedelta(hours=2), by="operator:mo")
     make_tombstone(API, "0.9", at=NOW - timedelta(hours=30))
     protection.add(API, "2.13.* stable", note="released <b>versions</b>", by="operator:ada")
+    for name, size, tags in (("platform", 10**9, 40), ("library", 1, None), ("shop", None, 9000)):
+        quotas.set_limits(name, limit_bytes=size, limit_tags=tags, by="operator:ada")
     protection.add("library/*", "*", note="", by="operator:ada", is_immutable=True)
     return {"taken": taken.pk, "older": older.digest}
 

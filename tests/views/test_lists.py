@@ -72,6 +72,7 @@ LISTS: dict[str, list[str]] = {
     "notifications": ["/notifications"],
     "receiver": ["/notifications/{receiver}"],
     "doctor": ["/doctor"],
+    "quotas": ["/storage/quotas"],
 }
 # Pages of one thing, of a form, or of another kind of list: their own tests say what they cost.
 OTHERS = {
@@ -88,6 +89,7 @@ OTHERS = {
     *("components", "metrics", "metrics_of_registry", "parts_banner"),
     *("receiver_add", "receiver_change"),
     *("catalog", "guarded", "hook", "base_image", "activity_export", "activity_verify"),
+    *("quota_set", "quota_remove"),
     *("protected", "protection_add", "protection_lift"),  # each protection is counted by a query
     *("old_address", "delete", "delete_run", "delete_stop", "purge_manifest", "restore"),
     *("mirror", "mirror_add", "mirror_change", "mirror_check", "mirror_tags"),

@@ -70,6 +70,13 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "protection.lift": ("lock-open", gettext_lazy("Remove protection")),
         },
     ),
+    "quota": (
+        gettext_lazy("Quotas"),
+        {
+            "quota.set": ("gauge", gettext_lazy("Set quota")),
+            "quota.remove": ("trash-2", gettext_lazy("Remove quota")),
+        },
+    ),
     "mirror": (
         gettext_lazy("Mirrors"),
         {

@@ -16,7 +16,7 @@ from django.utils import timezone
 from registryui.index import counts
 from registryui.index.counts import Counted
 from registryui.mirrors import presets
-from registryui.models import DailyActivity, Mirror, Repository, Role
+from registryui.models import DailyActivity, Mirror, Quota, Repository, Role
 from registryui.models.paging import page
 from registryui.models.repository import RepositoryQuerySet
 from registryui.views.access import Request, require_role
@@ -26,6 +26,7 @@ from registryui.views.first_hour import first_steps, is_trust_opened
 from registryui.views.form import Words, both_ways, one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import index_token, not_changed, wants_fragment
+from registryui.views.quotas import lines
 
 SORTS = both_ways(
     name="name", tags="tag_count", size="size", pulls="pull_count", pushed="pushed_at"
@@ -82,7 +83,11 @@ def repositories(request: Request) -> HttpResponse:
             name: presets.host_of(url) for name, url in Mirror.objects.values_list("name", "url")
         },
     }
-    template = "_fragment" if wants_fragment(request) else "page"
+    template = "page"
+    if wants_fragment(request):
+        template = "_fragment"
+    elif namespace:
+        context["quotas"] = lines(Quota.objects.covering(namespace))
     return render(request, f"catalogue/repositories/{template}.html", context)
 
 

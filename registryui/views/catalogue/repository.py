@@ -34,6 +34,7 @@ from registryui.models import (
     ImageIndexEntry,
     Manifest,
     Mirror,
+    Quota,
     Repository,
     Role,
     Tag,
@@ -49,6 +50,7 @@ from registryui.views.form import Words, one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.live import digits, minute, not_changed, wants_fragment
 from registryui.views.plain_text import line
+from registryui.views.quotas import lines
 
 from . import access, image, readme, related, tag_filter
 from .tag_rows import PlatformRow, kind_words, problem_words, tag_rows
@@ -100,6 +102,7 @@ def repository(request: Request, repository: str) -> HttpResponse:
     if wants_fragment(request):
         return render(request, "catalogue/repository/_live.html", context)
     context["about"] = descriptions.from_image(row)
+    context["quotas"] = lines(Quota.objects.covering(row.name))
     return render(request, "catalogue/repository/page.html", context)
 
 
