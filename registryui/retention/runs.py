@@ -42,11 +42,16 @@ BATCH = 200  # tags deleted under one plan
 ROWS = 1000  # of the report, written at once
 LATE = timedelta(seconds=90)  # a schedule looks every minute: later than this, it was missed
 DRY_RUNS_KEPT = timedelta(days=7)
+REVIEW_HOLDS = timedelta(hours=1)  # a real run from the page follows a dry run that is newer
 
 _COLUMNS = (
     *("repository__name", "name", "manifest__digest", "tagged_at", "pulled_at"),
     *("size", "refers_to", "problem", "manifest__artifact_type"),
 )
+
+
+# How a report is read: what goes first. The kinds are in this order by their names.
+REPORT_ORDER = ("kind", "id")
 
 
 # -- beginning -----------------------------------------------------------------------------------
@@ -56,9 +61,7 @@ def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | Non
     Refused if one is under way, if a draft is to be run in earnest, or if the clock jumped.
     """
     if not is_dry:
-        clock.check()
-    if not is_dry and not policy.is_active:
-        raise Refused(_("The policy %s is a draft: enable it first.") % policy.name)
+        check(policy)
     missed = due.isoformat() if due else ""
     result = Result(policy=policies.facts(policy), policy_id=policy.pk, is_dry=is_dry, due=missed)
     run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by, result=result)
@@ -69,6 +72,27 @@ def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | Non
             else _("A retention run is already in progress: wait until it is done, or stop it.")
         )
     return run
+
+
+def check(policy: RetentionPolicy) -> None:
+    """Refused: it cannot run in earnest."""
+    clock.check()
+    if not policy.is_active:
+        raise Refused(_("The policy %s is a draft: enable it first.") % policy.name)
+
+
+def reviewed(policy: RetentionPolicy, pk: int | None) -> Run | None:
+    """The dry run with that key, if a run may follow from it: it is complete, of this policy as it
+    is now, and was made just now."""
+    since = timezone.now() - REVIEW_HOLDS
+    run = Run.objects.filter(
+        pk=pk, kind=Run.Kind.DRY_RUN, state=Run.State.DONE, started_at__gt=since
+    ).first()
+    if run is None:
+        return None
+    result = Result.of(run)
+    is_same = result.policy_id == policy.pk and decided_by(result) == policies.plain(policy)
+    return run if is_same else None
 
 
 def carry_out(run: Run, progress: runs.Progress | None = None) -> Run:
@@ -119,6 +143,16 @@ class Result(runs.Result):
     failed: int = 0
     size: int = 0  # bytes of what goes, each tag counted alone
     freed: int = 0  # bytes that garbage collection frees
+    # Of a dry run: `saved` by the reason, a Code, or OTHER_POLICY.
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+OTHER_POLICY = "policy"
+
+
+def decided_by(result: Result) -> Policy:
+    """The policy as it was when the run began."""
+    return Policy(**{name: result.policy[name] for name in Policy.__slots__})
 
 
 @dataclass(slots=True)
@@ -128,8 +162,7 @@ class _Work(runs.Work[Result]):
     @property
     def policy(self) -> Policy:
         """As it was when the run began."""
-        facts = self.result.policy
-        return Policy(**{name: facts[name] for name in Policy.__slots__})
+        return decided_by(self.result)
 
     def add(self, row: tuple[Any, ...]) -> None:
         self.rows.append(row)
@@ -258,6 +291,8 @@ def _count(work: _Work, fate: Fate) -> None:
     elif fate.is_exception:
         kind = RetentionFate.Kind.SAVED
         counts.saved += 1
+        reason = OTHER_POLICY if fate.reason.policy else fate.reason.code.value
+        counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
     else:
         kind = RetentionFate.Kind.STAYS
     work.add(_row(work.run, fate, kind))

@@ -14,6 +14,7 @@ from registryui import schedules
 from registryui.models import RetentionFate
 
 from .decide import FIRST, Code
+from .runs import OTHER_POLICY
 
 
 # -- a policy ------------------------------------------------------------------------------------
@@ -168,10 +169,27 @@ def verdict(fate: RetentionFate, *, is_dry: bool) -> str:
     """The fate in a word or two."""
     match fate.kind:
         case RetentionFate.Kind.GOES:
-            return _("To be deleted") if is_dry else _("Deleted")
+            return _("Would be deleted") if is_dry else _("Deleted")
         case RetentionFate.Kind.FAILED:
             return _("Not deleted")
     return _("Kept")
+
+
+def exceptions(reasons: Mapping[str, int]) -> list[tuple[int, str]]:
+    """How many tags an exception keeps, and which, the most first. `reasons`: Result.reasons."""
+    known = {
+        OTHER_POLICY: _("kept by another policy"),
+        Code.NAMED: _("kept by name"),
+        Code.PULLED: _("pulled recently"),
+        Code.TOO_NEW: _("too new to know whether they are pulled"),
+        Code.UNWATCHED: _("pulls not recorded for long enough"),
+        Code.PROTECTED: _("protected"),
+        Code.UNDATED: _("push time unknown"),
+        Code.FUTURE: _("push time in the future: a clock was wrong"),
+        Code.BROKEN: _("incomplete"),
+    }
+    counted = [(n, known.get(reason, reason)) for reason, n in reasons.items()]
+    return sorted(counted, reverse=True)
 
 
 # -- a run ---------------------------------------------------------------------------------------

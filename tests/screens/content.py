@@ -266,6 +266,7 @@ def _work() -> dict[str, Any]:
     )
     active = policies.set_active(active, is_active=True, by="operator:ada")
     dry = runs.carry_out(runs.begin(draft, by="operator:ada", is_dry=True))
+    asked = runs.carry_out(runs.begin(active, by="operator:ada", is_dry=True))
     failed = runs.begin(active, by="schedule", is_dry=False, due=NOW - timedelta(days=2))
     rows = [
         RetentionFate(
@@ -296,7 +297,8 @@ def _work() -> dict[str, Any]:
     looked = doctor.record(FINDINGS)
     assert looked
     return {
-        "draft": draft.pk, "active": active.pk, "dry": dry.pk, "failed": failed.pk,
+        "draft": draft.pk, "active": active.pk, "dry": dry.pk, "asked": asked.pk,
+        "failed": failed.pk,
         "deleted": deleted.pk, "gc": gc.pk, "check": check.pk, "round": f"{looked.pk}-ok",
     }  # fmt: skip
 

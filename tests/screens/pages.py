@@ -180,7 +180,7 @@ MAINTENANCE = [
     View("retention", "/maintenance"),
     View("retention-new", "/maintenance?new=1"),
     View("retention-edit", "/maintenance?edit={draft}"),
-    View("retention-ask-run", "/maintenance?run={active}"),
+    View("retention-ask-run", "/maintenance/runs/{asked}?confirm=1"),
     View("retention-ask-remove", "/maintenance?remove={draft}"),
     View("retention-wrong", "/maintenance/policies", {"name": "new <b>", "repositories": "*"}),
     View("retention-dry-run", "/maintenance/runs/{dry}"),
