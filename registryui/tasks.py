@@ -44,6 +44,7 @@ from .mirrors import keeping, mirrors, refreshing
 from .mirrors import publish as mirror_files
 from .notify import conditions, deliveries, sending
 from .notify import events as notify_events
+from .retention import expiry
 from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
@@ -246,6 +247,12 @@ def retention(run: int) -> None:
 def retention_by_schedule() -> None:
     """Retention policies that are due, each minute."""
     retention_runs.run_due()
+
+
+@once_for_all(crontab(minute="*"))
+def expire_tags() -> None:
+    """Deletes tags that have expired, each minute."""
+    expiry.run_due()
 
 
 @once_for_all(crontab(hour="3", minute="17"))

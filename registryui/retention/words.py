@@ -14,7 +14,7 @@ from registryui import schedules
 from registryui.models import RetentionFate
 
 from .decide import FIRST, Code
-from .runs import OTHER_POLICY
+from .work import OTHER_POLICY
 
 
 # -- a policy ------------------------------------------------------------------------------------
@@ -67,6 +67,8 @@ def because(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -> str
     `policy`: policies.facts(…) of then."""
     if fate.kind == RetentionFate.Kind.FAILED:
         return _failed(fate.note)
+    if fate.reason == Code.EXPIRED:
+        return _why_it_expired(fate.note)
     if fate.reason == Code.GOES:
         return pgettext("between clauses", "; ").join(_why_it_goes(fate, policy, at))
     why = _why_it_stays(fate, at)
@@ -86,6 +88,15 @@ def _why_it_goes(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -
             _("only the tag is removed: %(tag)s still points to its image") % {"tag": fate.beside}
         )
     return parts
+
+
+def _why_it_expired(note: str) -> str:
+    """`note`: "set" or "label", and when."""
+    source, _blank, told = note.partition(" ")
+    when = {"when": schedules.when(datetime.fromisoformat(told)) if told else ""}
+    if source == "label":
+        return _("expired %(when)s, by its label quay.expires-after") % when
+    return _("expired %(when)s, as set for this tag") % when
 
 
 def _pushed(fate: RetentionFate, at: datetime) -> str:

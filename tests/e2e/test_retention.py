@@ -108,6 +108,41 @@ def test_a_policy_is_made_tried_enabled_and_run_in_a_browser(
     assert digest(own, "team/app", "v1") == pushed["v1"]
 
 
+def test_an_image_expires_by_its_label_once_labels_count_and_is_restored(
+    own: Product, own_browser: Browser, registry: Registry
+) -> None:
+    pushed = registry.push_image("ci/app", "pr-1", labels={"quay.expires-after": "1s"})
+    registry.push_image("ci/app", "pr-2", layers=[b"another"])
+    until(lambda: len(own.listed("ci/app")) == 2, "the index knows them")
+    expire_now(own)
+    assert digest(own, "ci/app", "pr-1") == pushed  # labels do not count
+    with visit(own_browser, own, reduced_motion="reduce") as tab:
+        tab.login()
+        tab.open("/repositories/ci/app:pr-1")
+        expect(tab.page.locator("dl.facts").first).to_contain_text("quay.expires-after=1s")
+        tab.page.click("a:text-is('Set…')")
+        tab.page.fill("input[name=duration]", "3d")
+        tab.page.click("button:has-text('Set expiry')")
+        expect(tab.page.locator("dl.facts").first).to_contain_text("in 3 days")
+        found = violations(tab.page)
+        assert found + tab.complaints == []
+    expire_now(own, BOATHOUSE_EXPIRE_BY_LABEL="on")
+    assert digest(own, "ci/app", "pr-1") == pushed  # what is set counts before the label
+    own.boathouse("tag", "expire", "ci/app:pr-1", "--remove")
+    expire_now(own, BOATHOUSE_EXPIRE_BY_LABEL="on")
+    assert digest(own, "ci/app", "pr-1") == ""
+    assert digest(own, "ci/app", "pr-2")
+    own.boathouse("tag", "restore", "ci/app:pr-1")
+    expire_now(own, BOATHOUSE_EXPIRE_BY_LABEL="on")
+    assert digest(own, "ci/app", "pr-1") == pushed
+
+
+def expire_now(own: Product, **environment: str) -> None:
+    """What the worker does each minute."""
+    code = "from registryui.retention.expiry import run_due; run_due()"
+    own.boathouse("manage", "shell", "-c", code, **environment)
+
+
 def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(
     own: Product, registry: Registry, extent: Extent
 ) -> None:

@@ -205,7 +205,9 @@ def _past() -> None:
 
 def _deleted() -> dict[str, Any]:
     """What can be restored, and what may not be deleted."""
-    older = Tag.objects.get(repository__name=API, name="2.13.2").manifest
+    tag = Tag.objects.filter(repository__name=API, name="2.13.2")
+    tag.update(expires_at=NOW + timedelta(days=3))
+    older = tag.get().manifest
     assert older
     for number, digest in enumerate((older.digest, digest_of("gone"))):
         at = NOW - timedelta(days=number + 1)

@@ -102,6 +102,10 @@ CATALOGUE = [
     View("tag-no-platform", f"{_TAG}?platform=plan9/mips"),
     View("tag-raw-config", f"{_TAG}?tab=raw&part=config"),
     View("tag-add", f"/repositories/{API}@{{index}}/tag"),
+    View("tag-expiry", f"/repositories/{API}:2.13.2/expiry"),
+    View(
+        "tag-expiry-wrong", f"/repositories/{API}:2.13.2/expiry", {"way": "in", "duration": "<b>"}
+    ),
     View("tag-restore", f"/repositories/{API}:latest?tab=history&restore_digest={{older}}"),
     View("tag-history-moved", f"/repositories/{API}:latest?tab=history"),
     View("tag-protected", f"/repositories/{API}:2.13.2"),

@@ -213,9 +213,7 @@ def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
     page = client(Role.MAINTAINER).post(f"/maintenance/policies/{row.pk}/dry-run", follow=True)
     said = text(page)
     assert "Dry run: 3 of 5 tags would be deleted, 12 B" in said
-    assert (
-        "Would be deleted team/api: v2 pushed 20 days earlier; number 3 by push time, " in said
-    )
+    assert "Would be deleted team/api: v2 pushed 20 days earlier; number 3 by push time, " in said
     assert "Kept team/api: v0 among the newest 2" in said
     assert "every 2s" not in page.content.decode()  # it is done: nothing is asked again
     assert Run.objects.get().by == "operator:a-maintainer"

@@ -243,6 +243,7 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         groups=related.tag_groups([manifest.pk for manifest in manifests]),
         signed=related.signed(row, {manifest.digest for manifest in manifests}),
         protected={one.name for one in page.rows if protections.of(row.name, one.name)},
+        may_expire=getattr(row, "mirror", None) is None,
         goes_on=edges if sort == "version" and not query else (False, False),
     )
     return {

@@ -25,6 +25,8 @@ from registryui.views.form import Number, read, read_or_default, text
 from registryui.views.live import minute, wants_fragment
 from registryui.views.runs import ShownRun
 
+from .expiry import expiring
+
 NEXT_TIMES = 3  # that a policy shows
 RUNS = 10  # on a page
 
@@ -213,6 +215,7 @@ def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> Ht
         "zone": settings.TIME_ZONE,
         "undo_days": settings.UNDO_DAYS,
         "tab": "policies",
+        "expiring": expiring(),
     }
     return render(request, "retention/page.html", context, status=status)
 

@@ -22,7 +22,7 @@ from registryui.views.form import one_of, read_or_default
 from registryui.views.live import wants_fragment
 from registryui.views.runs import ShownRun
 
-_KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION)
+_KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION, Run.Kind.EXPIRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def retention_csv(request: Request, pk: int) -> HttpResponseBase:
 
 def _run_or_404(pk: int) -> Run:
     run = Run.objects.filter(pk=pk, kind__in=_KINDS).first()
-    if run is None or not Result.of(run).policy:
+    if run is None or not (run.kind == Run.Kind.EXPIRY or Result.of(run).policy):
         raise Http404
     return run
 
@@ -81,8 +81,7 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
         "is_running": run.state == Run.State.RUNNING,
         "policy": policy,
         **_question(request, run, policy),
-        "name": result.policy["name"],
-        "sentence": words.sentence(result.policy),
+        **_subject(run, result),
         "by": ShownRun(run).by,
         "counts": result,
         "missed": words.missed(result.due),
@@ -94,6 +93,14 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
         "log": run.log if run.state in (Run.State.FAILED, Run.State.STOPPED) else "",
         "tab": "policies",
     }
+
+
+def _subject(run: Run, result: Result) -> dict[str, str]:
+    """What ran."""
+    if run.kind == Run.Kind.EXPIRY:
+        said = _("Tags whose expiry, set for them or by their label, has passed.")
+        return {"name": _("Expired tags"), "sentence": said}
+    return {"name": result.policy["name"], "sentence": words.sentence(result.policy)}
 
 
 def _question(request: Request, run: Run, policy: RetentionPolicy | None) -> dict[str, Any]:
@@ -118,9 +125,13 @@ def _filters(counts: Result, *, is_dry: bool) -> list[tuple[str, str, int | None
             (RetentionFate.Kind.SAVED, _("Kept as an exception"), counts.saved),
         ]
     return [
-        ("", _("All"), counts.goes + counts.failed),
+        ("", _("All"), counts.goes + counts.failed + counts.saved),
         (RetentionFate.Kind.GOES, _("Deleted"), counts.goes),
         (RetentionFate.Kind.FAILED, _("Not deleted"), counts.failed),
+        *(
+            [(RetentionFate.Kind.SAVED, _("Kept as an exception"), counts.saved)]
+            * bool(counts.saved)
+        ),
     ]
 
 
