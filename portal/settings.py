@@ -167,6 +167,9 @@ SYNC_MINUTES = number("BOATHOUSE_SYNC_MINUTES", 15, least=1, unit="minutes")
 # -- deletion ------------------------------------------------------------------------------------
 # How long a deleted or overwritten tag can be restored; until then its image is kept.
 UNDO_DAYS = number("BOATHOUSE_UNDO_DAYS", 7, least=1, most=3650, unit="days")
+# Whether the label quay.expires-after of an image makes its tags expire. Off: whoever builds images
+# would decide what is deleted here (docs/decisions/0019-tag-expiry.md).
+EXPIRE_BY_LABEL = switch("BOATHOUSE_EXPIRE_BY_LABEL", default=False)
 
 
 def _at_least(name: str, default: int, floor: int) -> timedelta:

@@ -15,6 +15,7 @@ from registryui.views.catalogue.repository import repository
 from registryui.views.catalogue.tag import manifest, tag
 from registryui.views.catalogue.tag_add import tag_add
 from registryui.views.catalogue.tag_archive import tag_archive
+from registryui.views.catalogue.tag_expiry import tag_expiry
 from registryui.views.catalogue.tag_history import restore_digest
 from registryui.views.components import components
 from registryui.views.dashboard import dashboard
@@ -90,6 +91,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("repositories/<repository:repository>:<tag:tag>", tag, name="tag"),
     path("repositories/<repository:repository>@<digest:digest>/tag", tag_add, name="tag_add"),
     path("repositories/<repository:repository>:<tag:tag>/archive", tag_archive, name="tag_archive"),
+    path("repositories/<repository:repository>:<tag:tag>/expiry", tag_expiry, name="tag_expiry"),
     path("repositories/<repository:repository>@<digest:digest>", manifest, name="manifest"),
     path(
         "repositories/<repository:repository>@<digest:digest>/base", base_image, name="base_image"

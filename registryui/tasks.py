@@ -46,6 +46,7 @@ from .notify import conditions, deliveries, sending
 from .notify import events as notify_events
 from .quotas import marks
 from .quotas import usage as quota_usage
+from .retention import expiry
 from .retention import runs as retention_runs
 
 log = logging.getLogger(__name__)
@@ -250,6 +251,12 @@ def retention(run: int) -> None:
 def retention_by_schedule() -> None:
     """Retention policies that are due, each minute."""
     retention_runs.run_due()
+
+
+@once_for_all(crontab(minute="*"))
+def expire_tags() -> None:
+    """Deletes tags that have expired, each minute."""
+    expiry.run_due()
 
 
 @once_for_all(crontab(hour="3", minute="17"))

@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.utils import timezone
 
+from registryui.deletion import protection
 from registryui.models import AuditEvent
+from registryui.oci.expiry import LABEL
+from tests.support import pushed
 from tests.support.notifications import Sink
 
 from .support.worlds import R, World, world
@@ -165,3 +170,30 @@ def test_a_manifest_is_marked_or_purged(here: World) -> None:
         run("manifest", "delete", f"{R}@{bad}", "--permanently")
     run("manifest", "delete", f"{R}@{bad}", "--permanently", "--yes")
     assert (here.digest(bad), here.digest("latest")) == ("", "")
+
+
+def test_a_tag_is_given_a_time_to_expire(settings: Any) -> None:
+    """Nothing of the registry is asked."""
+    pushed.image(R, tags=["1"], config={"config": {"Labels": {LABEL: "1d"}}}, at=timezone.now())
+    found = run_json("tag", "expire", f"{R}:1", "--in", "2w")
+    assert (found["repository"], found["tag"], found["by"]) == (R, "1", "set")
+    assert found["expires_at"] > (timezone.now() + timedelta(days=13)).isoformat()
+    said = run("tag", "expire", f"{R}:1", "--at", "2030-01-02T03:04")
+    assert said.strip() == f"{R}:1 expires Wed 2 Jan 2030, 03:04 UTC"
+    assert run("tag", "expire", f"{R}:1", "--never").strip() == f"{R}:1 does not expire"
+    assert run_json("tag", "expire", f"{R}:1", "--remove")["expires_at"] == ""
+    settings.EXPIRE_BY_LABEL = True
+    assert run_json("tag", "expire", f"{R}:1", "--remove")["by"] == "label"
+    protection.add(R, "*", note="", by="vera")
+    assert "kept while it is protected" in run("tag", "expire", f"{R}:1", "--in", "1h")
+    assert AuditEvent.objects.filter(act="tag.expiry").count() == 6
+    for words in (
+        ("--in", "soon"),
+        ("--at", "2020-01-01"),
+        (),
+        ("--never", "--in", "1h"),
+    ):
+        with pytest.raises(CommandError):
+            call_command("tag", "expire", f"{R}:1", *words)
+    with pytest.raises(CommandError, match="Expected REPOSITORY:TAG"):
+        call_command("tag", "expire", R, "--never")

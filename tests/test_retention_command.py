@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from registryui.models import AuditEvent, RetentionPolicy, Run
@@ -88,7 +89,7 @@ def test_a_dry_run_in_words(tags: None) -> None:
     said(*ADD)
     lines = said("dry-run", "old builds").splitlines()
     assert lines[0] == (
-        "To be deleted team/api:v2  pushed 2 days earlier; number 3 by push "
+        "Would be deleted team/api:v2  pushed 2 days earlier; number 3 by push "
         "time, only the newest 2 are kept; no pull recorded"
     )
     assert lines[-1].startswith(
@@ -96,7 +97,7 @@ def test_a_dry_run_in_words(tags: None) -> None:
     )
     assert len(lines) == 4
     every = said("dry-run", "old builds", "--all").splitlines()
-    assert every[0] == "Kept          team/api:v0  among the newest 2"
+    assert every[3] == "Kept             team/api:v0  among the newest 2"
     assert len(every) == 6
 
 
@@ -105,9 +106,9 @@ def test_a_dry_run_in_json_is_one_document_with_every_tag(tags: None) -> None:
     found = facts("dry-run", "old builds")
     assert (found["state"], found["is_dry"], found["goes"], found["freed"]) == ("done", True, 3, 12)
     assert found["policy"]["name"] == "old builds"
-    assert [one["kind"] for one in found["tags"]] == ["stays", "stays", "goes", "goes", "goes"]
-    assert found["tags"][2]["reason"] == "goes"
-    assert found["tags"][2]["pulled_at"] == ""
+    assert [one["kind"] for one in found["tags"]] == ["goes", "goes", "goes", "stays", "stays"]
+    assert found["tags"][0]["reason"] == "goes"
+    assert found["tags"][0]["pulled_at"] == ""
     RetentionPolicy.objects.update(repositories="none")
     assert facts("dry-run", "old builds")["tags"] == []
 
@@ -122,6 +123,25 @@ def test_nothing_is_deleted_or_removed_without_a_yes(tags: None) -> None:
             assert "--yes" in sentence
     assert RetentionPolicy.objects.exists()
     assert not Run.objects.exists()
+
+
+def test_at_a_terminal_the_tags_are_listed_before_the_question(
+    tags: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(*ADD)
+    said("enable", "old builds")
+    monkeypatch.setattr("registryui.management.commands.retention.FIRST", 2)
+    terminal = io.StringIO("no\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="Nothing was changed"):
+        call_command("retention", "run", "old builds", stdout=output, stderr=io.StringIO())
+    lines = output.getvalue().splitlines()
+    assert [line.split()[3] for line in lines[:2]] == ["team/api:v2", "team/api:v3"]
+    assert lines[2] == "and 1 more: ./boathouse retention dry-run lists all"
+    assert lines[3].startswith("3 of 5 tags would be deleted")
+    assert [run.kind for run in Run.objects.all()] == [Run.Kind.DRY_RUN]
 
 
 def test_a_draft_is_not_run(tags: None) -> None:

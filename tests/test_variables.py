@@ -29,6 +29,7 @@ REFUSED = [
     ("BOATHOUSE_SYNC_MINUTES", "0", "at least 1 minutes"),
     ("BOATHOUSE_UNDO_DAYS", "0", "between 1 and 3650 days"),
     ("BOATHOUSE_UNDO_DAYS", "7 days", "whole number of days, such as 7"),
+    ("BOATHOUSE_EXPIRE_BY_LABEL", "true", "one of on, off"),
     ("BOATHOUSE_AUDIT_DAYS", "30", "between 31 and 36500 days"),
     ("BOATHOUSE_GC_GRACE_HOURS", "0", "between 1 and 87600 hours"),
     ("BOATHOUSE_QUARANTINE_HOURS", "1d", "whole number of hours, such as 24"),

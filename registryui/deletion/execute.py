@@ -71,12 +71,13 @@ def execute(
     fingerprint: str,
     by: str,
     act: str = "",
+    audited: str = "tag.delete",
     progress: Callable[[int, int], bool] | None = None,
 ) -> Outcome:
     """Deletes what the plan with this fingerprint named, and nothing else.
 
     Changed (a Refused) if the plan made now has another one; Refused if the registry does not
-    respond. `act`: its id, else a new one.
+    respond. `act`: its id, else a new one. `audited`: what the audit log calls it for each tag.
     `progress` gets (done, total) and says False to stop: what was done stays done, and can be
     undone.
 
@@ -108,7 +109,7 @@ def execute(
             initargs=(translation.get_language() or settings.LANGUAGE_CODE,),
         ) as pool,
     ):
-        doing = _Doing(planned.selection.repository, act, by, registry, pool)
+        doing = _Doing(planned.selection.repository, act, by, audited, registry, pool)
         for is_referrer, some in ((False, planned.going), (True, planned.referrer_tags)):
             wanted = _with_their_image(planned, some, results) if is_referrer else some
             queue = iter(wanted)
@@ -160,6 +161,7 @@ class _Doing:
     repository: str
     act: str
     by: str
+    audited: str
     registry: RegistryClient
     pool: ThreadPoolExecutor
 
@@ -267,7 +269,7 @@ class _Doing:
         rows.delete()
         for one in results:
             audit.record(
-                "tag.delete" if one.tag else "manifest.delete",
+                self.audited if one.tag else "manifest.delete",
                 _name(self.repository, one.tag, one.digest),
                 by=self.by,
                 result=_AUDITED[one.state],

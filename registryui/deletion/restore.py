@@ -185,7 +185,8 @@ class _Wish:
 
 
 def _wish(tombstone: TagTombstone, expected: str) -> _Wish:
-    update = TagUpdate(tombstone.digest, tombstone.tagged_at, tombstone.tagged_by)
+    was = (tombstone.digest, tombstone.tagged_at, tombstone.tagged_by)
+    update = TagUpdate(*was, is_restored=True)
     return _Wish(tombstone.tag, tombstone.digest, expected, update, tombstone.media_type)
 
 

@@ -24,6 +24,7 @@ from django.db.models.lookups import (
 )
 
 from registryui.models import (
+    NEVER,
     UNKNOWN,
     Blob,
     BlobName,
@@ -39,6 +40,7 @@ from registryui.models.patterns import matching, names_in
 from registryui.oci import facts, media_types
 from registryui.oci.digest import is_canonical
 
+from . import expiry
 from .bases import Asked, is_on, layers_of
 from .query import REFERENCE, WORD, Term
 
@@ -366,6 +368,27 @@ def _pulled(term: Term) -> Condition:
     return _of_column(term, "pulled_at", wanted, of_manifest="pulled_at", rank=8)
 
 
+def _expires(term: Term) -> Condition:
+    wanted = {"gte": term.since} if term.since else {}
+    return _of_expiry(term, {**wanted, "lt": term.until or NEVER})
+
+
+def _expiring(term: Term) -> Condition:
+    return _of_expiry(term, {"lt": NEVER})
+
+
+def _of_expiry(term: Term, wanted: dict[str, Any]) -> Condition:
+    """By what is set for the tag, else by its label."""
+    parts = expiry.within(wanted)
+
+    def probe(most: int) -> list[int] | None:
+        found = [few(Tag.objects.filter(part), most) for part in parts]
+        ids = [pk for some in found for pk in some or ()]
+        return None if None in found or len(ids) > most else ids
+
+    return Condition(term, _one_of(parts), _NOTHING, 4, probe, is_plain=True)
+
+
 def _times(term: Term) -> dict[str, Any]:
     """In that time, and known at all."""
     wanted: dict[str, Any] = {"gte": term.since} if term.since else {"gt": UNKNOWN}
@@ -530,6 +553,7 @@ _STATES: dict[str, Callable[[Term], Condition]] = {
     "broken": _broken,
     "protected": _protected,
     "immutable": _immutable,
+    "expiring": _expiring,
 }
 _MAKERS: dict[str, Callable[[Term], Condition]] = {
     WORD: _word,
@@ -548,5 +572,6 @@ _MAKERS: dict[str, Callable[[Term], Condition]] = {
     "size": _size,
     "pushed": _pushed,
     "pulled": _pulled,
+    "expires": _expires,
     "is": _state,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from registryui.oci import manifest as oci
 from registryui.oci import media_types
@@ -16,6 +16,7 @@ from registryui.oci.digest import is_canonical
 from registryui.registry.source import Source
 
 CONFIG_LIMIT = 1024 * 1024  # bytes; a real image's config has some thousand
+_FIRST = datetime(2013, 1, 1, tzinfo=UTC)  # no registry pushed before: a clock that was not set
 NESTING_LIMIT = 8  # image indexes within image indexes
 
 
@@ -44,6 +45,15 @@ class TagUpdate:
     digest: str
     at: datetime
     by: str
+    is_restored: bool = False  # after a delete: its expiry, which may be over, counts no more
+
+
+def label_expiry(tagged_at: datetime, expires_after: int | None) -> datetime | None:
+    """When a tag expires by the label of its image: counted from its push. None: it has none, or
+    its push time is not known."""
+    if expires_after is None or tagged_at < _FIRST:
+        return None
+    return tagged_at + timedelta(seconds=expires_after)
 
 
 def children(one: NewManifest) -> Sequence[str]:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from registryui.chunks import chunks
 from registryui.graph import closure
 from registryui.models import (
+    NEVER,
     UNKNOWN,
     Blob,
     ImageFact,
@@ -35,7 +36,7 @@ from registryui.oci import names, throw_away
 
 from . import bulk, client_deletes, tombstones
 from . import rows as made
-from .contents import NewManifest, TagUpdate
+from .contents import NewManifest, TagUpdate, label_expiry
 from .fetch import TagProbe
 from .rows import capped
 
@@ -415,7 +416,7 @@ def _fill(
     return bool(grown or found)
 
 
-_OF_CONFIG = ("config", "os", "architecture", "variant", "created_at")
+_OF_CONFIG = ("config", "os", "architecture", "variant", "created_at", "expires_after")
 
 
 def _count_manifests(pairs: Iterable[tuple[int, int]], *, by: int) -> None:
@@ -474,8 +475,10 @@ def _size_image_indexes(repository: Repository, rows: Sequence[Manifest]) -> Non
         row = by_digest[digest]
         below = [children[child] for child in listed[digest] if child in children]
         row.size = made.image_index_size(len(row.raw), below)
-        children[digest] = made.Child(row.kind, row.size, {})
-    Manifest.objects.bulk_update(rows, ["size"])
+        if row.expires_after is None:
+            row.expires_after = made.image_index_expiry(below)
+        children[digest] = made.Child(row.kind, row.size, {}, row.expires_after)
+    Manifest.objects.bulk_update(rows, ["size", "expires_after"])
 
 
 def _size_listing(repository: Repository, digests: Collection[str]) -> None:
@@ -492,16 +495,19 @@ def _size_listing(repository: Repository, digests: Collection[str]) -> None:
 def _children(repository: Repository, digests: set[str]) -> dict[str, made.Child]:
     """Those of these manifests that the repository has, with their blobs."""
     found = {
-        pk: (digest, kind, size)
-        for pk, digest, kind, size in repository.manifests.filter(digest__in=digests).values_list(
-            "pk", "digest", "kind", "size"
+        pk: facts
+        for pk, *facts in repository.manifests.filter(digest__in=digests).values_list(
+            *("pk", "digest", "kind", "size", "expires_after", "os")
         )
     }
     blobs: dict[int, dict[int, int]] = defaultdict(dict)
     edges = ManifestBlob.objects.filter(manifest__in=list(found))
     for manifest, blob, size in edges.values_list("manifest_id", "blob_id", "blob__size"):
         blobs[manifest][blob] = size
-    return {digest: made.Child(kind, size, blobs[pk]) for pk, (digest, kind, size) in found.items()}
+    return {
+        digest: made.Child(kind, size, blobs[pk], expires_after, os)
+        for pk, (digest, kind, size, expires_after, os) in found.items()
+    }
 
 
 def _measure(repository: Repository) -> int:
@@ -548,11 +554,15 @@ def _set_tags(
         if one.is_gone:
             removed += [tag.pk] if tag.pk else []
             continue
-        after = _decide(before, one, target, updates.get(one.tag), incomplete)
-        if after != before or tag.pk is None:
+        update = updates.get(one.tag)
+        after = _decide(before, one, target, update, incomplete)
+        is_restored = update is not None and update.is_restored
+        if after != before or tag.pk is None or is_restored:
             overwritten += _overwritten(tag, target, after)
             _count(changes, before, after, is_new=tag.pk is None)
             _point(tag, target, after)
+            if is_restored and tag.label_expires_at is not None:
+                tag.expires_at = NEVER
             to_save.append(tag)
     Tag.objects.filter(pk__in=removed).delete()
     changes.removed, changes.skipped = len(removed), tuple(skipped)
@@ -575,7 +585,7 @@ def _targets(repository: Repository, probes: Sequence[TagProbe]) -> dict[str, Ma
     """By digest, the manifests that tags are to be on."""
     rows = repository.manifests.filter(digest__in={one.digest for one in probes if one.digest})
     read = ("id", "digest", "artifact_type", "size", "pulled_at", "pushed_at", "repository")
-    return {row.digest: row for row in rows.only(*read)}
+    return {row.digest: row for row in rows.only(*read, "expires_after")}
 
 
 def _incomplete(
@@ -656,10 +666,13 @@ def _lost(tag: Tag) -> list[TagTombstone]:
 def _point(tag: Tag, target: Manifest | None, after: _TagState) -> None:
     if _state(tag).digest != after.digest:
         tag.group_key = tag.version_key  # until _regroup has seen its new neighbours
+        tag.expires_at = None  # it was set for the digest of before
     tag.manifest = target
     tag.size = target.size if target else 0
     tag.pulled_at = target.pulled_at if target else UNKNOWN
     tag.tagged_at, tag.tagged_by, tag.problem = after.tagged_at, after.tagged_by, after.problem
+    expires_after = target.expires_after if target and not tag.refers_to else None
+    tag.label_expires_at = label_expiry(tag.tagged_at, expires_after)
 
 
 def _write_tags(tags: Sequence[Tag]) -> None:
@@ -668,7 +681,10 @@ def _write_tags(tags: Sequence[Tag]) -> None:
     Tag.objects.bulk_create([tag for tag in tags if tag.pk is None])
     Tag.objects.bulk_update(
         known,
-        ["manifest", "tagged_at", "tagged_by", "problem", "size", "pulled_at", "group_key"],
+        [
+            *("manifest", "tagged_at", "tagged_by", "problem", "size", "pulled_at", "group_key"),
+            *("expires_at", "label_expires_at"),
+        ],
         batch_size=200,
     )
 

@@ -30,7 +30,7 @@ MOST = 12  # items of a query
 LAYER_DIGITS = 6  # of a layer's digest: fewer fit too many layers
 LARGEST = 2**62  # bytes
 
-STATES = ("multi-platform", "signed", "untagged", "broken", "protected", "immutable")
+STATES = ("multi-platform", "signed", "untagged", "broken", "protected", "immutable", "expiring")
 WORD, REFERENCE = "word", "reference"  # the fields of items without a qualifier
 # Each qualifier, and how it is used.
 EXAMPLES = {
@@ -48,6 +48,7 @@ EXAMPLES = {
     "size": "size>1GB",
     "pushed": "pushed<90d",
     "pulled": "pulled:never",
+    "expires": "expires<7d",
     "is": "is:signed",
 }
 
@@ -408,6 +409,21 @@ def _when(item: _Item) -> Term:
         raise item.wrong(_("A time is an age (h, d, w, y) or a date (2026-01-31).")) from None
 
 
+def _expires(item: _Item) -> Term:
+    """since, until: `<7d` is within the next 7 days or past, `>7d` later; dates as of `_when`."""
+    operator, text = item.operator.lstrip(":"), item.value.lower()
+    age = _AGE.fullmatch(text)
+    if age is None:
+        return _when(item)
+    when = item.context.now + timedelta(hours=min(int(age[1]) * _HOURS[age[2]], _FARTHEST))
+    if operator.startswith(">"):
+        return replace(item.term, since=when)
+    return replace(item.term, until=when)
+
+
+_FARTHEST = 100 * _HOURS["y"]
+
+
 def _day(item: _Item, operator: str, day: date) -> Term:
     if not 1970 <= day.year <= 9000:
         raise ValueError
@@ -437,5 +453,6 @@ _READERS: dict[str, Callable[[_Item], Term]] = {
     "size": _size,
     "pushed": _when,
     "pulled": _when,
+    "expires": _expires,
     "is": _state,
 }

@@ -35,6 +35,7 @@ from .contents import (
     TagUpdate,
     children,
     config_of,
+    label_expiry,
     resolved,
 )
 
@@ -49,7 +50,7 @@ FIRST = 8_000
 # The columns of a piece's tuples that bulk.py cannot know otherwise.
 TAG = (
     *("name", "manifest", "tagged_at", "tagged_by", "refers_to", "problem", "size"),
-    *("version_key", "group_key"),
+    *("version_key", "group_key", "label_expires_at"),
 )
 
 
@@ -335,12 +336,10 @@ def _piece(here: _Repository, links: Sequence[TagLink], found: Found) -> Piece:
     fresh = {one.digest: one for one in found.manifests}
     made = {digest: rows.manifest_row(one) for digest, one in fresh.items()}
     edges = {digest: rows.edges(one) for digest, one in fresh.items()}
-    sizes = _sizes(
-        here, fresh, {digest: row[_SIZE] for digest, (row, _facts) in made.items()}, edges
-    )
+    _note_children(here, fresh, {digest: row for digest, (row, _facts) in made.items()}, edges)
     for one in fresh.values():
         row, _facts = made[one.digest]
-        _add_manifest(here, piece, one, row, edges[one.digest], sizes[one.digest])
+        _add_manifest(here, piece, one, row, edges[one.digest])
     _add_facts(here, piece, {digest: facts for digest, (_row, facts) in made.items()})
     for link in links:
         _add_tag(here, piece, link)
@@ -349,14 +348,14 @@ def _piece(here: _Repository, links: Sequence[TagLink], found: Found) -> Piece:
     return piece
 
 
-def _sizes(
+def _note_children(
     here: _Repository,
     fresh: Mapping[str, NewManifest],
-    sizes: dict[str, int],
+    made: Mapping[str, Sequence[Any]],
     edges: Mapping[str, Sequence[rows.Edge]],
-) -> dict[str, int]:
-    """Their `sizes`, those of image indexes with what they list. Notes of each what an index of it
-    needs."""
+) -> None:
+    """Notes of each what an image index of it needs; of image indexes, whose columns do not say it,
+    by what they list. `made`: rows.MANIFEST."""
     listed: dict[str, list[str]] = {}
     for digest, one in fresh.items():
         kind = one.parsed.kind if one.parsed else "unknown"
@@ -366,16 +365,19 @@ def _sizes(
         blobs = {
             edge.digest: here.sizes.setdefault(edge.digest, edge.size) for edge in edges[digest]
         }
-        here.children[digest] = rows.Child(kind, sizes[digest], blobs)
+        row = made[digest]
+        here.children[digest] = rows.Child(kind, row[_SIZE], blobs, row[_EXPIRES], row[_OS])
     for digest in rows.inside_first(listed):
         below = [here.children[child] for child in listed[digest] if child in here.children]
-        sizes[digest] = rows.image_index_size(len(fresh[digest].raw), below)
-        here.children[digest] = rows.Child("image index", sizes[digest], {})
-    return sizes
+        size = rows.image_index_size(len(fresh[digest].raw), below)
+        after = made[digest][_EXPIRES]
+        after = rows.image_index_expiry(below) if after is None else after
+        here.children[digest] = rows.Child("image index", size, {}, after)
 
 
-_SIZE, _CREATED, _ANNOTATIONS = (
-    rows.MANIFEST.index(name) for name in ("size", "created_at", "annotations")
+_SIZE, _CREATED, _ANNOTATIONS, _EXPIRES, _OS = (
+    rows.MANIFEST.index(name)
+    for name in ("size", "created_at", "annotations", "expires_after", "os")
 )
 
 
@@ -385,12 +387,12 @@ def _add_manifest(
     one: NewManifest,
     columns: Sequence[Any],
     edges: Sequence[rows.Edge],
-    size: int,
 ) -> None:
     """`columns`: rows.MANIFEST."""
     place = here.place[one.digest] = len(here.place)
     row = list(columns)
-    row[_SIZE] = size
+    noted = here.children[one.digest]
+    row[_SIZE], row[_EXPIRES] = noted.size, noted.expires_after
     row[_CREATED] = _time(here, row[_CREATED])
     row[_ANNOTATIONS] = _json(row[_ANNOTATIONS])
     pushed = here.pushed.get(one.digest, NEVER)
@@ -433,9 +435,12 @@ def _add_tag(here: _Repository, piece: Piece, link: TagLink) -> None:
     update = here.updates[link.name] if place is not None else NEVER
     at = max(update.at, UNKNOWN)
     refers_to = names.referrer_subject(link.name)
-    size = here.children[link.digest].size if place is not None else 0
+    noted = here.children[link.digest] if place is not None else None
+    size = noted.size if noted else 0
+    expires = label_expiry(at, noted.expires_after) if noted and not refers_to else None
     by = update.by[:255]
-    piece.tags.append((link.name, place, _time(here, at), by, refers_to, problem, size, key, group))
+    shown = (link.name, place, _time(here, at), by, refers_to, problem, size)
+    piece.tags.append((*shown, key, group, _time(here, expires)))
     piece.problems += bool(problem)
     if not refers_to:
         here.tag_count += 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from registryui.oci import names
+from registryui.oci import expiry, names
 from registryui.oci.config import ImageConfig, parse_config
 from registryui.oci.facts import facts
 
@@ -22,6 +22,7 @@ LARGEST = 2**62  # bytes; descriptors may claim anything, columns have 64 bits
 MANIFEST = (
     *("digest", "media_type", "kind", "artifact_type", "subject_digest", "size", "layer_count"),
     *("os", "architecture", "variant", "created_at", "annotations", "raw", "config"),
+    "expires_after",
 )
 ENTRY = (
     *("position", "digest", "media_type", "size", "os", "architecture", "variant"),
@@ -46,6 +47,8 @@ class Child:
     kind: str
     size: int
     blobs: Mapping[Any, int]  # each blob's size, by any name that is the same in its siblings
+    expires_after: int | None = None
+    os: str = ""
 
 
 def manifest_row(one: NewManifest) -> tuple[tuple[Any, ...], frozenset[int]]:
@@ -54,7 +57,7 @@ def manifest_row(one: NewManifest) -> tuple[tuple[Any, ...], frozenset[int]]:
     if parsed is None:
         told = one.media_type[:255]
         size = len(one.raw)
-        blank: tuple[Any, ...] = ("", "", size, 0, "", "", "", None, {}, one.raw, one.config)
+        blank: tuple[Any, ...] = ("", "", size, 0, "", "", "", None, {}, one.raw, one.config, None)
         return (one.digest, told, "unknown", *blank), frozenset()
     config = _image_config(one)
     size = capped(len(one.raw) + sum(own_blobs(one).values()))
@@ -73,6 +76,7 @@ def manifest_row(one: NewManifest) -> tuple[tuple[Any, ...], frozenset[int]]:
         dict(parsed.annotations),
         one.raw,
         one.config,
+        expiry.stated(parsed.annotations, config.labels if config else {}),
     )
     return row, facts(config) if config else frozenset()
 
@@ -154,6 +158,18 @@ def image_index_size(raw_length: int, listed: Iterable[Child]) -> int:
             total += max(child.size - sum(child.blobs.values()), 0)  # the child manifest itself
             held |= child.blobs
     return capped(total + sum(held.values()))
+
+
+def image_index_expiry(listed: Iterable[Child]) -> int | None:
+    """After how many seconds an image index expires that states nothing itself: as the last of its
+    images, if each of them states it. What BuildKit attaches to them is for no platform."""
+    images = [
+        one.expires_after
+        for one in listed
+        if one.kind in ("image", "image index") and one.os != "unknown"
+    ]
+    found = [one for one in images if one is not None]
+    return max(found) if found and len(found) == len(images) else None
 
 
 def group_keys(tags: Iterable[tuple[str, str]]) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('registryui', '0026_quotas'),
+        ('registryui', '0027_expiry'),
     ]
 
     operations = [

@@ -1,7 +1,7 @@
 """TABLES: our copy of what the registry holds, what happened to it, and who may log in here."""
 
 from .activity import DailyActivity, RegistryEvent, Run, StoreDay
-from .actors import OPERATOR, POLICY, actor_name, portal_actor
+from .actors import EXPIRY, OPERATOR, POLICY, actor_name, portal_actor
 from .audit import AuditEvent
 from .deletion import ManifestTombstone, Protection, RetentionPolicy, TagTombstone
 from .denial import Denial, LogPosition
@@ -18,6 +18,7 @@ from .repository import UNKNOWN, CountChange, NamespaceSize, Repository, Tag
 from .retention import RetentionFate
 
 __all__ = [
+    "EXPIRY",
     "NEVER",
     "OPERATOR",
     "POLICY",

@@ -98,6 +98,7 @@ class Run(models.Model):
         DELETE = "delete"  # many tags at once
         RETENTION = "retention"
         DRY_RUN = "dry_run"  # of retention: a kind of its own, so that it stops no real one
+        EXPIRY = "expiry"  # of tags
         GC = "gc"  # garbage collection
         INTEGRITY = "integrity"
         IMPORT = "import"  # of images: registryui/imports/

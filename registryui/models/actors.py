@@ -6,6 +6,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 OPERATOR = "operator:"  # begins what history says of an operator; see Operator.actor
 POLICY = "policy "  # of a retention policy
+EXPIRY = "tag expiry"
 POLICY_OF_BEFORE = "rule "  # of one in rows of 0.5 and before, which nobody can change
 # One word each, which a registry user's name can be, too.
 _OWN = {
@@ -21,6 +22,8 @@ def actor_name(actor: str) -> str:
     """Who did it, as people read it: a registry user's name, "vera (operator)", "command line"."""
     if actor == "command line":
         return gettext("command line")
+    if actor == EXPIRY:
+        return gettext("tag expiry")
     if actor.startswith(OPERATOR):
         return gettext("%s (operator)") % actor.removeprefix(OPERATOR)
     for prefix in (POLICY, POLICY_OF_BEFORE):

@@ -35,6 +35,8 @@ class Manifest(models.Model):
     annotations = models.JSONField(default=dict)
     raw = models.BinaryField()  # as the registry stores it; undo puts these bytes back
     config = models.BinaryField(null=True, blank=True)  # the config blob, if it is JSON and small
+    # Seconds, by the label or annotation quay.expires-after; of an image index by its images.
+    expires_after = models.PositiveIntegerField(null=True, blank=True)
     pushed_at = models.DateTimeField(default=UNKNOWN)
     pushed_by = models.CharField(max_length=255, blank=True)
     pulled_at = models.DateTimeField(default=UNKNOWN)

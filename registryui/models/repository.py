@@ -128,6 +128,12 @@ class Tag(models.Model):
     # People do not think of these as tags: lists leave them out, their image's page shows them.
     refers_to = models.CharField(max_length=255, blank=True)
     problem = models.CharField(max_length=16, choices=Problem.choices, blank=True)
+    # When it expires (retention/expiry.py), as somebody set it for this digest; NEVER: it does not,
+    # whatever its label says; NULL: nothing is set. NULL, because SQLite adds such a column without
+    # writing the table anew.
+    expires_at = models.DateTimeField(null=True, blank=True)
+    # When it expires by the label of its image, if labels count.
+    label_expires_at = models.DateTimeField(null=True, blank=True)
     # Copies for sorting, so that every column sorts over all rows by an index.
     size = models.BigIntegerField(default=0)
     pulled_at = models.DateTimeField(default=UNKNOWN)
@@ -154,6 +160,17 @@ class Tag(models.Model):
             models.Index(fields=["id"], name="tag_problem", condition=~models.Q(problem="")),
             # search: is:signed
             models.Index(fields=["id"], name="tag_attached", condition=~models.Q(refers_to="")),
+            # what has expired; search: expires<
+            models.Index(
+                fields=["expires_at", "id"],
+                name="tag_expires",
+                condition=models.Q(expires_at__isnull=False),
+            ),
+            models.Index(
+                fields=["label_expires_at", "id"],
+                name="tag_label_expires",
+                condition=models.Q(label_expires_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -32,6 +32,7 @@ class Code(StrEnum):
     """Why. The words are made by words.py."""
 
     GOES = "goes"
+    EXPIRED = "expired"  # tags that have expired (expiry.py)
     # -- as the policy was meant
     UNNAMED = "unnamed"  # its tags do not name it
     REFERRER = "attached"

@@ -12,41 +12,52 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from django.db import transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Min
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from registryui import audit, clock, runs
-from registryui.deletion import execute
+from registryui import clock, runs
 from registryui.deletion.protection import protections
-from registryui.index import bulk
 from registryui.models import POLICY, Repository, RetentionFate, RetentionPolicy, Run, Tag
 from registryui.oci import patterns, throw_away
 from registryui.refused import Refused
-from registryui.registry.responding import NotResponding
 
-from . import freed, policies
+from . import policies
 from .decide import Fate, Known, Policy, decide
+from .work import OTHER_POLICY, Result, Work, decided_by, delete_batch, report_row
+
+__all__ = [
+    "REPORT_ORDER",
+    "Result",
+    "begin",
+    "carry_out",
+    "check",
+    "prune",
+    "reviewed",
+    "run_due",
+    "watched_since",
+]
 
 log = logging.getLogger(__name__)
 
 CHUNK = 5000  # tags read at once, but a repository is never cut
 MOST_AT_ONCE = 500  # repositories, for those that have few tags or none
 BATCH = 200  # tags deleted under one plan
-ROWS = 1000  # of the report, written at once
 LATE = timedelta(seconds=90)  # a schedule looks every minute: later than this, it was missed
 DRY_RUNS_KEPT = timedelta(days=7)
+REVIEW_LASTS = timedelta(hours=1)  # a real run from the page follows a dry run that is newer
 
 _COLUMNS = (
     *("repository__name", "name", "manifest__digest", "tagged_at", "pulled_at"),
     *("size", "refers_to", "problem", "manifest__artifact_type"),
 )
+
+
+# How a report is read: what goes first. The kinds are in this order by their names.
+REPORT_ORDER = ("kind", "id")
 
 
 # -- beginning -----------------------------------------------------------------------------------
@@ -56,9 +67,7 @@ def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | Non
     Refused if one is under way, if a draft is to be run in earnest, or if the clock jumped.
     """
     if not is_dry:
-        clock.check()
-    if not is_dry and not policy.is_active:
-        raise Refused(_("The policy %s is a draft: enable it first.") % policy.name)
+        check(policy)
     missed = due.isoformat() if due else ""
     result = Result(policy=policies.facts(policy), policy_id=policy.pk, is_dry=is_dry, due=missed)
     run = runs.begin(Run.Kind.DRY_RUN if is_dry else Run.Kind.RETENTION, by=by, result=result)
@@ -71,6 +80,27 @@ def begin(policy: RetentionPolicy, *, by: str, is_dry: bool, due: datetime | Non
     return run
 
 
+def check(policy: RetentionPolicy) -> None:
+    """Refused: it cannot run in earnest."""
+    clock.check()
+    if not policy.is_active:
+        raise Refused(_("The policy %s is a draft: enable it first.") % policy.name)
+
+
+def reviewed(policy: RetentionPolicy, pk: int | None) -> Run | None:
+    """The dry run with that key, if a run may follow from it: it is complete, of this policy as it
+    is now, and was made just now."""
+    since = timezone.now() - REVIEW_LASTS
+    run = Run.objects.filter(
+        pk=pk or 0, kind=Run.Kind.DRY_RUN, state=Run.State.DONE, started_at__gt=since
+    ).first()
+    if run is None:
+        return None
+    result = Result.of(run)
+    is_same = result.policy_id == policy.pk and decided_by(result) == policies.plain(policy)
+    return run if is_same else None
+
+
 def carry_out(run: Run, progress: runs.Progress | None = None) -> Run:
     """Does what `begin` began, to its end. Failures are in the run; what nobody expects is raised.
 
@@ -78,7 +108,7 @@ def carry_out(run: Run, progress: runs.Progress | None = None) -> Run:
     """
     if run.state != Run.State.RUNNING:
         return run
-    with _Work(run, Result.of(run), progress) as work:
+    with Work(run, Result.of(run), progress) as work:
         if work.result.is_dry:
             _decide_all(work)
         else:
@@ -102,59 +132,6 @@ def prune() -> None:
     Run.objects.filter(
         kind=Run.Kind.DRY_RUN, finished_at__lt=timezone.now() - DRY_RUNS_KEPT
     ).delete()
-
-
-# -- what a run keeps in mind --------------------------------------------------------------------
-@dataclass(slots=True)
-class Result(runs.Result):
-    """Run.result of a RETENTION or a DRY_RUN."""
-
-    policy: dict[str, Any] = field(default_factory=dict)  # policies.facts, as the run began
-    policy_id: int = 0
-    is_dry: bool = False
-    due: str = ""  # when it should have begun, iso, if that was missed
-    tags: int = 0  # looked at
-    goes: int = 0
-    saved: int = 0
-    failed: int = 0
-    size: int = 0  # bytes of what goes, each tag counted alone
-    freed: int = 0  # bytes that garbage collection frees
-
-
-@dataclass(slots=True)
-class _Work(runs.Work[Result]):
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
-
-    @property
-    def policy(self) -> Policy:
-        """As it was when the run began."""
-        facts = self.result.policy
-        return Policy(**{name: facts[name] for name in Policy.__slots__})
-
-    def add(self, row: tuple[Any, ...]) -> None:
-        self.rows.append(row)
-        if len(self.rows) >= ROWS:
-            self.write()
-
-    def write(self) -> None:
-        with transaction.atomic():
-            bulk.insert(RetentionFate, _ROW, self.rows)
-        self.rows.clear()
-
-    def finish(self) -> audit.Entry | None:
-        """Completes the report; of the audit log is what deletes."""
-        self.write()
-        if self.state != Run.State.FAILED:
-            self.result.freed = freed.by(self.run)
-        if self.result.is_dry:
-            return None
-        counts = {name: getattr(self.result, name) for name in _COUNTS}
-        told = {"run": self.run.pk, "state": str(self.state)}
-        told["stop_asked_by"] = self.run.stop_asked_by
-        return self.entry("retention.run", self.result.policy["name"], {**told, **counts})
-
-
-_COUNTS = ("tags", "goes", "saved", "failed", "size", "freed")
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -208,24 +185,8 @@ def _tags_of(repositories: Sequence[int]) -> list[Known]:
     ]
 
 
-_ROW = (
-    *("run", "kind", "repository", "tag", "digest", "size", "tagged_at", "pulled_at"),
-    *("reason", "policy", "number", "note", "beside"),
-)
-
-
-def _row(run: Run, fate: Fate, kind: RetentionFate.Kind, note: str = "") -> tuple[Any, ...]:
-    tag, reason = fate.tag, fate.reason
-    return (
-        *(run.pk, kind.value, tag.repository, tag.name, tag.digest, tag.size),
-        *(bulk.stored(tag.tagged_at), bulk.stored(tag.pulled_at)),
-        *(reason.code.value, reason.policy, reason.number),
-        *((note or reason.note)[:255], fate.beside),
-    )
-
-
 # -- a dry run -----------------------------------------------------------------------------------
-def _decide_all(work: _Work) -> None:
+def _decide_all(work: Work) -> None:
     """Writes down the fate of every tag in the policy's repositories; changes nothing."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
@@ -235,7 +196,7 @@ def _decide_all(work: _Work) -> None:
         work.advance(len(fates))
 
 
-def _found(work: _Work) -> list[tuple[int, str, int]]:
+def _found(work: Work) -> list[tuple[int, str, int]]:
     found = _repositories(work.policy)
     work.run.total = sum(tags for _pk, _name, tags in found)
     return found
@@ -248,7 +209,7 @@ def _judge(policy: Policy) -> Callable[[Iterable[Known]], list[Fate]]:
     return lambda tags: decide(policy, tags, now, protected, others=others, watched_since=since)
 
 
-def _count(work: _Work, fate: Fate) -> None:
+def _count(work: Work, fate: Fate) -> None:
     counts = work.result
     counts.tags += 1
     if fate.goes:
@@ -258,13 +219,15 @@ def _count(work: _Work, fate: Fate) -> None:
     elif fate.is_exception:
         kind = RetentionFate.Kind.SAVED
         counts.saved += 1
+        reason = OTHER_POLICY if fate.reason.policy else fate.reason.code.value
+        counts.reasons[reason] = counts.reasons.get(reason, 0) + 1
     else:
         kind = RetentionFate.Kind.STAYS
-    work.add(_row(work.run, fate, kind))
+    work.add(report_row(work.run, fate, kind))
 
 
 # -- a real run ----------------------------------------------------------------------------------
-def _delete(work: _Work) -> None:
+def _delete(work: Work) -> None:
     """Untags what the policy selects, repository by repository."""
     judge = _judge(work.policy)
     for chunk in _chunks(_found(work)):
@@ -276,7 +239,7 @@ def _delete(work: _Work) -> None:
         work.advance(len(fates))
 
 
-def _delete_in(work: _Work, repository: str) -> bool:
+def _delete_in(work: Work, repository: str) -> bool:
     """Whether the run goes on with the next repository; else `work` says why it does not."""
     pk = Repository.objects.filter(name=repository).values_list("pk", flat=True).first()
     tried: set[str] = set()
@@ -291,65 +254,17 @@ def _delete_in(work: _Work, repository: str) -> bool:
         if not batch:
             break
         tried |= {fate.tag.name for fate in batch}
-        if not _delete_batch(work, repository, batch):
+        by = f"{POLICY}{work.policy.name}"
+        if not delete_batch(work, repository, batch, by=by, audited="tag.delete"):
             work.note(f"Ended: none of {len(batch)} tags of {repository} could be deleted.")
             work.state = Run.State.FAILED
             return False
     return True
 
 
-def _is_as_it_was(work: _Work) -> bool:
+def _is_as_it_was(work: Work) -> bool:
     row = RetentionPolicy.objects.filter(pk=work.result.policy_id, is_active=True).first()
     return row is not None and policies.plain(row) == work.policy
-
-
-def _delete_batch(work: _Work, repository: str, batch: Sequence[Fate]) -> bool:
-    """False if the registry failed at every one of them: it will fail at the others, too."""
-    wanted = {fate.tag.name: fate.tag.digest for fate in batch}
-    instead: dict[str, str] = {}  # why a tag was not tried
-    try:
-        plan = execute.plan(execute.Selection(repository, tags=tuple(wanted)))
-        instead = {one.tag: one.reason for one in plan.left_out}
-        planned = {one.tag: one.digest for one in plan.going}
-        if planned != wanted:  # something moved since it was decided on: only what did not
-            same = tuple(tag for tag, digest in planned.items() if wanted.get(tag) == digest)
-            if not same:
-                _record(work, batch, {}, instead)
-                return True
-            plan = execute.plan(execute.Selection(repository, tags=same))
-        outcome = execute.execute(
-            plan.selection,
-            fingerprint=plan.fingerprint,
-            by=f"{POLICY}{work.policy.name}",
-            progress=lambda done, total: work.may_go_on(),
-        )
-    except Refused as error:
-        _record(work, batch, {}, {tag: str(error) for tag in wanted} | instead)
-        return not isinstance(error, NotResponding)
-    results = {one.tag: one for one in outcome.results}
-    _record(work, batch, results, instead)
-    return any(one.state != "failed" for one in results.values()) or not results
-
-
-def _record(
-    work: _Work,
-    batch: Sequence[Fate],
-    results: dict[str, execute.Result],
-    instead: dict[str, str],
-) -> None:
-    """Writes what became of each; of those without a result, `instead` knows why, or they moved."""
-    for fate in batch:
-        name = fate.tag.name
-        found = results.get(name)
-        if found is not None and found.state == "deleted":
-            work.result.goes += 1
-            work.result.size += fate.tag.size
-            work.add(_row(work.run, fate, RetentionFate.Kind.GOES))
-        elif found is not None or not work.run.stop_asked_by or name in instead:
-            work.result.failed += 1
-            note = (found.reason or found.state) if found else instead.get(name, "moved")
-            work.add(_row(work.run, fate, RetentionFate.Kind.FAILED, note))
-    work.write()  # a run that is killed has a report of what it did
 
 
 # -- by schedule ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from registryui import schedules
 from registryui.models import RetentionFate
 
 from .decide import FIRST, Code
+from .work import OTHER_POLICY
 
 
 # -- a policy ------------------------------------------------------------------------------------
@@ -66,6 +67,8 @@ def because(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -> str
     `policy`: policies.facts(…) of then."""
     if fate.kind == RetentionFate.Kind.FAILED:
         return _failed(fate.note)
+    if fate.reason == Code.EXPIRED:
+        return _why_it_expired(fate.note)
     if fate.reason == Code.GOES:
         return pgettext("between clauses", "; ").join(_why_it_goes(fate, policy, at))
     why = _why_it_stays(fate, at)
@@ -85,6 +88,15 @@ def _why_it_goes(fate: RetentionFate, policy: Mapping[str, Any], at: datetime) -
             _("only the tag is removed: %(tag)s still points to its image") % {"tag": fate.beside}
         )
     return parts
+
+
+def _why_it_expired(note: str) -> str:
+    """`note`: "set" or "label", and when."""
+    source, _blank, told = note.partition(" ")
+    when = {"when": schedules.when(datetime.fromisoformat(told)) if told else ""}
+    if source == "label":
+        return _("expired %(when)s, by its label quay.expires-after") % when
+    return _("expired %(when)s, as set for this tag") % when
 
 
 def _pushed(fate: RetentionFate, at: datetime) -> str:
@@ -168,10 +180,27 @@ def verdict(fate: RetentionFate, *, is_dry: bool) -> str:
     """The fate in a word or two."""
     match fate.kind:
         case RetentionFate.Kind.GOES:
-            return _("To be deleted") if is_dry else _("Deleted")
+            return _("Would be deleted") if is_dry else _("Deleted")
         case RetentionFate.Kind.FAILED:
             return _("Not deleted")
     return _("Kept")
+
+
+def exceptions(reasons: Mapping[str, int]) -> list[tuple[int, str]]:
+    """How many tags an exception keeps, and which, the most first. `reasons`: Result.reasons."""
+    known = {
+        OTHER_POLICY: _("kept by another policy"),
+        Code.NAMED: _("kept by name"),
+        Code.PULLED: _("pulled recently"),
+        Code.TOO_NEW: _("too new to know whether they are pulled"),
+        Code.UNWATCHED: _("pulls not recorded for long enough"),
+        Code.PROTECTED: _("protected"),
+        Code.UNDATED: _("push time unknown"),
+        Code.FUTURE: _("push time in the future: a clock was wrong"),
+        Code.BROKEN: _("incomplete"),
+    }
+    counted = [(n, known.get(reason, reason)) for reason, n in reasons.items()]
+    return sorted(counted, reverse=True)
 
 
 # -- a run ---------------------------------------------------------------------------------------

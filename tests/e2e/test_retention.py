@@ -87,15 +87,18 @@ def test_a_policy_is_made_tried_enabled_and_run_in_a_browser(
         expect(tab.page.locator("#h-report")).to_contain_text("3 of 5 tags would be deleted")
         expect(tab.page.locator("tbody tr")).to_have_count(5)
         found += violations(tab.page)
-        tab.page.click("nav.segmented a:has-text('To be deleted')")
+        tab.page.click("nav.segmented a:has-text('Would be deleted')")
         expect(tab.page.locator("tbody tr")).to_have_count(3)
         assert all(digest(own, "team/app", tag) for tag in pushed)  # nothing was changed
 
         tab.page.click("button:has-text('Enable')")
         tab.page.wait_for_selector(".badge:has-text('Enabled')")
         found += violations(tab.page)
-        tab.page.click("a:has-text('Run policy…')")
-        tab.page.click("dialog button:has-text('Run policy')")
+        tab.page.click("button:has-text('Run policy…')")
+        expect(tab.page.locator("form .plan")).to_contain_text("3 of 5 tags will be deleted")
+        assert all(digest(own, "team/app", tag) for tag in pushed)
+        found += violations(tab.page)
+        tab.page.click("button:text-is('Run policy')")
         expect(tab.page.locator("#h-report")).to_contain_text("3 tags deleted")
         found += violations(tab.page)
         tab.open("/maintenance")
@@ -105,6 +108,41 @@ def test_a_policy_is_made_tried_enabled_and_run_in_a_browser(
     assert [tag for tag in pushed if digest(own, "team/app", tag)] == ["v3", "v4"]
     own.boathouse("tag", "restore", "team/app:v1")
     assert digest(own, "team/app", "v1") == pushed["v1"]
+
+
+def test_an_image_expires_by_its_label_once_labels_count_and_is_restored(
+    own: Product, own_browser: Browser, registry: Registry
+) -> None:
+    pushed = registry.push_image("ci/app", "pr-1", labels={"quay.expires-after": "1s"})
+    registry.push_image("ci/app", "pr-2", layers=[b"another"])
+    until(lambda: len(own.listed("ci/app")) == 2, "the index knows them")
+    expire_now(own)
+    assert digest(own, "ci/app", "pr-1") == pushed  # labels do not count
+    with visit(own_browser, own, reduced_motion="reduce") as tab:
+        tab.login()
+        tab.open("/repositories/ci/app:pr-1")
+        expect(tab.page.locator("dl.facts").first).to_contain_text("quay.expires-after=1s")
+        tab.page.click("a:text-is('Set…')")
+        tab.page.fill("input[name=duration]", "3d")
+        tab.page.click("button:has-text('Set expiry')")
+        expect(tab.page.locator("dl.facts").first).to_contain_text("in 3 days")
+        found = violations(tab.page)
+        assert found + tab.complaints == []
+    expire_now(own, BOATHOUSE_EXPIRE_BY_LABEL="on")
+    assert digest(own, "ci/app", "pr-1") == pushed  # what is set counts before the label
+    own.boathouse("tag", "expire", "ci/app:pr-1", "--remove")
+    expire_now(own, BOATHOUSE_EXPIRE_BY_LABEL="on")
+    assert digest(own, "ci/app", "pr-1") == ""
+    assert digest(own, "ci/app", "pr-2")
+    own.boathouse("tag", "restore", "ci/app:pr-1")
+    expire_now(own, BOATHOUSE_EXPIRE_BY_LABEL="on")
+    assert digest(own, "ci/app", "pr-1") == pushed
+
+
+def expire_now(own: Product, **environment: str) -> None:
+    """What the worker does each minute."""
+    code = "from registryui.retention.expiry import run_due; run_due()"
+    own.boathouse("manage", "shell", "-c", code, **environment)
 
 
 def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(

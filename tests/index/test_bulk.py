@@ -15,6 +15,7 @@ from registryui.index import build, bulk, ingest, reading, reconcile
 from registryui.index.progress import Result, State
 from registryui.index.sync import sync
 from registryui.models import Manifest, RegistryEvent, Repository, Run, Tag
+from registryui.oci.expiry import LABEL
 from registryui.registry import paths
 from registryui.registry.errors import Unreachable
 from registryui.registry.source import Store, TagLink
@@ -114,8 +115,14 @@ def test_what_is_odd_is_the_same_by_both(tmp_path: Path) -> None:
     inner = tagged[indexes[1]]
     listed = [descriptor(INDEX, made.manifests[inner][0])]
     nested = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed})
+    stated = {"schemaVersion": 2, "annotations": {LABEL: "2w"}}
+    expiring = encode({**stated, "mediaType": INDEX, "manifests": listed})
+    of_expiring = [descriptor(INDEX, expiring)]
+    around = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": of_expiring})
     for raw, tag in (
         (nested, "nested"),
+        (expiring, "expiring"),
+        (around, "around"),
         (b"no manifest", "words"),
         (b'{"schemaVersion": 2, "mediaType": "%s", "layers": 7}' % IMAGE.encode(), "shape"),
     ):
@@ -127,6 +134,8 @@ def test_what_is_odd_is_the_same_by_both(tmp_path: Path) -> None:
     assert problems[images[1]] == problems["nowhere"] == "dangling"
     assert problems[indexes[0]] == problems[images[3]] == "incomplete"
     assert Manifest.objects.get(tags__name="shape").kind == "unknown"
+    expire = dict(Tag.objects.exclude(label_expires_at=None).values_list("name", "tagged_at"))
+    assert expire.keys() == {"expiring", "around"}
     outer = Manifest.objects.get(tags__name="nested")
     assert outer.size == len(nested) + Manifest.objects.get(digest=inner).size
 

@@ -110,6 +110,9 @@ def _one(text: str) -> dict[str, Any]:
         ("pushed>2w", {"field": "pushed", "until": NOW - timedelta(weeks=2)}),
         ("pushed<1y", {"field": "pushed", "since": NOW - timedelta(days=365)}),
         ("pushed<999y", {"field": "pushed", "since": datetime(1970, 1, 2, tzinfo=UTC)}),
+        ("expires<7d", {"field": "expires", "until": NOW + timedelta(days=7)}),
+        ("expires>2w", {"field": "expires", "since": NOW + timedelta(weeks=2)}),
+        ("expires<9999y", {"field": "expires", "until": NOW + timedelta(days=36500)}),
     ],
 )
 def test_a_text_is_read_as_people_mean_it(text: str, parts: dict[str, Any]) -> None:
@@ -152,6 +155,7 @@ def test_a_day_begins_and_ends_where_the_reader_lives(
         ("size>much", "much", "GiB"),
         ("size>1XB", "1XB", "GiB"),
         ("pushed<soon", "soon", "2026-01-31"),
+        ("expires:never", "never", "2026-01-31"),
         ("pushed<2026-02-30", "2026-02-30", "2026-01-31"),
         ("pushed<0001-01-01", "0001-01-01", "2026-01-31"),
         ("pushed:never", "never", "2026-01-31"),

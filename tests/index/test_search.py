@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from registryui.deletion import protection
 from registryui.index import conditions, search
 from registryui.index.query import QueryError
-from registryui.models import Manifest, Protection, Repository, Tag
+from registryui.models import NEVER, Manifest, Protection, Repository, Tag
 from registryui.refused import Refused
 from tests.support import pushed
 
@@ -102,7 +102,10 @@ def store() -> dict[str, pushed.Pushed]:
     protection.add("other/*", "*", note="", by="operator:ada")
     lost = pushed.image("team/web", layers=[("lost", 7)], config={"os": "linux", "lost": True})
     pushed.dangling("team/web", "gone")
-    Tag.objects.filter(name="2.1").update(pulled_at=now - timedelta(days=3))
+    Tag.objects.filter(name="2.1").update(
+        pulled_at=now - timedelta(days=3), expires_at=now + timedelta(days=3)
+    )
+    Tag.objects.filter(name="0.1").update(expires_at=now + timedelta(days=30))
     return {
         "base": base,
         "api": api,
@@ -111,6 +114,19 @@ def store() -> dict[str, pushed.Pushed]:
         "chart": chart,
         "lost": lost,
     }
+
+
+def test_labels_are_searched_once_they_count(
+    store: dict[str, pushed.Pushed], settings: Any
+) -> None:
+    later = timezone.now() + timedelta(days=2)
+    Tag.objects.filter(name__in=["v1", "2.1"]).update(label_expires_at=later)
+    Tag.objects.filter(name="0.1").update(expires_at=NEVER)
+    assert _tags("is:expiring") == {API}
+    settings.EXPIRE_BY_LABEL = True
+    assert _tags("is:expiring") == _tags("expires<7d") == {API, WEB}
+    assert _tags("expires<60h") == {WEB}  # what is set counts, and not the label
+    assert _tags("-is:expiring") == EVERY - {API, WEB}
 
 
 BASE, API, WEB, LATEST = "library/python:3.13", "team/api:2.1", "team/web:v1", "team/web:latest"
@@ -177,6 +193,12 @@ INDEXES = {WEB, LATEST}
         ("is:multi-platform", INDEXES),
         ("is:signed", {API}),
         ("is:broken", {GONE}),
+        ("is:expiring", {API, CHART}),
+        ("-is:expiring -team", {BASE}),
+        ("expires<7d", {API}),
+        ("expires<1h -library", set()),
+        ("expires>7d", {CHART}),
+        ("expires>2026-01-31 expires<2126-01-31", {API, CHART}),
         ("is:untagged", set()),
         ("is:protected", {WEB, API}),
         ("-is:protected", {BASE, LATEST, CHART, GONE}),

@@ -235,7 +235,9 @@ def _past() -> None:
 
 def _deleted() -> dict[str, Any]:
     """What can be restored, and what may not be deleted."""
-    older = Tag.objects.get(repository__name=API, name="2.13.2").manifest
+    tag = Tag.objects.filter(repository__name=API, name="2.13.2")
+    tag.update(expires_at=NOW + timedelta(days=3))
+    older = tag.get().manifest
     assert older
     for number, digest in enumerate((older.digest, digest_of("gone"))):
         at = NOW - timedelta(days=number + 1)
@@ -298,6 +300,7 @@ def _work() -> dict[str, Any]:
     )
     active = policies.set_active(active, is_active=True, by="operator:ada")
     dry = runs.carry_out(runs.begin(draft, by="operator:ada", is_dry=True))
+    asked = runs.carry_out(runs.begin(active, by="operator:ada", is_dry=True))
     failed = runs.begin(active, by="schedule", is_dry=False, due=NOW - timedelta(days=2))
     rows = [
         RetentionFate(
@@ -328,7 +331,8 @@ def _work() -> dict[str, Any]:
     looked = doctor.record(FINDINGS)
     assert looked
     return {
-        "draft": draft.pk, "active": active.pk, "dry": dry.pk, "failed": failed.pk,
+        "draft": draft.pk, "active": active.pk, "dry": dry.pk, "asked": asked.pk,
+        "failed": failed.pk,
         "deleted": deleted.pk, "gc": gc.pk, "check": check.pk, "round": f"{looked.pk}-ok",
     }  # fmt: skip
 

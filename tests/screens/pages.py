@@ -110,6 +110,10 @@ CATALOGUE = [
     View("tag-no-platform", f"{_TAG}?platform=plan9/mips"),
     View("tag-raw-config", f"{_TAG}?tab=raw&part=config"),
     View("tag-add", f"/repositories/{API}@{{index}}/tag"),
+    View("tag-expiry", f"/repositories/{API}:2.13.2/expiry"),
+    View(
+        "tag-expiry-wrong", f"/repositories/{API}:2.13.2/expiry", {"way": "in", "duration": "<b>"}
+    ),
     View("tag-restore", f"/repositories/{API}:latest?tab=history&restore_digest={{older}}"),
     View("tag-history-moved", f"/repositories/{API}:latest?tab=history"),
     View("tag-protected", f"/repositories/{API}:2.13.2"),
@@ -191,7 +195,7 @@ MAINTENANCE = [
     View("retention", "/maintenance"),
     View("retention-new", "/maintenance?new=1"),
     View("retention-edit", "/maintenance?edit={draft}"),
-    View("retention-ask-run", "/maintenance?run={active}"),
+    View("retention-ask-run", "/maintenance/runs/{asked}?confirm=1"),
     View("retention-ask-remove", "/maintenance?remove={draft}"),
     View("retention-wrong", "/maintenance/policies", {"name": "new <b>", "repositories": "*"}),
     View("retention-dry-run", "/maintenance/runs/{dry}"),

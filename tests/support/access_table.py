@@ -10,6 +10,7 @@ TABLE: dict[str, tuple[str, str | None, str | None]] = {
     "repository": ("/repositories/a/b", "viewer", None),
     "tag": ("/repositories/a/b:1", "viewer", None),
     "tag_add": (f"/repositories/a/b@{DIGEST}/tag", "maintainer", "maintainer"),
+    "tag_expiry": ("/repositories/a/b:1/expiry", "maintainer", "maintainer"),
     "tag_archive": ("/repositories/a/b:1/archive", None, "viewer"),
     "manifest": (f"/repositories/a/b@{DIGEST}", "viewer", None),
     "base_image": (f"/repositories/a/b@{DIGEST}/base", "viewer", None),

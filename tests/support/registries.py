@@ -108,6 +108,7 @@ class Registry:
         architecture: str = "amd64",
         media_types: tuple[str, str, str] = (IMAGE, CONFIG, LAYER),
         algorithm: str = "sha256",
+        labels: Mapping[str, str] | None = None,
         **more: Any,
     ) -> str:
         """An image with these layers, which it names by `algorithm`; `more` goes into its
@@ -120,6 +121,7 @@ class Registry:
                 "architecture": architecture,
                 "history": made_by,
                 "rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]},
+                **({"config": {"Labels": dict(labels)}} if labels else {}),
             }
         )
         for blob in (config, *layers):

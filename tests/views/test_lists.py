@@ -101,7 +101,7 @@ OTHERS = {
     *("import_begin", "import_stop", "backup_start", "backup_stop"),
     # Uploads are folders, not rows.
     *("archives", "archive_begin", "archive_upload", "archive_piece", "archive_import"),
-    *("archive_remove", "tag_archive", "tag_add", "describe", "chart"),
+    *("archive_remove", "tag_archive", "tag_add", "describe", "chart", "tag_expiry"),
 }
 
 

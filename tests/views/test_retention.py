@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from registryui.deletion import protection
 from registryui.models import Operator, RetentionFate, RetentionPolicy, Role, Run
 from registryui.retention import policies, runs
 from registryui.retention.policies import Wanted
@@ -131,21 +132,61 @@ def test_switching_on_shows_the_next_runs_and_off_none() -> None:
     assert "next:" not in said
 
 
-def test_removing_and_running_are_asked_about_first() -> None:
+def test_removing_is_asked_about_first() -> None:
     row = policies.set_active(make_policy(), is_active=True, by="a")
-    admin = client()
-    for asked in ("run", "remove"):
-        page = admin.get(f"/maintenance?{asked}={row.pk}").content.decode()
-        assert "<dialog" in page
-        assert f'value="{asked}"' in page
-        assert (
-            "<dialog"
-            not in client(Role.VIEWER).get(f"/maintenance?{asked}={row.pk}").content.decode()
-        )
-    assert "<dialog" not in admin.get("/maintenance?run=999").content.decode()
+    admin, asked = client(), f"/maintenance?remove={row.pk}"
+    page = admin.get(asked).content.decode()
+    assert "<dialog" in page
+    assert 'value="remove"' in page
+    assert "<dialog" not in client(Role.VIEWER).get(asked).content.decode()
     assert RetentionPolicy.objects.exists()
     admin.post(f"/maintenance/policies/{row.pk}", {"act": "remove"})
     assert not RetentionPolicy.objects.exists()
+
+
+def test_a_run_is_confirmed_on_a_fresh_list() -> None:
+    make_tags()
+    RetentionPolicy.objects.all().delete()
+    protection.add("team/api", "v3", note="", by="a")
+    row = policies.set_active(make_policy(), is_active=True, by="a")
+    other = policies.set_active(
+        make_policy(name="other", keep_newest=None, keep_tags="v4"), is_active=True, by="a"
+    )
+    admin, address = client(), f"/maintenance/policies/{row.pk}"
+    page = admin.post(address, {"act": "run"}, follow=True)
+    said = text(page)
+    assert "Run the policy “mine” now? 1 of 5 tags will be deleted" in said
+    assert "2 selected tags are kept as an exception 1: protected 1: kept by another policy" in said
+    assert [line.fate.tag for line in page.context["lines"]] == ["v2", "v3", "v4", "v0", "v1"]
+    assert Run.objects.get().kind == Run.Kind.DRY_RUN
+    asked = page.redirect_chain[-1][0]
+    assert "will be deleted" not in text(client(Role.MAINTAINER).get(asked))
+
+    policies.change(row, Wanted(name="mine", repositories="team/*", keep_newest=1), by="a")
+    policies.set_active(row, is_active=True, by="a")
+    page = admin.get(asked)
+    assert "This list is outdated" in text(page)
+    reviewed = page.context["run"].pk
+    page = admin.post(address, {"act": "run", "reviewed": reviewed}, follow=True)
+    assert "2 of 5 tags will be deleted" in text(page)
+    reviewed = page.context["run"].pk
+    # Another policy's list, none, and one that is too old confirm nothing.
+    for pk, number in ((other.pk, reviewed), (row.pk, "x"), (row.pk, "")):
+        admin.post(f"/maintenance/policies/{pk}", {"act": "run", "reviewed": number})
+    newest = Run.objects.latest("pk")
+    Run.objects.update(started_at=timezone.now() - timedelta(hours=2))
+    admin.post(address, {"act": "run", "reviewed": newest.pk})
+    assert not Run.objects.filter(kind=Run.Kind.RETENTION).exists()
+    reviewed = Run.objects.latest("pk").pk
+    page = admin.post(address, {"act": "run", "reviewed": reviewed}, follow=True)
+    assert Run.objects.get(kind=Run.Kind.RETENTION).by == "operator:a-admin"
+
+
+def test_a_list_without_tags_has_nothing_to_confirm() -> None:
+    row = policies.set_active(make_policy(), is_active=True, by="a")
+    page = client().post(f"/maintenance/policies/{row.pk}", {"act": "run"}, follow=True)
+    assert "0 of 0 tags will be deleted" in text(page)
+    assert 'value="run"' not in page.content.decode()
 
 
 def test_an_unknown_act_and_a_policy_that_is_gone() -> None:
@@ -172,7 +213,7 @@ def test_a_dry_run_lists_each_tag_with_its_reason_and_changes_nothing() -> None:
     page = client(Role.MAINTAINER).post(f"/maintenance/policies/{row.pk}/dry-run", follow=True)
     said = text(page)
     assert "Dry run: 3 of 5 tags would be deleted, 12 B" in said
-    assert "To be deleted team/api: v2 pushed 20 days earlier; number 3 by push time, only" in said
+    assert "Would be deleted team/api: v2 pushed 20 days earlier; number 3 by push time, " in said
     assert "Kept team/api: v0 among the newest 2" in said
     assert "every 2s" not in page.content.decode()  # it is done: nothing is asked again
     assert Run.objects.get().by == "operator:a-maintainer"
@@ -206,9 +247,9 @@ def test_the_report_as_csv_has_every_tag() -> None:
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     body = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
     rows = list(csv.DictReader(io.StringIO(body)))
-    assert [(row["tag"], row["verdict"], row["code"]) for row in rows[1:3]] == [
-        ("v1", "Kept", "newest"),
-        ("v2", "To be deleted", "goes"),
+    assert [(row["tag"], row["verdict"], row["code"]) for row in rows[2:4]] == [
+        ("v4", "Would be deleted", "goes"),
+        ("v0", "Kept", "newest"),
     ]
     assert len(rows) == 5
 

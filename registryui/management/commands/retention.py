@@ -5,11 +5,13 @@ not know. `run` needs the registry; nothing else does.
 """
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from registryui import formats, schedules
@@ -19,6 +21,7 @@ from registryui.refused import Refused
 from registryui.retention import policies, runs
 from registryui.retention import words as retention_words
 
+FIRST = 20  # tags that are listed before it asks
 _KEEPS = {
     "keep_newest": ("N", "keep the newest N by push time, in each repository"),
     "keep_pushed_days": ("DAYS", "keep tags pushed within this many days"),
@@ -158,16 +161,33 @@ def _dry_run(command: Command, options: Options) -> None:
 
 def _run(command: Command, options: Options) -> None:
     row = _find(options)
+    if not options["yes"] and not command.as_json and sys.stdin.isatty():
+        runs.check(row)
+        _show_first(command, row)
     question = f"Run {row.name} now? {retention_words.sentence(policies.facts(row))}"
     command.confirm([question], word="yes", options=options)
     _carry_out(command, options, is_dry=False)
+
+
+def _show_first(command: Command, row: RetentionPolicy) -> None:
+    """What the run would delete now: its first tags, and how many."""
+    started = timezone.now()
+    run = runs.begin(row, by=BY, is_dry=True)
+    runs.carry_out(run, command.progress(_checked))
+    goes = run.fates.filter(kind=RetentionFate.Kind.GOES).order_by("id")
+    _write_fates(command, run, goes[:FIRST])
+    if (rest := runs.Result.of(run).goes - FIRST) > 0:
+        command.stdout.write(f"and {rest:,} more: ./boathouse retention dry-run lists all")
+    _write_counts(command, run, (timezone.now() - started).total_seconds())
+    if run.state != Run.State.DONE:
+        raise CommandError(run.log or run.state)
 
 
 def _carry_out(command: Command, options: Options, *, is_dry: bool) -> None:
     row = _find(options)
     started = timezone.now()
     run = runs.begin(row, by=BY, is_dry=is_dry)
-    runs.carry_out(run, command.progress(lambda run: f"{run.done:,} of {run.total:,} tags"))
+    runs.carry_out(run, command.progress(_checked))
     seconds = (timezone.now() - started).total_seconds()
     if command.as_json:
         _write_json(command, run, seconds)
@@ -177,15 +197,28 @@ def _carry_out(command: Command, options: Options, *, is_dry: bool) -> None:
         raise CommandError(run.log or run.state)
 
 
+def _checked(run: Run) -> str:
+    return f"{run.done:,} of {run.total:,} tags"
+
+
 def _write_lines(command: Command, run: Run, seconds: float, *, is_all: bool) -> None:
-    found = run.fates.order_by("id")
+    found = run.fates.order_by(*runs.REPORT_ORDER)
     if not is_all:
         found = found.exclude(kind=RetentionFate.Kind.STAYS)
-    is_dry, counts = run.kind == Run.Kind.DRY_RUN, runs.Result.of(run)
+    _write_fates(command, run, found)
+    _write_counts(command, run, seconds)
+
+
+def _write_fates(command: Command, run: Run, found: QuerySet[RetentionFate]) -> None:
+    is_dry, policy = run.kind == Run.Kind.DRY_RUN, runs.Result.of(run).policy
     for fate in found.iterator(chunk_size=2000):
         verdict = retention_words.verdict(fate, is_dry=is_dry)
-        because = retention_words.because(fate, counts.policy, run.started_at)
-        command.stdout.write(f"{verdict:<13} {fate.repository}:{fate.tag}  {because}")
+        because = retention_words.because(fate, policy, run.started_at)
+        command.stdout.write(f"{verdict:<16} {fate.repository}:{fate.tag}  {because}")
+
+
+def _write_counts(command: Command, run: Run, seconds: float) -> None:
+    is_dry, counts = run.kind == Run.Kind.DRY_RUN, runs.Result.of(run)
     freed = f"{formats.size(counts.freed)} reclaimable by garbage collection"
     if is_dry:
         said = f"{counts.goes:,} of {counts.tags:,} tags would be deleted, {freed}; "
@@ -206,7 +239,7 @@ def _write_json(command: Command, run: Run, seconds: float) -> None:
     }
     command.stdout.write(json.dumps(head, indent=2)[:-2] + ',\n  "tags": [', ending="")
     before, policy = "\n", runs.Result.of(run).policy
-    for fate in run.fates.order_by("id").iterator(chunk_size=2000):
+    for fate in run.fates.order_by(*runs.REPORT_ORDER).iterator(chunk_size=2000):
         command.stdout.write(f"{before}    {json.dumps(_of(fate, run, policy))}", ending="")
         before = ",\n"
     command.stdout.write("\n  ]\n}")

@@ -1,22 +1,28 @@
-"""./boathouse tag: adds and deletes tags, lists recently deleted ones, and restores them."""
+"""./boathouse tag: adds and deletes tags, sets when they expire, lists recently deleted ones, and
+restores them."""
 
 from typing import Any
 
 from django.core.management.base import CommandError
 
+from registryui import schedules
 from registryui.deletion import restore
 from registryui.deletion.execute import Selection
+from registryui.deletion.protection import protections
 from registryui.imports.promote import add_tag
+from registryui.index import expiry as known
 from registryui.management import deletion_facts as facts
 from registryui.management.command import BY, Options, Usage, add_json
 from registryui.management.deletion_command import DeletingCommand, add_options, read_reference
-from registryui.models import TagTombstone
+from registryui.models import NEVER, TagTombstone
+from registryui.retention import expiry
 
 
 class Command(DeletingCommand):
     help = (
-        "Adds and deletes tags; other tags of the same image are kept. Deleted and overwritten"
-        " tags can be restored for BOATHOUSE_UNDO_DAYS. The exit status is 1 if anything failed."
+        "Adds and deletes tags, and sets when they expire; other tags of the same image are kept."
+        " Deleted and overwritten tags can be restored for BOATHOUSE_UNDO_DAYS. The exit status is"
+        " 1 if anything failed."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -39,6 +45,18 @@ class Command(DeletingCommand):
             help="all matching tags of REPOSITORY, such as 'pr-*' (complete names)",
         )
         add_options(delete)
+        expire = acts.add_parser("expire", help="set when a tag expires and is deleted")
+        expire.add_argument("reference", metavar="REPOSITORY:TAG")
+        when = expire.add_mutually_exclusive_group(required=True)
+        when.add_argument("--in", dest="after", metavar="TIME", help="12h, 3d, 2w from now")
+        when.add_argument("--at", metavar="TIME", help="2026-12-31T18:00, or a day, to its end")
+        when.add_argument(
+            "--never", action="store_true", help="also if the label quay.expires-after says so"
+        )
+        when.add_argument(
+            "--remove", action="store_true", help="what was set; then the label counts"
+        )
+        add_json(expire)
         deleted = acts.add_parser("deleted", help="list recently deleted tags")
         deleted.add_argument("repository", nargs="?", default="", metavar="REPOSITORY")
         add_json(deleted)
@@ -56,6 +74,7 @@ class Command(DeletingCommand):
         acts = {
             "add": self._add,
             "delete": self._delete,
+            "expire": self._expire,
             "deleted": self._deleted,
             "restore": self._restore,
         }
@@ -105,6 +124,25 @@ class Command(DeletingCommand):
             for repository, names in tags.items()
         ]
         self.delete(selections, ask=bool(options["pattern"]), options=options)
+
+    def _expire(self, options: Options) -> None:
+        found = read_reference(options["reference"])
+        if not found.tag or found.digest:
+            raise Usage("Expected REPOSITORY:TAG.")
+        at = NEVER if options["never"] else None
+        if options["after"]:
+            at = expiry.after(options["after"])
+        elif options["at"]:
+            at = expiry.moment(options["at"])
+        now = known.of(expiry.set_expiry(found.repository, found.tag, at, by=BY))
+        name = f"{found.repository}:{found.tag}"
+        source = ("set" if now.is_set else "label") if now.at else ""
+        told = {"expires_at": now.at.isoformat(timespec="seconds") if now.at else "", "by": source}
+        words = f"expires {schedules.when(now.at)}" if now.at else "does not expire"
+        if rule := protections().of(found.repository, found.tag):
+            told["protection"] = str(rule)
+            words += f"; it is kept while it is protected: {rule}"
+        self.say({"repository": found.repository, "tag": found.tag, **told}, f"{name} {words}")
 
     def _deleted(self, options: Options) -> None:
         rows = restore.restorable()

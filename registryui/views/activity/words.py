@@ -27,6 +27,8 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
         {
             "tag.add": ("tags", gettext_lazy("Add tag")),
             "tag.delete": ("trash-2", gettext_lazy("Delete tag")),
+            "tag.expire": ("hourglass", gettext_lazy("Delete expired tag")),
+            "tag.expiry": ("hourglass", gettext_lazy("Set expiry of a tag")),
             "tag.restore": ("undo-2", gettext_lazy("Restore tag")),
         },
     ),
@@ -125,6 +127,10 @@ ACTS: dict[str, tuple[Any, dict[str, tuple[str, Any]]]] = {
             "retention.remove": ("trash-2", gettext_lazy("Remove policy")),
             "retention.run": ("recycle", gettext_lazy("Run policy")),
         },
+    ),
+    "expiry": (
+        gettext_lazy("Tag expiry"),
+        {"expiry.run": ("hourglass", gettext_lazy("Delete expired tags"))},
     ),
     "store": (
         gettext_lazy("Garbage collection"),

@@ -252,6 +252,7 @@ def _tags(request: Request, row: Repository) -> dict[str, Any]:
         rules={
             one.name: rule.pk for one in page.rows if (rule := protections.of(row.name, one.name))
         },
+        may_expire=getattr(row, "mirror", None) is None,
         goes_on=edges if sort == "version" and not query else (False, False),
     )
     return {

@@ -31,7 +31,7 @@ from registryui.views.form import one_of, read_or_default
 from registryui.views.kept import keep
 from registryui.views.plain_text import line
 
-from . import chart, image, related, tag_history
+from . import chart, image, related, tag_expiry, tag_history
 from .media_words import media_words
 from .repository import last_part, missing
 from .tag_rows import kind_words, problem_words
@@ -193,6 +193,7 @@ def _context(request: Request, subject: Subject, chosen: Chosen) -> dict[str, An
         "problem_words": problem_words(subject.tag.problem) if subject.tag else "",
         "is_signed": any(one.is_signature for one in referrers),
         **_protection(subject),
+        **tag_expiry.shown(request, subject.tag),
         "is_old_schema": shown is not None and media_types.is_schema1(shown.media_type),
         "aliases": related.aliases(top, subject.tag),
         "choices": chosen.choices,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from registryui.index import expiry
 from registryui.models import Manifest, Tag
 from registryui.oci import media_types
 from registryui.views.activity.actors import Actor, actor_of
@@ -80,6 +81,7 @@ class TagRow:
     aliases: str
     lane: Lane | None
     is_follower: bool  # is below another tag of its image
+    expires_at: datetime | None = None
 
     @property
     def problem_words(self) -> str:
@@ -98,10 +100,11 @@ def tag_rows(
     groups: Mapping[int, Group],
     signed: Iterable[str],
     rules: Mapping[str, int] | None = None,
+    may_expire: bool = True,
     goes_on: tuple[bool, bool] = (False, False),
 ) -> list[TagRow]:
-    """`platforms` by manifest id; `rules`: by names of tags, what protects them; `goes_on`: a group
-    may reach over the (upper, lower) edge.
+    """`platforms` by manifest id; `rules`: by names of tags, what protects them; `may_expire`: the
+    repository is no mirror's; `goes_on`: a group may reach over the (upper, lower) edge.
 
     Tags may carry `user`, as actors.user_of annotates it.
     """
@@ -112,7 +115,9 @@ def tag_rows(
         is_follower = lane is not None and above == tag.manifest_id
         above = tag.manifest_id
         rule = (rules or {}).get(tag.name)
-        rows.append(_row(tag, lane, is_follower, rule, platforms, groups, signatures))
+        row = _row(tag, lane, is_follower, rule, platforms, groups, signatures)
+        expires_at = expiry.of(tag).at if may_expire else None
+        rows.append(replace(row, expires_at=expires_at) if expires_at else row)
     return rows
 
 

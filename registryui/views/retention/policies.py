@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from registryui import schedules, tasks
@@ -20,9 +21,11 @@ from registryui.models.paging import page
 from registryui.refused import Refused
 from registryui.retention import policies, runs, words
 from registryui.views.access import Request, back_to, require_role
-from registryui.views.form import Number, read, text
+from registryui.views.form import Number, read, read_or_default, text
 from registryui.views.live import minute, wants_fragment
 from registryui.views.runs import ShownRun
+
+from .expiry import expiring
 
 NEXT_TIMES = 3  # that a policy shows
 RUNS = 10  # on a page
@@ -55,7 +58,7 @@ class Past:
 def retention(request: Request) -> HttpResponse:
     """The policies, a form if one is asked for (`new`, `edit`), and the runs.
 
-    `run` and `remove` name a policy that the dialog asks about. As a fragment: the runs alone, 204
+    `remove` names a policy that the dialog asks about. As a fragment: the runs alone, 204
     while they are as the page that asks has them.
     """
     past = page(
@@ -108,9 +111,7 @@ def retention_policy(request: Request, pk: int) -> HttpResponse:
                 policies.remove(row, by=by)
                 messages.success(request, _("Removed the policy %s.") % row.name)
             case "run":
-                run = runs.begin(row, by=by, is_dry=False)
-                tasks.retention(run.pk)
-                return redirect("retention_run", run.pk)
+                return _run(request, row)
             case _:
                 raise Refused(_("This action is not supported."))
     except Refused as error:
@@ -145,14 +146,26 @@ def _after_saving(request: Request, row: RetentionPolicy) -> HttpResponse:
     return back_to(request, "retention")
 
 
-def _dry_run(request: Request, row: RetentionPolicy) -> HttpResponse:
+def _run(request: Request, row: RetentionPolicy) -> HttpResponse:
+    """Runs it, if what was confirmed is a dry run of just now; else makes one to confirm."""
+    asked = read_or_default(request.POST, reviewed=Number())["reviewed"]
+    if runs.reviewed(row, asked) is None:
+        runs.check(row)
+        return _dry_run(request, row, asks=True)
+    run = runs.begin(row, by=request.user.actor, is_dry=False)
+    tasks.retention(run.pk)
+    return redirect("retention_run", run.pk)
+
+
+def _dry_run(request: Request, row: RetentionPolicy, *, asks: bool = False) -> HttpResponse:
+    """`asks`: the report that follows asks whether to delete what it lists."""
     try:
         run = runs.begin(row, by=request.user.actor, is_dry=True)
     except Refused as error:
         messages.error(request, str(error))
         return back_to(request, "retention")
     tasks.retention(run.pk)
-    return redirect("retention_run", run.pk)
+    return redirect(f"{reverse('retention_run', args=[run.pk])}{'?confirm=1' if asks else ''}")
 
 
 def _wanted(post: QueryDict) -> policies.Wanted:
@@ -190,7 +203,7 @@ def _with_form(request: Request, row: RetentionPolicy | None, error: str) -> Htt
 def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
     rows = list(RetentionPolicy.objects.all())
     by_pk = {str(row.pk): row for row in rows}
-    asked = by_pk.get(request.GET.get("run", "") or request.GET.get("remove", ""))
+    asked = by_pk.get(request.GET.get("remove", ""))
     edited = by_pk.get(request.GET.get("edit", ""))
     may_write = request.user.has_role(Role.ADMIN)
     if may_write and "form" not in context and (edited or "new" in request.GET or not rows):
@@ -199,10 +212,10 @@ def _page(request: Request, context: dict[str, Any], *, status: int = 200) -> Ht
         "policies": _shown(rows),
         "asked": asked if may_write else None,
         "behind": asked is not None and may_write,
-        "sentence": words.sentence(policies.facts(asked)) if asked else "",
         "zone": settings.TIME_ZONE,
         "undo_days": settings.UNDO_DAYS,
         "tab": "policies",
+        "expiring": expiring(),
     }
     return render(request, "retention/page.html", context, status=status)
 

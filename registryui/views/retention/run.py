@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -15,13 +16,13 @@ from registryui import runs
 from registryui.models import UNKNOWN, RetentionFate, RetentionPolicy, Role, Run
 from registryui.models.paging import page
 from registryui.retention import words
-from registryui.retention.runs import Result
-from registryui.views.access import Request, back_to, require_role
+from registryui.retention.runs import REPORT_ORDER, Result, reviewed
+from registryui.views.access import Request, back_to, may_open, require_role
 from registryui.views.form import one_of, read_or_default
 from registryui.views.live import wants_fragment
 from registryui.views.runs import ShownRun
 
-_KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION)
+_KINDS = (Run.Kind.DRY_RUN, Run.Kind.RETENTION, Run.Kind.EXPIRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def retention_csv(request: Request, pk: int) -> HttpResponseBase:
 
 def _run_or_404(pk: int) -> Run:
     run = Run.objects.filter(pk=pk, kind__in=_KINDS).first()
-    if run is None or not Result.of(run).policy:
+    if run is None or not (run.kind == Run.Kind.EXPIRY or Result.of(run).policy):
         raise Http404
     return run
 
@@ -70,15 +71,17 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
     filters = _filters(result, is_dry=is_dry)
     kind = read_or_default(request.GET, show=one_of(key for key, _word, _count in filters))["show"]
     found = run.fates.filter(kind=kind) if kind else run.fates.all()
-    shown = page(found, ["id"], after=request.GET.get("after", ""))
+    order = REPORT_ORDER if is_dry else ("id",)
+    shown = page(found, order, after=request.GET.get("after", ""))
+    policy = RetentionPolicy.objects.filter(pk=result.policy_id).first()
     return {
         "run": run,
         "token": token,
         "is_dry": is_dry,
         "is_running": run.state == Run.State.RUNNING,
-        "policy": RetentionPolicy.objects.filter(pk=result.policy_id).first(),
-        "name": result.policy["name"],
-        "sentence": words.sentence(result.policy),
+        "policy": policy,
+        **_question(request, run, policy),
+        **_subject(run, result),
         "by": ShownRun(run).by,
         "counts": result,
         "missed": words.missed(result.due),
@@ -92,18 +95,43 @@ def _context(request: Request, run: Run, token: str) -> dict[str, Any]:
     }
 
 
+def _subject(run: Run, result: Result) -> dict[str, str]:
+    """What ran."""
+    if run.kind == Run.Kind.EXPIRY:
+        said = _("Tags whose expiry, set for them or by their label, has passed.")
+        return {"name": _("Expired tags"), "sentence": said}
+    return {"name": result.policy["name"], "sentence": words.sentence(result.policy)}
+
+
+def _question(request: Request, run: Run, policy: RetentionPolicy | None) -> dict[str, Any]:
+    """What `?confirm` asks: whether the policy shall delete what this dry run lists."""
+    asks = "confirm" in request.GET and may_open(request.user, "retention_policy")
+    if not asks or policy is None or not policy.is_active or run.kind != Run.Kind.DRY_RUN:
+        return {"is_asked": False}
+    return {
+        "is_asked": True,
+        "is_current": reviewed(policy, run.pk) is not None,
+        "exceptions": words.exceptions(Result.of(run).reasons),
+        "undo_days": settings.UNDO_DAYS,
+    }
+
+
 def _filters(counts: Result, *, is_dry: bool) -> list[tuple[str, str, int | None]]:
     """Key, words and number of tags."""
     if is_dry:
         return [
             ("", _("All"), counts.tags),
-            (RetentionFate.Kind.GOES, _("To be deleted"), counts.goes),
+            (RetentionFate.Kind.GOES, _("Would be deleted"), counts.goes),
             (RetentionFate.Kind.SAVED, _("Kept as an exception"), counts.saved),
         ]
     return [
-        ("", _("All"), counts.goes + counts.failed),
+        ("", _("All"), counts.goes + counts.failed + counts.saved),
         (RetentionFate.Kind.GOES, _("Deleted"), counts.goes),
         (RetentionFate.Kind.FAILED, _("Not deleted"), counts.failed),
+        *(
+            [(RetentionFate.Kind.SAVED, _("Kept as an exception"), counts.saved)]
+            * bool(counts.saved)
+        ),
     ]
 
 
@@ -130,7 +158,7 @@ def _csv_lines(run: Run) -> Iterator[str]:
     yield writer.writerow(
         ["verdict", "repository", "tag", "digest", "size", "pushed", "pulled", "code", "because"]
     )
-    for fate in run.fates.order_by("id").iterator(chunk_size=2000):
+    for fate in run.fates.order_by(*REPORT_ORDER).iterator(chunk_size=2000):
         line = _line(fate, run, policy)
         times = ["" if at <= UNKNOWN else at.isoformat() for at in (fate.tagged_at, fate.pulled_at)]
         yield writer.writerow(

@@ -34,7 +34,11 @@ def help_lines() -> list[Help]:
             "pushed within this time; > is longer ago; h, d, w, y or a date: pushed>2026-01-31"
         ),
         "pulled": _("never pulled; also pulled>90d and pulled<30d"),
-        "is": _("also is:multi-platform, is:broken, is:protected, is:immutable, is:untagged"),
+        "expires": _("expires within this time; also expires>30d and expires<2026-12-31"),
+        "is": _(
+            "also is:multi-platform, is:broken, is:protected, is:immutable, is:expiring and"
+            " is:untagged"
+        ),
     }
     return [
         Help("api", _("in a repository or tag name, case-insensitive")),

@@ -13,6 +13,8 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from registryui import schedules
+from registryui.index import expiry
 from registryui.index.query import Query, Term
 from registryui.models import ImageIndexEntry, Manifest, Tag
 from registryui.oci import facts
@@ -139,6 +141,11 @@ def _pulled(term: Term, tag: Tag) -> Reason:
     return Reason("pulled", at=tag.pulled_at)
 
 
+def _expires(term: Term, tag: Tag) -> Reason | None:
+    at = expiry.of(tag).at
+    return Reason("expires", schedules.when(at)) if at else None
+
+
 def _is(term: Term, tag: Tag) -> Reason:
     notes = {
         "multi-platform": _("for several platforms"),
@@ -146,8 +153,14 @@ def _is(term: Term, tag: Tag) -> Reason:
         "broken": problem_words(tag.problem),
         "protected": _("it cannot be deleted"),
         "immutable": _("it cannot be changed or deleted"),
+        "expiring": _expires_words(tag) if term.value == "expiring" else "",
     }
     return Reason("is", term.value, term.value, notes.get(term.value, ""))
+
+
+def _expires_words(tag: Tag) -> str:
+    at = expiry.of(tag).at
+    return _("expires %(when)s") % {"when": schedules.when(at)} if at else ""
 
 
 _REASONS: dict[str, Callable[[Term, Tag], Reason | None]] = {
@@ -162,6 +175,7 @@ _REASONS: dict[str, Callable[[Term, Tag], Reason | None]] = {
     "size": _size,
     "pushed": _pushed,
     "pulled": _pulled,
+    "expires": _expires,
     "is": _is,
 }
 
