@@ -26,10 +26,10 @@ class Duty:
 DUTIES: dict[Role, tuple[Duty, ...]] = {
     Role.VIEWER: (
         Duty(
-            gettext_lazy("views repositories, tags and storage"),
+            gettext_lazy("views repositories, tags, quotas and storage"),
             (
                 *("dashboard", "repositories", "repository", "tag", "manifest", "base_image"),
-                *("compare", "layer", "storage", "search"),
+                *("compare", "layer", "storage", "search", "chart", "quotas"),
             ),
         ),
         Duty(gettext_lazy("downloads tags as archives"), ("tag_archive",)),
@@ -48,8 +48,13 @@ DUTIES: dict[Role, tuple[Duty, ...]] = {
     ),
     Role.MAINTAINER: (
         Duty(
-            gettext_lazy("adds, deletes and restores tags"),
-            ("tag_add", "delete", "delete_run", "delete_stop", "restore", "restore_digest"),
+            gettext_lazy(
+                "adds, deletes and restores tags, sets their expiry, describes repositories"
+            ),
+            (
+                *("tag_add", "tag_expiry", "describe", "delete", "delete_run", "delete_stop"),
+                *("restore", "restore_digest"),
+            ),
         ),
         Duty(
             gettext_lazy("manages their own registry users within the granted rights"),
@@ -68,9 +73,10 @@ DUTIES: dict[Role, tuple[Duty, ...]] = {
     Role.ADMIN: (
         Duty(gettext_lazy("deletes permanently"), ("purge_manifest",)),
         Duty(
-            gettext_lazy("manages protections and policies, runs garbage collection"),
+            gettext_lazy("manages protections, quotas and policies, runs garbage collection"),
             (
                 *("protection_add", "protection_lift", "retention_policies", "retention_policy"),
+                *("quota_set", "quota_remove"),
                 *("gc_start", "gc_trust_clock", "gc_restore", "gc_purge"),
             ),
         ),
