@@ -303,23 +303,3 @@ def test_on_a_phone_each_page_has_the_search_and_each_tag_its_badges(
         tab.page.locator(".phone-bar").get_by_role("link", name="Search").click()
         expect(tab.page.locator("main input[type=search]")).to_be_focused()
         assert tab.complaints == []
-
-
-SHIFTS = """new Promise((done) => {
-  let sum = 0;
-  new PerformanceObserver((list) => {
-    for (const one of list.getEntries()) sum += one.value;
-  }).observe({ type: "layout-shift", buffered: true });
-  requestAnimationFrame(() => setTimeout(() => done(sum)));
-})"""
-
-
-@pytest.mark.parametrize("width", [1360, 390])
-def test_what_loads_later_moves_nothing(furnished: Product, browser: Browser, width: int) -> None:
-    with visit(browser, furnished, viewport={"width": width, "height": 2400}) as tab:
-        tab.login()
-        for name in ("data/postgres:16.4", "platform/api:2.14.0"):
-            tab.open(f"/repositories/{name}")
-            expect(tab.page.locator(".base-image:not([aria-busy])")).to_be_visible()
-            assert tab.page.evaluate(SHIFTS) == 0, name
-        assert tab.complaints == []
