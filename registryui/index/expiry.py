@@ -59,9 +59,10 @@ def can_expire() -> QuerySet[Tag]:
     return every.exclude(repository__namespace__in=mirrors) if mirrors else every
 
 
-def due(now: datetime) -> list[QuerySet[Tag]]:
-    """Tags that have expired, the longest expired first, by each of the two columns."""
-    every = can_expire()
+def due(now: datetime, every: QuerySet[Tag] | None = None) -> list[QuerySet[Tag]]:
+    """Tags that have expired, the longest expired first, by each of the two columns; of `every`, if
+    the caller has what `can_expire` returns."""
+    every = can_expire() if every is None else every
     orders = ("expires_at", "label_expires_at")
     return [
         every.filter(part).order_by(order, "id")

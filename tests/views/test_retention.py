@@ -315,7 +315,7 @@ def test_the_page_asks_as_much_for_many_policies_as_for_one(
     admin = client()
     for number in range(20):
         make_policy(name=f"policy {number}")
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(16):
         admin.get("/maintenance")
 
 

@@ -26,10 +26,13 @@ WAYS = ("in", "at", "never", "label")
 
 
 def shown(request: Request, tag: Tag | None) -> dict[str, Any]:
-    """What the page of a tag says; nothing of referrer tags and in mirrors."""
-    if tag is None or tag.refers_to or tag.manifest is None or is_mirrored(tag.repository.name):
+    """What the page of a tag says; nothing of referrer tags, and of what mirrors do not apply."""
+    if tag is None or tag.refers_to or tag.manifest is None:
         return {}
     found = known.of(tag)
+    may_be_over = found.is_set or found.label
+    if may_be_over and is_mirrored(tag.repository.name):  # a query that most pages do not need
+        return {}
     return {
         "expiry": found,
         "expiry_label": f"{LABEL}={in_text(found.label)}" if found.label else "",

@@ -15,14 +15,15 @@ from registryui.retention.runs import Result
 def expiring() -> dict[str, Any]:
     """Counts, by the indexes of two columns; the newest run."""
     now = timezone.now()
-    labelled = expiry.can_expire().filter(label_expires_at__isnull=False, expires_at__isnull=True)
+    every = expiry.can_expire()
+    labelled = every.filter(label_expires_at__isnull=False, expires_at__isnull=True)
     last = Run.objects.filter(kind=Run.Kind.EXPIRY).order_by("-started_at").first()
     return {
         "is_by_label": settings.EXPIRE_BY_LABEL,
-        "set": expiry.can_expire().filter(expiry.within({"gt": now})[0]).count(),
+        "set": every.filter(expiry.within({"gt": now})[0]).count(),
         "labelled": labelled.count(),
         "labelled_over": labelled.filter(label_expires_at__lte=now).count(),
-        "over": sum(found.count() for found in expiry.due(now)),
+        "over": sum(found.count() for found in expiry.due(now, every)),
         "last": last,
         "last_goes": Result.of(last).goes if last else 0,
     }
