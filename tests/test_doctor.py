@@ -57,7 +57,7 @@ def instance(
 def of_one_host() -> list[str]:
     """The parts that are told of on one healthy host."""
     left_out = {"hosts", "integrity", "audit log", "packages", "clock", "mirrors", "backup"}
-    left_out |= {"retention"}
+    left_out |= {"quotas", "retention"}
     left_out |= set() if live.IS_POSTGRESQL else {"database"}
     return [name for name in doctor.NAMES if name not in left_out]
 
@@ -638,7 +638,7 @@ def test_every_sentence_is_filled_in(language: str) -> None:
 
     at = "2026-11-24T12:30:00+00:00"
     words = "address by error package place path blocked protocol trouble url user version why"
-    numbers = "bytes changes count count_hosts days done entries every free freed ms port"
+    numbers = "bytes changes count count_hosts days done entries every free freed ms percent port"
     params: dict[str, Any] = {
         name: f"<{name}>" for name in [*words.split(), "driver", "name", "what"]
     }

@@ -114,4 +114,4 @@ def _page(
         "error": error,
         "longest": service.LONGEST,
     }
-    return render(request, "storage/quotas.html", context, status=status)
+    return render(request, "quotas/page.html", context, status=status)

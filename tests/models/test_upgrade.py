@@ -33,6 +33,7 @@ COLUMNS = {
 ADDED: dict[str, dict[str, Any]] = {
     "Tag": {"expires_at": None, "label_expires_at": None},
     "Manifest": {"expires_after": None},
+    "StoreDay": {"undo_size": 0},
 }
 RENAMED = import_module("registryui.migrations.0018_standard_words").RESULTS
 # What a row of the audit log can say that it is; a row cannot be changed any more.
@@ -181,6 +182,5 @@ def test_indexes_and_triggers_follow_the_columns(before: Any) -> None:
 
 
 def test_each_act_in_a_log_of_before_has_words() -> None:
-    known = {act for _group, acts in words.ACTS.values() for act in acts}
     acts = {f"{group}.{act}" for group, some in ACTS.items() for act in some.split()}
-    assert acts - known == set()
+    assert {act for act in acts if not words.is_known(act)} == set()

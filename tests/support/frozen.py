@@ -13,6 +13,8 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import psycopg  # noqa: F401  (its C code compares datetime's size when it is loaded)
+
 OURS = ("django", "registryui", "portal", "axes", "tests")
 _real = module.datetime
 
