@@ -260,6 +260,21 @@ def _pids() -> dict[str, int]:
         return {}
 
 
+def changed_variables() -> list[str]:
+    """Names of our variables that are set otherwise here than where the parts were started, sorted;
+    [] if this user may not read that."""
+    try:
+        theirs = psutil.Process(_pids().get("nginx", 0)).environ()
+    except (psutil.Error, OSError):
+        return []
+    names = {name for name in (*theirs, *os.environ) if name.startswith(_OURS)}
+    names -= {"BOATHOUSE_CALLED_IN"}
+    return sorted(name for name in names if theirs.get(name, "") != os.environ.get(name, ""))
+
+
+_OURS = ("BOATHOUSE_", "DATABASE_URL")
+
+
 def _is_worker(pid: int) -> bool:
     try:
         return bool(pid) and "run_huey" in psutil.Process(pid).cmdline()

@@ -307,7 +307,13 @@ def _facts_of_the_other() -> Facts:
                 "./boathouse up."
             )
         time.sleep(0.1)
-    return facts_of(found)
+    facts = facts_of(found)
+    if changed := health.changed_variables():
+        facts["warnings"].append(
+            f"{', '.join(changed)}: not as when Boathouse was started. To apply what is set now: "
+            "./boathouse down, then ./boathouse up."
+        )
+    return facts
 
 
 def _show_new_certificate() -> None:

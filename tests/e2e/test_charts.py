@@ -37,9 +37,9 @@ def test_a_chart_shows_its_readme_and_a_digest_is_copied(
 
 
 def test_a_readme_of_a_file_is_on_the_page(
-    furnished: Product, browser: Browser, tmp_path: Path
+    furnished: Product, browser: Browser, folder: Path
 ) -> None:
-    readme = tmp_path / "README.md"
+    readme = folder / "README.md"  # the user of Boathouse reads it
     readme.write_text("# Notes\n\n![badge](https://evil.example.com/x.png) *here*\n")
     said = furnished.boathouse(
         *("repository", "describe", "tools/odd-labels", "--text", "Odd ones"),

@@ -137,6 +137,13 @@ def test_a_second_up_changes_nothing(second: Product) -> None:
     assert second.pids() == before
 
 
+@pytest.mark.usefixtures("short_form")
+def test_an_up_that_does_not_apply_a_variable_says_so(second: Product) -> None:
+    told = second.boathouse("up", "--background", BOATHOUSE_LOG_MB="77").stdout
+    assert "Warning: BOATHOUSE_LOG_MB: not as when Boathouse was started." in told
+    assert "not as when" not in second.boathouse("up", "--background").stdout
+
+
 def test_ctrl_c_ends_an_up_in_the_foreground_with_all_its_parts(second: Product) -> None:
     second.down()
     log = second.data / "foreground.log"

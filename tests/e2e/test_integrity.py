@@ -58,7 +58,7 @@ def test_a_registry_full_of_odd_things_is_complete(tmp_path: Path, settings: Any
         index_all()
         of_store, over_http = (check(source) for source in SOURCES)
         assert of_store["problems"] == over_http["problems"]
-        assert of_store["tags"] == over_http["tags"] > 12
+        assert of_store["tags"] == over_http["tags"] > 10
         deep = check("store", deep=True)
         assert deep["problems"] == of_store["problems"]
         assert deep["read_bytes"] == check("http", deep=True)["read_bytes"] > 100

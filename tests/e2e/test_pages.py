@@ -259,7 +259,7 @@ def test_after_an_act_the_list_is_where_it_was(furnished: Product, browser: Brow
         tab.page.get_by_label("Select stays-in-place").check()
         tab.page.evaluate("scrollTo(0, 300)")
         tab.page.get_by_role("button", name="Disable").click()
-        message = tab.page.get_by_role("status").filter(has_text="Disabled 1 user.")
+        message = tab.page.get_by_role("status").filter(has_text="Disabled stays-in-place.")
         expect(message).to_be_in_viewport()
         assert tab.page.url.endswith("/users?q=stays&sort=-used")
         expect(tab.page.get_by_label("Select stays-in-place")).not_to_be_checked()
