@@ -264,8 +264,8 @@ def changed_variables() -> list[str]:
     """Names of our variables that are set otherwise here than where the parts were started, sorted;
     [] if this user may not read that."""
     try:
-        theirs = psutil.Process(_pids().get("nginx", 0)).environ()
-    except (psutil.Error, OSError):
+        theirs = psutil.Process(_pids()["passwords"]).environ()  # as it was started
+    except (KeyError, psutil.Error, OSError):
         return []
     names = {name for name in (*theirs, *os.environ) if name.startswith(_OURS)}
     names -= {"BOATHOUSE_CALLED_IN"}
