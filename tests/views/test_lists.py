@@ -35,7 +35,7 @@ from tests.support.factories import make_event, make_operator, make_tombstone
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 R = "team/app"
-MOST = 15  # with the mark of the database (database_state.py), on PostgreSQL a query
+MOST = 16  # with the mark of the database (database_state.py), on PostgreSQL a query
 # name of the route: its addresses with all that its lists can show
 LISTS: dict[str, list[str]] = {
     "dashboard": ["/"],
