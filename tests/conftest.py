@@ -14,6 +14,7 @@ from django.template.backends.jinja2 import Template
 from django.test import TransactionTestCase
 from django.test.signals import template_rendered
 from django.utils import translation
+from hypothesis import HealthCheck
 
 from registryui.views import kept
 from tests.selection import Extent
@@ -27,8 +28,12 @@ from .support.parts import running_registry
 
 def pytest_configure(config: pytest.Config) -> None:
     """A machine may be busy: no example ends because of its time."""
-    examples = Extent(config.getoption("all"))(25, 100)
-    hypothesis.settings.register_profile("boathouse", deadline=None, max_examples=examples)
+    hypothesis.settings.register_profile(
+        "boathouse",
+        deadline=None,
+        max_examples=Extent(config.getoption("all"))(25, 100),
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     hypothesis.settings.load_profile("boathouse")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registryui.deletion.execute import Selection, plan, plan_purge
@@ -12,10 +12,8 @@ from registryui.models import Repository
 from tests.support.graphs import Graph, digest, fill, graphs, reached, referrer_tag
 
 pytestmark = pytest.mark.django_db
-on_rows = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@on_rows
 @given(graphs(), st.booleans())
 def test_what_is_reachable_upwards_is_what_all_roots_reach(graph: Graph, with_undo: bool) -> None:
     repositories = fill(graph)
@@ -29,7 +27,6 @@ def test_what_is_reachable_upwards_is_what_all_roots_reach(graph: Graph, with_un
     assert found & graph.here == expected
 
 
-@on_rows
 @given(st.data(), graphs())
 def test_a_plan_takes_and_frees_what_no_root_reaches(data: st.DataObject, graph: Graph) -> None:
     repository = data.draw(st.sampled_from([node.repository for node in graph.nodes]))
@@ -63,7 +60,6 @@ def _alive(graph: Graph, dead: set[int]) -> set[int]:
     return (reached(graph.tagged - dead, graph.keeps()) & graph.here) - dead
 
 
-@on_rows
 @given(st.data(), graphs())
 def test_a_purge_takes_its_digest_and_what_only_that_keeps(
     data: st.DataObject, graph: Graph
@@ -87,7 +83,6 @@ def test_a_purge_takes_its_digest_and_what_only_that_keeps(
     assert set(made.children) == {digest(graph, one) for one in dead - {number} - hanging}
 
 
-@on_rows
 @given(st.data(), graphs())
 def test_users_are_all_that_a_manifest_or_layer_is_a_part_of(
     data: st.DataObject, graph: Graph

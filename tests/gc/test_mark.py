@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from registryui.gc import registry_gc
 from registryui.gc.mark import Marker
@@ -35,7 +35,6 @@ class Registry:
         return self.store.resolve(repository, reference)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=graphs())
 def test_what_no_root_reaches_is_garbage_and_nothing_else(
     graph: Graph, tmp_path_factory: pytest.TempPathFactory

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -357,9 +357,7 @@ def test_ten_queries_are_enough(
 hostile = st.text(alphabet=st.sampled_from("a%_\\'\"*^${}[]().:;-+<>=/ \0é字AND OR NOT NEAR"))
 
 
-@hypothesis_settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60)
 @given(hostile)
 def test_no_text_is_a_pattern_or_breaks_a_query(store: dict[str, pushed.Pushed], text: str) -> None:
     try:
@@ -391,9 +389,7 @@ def test_media_types_are_found_whatever_their_number() -> None:
 NAMES = st.text(alphabet="ab._*", min_size=1, max_size=5)
 
 
-@hypothesis_settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60)
 @given(st.sets(st.tuples(NAMES, NAMES, st.booleans()), max_size=4))
 def test_protected_tags_are_those_that_the_protections_name(
     store: dict[str, pushed.Pushed], rules: set[tuple[str, str, bool]]

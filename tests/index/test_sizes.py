@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registryui import tasks
@@ -39,7 +39,7 @@ def by_hand(names: list[str]) -> tuple[int, int]:
     return sum(held.values()), sum(size for pk, size in held.items() if pk not in others)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.sampled_from(NAMES), st.lists(st.integers(1, 9), max_size=4)), max_size=8)
 )

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registryui.oci import media_types
@@ -799,11 +799,7 @@ def test_another_process_can_be_given_a_store(place: Place) -> None:
 
 
 # -- anything at all -----------------------------------------------------------------------------
-ANY = settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+ANY = settings(max_examples=150)
 
 
 @ANY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registryui.models import RetentionFate, Run
@@ -11,7 +11,6 @@ from registryui.retention import freed
 from tests.support.graphs import Graph, digest, fill, graphs, reached
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
-on_rows = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def report(data: st.DataObject, graph: Graph) -> tuple[Run, int]:
@@ -38,7 +37,6 @@ def report(data: st.DataObject, graph: Graph) -> tuple[Run, int]:
     return run, sum(graph.layers(graph.here - kept) - graph.layers(kept))
 
 
-@on_rows
 @given(st.data(), graphs(is_plain=True).filter(lambda graph: bool(graph.tags)))
 def test_what_images_and_their_children_free_is_counted_to_the_byte(
     data: st.DataObject, graph: Graph
@@ -47,7 +45,6 @@ def test_what_images_and_their_children_free_is_counted_to_the_byte(
     assert freed.by(run) == expected
 
 
-@on_rows
 @given(st.data(), graphs().filter(lambda graph: bool(graph.tags)))
 def test_no_more_is_promised_than_goes(data: st.DataObject, graph: Graph) -> None:
     run, expected = report(data, graph)
