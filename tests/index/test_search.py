@@ -390,16 +390,16 @@ NAMES = st.text(alphabet="ab._*", min_size=1, max_size=5)
 
 
 @hypothesis_settings(max_examples=60)
-@given(st.sets(st.tuples(NAMES, NAMES, st.booleans()), max_size=4))
+@given(st.dictionaries(st.tuples(NAMES, NAMES), st.booleans(), max_size=4))
 def test_protected_tags_are_those_that_the_protections_name(
-    store: dict[str, pushed.Pushed], rules: set[tuple[str, str, bool]]
+    store: dict[str, pushed.Pushed], rules: dict[tuple[str, str], bool]
 ) -> None:
     """The database compares as oci/patterns.py does: all of a name, and in its case."""
     Protection.objects.all().delete()
     _named_like_patterns()
     Protection.objects.bulk_create(
         Protection(repositories=names, tags=tags, is_immutable=fixed)
-        for names, tags, fixed in rules
+        for (names, tags), fixed in rules.items()
     )
     now = protection.protections()
     every = Tag.objects.filter(refers_to="").select_related("repository")
