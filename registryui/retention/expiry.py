@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta
 from itertools import islice
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
@@ -65,12 +66,14 @@ def set_expiry(repository: str, tag: str, at: datetime | None, *, by: str) -> Ta
             raise Refused(_("Enter a time in the future. To delete the tag now, delete it."))
         if at > now + LONGEST:
             raise Refused(_("A tag can expire within ten years at most."))
-    if not expiry.put(row, at):
-        raise Refused(_("The tag %s was pushed in the meantime. Review it and try again.") % tag)
     told = "never" if at == NEVER else at.isoformat(timespec="seconds") if at else ""
     digest = row.manifest.digest if row.manifest else ""
     details = {"expires_at": told, "digest": digest}
-    audit.record("tag.expiry", f"{repository}:{tag}", by=by, details=details)
+    with transaction.atomic():  # nothing is set without its row in the audit log
+        if not expiry.put(row, at):
+            words = _("The tag %s was pushed in the meantime. Review it and try again.")
+            raise Refused(words % tag)
+        audit.record("tag.expiry", f"{repository}:{tag}", by=by, details=details)
     row.expires_at = at
     return row
 

@@ -134,6 +134,18 @@ def test_who_sets_it_is_in_the_audit_log() -> None:
     assert {row.details["digest"] for row in rows} == {image.digest}
 
 
+def test_nothing_is_set_that_the_audit_log_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed.image("team/app", tags=["1"])
+
+    def full(*_words: object, **_more: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(expiry.audit, "record", full)
+    with pytest.raises(OSError, match="no space left"):
+        expiry.set_expiry("team/app", "1", NEVER, by="tests")
+    assert Tag.objects.get(name="1").expires_at is None
+
+
 def test_what_cannot_be_set_is_refused_with_a_sentence() -> None:
     pushed.image(R, tags=["v0", f"sha256-{'0' * 64}.sig"])
     pushed.image("hub/app", tags=["v0"])
